@@ -1,0 +1,55 @@
+// The one shape of a destination: a schema and two functions. No retry, no logging and no row of ours in there:
+// `deliver.ts` does that once for all protocols.
+import type { z } from 'zod'
+import type { Protocol } from '../../db/states.ts'
+import type { Egress } from './egress.ts'
+import type { Response } from './errors.ts'
+import type { Resolved } from './secret.ts'
+
+/** What is to be delivered, and the words that placeholders may use. */
+export interface Message {
+  tenant_id: string
+  distribution_id: string
+  data_type: string
+  /** Stays over attempts and ordinary retries: the receiver's key to tell a repeat. */
+  delivery_id: string
+  attempt_number: number
+  /** The exact accepted bytes; never an envelope. */
+  body: Buffer
+  content_type: string
+  /** `gzip` compresses the body on the wire where the protocol allows it. */
+  compression: 'none' | 'gzip'
+}
+
+/** Proof of one successful send. */
+export interface Receipt extends Response {
+  /** Further facts worth keeping in the attempt's metadata (message id, object version …); never a secret. */
+  metadata?: Record<string, unknown>
+}
+
+/** What the outside world needs to be reached by: passed in, so that no destination reads settings. */
+export interface Surroundings {
+  egress: Egress
+}
+
+export interface Destination<Config extends z.ZodType = z.ZodType> {
+  protocol: Protocol
+  config: Config
+  /**
+   * Sends once. `signal` aborts the socket (cancel, lost worker); the configuration's own `timeout_seconds` is one
+   * deadline from connect to last byte, kept in here.
+   * @throws DeliveryError with a code that says what will happen next; rethrows `signal.reason` when aborted.
+   */
+  deliver(
+    config: Resolved<z.output<Config>>,
+    message: Message,
+    signal: AbortSignal,
+    surroundings: Surroundings,
+  ): Promise<Receipt>
+  /** Connects, authenticates where the protocol can without side effect, disconnects. Throws a DeliveryError. */
+  probe(config: Resolved<z.output<Config>>, signal: AbortSignal, surroundings: Surroundings): Promise<void>
+}
+
+export function defineDestination<Config extends z.ZodType>(destination: Destination<Config>): Destination<Config> {
+  return destination
+}

@@ -1,0 +1,27 @@
+// The names under which things stand in Temporal, in one place for API, worker, workflows and tests.
+import type { Priority } from '../db/states.ts'
+import type { DistributionRef } from '../workflows/messages.ts'
+
+/** Workflows, plan, deliver, record, finish. */
+export const MAIN_QUEUE = 'distributor'
+/** Callback, probe, sweep, batch: slow company that must not take a delivery's slot. */
+export const BACKGROUND_QUEUE = 'distributor-background'
+
+export function distributionWorkflowId(ref: DistributionRef): string {
+  return `distribution/${ref.tenant_id}/${ref.distribution_id}`
+}
+
+/** One callback per time a job becomes final: the round tells them apart. */
+export function callbackWorkflowId(ref: DistributionRef, round: number): string {
+  return `callback/${ref.tenant_id}/${ref.distribution_id}/${round}`
+}
+
+export const SWEEP_SCHEDULE_ID = 'distributor/sweep'
+export const PARTITIONS_SCHEDULE_ID = 'distributor/partitions'
+
+/** Temporal's priority keys run from 1 (first) to 5 (last). */
+export const PRIORITY_KEYS: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 5 }
+
+/** All keywords; `DistributionStatus` is upserted once, at the end of a run. */
+export const SEARCH_ATTRIBUTES = ['TenantId', 'DataType', 'DistributionPriority', 'DistributionStatus'] as const
+export type SearchAttribute = (typeof SEARCH_ATTRIBUTES)[number]

@@ -1,0 +1,98 @@
+// What crosses the border between the API, the workflows and the activities: identifiers, never payloads or secrets.
+import type { DeliveryCode, JobStatus, Protocol } from '../db/states.ts'
+
+/** The one argument of `distribute`, and the signals' addressee. `distribution_id` is `dist_<uuid>`. */
+export interface DistributionRef {
+  tenant_id: string
+  distribution_id: string
+}
+
+/** Signals carry nothing: the row holds the order, the signal only says «look at the row». */
+export const CANCEL_SIGNAL = 'cancel'
+export const RETRY_SIGNAL = 'retry'
+
+/** Why `finish` is called. */
+export type FinishCause = 'done' | 'cancelled' | 'expired'
+
+/** What `plan` answers. */
+export interface Plan {
+  /** The job is final already: nothing is to be done. */
+  final: boolean
+  /** Counts the manual retries; `finish` compares it. */
+  round: number
+  /** From now until `deliver_at`, in milliseconds on the database's clock; 0 when it may go at once. */
+  delay_ms: number
+  /** From now until `expires_at`, in milliseconds on the database's clock. */
+  expires_in_ms: number
+  cancel_requested: boolean
+  /** The deliveries that are not final. */
+  deliveries: PlannedDelivery[]
+}
+
+export interface PlannedDelivery {
+  name: string
+  protocol: Protocol
+}
+
+export interface DeliverInput extends DistributionRef {
+  destination: string
+}
+
+/** How a send ended, when its row could not be closed in time; `record` writes it. */
+export interface AttemptOutcome {
+  attempt_id: string
+  attempt_number: number
+  status: 'success' | 'failed' | 'retry'
+  code: DeliveryCode | null
+  message: string | null
+  response_status: number | null
+  response_body: string | null
+  /** Milliseconds until the next attempt; null unless `status` is `retry`. */
+  retry_delay_ms: number | null
+  /** When the send ended, on the worker's clock, ISO 8601. */
+  completed_at: string
+  /** The destination answered that it is gone: a registered one is disabled. */
+  gone: boolean
+  metadata: Record<string, unknown>
+}
+
+/** `deliver` answers `recorded`, or hands over the outcome that is still to be written. */
+export type DeliverResult = { recorded: true } | { recorded: false; outcome: AttemptOutcome }
+
+export interface RecordInput extends DeliverInput {
+  outcome: AttemptOutcome
+}
+
+export interface RecordResult {
+  /** The delivery is final; otherwise `deliver` is called again. */
+  final: boolean
+}
+
+export interface FinishInput extends DistributionRef {
+  round: number
+  cause: FinishCause
+}
+
+export interface FinishResult {
+  /** The row has moved on: plan again. */
+  again: boolean
+  status: JobStatus
+  /** A callback row waits for this round: start `notify`. */
+  notify: boolean
+}
+
+export interface NotifyInput extends DistributionRef {
+  round: number
+}
+
+export interface ProbeInput {
+  tenant_id: string
+  destination_id: string
+}
+
+export interface ProbeResult {
+  healthy: boolean
+  code: DeliveryCode | null
+  message: string | null
+  response_time_ms: number
+}
