@@ -1,0 +1,243 @@
+// Every setting, once: its name, type, default, meaning and rule. `--help`, the README's table and the refusals at
+// start all come from this schema. No other file reads the process's environment.
+import ipaddr from 'ipaddr.js'
+import { z } from 'zod'
+
+/** The programs that are started; some settings are needed by some of them only. */
+export type Program = 'start' | 'api' | 'worker' | 'migrate' | 'demo' | 'bench'
+
+/** A setting with its meaning, and the default as a reader should see it where it is not a plain value. */
+function setting<T extends z.ZodType>(schema: T, meaning: string, shown?: string): T {
+  return schema.meta({ description: meaning, shown }) as T
+}
+
+const whole = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,12}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`))
+const port = () => whole(0, 65_535)
+const postgresUrl = () =>
+  z.string().refine((url) => /^postgres(ql)?:$/.test(protocolOf(url)), 'must be a URL such as postgres://user@host/db')
+const httpUrl = () => z.string().refine((url) => /^https?:$/.test(protocolOf(url)), 'must be an http or https URL')
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+
+const settingsSchema = z.object({
+  API_HOST: setting(z.string().default('127.0.0.1'), 'address that the API listens on'),
+  API_PORT: setting(port().default(8000), 'port of the API; 0 takes a free one, a taken one is refused'),
+  DATABASE_URL: setting(
+    postgresUrl().optional(),
+    "PostgreSQL 15 or newer, the application's login: it owns nothing and is bound by row security",
+    'embedded',
+  ),
+  DATABASE_ADMIN_URL: setting(
+    postgresUrl().optional(),
+    'the migrating role; needed by `npm run migrate` alone',
+    'embedded',
+  ),
+  WORKER_HOST: setting(z.string().default('127.0.0.1'), "address of the worker's health and metrics"),
+  WORKER_PORT: setting(port().default(8001), 'port of health and metrics of `npm run worker`; 0 takes a free one'),
+  TEMPORAL_ADDRESS: setting(
+    z
+      .string()
+      .regex(/^[^\s/]+:\d{1,5}$/, 'must be host:port')
+      .optional(),
+    'any Temporal server or Temporal Cloud; TEMPORAL_API_KEY, TEMPORAL_TLS…, TEMPORAL_CONFIG_FILE and the other usual Temporal settings count too',
+    'embedded',
+  ),
+  TEMPORAL_NAMESPACE: setting(z.string().min(1).default('default'), 'namespace on that server'),
+  DATA_DIR: setting(z.string().default('.data'), 'where the embedded servers keep their files'),
+  TEMPORAL_CLI: setting(
+    z.string().optional(),
+    'the `temporal` program for the embedded server',
+    'found on PATH, else fetched',
+  ),
+  TEMPORAL_PORT: setting(port().default(7233), 'embedded Temporal; a taken port gives the next free one'),
+  TEMPORAL_UI_PORT: setting(port().default(8233), 'its web page; a taken port gives the next free one'),
+  DATABASE_PORT: setting(port().default(5433), 'embedded PostgreSQL; a taken port gives the next free one'),
+  BOOTSTRAP_TENANT: setting(
+    z
+      .string()
+      .regex(/^[a-zA-Z0-9_-]{1,50}$/, 'must be 1 to 50 letters, digits, _ or -')
+      .default('demo'),
+    'the first tenant',
+  ),
+  BOOTSTRAP_API_KEY: setting(
+    z
+      .string()
+      .regex(/^\S{8,255}$/, 'must be 8 to 255 characters without blanks')
+      .optional(),
+    "the first tenant's key, in `DATA_DIR/bootstrap-api-key` (mode 0600); with DATABASE_URL only a given key is added",
+    'made at first start when embedded',
+  ),
+  JWT_SECRET: setting(
+    z.string().min(32, 'must have at least 32 characters').optional(),
+    'turns bearer tokens on (HS256)',
+    'none',
+  ),
+  JWKS_URL: setting(httpUrl().optional(), 'turns bearer tokens on (public keys)', 'none'),
+  JWT_ISSUER: setting(z.string().optional(), 'issuer that a bearer token must name', 'none'),
+  JWT_AUDIENCE: setting(z.string().optional(), 'audience that a bearer token must name', 'none'),
+  ENCRYPTION_KEYS: setting(
+    z.string().superRefine(checkKeys).optional(),
+    '`id:base64` list of 32-byte keys; the first one writes, all read',
+    'made in DATA_DIR when embedded; required otherwise',
+  ),
+  CALLBACK_SECRET: setting(
+    z.string().refine(isWebhookSecret, 'must be whsec_ and 24 to 64 bytes in base64').optional(),
+    "signs the bootstrap tenant's callbacks",
+    "made once, sealed in the tenant's row",
+  ),
+  EGRESS_ALLOW: setting(
+    z
+      .string()
+      .default('')
+      .transform((list) =>
+        list
+          .split(',')
+          .map((part) => part.trim())
+          .filter((part) => part !== ''),
+      )
+      .superRefine(checkNetworks),
+    'CIDRs in private ranges that deliveries may reach, comma-separated',
+    'empty (demo: loopback)',
+  ),
+  MAX_BODY_BYTES: setting(whole(1024, 268_435_456).default(10_485_760), 'larger requests get 413', '10485760 (10 MiB)'),
+  LOG_LEVEL: setting(z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'), 'JSON lines'),
+})
+
+export type Settings = z.infer<typeof settingsSchema>
+
+/** Values of these never appear in a refusal. */
+const SECRET = new Set([
+  'DATABASE_URL',
+  'DATABASE_ADMIN_URL',
+  'BOOTSTRAP_API_KEY',
+  'JWT_SECRET',
+  'ENCRYPTION_KEYS',
+  'CALLBACK_SECRET',
+])
+
+/** Refused settings: `lines` holds one line per setting, each starting with its name and without a secret's value. */
+export class SettingsError extends Error {
+  readonly lines: string[]
+
+  constructor(lines: string[]) {
+    super(lines.join('\n'))
+    this.name = 'SettingsError'
+    this.lines = lines
+  }
+}
+
+/**
+ * The settings in `env`, with an empty value counting as absent. Throws `SettingsError` with a line for each one that
+ * is not acceptable, or that `program` needs and is missing.
+ */
+export function readSettings(env: NodeJS.ProcessEnv = process.env, program: Program = 'start'): Settings {
+  const given: Record<string, string> = {}
+  for (const name of Object.keys(settingsSchema.shape)) {
+    const value = env[name]?.trim()
+    if (value) given[name] = value
+  }
+  const parsed = settingsSchema.safeParse(given)
+  const lines = parsed.success ? [] : refusals(parsed.error, given)
+  lines.push(...missing(given, program))
+  if (!parsed.success || lines.length > 0) throw new SettingsError(lines)
+  return parsed.data
+}
+
+function refusals(error: z.ZodError, given: Record<string, string>): string[] {
+  const lines = new Map<string, string>()
+  for (const issue of error.issues) {
+    const name = String(issue.path[0])
+    const shown = SECRET.has(name) ? '' : ` (it is ${JSON.stringify(given[name])})`
+    if (!lines.has(name)) lines.set(name, `${name}: ${issue.message}${shown}`)
+  }
+  return [...lines.values()]
+}
+
+/** What belongs together: a database of one's own needs keys of one's own. */
+function missing(given: Record<string, string>, program: Program): string[] {
+  const lines: string[] = []
+  if (program === 'migrate') return lines
+  if (given.DATABASE_URL && !given.ENCRYPTION_KEYS) lines.push('ENCRYPTION_KEYS: is required with DATABASE_URL')
+  // A setting that is taken and does nothing would be worse than one that is refused.
+  for (const name of ['JWT_SECRET', 'JWKS_URL', 'JWT_ISSUER', 'JWT_AUDIENCE']) {
+    if (given[name]) lines.push(`${name}: bearer tokens are not served yet, use API keys`)
+  }
+  return lines
+}
+
+/** Name, default and meaning of every setting, in the schema's order, for `--help` and the README's table. */
+export function describeSettings(): { name: string; shown: string; meaning: string }[] {
+  return Object.entries(settingsSchema.shape).map(([name, schema]) => {
+    const meta = schema.meta() as { description: string; shown?: string }
+    const parsed = schema.safeParse(undefined)
+    return { name, shown: meta.shown ?? String(parsed.data ?? 'none'), meaning: meta.description }
+  })
+}
+
+/** What `--help` prints. */
+export function helpText(program: Program): string {
+  const rows = describeSettings()
+  const width = Math.max(...rows.map((row) => row.name.length)) + 2
+  const lines = rows.map((row) => `  ${row.name.padEnd(width)}${row.meaning} [${row.shown}]`)
+  return [
+    `npm ${program === 'start' ? 'start' : `run ${program}`}`,
+    '',
+    'Settings (environment) [default]:',
+    ...lines,
+    '',
+  ].join('\n')
+}
+
+/** Credentials given by the environment, `DISTRIBUTOR_SECRET_<TENANT>__<NAME>`, by their full name. */
+export function environmentSecrets(env: NodeJS.ProcessEnv = process.env): Record<string, string> {
+  const found: Record<string, string> = {}
+  for (const [name, value] of Object.entries(env)) {
+    if (name.startsWith('DISTRIBUTOR_SECRET_') && value) found[name] = value
+  }
+  return found
+}
+
+/** The environment as it is, for Temporal's own settings and for programs that are started from here. */
+export function wholeEnvironment(): NodeJS.ProcessEnv {
+  return process.env
+}
+
+function protocolOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).protocol : ''
+}
+
+function checkKeys(list: string, context: z.RefinementCtx): void {
+  const ids = new Set<string>()
+  for (const [index, part] of list.split(',').entries()) {
+    const at = part.indexOf(':')
+    const id = part.slice(0, at).trim()
+    const problem =
+      at < 1 || !/^[a-zA-Z0-9_-]{1,32}$/.test(id)
+        ? 'must be id:base64, the id of letters, digits, _ or -'
+        : Buffer.from(part.slice(at + 1), 'base64').length !== 32
+          ? 'must hold 32 bytes in base64'
+          : ids.has(id)
+            ? 'has the id of an earlier key'
+            : undefined
+    if (problem) context.addIssue(`key ${index + 1} ${problem}`)
+    ids.add(id)
+  }
+}
+
+/** The form that Standard Webhooks gives to symmetric secrets. */
+function isWebhookSecret(text: string): boolean {
+  const bytes = Buffer.from(text.replace(/^whsec_/, ''), 'base64').length
+  return bytes >= 24 && bytes <= 64 && /^(whsec_)?[A-Za-z0-9+/]+={0,2}$/.test(text)
+}
+
+function checkNetworks(networks: string[], context: z.RefinementCtx): void {
+  for (const network of networks) {
+    const valid = network.includes('/') ? ipaddr.isValidCIDR(network) : false
+    if (!valid) context.addIssue(`${JSON.stringify(network)} is not a CIDR such as 10.1.0.0/16`)
+  }
+}
