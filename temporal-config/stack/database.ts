@@ -1,0 +1,61 @@
+// The roles and the database of the embedded PostgreSQL. The owner migrates and is no superuser; the application's
+// login owns nothing. The passwords are kept beside the cluster.
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import pg from 'pg'
+import { kept } from './kept.ts'
+
+export const DATABASE = 'distributor'
+const OWNER = 'distributor_owner'
+const LOGIN = 'distributor_login'
+
+export interface DatabaseUrls {
+  /** Of the migrating role. */
+  admin_url: string
+  /** Of the application's login. */
+  url: string
+}
+
+/** Makes what is missing; safe to repeat. */
+export async function ensureDatabase(superuserUrl: string, dataDir: string): Promise<DatabaseUrls> {
+  const password = (name: string) => kept(join(dataDir, 'postgres', name), () => randomBytes(24).toString('base64url'))
+  const owner = password('owner-password')
+  const login = password('login-password')
+  await withClient(superuserUrl, async (client) => {
+    await ensureRole(client, OWNER, owner, 'createrole')
+    await ensureRole(client, LOGIN, login, 'nocreaterole')
+    const { rowCount } = await client.query('select from pg_database where datname = $1', [DATABASE])
+    if (rowCount === 0) await client.query(`create database ${DATABASE} owner ${OWNER}`)
+  })
+  return { admin_url: urlOf(superuserUrl, OWNER, owner), url: urlOf(superuserUrl, LOGIN, login) }
+}
+
+/** After the migrations: the login becomes a member of the role that they grant everything to. */
+export async function admitLogin(superuserUrl: string): Promise<void> {
+  await withClient(superuserUrl, (client) => client.query(`grant distributor_app to ${LOGIN}`))
+}
+
+async function ensureRole(client: pg.Client, role: string, password: string, right: string): Promise<void> {
+  const { rowCount } = await client.query('select from pg_roles where rolname = $1', [role])
+  const verb = rowCount === 0 ? 'create' : 'alter'
+  const literal = client.escapeLiteral(password)
+  await client.query(`${verb} role ${role} with login nosuperuser nobypassrls ${right} password ${literal}`)
+}
+
+function urlOf(superuserUrl: string, user: string, password: string): string {
+  const url = new URL(superuserUrl)
+  url.username = user
+  url.password = password
+  url.pathname = `/${DATABASE}`
+  return url.href
+}
+
+async function withClient(url: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    await work(client)
+  } finally {
+    await client.end()
+  }
+}

@@ -1,0 +1,102 @@
+// One embedded stack per DATA_DIR. The lock file names everything that runs there, by pid and start time, so that a
+// start after a kill -9 can end what was left behind and nothing else.
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { endProcess, isRunning, type ProcessId, waitGone } from './processes.ts'
+
+export interface Holder extends ProcessId {
+  /** The command as a person knows it, such as `npm start`. */
+  what: string
+}
+
+interface LockContent {
+  since: string
+  holder: Holder
+  supervisor: ProcessId
+  servers: Record<string, ProcessId>
+}
+
+export interface HeldLock {
+  /** Adds a server, or replaces the one of this name. */
+  record(name: string, id: ProcessId): void
+  release(): void
+}
+
+/** The folder is in use; the message says by whom. */
+export class LockHeld extends Error {}
+
+const STOP_SIGNALS: Record<string, NodeJS.Signals[]> = { postgres: ['SIGINT', 'SIGQUIT'], temporal: ['SIGTERM'] }
+
+/** Takes the lock of `dataDir`, after ending what a killed holder left running. Throws `LockHeld` while one lives. */
+export async function takeLock(
+  dataDir: string,
+  holder: Holder,
+  supervisor: ProcessId,
+  say: (line: string) => void,
+): Promise<HeldLock> {
+  const file = join(dataDir, 'lock.json')
+  const content: LockContent = { since: new Date().toISOString(), holder, supervisor, servers: {} }
+  const part = `${file}.${process.pid}`
+  const write = () => writeFileSync(part, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 })
+  for (;;) {
+    write()
+    try {
+      // A link appears whole or not at all, and never over another one.
+      linkSync(part, file)
+      break
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      await clear(dataDir, file, say)
+    } finally {
+      rmSync(part, { force: true })
+    }
+  }
+  return {
+    record(name, id) {
+      content.servers[name] = id
+      write()
+      renameSync(part, file)
+    },
+    release: () => rmSync(file, { force: true }),
+  }
+}
+
+async function clear(dataDir: string, file: string, say: (line: string) => void): Promise<void> {
+  const text = read(file)
+  const old = parse(text)
+  if (old) {
+    if (isRunning(old.holder)) {
+      const { what, pid } = old.holder
+      throw new LockHeld(`${dataDir} is in use by ${what} (pid ${pid}, since ${old.since}): stop it, or set DATA_DIR`)
+    }
+    if (isRunning(old.supervisor)) {
+      say(`waiting for the servers of an earlier ${old.holder.what} (pid ${old.holder.pid}) to stop`)
+      if (!(await waitGone(old.supervisor, 60_000))) await endProcess(old.supervisor, [], 5000)
+    }
+    for (const [name, id] of Object.entries(old.servers)) {
+      if (!isRunning(id)) continue
+      say(`ending ${name} (pid ${id.pid}), left behind by ${old.holder.what} (pid ${old.holder.pid})`)
+      await endProcess(id, STOP_SIGNALS[name] ?? ['SIGTERM'], 20_000)
+    }
+  }
+  // Another starter may have cleared it meanwhile and taken the lock: then it is not ours to remove.
+  if (read(file) === text) rmSync(file, { force: true })
+  else await wait(50)
+}
+
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+function parse(text: string | undefined): LockContent | undefined {
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as LockContent)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,149 @@
+// The embedded PostgreSQL: a cluster in a folder, made at the first start, on loopback alone.
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import pg from 'pg'
+import { wholeEnvironment } from '../env.ts'
+import { kept } from './kept.ts'
+import { freePort } from './ports.ts'
+import { type PostgresPrograms, postgresPrograms } from './postgres-programs.ts'
+import { commandOf, identify, type ProcessId } from './processes.ts'
+import { databaseUser, reachableFolder, type SystemUser } from './reach.ts'
+import { launch, type RunningServer, untilReady } from './server.ts'
+
+export interface PostgresOptions {
+  /** Where the cluster (or a pointer to it), its password and its log are kept. */
+  dir: string
+  /** A taken port gives the next free one; 0, the default, any free one. */
+  port?: number
+  /** False: nothing is synced to disk; for tests, whose data nobody misses. */
+  durable?: boolean
+  /** Told as soon as the process exists, before it answers. */
+  onProcess?: (id: ProcessId) => void
+  /** The package with the programs, where it is not the installed one. */
+  packageFolder?: string
+}
+
+export interface RunningPostgres extends RunningServer {
+  /** The superuser's connection to the database `postgres`. */
+  url: string
+  port: number
+  /** True when the cluster was made by this start. */
+  fresh: boolean
+}
+
+/** Starts the cluster in `dir`, making it first if needed, and returns once it answers queries. */
+export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
+  // Others may pass through to the cluster, whose user is not root, but see nothing on the way.
+  mkdirSync(options.dir, { recursive: true, mode: 0o711 })
+  const user = databaseUser()
+  const programs = postgresPrograms(user, options.packageFolder)
+  const cluster = join(reachableFolder(user, options.dir, 'postgres'), 'cluster')
+  const password = kept(join(options.dir, 'postgres-password'), () => randomBytes(24).toString('base64url'))
+  const fresh = !existsSync(join(cluster, 'PG_VERSION'))
+  if (fresh) await makeCluster(programs, user, cluster, password)
+  removeStalePidFile(cluster)
+
+  const log = join(options.dir, 'postgres.log')
+  for (let attempt = 1; ; attempt++) {
+    const port = await freePort(options.port ?? 0)
+    const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`
+    const server = await launch({
+      program: programs.postgres,
+      args: ['-D', cluster, '-p', String(port), ...settings(options.durable ?? true)],
+      log_file: log,
+      env: { ...wholeEnvironment(), LC_ALL: 'C', LANG: 'C' },
+      ...(user ? { user } : {}),
+      stop_signals: ['SIGINT', 'SIGQUIT'],
+    })
+    options.onProcess?.(server.process)
+    try {
+      await untilReady(server, 'PostgreSQL', log, 300_000, () => answers(url))
+      return { ...server, url, port, fresh }
+    } catch (error) {
+      // After a kill -9 the old backends may still be leaving; and a free port may be taken before it is used.
+      if (attempt === 10) throw error
+      await wait(500)
+    }
+  }
+}
+
+function settings(durable: boolean): string[] {
+  const values = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'max_connections=200']
+  if (!durable) values.push('fsync=off', 'full_page_writes=off', 'synchronous_commit=off')
+  return values.flatMap((value) => ['-c', value])
+}
+
+/** A cluster of which every byte sorts alike on every system, made beside and only then put in place by initdb. */
+async function makeCluster(
+  programs: PostgresPrograms,
+  user: SystemUser | undefined,
+  cluster: string,
+  password: string,
+): Promise<void> {
+  // What an interrupted initdb left behind is no cluster, and initdb refuses a folder that is not empty.
+  rmSync(cluster, { recursive: true, force: true })
+  const passwordFile = `${cluster}.password`
+  writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 })
+  if (user) chownSync(passwordFile, user.uid, user.gid)
+  try {
+    await run(programs.initdb, user, [
+      `--pgdata=${cluster}`,
+      '--username=postgres',
+      `--pwfile=${passwordFile}`,
+      '--auth=scram-sha-256',
+      '--encoding=UTF8',
+      '--locale=C',
+      '--locale-provider=builtin',
+      '--builtin-locale=C.UTF-8',
+    ])
+  } finally {
+    rmSync(passwordFile, { force: true })
+  }
+}
+
+function run(program: string, user: SystemUser | undefined, args: string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const env = { ...wholeEnvironment(), LC_ALL: 'C', LANG: 'C' }
+    const child = spawn(program, args, { ...user, cwd: '/', env, stdio: ['ignore', 'pipe', 'pipe'] })
+    let output = ''
+    child.stdout.on('data', (chunk) => {
+      output += chunk
+    })
+    child.stderr.on('data', (chunk) => {
+      output += chunk
+    })
+    child.once('error', reject)
+    child.once('close', (code) => {
+      if (code === 0) resolve()
+      else reject(new Error(`${program} ended with code ${code}:\n${output.slice(-2000)}`))
+    })
+  })
+}
+
+/**
+ * PostgreSQL takes the pid in its own file for a running server whenever *any* process has that pid, which is likely
+ * after a restarted container. The file goes when that process is not a PostgreSQL of this cluster.
+ */
+function removeStalePidFile(cluster: string): void {
+  const file = join(cluster, 'postmaster.pid')
+  if (!existsSync(file)) return
+  const pid = Number(readFileSync(file, 'utf8').split('\n')[0])
+  if (!identify(pid) || !commandOf(pid).includes(cluster)) rmSync(file, { force: true })
+}
+
+async function answers(url: string): Promise<boolean> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 2000 })
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    await client.query('select 1')
+    return true
+  } catch {
+    return false
+  } finally {
+    await client.end().catch(() => {})
+  }
+}

@@ -1,0 +1,75 @@
+// Processes named by pid and start time, so that a pid which the system gave to somebody else is never ended.
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { setTimeout as wait } from 'node:timers/promises'
+
+export interface ProcessId {
+  pid: number
+  /** When it started, in the system's own words; only compared. */
+  start: string
+}
+
+/** The process that has `pid` now, or undefined when there is none (a zombie counts as none). */
+export function identify(pid: number): ProcessId | undefined {
+  const start = process.platform === 'linux' ? linuxStart(pid) : psStart(pid)
+  return start === undefined ? undefined : { pid, start }
+}
+
+export function isRunning(id: ProcessId): boolean {
+  return identify(id.pid)?.start === id.start
+}
+
+/** The command line of `pid`, or an empty text. */
+export function commandOf(pid: number): string {
+  try {
+    return process.platform === 'linux'
+      ? readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+      : execFileSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' })
+  } catch {
+    return ''
+  }
+}
+
+/** True once the process is gone; false when it still runs after `timeoutMs`. */
+export async function waitGone(id: ProcessId, timeoutMs: number): Promise<boolean> {
+  const until = performance.now() + timeoutMs
+  while (isRunning(id)) {
+    if (performance.now() > until) return false
+    await wait(20)
+  }
+  return true
+}
+
+/** Ends the process with each signal in turn, waiting `patienceMs` after each, and SIGKILL at last. */
+export async function endProcess(id: ProcessId, signals: NodeJS.Signals[], patienceMs: number): Promise<void> {
+  for (const signal of [...signals, 'SIGKILL'] as const) {
+    if (!isRunning(id)) return
+    try {
+      process.kill(id.pid, signal)
+    } catch {
+      // Gone between the look and the signal.
+    }
+    if (await waitGone(id, patienceMs)) return
+  }
+}
+
+function linuxStart(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    // The name in parentheses may hold blanks; field 3 (state) follows it, field 22 is the start in ticks since boot.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    if (fields[0] === 'Z' || fields[0] === 'X') return undefined
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}/${fields[19]}`
+  } catch {
+    return undefined
+  }
+}
+
+function psStart(pid: number): string | undefined {
+  try {
+    const line = execFileSync('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim()
+    return line === '' || line.startsWith('Z') ? undefined : line.replace(/^\S+\s+/, '')
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,96 @@
+// The embedded servers as their starter sees them: asked for, reported on, ended. They run under a supervisor of their
+// own, so that neither Ctrl-C nor a crash of this process reaches them before what needs them has drained.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { identify, type ProcessId } from './processes.ts'
+import type { StackAddresses, SupervisorOrder, SupervisorReport } from './supervisor.ts'
+
+export interface StackOptions {
+  data_dir: string
+  /** The command as a person knows it; a second starter on the same folder is told. */
+  what: string
+  /** Absent: no embedded PostgreSQL. A taken port gives the next free one. */
+  postgres?: { port: number; durable?: boolean }
+  /** Absent: no embedded Temporal. `keep: false` forgets everything at the end. */
+  temporal?: { cli?: string | undefined; port: number; ui_port?: number | undefined; namespace: string; keep?: boolean }
+  say: (line: string) => void
+}
+
+export interface Stack extends StackAddresses {
+  supervisor: ProcessId
+  /** Settles with the reason when the servers are gone although nobody asked; never after `stop`. */
+  lost: Promise<string>
+  /** Ends Temporal, then PostgreSQL, and returns once both are gone. */
+  stop(): Promise<void>
+}
+
+/** The stack cannot be had; the message is for the person who started it. */
+export class StackRefused extends Error {}
+
+/** Starts the supervisor and the servers; throws `StackRefused` when the folder is in use or a server does not start. */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { child, stdin, stdout, log } = launchSupervisor(options.data_dir)
+  const id = identify(child.pid!) ?? { pid: child.pid!, start: 'ended at once' }
+  const exited = once(child, 'exit')
+  let stopped = false
+  let lose: (reason: string) => void = () => {}
+  const lost = new Promise<string>((resolve) => {
+    lose = resolve
+  })
+  const addresses = await new Promise<StackAddresses>((ready, refuse) => {
+    let reason = `the supervisor of the embedded servers ended; see ${log}`
+    createInterface({ input: stdout }).on('line', (line) => {
+      const report = JSON.parse(line) as SupervisorReport
+      if ('say' in report) options.say(report.say)
+      else if ('restarted' in report) options.say(`${report.restarted} is up again`)
+      else if ('ready' in report) ready(report.ready)
+      else reason = 'refused' in report ? report.refused : report.failed
+    })
+    void exited.then(() => {
+      refuse(new StackRefused(reason))
+      if (!stopped) lose(reason)
+    })
+    stdin.on('error', () => {})
+    stdin.write(`${JSON.stringify(orderOf(options))}\n`)
+  })
+  return {
+    ...addresses,
+    supervisor: id,
+    lost,
+    async stop() {
+      stopped = true
+      stdin.end()
+      await exited
+    },
+  }
+}
+
+function launchSupervisor(dataDir: string) {
+  const folder = resolve(dataDir)
+  mkdirSync(folder, { recursive: true, mode: 0o711 })
+  const log = join(folder, 'supervisor.log')
+  const errors = openSync(log, 'a', 0o600)
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href
+  const program = fileURLToPath(new URL('supervisor.ts', import.meta.url))
+  const child = spawn(process.execPath, ['--import', tsx, program], {
+    detached: true,
+    stdio: ['pipe', 'pipe', errors],
+  })
+  closeSync(errors)
+  return { child, stdin: child.stdin as Writable, stdout: child.stdout as Readable, log }
+}
+
+function orderOf(options: StackOptions): SupervisorOrder {
+  return {
+    data_dir: options.data_dir,
+    holder: { ...identify(process.pid)!, what: options.what },
+    ...(options.postgres ? { postgres: { durable: true, ...options.postgres } } : {}),
+    ...(options.temporal ? { temporal: { keep: true, ...options.temporal } } : {}),
+  }
+}

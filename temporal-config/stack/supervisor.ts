@@ -1,0 +1,169 @@
+// A program: keeps the embedded servers of one DATA_DIR. It is told what to run by one JSON line on stdin, reports by
+// JSON lines on stdout, and ends the servers, Temporal first, when stdin closes: also when its starter was killed.
+import { mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { wholeEnvironment } from '../env.ts'
+import { type HeldLock, type Holder, LockHeld, takeLock } from './lock.ts'
+import { startPostgres } from './postgres.ts'
+import { identify } from './processes.ts'
+import type { RunningServer } from './server.ts'
+import { startTemporal } from './temporal.ts'
+import { findTemporal, programFolder } from './temporal-program.ts'
+
+/** The line on stdin. */
+export interface SupervisorOrder {
+  data_dir: string
+  holder: Holder
+  postgres?: { port: number; durable: boolean }
+  temporal?: { cli?: string | undefined; port: number; ui_port?: number | undefined; namespace: string; keep: boolean }
+}
+
+/** The lines on stdout. */
+export type SupervisorReport =
+  | { say: string }
+  | { ready: StackAddresses }
+  | { restarted: string }
+  | { refused: string }
+  | { failed: string }
+
+export interface StackAddresses {
+  postgres?: { url: string; port: number }
+  temporal?: { address: string; ui_url: string | undefined }
+}
+
+const RESTARTS = 5
+const RESTARTS_WITHIN_MS = 60_000
+
+const running: { name: string; server: RunningServer }[] = []
+let lock: HeldLock | undefined
+let stopping: Promise<void> | undefined
+
+function report(line: SupervisorReport): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}
+const say = (line: string) => report({ say: line })
+
+/** Ends the servers in reverse order of need, then this process. */
+function stop(code: number): Promise<void> {
+  stopping ??= (async () => {
+    for (const name of ['temporal', 'postgres']) {
+      for (const entry of running) if (entry.name === name) await entry.server.stop()
+    }
+    lock?.release()
+    process.exit(code)
+  })()
+  return stopping
+}
+
+function fail(error: unknown): void {
+  if (stopping) return
+  const { message } = error as Error
+  report(error instanceof LockHeld ? { refused: message } : { failed: message })
+  void stop(1)
+}
+
+/** Starts a server and, should it end by itself, starts it again where it was. */
+async function keep<T extends RunningServer & { port: number }>(
+  name: string,
+  start: (port: number | undefined) => Promise<T>,
+): Promise<T> {
+  const first = await start(undefined)
+  const ends: number[] = []
+  const watch = (server: RunningServer) => {
+    const entry = { name, server }
+    running.push(entry)
+    void server.exited.then(async ({ code, signal }) => {
+      running.splice(running.indexOf(entry), 1)
+      if (stopping) return
+      ends.push(performance.now())
+      const often = ends.filter((end) => end > performance.now() - RESTARTS_WITHIN_MS).length > RESTARTS
+      if (often) return fail(new Error(`${name} ended ${RESTARTS + 1} times within a minute`))
+      say(`${name} ended (${signal ?? `code ${code}`}); starting it again`)
+      try {
+        const again = await start(first.port)
+        if (again.port !== first.port) {
+          await again.stop()
+          throw new Error(`${name} cannot start again: port ${first.port} was taken by another program`)
+        }
+        watch(again)
+        report({ restarted: name })
+      } catch (error) {
+        fail(error)
+      }
+    })
+  }
+  watch(first)
+  return first
+}
+
+async function run(order: SupervisorOrder): Promise<void> {
+  const dataDir = resolve(order.data_dir)
+  mkdirSync(dataDir, { recursive: true, mode: 0o711 })
+  lock = await takeLock(dataDir, order.holder, identify(process.pid)!, say)
+  const [postgres, temporal] = await Promise.all([
+    order.postgres && keepPostgres(dataDir, order.postgres),
+    order.temporal && keepTemporal(dataDir, order.temporal),
+  ])
+  report({
+    ready: {
+      ...(postgres ? { postgres: { url: postgres.url, port: postgres.port } } : {}),
+      ...(temporal ? { temporal: { address: temporal.address, ui_url: temporal.ui_url } } : {}),
+    },
+  })
+}
+
+function keepPostgres(dataDir: string, wanted: NonNullable<SupervisorOrder['postgres']>) {
+  return timed('PostgreSQL', () =>
+    keep('postgres', (port) =>
+      startPostgres({
+        dir: join(dataDir, 'postgres'),
+        port: port ?? wanted.port,
+        durable: wanted.durable,
+        onProcess: (id) => lock?.record('postgres', id),
+      }),
+    ),
+  )
+}
+
+async function keepTemporal(dataDir: string, wanted: NonNullable<SupervisorOrder['temporal']>) {
+  const program = await findTemporal({
+    given: wanted.cli,
+    path: wholeEnvironment().PATH ?? '',
+    folder: programFolder(wholeEnvironment()),
+    say,
+  })
+  return timed('Temporal', () =>
+    keep('temporal', (port) =>
+      startTemporal({
+        program,
+        log_file: join(dataDir, 'temporal', 'temporal.log'),
+        ...(wanted.keep ? { db_file: join(dataDir, 'temporal', 'temporal.db') } : {}),
+        port: port ?? wanted.port,
+        ...(wanted.ui_port === undefined ? {} : { ui_port: wanted.ui_port }),
+        namespace: wanted.namespace,
+        onProcess: (id) => lock?.record('temporal', id),
+      }),
+    ),
+  )
+}
+
+async function timed<T extends { port: number }>(name: string, start: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  const server = await start()
+  say(`${name} is up on port ${server.port} after ${((performance.now() - began) / 1000).toFixed(1)} s`)
+  return server
+}
+
+// The starter may be gone; what is left to do then is to end the servers, not to complain.
+process.stdout.on('error', () => {})
+process.on('SIGINT', () => {})
+process.on('SIGHUP', () => {})
+// At a shutdown of the machine everybody gets this at once; the API and the workers drain first, which closes stdin.
+process.on('SIGTERM', () => setTimeout(() => void stop(0), 45_000))
+
+const input = createInterface({ input: process.stdin })
+input.once('line', (line) => {
+  run(JSON.parse(line) as SupervisorOrder).catch(fail)
+})
+input.once('close', () => void stop(0))
