@@ -1,0 +1,63 @@
+// Brings a database to the newest schema. The migrations are plain SQL, numbered, applied in one transaction together.
+import { readdirSync } from 'node:fs'
+import { basename } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { runner } from 'node-pg-migrate'
+import pg from 'pg'
+
+const MIGRATIONS_DIR = fileURLToPath(new URL('./migrations', import.meta.url))
+const MIGRATIONS_TABLE = 'schema_migrations'
+
+/** The database has migrations that this version of the program does not know. */
+export class SchemaNewerError extends Error {
+  override name = 'SchemaNewerError'
+}
+
+/**
+ * Applies what is missing; returns the names of what it applied, oldest first. All or nothing; safe to run twice and at
+ * once (the second waits, then finds nothing to do). Throws `SchemaNewerError` and changes nothing when the database is
+ * ahead of this program. The role of `adminUrl` will own the tables: it needs to own the database, not to be superuser.
+ */
+export async function migrate(adminUrl: string, log: (line: string) => void = () => {}): Promise<string[]> {
+  const client = new pg.Client({ connectionString: adminUrl, application_name: 'distributor-migrate' })
+  await client.connect()
+  try {
+    await refuseNewerSchema(client)
+    const applied = await runner({
+      dbClient: client,
+      dir: MIGRATIONS_DIR,
+      migrationsTable: MIGRATIONS_TABLE,
+      direction: 'up',
+      // The default fails a second starter.
+      advisoryLockMode: 'wait',
+      // It prints whole migrations when one fails; the error says enough.
+      logger: { debug: () => {}, info: log, warn: log, error: () => {} },
+    })
+    // Again: a newer version may have held the lock that this one waited for.
+    await refuseNewerSchema(client)
+    return applied.map((migration) => migration.name)
+  } finally {
+    await client.end()
+  }
+}
+
+/** The migrations this program has, oldest first. */
+export function knownMigrations(): string[] {
+  return readdirSync(MIGRATIONS_DIR)
+    .filter((file) => file.endsWith('.sql'))
+    .map((file) => basename(file, '.sql'))
+    .sort()
+}
+
+async function refuseNewerSchema(client: pg.Client): Promise<void> {
+  const table = await client.query('select to_regclass($1) is not null as exists', [`public.${MIGRATIONS_TABLE}`])
+  if (!table.rows[0].exists) return
+  const unknown = await client.query(
+    `select name from public.${MIGRATIONS_TABLE} where name <> all($1::text[]) order by name`,
+    [knownMigrations()],
+  )
+  if (unknown.rows.length > 0) {
+    const names = unknown.rows.map((row) => row.name).join(', ')
+    throw new SchemaNewerError(`the database has a newer schema than this program: ${names}`)
+  }
+}
