@@ -1,0 +1,34 @@
+// One PostgreSQL and one Temporal server for the whole run, in a folder that goes with it. They run under the stack's
+// supervisor, so that a run which is killed leaves nothing behind.
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
+import { startStack } from '../../temporal-config/stack/stack.ts'
+
+/**
+ * Sets TEST_POSTGRES_URL (the superuser's) and TEST_TEMPORAL_ADDRESS for the test processes. Those that are set
+ * already are left as they are, and nothing is started for them.
+ */
+export default async function setup(): Promise<() => Promise<void>> {
+  const { TEST_POSTGRES_URL: postgresUrl, TEST_TEMPORAL_ADDRESS: temporalAddress } = process.env
+  if (postgresUrl && temporalAddress) return async () => {}
+  const dir = mkdtempSync(join(tmpdir(), 'distributor-test-'))
+  chmodSync(dir, 0o711)
+  const stack = await startStack({
+    data_dir: dir,
+    what: 'the test run',
+    ...(postgresUrl ? {} : { postgres: { port: 0, durable: false } }),
+    ...(temporalAddress
+      ? {}
+      : { temporal: { cli: process.env.TEMPORAL_CLI, port: 0, namespace: 'default', keep: false } }),
+    say: (line) => process.stderr.write(`${line}\n`),
+  })
+  if (stack.postgres) process.env.TEST_POSTGRES_URL = stack.postgres.url
+  if (stack.temporal) process.env.TEST_TEMPORAL_ADDRESS = stack.temporal.address
+  return async () => {
+    await stack.stop()
+    removeReachableFolder(join(dir, 'postgres'), 'postgres')
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
