@@ -1,0 +1,110 @@
+// The one way out. A name is resolved once, its forbidden addresses are dropped, and the connection goes to an address
+// that was checked: nothing is looked up a second time between check and connect.
+import dns from 'node:dns'
+import net, { type LookupFunction } from 'node:net'
+import tls from 'node:tls'
+import { isReachable, parseAddress, parseCidrs } from './addresses.ts'
+import { DeliveryError } from './errors.ts'
+
+export interface EgressOptions {
+  /** CIDRs beside the public ranges that may be reached (EGRESS_ALLOW). */
+  allow: readonly string[]
+  /** Resolves a name to all its addresses; the system's resolver unless a test says otherwise. */
+  lookup?: (host: string) => Promise<dns.LookupAddress[]>
+}
+
+export interface ConnectOptions {
+  host: string
+  port: number
+  /** Opens TLS when given; `servername` defaults to the host's name. */
+  tls?: tls.ConnectionOptions
+}
+
+export interface Egress {
+  /**
+   * The permitted addresses of a host, a literal address included; never none.
+   * @throws DeliveryError EGRESS_DENIED when every address is forbidden, DESTINATION_UNAVAILABLE when the name is unknown
+   */
+  resolve(host: string): Promise<dns.LookupAddress[]>
+  /** For clients that take a `lookup`, as `net.connect` does. Node does not call it for literal addresses: `assertHost`. */
+  lookup: LookupFunction
+  /** @throws DeliveryError EGRESS_DENIED when the host is a forbidden address, in whatever spelling. Resolves nothing. */
+  assertHost(host: string): void
+  /** The same for the host of a URL; for the API, at submission. */
+  assertUrl(url: string): void
+  /**
+   * A socket that is still connecting, to a checked address; it errors with what `resolve` throws. The caller listens
+   * for `connect` or `secureConnect`, and destroys it when its time is up.
+   */
+  connect(options: ConnectOptions): net.Socket
+}
+
+/** @throws TypeError for an entry of `allow` that is no CIDR */
+export function createEgress({ allow, lookup: lookupName = systemLookup }: EgressOptions): Egress {
+  const ranges = parseCidrs(allow)
+
+  function assertHost(host: string): void {
+    const address = parseAddress(host)
+    if (address && !isReachable(address, ranges)) throw denied()
+  }
+
+  async function resolve(host: string): Promise<dns.LookupAddress[]> {
+    assertHost(host)
+    const literal = parseAddress(host)
+    if (literal) return [{ address: literal.toString(), family: literal.kind() === 'ipv4' ? 4 : 6 }]
+    const addresses = await lookupName(host).catch((cause: unknown) => {
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', `the host name cannot be resolved (${codeOf(cause)})`, {
+        cause,
+      })
+    })
+    const permitted = addresses.filter(({ address }) => {
+      const parsed = parseAddress(address)
+      return parsed !== undefined && isReachable(parsed, ranges)
+    })
+    if (addresses.length === 0) throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the host name has no address')
+    if (permitted.length === 0) throw denied()
+    return permitted
+  }
+
+  const lookup: LookupFunction = (host, options, callback) => {
+    resolve(host).then(
+      (addresses) => {
+        const { family } = options
+        const wanted = addresses.filter((each) => (family === 4 || family === 6 ? each.family === family : true))
+        const first = wanted[0]
+        if (!first) callback(new DeliveryError('DESTINATION_UNAVAILABLE', 'the host has no address of that family'), '')
+        else if (options.all) callback(null, wanted)
+        else callback(null, first.address, first.family)
+      },
+      (error: Error) => callback(error, ''),
+    )
+  }
+
+  return {
+    resolve,
+    lookup,
+    assertHost,
+    assertUrl: (url) => assertHost(new URL(url).hostname),
+    connect({ host, port, tls: tlsOptions }) {
+      const bare = host.replace(/^\[|\]$/g, '')
+      assertHost(bare)
+      if (!tlsOptions) return net.connect({ host: bare, port, lookup })
+      // A server name must not be an address (RFC 6066).
+      const servername = net.isIP(bare) === 0 ? bare : ''
+      return tls.connect({ servername, ...tlsOptions, host: bare, port, lookup })
+    },
+  }
+}
+
+function denied(): DeliveryError {
+  return new DeliveryError('EGRESS_DENIED', 'the host leads to an address that deliveries may not reach')
+}
+
+function systemLookup(host: string): Promise<dns.LookupAddress[]> {
+  return dns.promises.lookup(host, { all: true })
+}
+
+function codeOf(cause: unknown): string {
+  const code = (cause as NodeJS.ErrnoException | null)?.code
+  return typeof code === 'string' ? code : 'no code'
+}

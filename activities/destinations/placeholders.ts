@@ -1,0 +1,123 @@
+// `{distribution_id}`, `{payload.customer.id}` and the like in URLs and headers. Checked when a destination is
+// registered, filled in for each attempt.
+import { distance } from 'fastest-levenshtein'
+import type { Message } from './destination.ts'
+import { DeliveryError } from './errors.ts'
+import { readPayload } from './payload-paths.ts'
+
+const NAMES = ['tenant_id', 'distribution_id', 'delivery_id', 'data_type', 'attempt_number'] as const
+const PAYLOAD = 'payload.'
+/** `{{` and `}}` stand for the braces themselves. */
+const PARTS = /\{\{|\}\}|\{([^{}]*)\}|[{}]/g
+
+export type Words = Pick<Message, (typeof NAMES)[number] | 'body'>
+
+/** What is wrong with a text that may hold placeholders; undefined when nothing is. */
+export function placeholderProblem(template: string): string | undefined {
+  for (const [part, name] of template.matchAll(PARTS)) {
+    if (part === '{{' || part === '}}') continue
+    if (name === undefined) return `has a lone "${part}"; write "${part}${part}" for the character itself`
+    if ((NAMES as readonly string[]).includes(name)) continue
+    if (name.startsWith(PAYLOAD)) {
+      if (/^payload(\.[^.[\]]+|\[\d+\])+$/.test(name)) continue
+      return `has the unreadable path {${name}}; write {payload.customer.id} or {payload.items[0].id}`
+    }
+    const nearest = [...NAMES, 'payload.…'].toSorted((a, b) => distance(name, a) - distance(name, b))[0]
+    return `has an unknown placeholder {${name}}; the nearest known one is {${nearest}}`
+  }
+  return undefined
+}
+
+/** Whether a text has placeholders at all. */
+export function hasPlaceholders(template: string): boolean {
+  return [...template.matchAll(PARTS)].some(([, name]) => name !== undefined)
+}
+
+/**
+ * A URL whose placeholders stand in its path or query alone: what they bring is percent-encoded there.
+ * @returns what is wrong with it, or undefined
+ */
+export function urlProblem(template: string): string | undefined {
+  if (/[\s\\\p{Cc}]/u.test(template)) return 'has a space, a backslash or a control character'
+  const problem = placeholderProblem(template)
+  if (problem) return problem
+  const origin = /^[^/]*\/\/[^/?#]*/.exec(template)?.[0] ?? template
+  if (/[{}]/.test(origin)) return 'has a placeholder outside of its path and query'
+  const url = parseUrl(fill(template, () => 'x'))
+  if (!url) return 'is not a URL'
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'must begin with https:// or http://'
+  if (url.username !== '' || url.password !== '') return 'must not hold credentials; use "auth"'
+  if (template.includes('#')) return 'must not have a fragment'
+  return undefined
+}
+
+/**
+ * @throws DeliveryError MISCONFIGURED that names the placeholder which finds nothing, or whose value would lead to
+ * another place (an empty path segment, `.` or `..`)
+ */
+export function fillUrl(template: string, words: Words): URL {
+  const value = valuesFor(template, words)
+  const query = template.indexOf('?')
+  const path = query < 0 ? template : template.slice(0, query)
+  const segments = path.split('/').map((segment) => {
+    const filled = fill(segment, (name) => encodeURIComponent(value(name)))
+    // The URL parser would drop these segments, and their percent-encoded forms too.
+    if (hasPlaceholders(segment) && /^(\.|%2e){0,2}$/i.test(filled)) {
+      throw new DeliveryError('MISCONFIGURED', `"${segment}" in the path of the endpoint becomes empty, "." or ".."`)
+    }
+    return filled
+  })
+  const rest = query < 0 ? '' : fill(template.slice(query), (name) => encodeURIComponent(value(name)))
+  return new URL(segments.join('/') + rest)
+}
+
+/**
+ * The value of a header. Characters beyond ASCII travel as UTF-8.
+ * @throws DeliveryError MISCONFIGURED for a placeholder that finds nothing, or brings a control character: a line break
+ * would begin a header of the payload's making
+ */
+export function fillHeader(name: string, template: string, words: Words): string {
+  const value = valuesFor(template, words)
+  const filled = fill(template, (placeholder) => {
+    const text = value(placeholder)
+    if (/[^\P{Cc}\t]/u.test(text)) {
+      throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into the header "${name}"`)
+    }
+    return text
+  })
+  return Buffer.from(filled, 'utf8').toString('latin1')
+}
+
+function fill(template: string, value: (name: string) => string): string {
+  return template.replace(PARTS, (part: string, name: string | undefined) => {
+    if (name !== undefined) return value(name)
+    return part.slice(0, 1)
+  })
+}
+
+/** Reads the payload once for all of a text's placeholders, and not at all where none asks for it. */
+function valuesFor(template: string, words: Words): (name: string) => string {
+  const names = [...template.matchAll(PARTS)].flatMap(([, name]) => (name === undefined ? [] : [name]))
+  const paths = names.filter((name) => name.startsWith(PAYLOAD) || name.startsWith('payload['))
+  const found = paths.length > 0 ? readPayload(words.body, paths) : new Map<string, string>()
+  return (name) => {
+    const value = found.get(name) ?? (isName(name) ? String(words[name]) : undefined)
+    if (value === undefined) {
+      throw new DeliveryError('MISCONFIGURED', `the placeholder {${name}} finds no text, number or boolean`)
+    }
+    // A lone surrogate cannot be encoded; it becomes the replacement character.
+    return Buffer.from(value, 'utf8').toString('utf8')
+  }
+}
+
+function isName(name: string): name is (typeof NAMES)[number] {
+  return (NAMES as readonly string[]).includes(name)
+}
+
+function parseUrl(text: string): URL | undefined {
+  try {
+    return new URL(text)
+  } catch {
+    return undefined
+  }
+}

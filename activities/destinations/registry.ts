@@ -1,0 +1,23 @@
+// The protocols that are built in. Explicit, so that the compiler names what is missing.
+import type { Protocol } from '../../db/states.ts'
+import type { Destination } from './destination.ts'
+import { rest } from './rest.ts'
+import { toJsonSchema } from './secret.ts'
+
+/** Protocols that exist so far; `Partial` goes when the last one is there. */
+export const destinations = { REST: rest } satisfies Partial<Record<Protocol, Destination>>
+
+export type AvailableProtocol = keyof typeof destinations
+export const AVAILABLE_PROTOCOLS = Object.keys(destinations) as [AvailableProtocol, ...AvailableProtocol[]]
+
+/** The destination of a protocol; undefined when it is not built in. */
+export function destinationFor(protocol: string): Destination | undefined {
+  return Object.hasOwn(destinations, protocol)
+    ? (destinations[protocol as AvailableProtocol] as unknown as Destination)
+    : undefined
+}
+
+/** The JSON schema of a protocol's configuration, as callers may send it. */
+export function configSchema(protocol: AvailableProtocol): Record<string, unknown> {
+  return toJsonSchema(destinations[protocol].config)
+}

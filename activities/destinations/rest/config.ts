@@ -1,0 +1,129 @@
+// The configuration of a REST destination: at once its validation, its type, its masking and its served JSON schema.
+import { z } from 'zod'
+import { placeholderProblem, urlProblem } from '../placeholders.ts'
+import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
+
+export const REST_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET', 'HEAD', 'OPTIONS'] as const
+
+/** Kept of a response body unless the configuration says otherwise, in bytes. */
+export const DEFAULT_RESPONSE_BYTES = 64 * 1024
+
+/** Field names of RFC 9110; names and values that we or the connection set are refused, so that nothing is sent twice. */
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/
+const OURS = new Set([
+  'host',
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'content-length',
+  'content-encoding',
+  'upgrade',
+  'te',
+  'trailer',
+  'expect',
+  'idempotency-key',
+  'webhook-id',
+  'webhook-timestamp',
+  'webhook-signature',
+])
+const CONFIDENTIAL = new Set(['authorization', 'proxy-authorization', 'cookie'])
+
+const url = reaching(
+  z
+    .string()
+    .max(2048)
+    .superRefine((value, context) => {
+      const problem = urlProblem(value)
+      if (problem) context.addIssue({ code: 'custom', message: problem })
+    }),
+  (value) => (URL.canParse(value) ? new URL(value).hostname : /^[^/]*\/\/(\[[^\]]*\]|[^/?#:]*)/.exec(value)?.[1]),
+)
+
+const headerName = z
+  .string()
+  .regex(HEADER_NAME, 'is not a header name')
+  .refine((name) => !OURS.has(name.toLowerCase()), 'is set by the Distributor itself')
+
+const headers = z
+  .record(
+    headerName.refine(
+      (name) => !CONFIDENTIAL.has(name.toLowerCase()),
+      'is confidential: use "auth" or "secret_headers"',
+    ),
+    z
+      .string()
+      .max(8192)
+      .superRefine((value, context) => {
+        const problem = /[^\P{Cc}\t]/u.test(value) ? 'has a control character' : placeholderProblem(value)
+        if (problem) context.addIssue({ code: 'custom', message: problem })
+      }),
+  )
+  .superRefine((value, context) => {
+    const seen = new Set<string>()
+    for (const name of Object.keys(value)) {
+      if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'is there twice' })
+      seen.add(name.toLowerCase())
+    }
+  })
+
+const auth = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('none') }),
+  z.strictObject({ type: z.literal('basic'), username: credentialField(), password: secret() }),
+  z.strictObject({ type: z.literal('bearer'), token: secret() }),
+  z.strictObject({
+    type: z.literal('api_key'),
+    in: z.enum(['header', 'query']).default('header'),
+    name: z
+      .string()
+      .regex(HEADER_NAME, 'is not a header name')
+      .default('X-API-Key')
+      .describe('Header or query parameter'),
+    api_key: secret(),
+  }),
+  z.strictObject({
+    type: z.literal('oauth2'),
+    token_url: url.describe('Token endpoint of the client credentials grant'),
+    client_id: credentialField(),
+    client_secret: secret(),
+    client_authentication: z.enum(['basic', 'body']).default('basic').describe('How the client shows its secret'),
+    scope: z.string().max(1000).optional(),
+    audience: z.string().max(1000).optional(),
+    resource: z.string().max(1000).optional(),
+  }),
+])
+
+const tls = z.strictObject({
+  ca: z.string().max(262144).optional().describe('PEM of the only authorities to trust, instead of the public ones'),
+  client_certificate: z.string().max(262144).optional().describe('PEM, for mutual TLS'),
+  client_key: optionalSecret().describe('PEM of its private key'),
+  client_key_passphrase: optionalSecret(),
+  server_name: z.string().max(253).optional().describe('Name in the certificate, where the endpoint has another'),
+})
+
+export const restConfig = configuration({
+  endpoint: url.describe('http(s) URL; placeholders in path and query are filled in and percent-encoded'),
+  method: z.enum(REST_METHODS).default('POST').describe('GET, HEAD and OPTIONS carry no body'),
+  headers: headers.default({}).describe('Values may hold placeholders'),
+  secret_headers: z.record(headerName, secret()).default({}).describe('Headers whose values are secrets'),
+  auth: auth.default({ type: 'none' }),
+  tls: tls.default({}),
+  signing: z
+    .strictObject({
+      signing_secret: secret().describe('whsec_… (base64), as Standard Webhooks says'),
+      previous_signing_secret: optionalSecret().describe('Signs beside the first one while secrets are changed'),
+    })
+    .optional()
+    .describe('Standard Webhooks signature in webhook-id, webhook-timestamp and webhook-signature'),
+  compression: z.enum(['none', 'gzip']).default('none').describe('Of the request body'),
+  timeout_seconds: z.number().min(1).max(600).default(30).describe('From connecting to the last byte of the answer'),
+  max_response_bytes: z
+    .int()
+    .min(0)
+    .max(1024 * 1024)
+    .default(DEFAULT_RESPONSE_BYTES)
+    .describe('How much of an answer is kept'),
+})
+
+export type RestConfig = Resolved<z.output<typeof restConfig>>
+export type RestAuth = RestConfig['auth']

@@ -1,0 +1,236 @@
+// Secrets in a configuration are references to credentials. The schema marks which fields are secret; masking, sealing
+// and resolving all walk schema and value together, so that no protocol can forget a field.
+import { z } from 'zod'
+
+/** `{"secret": "name.field"}`: the field of a credential of the same tenant. */
+export interface SecretReference {
+  secret: string
+}
+
+/** What `secret()` knows about its field. */
+export interface SecretOptions {
+  /** Must be there once resolved; an optional one may stay absent. */
+  required: boolean
+  /** Not confidential in itself (a user name): shown as it is and allowed in plain text, but a credential may hold it. */
+  public: boolean
+}
+
+/** A configuration whose references have been replaced: every secret is a string. */
+export type Resolved<T> = T extends SecretReference
+  ? string
+  : T extends (infer Item)[]
+    ? Resolved<Item>[]
+    : T extends object
+      ? { [Key in keyof T]: Resolved<T[Key]> }
+      : T
+
+/** What a secret shows to the outside; in a PUT it keeps the secret that is there. */
+export const MASK = '***'
+
+/** The names that tenants may give to credentials. `destination.<uuid>` is ours: a destination's own literals. */
+export const CREDENTIAL_NAME = /^[a-zA-Z0-9_-]{1,100}$/
+const REFERENCE = /^(destination\.[0-9a-f-]{36}|[a-zA-Z0-9_-]{1,100})\.(.{1,300})$/
+const RESERVED = /^destination\.[0-9a-f-]{36}$/
+
+const secretFields = z.registry<SecretOptions>()
+const hostFields = z.registry<{ hostOf: (value: string) => string | undefined }>()
+
+type SecretSchema = z.ZodUnion<readonly [z.ZodString, z.ZodObject<{ secret: z.ZodString }, z.core.$strict>]>
+
+function markedSecret(options: SecretOptions): z.ZodOptional<SecretSchema> {
+  const reference = z.strictObject({
+    secret: z.string().regex(REFERENCE, 'must be "name.field", a credential and one of its fields'),
+  })
+  const schema = z.union([z.string().min(1).max(32768), reference]).optional()
+  secretFields.add(schema, options)
+  return schema
+}
+
+/**
+ * A secret field: a literal (sealed away when a destination is registered) or a reference. It may also be left out when
+ * `credentials` names a credential with a field of the same name, which `configuration()` checks; once resolved it is
+ * there, hence the type.
+ */
+export function secret(): SecretSchema {
+  return markedSecret({ required: true, public: false }) as unknown as SecretSchema
+}
+
+/** A secret field that may be absent altogether. */
+export function optionalSecret(): z.ZodOptional<SecretSchema> {
+  return markedSecret({ required: false, public: false })
+}
+
+/** A field that is no secret, but commonly kept beside one (a user name, a client id): the credential may fill it. */
+export function credentialField(): SecretSchema {
+  return markedSecret({ required: true, public: true }) as unknown as SecretSchema
+}
+
+/** Marks a string that says which host is reached: credentials' `allowed_hosts` and the egress guard ask for it. */
+export function reaching<Schema extends z.ZodType<string>>(
+  schema: Schema,
+  hostOf: (value: string) => string | undefined,
+): Schema {
+  const marked = schema.meta({}) as Schema
+  hostFields.add(marked, { hostOf })
+  return marked
+}
+
+/** A protocol's whole configuration: no unknown fields, `credentials`, and no secret that comes from nowhere. */
+export function configuration<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
+  const schema = z.strictObject({
+    ...shape,
+    credentials: z
+      .string()
+      .regex(CREDENTIAL_NAME, 'must be the name of a credential')
+      .optional()
+      .describe('Name of a credential: it fills every secret field of the same name that is left out'),
+  })
+  return schema.superRefine((value, context) => {
+    if ('credentials' in value && value.credentials !== undefined) return
+    mapSecrets(schema, value, ({ path, value: stated, required }) => {
+      if (required && stated === undefined) {
+        context.addIssue({
+          code: 'custom',
+          path,
+          message: 'is required: state it, refer to {"secret": "name.field"}, or name the "credentials" that hold it',
+        })
+      }
+      return stated
+    })
+  })
+}
+
+export type Path = (string | number)[]
+
+/** One secret field met on the walk; `value` is undefined where it is absent. */
+export interface SecretLeaf extends SecretOptions {
+  path: Path
+  value: string | SecretReference | undefined
+}
+
+/** Answers what stands in the field from now on; undefined leaves it out. */
+export type SecretVisitor = (leaf: SecretLeaf) => string | SecretReference | undefined
+
+/**
+ * Copies `value`, with each secret field replaced by what `visit` answers; absent ones are visited too, but not those
+ * inside an absent object. Everything that the schema does not know is copied as it is. Defaults are not applied.
+ */
+export function mapSecrets<T>(schema: z.core.$ZodType, value: T, visit: SecretVisitor): T {
+  return walk(schema, value, [], { visit }) as T
+}
+
+/** The hosts that a configuration reaches, each with the field that says so. */
+export function reachedHosts(schema: z.core.$ZodType, value: unknown): { path: Path; host: string }[] {
+  const hosts: { path: Path; host: string }[] = []
+  walk(schema, value, [], {
+    visit: (leaf) => leaf.value,
+    host: (path, host) => hosts.push({ path, host }),
+  })
+  return hosts
+}
+
+/** `destinations[0].auth.token`: the way that answers name a field. */
+export function formatPath(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, key) => {
+    if (typeof key === 'number') return `${text}[${key}]`
+    return text === '' ? String(key) : `${text}.${String(key)}`
+  }, '')
+}
+
+/** Splits `name.field`; undefined when it is no reference. */
+export function parseReference(reference: string): { credential: string; field: string } | undefined {
+  const match = REFERENCE.exec(reference)
+  return match ? { credential: match[1]!, field: match[2]! } : undefined
+}
+
+/** `destination.<id>`: a credential that holds one destination's own literals and that no one else may name. */
+export function isReserved(credential: string): boolean {
+  return RESERVED.test(credential)
+}
+
+/** JSON Schema of what a caller may send; secrets are `writeOnly`. */
+export function toJsonSchema(schema: z.core.$ZodType): Record<string, unknown> {
+  return z.toJSONSchema(schema, {
+    io: 'input',
+    override: ({ zodSchema, jsonSchema }) => {
+      const options = secretFields.get(zodSchema)
+      if (options && !options.public) jsonSchema.writeOnly = true
+    },
+  }) as Record<string, unknown>
+}
+
+interface Visitors {
+  visit: SecretVisitor
+  host?: (path: Path, host: string) => void
+}
+
+function walk(schema: z.core.$ZodType, value: unknown, path: Path, visitors: Visitors): unknown {
+  const options = secretFields.get(schema)
+  if (options) return visitors.visit({ ...options, path, value: value as SecretLeaf['value'] })
+  if (value === undefined || value === null) return value
+  const marked = hostFields.get(schema)
+  if (marked && typeof value === 'string') {
+    const host = marked.hostOf(value)
+    if (host !== undefined) visitors.host?.(path, host)
+    return value
+  }
+  const { def } = (schema as z.core.$ZodTypes)._zod
+  switch (def.type) {
+    case 'optional':
+    case 'nullable':
+    case 'default':
+    case 'prefault':
+    case 'readonly':
+    case 'nonoptional':
+    case 'catch':
+      return walk(def.innerType, value, path, visitors)
+    case 'pipe':
+      return walk(def.in, value, path, visitors)
+    case 'lazy':
+      return walk(def.getter(), value, path, visitors)
+    case 'intersection':
+      return walk(def.right, walk(def.left, value, path, visitors), path, visitors)
+    case 'array':
+      if (!Array.isArray(value)) return value
+      return value.map((item, index) => walk(def.element, item, [...path, index], visitors))
+    case 'record':
+      if (!isObject(value)) return value
+      return fromEntries(
+        Object.entries(value).map(([key, item]) => [key, walk(def.valueType, item, [...path, key], visitors)]),
+      )
+    case 'union': {
+      const option = optionFor(def, value)
+      return option ? walk(option, value, path, visitors) : value
+    }
+    case 'object': {
+      if (!isObject(value)) return value
+      const known = Object.entries(def.shape).map(([key, field]): [string, unknown] => [
+        key,
+        walk(field, value[key], [...path, key], visitors),
+      ])
+      return fromEntries([...Object.entries(value), ...known])
+    }
+    default:
+      return value
+  }
+}
+
+/** The branch of a union that a value belongs to: by discriminator, else the first that accepts it. */
+function optionFor(def: z.core.$ZodUnionDef, value: unknown): z.core.$ZodType | undefined {
+  const discriminator = (def as Partial<z.core.$ZodDiscriminatedUnionDef>).discriminator
+  if (discriminator === undefined) return def.options.find((option) => z.safeParse(option, value).success)
+  const tag = isObject(value) ? value[discriminator] : undefined
+  return def.options.find((option) => {
+    const tags = option._zod.propValues?.[discriminator]
+    return tags?.has(tag as z.core.util.Primitive) ?? false
+  })
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Absent stays absent: a key is made only for what is there. `__proto__` as a key stays an ordinary one. */
+function fromEntries(entries: [string, unknown][]): Record<string, unknown> {
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined))
+}
