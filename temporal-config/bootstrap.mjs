@@ -1,0 +1,121 @@
+// What every npm script runs first. It needs nothing but Node: it installs the packages when they are missing or older
+// than the lock file, then becomes the program that was asked for.
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+
+/** Task → program, and whether it needs the development packages too. */
+const tasks = {
+  start: ['temporal-config/start.ts', false],
+  demo: ['temporal-config/demo.ts', false],
+  api: ['api/server.ts', false],
+  worker: ['temporal-config/worker-program.ts', false],
+  migrate: ['db/migrate-cli.ts', false],
+  bench: ['test/bench/bench.ts', true],
+  docs: ['temporal-config/docs.ts', true],
+  test: ['temporal-config/test-run.mjs', true],
+}
+
+const [nodeMajor = 0, nodeMinor = 0] = process.versions.node.split('.').map(Number)
+if (nodeMajor < 20 || (nodeMajor === 20 && nodeMinor < 19)) {
+  refuse(`Node ${process.versions.node} is too old: 20.19 or newer is needed`)
+}
+const [name, ...args] = process.argv.slice(2)
+const task = Object.hasOwn(tasks, name ?? '') ? tasks[name] : undefined
+if (!task) refuse(`usage: bootstrap.mjs ${Object.keys(tasks).join('|')}`)
+const [program, development] = task
+
+if (!installed(development)) await install(development)
+
+const file = join(root, program)
+process.argv = [process.execPath, file, ...args]
+// In this process, not in a child: signals arrive where they are handled, and a kill leaves no child behind.
+const { register } = await import('tsx/esm/api')
+register()
+await import(pathToFileURL(file).href)
+
+function refuse(line) {
+  console.error(line)
+  process.exit(1)
+}
+
+/** Whether node_modules holds what the lock file says; npm keeps its own list of what it has put there. */
+function installed(withDevelopment) {
+  const wanted = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages
+  const listFile = join(root, 'node_modules', '.package-lock.json')
+  if (!existsSync(listFile)) return false
+  const present = JSON.parse(readFileSync(listFile, 'utf8')).packages
+  return Object.entries(wanted).every(([path, entry]) => {
+    // Optional ones are for other systems, or npm would have put them there.
+    if (path === '' || entry.optional || entry.devOptional || (entry.dev && !withDevelopment)) return true
+    return present[path]?.version === entry.version && existsSync(join(root, path, 'package.json'))
+  })
+}
+
+async function install(withDevelopment) {
+  const id = createHash('sha256').update(root).digest('hex').slice(0, 16)
+  const lock = join(tmpdir(), `distributor-install-${id}.lock`)
+  await take(lock)
+  try {
+    // Another starter may have done it while this one waited.
+    if (installed(withDevelopment)) return
+    const began = performance.now()
+    console.error('installing packages (npm ci) …')
+    const code = await npm(['ci', '--no-audit', '--no-fund', '--ignore-scripts', '--include=dev', '--loglevel=error'])
+    if (code !== 0) refuse(`npm ci ended with code ${code}`)
+    console.error(`installing packages: done in ${((performance.now() - began) / 1000).toFixed(1)} s`)
+  } finally {
+    rmSync(lock, { force: true })
+  }
+}
+
+function npm(parameters) {
+  const own = process.env.npm_execpath
+  const [command, first] = own?.endsWith('.js') ? [process.execPath, [own]] : ['npm', []]
+  return new Promise((resolve, reject) => {
+    // stdout belongs to the program that follows.
+    const child = spawn(command, [...first, ...parameters], { cwd: root, stdio: ['ignore', 2, 2] })
+    child.once('error', reject)
+    child.once('close', (code) => resolve(code ?? 1))
+  })
+}
+
+async function take(lock) {
+  for (let told = false; ; ) {
+    try {
+      writeFileSync(lock, String(process.pid), { flag: 'wx' })
+      return
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error
+    }
+    const pid = readPid(lock)
+    if (pid !== undefined && !alive(pid)) rmSync(lock, { force: true })
+    else {
+      if (!told) console.error(`waiting for process ${pid}, which is installing packages`)
+      told = true
+      await new Promise((resolve) => setTimeout(resolve, 200))
+    }
+  }
+}
+
+function readPid(lock) {
+  try {
+    return Number(readFileSync(lock, 'utf8')) || undefined
+  } catch {
+    return undefined
+  }
+}
+
+function alive(pid) {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error.code === 'EPERM'
+  }
+}
