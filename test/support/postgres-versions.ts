@@ -1,0 +1,43 @@
+// The same tests on the oldest and on the newest PostgreSQL that is supported.
+import { afterAll, beforeAll, describe } from 'vitest'
+import { createTestDatabase, startTestServer, type TestDatabase, type TestServer } from './postgres.ts'
+import { postgres15Programs, startPostgres15 } from './postgres-15.ts'
+
+const SERVERS = [
+  // Missing where it must not be, it fails at start, by name; elsewhere its tests are skipped.
+  { version: 15, start: startPostgres15, here: postgres15Programs() !== undefined || Boolean(process.env.CI) },
+  { version: 18, start: startTestServer, here: true },
+]
+
+/** `define` once per version, each with a server of its own, on which nothing was done yet. */
+export function onEachFreshServer(define: (server: () => TestServer, version: number) => void): void {
+  for (const { version, start, here } of SERVERS) {
+    describe.skipIf(!here)(`on PostgreSQL ${version}`, () => {
+      let server: TestServer | undefined
+      beforeAll(async () => {
+        server = await start()
+      }, 60_000)
+      afterAll(() => server?.stop())
+      define(() => server!, version)
+    })
+  }
+}
+
+/** `define` once per version, each with a migrated database; version 18 is the test run's own server. */
+export function onEachPostgres(define: (database: () => TestDatabase, version: number) => void): void {
+  for (const { version, start, here } of SERVERS) {
+    describe.skipIf(!here)(`on PostgreSQL ${version}`, () => {
+      let server: TestServer | undefined
+      let database: TestDatabase | undefined
+      beforeAll(async () => {
+        if (version === 15) server = await start()
+        database = await createTestDatabase(server ? { server } : {})
+      }, 60_000)
+      afterAll(async () => {
+        await database?.close()
+        await server?.stop()
+      })
+      define(() => database!, version)
+    })
+  }
+}
