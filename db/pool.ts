@@ -61,7 +61,10 @@ async function transaction<T>(
   let broken: Error | undefined
   try {
     await client.query('begin')
-    await client.query("select set_config('app.tenant_id', $1, true), set_config('statement_timeout', $2, true)", settings)
+    await client.query(
+      "select set_config('app.tenant_id', $1, true), set_config('statement_timeout', $2, true)",
+      settings,
+    )
     const result = await work(client)
     await client.query('commit')
     return result

@@ -2,10 +2,13 @@
 import type { Priority } from '../db/states.ts'
 import type { DistributionRef } from '../workflows/messages.ts'
 
-/** Workflows, plan, deliver, record, finish. */
+/** All workflows; the activities plan, deliver, record, finish. */
 export const MAIN_QUEUE = 'distributor'
-/** Callback, probe, sweep, batch: slow company that must not take a delivery's slot. */
-export const BACKGROUND_QUEUE = 'distributor-background'
+
+/** Activities of callback, probe, sweep, batch: slow company that must not take a delivery's slot. */
+export function backgroundQueue(mainQueue: string): string {
+  return `${mainQueue}-background`
+}
 
 export function distributionWorkflowId(ref: DistributionRef): string {
   return `distribution/${ref.tenant_id}/${ref.distribution_id}`
@@ -17,7 +20,7 @@ export function callbackWorkflowId(ref: DistributionRef, round: number): string 
 }
 
 export const SWEEP_SCHEDULE_ID = 'distributor/sweep'
-export const PARTITIONS_SCHEDULE_ID = 'distributor/partitions'
+export const MAINTENANCE_SCHEDULE_ID = 'distributor/maintenance'
 
 /** Temporal's priority keys run from 1 (first) to 5 (last). */
 export const PRIORITY_KEYS: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 5 }

@@ -96,3 +96,8 @@ export interface ProbeResult {
   message: string | null
   response_time_ms: number
 }
+
+export interface SweepInput {
+  /** Every open job, not only those that are due: Temporal's data may be new. */
+  all: boolean
+}

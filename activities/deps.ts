@@ -1,0 +1,24 @@
+// What the activities close over: made once per worker, passed in, so that tests choose every part.
+import type { Pool } from '../db/pool.ts'
+import type { Sealer } from '../db/secrets.ts'
+import type { Logger } from '../temporal-config/log.ts'
+import type { Metrics } from '../temporal-config/metrics.ts'
+import type { Backoff } from './backoff.ts'
+import type { Egress } from './destinations/egress.ts'
+import type { Usage } from './usage.ts'
+
+export interface ActivityDeps {
+  pool: Pool
+  sealer: Sealer
+  egress: Egress
+  logger: Logger
+  metrics: Metrics
+  usage: Usage
+  backoff: Backoff
+  /** How long a send's outcome is tried to be written before it is handed to the history, in milliseconds. */
+  closeWithinMs: number
+  /** Identity of this worker in the attempt's row. */
+  worker: string
+  /** Credentials given by the environment, by full name. */
+  environmentSecrets: Record<string, string>
+}

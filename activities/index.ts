@@ -1,0 +1,98 @@
+// The activities as Temporal calls them: thin wrappers that turn what happened into results and failures that a person
+// can read in the Temporal UI. Everything of substance is in the files beside this one and knows nothing of Temporal.
+import { ApplicationFailure, activityInfo, CancelledFailure, Context } from '@temporalio/activity'
+import { ApplicationFailureCategory } from '@temporalio/common'
+import { writeAudit } from '../db/audit.ts'
+import { withTenant } from '../db/pool.ts'
+import type {
+  DeliverInput,
+  DeliverResult,
+  DistributionRef,
+  FinishInput,
+  FinishResult,
+  Plan,
+  RecordInput,
+  RecordResult,
+} from '../workflows/messages.ts'
+import { deliver, record } from './deliver.ts'
+import type { ActivityDeps } from './deps.ts'
+import { finish } from './finish.ts'
+import { plan } from './plan.ts'
+
+export type Activities = ReturnType<typeof createActivities>
+
+/** Heartbeats begin only after this time, so that a fast send costs no further call. */
+const HEARTBEAT_MS = 1000
+
+export function createActivities(deps: ActivityDeps) {
+  return {
+    async plan(ref: DistributionRef): Promise<Plan> {
+      return (await plan(deps.pool, ref)) ?? (await missing(deps, ref))
+    },
+
+    async deliver(input: DeliverInput): Promise<DeliverResult> {
+      const context = Context.current()
+      const heart = setInterval(() => context.heartbeat(), HEARTBEAT_MS)
+      try {
+        const delivered = await deliver(deps, input, {
+          signal: context.cancellationSignal,
+          workerLost: () => isWorkerToBlame(context),
+          turn: context.info.attempt,
+        })
+        switch (delivered.kind) {
+          case 'over':
+          case 'success':
+            return { recorded: true }
+          case 'unrecorded':
+            return { recorded: false, outcome: delivered.outcome }
+          case 'aborted':
+            throw new CancelledFailure('cancelled')
+          case 'failed':
+            throw ApplicationFailure.nonRetryable(delivered.message, delivered.code)
+          case 'later':
+            throw ApplicationFailure.create({
+              message: delivered.message,
+              type: delivered.code,
+              // A delay of 0 would mean «not set», and Temporal's own back-off.
+              nextRetryDelay: Math.max(1, delivered.delay_ms),
+              ...(delivered.deferred ? { category: ApplicationFailureCategory.BENIGN } : {}),
+            })
+        }
+      } finally {
+        clearInterval(heart)
+      }
+    },
+
+    async record(input: RecordInput): Promise<RecordResult> {
+      return { final: await record(deps, input, input.outcome) }
+    },
+
+    async finish(input: FinishInput): Promise<FinishResult> {
+      return (await finish(deps, input)) ?? (await missing(deps, input))
+    },
+  }
+}
+
+/** Whether an aborted send is the worker's end and not the tenant's wish: then it is tried again. */
+function isWorkerToBlame(context: Context): boolean {
+  const details = context.cancellationDetails
+  if (!details) return false
+  return details.workerShutdown || details.timedOut || details.paused || details.reset
+}
+
+/** A run without a row is a loss that an operator must hear of, once; nothing can be delivered any more. */
+async function missing(deps: ActivityDeps, ref: DistributionRef): Promise<never> {
+  deps.logger.error({ tenant_id: ref.tenant_id, distribution_id: ref.distribution_id }, 'no row for a running workflow')
+  if (!activityInfo().isLocal) {
+    await withTenant(deps.pool, ref.tenant_id, (db) =>
+      writeAudit(db, {
+        tenant_id: ref.tenant_id,
+        actor: 'distributor',
+        action: 'distribution.missing',
+        resource_type: 'distribution_job',
+        resource_id: ref.distribution_id,
+      }),
+    )
+  }
+  throw ApplicationFailure.nonRetryable('There is no such distribution', 'NOT_FOUND')
+}

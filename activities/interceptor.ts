@@ -1,0 +1,36 @@
+// The border to Temporal's history: what an activity throws by accident stays here. A driver's error may hold a
+// password in its text or its cause, so only a safe text and a reference to the log go on.
+import { randomUUID } from 'node:crypto'
+import { CompleteAsyncError, type Context } from '@temporalio/activity'
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common'
+import type { ActivityInboundCallsInterceptor } from '@temporalio/worker'
+import type { Logger } from '../temporal-config/log.ts'
+
+export function safeFailures(logger: Logger): (context: Context) => { inbound: ActivityInboundCallsInterceptor } {
+  return (context) => ({
+    inbound: {
+      async execute(input, next) {
+        try {
+          return await next(input)
+        } catch (error) {
+          if (error instanceof CancelledFailure || error instanceof CompleteAsyncError) throw error
+          if (error instanceof ApplicationFailure) throw withoutStack(error)
+          const reference = randomUUID()
+          const { activityType, workflowExecution, attempt } = context.info
+          logger.error(
+            { err: error, reference, activity: activityType, workflow_id: workflowExecution?.workflowId, attempt },
+            'activity failed unexpectedly',
+          )
+          throw withoutStack(
+            ApplicationFailure.retryable(`Not possible at the moment; the log has it under ${reference}`, 'UNEXPECTED'),
+          )
+        }
+      },
+    },
+  })
+}
+
+function withoutStack(failure: ApplicationFailure): ApplicationFailure {
+  failure.stack = ''
+  return failure
+}

@@ -1,0 +1,54 @@
+// `probe`: connects to a registered destination now, as an attempt would, and sends nothing.
+import { loadCredentials } from '../db/credentials.ts'
+import { findDestinationToProbe, recordHealthCheck } from '../db/health-checks.ts'
+import { withTenant } from '../db/pool.ts'
+import type { ProbeInput, ProbeResult } from '../workflows/messages.ts'
+import type { ActivityDeps } from './deps.ts'
+import { environmentCredentials } from './destinations/environment-credentials.ts'
+import { DeliveryError } from './destinations/errors.ts'
+import { destinationFor } from './destinations/registry.ts'
+import { resolveSecrets } from './destinations/secret-resolution.ts'
+import { secretReferences } from './destinations/secret-storage.ts'
+
+/** Within the time that the API waits for an answer. */
+const PROBE_MS = 12_000
+
+/** How the destination is; the result is also a row of `destination_health_checks`. */
+export async function probe(deps: ActivityDeps, input: ProbeInput, signal: AbortSignal): Promise<ProbeResult> {
+  const startedAt = performance.now()
+  const failure = await tryProbe(deps, input, AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]))
+  const result: ProbeResult = {
+    healthy: failure === null,
+    code: failure?.code ?? null,
+    message: failure?.message ?? null,
+    response_time_ms: Math.round(performance.now() - startedAt),
+  }
+  await withTenant(deps.pool, input.tenant_id, (db) => recordHealthCheck(db, input.destination_id, result))
+  return result
+}
+
+async function tryProbe(deps: ActivityDeps, input: ProbeInput, signal: AbortSignal): Promise<DeliveryError | null> {
+  try {
+    const found = await withTenant(deps.pool, input.tenant_id, async (db) => {
+      const destination = await findDestinationToProbe(db, input.destination_id)
+      const built = destination && destinationFor(destination.protocol)
+      if (!destination || !built) return null
+      const names = secretReferences(built.config, destination.configuration)
+      return {
+        built,
+        configuration: destination.configuration,
+        credentials: await loadCredentials(db, deps.sealer, names),
+      }
+    })
+    if (!found) return new DeliveryError('DESTINATION_DELETED', 'The destination does not exist')
+    const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
+    const config = resolveSecrets(found.built.config, found.configuration, found.credentials, environment)
+    await found.built.probe(config, signal, { egress: deps.egress })
+    return null
+  } catch (error) {
+    if (error instanceof DeliveryError) return error
+    if (signal.aborted) return new DeliveryError('TIMEOUT', 'The destination did not answer in time', { cause: error })
+    deps.logger.error({ ...input, err: error }, 'probe failed unexpectedly')
+    return new DeliveryError('UNEXPECTED', 'An unexpected error', { cause: error })
+  }
+}

@@ -1,0 +1,32 @@
+// `destinations.usage_count` and `last_used`, collected per worker and written now and then: written with every
+// attempt, the row of a busy destination would be where everything queues.
+import { type Pool, withTenant } from '../db/pool.ts'
+import { addUsage } from '../db/usage.ts'
+
+export interface Usage {
+  count(tenantId: string, destinationId: string): void
+  /** Writes what was counted since the last time; what can not be written now is kept for the next. */
+  flush(): Promise<void>
+}
+
+export function createUsage(pool: Pool): Usage {
+  let counted = new Map<string, Map<string, number>>()
+  const add = (tenantId: string, destinationId: string, by: number) => {
+    const ofTenant = counted.get(tenantId) ?? new Map<string, number>()
+    counted.set(tenantId, ofTenant.set(destinationId, (ofTenant.get(destinationId) ?? 0) + by))
+  }
+  return {
+    count: (tenantId, destinationId) => add(tenantId, destinationId, 1),
+    async flush() {
+      const taken = counted
+      counted = new Map()
+      for (const [tenantId, counts] of taken) {
+        try {
+          await withTenant(pool, tenantId, (db) => addUsage(db, counts))
+        } catch {
+          for (const [destinationId, by] of counts) add(tenantId, destinationId, by)
+        }
+      }
+    },
+  }
+}

@@ -1,0 +1,119 @@
+// Cancel and retry: guarded changes of rows. The signal to the workflow comes after, and whoever finds the row can
+// repeat it. All of them run inside a `withTenant` transaction and lock the job's row first.
+import type { Db } from './pool.ts'
+import type { JobStatus, Priority } from './states.ts'
+
+interface CommandedJob {
+  status: JobStatus
+  round: number
+  planned: boolean
+  cancel_requested: boolean
+  data_type: string
+  priority: Priority
+}
+
+async function lockCommandedJob(db: Db, id: string): Promise<CommandedJob | null> {
+  const { rows } = await db.query<CommandedJob>(
+    `select status, round, planned_at is not null as planned, cancel_requested_at is not null as cancel_requested,
+            data_type, priority
+       from distribution_jobs where id = $1 for update`,
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+function isFinal(status: JobStatus): boolean {
+  return status !== 'pending' && status !== 'processing'
+}
+
+/** Asks for the end of an open job. `finished`: it had ended already; a repeat of a request is `requested` again. */
+export async function requestCancel(
+  db: Db,
+  id: string,
+  reason: string | null,
+): Promise<{ outcome: 'requested' } | { outcome: 'missing' } | { outcome: 'finished'; status: JobStatus }> {
+  const job = await lockCommandedJob(db, id)
+  if (!job) return { outcome: 'missing' }
+  if (isFinal(job.status)) return { outcome: 'finished', status: job.status }
+  await db.query(
+    `update distribution_jobs
+        set cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
+            cancel_reason = coalesce(cancel_reason, $2), check_at = clock_timestamp() + interval '60 seconds'
+      where id = $1`,
+    [id, reason],
+  )
+  return { outcome: 'requested' }
+}
+
+export interface RetryRequest {
+  /** These alone; all that can be retried when absent. */
+  destinations?: string[] | undefined
+  /** Also what had succeeded, under a new delivery id. */
+  force: boolean
+  /** Life of the retried distribution from now on, in seconds; the stored one when absent. */
+  timeout_seconds?: number | undefined
+}
+
+export type RetryOutcome =
+  | { outcome: 'reset'; round: number; destinations: string[]; data_type: string; priority: Priority }
+  | { outcome: 'missing' }
+  | { outcome: 'cancelling' }
+  /** `unknown` names destinations that the distribution does not have. */
+  | { outcome: 'nothing'; status: JobStatus; unknown: string[] }
+
+/**
+ * Opens the chosen final deliveries again in a new round with a new budget and a new expiry. Guards on the deliveries,
+ * not on the job: an open job keeps its status, a final one becomes `pending`.
+ */
+export async function requestRetry(db: Db, id: string, request: RetryRequest): Promise<RetryOutcome> {
+  const job = await lockCommandedJob(db, id)
+  if (!job) return { outcome: 'missing' }
+  if (job.cancel_requested && !isFinal(job.status)) return { outcome: 'cancelling' }
+  const unknown = await unknownDestinations(db, id, request.destinations ?? [])
+  if (unknown.length > 0) return { outcome: 'nothing', status: job.status, unknown }
+  const { rows } = await db.query<{ destination_name: string }>(
+    `update distribution_deliveries
+        set delivery_id = case status when 'success' then new_uuidv7() else delivery_id end,
+            status = 'pending', round = $2, round_attempts = 0, next_attempt_at = null, error_code = null,
+            error_message = null, response_status = null, response_time_ms = null, completed_at = null,
+            updated_at = clock_timestamp()
+      where distribution_job_id = $1
+        and (status in ('failed', 'skipped', 'cancelled') or ($3 and status = 'success'))
+        and ($4::text[] is null or destination_name = any ($4))
+      returning destination_name`,
+    [id, job.round + 1, request.force, request.destinations ?? null],
+  )
+  // A job that was cancelled before its plan was made has no deliveries yet; retrying it means planning it.
+  if (rows.length === 0 && !(isFinal(job.status) && !job.planned)) {
+    return { outcome: 'nothing', status: job.status, unknown: [] }
+  }
+  await db.query(
+    `update distribution_jobs
+        set round = round + 1, sweep_starts = 0, cancel_requested_at = null, cancel_reason = null,
+            status = case when status in ('pending', 'processing') then status else 'pending' end,
+            completed_at = null, error_code = null, error_message = null,
+            timeout_seconds = coalesce($2, timeout_seconds),
+            expires_at = clock_timestamp() + coalesce($2, timeout_seconds) * interval '1 second',
+            check_at = clock_timestamp() + interval '60 seconds', updated_at = clock_timestamp()
+      where id = $1`,
+    [id, request.timeout_seconds ?? null],
+  )
+  return {
+    outcome: 'reset',
+    round: job.round + 1,
+    destinations: rows.map((row) => row.destination_name),
+    data_type: job.data_type,
+    priority: job.priority,
+  }
+}
+
+async function unknownDestinations(db: Db, id: string, names: string[]): Promise<string[]> {
+  if (names.length === 0) return []
+  const { rows } = await db.query<{ name: string }>(
+    `select name from unnest($2::text[]) as name
+      where not exists (select from distribution_deliveries d
+                         where d.distribution_job_id = $1 and d.destination_name = name)`,
+    [id, names],
+  )
+  return rows.map((row) => row.name)
+}

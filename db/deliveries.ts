@@ -1,0 +1,96 @@
+// Statements around the opening of an attempt: the delivery under its lock, with all that the decision needs.
+import type { Db } from './pool.ts'
+import type { DeliveryStatus, DestinationStatus, JobStatus, Protocol } from './states.ts'
+
+/** One delivery, its job and its destination as they are now. Times in milliseconds on the database's clock. */
+export interface LockedDelivery {
+  delivery_id: string
+  protocol: Protocol
+  destination_id: string | null
+  status: DeliveryStatus
+  attempts: number
+  round: number
+  round_attempts: number
+  error_code: string | null
+  error_message: string | null
+  /** How long the next attempt must still wait; 0 when it may go. */
+  wait_ms: number
+  /** 1 + the retries of rule or submission, job, destination, else 3. */
+  budget: number
+  inline_configuration: Record<string, unknown> | null
+  job_status: JobStatus
+  cancel_requested: boolean
+  expired: boolean
+  data_type: string
+  compression: 'none' | 'gzip'
+  content_type: string
+  payload_bytes: Buffer | null
+  /** Null for an inline destination. */
+  destination_status: DestinationStatus | null
+  destination_deleted: boolean
+  configuration: Record<string, unknown> | null
+  configuration_version: number | null
+}
+
+/** Locks one delivery until the transaction ends. Null when the plan has none of this name. */
+export async function lockDelivery(db: Db, id: string, destination: string): Promise<LockedDelivery | null> {
+  const { rows } = await db.query<LockedDelivery>(
+    `select d.delivery_id, d.protocol, d.destination_id, d.status, d.attempts, d.round, d.round_attempts,
+            d.error_code, d.error_message,
+            greatest(0, ceil(extract(epoch from coalesce(d.next_attempt_at, clock_timestamp()) - clock_timestamp()) * 1000))::float8 as wait_ms,
+            1 + coalesce(d.max_retries, j.max_retries, r.max_retries, 3) as budget,
+            d.configuration as inline_configuration,
+            j.status as job_status,
+            j.cancel_requested_at is not null as cancel_requested,
+            j.expires_at <= clock_timestamp() as expired,
+            j.data_type,
+            coalesce(j.options ->> 'compression', 'none') as compression,
+            'application/json' as content_type,
+            j.payload_bytes,
+            r.status as destination_status,
+            coalesce(r.deleted_at is not null, false) as destination_deleted,
+            r.configuration, r.version as configuration_version
+       from distribution_deliveries d
+       join distribution_jobs j on j.id = d.distribution_job_id
+       left join destinations r on r.id = d.destination_id
+      where d.distribution_job_id = $1 and d.destination_name = $2
+        for update of d`,
+    [id, destination],
+  )
+  return rows[0] ?? null
+}
+
+/** A delivery that ends without another send: budget used up, destination deleted, configuration unreadable. */
+export async function failDelivery(
+  db: Db,
+  id: string,
+  destination: string,
+  code: string,
+  message: string,
+): Promise<void> {
+  await db.query(
+    `update distribution_deliveries
+        set status = 'failed', error_code = $3, error_message = $4, next_attempt_at = null,
+            completed_at = clock_timestamp(), updated_at = clock_timestamp()
+      where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
+    [id, destination, code, message],
+  )
+}
+
+/** A delivery that waits without an attempt (disabled destination): visible in the status, costs nothing. */
+export async function deferDelivery(
+  db: Db,
+  id: string,
+  destination: string,
+  code: string,
+  message: string,
+  delayMs: number,
+): Promise<void> {
+  await db.query(
+    `update distribution_deliveries
+        set status = 'waiting', error_code = $3, error_message = $4, updated_at = clock_timestamp(),
+            next_attempt_at = clock_timestamp() + $5 * interval '1 millisecond'
+      where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
+    [id, destination, code, message, delayMs],
+  )
+}

@@ -1,0 +1,61 @@
+// The final state of a job, derived from its deliveries alone: pure, so that a table of cases tests it.
+import type { DeliveryCode, DeliveryStatus, JobStatus } from './states.ts'
+
+export interface DeliverySummary {
+  destination_name: string
+  status: DeliveryStatus
+  attempts: number
+  error_code: DeliveryCode | null
+  error_message: string | null
+}
+
+export interface FinalState {
+  status: Extract<JobStatus, 'completed' | 'failed' | 'cancelled'>
+  error_code: DeliveryCode | null
+  error_message: string | null
+  /** Attempts beyond each delivery's first (seed, `retry_count`). */
+  retry_count: number
+  warnings: string[]
+}
+
+/** What ended the job: its deliveries, an order to cancel, or its expiry while something was still open. */
+export type EndedBy = 'deliveries' | 'cancel' | 'expiry'
+
+const NOTHING_CHOSEN = 'No destination was chosen for this distribution'
+
+/** Derives the state; every delivery given is final. `failsWhenEmpty` is the tenant's wish for an empty plan. */
+export function deriveFinalState(
+  deliveries: readonly DeliverySummary[],
+  endedBy: EndedBy,
+  failsWhenEmpty: boolean,
+): FinalState {
+  const retry_count = deliveries.reduce((sum, delivery) => sum + Math.max(0, delivery.attempts - 1), 0)
+  const state = (
+    status: FinalState['status'],
+    error_code: DeliveryCode | null = null,
+    error_message: string | null = null,
+    warnings: string[] = [],
+  ): FinalState => ({ status, error_code, error_message, retry_count, warnings })
+
+  if (deliveries.length === 0 && endedBy === 'deliveries') {
+    return failsWhenEmpty
+      ? state('failed', 'MISCONFIGURED', NOTHING_CHOSEN)
+      : state('completed', null, null, [NOTHING_CHOSEN])
+  }
+  if (deliveries.length > 0 && deliveries.every((delivery) => isServed(delivery))) return state('completed')
+  if (endedBy === 'cancel') return state('cancelled', 'CANCELLED')
+  if (endedBy === 'expiry')
+    return state('failed', 'EXPIRED', 'The distribution expired before all destinations were served')
+  const first = deliveries.find((delivery) => !isServed(delivery))
+  const failed = deliveries.filter((delivery) => !isServed(delivery)).length
+  return state(
+    'failed',
+    first?.error_code ?? 'UNEXPECTED',
+    `${failed} of ${deliveries.length} destinations were not served; first: ${first?.destination_name}: ${first?.error_message ?? first?.status}`,
+  )
+}
+
+/** Served, or skipped because a strategy did not need it (a skip for a reason carries that reason as its code). */
+function isServed(delivery: DeliverySummary): boolean {
+  return delivery.status === 'success' || (delivery.status === 'skipped' && delivery.error_code === null)
+}

@@ -1,0 +1,31 @@
+// What a probe reads and writes: `destination_health_checks`, and the latest result on the destination itself.
+import type { ProbeResult } from '../workflows/messages.ts'
+import type { Db } from './pool.ts'
+import type { Protocol } from './states.ts'
+
+export async function findDestinationToProbe(
+  db: Db,
+  id: string,
+): Promise<{ protocol: Protocol; configuration: Record<string, unknown> } | null> {
+  const { rows } = await db.query<{ protocol: Protocol; configuration: Record<string, unknown> }>(
+    'select protocol, configuration from destinations where id = $1 and deleted_at is null',
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+/** Adds the result of one probe; nothing when the destination is gone by now. */
+export async function recordHealthCheck(db: Db, destinationId: string, result: ProbeResult): Promise<void> {
+  const status = result.healthy ? 'healthy' : 'unhealthy'
+  await db.query(
+    `with checked as (
+       update destinations
+          set health_status = $2, last_health_check = clock_timestamp()
+        where id = $1
+       returning id, tenant_id)
+     insert into destination_health_checks
+            (destination_id, tenant_id, health_status, error_code, error_message, response_time_ms)
+     select id, tenant_id, $2, $3, $4, $5 from checked`,
+    [destinationId, status, result.code, result.message, result.response_time_ms],
+  )
+}

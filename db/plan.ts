@@ -1,0 +1,112 @@
+// Statements of `plan`: the job under its lock, the destinations it may go to, and the stored plan.
+import type { Db } from './pool.ts'
+import type { DestinationStatus, JobStatus, Protocol } from './states.ts'
+
+/** One entry of `distribution_jobs.destinations`: the name of a registered destination, or a whole inline one. */
+export type SubmittedDestination =
+  | { name: string; protocol?: undefined }
+  | { name: string; protocol: Protocol; configuration: Record<string, unknown>; max_retries?: number | null }
+
+export interface LockedJob {
+  id: string
+  status: JobStatus
+  round: number
+  data_type: string
+  destinations: SubmittedDestination[]
+  planned: boolean
+  cancel_requested: boolean
+  /** Milliseconds on the database's clock; 0 or less when the time has come. */
+  delay_ms: number
+  expires_in_ms: number
+}
+
+/** Locks the job's row until the transaction ends. Null when there is no such job (of this tenant). */
+export async function lockJob(db: Db, id: string): Promise<LockedJob | null> {
+  const { rows } = await db.query<LockedJob>(
+    `select id, status, round, data_type, destinations,
+            planned_at is not null as planned,
+            cancel_requested_at is not null as cancel_requested,
+            greatest(0, ceil(extract(epoch from coalesce(deliver_at, clock_timestamp()) - clock_timestamp()) * 1000))::float8 as delay_ms,
+            greatest(0, ceil(extract(epoch from expires_at - clock_timestamp()) * 1000))::float8 as expires_in_ms
+       from distribution_jobs
+      where id = $1
+        for update`,
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+export interface KnownDestination {
+  id: string
+  name: string
+  protocol: Protocol
+  status: DestinationStatus
+  deleted: boolean
+}
+
+/** The tenant's registered destinations of these names; of a deleted and registered again one, the living. */
+export async function findDestinations(db: Db, names: string[]): Promise<Map<string, KnownDestination>> {
+  if (names.length === 0) return new Map()
+  const { rows } = await db.query<KnownDestination>(
+    `select distinct on (name) id, name, protocol, status, deleted_at is not null as deleted
+       from destinations
+      where name = any ($1)
+      order by name, deleted_at desc nulls first`,
+    [names],
+  )
+  return new Map(rows.map((row) => [row.name, row]))
+}
+
+export interface NewDelivery {
+  destination_name: string
+  protocol: Protocol
+  destination_id: string | null
+  /** Inline destinations carry their configuration; registered ones are read at every attempt. */
+  configuration: Record<string, unknown> | null
+  max_retries: number | null
+  status: 'pending' | 'failed' | 'skipped'
+  error_code: string | null
+  error_message: string | null
+}
+
+/** Writes the plan once: one delivery per chosen destination, in the order given. */
+export async function insertPlan(db: Db, tenantId: string, id: string, deliveries: NewDelivery[]): Promise<void> {
+  if (deliveries.length > 0) {
+    await db.query(
+      `insert into distribution_deliveries
+              (distribution_job_id, tenant_id, destination_name, delivery_id, protocol, destination_id, configuration,
+               max_retries, position, status, error_code, error_message, completed_at)
+       select $1, $2, p.destination_name, new_uuidv7(), p.protocol, p.destination_id, p.configuration,
+              p.max_retries, p.position, p.status, p.error_code, p.error_message,
+              case when p.status <> 'pending' then clock_timestamp() end
+         from jsonb_to_recordset($3::jsonb) as p (
+              destination_name text, protocol text, destination_id uuid, configuration jsonb, max_retries int,
+              position int, status text, error_code text, error_message text)
+           on conflict do nothing`,
+      [id, tenantId, JSON.stringify(deliveries.map((delivery, position) => ({ ...delivery, position })))],
+    )
+  }
+  await db.query('update distribution_jobs set planned_at = clock_timestamp() where id = $1', [id])
+}
+
+/** A job whose time has come is `processing` from here on; guarded, so that a repeat changes nothing. */
+export async function startJob(db: Db, id: string): Promise<void> {
+  await db.query(
+    `update distribution_jobs
+        set status = 'processing', started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
+      where id = $1 and status = 'pending'`,
+    [id],
+  )
+}
+
+/** The deliveries that are not final, in the order of the submission. */
+export async function openDeliveries(db: Db, id: string): Promise<{ name: string; protocol: Protocol }[]> {
+  const { rows } = await db.query<{ name: string; protocol: Protocol }>(
+    `select destination_name as name, protocol
+       from distribution_deliveries
+      where distribution_job_id = $1 and status in ('pending', 'processing', 'waiting')
+      order by position`,
+    [id],
+  )
+  return rows
+}

@@ -1,0 +1,98 @@
+// What the API asks of Temporal. A submission is accepted once its row stands, so nothing here may hold an answer up or
+// fail it: a call that does not come through in time is left to finish behind the answer, and the sweep finds the row.
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { DistributionRef, ProbeInput, ProbeResult } from '../workflows/messages.ts'
+import type { Logger } from './log.ts'
+import type { SearchAttribute } from './names.ts'
+import type { About, Runs } from './runs.ts'
+
+export interface TemporalHealth {
+  temporal: boolean
+  missing_search_attributes: SearchAttribute[]
+  worker_polling: boolean
+}
+
+export interface Dispatcher {
+  /** `deferred`: Temporal did not take it in time; the sweep will find the row. Never throws. */
+  start(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
+  /** `no_workflow`: nothing runs for this distribution; the caller ends it by its row alone. Never throws. */
+  cancel(ref: DistributionRef): Promise<'signalled' | 'no_workflow' | 'deferred'>
+  /** Signals the run to look at its row, and starts one when there is none. Never throws. */
+  retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
+  /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
+  probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
+  /** Never throws; what can not be asked in time counts as not healthy. */
+  health(): Promise<TemporalHealth>
+}
+
+/** No worker answered in time. */
+export class DispatcherUnavailable extends Error {}
+
+export interface DispatcherOptions {
+  /** Undefined while nothing has answered at Temporal's address yet. */
+  runs: () => Runs | undefined
+  health: () => Promise<TemporalHealth>
+  logger: Logger
+  /** An answer waits this long, in milliseconds. The SDK's own deadline does not bound a call: it took 6 to 25 s. */
+  patienceMs?: number
+  /** After a failure, Temporal is left alone for this long. */
+  pauseMs?: number
+}
+
+const UNHEALTHY: TemporalHealth = { temporal: false, missing_search_attributes: [], worker_polling: false }
+
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  const { logger, patienceMs = 1500, pauseMs = 5000 } = options
+  let pausedUntil = 0
+
+  /** Runs `call`, but waits for it only so long; what comes later is logged and otherwise left alone. */
+  async function inTime<T>(
+    what: string,
+    ref: DistributionRef,
+    call: (runs: Runs) => Promise<T>,
+  ): Promise<T | 'deferred'> {
+    const runs = options.runs()
+    if (!runs || performance.now() < pausedUntil) return 'deferred'
+    const context = { tenant_id: ref.tenant_id, distribution_id: ref.distribution_id }
+    const called = call(runs).catch((error: unknown) => {
+      pausedUntil = performance.now() + pauseMs
+      logger.warn({ ...context, err: error }, `${what} did not reach Temporal; the sweep will find the row`)
+      return 'deferred' as const
+    })
+    const waited = new AbortController()
+    const late = sleep(patienceMs, 'deferred' as const, { signal: waited.signal, ref: false }).catch(
+      () => 'deferred' as const,
+    )
+    const first = await Promise.race([called, late])
+    waited.abort()
+    if (first === 'deferred') pausedUntil = Math.max(pausedUntil, performance.now() + pauseMs)
+    return first
+  }
+
+  return {
+    start: (ref, about) => inTime('start', ref, (runs) => runs.start(ref, about).then(() => 'started' as const)),
+    cancel: (ref) =>
+      inTime('cancel', ref, async (runs) => ((await runs.signalCancel(ref)) ? 'signalled' : 'no_workflow')),
+    retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
+    async probe(input, timeoutMs) {
+      const runs = options.runs()
+      if (!runs) throw new DispatcherUnavailable('Temporal does not answer')
+      const late = sleep(timeoutMs, undefined, { ref: false }).then(() => {
+        throw new DispatcherUnavailable('no worker answered in time')
+      })
+      try {
+        return await Promise.race([runs.probe(input), late])
+      } catch (error) {
+        if (error instanceof DispatcherUnavailable) throw error
+        throw new DispatcherUnavailable('no worker answered', { cause: error })
+      }
+    },
+    async health() {
+      try {
+        return await Promise.race([options.health(), sleep(2000, UNHEALTHY, { ref: false })])
+      } catch {
+        return UNHEALTHY
+      }
+    },
+  }
+}

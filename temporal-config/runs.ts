@@ -1,0 +1,160 @@
+// The runs of distributions in Temporal: how they are started, signalled and looked up. Whoever has found a row (the
+// API that wrote it, the sweep that found it) goes through here, so that a run is the same whoever started it.
+import {
+  Client,
+  type ConnectionLike,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+} from '@temporalio/client'
+import {
+  defineSearchAttributeKey,
+  SearchAttributeType,
+  WorkflowIdConflictPolicy,
+  WorkflowIdReusePolicy,
+} from '@temporalio/common'
+import type { Priority } from '../db/states.ts'
+import {
+  CANCEL_SIGNAL,
+  type DistributionRef,
+  type NotifyInput,
+  type ProbeInput,
+  type ProbeResult,
+  RETRY_SIGNAL,
+} from '../workflows/messages.ts'
+import { callbackWorkflowId, distributionWorkflowId, PRIORITY_KEYS, type SearchAttribute } from './names.ts'
+
+/** What a person filters by in the Temporal UI, and what orders the queue. */
+export interface About {
+  data_type: string
+  priority: Priority
+}
+
+export type RunState =
+  | { state: 'running' }
+  | { state: 'terminated' | 'closed'; closed_at: Date }
+  /** Temporal does not know it (any more). */
+  | { state: 'unknown' }
+
+export interface Runs {
+  /** Starts the run of a new distribution; one that exists or existed already is left alone. */
+  start(ref: DistributionRef, about: About): Promise<void>
+  /** Starts a run although an earlier one has closed; one that is running is left alone. */
+  startAgain(ref: DistributionRef, about: About): Promise<void>
+  /** Has a running one look at its row. False when there is none. */
+  signalCancel(ref: DistributionRef): Promise<boolean>
+  /** Has the run look at its row, and starts one when there is none. */
+  signalRetry(ref: DistributionRef, about: About): Promise<void>
+  describe(ref: DistributionRef): Promise<RunState>
+  /** Starts the sender of a callback; one that exists already is left alone. */
+  notify(input: NotifyInput): Promise<void>
+  probe(input: ProbeInput): Promise<ProbeResult>
+}
+
+export interface RunsOptions {
+  connection: ConnectionLike
+  namespace: string
+  taskQueue: string
+  /** The client shares its connection with a worker of this process: the first workflow task needs no poll. */
+  eager: boolean
+  /** The attributes that exist in the namespace. */
+  searchAttributes: () => ReadonlySet<SearchAttribute>
+}
+
+const TERMINATED = 'TERMINATED'
+
+export function createRuns(options: RunsOptions): Runs {
+  const { connection, namespace, taskQueue } = options
+  const { workflow } = new Client({ connection, namespace })
+
+  const startOptions = (ref: DistributionRef, about: About) => ({
+    workflowId: distributionWorkflowId(ref),
+    taskQueue,
+    args: [ref] as [DistributionRef],
+    staticSummary: `${about.data_type}, ${about.priority}`,
+    priority: { priorityKey: PRIORITY_KEYS[about.priority], fairnessKey: ref.tenant_id },
+    typedSearchAttributes: attributesOf(ref, about, options.searchAttributes()),
+    workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+  })
+
+  return {
+    async start(ref, about) {
+      await ignoreStarted(
+        workflow.start('distribute', {
+          ...startOptions(ref, about),
+          workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+          ...(options.eager ? { requestEagerStart: true } : {}),
+        }),
+      )
+    },
+    async startAgain(ref, about) {
+      await workflow.start('distribute', {
+        ...startOptions(ref, about),
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      })
+    },
+    async signalCancel(ref) {
+      try {
+        await workflow.getHandle(distributionWorkflowId(ref)).signal(CANCEL_SIGNAL)
+        return true
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false
+        throw error
+      }
+    },
+    async signalRetry(ref, about) {
+      await workflow.signalWithStart('distribute', {
+        ...startOptions(ref, about),
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        signal: RETRY_SIGNAL,
+      })
+    },
+    async describe(ref) {
+      try {
+        const { status, closeTime } = await workflow.getHandle(distributionWorkflowId(ref)).describe()
+        if (!closeTime) return { state: 'running' }
+        return { state: status.name === TERMINATED ? 'terminated' : 'closed', closed_at: closeTime }
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return { state: 'unknown' }
+        throw error
+      }
+    },
+    async notify(input) {
+      await ignoreStarted(
+        workflow.start('notify', {
+          workflowId: callbackWorkflowId(input, input.round),
+          taskQueue,
+          args: [input],
+          // One that gave up with its row still open (Temporal's data was lost in between) may be started again.
+          workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        }),
+      )
+    },
+    async probe(input) {
+      return await workflow.execute('probe', {
+        workflowId: `probe/${input.tenant_id}/${input.destination_id}/${crypto.randomUUID()}`,
+        taskQueue,
+        args: [input],
+        workflowExecutionTimeout: '20 s',
+      })
+    },
+  }
+}
+
+async function ignoreStarted(started: Promise<unknown>): Promise<void> {
+  try {
+    await started
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
+  }
+}
+
+function attributesOf(ref: DistributionRef, about: About, existing: ReadonlySet<SearchAttribute>) {
+  const values: [SearchAttribute, string][] = [
+    ['TenantId', ref.tenant_id],
+    ['DataType', about.data_type],
+    ['DistributionPriority', about.priority],
+  ]
+  return values
+    .filter(([name]) => existing.has(name))
+    .map(([name, value]) => ({ key: defineSearchAttributeKey(name, SearchAttributeType.KEYWORD), value }))
+}

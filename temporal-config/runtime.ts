@@ -1,0 +1,43 @@
+// The SDK's native core, set up once per process: its log goes through ours, its metrics stand beside ours, and signals
+// to the process are ours to handle.
+import { Runtime } from '@temporalio/worker'
+import type { Logger } from './log.ts'
+import { freePort } from './stack/ports.ts'
+
+export interface SdkMetrics {
+  /** The SDK's own metrics in Prometheus' text form; empty when they can not be had just now. */
+  read(): Promise<string>
+}
+
+/** Call once, before the first native connection of the process. */
+export async function installRuntime(logger: Logger): Promise<SdkMetrics> {
+  const log = logger.child({ component: 'temporal-sdk' })
+  const write = (level: 'trace' | 'debug' | 'info' | 'warn' | 'error', message: string, meta?: object) =>
+    log[level](meta ?? {}, message)
+  const port = await freePort(0)
+  Runtime.install({
+    shutdownSignals: [],
+    logger: {
+      log: (level, message, meta) => write(level.toLowerCase() as 'info', message, meta),
+      trace: (message, meta) => write('trace', message, meta),
+      debug: (message, meta) => write('debug', message, meta),
+      info: (message, meta) => write('debug', message, meta),
+      warn: (message, meta) => write('warn', message, meta),
+      error: (message, meta) => write('error', message, meta),
+    },
+    telemetryOptions: {
+      logging: { forward: {}, filter: { core: 'WARN', other: 'ERROR' } },
+      metrics: { prometheus: { bindAddress: `127.0.0.1:${port}` } },
+    },
+  })
+  return {
+    async read() {
+      try {
+        const response = await fetch(`http://127.0.0.1:${port}/metrics`, { signal: AbortSignal.timeout(2000) })
+        return await response.text()
+      } catch {
+        return ''
+      }
+    },
+  }
+}

@@ -1,0 +1,30 @@
+// Whether Temporal answers, knows our search attributes, and has workers that poll: asked by `ready`.
+import type { ConnectionLike } from '@temporalio/client'
+import type { TemporalHealth } from './dispatcher.ts'
+import { SEARCH_ATTRIBUTES } from './names.ts'
+import { presentSearchAttributes } from './search-attributes.ts'
+
+/** A poller that was seen within this time counts as alive (a long poll lasts a minute). */
+const RECENT_MS = 90_000
+/** `temporal.api.enums.v1.TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW` */
+const WORKFLOW_QUEUE = 1
+
+export async function temporalHealth(
+  connection: ConnectionLike,
+  namespace: string,
+  taskQueue: string,
+): Promise<TemporalHealth> {
+  const { pollers } = await connection.workflowService.describeTaskQueue({
+    namespace,
+    taskQueue: { name: taskQueue },
+    taskQueueType: WORKFLOW_QUEUE,
+  })
+  const present = await presentSearchAttributes(connection, namespace).catch(() => null)
+  return {
+    temporal: true,
+    missing_search_attributes: present === null ? [] : SEARCH_ATTRIBUTES.filter((name) => !present.has(name)),
+    worker_polling: pollers.some(
+      ({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000 > Date.now() - RECENT_MS,
+    ),
+  }
+}

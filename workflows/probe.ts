@@ -1,0 +1,15 @@
+// Tests a registered destination now, on a worker: what the API asks for by `POST /destinations/{id}/test`.
+import { proxyActivities, workflowInfo } from '@temporalio/workflow'
+import type { BackgroundActivities } from '../activities/background.ts'
+import { backgroundQueue } from '../temporal-config/names.ts'
+import type { ProbeInput, ProbeResult } from './messages.ts'
+
+export async function probe(input: ProbeInput): Promise<ProbeResult> {
+  const activities = proxyActivities<Pick<BackgroundActivities, 'probe'>>({
+    taskQueue: backgroundQueue(workflowInfo().taskQueue),
+    startToCloseTimeout: '15 s',
+    scheduleToCloseTimeout: '15 s',
+    retry: { maximumAttempts: 1 },
+  })
+  return await activities.probe(input)
+}
