@@ -36,7 +36,6 @@ create table distribution_deliveries (
   constraint chk_distribution_deliveries_status
     check (status in ('pending', 'processing', 'waiting', 'success', 'failed', 'skipped', 'cancelled')),
   constraint chk_distribution_deliveries_protocol check (protocol in ('REST', 'AMQP', 'JDBC', 'S3', 'SFTP', 'EMAIL')),
-  constraint chk_distribution_deliveries_valid_dates check (completed_at is null or completed_at >= started_at),
   constraint chk_distribution_deliveries_counts
     check (attempts >= 0 and round_attempts >= 0 and round_attempts <= attempts and round > 0)
 ) partition by range (distribution_job_id);

@@ -5,6 +5,8 @@ create table distribution_callbacks (
   tenant_id varchar(50) not null,
   event_type varchar(40) not null,
   callback_url text not null,
+  -- What is sent, fixed when the job became final: a repeat carries the same bytes.
+  body text not null,
   -- What is sent, as it was when the job became final: a repeat, or a retry of the job meanwhile, changes no byte of it.
   body text not null,
   status varchar(20) not null default 'pending',
@@ -20,6 +22,5 @@ create table distribution_callbacks (
   constraint distribution_callbacks_pkey primary key (distribution_job_id, round),
   constraint fk_distribution_callbacks_job
     foreign key (distribution_job_id) references distribution_jobs (id) on delete cascade,
-  constraint chk_distribution_callbacks_status check (status in ('pending', 'success', 'failed')),
-  constraint chk_distribution_callbacks_valid_dates check (completed_at is null or completed_at >= created_at)
+  constraint chk_distribution_callbacks_status check (status in ('pending', 'success', 'failed'))
 ) partition by range (distribution_job_id);

@@ -29,8 +29,7 @@ create table batches (
   completed_at timestamptz,
   constraint batches_pkey primary key (id),
   constraint chk_batches_kind check (kind in ('submit', 'retry')),
-  constraint chk_batches_status check (status in ('pending', 'processing', 'completed', 'failed', 'cancelled')),
-  constraint chk_batches_valid_dates check (completed_at is null or completed_at >= created_at)
+  constraint chk_batches_status check (status in ('pending', 'processing', 'completed', 'failed', 'cancelled'))
 );
 
 -- The batches of one tenant, newest first.

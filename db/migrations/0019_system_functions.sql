@@ -14,6 +14,19 @@ as $$
     and (k.expires_at is null or k.expires_at > now())
 $$;
 
+-- All tenants, for the role platform; without what is sealed in them.
+create function list_tenants()
+  returns table (
+    id varchar(50), name varchar(100), description text, status varchar(20), config jsonb, require_known_data_type boolean,
+    created_at timestamptz, updated_at timestamptz
+  )
+  language sql stable security definer
+  set search_path = public, pg_temp
+as $$
+  select t.id, t.name, t.description, t.status, t.config, t.require_known_data_type, t.created_at, t.updated_at
+  from tenants t
+$$;
+
 -- Open jobs that the sweep should look at: those whose check_at has come, oldest first, or with p_all every open one after
 -- p_after, by id. The latter goes by created_at, in which an index on open rows is sorted; the id's order is the same.
 create function due_jobs(p_limit integer, p_all boolean default false, p_after uuid default null)
