@@ -1,7 +1,10 @@
 // What a test needs of the run's Temporal server: connections that end with it, and a task queue nobody else uses.
 import { randomUUID } from 'node:crypto'
 import { Client, Connection } from '@temporalio/client'
-import { NativeConnection } from '@temporalio/worker'
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker'
+
+// The SDK tells every change of a worker's state; a test's output is for its failures.
+Runtime.install({ logger: new DefaultLogger('WARN'), shutdownSignals: [] })
 
 export interface TestTemporal {
   address: string

@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest'
+import { decide } from '../../activities/opening.ts'
+import type { LockedDelivery } from '../../db/deliveries.ts'
+
+function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
+  return {
+    delivery_id: '0192',
+    protocol: 'REST',
+    destination_id: null,
+    status: 'pending',
+    attempts: 0,
+    round: 1,
+    round_attempts: 0,
+    error_code: null,
+    error_message: null,
+    wait_ms: 0,
+    budget: 4,
+    inline_configuration: {},
+    job_status: 'processing',
+    cancel_requested: false,
+    expired: false,
+    data_type: 'report',
+    compression: 'none',
+    content_type: 'application/json',
+    payload_bytes: Buffer.from('{}'),
+    destination_status: null,
+    destination_deleted: false,
+    configuration: null,
+    configuration_version: null,
+    ...given,
+  }
+}
+
+describe('decide', () => {
+  it.each<[string, Partial<LockedDelivery>, string]>([
+    ['a fresh delivery is sent', {}, 'send'],
+    ['a final one is over', { status: 'success' }, 'over'],
+    ['one of a job that has ended is over', { job_status: 'cancelled' }, 'over'],
+    ['an order to cancel comes before everything that would send', { cancel_requested: true }, 'over'],
+    ['an expired one is over', { expired: true }, 'over'],
+    ['a wait that is not over is kept', { status: 'waiting', wait_ms: 5 }, 'wait'],
+    ['an order to cancel comes before a wait', { wait_ms: 5, cancel_requested: true }, 'over'],
+    ['a deleted destination ends it', { destination_deleted: true }, 'fail'],
+    ['an inactive destination defers it', { destination_status: 'inactive' }, 'defer'],
+    ['one in maintenance defers it', { destination_status: 'maintenance' }, 'defer'],
+    ['a deprecated one still delivers', { destination_status: 'deprecated' }, 'send'],
+    ['a payload that is gone ends it', { payload_bytes: null }, 'fail'],
+    ['the last attempt of the budget is sent', { round_attempts: 3 }, 'send'],
+    ['beyond the budget nothing is sent', { round_attempts: 4 }, 'exhausted'],
+    ['attempts of earlier rounds do not count', { attempts: 9, round: 2, round_attempts: 0 }, 'send'],
+    ['a predecessor that is still open is no reason to wait', { status: 'processing', round_attempts: 1 }, 'send'],
+  ])('%s', (_title, given, kind) => {
+    expect(decide(aDelivery(given)).kind).toBe(kind)
+  })
+})

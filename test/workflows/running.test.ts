@@ -1,0 +1,46 @@
+import { describe, expect, it, vi } from 'vitest'
+import { RunningDeliveries } from '../../workflows/running.ts'
+
+function aDelivery() {
+  let end = () => {}
+  let fail = (_error: unknown) => {}
+  const done = new Promise<void>((resolve, reject) => {
+    end = resolve
+    fail = reject
+  })
+  return { delivery: { done, stop: vi.fn() }, end: () => end(), fail: (error: unknown) => fail(error) }
+}
+
+describe('RunningDeliveries', () => {
+  it('holds a delivery until it has ended', async () => {
+    const running = new RunningDeliveries()
+    const one = aDelivery()
+    running.add('a', one.delivery, () => {})
+    expect(running.has('a')).toBe(true)
+    expect(running.empty).toBe(false)
+    one.end()
+    await vi.waitFor(() => expect(running.empty).toBe(true))
+  })
+
+  it('hands an error on and lets the delivery go', async () => {
+    const running = new RunningDeliveries()
+    const one = aDelivery()
+    const onError = vi.fn()
+    running.add('a', one.delivery, onError)
+    one.fail(new Error('a bug'))
+    await vi.waitFor(() => expect(running.empty).toBe(true))
+    expect(onError).toHaveBeenCalledWith(new Error('a bug'))
+  })
+
+  it('stops all that is running and nothing that has ended', async () => {
+    const running = new RunningDeliveries()
+    const [one, two] = [aDelivery(), aDelivery()]
+    running.add('a', one.delivery, () => {})
+    running.add('b', two.delivery, () => {})
+    one.end()
+    await vi.waitFor(() => expect(running.has('a')).toBe(false))
+    running.stopAll()
+    expect(one.delivery.stop).not.toHaveBeenCalled()
+    expect(two.delivery.stop).toHaveBeenCalledOnce()
+  })
+})
