@@ -28,6 +28,8 @@ export async function migrate(adminUrl: string, log: (line: string) => void = ()
       dir: MIGRATIONS_DIR,
       migrationsTable: MIGRATIONS_TABLE,
       direction: 'up',
+      // Documented as the default, but left out it is one transaction per file.
+      singleTransaction: true,
       // The default fails a second starter.
       advisoryLockMode: 'wait',
       // It prints whole migrations when one fails; the error says enough.

@@ -1,0 +1,115 @@
+import pg from 'pg'
+import { afterEach, expect, it } from 'vitest'
+import { knownMigrations, migrate, SchemaNewerError } from '../../db/migrate.ts'
+import { createEmptyDatabase, type EmptyDatabase } from '../support/postgres.ts'
+import { onEachFreshServer } from '../support/postgres-versions.ts'
+
+onEachFreshServer((server) => {
+  const open: EmptyDatabase[] = []
+
+  async function emptyDatabase(): Promise<EmptyDatabase> {
+    const database = await createEmptyDatabase({ server: server() })
+    open.push(database)
+    return database
+  }
+
+  async function run(url: string, sql: string): Promise<pg.QueryResult> {
+    const client = new pg.Client({ connectionString: url })
+    await client.connect()
+    try {
+      return await client.query(sql)
+    } finally {
+      await client.end()
+    }
+  }
+
+  /** As on a server that was never migrated: its databases and our two roles are gone. */
+  afterEach(async () => {
+    for (const database of open.splice(0)) await database.close()
+    await run(server().url, 'drop role if exists distributor_system; drop role if exists distributor_app')
+  })
+
+  it('migrates under an owner that is no superuser and may create roles', async () => {
+    const database = await emptyDatabase()
+    expect(await migrate(database.adminUrl)).toEqual(knownMigrations())
+    const { rows } = await run(
+      database.adminUrl,
+      `select count(*)::int as tables from pg_class
+       where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
+         and relname <> 'schema_migrations'`,
+    )
+    expect(rows[0].tables).toBe(19)
+  })
+
+  it('is safe to run twice: the second time nothing is applied', async () => {
+    const database = await emptyDatabase()
+    await migrate(database.adminUrl)
+    expect(await migrate(database.adminUrl)).toEqual([])
+  })
+
+  it('is safe to run at once, in one database and in two of one server', async () => {
+    const [first, second] = [await emptyDatabase(), await emptyDatabase()]
+    const applied = await Promise.all([
+      migrate(first.adminUrl),
+      migrate(second.adminUrl),
+      migrate(first.adminUrl),
+      migrate(second.adminUrl),
+      migrate(first.adminUrl),
+    ])
+    const counts = applied.map((names) => names.length).sort((a, b) => a - b)
+    expect(counts).toEqual([0, 0, 0, knownMigrations().length, knownMigrations().length])
+  })
+
+  it('refuses a schema that is newer than itself and changes nothing', async () => {
+    const database = await emptyDatabase()
+    await migrate(database.adminUrl)
+    await run(database.adminUrl, "insert into schema_migrations (name, run_on) values ('9999_from_the_future', now())")
+    await expect(migrate(database.adminUrl)).rejects.toThrow(SchemaNewerError)
+    await expect(migrate(database.adminUrl)).rejects.toThrow(/9999_from_the_future/)
+  })
+
+  it('leaves nothing behind when it fails, and works once the reason is gone', async () => {
+    const database = await emptyDatabase()
+    await run(database.adminUrl, 'create table audit_log (id int)')
+    await expect(migrate(database.adminUrl)).rejects.toThrow(/audit_log/)
+    const { rows } = await run(database.adminUrl, "select to_regclass('distribution_jobs') as jobs")
+    expect(rows[0].jobs).toBeNull()
+    await run(database.adminUrl, 'drop table audit_log')
+    expect(await migrate(database.adminUrl)).toEqual(knownMigrations())
+  })
+
+  it('works where roles are made beforehand, and until then its hints say what to do', async () => {
+    const database = await emptyDatabase()
+    const superuser = server().url
+    await run(superuser, "create role managed_owner login password 'managed'")
+    const url = new URL(database.superuserUrl)
+    url.username = 'managed_owner'
+    url.password = 'managed'
+    await run(database.superuserUrl, `alter database ${database.name} owner to managed_owner`)
+    try {
+      const hints: string[] = []
+      let applied: string[] = []
+      // Each refusal names one missing thing; an administrator follows the hint and tries again.
+      while (applied.length === 0 && hints.length < 5) {
+        try {
+          applied = await migrate(url.href)
+        } catch (error) {
+          const hint = (error as { hint?: string }).hint ?? ''
+          const statement = /^As an administrator: ((?:create role|grant) .+)$/.exec(hint)?.[1]
+          if (!statement) throw error
+          hints.push(statement)
+          await run(superuser, statement)
+        }
+      }
+      expect(hints).toEqual([
+        'create role distributor_system nologin',
+        'create role distributor_app nologin',
+        'grant distributor_system to managed_owner',
+      ])
+      expect(applied).toEqual(knownMigrations())
+    } finally {
+      for (const left of open.splice(0)) await left.close()
+      await run(superuser, 'drop role managed_owner')
+    }
+  })
+})
