@@ -1,0 +1,113 @@
+// What may import what. The tables are the architecture; a change in them is a decision, not a fix.
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const FOLDERS = ['workflows', 'activities', 'api', 'db', 'temporal-config']
+
+interface Import {
+  file: string
+  /** A path inside the project, or the name of a package. */
+  target: string
+  typeOnly: boolean
+}
+
+const sources = FOLDERS.flatMap((folder) =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => join(folder, file)),
+)
+
+const imports: Import[] = sources.flatMap((file) => {
+  const text = readFileSync(join(ROOT, file), 'utf8')
+  const statements = text.matchAll(/^(?:import|export)\s+(type\s)?[^'"()=]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm)
+  return [...statements].map(([, type, from, bare]) => {
+    const target = (from ?? bare)!
+    return {
+      file,
+      typeOnly: type !== undefined,
+      target: target.startsWith('.') ? normalize(join(dirname(file), target)) : target,
+    }
+  })
+})
+
+/** Imports of files below `folder` that are in no line of `allowed`; types may come from anywhere. */
+function strangers(folder: string, allowed: RegExp[], but: string[] = []): string[] {
+  return imports
+    .filter(({ file, typeOnly }) => file.startsWith(folder) && !typeOnly && !but.some((path) => file.startsWith(path)))
+    .filter(({ target }) => !allowed.some((pattern) => pattern.test(target)))
+    .map(({ file, target }) => `${file} imports ${target}`)
+}
+
+const NODE = /^node:/
+
+describe('the architecture', () => {
+  it('has sources to look at', () => {
+    expect(sources.length).toBeGreaterThan(50)
+    expect(imports.length).toBeGreaterThan(200)
+  })
+
+  it('FIELD-REPORT 28: workflows import nothing but the workflow SDK and pure names', () => {
+    expect(
+      strangers('workflows/', [/^@temporalio\/(workflow|common)$/, /^workflows\//, /^temporal-config\/names\.ts$/]),
+    ).toEqual([])
+    expect(strangers('temporal-config/names.ts', [])).toEqual([])
+  })
+
+  it('FIELD-REPORT 27: workflow files hold no mutable module state', () => {
+    for (const file of sources.filter((path) => path.startsWith('workflows/'))) {
+      const text = readFileSync(join(ROOT, file), 'utf8')
+      expect(text.match(/^(?:export )?(?:let|var)\s/gm), file).toBeNull()
+      expect(text.match(/^(?:export )?const \w+ = new (?:Map|Set|Array|WeakMap)/gm), file).toBeNull()
+    }
+  })
+
+  it('destinations know their protocol, and neither Temporal nor our tables', () => {
+    expect(
+      strangers('activities/destinations/', [
+        NODE,
+        /^activities\/destinations\//,
+        /^db\/states\.ts$/,
+        /^(zod|undici|ipaddr\.js|standardwebhooks|jsonc-parser|fastest-levenshtein)$/,
+      ]),
+    ).toEqual([])
+  })
+
+  it('rules are pure', () => {
+    expect(strangers('activities/rules/', [/^activities\/rules\//, /^db\/states\.ts$/])).toEqual([])
+  })
+
+  it('db imports drivers, and nothing of the layers above', () => {
+    expect(strangers('db/', [NODE, /^db\//, /^(pg|node-pg-migrate)$/], ['db/migrate-cli.ts'])).toEqual([])
+  })
+
+  it('the API never reaches into activities, but for the schemas and the guard of destinations', () => {
+    const ours = imports.filter(({ file, typeOnly }) => file.startsWith('api/') && !typeOnly)
+    const reached = ours.filter(({ target }) => target.startsWith('activities/'))
+    for (const { target } of reached) expect(target).toMatch(/^activities\/destinations\//)
+    expect(ours.filter(({ target }) => target.startsWith('workflows/') && target !== 'workflows/messages.ts')).toEqual(
+      [],
+    )
+  })
+
+  it('only the programs that are started import the API', () => {
+    const importers = imports.filter(({ file, target }) => target.startsWith('api/') && !file.startsWith('api/'))
+    for (const { file } of importers) expect(file).toMatch(/^temporal-config\/(start|api-process|single)\b/)
+  })
+
+  it('only env.ts reads the environment', () => {
+    for (const file of sources.filter((path) => path !== 'temporal-config/env.ts')) {
+      expect(readFileSync(join(ROOT, file), 'utf8'), file).not.toMatch(/process\.env\b/)
+    }
+  })
+
+  it('SQL on our tables lives in db/ alone', () => {
+    for (const file of sources.filter((path) => !path.startsWith('db/'))) {
+      expect(readFileSync(join(ROOT, file), 'utf8'), file).not.toMatch(
+        /\b(?:insert into|update|delete from|from)\s+(?:distribution_|destinations\b|tenants\b|api_keys|credentials\s|audit_log)/,
+      )
+    }
+  })
+})

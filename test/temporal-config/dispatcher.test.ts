@@ -1,0 +1,105 @@
+import pino from 'pino'
+import { describe, expect, it, vi } from 'vitest'
+import { createDispatcher, DispatcherUnavailable } from '../../temporal-config/dispatcher.ts'
+import type { Runs } from '../../temporal-config/runs.ts'
+
+const REF = { tenant_id: 'acme', distribution_id: 'dist_1' }
+const ABOUT = { data_type: 'report', priority: 'normal' as const }
+const UP = { temporal: true, missing_search_attributes: [], worker_polling: true }
+
+function runsThat(given: Partial<Runs>): Runs {
+  const unexpected = async () => {
+    throw new Error('not expected')
+  }
+  return {
+    start: unexpected,
+    startAgain: unexpected,
+    signalCancel: unexpected,
+    signalRetry: unexpected,
+    describe: unexpected,
+    notify: unexpected,
+    probe: unexpected,
+    ...given,
+  }
+}
+
+function dispatcherOf(runs: Partial<Runs> | undefined, options: { patienceMs?: number; pauseMs?: number } = {}) {
+  return createDispatcher({
+    runs: () => runs && runsThat(runs),
+    health: async () => UP,
+    logger: pino({ level: 'silent' }),
+    patienceMs: 50,
+    pauseMs: 200,
+    ...options,
+  })
+}
+
+describe('the dispatcher', () => {
+  it('says that a run was started', async () => {
+    const start = vi.fn(async () => {})
+    expect(await dispatcherOf({ start }).start(REF, ABOUT)).toBe('started')
+    expect(start).toHaveBeenCalledWith(REF, ABOUT)
+  })
+
+  it('waits for a call that hangs only as long as its patience, and lets it finish behind', async () => {
+    let finish = () => {}
+    const finished = vi.fn()
+    const start = () =>
+      new Promise<void>((resolve) => {
+        finish = () => {
+          finished()
+          resolve()
+        }
+      })
+    expect(await dispatcherOf({ start }).start(REF, ABOUT)).toBe('deferred')
+    finish()
+    expect(finished).toHaveBeenCalled()
+  })
+
+  it('leaves Temporal alone for a while after a failure, then tries again', async () => {
+    const start = vi.fn(async () => {
+      throw new Error('14 UNAVAILABLE')
+    })
+    const dispatcher = dispatcherOf({ start })
+    expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
+    expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
+    expect(start).toHaveBeenCalledTimes(1)
+    await vi.waitFor(async () => {
+      await dispatcher.start(REF, ABOUT)
+      expect(start).toHaveBeenCalledTimes(2)
+    })
+  })
+
+  it('defers everything while nothing has answered at the address yet', async () => {
+    const dispatcher = dispatcherOf(undefined)
+    expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
+    expect(await dispatcher.cancel(REF)).toBe('deferred')
+    expect(await dispatcher.retry(REF, ABOUT)).toBe('deferred')
+    await expect(dispatcher.probe({ tenant_id: 'acme', destination_id: 'd' }, 50)).rejects.toBeInstanceOf(
+      DispatcherUnavailable,
+    )
+  })
+
+  it('FIELD-REPORT 25: tells a cancel that reached a run from one that found none', async () => {
+    expect(await dispatcherOf({ signalCancel: async () => true }).cancel(REF)).toBe('signalled')
+    expect(await dispatcherOf({ signalCancel: async () => false }).cancel(REF)).toBe('no_workflow')
+  })
+
+  it('a probe that no worker answers is unavailable, in time', async () => {
+    const dispatcher = dispatcherOf({ probe: () => new Promise(() => {}) })
+    await expect(dispatcher.probe({ tenant_id: 'acme', destination_id: 'd' }, 50)).rejects.toBeInstanceOf(
+      DispatcherUnavailable,
+    )
+  })
+
+  it('a health check that fails counts as not healthy', async () => {
+    const dispatcher = createDispatcher({
+      runs: () => undefined,
+      health: async () => {
+        throw new Error('away')
+      },
+      logger: pino({ level: 'silent' }),
+    })
+    expect(await dispatcher.health()).toMatchObject({ temporal: false, worker_polling: false })
+  })
+})
