@@ -1,0 +1,34 @@
+// The HTTP API, put together from what its process hands in. No port is opened here.
+import { OpenAPIHono } from '@hono/zod-openapi'
+import { serveDocs } from './docs.ts'
+import { mount } from './endpoint.ts'
+import type { ApiEnv, AppDeps } from './env.ts'
+import { ApiError, renderError } from './errors.ts'
+import { createKeyLookup } from './middleware/auth.ts'
+import { requestId } from './middleware/request-id.ts'
+import { administrationEndpoints } from './routes/administration.ts'
+import { credentialEndpoints } from './routes/credentials.ts'
+import { destinationEndpoints } from './routes/destinations.ts'
+import { distributionEndpoints } from './routes/distributions.ts'
+import { serviceEndpoints } from './routes/service.ts'
+
+export type { AppDeps } from './env.ts'
+
+/** The whole API; `app.fetch` serves it, `app.request()` tests it. */
+export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
+  const app = new OpenAPIHono<ApiEnv>()
+  const keys = createKeyLookup(deps.pool)
+  app.use(requestId(deps.logger))
+  app.onError(renderError)
+  app.notFound((c) => renderError(new ApiError('NOT_FOUND', 'no such path'), c))
+  const endpoints = [
+    ...distributionEndpoints(deps),
+    ...destinationEndpoints(deps),
+    ...credentialEndpoints(deps),
+    ...administrationEndpoints(deps, keys.forget),
+  ]
+  mount(app, '/api/v1', endpoints, deps, keys.authenticate)
+  mount(app, '', serviceEndpoints(deps), deps, keys.authenticate)
+  serveDocs(app, deps.version)
+  return app
+}

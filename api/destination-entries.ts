@@ -1,0 +1,165 @@
+// The destinations of a submission, checked entry by entry: each fault with its path, nothing thrown.
+import type { Egress } from '../activities/destinations/egress.ts'
+import { DeliveryError } from '../activities/destinations/errors.ts'
+import { AVAILABLE_PROTOCOLS, destinationFor } from '../activities/destinations/registry.ts'
+import { reachedHosts } from '../activities/destinations/secret.ts'
+import { findLiteralSecrets, findReservedReferences } from '../activities/destinations/secret-storage.ts'
+import type { KnownDestination, SubmittedDestination } from '../db/plan.ts'
+import { PROTOCOLS, type Protocol } from '../db/states.ts'
+import type { Detail } from './errors.ts'
+import { fieldPath } from './json.ts'
+import { NAME } from './schemas/fields.ts'
+import { issuesOf, unknownName } from './schemas/issues.ts'
+import { maxRetries } from './schemas/submission.ts'
+
+export interface CheckedEntries {
+  /** As they are stored; complete only when `details` is empty. */
+  destinations: SubmittedDestination[]
+  details: Detail[]
+  /** Every name with the entry that it stands in, to be looked up among the registered ones. */
+  named: { name: string; index: number; inline: boolean }[]
+}
+
+/** Checks what can be told without the database. */
+export function checkEntries(entries: readonly unknown[], egress: Egress): CheckedEntries {
+  const checked: CheckedEntries = { destinations: [], details: [], named: [] }
+  const seen = new Map<string, number>()
+  for (const [index, entry] of entries.entries()) {
+    const inline = typeof entry !== 'string'
+    const found = inline ? inlineEntry(entry, index, egress) : { details: [], destination: { name: entry } }
+    checked.details.push(...found.details)
+    const name = found.destination?.name
+    if (name === undefined) continue
+    const at = ['destinations', index, ...(inline ? ['name'] : [])]
+    const first = seen.get(name)
+    if (!NAME.test(name)) {
+      checked.details.push({ field: fieldPath(at), issue: 'must be 1 to 100 letters, digits, _ or -' })
+    } else if (first !== undefined) {
+      checked.details.push({ field: fieldPath(at), issue: `has the same name as destinations[${first}]` })
+    } else {
+      seen.set(name, index)
+      checked.named.push({ name, index, inline })
+    }
+    if (found.destination) checked.destinations.push(found.destination)
+  }
+  return checked
+}
+
+/** Checks the names against the tenant's registered destinations; `known` holds those that were found. */
+export function checkNames(
+  named: CheckedEntries['named'],
+  known: ReadonlyMap<string, KnownDestination>,
+  compression: 'none' | 'gzip',
+): Detail[] {
+  return named.flatMap(({ name, index, inline }): Detail[] => {
+    const found = known.get(name)
+    const living = found && !found.deleted ? found : undefined
+    if (inline) {
+      const field = fieldPath(['destinations', index, 'name'])
+      const issue = 'is the name of a registered destination: give the name alone, as a string, without overrides'
+      return living ? [{ field, issue }] : []
+    }
+    const field = fieldPath(['destinations', index])
+    if (!found) return [{ field, issue: `no destination is registered as ${JSON.stringify(name)}` }]
+    if (!living) return [{ field, issue: `the destination ${JSON.stringify(name)} was deleted` }]
+    if (living.status === 'inactive') return [{ field, issue: `the destination ${JSON.stringify(name)} is disabled` }]
+    return compressionIssue(living.protocol, field, compression)
+  })
+}
+
+/** gzip is a matter of the protocol: only these three can say that a body is compressed. */
+export function compressionIssue(protocol: Protocol, field: string, compression: 'none' | 'gzip'): Detail[] {
+  const able = protocol === 'REST' || protocol === 'AMQP' || protocol === 'S3'
+  return compression === 'none' || able
+    ? []
+    : [{ field, issue: `${protocol} does not take options.compression "gzip"` }]
+}
+
+interface InlineEntry {
+  details: Detail[]
+  destination?: SubmittedDestination
+}
+
+function inlineEntry(entry: unknown, index: number, egress: Egress): InlineEntry {
+  const at: PropertyKey[] = ['destinations', index]
+  const fault = (path: PropertyKey[], issue: string): Detail => ({ field: fieldPath([...at, ...path]), issue })
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) {
+    return { details: [fault([], 'must be the name of a registered destination, or an object')] }
+  }
+  const { name, protocol, max_retries, ...configuration } = entry as Record<string, unknown>
+  const details: Detail[] = []
+  if (typeof name !== 'string') details.push(fault(['name'], name === undefined ? 'is required' : 'must be a string'))
+  const retries = maxRetries.nullish().safeParse(max_retries)
+  if (!retries.success) details.push(...issuesOf(maxRetries, retries.error, [...at, 'max_retries']))
+  const known = readProtocol(protocol)
+  if ('issue' in known) details.push(fault(['protocol'], known.issue))
+  else details.push(...configurationIssues(known.protocol, configuration, at, egress, { literals: false }))
+  if (typeof name !== 'string') return { details }
+  if ('issue' in known) return { details, destination: { name } }
+  return { details, destination: { name, protocol: known.protocol, configuration, max_retries: retries.data ?? null } }
+}
+
+/** A protocol that this build serves, or what is wrong with the word. */
+export function readProtocol(given: unknown): { protocol: Protocol } | { issue: string } {
+  if (given === undefined) {
+    return { issue: 'is required in an inline destination; a registered one is named by a string, without overrides' }
+  }
+  const protocol = PROTOCOLS.find((one) => one === given)
+  if (!protocol) return { issue: unknownName(String(given).slice(0, 50).toUpperCase(), PROTOCOLS, 'protocol') }
+  if (!destinationFor(protocol)) {
+    return { issue: `${protocol} is not served yet; ${AVAILABLE_PROTOCOLS.join(', ')} is` }
+  }
+  return { protocol }
+}
+
+/** Everything that is wrong with a protocol's configuration; secrets in plain text only where they can be sealed. */
+export function configurationIssues(
+  protocol: Protocol,
+  configuration: unknown,
+  at: readonly PropertyKey[],
+  egress: Egress,
+  options: { literals: boolean },
+): Detail[] {
+  const schema = destinationFor(protocol)!.config
+  const parsed = schema.safeParse(configuration)
+  const details = parsed.success ? [] : issuesOf(schema, parsed.error, [...at])
+  const below = (path: string) => `${fieldPath(at)}.${path}`
+  if (!options.literals) {
+    for (const path of findLiteralSecrets(schema, configuration)) {
+      details.push({
+        field: below(path),
+        issue: 'holds a secret in plain text; refer to {"secret": "credential.field"}',
+      })
+    }
+  }
+  for (const path of findReservedReferences(schema, configuration)) {
+    details.push({ field: below(path), issue: 'refers to the secret of a registered destination' })
+  }
+  if (parsed.success) details.push(...unreachable(schema, configuration, at, egress))
+  return details
+}
+
+/** Literal addresses that deliveries may not reach. Names are looked up, and checked, when they are connected to. */
+function unreachable(
+  schema: Parameters<typeof reachedHosts>[0],
+  value: unknown,
+  at: readonly PropertyKey[],
+  egress: Egress,
+): Detail[] {
+  return reachedHosts(schema, value).flatMap(({ path, host }) => {
+    const issue = forbiddenHost(host, egress)
+    return issue ? [{ field: fieldPath([...at, ...path]), issue }] : []
+  })
+}
+
+/** What is wrong with a host; `localhost` and the names below it are loopback by RFC 6761, without a look-up. */
+export function forbiddenHost(host: string, egress: Egress): string | undefined {
+  const name = host.toLowerCase().replace(/\.$/, '')
+  try {
+    egress.assertHost(name === 'localhost' || name.endsWith('.localhost') ? '127.0.0.1' : host)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof DeliveryError)) throw error
+    return 'is a private or otherwise forbidden address'
+  }
+}

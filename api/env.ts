@@ -1,0 +1,48 @@
+// What a request carries through the API, and what the API is given when it is made.
+
+import type { Counter, Registry } from 'prom-client'
+import type { Egress } from '../activities/destinations/egress.ts'
+import type { Pool } from '../db/pool.ts'
+import type { Sealer } from '../db/secrets.ts'
+import type { Role } from '../db/states.ts'
+import type { Dispatcher } from '../temporal-config/dispatcher.ts'
+import type { Logger } from '../temporal-config/log.ts'
+
+/** Who asks: the key's tenant and role. `actor` is the word for the audit log, never the key itself. */
+export interface Caller {
+  tenant_id: string
+  role: Role
+  actor: string
+}
+
+/** The numbers that the API itself counts; the rest of the registry is the process's. */
+export interface ApiMetrics {
+  /** `zenia_distribution_requests_total`: submissions, `status` `accepted`, `duplicate` or `rejected`. */
+  requests: Counter<'tenant_id' | 'data_type' | 'status'>
+}
+
+/** All that the API needs from its process. Nothing in `api/` reads the environment. */
+export interface AppDeps {
+  pool: Pool
+  dispatcher: Dispatcher
+  sealer: Sealer
+  egress: Egress
+  logger: Logger
+  registry: Registry
+  metrics: ApiMetrics
+  limits: { max_body_bytes: number }
+  version: string
+}
+
+/** Hono's variables of one request. */
+export interface ApiEnv {
+  Variables: {
+    request_id: string
+    log: Logger
+    /** The path template, for the log line; an id in there would make it unbounded. */
+    route: string
+    caller: Caller | undefined
+    distribution_id: string | undefined
+    error_code: string | undefined
+  }
+}

@@ -1,0 +1,92 @@
+// What a caller is told when a request is not carried out. One class, rendered in one place.
+import type { Context } from 'hono'
+import type { ApiEnv } from './env.ts'
+
+/** The codes of CONTRACT, each with its status. */
+export const ERROR_STATUS = {
+  VALIDATION_ERROR: 400,
+  AUTHENTICATION_FAILED: 401,
+  AUTHORIZATION_FAILED: 403,
+  NOT_FOUND: 404,
+  CONFLICT: 409,
+  PAYLOAD_TOO_LARGE: 413,
+  RATE_LIMIT_EXCEEDED: 429,
+  INTERNAL_ERROR: 500,
+  SERVICE_UNAVAILABLE: 503,
+} as const
+export type ErrorCode = keyof typeof ERROR_STATUS
+
+/** One thing to mend: `field` is a path such as `destinations[0].endpoint`, never a value. */
+export interface Detail {
+  field: string
+  issue: string
+}
+
+/** A refusal. `message` and `details` are shown to the caller: no secret, no value that was sent, no foreign text. */
+export class ApiError extends Error {
+  readonly code: ErrorCode
+  readonly details: Detail[]
+
+  constructor(code: ErrorCode, message: string, details: Detail[] = [], options: { cause?: unknown } = {}) {
+    super(message, options)
+    this.name = 'ApiError'
+    this.code = code
+    this.details = details
+  }
+
+  get status(): (typeof ERROR_STATUS)[ErrorCode] {
+    return ERROR_STATUS[this.code]
+  }
+}
+
+/** A body with a million faults is answered with the first of them. */
+const MAX_DETAILS = 100
+
+/** A 400 that lists everything that is wrong with the request. */
+export function invalid(found: Detail[]): ApiError {
+  const details = found.slice(0, MAX_DETAILS)
+  const first = details[0]
+  const rest = found.length > 1 ? ` (and ${found.length - 1} more)` : ''
+  return new ApiError('VALIDATION_ERROR', first ? `${first.field}: ${first.issue}${rest}` : 'invalid request', details)
+}
+
+/** What is not there, or belongs to another tenant: the two cannot be told apart. */
+export function notFound(what: string): ApiError {
+  return new ApiError('NOT_FOUND', `no such ${what}`)
+}
+
+/** Renders every error of a request; the cause of an unknown one goes to the log alone. */
+export function renderError(error: Error, c: Context<ApiEnv>): Response {
+  const known = error instanceof ApiError ? error : translate(error)
+  if (known.status >= 500) c.get('log').error({ err: error, request_id: c.get('request_id') }, 'request failed')
+  c.set('error_code', known.code)
+  return c.json(
+    {
+      error: known.code,
+      message: known.message,
+      details: known.details,
+      request_id: c.get('request_id'),
+      timestamp: new Date().toISOString(),
+    },
+    known.status,
+  )
+}
+
+/** A database that cannot be reached just now is a 503, which says «again later»; all else is a bare 500. */
+function translate(error: Error): ApiError {
+  return isDatabaseAway(error)
+    ? new ApiError('SERVICE_UNAVAILABLE', 'the database does not answer, try again', [], { cause: error })
+    : new ApiError('INTERNAL_ERROR', 'internal error', [], { cause: error })
+}
+
+// Class 08 is connection trouble, 57P0x a server that stops or starts, 53xxx too many connections or no room.
+const AWAY = /^(08...|57P0[1-5]|53...|25006|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EPIPE|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
+
+function isDatabaseAway(error: Error): boolean {
+  const code = (error as { code?: unknown }).code
+  if (typeof code === 'string') return AWAY.test(code)
+  // pg gives these two no code: the pool's checkout deadline, and a socket closed in mid-query.
+  return (
+    error.message === 'timeout exceeded when trying to connect' || error.message.startsWith('Connection terminated')
+  )
+}

@@ -1,0 +1,51 @@
+// Is this process fit to take work? Each check has a name and a yes or no; addresses and errors stay in the log.
+import { partitionsAhead } from '../db/partitions.ts'
+import { withoutTenant } from '../db/pool.ts'
+import type { AppDeps } from './env.ts'
+
+export const CHECKS = ['database', 'partitions', 'temporal', 'search_attributes', 'worker'] as const
+export type Check = (typeof CHECKS)[number]
+
+export interface Readiness {
+  checks: Record<Check, boolean>
+  failing: Check[]
+  missing_search_attributes: string[]
+  partitions_ahead: number | null
+}
+
+const DATABASE_MS = 2000
+
+/** Asks everything at once; never throws, and answers within some seconds whatever hangs. */
+export async function readiness(deps: Pick<AppDeps, 'pool' | 'dispatcher' | 'logger'>): Promise<Readiness> {
+  const [months, temporal] = await Promise.all([monthsAhead(deps), deps.dispatcher.health()])
+  const checks: Record<Check, boolean> = {
+    database: months !== null,
+    // The month to come must stand ready; without the present one nothing can be inserted at all.
+    partitions: months !== null && months >= 1,
+    temporal: temporal.temporal,
+    search_attributes: temporal.temporal && temporal.missing_search_attributes.length === 0,
+    worker: temporal.worker_polling,
+  }
+  return {
+    checks,
+    failing: CHECKS.filter((check) => !checks[check]),
+    missing_search_attributes: [...temporal.missing_search_attributes],
+    partitions_ahead: months,
+  }
+}
+
+/** Null when the database does not answer in time. */
+async function monthsAhead({ pool, logger }: Pick<AppDeps, 'pool' | 'logger'>): Promise<number | null> {
+  const asked = withoutTenant(pool, partitionsAhead, { statementTimeoutMs: DATABASE_MS }).catch((error: unknown) => {
+    logger.warn({ err: error }, 'the database does not answer')
+    return null
+  })
+  // A server that was stopped in its tracks accepts connections and says nothing: the statement's own limit is no help.
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(resolve, DATABASE_MS + 500, null)
+  })
+  const first = await Promise.race([asked, late])
+  clearTimeout(timer)
+  return first
+}

@@ -1,0 +1,106 @@
+// What stands between a registered destination as it is sent, as it is stored, and as it is shown: its secrets.
+import { destinationFor } from '../activities/destinations/registry.ts'
+import { extractLiterals, maskSecrets } from '../activities/destinations/secret-storage.ts'
+import { loadCredentials, putCredential } from '../db/credentials.ts'
+import type { DestinationContent, DestinationRow } from '../db/destinations.ts'
+import type { Db } from '../db/pool.ts'
+import type { Sealer } from '../db/secrets.ts'
+import type { Protocol } from '../db/states.ts'
+import { configurationIssues, readProtocol } from './destination-entries.ts'
+import type { AppDeps } from './env.ts'
+import { type Detail, invalid } from './errors.ts'
+
+export interface SentContent {
+  description?: string | null | undefined
+  configuration: Record<string, unknown>
+  transform_config?: Record<string, unknown> | null | undefined
+  health_check_config?: Record<string, unknown> | null | undefined
+  tags?: string[] | null | undefined
+  max_retries?: number | null | undefined
+}
+
+/** Throws a 400 with everything that is wrong. */
+export function checkContent(protocol: Protocol, sent: SentContent, egress: AppDeps['egress']): void {
+  const known = readProtocol(protocol)
+  if ('issue' in known) throw invalid([{ field: 'protocol', issue: known.issue }])
+  const details = configurationIssues(protocol, sent.configuration, ['configuration'], egress, { literals: true })
+  // Refused rather than kept and not applied.
+  for (const field of ['transform_config', 'health_check_config'] as const) {
+    if (Object.keys(sent[field] ?? {}).length > 0) details.push({ field, issue: 'is not served yet' })
+  }
+  if (details.length > 0) throw invalid(details)
+}
+
+export interface OwnCredential {
+  tenant_id: string
+  destination_id: string
+  protocol: Protocol
+}
+
+/**
+ * The content to store: literals become references into the destination's own credential, which is returned as the
+ * fields it must hold from now on. `previous` is what stands there, for secrets that are sent as `***`.
+ */
+export async function separateSecrets(
+  db: Db,
+  sealer: Sealer,
+  own: OwnCredential,
+  sent: SentContent,
+  previous?: Record<string, unknown>,
+): Promise<{ content: DestinationContent; fields: Record<string, string> }> {
+  const credential = ownCredentialName(own.destination_id)
+  const schema = destinationFor(own.protocol)!.config
+  const extraction = extractLiterals(schema, sent.configuration, { credential, previous })
+  if (extraction.missing.length > 0) {
+    throw invalid(
+      extraction.missing.map((path): Detail => ({ field: `configuration.${path}`, issue: 'has no secret to keep' })),
+    )
+  }
+  const present = extraction.kept.length > 0 ? await loadCredentials(db, sealer, [credential]) : new Map()
+  const fields: Record<string, string> = { ...extraction.secrets }
+  for (const name of extraction.kept) {
+    const value = present.get(credential)?.fields[name]
+    if (value !== undefined) fields[name] = value
+  }
+  return {
+    fields,
+    content: {
+      description: sent.description ?? null,
+      configuration: extraction.configuration,
+      transform_config: sent.transform_config ?? {},
+      health_check_config: sent.health_check_config ?? {},
+      max_retries: sent.max_retries ?? null,
+      tags: sent.tags ?? [],
+    },
+  }
+}
+
+/** Seals the fields; call it once the destination's row is there. */
+export async function keepSecrets(
+  db: Db,
+  sealer: Sealer,
+  own: OwnCredential,
+  fields: Record<string, string>,
+  hadSome: boolean,
+): Promise<void> {
+  if (Object.keys(fields).length === 0 && !hadSome) return
+  const { tenant_id, destination_id } = own
+  await putCredential(db, sealer, {
+    tenant_id,
+    name: ownCredentialName(destination_id),
+    fields,
+    allowed_hosts: null,
+    destination_id,
+  })
+}
+
+/** The destination as anyone may see it. */
+export function shownDestination(row: DestinationRow): DestinationRow {
+  const schema = destinationFor(row.protocol)?.config
+  // Without its schema nobody knows which fields are secret.
+  return { ...row, configuration: schema ? maskSecrets(schema, row.configuration) : {} }
+}
+
+function ownCredentialName(destinationId: string): string {
+  return `destination.${destinationId}`
+}

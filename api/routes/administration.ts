@@ -1,0 +1,208 @@
+// The audit log of a tenant; tenants and their keys, for the role `platform`.
+import { randomBytes } from 'node:crypto'
+import { insertApiKey, listApiKeys, revokeApiKey } from '../../db/api-keys.ts'
+import { listAudit, writeAudit } from '../../db/audit.ts'
+import { type Db, withoutTenant, withTenant } from '../../db/pool.ts'
+import { findTenant, insertTenant, keyPrefix, listTenants, updateTenant } from '../../db/tenants.ts'
+import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
+import type { AppDeps, Caller } from '../env.ts'
+import { ApiError, invalid, notFound } from '../errors.ts'
+import { hashKey } from '../middleware/auth.ts'
+import { cursorOf, NUMBER_CURSOR, readCursor, readRange } from '../pages.ts'
+import {
+  auditLog,
+  auditQuery,
+  keyList,
+  keyParams,
+  madeKey,
+  newKey,
+  newTenant,
+  tenant,
+  tenantChange,
+  tenantList,
+  tenantParams,
+} from '../schemas/administration.ts'
+
+const tag = 'Administration'
+const MISSING = { 404: { description: 'No such tenant' } }
+
+/** `keysChanged` is called whenever a remembered key may no longer be right. */
+export function administrationEndpoints({ pool, sealer }: AppDeps, keysChanged: () => void): Endpoint[] {
+  const audits = endpoint({
+    method: 'get',
+    path: '/audit-log',
+    tag,
+    summary: 'Who did what, newest first',
+    role: 'admin',
+    query: auditQuery,
+    answers: { 200: { description: 'One page', schema: auditLog } },
+    async handle({ c, caller, query }) {
+      const { limit = 50, cursor, from_date, to_date, ...rest } = query
+      const filter = { ...rest, ...readRange({ from_date, to_date }) }
+      const before = readCursor(cursor, NUMBER_CURSOR)
+      const rows = await withTenant(pool, caller.tenant_id, (db) => listAudit(db, filter, { limit: limit + 1, before }))
+      const page = rows.slice(0, limit)
+      const has_more = rows.length > limit
+      const next_cursor = has_more ? cursorOf(page[page.length - 1]!.id) : null
+      return c.json({ events: page, pagination: { limit, has_more, next_cursor } })
+    },
+  })
+
+  const addTenant = endpoint({
+    method: 'post',
+    path: '/tenants',
+    tag,
+    summary: 'Add a tenant',
+    role: 'platform',
+    body: newTenant,
+    answers: {
+      201: { description: 'Added, without a key yet', schema: tenant },
+      409: { description: 'The id is taken' },
+    },
+    async handle({ c, caller, body }) {
+      const { id, name = id, description = null, callback_secret = null } = body
+      const row = await withTenant(pool, id, async (db) => {
+        const made = await insertTenant(db, sealer, { id, name, description, callback_secret })
+        if (!made) throw new ApiError('CONFLICT', 'there is a tenant of this id already')
+        await audit(db, c, caller, id, 'create', 'tenant', id)
+        return made
+      })
+      return c.json(row, 201)
+    },
+  })
+
+  const tenants = endpoint({
+    method: 'get',
+    path: '/tenants',
+    tag,
+    summary: 'All tenants',
+    role: 'platform',
+    answers: { 200: { description: 'By id', schema: tenantList } },
+    async handle({ c }) {
+      return c.json({ tenants: await withoutTenant(pool, listTenants) })
+    },
+  })
+
+  const oneTenant = endpoint({
+    method: 'get',
+    path: '/tenants/{id}',
+    tag,
+    summary: 'One tenant',
+    role: 'platform',
+    params: tenantParams,
+    answers: { 200: { description: 'The tenant', schema: tenant }, ...MISSING },
+    async handle({ c, params }) {
+      const row = await withTenant(pool, params.id, (db) => findTenant(db, params.id))
+      if (!row) throw notFound('tenant')
+      return c.json(row)
+    },
+  })
+
+  const changeTenant = endpoint({
+    method: 'put',
+    path: '/tenants/{id}',
+    tag,
+    summary: 'Change or suspend a tenant',
+    description: 'What is absent stays. Keys of a tenant that is not `active` get 403.',
+    role: 'platform',
+    params: tenantParams,
+    body: tenantChange,
+    answers: { 200: { description: 'The tenant', schema: tenant }, ...MISSING },
+    async handle({ c, caller, params, body }) {
+      const row = await withTenant(pool, params.id, async (db) => {
+        const changed = await updateTenant(db, params.id, body)
+        if (!changed) throw notFound('tenant')
+        await audit(db, c, caller, params.id, 'update', 'tenant', params.id, { fields: Object.keys(body) })
+        return changed
+      })
+      keysChanged()
+      return c.json(row)
+    },
+  })
+
+  const addKey = endpoint({
+    method: 'post',
+    path: '/tenants/{id}/api-keys',
+    tag,
+    summary: 'Make an API key',
+    description: 'The key is in this answer and nowhere else: only its hash is kept.',
+    role: 'platform',
+    params: tenantParams,
+    body: newKey,
+    answers: { 201: { description: 'The key', schema: madeKey }, ...MISSING },
+    async handle({ c, caller, params, body }) {
+      const key = `dk_${randomBytes(32).toString('base64url')}`
+      const expires_at = body.expires_at ? new Date(body.expires_at) : null
+      if (expires_at && expires_at.getTime() <= Date.now()) {
+        throw invalid([{ field: 'expires_at', issue: 'is in the past' }])
+      }
+      const row = await withTenant(pool, params.id, async (db) => {
+        if (!(await findTenant(db, params.id))) throw notFound('tenant')
+        const { name, role } = body
+        const values = {
+          tenant_id: params.id,
+          name,
+          role,
+          expires_at,
+          key_sha256: hashKey(key),
+          prefix: keyPrefix(key),
+        }
+        const made = (await insertApiKey(db, values))!
+        await audit(db, c, caller, params.id, 'create', 'api_key', made.id, { name, role })
+        return made
+      })
+      c.header('Cache-Control', 'no-store')
+      return c.json({ ...row, key }, 201)
+    },
+  })
+
+  const keys = endpoint({
+    method: 'get',
+    path: '/tenants/{id}/api-keys',
+    tag,
+    summary: 'The keys of a tenant, without the keys themselves',
+    role: 'platform',
+    params: tenantParams,
+    answers: { 200: { description: 'Newest first, the revoked ones too', schema: keyList }, ...MISSING },
+    async handle({ c, params }) {
+      const rows = await withTenant(pool, params.id, async (db) => (await findTenant(db, params.id)) && listApiKeys(db))
+      if (!rows) throw notFound('tenant')
+      return c.json({ api_keys: rows })
+    },
+  })
+
+  const revoke = endpoint({
+    method: 'delete',
+    path: '/tenants/{id}/api-keys/{key_id}',
+    tag,
+    summary: 'Revoke an API key',
+    description: 'Refused at once by the process that answers this, and within 3 s by all others.',
+    role: 'platform',
+    params: keyParams,
+    answers: { 204: { description: 'Revoked' }, 404: { description: 'No such key, or it was revoked before' } },
+    async handle({ c, caller, params }) {
+      await withTenant(pool, params.id, async (db) => {
+        if (!(await revokeApiKey(db, params.key_id))) throw notFound('API key')
+        await audit(db, c, caller, params.id, 'revoke', 'api_key', params.key_id)
+      })
+      keysChanged()
+      return c.body(null, 204)
+    },
+  })
+
+  return [audits, addTenant, tenants, oneTenant, changeTenant, addKey, keys, revoke]
+}
+
+function audit(
+  db: Db,
+  c: Request<unknown, unknown, unknown>['c'],
+  { actor }: Caller,
+  tenant_id: string,
+  action: string,
+  resource_type: string,
+  resource_id: string,
+  details: Record<string, unknown> = {},
+): Promise<void> {
+  const request_id = c.get('request_id')
+  return writeAudit(db, { tenant_id, actor, action, resource_type, resource_id, details, request_id })
+}

@@ -1,0 +1,151 @@
+// Named secrets: written, replaced, deleted, and never shown.
+import { writeAudit } from '../../db/audit.ts'
+import { deleteCredential, findCredential, listCredentials, putCredential } from '../../db/credentials.ts'
+import { destinationsUsing } from '../../db/destinations.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
+import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
+import type { AppDeps, Caller } from '../env.ts'
+import { ApiError, notFound } from '../errors.ts'
+import { requireOwnTenant } from '../middleware/auth.ts'
+import {
+  credential,
+  credentialList,
+  credentialParams,
+  credentialReplacement,
+  newCredential,
+} from '../schemas/administration.ts'
+
+const tag = 'Credentials'
+const MISSING = { 404: { description: 'No such credential of this tenant' } }
+
+export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
+  const add = endpoint({
+    method: 'post',
+    path: '/credentials',
+    tag,
+    summary: 'Keep a named secret',
+    role: 'admin',
+    body: newCredential,
+    answers: {
+      201: { description: 'Kept, sealed', schema: credential },
+      409: { description: 'The name is taken; PUT replaces it' },
+    },
+    async handle({ c, caller, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const { tenant_id } = caller
+      const { name, fields, allowed_hosts } = body
+      const row = await withTenant(pool, tenant_id, async (db) => {
+        if (await findCredential(db, name)) throw new ApiError('CONFLICT', 'there is a credential of this name already')
+        const values = { tenant_id, name, fields, allowed_hosts: allowed_hosts ?? null, destination_id: null }
+        const made = await putCredential(db, sealer, values)
+        await audit(db, c, caller, 'create', name, { field_names: made.field_names })
+        return made
+      })
+      return c.json(row, 201)
+    },
+  })
+
+  const replace = endpoint({
+    method: 'put',
+    path: '/credentials/{name}',
+    tag,
+    summary: 'Replace a secret',
+    description: 'Takes effect with the next attempt.',
+    role: 'admin',
+    params: credentialParams,
+    body: credentialReplacement,
+    answers: { 200: { description: 'Replaced', schema: credential }, ...MISSING },
+    async handle({ c, caller, params, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const { tenant_id } = caller
+      const { name } = params
+      const row = await withTenant(pool, tenant_id, async (db) => {
+        if (!(await findCredential(db, name))) throw notFound('credential')
+        const { fields, allowed_hosts } = body
+        const values = { tenant_id, name, fields, allowed_hosts: allowed_hosts ?? null, destination_id: null }
+        const changed = await putCredential(db, sealer, values)
+        await audit(db, c, caller, 'update', name, { field_names: changed.field_names })
+        return changed
+      })
+      return c.json(row)
+    },
+  })
+
+  const list = endpoint({
+    method: 'get',
+    path: '/credentials',
+    tag,
+    summary: 'Credentials by name, without their values',
+    role: 'viewer',
+    answers: { 200: { description: 'All of them', schema: credentialList } },
+    async handle({ c, caller }) {
+      return c.json({ credentials: await withTenant(pool, caller.tenant_id, listCredentials) })
+    },
+  })
+
+  const show = endpoint({
+    method: 'get',
+    path: '/credentials/{name}',
+    tag,
+    summary: 'One credential, without its values',
+    role: 'viewer',
+    params: credentialParams,
+    answers: { 200: { description: 'Names of its fields', schema: credential }, ...MISSING },
+    async handle({ c, caller, params }) {
+      const row = await withTenant(pool, caller.tenant_id, (db) => findCredential(db, params.name))
+      if (!row) throw notFound('credential')
+      return c.json(row)
+    },
+  })
+
+  const remove = endpoint({
+    method: 'delete',
+    path: '/credentials/{name}',
+    tag,
+    summary: 'Delete a secret',
+    role: 'admin',
+    params: credentialParams,
+    answers: { 204: { description: 'Deleted' }, 409: { description: 'A destination uses it' }, ...MISSING },
+    async handle({ c, caller, params }) {
+      const { name } = params
+      await withTenant(pool, caller.tenant_id, async (db) => {
+        if (!(await findCredential(db, name))) throw notFound('credential')
+        const users = await destinationsUsing(db, name)
+        if (users.length > 0) throw inUse(users)
+        await deleteCredential(db, name)
+        await audit(db, c, caller, 'delete', name)
+      })
+      return c.body(null, 204)
+    },
+  })
+
+  return [add, list, show, replace, remove]
+}
+
+function inUse(users: string[]): ApiError {
+  return new ApiError(
+    'CONFLICT',
+    'destinations use this credential',
+    users.map((name) => ({ field: 'name', issue: `is used by destination ${name}` })),
+  )
+}
+
+function audit(
+  db: Db,
+  c: Request<unknown, unknown, unknown>['c'],
+  { tenant_id, actor }: Caller,
+  action: string,
+  name: string,
+  details: Record<string, unknown> = {},
+): Promise<void> {
+  const request_id = c.get('request_id')
+  return writeAudit(db, {
+    tenant_id,
+    actor,
+    action,
+    resource_type: 'credential',
+    resource_id: name,
+    details,
+    request_id,
+  })
+}

@@ -1,0 +1,254 @@
+// Registered destinations: register, change, show, test, take out of service.
+import { AVAILABLE_PROTOCOLS, configSchema } from '../../activities/destinations/registry.ts'
+import { writeAudit } from '../../db/audit.ts'
+import {
+  type DestinationRow,
+  deleteDestination,
+  findDestination,
+  insertDestination,
+  listDestinations,
+  newDestinationId,
+  setDestinationStatus,
+  updateDestination,
+} from '../../db/destinations.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
+import { DispatcherUnavailable } from '../../temporal-config/dispatcher.ts'
+import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
+import type { AppDeps, Caller } from '../env.ts'
+import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
+import { requireOwnTenant } from '../middleware/auth.ts'
+import { checkContent, keepSecrets, separateSecrets, shownDestination } from '../registration.ts'
+import {
+  destination,
+  destinationList,
+  destinationListQuery,
+  destinationParams,
+  destinationTypes,
+  probeAnswer,
+  registration,
+  replacement,
+} from '../schemas/destinations.ts'
+
+const tag = 'Destinations'
+const PROBE_MS = 15_000
+const MISSING = { 404: { description: 'No such destination of this tenant' } }
+const ONE = { 200: { description: 'The destination, secrets masked', schema: destination } }
+
+type C = Request<unknown, unknown, unknown>['c']
+
+export function destinationEndpoints(deps: AppDeps): Endpoint[] {
+  const { pool, sealer, egress, dispatcher } = deps
+
+  const register = endpoint({
+    method: 'post',
+    path: '/destinations/register',
+    tag,
+    summary: 'Register a destination',
+    role: 'admin',
+    body: registration,
+    answers: {
+      201: { description: 'Registered; secrets come back as `***`', schema: destination },
+      409: { description: 'The name is taken' },
+    },
+    async handle({ c, caller, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      checkContent(body.protocol, body, egress)
+      const { name, protocol } = body
+      const { tenant_id } = caller
+      const row = await withTenant(pool, tenant_id, async (db) => {
+        const id = await newDestinationId(db)
+        const own = { tenant_id, destination_id: id, protocol }
+        const { content, fields } = await separateSecrets(db, sealer, own, body)
+        const made = await insertDestination(db, { id, tenant_id, name, protocol, ...content }, caller.actor)
+        if (!made) throw nameTaken(name)
+        await keepSecrets(db, sealer, own, fields, false)
+        await audit(db, c, caller, 'register', made, { protocol })
+        return made
+      })
+      return c.json(shownDestination(row), 201)
+    },
+  })
+
+  const replace = endpoint({
+    method: 'put',
+    path: '/destinations/{id}',
+    tag,
+    summary: 'Replace the content of a destination',
+    description: 'Takes effect with the next attempt, also of deliveries that wait.',
+    role: 'admin',
+    params: destinationParams,
+    body: replacement,
+    answers: { ...ONE, ...MISSING },
+    async handle({ c, caller, params, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const { tenant_id } = caller
+      const row = await withTenant(pool, tenant_id, async (db) => {
+        const present = await find(db, params.id, { forUpdate: true })
+        const { id, protocol } = present
+        refuseChange(present, body)
+        checkContent(protocol, body, egress)
+        const own = { tenant_id, destination_id: id, protocol }
+        const { content, fields } = await separateSecrets(db, sealer, own, body, present.configuration)
+        const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
+        await keepSecrets(db, sealer, own, fields, true)
+        await audit(db, c, caller, 'update', changed, { version: changed.version })
+        return changed
+      })
+      return c.json(shownDestination(row))
+    },
+  })
+
+  const show = endpoint({
+    method: 'get',
+    path: '/destinations/{id}',
+    tag,
+    summary: 'One destination',
+    role: 'viewer',
+    params: destinationParams,
+    answers: { ...ONE, ...MISSING },
+    async handle({ c, caller, params }) {
+      const row = await withTenant(pool, caller.tenant_id, (db) => find(db, params.id))
+      return c.json(shownDestination(row))
+    },
+  })
+
+  const list = endpoint({
+    method: 'get',
+    path: '/destinations/list',
+    tag,
+    summary: 'Registered destinations by name',
+    role: 'viewer',
+    query: destinationListQuery,
+    answers: { 200: { description: 'One page', schema: destinationList } },
+    async handle({ c, caller, query }) {
+      const { limit = 50, offset = 0, ...filter } = query
+      const found = await withTenant(pool, caller.tenant_id, (db) => listDestinations(db, filter, { limit, offset }))
+      const { destinations, total } = found
+      return c.json({
+        destinations: destinations.map(shownDestination),
+        pagination: { limit, offset, total, has_more: offset + destinations.length < total },
+      })
+    },
+  })
+
+  const remove = endpoint({
+    method: 'delete',
+    path: '/destinations/{id}',
+    tag,
+    summary: 'Delete a destination',
+    description: 'Deliveries that wait for it end as `DESTINATION_DELETED`. The name is free again.',
+    role: 'admin',
+    params: destinationParams,
+    answers: { 204: { description: 'Deleted' }, ...MISSING },
+    async handle({ c, caller, params }) {
+      await withTenant(pool, caller.tenant_id, async (db) => {
+        const present = await find(db, params.id, { forUpdate: true })
+        await deleteDestination(db, present.id)
+        await audit(db, c, caller, 'delete', present)
+      })
+      return c.body(null, 204)
+    },
+  })
+
+  const test = endpoint({
+    method: 'post',
+    path: '/destinations/{id}/test',
+    tag,
+    summary: 'Try the connection now',
+    description: 'A worker connects and authenticates, without delivering anything; 503 when none answers within 15 s.',
+    role: 'operator',
+    params: destinationParams,
+    answers: { 200: { description: 'What the probe found', schema: probeAnswer }, ...MISSING },
+    async handle({ c, caller, params }) {
+      const { tenant_id } = caller
+      const { id, name } = await withTenant(pool, tenant_id, (db) => find(db, params.id))
+      try {
+        const found = await dispatcher.probe({ tenant_id, destination_id: id }, PROBE_MS)
+        const { healthy, code, message, response_time_ms } = found
+        return c.json({ destination: name, healthy, error_code: code, error_message: message, response_time_ms })
+      } catch (error) {
+        if (!(error instanceof DispatcherUnavailable)) throw error
+        throw new ApiError('SERVICE_UNAVAILABLE', 'no worker answered in time', [], { cause: error })
+      }
+    },
+  })
+
+  const switches = (['enable', 'disable'] as const).map((verb) =>
+    endpoint({
+      method: 'post',
+      path: `/destinations/{id}/${verb}`,
+      tag,
+      summary: verb === 'enable' ? 'Take a destination into service' : 'Take a destination out of service',
+      description:
+        verb === 'enable'
+          ? 'Deliveries that wait for it go on by themselves.'
+          : 'Deliveries wait until it is enabled or they expire; new submissions may not name it.',
+      role: 'admin',
+      params: destinationParams,
+      answers: { ...ONE, ...MISSING },
+      async handle({ c, caller, params }) {
+        const row = await withTenant(pool, caller.tenant_id, async (db) => {
+          const present = await find(db, params.id, { forUpdate: true })
+          const changed = await setDestinationStatus(db, present.id, verb === 'enable' ? 'active' : 'inactive')
+          await audit(db, c, caller, verb, changed)
+          return changed
+        })
+        return c.json(shownDestination(row))
+      },
+    }),
+  )
+
+  const types = endpoint({
+    method: 'get',
+    path: '/destination-types',
+    tag,
+    summary: 'The protocols and the JSON schema of their configuration',
+    role: 'viewer',
+    answers: { 200: { description: 'Protocols that are served', schema: destinationTypes } },
+    async handle({ c }) {
+      const served = AVAILABLE_PROTOCOLS.map((protocol) => ({ protocol, config_schema: configSchema(protocol) }))
+      return c.json({ destination_types: served })
+    },
+  })
+
+  // `list` before `{id}`, or a destination called "list" would hide it.
+  return [register, list, show, replace, remove, test, ...switches, types]
+}
+
+async function find(db: Db, idOrName: string, options?: { forUpdate: boolean }): Promise<DestinationRow> {
+  const row = await findDestination(db, idOrName, options)
+  if (!row) throw notFound('destination')
+  return row
+}
+
+function audit(
+  db: Db,
+  c: C,
+  caller: Caller,
+  action: string,
+  row: DestinationRow,
+  details: Record<string, unknown> = {},
+): Promise<void> {
+  const { tenant_id, actor } = caller
+  const request_id = c.get('request_id')
+  const resource = { resource_type: 'destination', resource_id: row.id }
+  return writeAudit(db, { tenant_id, actor, action, ...resource, details: { name: row.name, ...details }, request_id })
+}
+
+/** Deliveries and history know a destination by both; another one is another destination. */
+function refuseChange(
+  present: DestinationRow,
+  sent: { name?: string | undefined; protocol?: string | undefined },
+): void {
+  const details: Detail[] = []
+  if (sent.name !== undefined && sent.name !== present.name) details.push({ field: 'name', issue: 'cannot change' })
+  if (sent.protocol !== undefined && sent.protocol !== present.protocol) {
+    details.push({ field: 'protocol', issue: 'cannot change' })
+  }
+  if (details.length > 0) throw invalid(details)
+}
+
+function nameTaken(name: string): ApiError {
+  const issue = `there is a destination called ${JSON.stringify(name)} already`
+  return new ApiError('CONFLICT', issue, [{ field: 'name', issue }])
+}

@@ -1,0 +1,136 @@
+// Credentials, the audit log, tenants and their keys.
+import { z } from '@hono/zod-openapi'
+import { ROLES } from '../../db/states.ts'
+import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, wholeText } from './fields.ts'
+
+const time = z.iso.datetime()
+
+const secretFields = z
+  .record(characters(1, 100), characters(1, 32_768))
+  .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field')
+  .refine((fields) => Object.keys(fields).length <= 50, 'must have at most 50 fields')
+  .openapi({ description: 'Never shown again', example: { username: 'reporter', password: 's3cr3t' } })
+const allowedHosts = z
+  .array(z.string().regex(/^(\*\.)?[a-zA-Z0-9._:-]{1,253}$/, 'must be a host name, or *. and one'))
+  .max(100)
+  .nullish()
+  .openapi({ description: 'Hosts that it may be sent to; absent: any', example: ['api.example.com', '*.example.org'] })
+
+export const credentialParams = z.object({
+  name: z.string().openapi({ param: { name: 'name', in: 'path' }, example: 'reporter-login' }),
+})
+export const newCredential = z
+  .strictObject({ tenant_id: tenantField, name: nameField, fields: secretFields, allowed_hosts: allowedHosts })
+  .openapi('NewCredential')
+export const credentialReplacement = z
+  .strictObject({ tenant_id: tenantField, fields: secretFields, allowed_hosts: allowedHosts })
+  .openapi('CredentialReplacement')
+export const credential = z
+  .object({
+    id: z.uuid(),
+    name: z.string(),
+    field_names: z.array(z.string()),
+    allowed_hosts: z.array(z.string()).nullable(),
+    created_at: time,
+    updated_at: time,
+  })
+  .openapi('Credential')
+export const credentialList = z.object({ credentials: z.array(credential) }).openapi('CredentialList')
+
+export const auditQuery = z.strictObject({
+  action: characters(1, 100).optional(),
+  resource_type: characters(1, 50).optional(),
+  resource_id: characters(1, 200).optional(),
+  from_date: dayOrInstant.optional(),
+  to_date: dayOrInstant.optional(),
+  limit: wholeText(1, 1000).optional(),
+  cursor: characters(1, 100).optional(),
+})
+export const auditLog = z
+  .object({
+    events: z.array(
+      z.object({
+        id: z.string(),
+        tenant_id: z.string(),
+        actor: z.string(),
+        action: z.string(),
+        resource_type: z.string(),
+        resource_id: z.string(),
+        details: z.record(z.string(), z.unknown()),
+        request_id: z.string().nullable(),
+        created_at: time,
+      }),
+    ),
+    pagination: z.object({ limit: z.int(), has_more: z.boolean(), next_cursor: z.string().nullable() }),
+  })
+  .openapi('AuditLog')
+
+export const tenantParams = z.object({
+  id: z
+    .string()
+    .regex(TENANT_ID)
+    .openapi({ param: { name: 'id', in: 'path' }, example: 'demo' }),
+})
+const tenantFields = {
+  name: characters(1, 100),
+  description: characters(0, 10_000).nullish(),
+  require_known_data_type: z.boolean(),
+}
+const tenantId = z.string().regex(TENANT_ID, 'must be 1 to 50 letters, digits, _ or -, the first a letter or digit')
+export const newTenant = z
+  .strictObject({
+    id: tenantId,
+    name: tenantFields.name.optional().openapi({ description: 'The id when absent' }),
+    description: tenantFields.description,
+    callback_secret: z
+      .string()
+      .regex(/^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/, 'must be whsec_ and 24 to 64 bytes in base64')
+      .optional()
+      .openapi({ description: 'Signs its callbacks; one is made when absent. Never shown.' }),
+  })
+  .openapi('NewTenant')
+export const tenantChange = z
+  .strictObject({
+    name: tenantFields.name.optional(),
+    description: tenantFields.description,
+    status: z.enum(['active', 'suspended', 'inactive']).optional(),
+    require_known_data_type: tenantFields.require_known_data_type.optional(),
+  })
+  .openapi('TenantChange')
+export const tenant = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    description: z.string().nullable(),
+    status: z.enum(['active', 'suspended', 'inactive']),
+    config: z.record(z.string(), z.unknown()),
+    require_known_data_type: z.boolean(),
+    created_at: time,
+    updated_at: time,
+  })
+  .openapi('Tenant')
+export const tenantList = z.object({ tenants: z.array(tenant) }).openapi('TenantList')
+
+export const keyParams = tenantParams.extend({
+  key_id: z.uuid().openapi({ param: { name: 'key_id', in: 'path' } }),
+})
+export const newKey = z
+  .strictObject({ name: characters(1, 100), role: z.enum(ROLES), expires_at: instant.nullish() })
+  .openapi('NewApiKey', { example: { name: 'reporting service', role: 'operator' } })
+export const apiKey = z
+  .object({
+    id: z.uuid(),
+    tenant_id: z.string(),
+    name: z.string(),
+    prefix: z.string().openapi({ description: "The key's first characters" }),
+    role: z.enum(ROLES),
+    created_at: time,
+    last_used_at: time.nullable(),
+    expires_at: time.nullable(),
+    revoked_at: time.nullable(),
+  })
+  .openapi('ApiKey')
+export const madeKey = apiKey
+  .extend({ key: z.string().openapi({ description: 'Shown this once' }) })
+  .openapi('MadeApiKey')
+export const keyList = z.object({ api_keys: z.array(apiKey) }).openapi('ApiKeyList')

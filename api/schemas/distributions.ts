@@ -1,0 +1,177 @@
+// What is asked and answered about distributions that were submitted.
+import { z } from '@hono/zod-openapi'
+import { ATTEMPT_STATUSES, DELIVERY_STATUSES, JOB_STATUSES, PRIORITIES, PROTOCOLS } from '../../db/states.ts'
+import { characters, dayOrInstant, nameField, tenantField, wholeText } from './fields.ts'
+import { timeoutSeconds } from './submission.ts'
+
+const time = z.iso.datetime()
+const maybeTime = time.nullable()
+
+export const distributionParams = z.object({
+  id: z.string().openapi({ param: { name: 'id', in: 'path' }, example: 'dist_019bc0de-7a10-7cc3-98c4-dc0c0c07398f' }),
+})
+
+export const deliveryState = z
+  .object({
+    name: z.string(),
+    protocol: z.enum(PROTOCOLS).nullable(),
+    status: z.enum(DELIVERY_STATUSES),
+    attempts: z.int(),
+    started_at: maybeTime,
+    completed_at: maybeTime,
+    response_time_ms: z.int().nullable(),
+    response_status: z.int().nullable(),
+    error_code: z.string().nullable(),
+    error_message: z.string().nullable(),
+    next_attempt_at: maybeTime,
+  })
+  .openapi('DeliveryState')
+
+export const distributionStatus = z
+  .object({
+    distribution_id: z.string(),
+    tenant_id: z.string(),
+    status: z.enum(JOB_STATUSES),
+    priority: z.enum(PRIORITIES),
+    data_type: z.string(),
+    submitted_at: time,
+    started_at: maybeTime,
+    completed_at: maybeTime,
+    expires_at: time,
+    deliver_at: maybeTime,
+    cancel_requested_at: maybeTime,
+    round: z.int().openapi({ description: 'Goes up with every manual retry' }),
+    error_code: z.string().nullable(),
+    progress_percentage: z.int(),
+    destinations: z.array(deliveryState),
+    metrics: z.object({
+      total_latency_ms: z.int().nullable(),
+      average_response_time_ms: z.int().nullable(),
+      success_rate: z.number().nullable().openapi({ description: 'Percentage of the destinations that were served' }),
+      retry_count: z.int(),
+    }),
+    errors: z.array(
+      z.object({
+        destination: z.string().nullable().openapi({ description: 'Null: the distribution as a whole' }),
+        error_code: z.string().nullable(),
+        error_message: z.string().nullable(),
+      }),
+    ),
+    warnings: z.array(z.unknown()),
+  })
+  .openapi('DistributionStatus')
+
+export const attemptsQuery = z.strictObject({
+  limit: wholeText(1, 1000).optional(),
+  cursor: characters(1, 100).optional(),
+})
+
+export const attempts = z
+  .object({
+    distribution_id: z.string(),
+    attempts: z.array(
+      z.object({
+        id: z.uuid(),
+        destination_name: z.string(),
+        delivery_id: z.uuid(),
+        attempt_number: z.int(),
+        round: z.int(),
+        status: z.enum(ATTEMPT_STATUSES),
+        started_at: time,
+        completed_at: maybeTime,
+        response_status_code: z.int().nullable(),
+        response_body: z.string().nullable(),
+        error_message: z.string().nullable(),
+        retry_reason: z
+          .string()
+          .nullable()
+          .openapi({ description: 'Why it did not succeed, one of the delivery codes' }),
+        configuration_version: z.int().nullable(),
+        worker: z.string().nullable(),
+        metadata: z.record(z.string(), z.unknown()),
+      }),
+    ),
+    pagination: z.object({ limit: z.int(), has_more: z.boolean(), next_cursor: z.string().nullable() }),
+  })
+  .openapi('Attempts')
+
+export const listQuery = z.strictObject({
+  status: z.enum(JOB_STATUSES).optional(),
+  data_type: characters(1, 50).optional(),
+  priority: z.enum(PRIORITIES).optional(),
+  destination: nameField.optional(),
+  from_date: dayOrInstant.optional().openapi({ description: 'Submitted at or after this', example: '2026-01-01' }),
+  to_date: dayOrInstant.optional().openapi({ description: 'Submitted at or before this; a day counts as a whole' }),
+  limit: wholeText(1, 1000).optional().openapi({ description: '50 when absent' }),
+  offset: wholeText(0, 100_000_000).optional(),
+  cursor: characters(1, 100).optional().openapi({ description: '`next_cursor` of the page before; instead of offset' }),
+})
+
+const count = z.int()
+
+export const distributionList = z
+  .object({
+    distributions: z.array(
+      z.object({
+        distribution_id: z.string(),
+        status: z.enum(JOB_STATUSES),
+        priority: z.enum(PRIORITIES),
+        data_type: z.string(),
+        submitted_at: time,
+        started_at: maybeTime,
+        completed_at: maybeTime,
+        expires_at: time,
+        error_code: z.string().nullable(),
+        error_message: z.string().nullable(),
+        retry_count: count,
+        destinations_count: count,
+        destinations_succeeded: count,
+        destinations_failed: count,
+      }),
+    ),
+    pagination: z.object({
+      limit: count,
+      offset: count,
+      total: count,
+      has_more: z.boolean(),
+      next_cursor: z.string().nullable(),
+    }),
+    summary: z.object({
+      total: count,
+      pending: count,
+      processing: count,
+      completed: count,
+      failed: count,
+      cancelled: count,
+    }),
+  })
+  .openapi('DistributionList')
+
+export const cancelRequest = z
+  .strictObject({ tenant_id: tenantField, reason: characters(0, 500).nullish() })
+  .openapi('CancelRequest', { example: { reason: 'sent by mistake' } })
+
+export const retryRequest = z
+  .strictObject({
+    tenant_id: tenantField,
+    destinations: z
+      .array(nameField)
+      .min(1, 'must name at least one destination, or be left out')
+      .max(1000)
+      .optional()
+      .openapi({ description: 'These alone; absent: all that failed, were skipped or cancelled' }),
+    force: z.boolean().default(false).openapi({ description: 'Also send again what succeeded' }),
+    timeout_seconds: timeoutSeconds.optional(),
+  })
+  .openapi('RetryRequest', { example: { destinations: ['ms09-reporter'] } })
+
+export const commandAnswer = z
+  .object({
+    distribution_id: z.string(),
+    status: z.enum(JOB_STATUSES),
+    tracking_url: z.string(),
+  })
+  .openapi('CommandAccepted')
+export const retryAnswer = commandAnswer
+  .extend({ round: z.int(), destinations: z.array(z.string()).openapi({ description: 'That are sent again' }) })
+  .openapi('RetryAccepted')

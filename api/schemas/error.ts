@@ -1,0 +1,21 @@
+// The one shape of every refusal.
+import { z } from '@hono/zod-openapi'
+import { ERROR_STATUS, type ErrorCode } from '../errors.ts'
+
+export const errorSchema = z
+  .object({
+    error: z.enum(Object.keys(ERROR_STATUS) as [ErrorCode, ...ErrorCode[]]),
+    message: z.string(),
+    details: z.array(z.object({ field: z.string(), issue: z.string() })),
+    request_id: z.string(),
+    timestamp: z.iso.datetime(),
+  })
+  .openapi('Error', {
+    example: {
+      error: 'VALIDATION_ERROR',
+      message: 'destinations[0].endpoint: must be an http or https URL',
+      details: [{ field: 'destinations[0].endpoint', issue: 'must be an http or https URL' }],
+      request_id: '0b3d4cf1-2f7c-4a57-9d7c-2d1f6e0f4a11',
+      timestamp: '2026-01-15T09:30:00.000Z',
+    },
+  })

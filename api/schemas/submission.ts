@@ -1,0 +1,94 @@
+// What may be submitted. Destinations are only outlined here; `destination-entries.ts` checks them by their protocol.
+import { z } from '@hono/zod-openapi'
+import { PRIORITIES, PROTOCOLS } from '../../db/states.ts'
+import { characters, instant, nameField, tenantField, whole } from './fields.ts'
+
+export const MAX_DESTINATIONS = 1000
+const MAX_TIMEOUT_SECONDS = 2_592_000
+const MAX_METADATA_BYTES = 65_536
+
+export const idempotencyKey = characters(1, 255)
+export const maxRetries = whole(0, 50)
+export const timeoutSeconds = whole(1, MAX_TIMEOUT_SECONDS)
+
+const inlineDestination = z
+  .looseObject({ name: nameField, protocol: z.enum(PROTOCOLS), max_retries: maxRetries.nullish() })
+  .openapi('InlineDestination', {
+    description: "Used for this distribution alone: name, protocol, and the protocol's own fields, flat. No secrets.",
+    example: { name: 'ad-hoc', protocol: 'REST', endpoint: 'https://receiver.example/documents' },
+  })
+
+const options = z
+  .strictObject({
+    callback_url: z.string().max(2048, 'must have at most 2048 characters').nullish().openapi({
+      description: 'Is told once the distribution is final, signed as Standard Webhooks',
+      example: 'https://sender.example/callbacks',
+    }),
+    timeout_seconds: timeoutSeconds
+      .default(300)
+      .openapi({ description: 'Life of the distribution, from its submission or `deliver_at` on' }),
+    max_retries: maxRetries.nullish().openapi({ description: "Absent: the destination's own, then 3" }),
+    idempotency_key: idempotencyKey.nullish().openapi({ description: 'Same as the header `Idempotency-Key`' }),
+    compression: z.enum(['none', 'gzip']).default('none'),
+    encryption_required: z.boolean().default(false),
+  })
+  .openapi('SubmissionOptions')
+
+export const submission = z
+  .strictObject({
+    tenant_id: tenantField,
+    data_type: characters(1, 50).openapi({ example: 'aggregated_report' }),
+    priority: z.enum(PRIORITIES).default('normal'),
+    payload: z
+      .unknown()
+      .refine((value) => value !== undefined, 'is required')
+      .refine((value) => value !== null, 'must not be null')
+      .openapi({ description: 'Any JSON; delivered byte for byte as it was sent', example: { report_id: 'R-7' } }),
+    destinations: z
+      .array(z.union([nameField, inlineDestination]))
+      .max(MAX_DESTINATIONS)
+      .nullish()
+      .openapi({
+        description: 'Names of registered destinations, or inline ones; distinct names. Absent or empty: rules choose.',
+        example: ['ms09-reporter', { name: 'ad-hoc', protocol: 'REST', endpoint: 'https://receiver.example/in' }],
+      }),
+    metadata: z
+      .record(z.string(), z.unknown())
+      .nullish()
+      .openapi({ description: `Kept with the distribution; at most ${MAX_METADATA_BYTES} bytes` }),
+    expires_at: instant.nullish(),
+    deliver_at: instant.nullish().openapi({ description: 'Not before this time; at most 90 days ahead' }),
+    ordering_key: characters(1, 255).nullish(),
+    options: options.nullish().transform((given) => given ?? options.parse({})),
+  })
+  .openapi('Submission')
+
+/** The same, with destinations left to their own check, which knows the protocols and names better. */
+export const submissionWithoutDestinations = submission.extend({ destinations: z.array(z.unknown()).nullish() })
+
+export type Submission = z.output<typeof submissionWithoutDestinations>
+
+/** `metadata` is bounded by the text that was sent. */
+export function metadataIsTooLarge(text: string | undefined): boolean {
+  return text !== undefined && Buffer.byteLength(text) > MAX_METADATA_BYTES
+}
+
+export const accepted = z
+  .object({
+    distribution_id: z.string(),
+    status: z.literal('accepted'),
+    estimated_completion: z.iso.datetime(),
+    destinations_count: z.int().nullable().openapi({ description: 'Null when rules choose' }),
+    tracking_url: z.string().openapi({ description: 'Relative to the address of this API' }),
+    callback_registered: z.boolean(),
+  })
+  .openapi('Accepted', {
+    example: {
+      distribution_id: 'dist_019bc0de-7a10-7cc3-98c4-dc0c0c07398f',
+      status: 'accepted',
+      estimated_completion: '2026-01-15T09:30:05.000Z',
+      destinations_count: 2,
+      tracking_url: '/api/v1/distribution/dist_019bc0de-7a10-7cc3-98c4-dc0c0c07398f/status',
+      callback_registered: true,
+    },
+  })

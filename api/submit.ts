@@ -1,0 +1,239 @@
+// Takes a distribution in: everything is checked, then one transaction makes it durable, then the workflow is started.
+import { createHash } from 'node:crypto'
+import { claimIdempotencyKey } from '../db/idempotency.ts'
+import { findSubmittedJob, readSurroundings, type SubmittedJob, submitJob } from '../db/jobs.ts'
+import { findDestinations, type KnownDestination } from '../db/plan.ts'
+import { type Db, withTenant } from '../db/pool.ts'
+import { type CheckedEntries, checkEntries, checkNames, forbiddenHost } from './destination-entries.ts'
+import type { RequestBody } from './endpoint.ts'
+import type { AppDeps, Caller } from './env.ts'
+import { ApiError, type Detail, invalid } from './errors.ts'
+import { requireOwnTenant } from './middleware/auth.ts'
+import { issuesOf } from './schemas/issues.ts'
+import {
+  idempotencyKey,
+  MAX_DESTINATIONS,
+  metadataIsTooLarge,
+  type Submission,
+  submissionWithoutDestinations,
+} from './schemas/submission.ts'
+
+/** Label of data types that are in no catalogue: a label must not grow with what callers invent. */
+const UNCATALOGUED = 'other'
+const MAX_DELIVER_AHEAD_MS = 90 * 86_400_000
+const ESTIMATE_MS = 5000
+
+export interface SubmitRequest {
+  caller: Caller
+  body: RequestBody
+  /** Header `Idempotency-Key`. */
+  key: string | undefined
+  request_id: string
+}
+
+export interface Submitted {
+  job: SubmittedJob
+  /** False when an idempotency key led to the distribution of an earlier request. */
+  created: boolean
+  catalogued: boolean
+}
+
+/** Checks and stores; whatever is wrong is thrown as one `ApiError`, with nothing stored. */
+export async function submit(deps: Pick<AppDeps, 'pool' | 'egress'>, request: SubmitRequest): Promise<Submitted> {
+  const { caller } = request
+  const checked = checkSubmission(request, deps.egress)
+  if (!checked.submission || checked.details.length > 0) {
+    // Names are looked up all the same, so that one answer lists everything.
+    const known = await withTenant(deps.pool, caller.tenant_id, (db) => findNamed(db, checked.entries))
+    throw invalid([...checked.details, ...checkNames(checked.entries.named, known, 'none')])
+  }
+  const submission = checked.submission
+  const store = (queryable: boolean) =>
+    withTenant(deps.pool, caller.tenant_id, (db) =>
+      storeSubmission(db, request, submission, checked.entries, checked.key, queryable),
+    )
+  try {
+    return await store(true)
+  } catch (error) {
+    if (!isRefusedByJsonb(error)) throw asRefusal(error)
+  }
+  // jsonb takes less than JSON (U+0000, lone surrogates, numbers without end). The bytes are what is delivered.
+  try {
+    return await store(false)
+  } catch (error) {
+    if (isRefusedByJsonb(error)) throw invalid([{ field: 'metadata', issue: 'holds a value that cannot be stored' }])
+    throw asRefusal(error)
+  }
+}
+
+/** The answer to a submission and to every repeat of it, made of what was stored. */
+export function acceptedAnswer(job: SubmittedJob) {
+  const begins = Math.max(job.created_at.getTime(), job.deliver_at?.getTime() ?? 0)
+  return {
+    distribution_id: job.distribution_id,
+    status: 'accepted',
+    estimated_completion: new Date(begins + ESTIMATE_MS).toISOString(),
+    destinations_count: job.destinations_count === 0 ? null : job.destinations_count,
+    tracking_url: trackingUrl(job.distribution_id),
+    callback_registered: job.callback_registered,
+  }
+}
+
+export function trackingUrl(distributionId: string): string {
+  return `/api/v1/distribution/${distributionId}/status`
+}
+
+/** The label under which a submission is counted. */
+export function dataTypeLabel({ job, catalogued }: Submitted): string {
+  return catalogued ? job.data_type : UNCATALOGUED
+}
+
+interface CheckedSubmission {
+  submission: Submission | undefined
+  entries: CheckedEntries
+  key: string | null
+  details: Detail[]
+}
+
+/** What can be told from the request alone: no clock and no database, so that a repeat is judged like the first. */
+function checkSubmission({ body, key, caller }: SubmitRequest, egress: AppDeps['egress']): CheckedSubmission {
+  const raw = body.value as Record<string, unknown>
+  const listed = Array.isArray(raw.destinations) ? (raw.destinations as unknown[]) : []
+  if (listed.length > MAX_DESTINATIONS) throw tooManyDestinations(listed.length)
+  const parsed = submissionWithoutDestinations.safeParse(raw)
+  const entries = checkEntries(listed, egress)
+  const details = [...(parsed.success ? [] : issuesOf(submissionWithoutDestinations, parsed.error)), ...entries.details]
+  if (typeof raw.tenant_id === 'string') requireOwnTenant(caller, raw.tenant_id)
+  if (metadataIsTooLarge(body.texts.get('metadata'))) {
+    details.push({ field: 'metadata', issue: 'must have at most 65536 bytes' })
+  }
+  const given = (raw.options ?? {}) as Record<string, unknown>
+  details.push(...callbackIssues(given.callback_url, egress), ...notServedYet(raw, given))
+  const header = key === undefined ? undefined : idempotencyKey.safeParse(key)
+  if (header && !header.success) details.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
+  const inBody = typeof given.idempotency_key === 'string' ? given.idempotency_key : undefined
+  if (key !== undefined && inBody !== undefined && key !== inBody) {
+    details.push({ field: 'options.idempotency_key', issue: 'differs from the header Idempotency-Key' })
+  }
+  return { submission: parsed.success ? parsed.data : undefined, entries, key: inBody ?? key ?? null, details }
+}
+
+/** One transaction. The key comes first: a repeat gets the first answer, whatever has changed since. */
+async function storeSubmission(
+  db: Db,
+  request: SubmitRequest,
+  submission: Submission,
+  entries: CheckedEntries,
+  key: string | null,
+  queryable: boolean,
+): Promise<Submitted> {
+  const { caller, body } = request
+  const claim =
+    key === null
+      ? null
+      : await claimIdempotencyKey(db, caller.tenant_id, key, createHash('sha256').update(body.bytes).digest())
+  const surroundings = await readSurroundings(db, caller.tenant_id, submission.data_type)
+  if (claim && !claim.claimed) {
+    if (!claim.request_sha256.equals(createHash('sha256').update(body.bytes).digest())) {
+      throw new ApiError('CONFLICT', 'the idempotency key was used before with another body', [
+        { field: 'idempotency_key', issue: 'belongs to an earlier submission' },
+      ])
+    }
+    const first = await findSubmittedJob(db, claim.job_id)
+    if (!first) throw new ApiError('CONFLICT', 'the distribution of this idempotency key is no longer kept')
+    return { job: first, created: false, catalogued: surroundings.catalogued }
+  }
+  const known = await findNamed(db, entries)
+  const details = [
+    ...timeIssues(submission, surroundings.now),
+    ...checkNames(entries.named, known, submission.options.compression),
+  ]
+  if (surroundings.requires_catalogued && !surroundings.catalogued) {
+    details.push({ field: 'data_type', issue: 'is not in the catalogue of data types' })
+  }
+  if (details.length > 0) throw invalid(details)
+  const id = await submitJob(db, {
+    tenant_id: caller.tenant_id,
+    id: claim?.job_id ?? null,
+    data_type: submission.data_type,
+    priority: submission.priority,
+    payload_text: body.texts.get('payload')!,
+    payload_queryable: queryable,
+    destinations: entries.destinations,
+    callback_url: submission.options.callback_url ?? null,
+    max_retries: submission.options.max_retries ?? null,
+    timeout_seconds: submission.options.timeout_seconds,
+    expires_at: submission.expires_at ?? null,
+    deliver_at: submission.deliver_at ?? null,
+    metadata_text: submission.metadata ? body.texts.get('metadata')! : '{}',
+    options: {
+      compression: submission.options.compression,
+      encryption_required: submission.options.encryption_required,
+    },
+    request_id: request.request_id,
+    actor: caller.actor,
+  })
+  return { job: (await findSubmittedJob(db, id))!, created: true, catalogued: surroundings.catalogued }
+}
+
+function findNamed(db: Db, entries: CheckedEntries): Promise<Map<string, KnownDestination>> {
+  return findDestinations(
+    db,
+    entries.named.map(({ name }) => name),
+  )
+}
+
+function timeIssues(submission: Submission, now: Date): Detail[] {
+  const details: Detail[] = []
+  const expires = submission.expires_at ? Date.parse(submission.expires_at) : null
+  const deliver = submission.deliver_at ? Date.parse(submission.deliver_at) : null
+  if (expires !== null && expires <= now.getTime()) details.push({ field: 'expires_at', issue: 'is in the past' })
+  else if (expires !== null && deliver !== null && expires <= deliver) {
+    details.push({ field: 'expires_at', issue: 'is not after deliver_at' })
+  }
+  if (deliver !== null && deliver > now.getTime() + MAX_DELIVER_AHEAD_MS) {
+    details.push({ field: 'deliver_at', issue: 'is more than 90 days ahead' })
+  }
+  return details
+}
+
+function callbackIssues(url: unknown, egress: AppDeps['egress']): Detail[] {
+  if (typeof url !== 'string') return []
+  const field = 'options.callback_url'
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  if (!parsed || !/^https?:$/.test(parsed.protocol)) return [{ field, issue: 'must be an http or https URL' }]
+  if (parsed.username || parsed.password) return [{ field, issue: 'must not hold a user name or password' }]
+  const issue = forbiddenHost(parsed.hostname, egress)
+  return issue ? [{ field, issue }] : []
+}
+
+/** Refused rather than taken and not done. */
+function notServedYet(raw: Record<string, unknown>, options: Record<string, unknown>): Detail[] {
+  const details: Detail[] = []
+  if (typeof raw.ordering_key === 'string') details.push({ field: 'ordering_key', issue: 'is not served yet' })
+  if (options.encryption_required === true) {
+    details.push({ field: 'options.encryption_required', issue: 'is not served yet' })
+  }
+  return details
+}
+
+function tooManyDestinations(count: number): ApiError {
+  return new ApiError('PAYLOAD_TOO_LARGE', `a distribution has at most ${MAX_DESTINATIONS} destinations`, [
+    { field: 'destinations', issue: `has ${count} entries, at most ${MAX_DESTINATIONS} are allowed` },
+  ])
+}
+
+/** Untranslatable character, invalid text, number out of range, invalid bytes, and the limits of jsonb itself. */
+const JSONB_REFUSES = /^(22P05|22P02|22003|22021|22023|54000|54001)$/
+
+function isRefusedByJsonb(error: unknown): boolean {
+  return JSONB_REFUSES.test(String((error as { code?: unknown }).code))
+}
+
+/** An expiry so near that the id was made after it. */
+function asRefusal(error: unknown): unknown {
+  const { code, constraint } = error as { code?: string; constraint?: string }
+  return code === '23514' && constraint === 'chk_distribution_jobs_expires_future'
+    ? invalid([{ field: 'expires_at', issue: 'is in the past' }])
+    : error
+}

@@ -1,0 +1,104 @@
+// Named secrets of a tenant, sealed at rest: one JSON object of string fields each. Values leave only through
+// `loadCredentials`, for one attempt.
+import type { Db } from './pool.ts'
+import type { Sealer } from './secrets.ts'
+
+export interface CredentialRow {
+  id: string
+  name: string
+  field_names: string[]
+  allowed_hosts: string[] | null
+  created_at: Date
+  updated_at: Date
+}
+
+export interface NewCredential {
+  tenant_id: string
+  name: string
+  fields: Record<string, string>
+  allowed_hosts: string[] | null
+  /** Set for what a registered destination keeps for itself. */
+  destination_id: string | null
+}
+
+/** Writes a credential, or replaces it wholly where `name` is taken. */
+export async function putCredential(db: Db, sealer: Sealer, credential: NewCredential): Promise<CredentialRow> {
+  const { tenant_id, name, fields } = credential
+  const { rows } = await db.query<CredentialRow>(
+    `insert into credentials (tenant_id, name, sealed, field_names, allowed_hosts, destination_id)
+     values ($1, $2, $3, $4, $5, $6)
+     on conflict (tenant_id, name) do update
+        set sealed = excluded.sealed, field_names = excluded.field_names, allowed_hosts = excluded.allowed_hosts,
+            updated_at = clock_timestamp()
+     returning id, name, field_names, allowed_hosts, created_at, updated_at`,
+    [
+      tenant_id,
+      name,
+      sealer.seal(JSON.stringify(fields), sealingContext(tenant_id, name)),
+      Object.keys(fields).sort(),
+      credential.allowed_hosts,
+      credential.destination_id,
+    ],
+  )
+  return rows[0]!
+}
+
+/** One credential without its values; those that destinations keep for themselves are not found. */
+export async function findCredential(db: Db, name: string): Promise<CredentialRow | null> {
+  const { rows } = await db.query<CredentialRow>(
+    `select id, name, field_names, allowed_hosts, created_at, updated_at
+       from credentials where name = $1 and destination_id is null`,
+    [name],
+  )
+  return rows[0] ?? null
+}
+
+/** The tenant's own credentials by name, without their values. */
+export async function listCredentials(db: Db): Promise<CredentialRow[]> {
+  const { rows } = await db.query<CredentialRow>(
+    `select id, name, field_names, allowed_hosts, created_at, updated_at
+       from credentials where destination_id is null order by name`,
+  )
+  return rows
+}
+
+/** False when there is none of this name. */
+export async function deleteCredential(db: Db, name: string): Promise<boolean> {
+  const { rowCount } = await db.query('delete from credentials where name = $1', [name])
+  return rowCount === 1
+}
+
+/** An opened credential; `allowed_hosts` null means any host. */
+export interface OpenedCredential {
+  fields: Record<string, string>
+  allowed_hosts: string[] | null
+}
+
+/**
+ * The tenant's credentials of these names with their values, by name; names that do not exist are left out.
+ * Throws when a value cannot be unsealed (its key is not configured, or the row was moved).
+ */
+export async function loadCredentials(
+  db: Db,
+  sealer: Sealer,
+  names: readonly string[],
+): Promise<Map<string, OpenedCredential>> {
+  if (names.length === 0) return new Map()
+  const { rows } = await db.query<{
+    tenant_id: string
+    name: string
+    sealed: string
+    allowed_hosts: string[] | null
+  }>('select tenant_id, name, sealed, allowed_hosts from credentials where name = any ($1)', [names])
+  return new Map(
+    rows.map(({ tenant_id, name, sealed, allowed_hosts }) => {
+      const fields = JSON.parse(sealer.unseal(sealed, sealingContext(tenant_id, name))) as Record<string, string>
+      return [name, { fields, allowed_hosts }]
+    }),
+  )
+}
+
+/** A sealed value opens only in the row that it was made for. */
+function sealingContext(tenantId: string, name: string): string[] {
+  return [tenantId, 'credentials', name]
+}

@@ -1,0 +1,108 @@
+// How a distribution stands: the job, its deliveries in the submission's order, and the numbers drawn from them.
+import type { Db } from './pool.ts'
+import type { DeliveryStatus, JobStatus, Priority, Protocol } from './states.ts'
+
+export interface JobState {
+  distribution_id: string
+  tenant_id: string
+  status: JobStatus
+  priority: Priority
+  data_type: string
+  submitted_at: Date
+  started_at: Date | null
+  completed_at: Date | null
+  expires_at: Date
+  deliver_at: Date | null
+  round: number
+  cancel_requested_at: Date | null
+  error_code: string | null
+  error_message: string | null
+  warnings: unknown[]
+}
+
+export interface DeliveryState {
+  name: string
+  protocol: Protocol | null
+  status: DeliveryStatus
+  attempts: number
+  started_at: Date | null
+  completed_at: Date | null
+  response_time_ms: number | null
+  response_status: number | null
+  error_code: string | null
+  error_message: string | null
+  next_attempt_at: Date | null
+}
+
+/** The job, or null when there is none of this id (of this tenant). */
+export async function findJobState(db: Db, id: string): Promise<JobState | null> {
+  const { rows } = await db.query<JobState>(
+    `select distribution_id, tenant_id, status, priority, data_type, created_at as submitted_at, started_at,
+            completed_at, expires_at, deliver_at, round, cancel_requested_at, error_code, error_message, warnings
+       from distribution_jobs where id = $1`,
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+/** The stored plan; before it is made, the destinations that the submission names, as `pending`. */
+export async function listDeliveryStates(db: Db, id: string): Promise<DeliveryState[]> {
+  const { rows } = await db.query<DeliveryState>(
+    `select destination_name as name, protocol, status, attempts, started_at, completed_at, response_time_ms,
+            response_status, error_code, error_message, next_attempt_at
+       from distribution_deliveries where distribution_job_id = $1 order by position`,
+    [id],
+  )
+  return rows.length > 0 ? rows : listSubmittedDestinations(db, id)
+}
+
+async function listSubmittedDestinations(db: Db, id: string): Promise<DeliveryState[]> {
+  const { rows } = await db.query<DeliveryState>(
+    `select s.entry ->> 'name' as name, coalesce(s.entry ->> 'protocol', d.protocol) as protocol,
+            case j.status when 'cancelled' then 'cancelled' when 'failed' then 'failed' else 'pending' end as status,
+            0 as attempts, null as started_at, null as completed_at, null as response_time_ms,
+            null as response_status, null as error_code, null as error_message, null as next_attempt_at
+       from distribution_jobs j
+      cross join lateral jsonb_array_elements(j.destinations) with ordinality as s (entry, position)
+       left join destinations d on d.name = s.entry ->> 'name' and d.deleted_at is null
+      where j.id = $1
+      order by s.position`,
+    [id],
+  )
+  return rows
+}
+
+export interface DistributionMetrics {
+  /** Submission to final state; null until then. */
+  total_latency_ms: number | null
+  average_response_time_ms: number | null
+  /** Percentage of the destinations that were served, two decimals; null without destinations. */
+  success_rate: number | null
+  /** Attempts beyond each delivery's first. */
+  retry_count: number
+}
+
+/** The numbers of status and callback. */
+export function distributionMetrics(
+  job: Pick<JobState, 'submitted_at' | 'completed_at'>,
+  deliveries: readonly Pick<DeliveryState, 'status' | 'attempts' | 'response_time_ms'>[],
+): DistributionMetrics {
+  const times = deliveries.flatMap(({ response_time_ms }) => (response_time_ms === null ? [] : [response_time_ms]))
+  const served = deliveries.filter(({ status }) => status === 'success').length
+  return {
+    total_latency_ms: job.completed_at ? job.completed_at.getTime() - job.submitted_at.getTime() : null,
+    average_response_time_ms:
+      times.length === 0 ? null : Math.round(times.reduce((sum, time) => sum + time, 0) / times.length),
+    success_rate: deliveries.length === 0 ? null : Math.round((served / deliveries.length) * 10_000) / 100,
+    retry_count: deliveries.reduce((sum, { attempts }) => sum + Math.max(0, attempts - 1), 0),
+  }
+}
+
+const FINAL: ReadonlySet<DeliveryStatus> = new Set(['success', 'failed', 'skipped', 'cancelled'])
+
+/** Percentage of the deliveries that are final; 100 for a final job. */
+export function progressPercentage(status: JobStatus, deliveries: readonly Pick<DeliveryState, 'status'>[]): number {
+  if (status !== 'pending' && status !== 'processing') return 100
+  if (deliveries.length === 0) return 0
+  return Math.floor((deliveries.filter((delivery) => FINAL.has(delivery.status)).length / deliveries.length) * 100)
+}

@@ -1,0 +1,103 @@
+// Distributions as the API writes and finds them. Their progress is read in `distribution-status.ts`.
+
+import type { SubmittedDestination } from './plan.ts'
+import type { Db } from './pool.ts'
+import type { JobStatus, Priority } from './states.ts'
+
+export interface NewJob {
+  tenant_id: string
+  /** The uuid that an idempotency key was claimed with; null makes one. */
+  id: string | null
+  data_type: string
+  priority: Priority
+  /** The payload exactly as it was sent. */
+  payload_text: string
+  /** False: jsonb refuses the payload, so the column holds `{}` and `metadata.payload_state` says so. */
+  payload_queryable: boolean
+  destinations: SubmittedDestination[]
+  callback_url: string | null
+  max_retries: number | null
+  timeout_seconds: number
+  expires_at: string | null
+  deliver_at: string | null
+  /** JSON text of an object, as it was sent. */
+  metadata_text: string
+  options: Record<string, unknown>
+  request_id: string
+  actor: string
+}
+
+/** Inserts a `pending` job through the schema's procedure; returns its uuid. The earlier of both ends wins. */
+export async function submitJob(db: Db, job: NewJob): Promise<string> {
+  const { rows } = await db.query<{ p_id: string }>(
+    `call submit_distribution(
+       p_tenant_id => $1, p_distribution_id => null, p_data_type => $2, p_payload => $3::jsonb,
+       p_destinations => $4::jsonb, p_priority => $5, p_callback_url => $6, p_max_retries => $7,
+       p_expires_at => $8::timestamptz, p_payload_bytes => $11::bytea,
+       p_metadata => $12::jsonb || $13::jsonb, p_options => $14::jsonb, p_timeout_seconds => $10::int,
+       p_deliver_at => $9::timestamptz, p_request_id => $15, p_actor => $16, p_id => $17::uuid)`,
+    [
+      job.tenant_id,
+      job.data_type,
+      job.payload_queryable ? job.payload_text : '{}',
+      JSON.stringify(job.destinations),
+      job.priority,
+      job.callback_url,
+      job.max_retries,
+      job.expires_at,
+      job.deliver_at,
+      job.timeout_seconds,
+      Buffer.from(job.payload_text, 'utf8'),
+      job.metadata_text,
+      job.payload_queryable ? '{}' : '{"payload_state": "not_queryable"}',
+      JSON.stringify(job.options),
+      job.request_id,
+      job.actor,
+      job.id,
+    ],
+  )
+  return rows[0]!.p_id
+}
+
+/** What the answer to a submission is made of; the same for every repeat of it. */
+export interface SubmittedJob {
+  id: string
+  distribution_id: string
+  status: JobStatus
+  data_type: string
+  priority: Priority
+  created_at: Date
+  deliver_at: Date | null
+  destinations_count: number
+  callback_registered: boolean
+}
+
+/** The job as it was accepted, or null. */
+export async function findSubmittedJob(db: Db, id: string): Promise<SubmittedJob | null> {
+  const { rows } = await db.query<SubmittedJob>(
+    `select id, distribution_id, status, data_type, priority, created_at, deliver_at,
+            jsonb_array_length(destinations) as destinations_count, callback_url is not null as callback_registered
+       from distribution_jobs where id = $1`,
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+export interface SubmissionSurroundings {
+  /** The database's clock, by which times are compared. */
+  now: Date
+  /** The data type is in the tenant's catalogue or in the shared one. */
+  catalogued: boolean
+  /** The tenant takes catalogued data types alone. */
+  requires_catalogued: boolean
+}
+
+/** What a submission is checked against besides its destinations. */
+export async function readSurroundings(db: Db, tenantId: string, dataType: string): Promise<SubmissionSurroundings> {
+  const { rows } = await db.query<SubmissionSurroundings>(
+    `select clock_timestamp() as now, exists (select from data_types where id = $2) as catalogued,
+            coalesce((select require_known_data_type from tenants where id = $1), false) as requires_catalogued`,
+    [tenantId, dataType],
+  )
+  return rows[0]!
+}
