@@ -2,12 +2,12 @@
 // (`adminUrl`) sees all tenants.
 import type { Db } from '../../db/pool.ts'
 
-/** `interval '…'` before or after now, as an id of that moment: `idAt(db, '-2 hours')`. Its month must exist. */
-export async function idAt(db: Db, offset: string): Promise<string> {
-  // The first 48 bits of the moment, the rest of a new id: unique, unlike id_floor.
+/** A new id of that moment. Its month must exist before a row can have it (`make_month`). */
+export async function idOf(db: Db, time: Date): Promise<string> {
+  // The milliseconds of the moment and the rest of a new id: unique, unlike id_floor.
   const { rows } = await db.query(
-    `select (left(id_floor(clock_timestamp() + $1::interval)::text, 13) || substr(new_uuidv7()::text, 14))::uuid as id`,
-    [offset],
+    'select (left(id_floor($1)::text, 13) || substr(new_uuidv7()::text, 14))::uuid as id',
+    [time],
   )
   return rows[0].id
 }
@@ -36,14 +36,14 @@ export interface JobFields {
 
 /** Inserts a job straight into the table; returns its id. */
 export async function aJob(db: Db, fields: JobFields = {}): Promise<string> {
-  const id = fields.id ?? (await idAt(db, '0'))
+  const id = fields.id ?? (await idOf(db, new Date()))
   const payload = JSON.stringify(fields.payload ?? {})
   await db.query(
     `insert into distribution_jobs
        (id, tenant_id, distribution_id, status, priority, data_type, payload, payload_bytes, metadata, destinations,
         completed_at, expires_at, retry_count, error_message, check_at, cancel_requested_at)
-     values ($1, $2, 'dist_' || $1::text, $3, $4, $5, $6::jsonb, convert_to($6, 'UTF8'), $7, $8, $9,
-       coalesce($10::timestamptz, id_time($1) + interval '5 minutes'), $11, $12, $13, $14)`,
+     values ($1::uuid, $2, 'dist_' || $1::uuid::text, $3, $4, $5, $6::text::jsonb, convert_to($6::text, 'UTF8'), $7, $8, $9,
+       coalesce($10::timestamptz, id_time($1::uuid) + interval '5 minutes'), $11, $12, $13, $14)`,
     [
       id,
       fields.tenant_id ?? 'demo',
