@@ -38,8 +38,8 @@ export interface DueCallback {
 export async function openCallback(db: Db, id: string, round: number): Promise<DueCallback | null> {
   const { rows } = await db.query<DueCallback>(
     `update distribution_callbacks c
-        set attempts = attempts + case status when 'pending' then 1 else 0 end,
-            check_at = case status when 'pending' then clock_timestamp() + interval '10 minutes' end
+        set attempts = c.attempts + case c.status when 'pending' then 1 else 0 end,
+            check_at = case c.status when 'pending' then clock_timestamp() + interval '10 minutes' end
        from tenants t
       where c.distribution_job_id = $1 and c.round = $2 and t.id = c.tenant_id
       returning c.event_type, c.callback_url, c.body, c.status, c.attempts, c.created_at, t.callback_secret`,

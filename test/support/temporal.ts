@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { Client, Connection } from '@temporalio/client'
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker'
 
-// The SDK tells every change of a worker's state; a test's output is for its failures.
-Runtime.install({ logger: new DefaultLogger('WARN'), shutdownSignals: [] })
+// The SDK tells every change of a worker's state and every failed activity; a test's output is for its failures.
+Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] })
 
 export interface TestTemporal {
   address: string

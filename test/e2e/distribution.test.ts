@@ -1,0 +1,305 @@
+// One distribution over the real parts: PostgreSQL, Temporal, workers, an HTTP receiver that can misbehave.
+import { Webhook } from 'standardwebhooks'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { requestCancel, requestRetry } from '../../db/commands.ts'
+import { jobId } from '../../db/job-id.ts'
+import { distributionWorkflowId } from '../../temporal-config/names.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+const receivers: HttpReceiver[] = []
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  await system.tenant('acme')
+  await system.startWorkers()
+})
+afterAll(() => system.close())
+afterEach(async () => {
+  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
+})
+
+async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
+  const receiver = await startHttpReceiver({ script })
+  receivers.push(receiver)
+  return receiver
+}
+
+async function ended(ref: DistributionRef) {
+  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 20_000 }).not.toBeNull()
+  return await system.job(ref)
+}
+
+const cancel = (ref: DistributionRef, reason: string | null = null) =>
+  system.as(ref.tenant_id, (db) => requestCancel(db, jobId(ref.distribution_id), reason))
+const retry = (ref: DistributionRef, request: Partial<Parameters<typeof requestRetry>[2]> = {}) =>
+  system.as(ref.tenant_id, (db) => requestRetry(db, jobId(ref.distribution_id), { force: false, ...request }))
+const about = { data_type: 'report', priority: 'normal' as const }
+
+describe('a distribution', () => {
+  it('FIELD-REPORT 1: delivers the exact accepted bytes on the first attempt and on a retry', async () => {
+    const payload = '{"b": 1.0, "a":12345678901234567890,"b":"\\u00e9\\/", "z" : [ ] }'
+    const receiver = await aReceiver([{ status: 503 }, { status: 200 }, { status: 200 }])
+    const ref = await system.distribute({ payload_text: payload, destinations: [restTo('a', receiver.url)] })
+    expect(await ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
+    expect(await retry(ref, { force: true })).toMatchObject({ outcome: 'reset', round: 2 })
+    await system.dispatcher.retry(ref, about)
+    const requests = await receiver.received(3)
+    for (const request of requests) expect(request.body.toString()).toBe(payload)
+    const [first, second, forced] = requests.map((request) => request.headers['idempotency-key'])
+    expect(second).toBe(first)
+    expect(forced).not.toBe(first)
+    await expect.poll(async () => (await system.job(ref)).status).toBe('completed')
+    expect((await system.attempts(ref)).map(({ attempt_number, status }) => [attempt_number, status])).toEqual([
+      [1, 'retry'],
+      [2, 'success'],
+      [3, 'success'],
+    ])
+  })
+
+  it('tells its split where some destinations failed, and leaves the others delivered', async () => {
+    const [good, bad] = [await aReceiver(), await aReceiver({ status: 422, body: 'not like this' })]
+    const ref = await system.distribute({ destinations: [restTo('good', good.url), restTo('bad', bad.url)] })
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED' })
+    expect(await system.deliveries(ref)).toMatchObject([
+      { destination_name: 'good', status: 'success', attempts: 1 },
+      { destination_name: 'bad', status: 'failed', attempts: 1, error_code: 'REJECTED' },
+    ])
+    expect((await system.attempts(ref))[0]).toMatchObject({
+      destination_name: 'bad',
+      status: 'failed',
+      response_status_code: 422,
+      response_body: 'not like this',
+      retry_reason: 'REJECTED',
+    })
+  })
+
+  it('FIELD-REPORT 15: attempts never pass the budget, and each has its row before the next one starts', async () => {
+    const open: number[] = []
+    let ref: DistributionRef | undefined
+    const receiver = await aReceiver(async () => {
+      open.push((await system.attempts(ref!)).filter(({ status }) => status === 'processing').length)
+      return { status: 500 }
+    })
+    ref = await system.submit({ max_retries: 2, destinations: [restTo('a', receiver.url)] })
+    await system.runs.start(ref, about)
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE', retry_count: 2 })
+    expect(open).toEqual([1, 1, 1])
+    expect((await system.attempts(ref)).map(({ status }) => status)).toEqual(['retry', 'retry', 'failed'])
+  })
+
+  it('FIELD-REPORT 12: a refused connection and an unknown host give attempt rows with a class, and are retried', async () => {
+    const gone = await aReceiver()
+    await gone.close()
+    const ref = await system.distribute({
+      max_retries: 1,
+      destinations: [restTo('refused', gone.url), restTo('unknown', 'http://does-not-exist.invalid/')],
+    })
+    await ended(ref)
+    expect(
+      (await system.attempts(ref)).map(({ destination_name, status, retry_reason }) => [
+        destination_name,
+        status,
+        retry_reason,
+      ]),
+    ).toEqual([
+      ['refused', 'retry', 'DESTINATION_UNAVAILABLE'],
+      ['refused', 'failed', 'DESTINATION_UNAVAILABLE'],
+      ['unknown', 'retry', 'DESTINATION_UNAVAILABLE'],
+      ['unknown', 'failed', 'DESTINATION_UNAVAILABLE'],
+    ])
+  })
+
+  it('FIELD-REPORT 8: headers, then silence: the attempt ends within its deadline and is retried', async () => {
+    const receiver = await aReceiver([{ status: 200, body: 'half', stall: 'body' }, { status: 200 }])
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url, { timeout_seconds: 1 })] })
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect((await system.attempts(ref)).map(({ status, retry_reason }) => [status, retry_reason])).toEqual([
+      ['retry', 'TIMEOUT'],
+      ['success', null],
+    ])
+  })
+
+  it('FIELD-REPORT 7: NUL and broken text in payload and answer still give an attempt row', async () => {
+    const receiver = await aReceiver({ status: 400, body: Buffer.from([0x61, 0x00, 0xff, 0x62]) })
+    const payload = '{"text":"\\u0000","half":"\\ud800"}'
+    const ref = await system.distribute({
+      payload_text: payload,
+      payload_queryable: false,
+      destinations: [restTo('a', receiver.url)],
+    })
+    await ended(ref)
+    expect(receiver.requests[0]!.body.toString()).toBe(payload)
+    expect(await system.attempts(ref)).toMatchObject([{ status: 'failed', response_status_code: 400 }])
+  })
+
+  it('ends an empty plan as completed with a warning', async () => {
+    const ref = await system.distribute({ destinations: [] })
+    expect(await ended(ref)).toMatchObject({
+      status: 'completed',
+      warnings: ['No destination was chosen for this distribution'],
+    })
+  })
+
+  it('keeps the deliver_at time, with its plan visible before', async () => {
+    const receiver = await aReceiver()
+    const deliverAt = new Date(Date.now() + 1500)
+    const ref = await system.distribute({
+      deliver_at: deliverAt.toISOString(),
+      destinations: [restTo('a', receiver.url)],
+    })
+    await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'pending' }])
+    expect((await system.job(ref)).status).toBe('pending')
+    const [request] = await receiver.received(1)
+    expect(request!.at).toBeGreaterThanOrEqual(deliverAt.getTime())
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+  })
+
+  it('expires: what waits is failed with EXPIRED, and nothing is sent afterwards', async () => {
+    const receiver = await aReceiver({ status: 503, headers: { 'retry-after': '30' } })
+    const ref = await system.distribute({ timeout_seconds: 2, destinations: [restTo('a', receiver.url)] })
+    await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
+    expect(await system.deliveries(ref)).toMatchObject([{ status: 'failed', error_code: 'EXPIRED', attempts: 1 }])
+    expect(receiver.requests).toHaveLength(1)
+  })
+
+  it('FIELD-REPORT 23: a cancel closes the socket of a send in flight within two seconds', async () => {
+    const receiver = await aReceiver({ stall: 'headers' })
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url, { timeout_seconds: 60 })] })
+    const [request] = await receiver.received(1)
+    // Heartbeats carry the cancellation from one second on.
+    expect(await cancel(ref, 'not needed')).toEqual({ outcome: 'requested' })
+    const askedAt = Date.now()
+    expect(await system.dispatcher.cancel(ref)).toBe('signalled')
+    await request!.closed
+    expect(Date.now() - askedAt).toBeLessThan(2500)
+    expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'not needed' })
+    expect(await system.attempts(ref)).toMatchObject([
+      { status: 'cancelled', retry_reason: 'CANCELLED', metadata: { outcome: 'unknown' } },
+    ])
+  })
+
+  it('FIELD-REPORT 25: a cancel of a finished distribution says so', async () => {
+    const ref = await system.distribute({ destinations: [restTo('a', (await aReceiver()).url)] })
+    await ended(ref)
+    expect(await cancel(ref)).toEqual({ outcome: 'finished', status: 'completed' })
+    expect(await system.dispatcher.cancel(ref)).toBe('no_workflow')
+  })
+
+  it('a cancellation in the Temporal UI cancels the row too', async () => {
+    const receiver = await aReceiver({ status: 503, headers: { 'retry-after': '60' } })
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
+    const handle = system.temporal.client.workflow.getHandle(distributionWorkflowId(ref))
+    await handle.cancel()
+    expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'cancelled in Temporal' })
+    expect((await handle.describe()).status.name).toBe('COMPLETED')
+  })
+
+  it('FIELD-REPORT 19: two manual retries give two numbered attempts, and one too early is refused', async () => {
+    const receiver = await aReceiver({ status: 404 })
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    await ended(ref)
+    for (const round of [2, 3]) {
+      expect(await retry(ref)).toMatchObject({ outcome: 'reset', round, destinations: ['a'] })
+      expect(await retry(ref)).toMatchObject({ outcome: 'nothing' })
+      await system.dispatcher.retry(ref, about)
+      await expect.poll(async () => (await system.job(ref)).status).toBe('failed')
+    }
+    expect((await system.attempts(ref)).map(({ attempt_number }) => attempt_number)).toEqual([1, 2, 3])
+    expect(new Set(receiver.requests.map((request) => request.headers['idempotency-key'])).size).toBe(1)
+  })
+
+  it('a retry of some destinations leaves the others alone', async () => {
+    const [a, b] = [await aReceiver({ status: 404 }), await aReceiver({ status: 404 })]
+    const ref = await system.distribute({ destinations: [restTo('a', a.url), restTo('b', b.url)] })
+    await ended(ref)
+    a.reply({ status: 200 })
+    await retry(ref, { destinations: ['a'] })
+    await system.dispatcher.retry(ref, about)
+    await a.received(2)
+    expect(await ended(ref)).toMatchObject({ status: 'failed' })
+    expect(await system.deliveries(ref)).toMatchObject([{ status: 'success' }, { status: 'failed', attempts: 1 }])
+    expect(await retry(ref, { destinations: ['nobody'] })).toMatchObject({ outcome: 'nothing', unknown: ['nobody'] })
+  })
+
+  it('FIELD-REPORT 46: a 410 disables the registered destination, and no retry follows', async () => {
+    const receiver = await aReceiver({ status: 410 })
+    await system.as('acme', (db) =>
+      db.query(
+        `insert into destinations (tenant_id, name, protocol, configuration) values ('acme', 'leaver', 'REST', $1)`,
+        [JSON.stringify({ endpoint: receiver.url })],
+      ),
+    )
+    const ref = await system.distribute({ destinations: [{ name: 'leaver' }] })
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED' })
+    const { rows } = await system.as('acme', (db) =>
+      db.query(`select status, status_reason from destinations where name = 'leaver'`),
+    )
+    expect(rows).toMatchObject([{ status: 'inactive' }])
+    expect(receiver.requests).toHaveLength(1)
+
+    const second = await system.distribute({ timeout_seconds: 30, destinations: [{ name: 'leaver' }] })
+    await expect
+      .poll(() => system.deliveries(second))
+      .toMatchObject([{ status: 'waiting', error_code: 'DESTINATION_DISABLED', attempts: 0 }])
+    receiver.reply({ status: 200 })
+    await system.as('acme', (db) => db.query(`update destinations set status = 'active' where name = 'leaver'`))
+    expect(await ended(second)).toMatchObject({ status: 'completed' })
+  })
+
+  it('sends one signed callback per time that it ends', async () => {
+    const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
+    await system.as('acme', (db) =>
+      db.query(`update tenants set callback_secret = $1 where id = 'acme'`, [
+        system.sealer.seal(secret, ['acme', 'tenants', 'callback_secret']),
+      ]),
+    )
+    const owner = await aReceiver()
+    const receiver = await aReceiver({ status: 404 })
+    const ref = await system.distribute({ callback_url: owner.url, destinations: [restTo('a', receiver.url)] })
+    await owner.received(1)
+    receiver.reply({ status: 200 })
+    await retry(ref)
+    await system.dispatcher.retry(ref, about)
+    const requests = await owner.received(2)
+    const bodies = requests.map((request) => {
+      const { headers, body } = request
+      return new Webhook(secret).verify(body.toString(), headers as Record<string, string>)
+    })
+    expect(bodies).toMatchObject([
+      { event_type: 'distribution.failed', status: 'failed', distribution_id: ref.distribution_id, tenant_id: 'acme' },
+      { event_type: 'distribution.completed', status: 'completed', destinations: [{ name: 'a', status: 'success' }] },
+    ])
+    expect(new Set(requests.map((request) => request.headers['webhook-id'])).size).toBe(2)
+  })
+
+  it('FIELD-REPORT 37: a hanging callback URL delays neither the end nor another distribution', async () => {
+    const owner = await aReceiver({ stall: 'headers' })
+    const receiver = await aReceiver()
+    const ref = await system.distribute({ callback_url: owner.url, destinations: [restTo('a', receiver.url)] })
+    await owner.received(1)
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    const handle = system.temporal.client.workflow.getHandle(distributionWorkflowId(ref))
+    await expect.poll(async () => (await handle.describe()).status.name).toBe('COMPLETED')
+  })
+
+  it('shows a tenant’s failed runs, the destination of each activity and its reason in Temporal', async () => {
+    const ref = await system.distribute({ destinations: [restTo('ledger', (await aReceiver({ status: 404 })).url)] })
+    await ended(ref)
+    const { client } = system.temporal
+    const query = `TenantId = 'acme' and DistributionStatus = 'failed' and WorkflowId = '${distributionWorkflowId(ref)}'`
+    await expect.poll(async () => (await client.workflow.count(query)).count).toBe(1)
+    const history = await client.workflow.getHandle(distributionWorkflowId(ref)).fetchHistory()
+    const text = JSON.stringify(history.events).replace(/"data":"([A-Za-z0-9+/=]+)"/g, (_, data: string) =>
+      Buffer.from(data, 'base64').toString(),
+    )
+    expect(text).toContain('REST → ledger')
+    expect(text).toContain('REJECTED')
+    expect(text).toContain('404')
+    expect(text).not.toContain('hello')
+  })
+})

@@ -1,0 +1,163 @@
+// The second half of every command, repeated: rows that nobody works at are found, and brought to their end.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sweep } from '../../activities/sweep.ts'
+import { requestCancel, requestRetry } from '../../db/commands.ts'
+import { finishDistribution } from '../../db/finish.ts'
+import { jobId } from '../../db/job-id.ts'
+import { distributionWorkflowId } from '../../temporal-config/names.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+let receiver: HttpReceiver
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  await system.tenant('acme')
+  await system.tenant('globex')
+  receiver = await startHttpReceiver()
+  await system.startWorkers()
+})
+afterAll(async () => {
+  await system.close()
+  await receiver.close()
+})
+
+const id = (ref: DistributionRef) => jobId(ref.distribution_id)
+const sweepDue = () => sweep(system.deps, { all: false }, () => {})
+const sweepAll = () => sweep(system.deps, { all: true }, () => {})
+const about = { data_type: 'report', priority: 'normal' as const }
+
+async function makeDue(ref: DistributionRef) {
+  await system.as(ref.tenant_id, (db) =>
+    db.query(`update distribution_jobs set check_at = clock_timestamp() - interval '1 second' where id = $1`, [
+      id(ref),
+    ]),
+  )
+}
+
+async function endsAs(ref: DistributionRef, status: string) {
+  await expect.poll(async () => (await system.job(ref)).status, { timeout: 15_000 }).toBe(status)
+}
+
+async function auditOf(ref: DistributionRef): Promise<string[]> {
+  const { rows } = await system.as(ref.tenant_id, (db) =>
+    db.query<{ action: string }>('select action from audit_log where resource_id = $1', [ref.distribution_id]),
+  )
+  return rows.map((row) => row.action)
+}
+
+const terminate = (ref: DistributionRef) =>
+  system.temporal.client.workflow.getHandle(distributionWorkflowId(ref)).terminate()
+const waiting = async () => ({
+  destinations: [restTo('a', 'http://127.0.0.1:1/')],
+  max_retries: 50,
+})
+
+describe('the sweep', () => {
+  it('starts what was accepted while Temporal was away, for every tenant, and only what is due', async () => {
+    const refs = await Promise.all(
+      ['acme', 'globex'].map((tenant_id) => system.submit({ tenant_id, destinations: [restTo('a', receiver.url)] })),
+    )
+    await sweepDue()
+    expect(await system.runs.describe(refs[0]!)).toEqual({ state: 'unknown' })
+    for (const ref of refs) await makeDue(ref)
+    await sweepDue()
+    for (const ref of refs) await endsAs(ref, 'completed')
+  })
+
+  it('FIELD-REPORT 4: a full pass starts every open job again when Temporal has forgotten everything', async () => {
+    const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
+    await sweepAll()
+    await endsAs(ref, 'completed')
+  })
+
+  it('leaves a run that works alone, and repeats a cancel that never reached it', async () => {
+    const ref = await system.distribute(await waiting())
+    await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
+    await makeDue(ref)
+    await sweepDue()
+    expect((await system.job(ref)).sweep_starts).toBe(0)
+    await system.as('acme', (db) => requestCancel(db, id(ref), null))
+    await makeDue(ref)
+    await sweepDue()
+    await endsAs(ref, 'cancelled')
+  })
+
+  it('ends by the row alone a cancelled job that never had a run', async () => {
+    const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
+    await system.as('acme', (db) => requestCancel(db, id(ref), 'changed my mind'))
+    await makeDue(ref)
+    const before = receiver.requests.length
+    await sweepDue()
+    expect(await system.job(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'changed my mind' })
+    await system.runs.start(ref, about)
+    await expect.poll(async () => (await system.runs.describe(ref)).state).toBe('closed')
+    expect(receiver.requests).toHaveLength(before)
+  })
+
+  it('a run terminated by an operator ends its job as cancelled, reason terminated', async () => {
+    const ref = await system.distribute(await waiting())
+    await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
+    await terminate(ref)
+    await makeDue(ref)
+    await sweepDue()
+    expect(await system.job(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'terminated' })
+    expect(await system.deliveries(ref)).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
+  })
+
+  it('a manual retry goes on although the last run was terminated and Temporal was away', async () => {
+    const ref = await system.distribute(await waiting())
+    await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
+    await terminate(ref)
+    await makeDue(ref)
+    await sweepDue()
+    await system.as('acme', async (db) => {
+      await requestRetry(db, id(ref), { force: false })
+      await db.query(`update distribution_deliveries set configuration = $2 where distribution_job_id = $1`, [
+        id(ref),
+        JSON.stringify({ endpoint: receiver.url }),
+      ])
+    })
+    await makeDue(ref)
+    await sweepDue()
+    await endsAs(ref, 'completed')
+  })
+
+  it('FIELD-REPORT 20: a job whose run ends again and again is failed after five starts, with an audit event', async () => {
+    const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
+    await system.as('acme', (db) => db.query('update distribution_jobs set sweep_starts = 5 where id = $1', [id(ref)]))
+    await makeDue(ref)
+    await sweepDue()
+    expect(await system.job(ref)).toMatchObject({ status: 'failed', error_code: 'UNEXPECTED' })
+    expect(await auditOf(ref)).toContain('distribution.abandoned')
+  })
+
+  it('FIELD-REPORT 20: a run whose row is gone ends, with an audit event', async () => {
+    const ref = await system.submit({ destinations: [] })
+    const gone = { ...ref, distribution_id: ref.distribution_id.replace(/.$/, (last) => (last === '0' ? '1' : '0')) }
+    await system.runs.start(gone, about)
+    await expect.poll(async () => (await system.runs.describe(gone)).state, { timeout: 15_000 }).toBe('closed')
+    expect(await auditOf(gone)).toEqual(['distribution.missing'])
+    await sweepAll()
+  })
+
+  it('sends a callback whose sender was lost', async () => {
+    const owner = await startHttpReceiver()
+    const ref = await system.submit({ callback_url: owner.url, destinations: [restTo('a', receiver.url)] })
+    await system.as('acme', async (db) => {
+      await requestCancel(db, id(ref), null)
+    })
+    await system.as('acme', (db) => finishDistribution(db, id(ref), { round: 1, cause: 'cancelled' }))
+    await system.as('acme', (db) =>
+      db.query(`update distribution_callbacks set check_at = clock_timestamp() where distribution_job_id = $1`, [
+        id(ref),
+      ]),
+    )
+    await sweepDue()
+    const [request] = await owner.received(1)
+    expect(JSON.parse(request!.body.toString())).toMatchObject({ event_type: 'distribution.cancelled' })
+    await owner.close()
+  })
+})
