@@ -27,7 +27,7 @@ create procedure submit_distribution(
 language plpgsql
 as $$
 declare
-  v_now timestamptz := clock_timestamp();
+  v_now timestamptz;
 begin
   if p_id is null then
     if p_distribution_id is null then
@@ -39,6 +39,9 @@ begin
         using errcode = 'invalid_parameter_value';
     end if;
   end if;
+
+  -- Never before created_at, which comes from the id.
+  v_now := greatest(clock_timestamp(), id_time(p_id));
 
   insert into distribution_jobs (
     id, tenant_id, distribution_id, data_type, payload, payload_bytes, destinations, priority, callback_url, max_retries,
