@@ -18,9 +18,8 @@ export interface DatabaseUrls {
 
 /** Makes what is missing; safe to repeat. */
 export async function ensureDatabase(superuserUrl: string, dataDir: string): Promise<DatabaseUrls> {
-  const password = (name: string) => kept(join(dataDir, 'postgres', name), () => randomBytes(24).toString('base64url'))
-  const owner = password('owner-password')
-  const login = password('login-password')
+  const owner = password(dataDir, 'owner-password')
+  const login = password(dataDir, 'login-password')
   await withClient(superuserUrl, async (client) => {
     await ensureRole(client, OWNER, owner, 'createrole')
     await ensureRole(client, LOGIN, login, 'nocreaterole')
@@ -28,6 +27,15 @@ export async function ensureDatabase(superuserUrl: string, dataDir: string): Pro
     if (rowCount === 0) await client.query(`create database ${DATABASE} owner ${OWNER}`)
   })
   return { admin_url: urlOf(superuserUrl, OWNER, owner), url: urlOf(superuserUrl, LOGIN, login) }
+}
+
+/** The application's login, for a process that did not make it. */
+export function loginUrl(superuserUrl: string, dataDir: string): string {
+  return urlOf(superuserUrl, LOGIN, password(dataDir, 'login-password'))
+}
+
+function password(dataDir: string, name: string): string {
+  return kept(join(dataDir, 'postgres', name), () => randomBytes(24).toString('base64url'))
 }
 
 /** After the migrations: the login becomes a member of the role that they grant everything to. */

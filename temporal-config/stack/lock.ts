@@ -5,6 +5,12 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { endProcess, isRunning, type ProcessId, waitGone } from './processes.ts'
 
+export interface StackAddresses {
+  /** The superuser's connection. */
+  postgres?: { url: string; port: number }
+  temporal?: { address: string; ui_url?: string | undefined }
+}
+
 export interface Holder extends ProcessId {
   /** The command as a person knows it, such as `npm start`. */
   what: string
@@ -15,11 +21,15 @@ interface LockContent {
   holder: Holder
   supervisor: ProcessId
   servers: Record<string, ProcessId>
+  /** Once all servers answer. */
+  addresses?: StackAddresses
 }
 
 export interface HeldLock {
   /** Adds a server, or replaces the one of this name. */
   record(name: string, id: ProcessId): void
+  /** Tells other processes, for `runningAddresses`. */
+  publish(addresses: StackAddresses): void
   release(): void
 }
 
@@ -35,7 +45,7 @@ export async function takeLock(
   supervisor: ProcessId,
   say: (line: string) => void,
 ): Promise<HeldLock> {
-  const file = join(dataDir, 'lock.json')
+  const file = lockFile(dataDir)
   const content: LockContent = { since: new Date().toISOString(), holder, supervisor, servers: {} }
   const part = `${file}.${process.pid}`
   const write = () => writeFileSync(part, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 })
@@ -52,14 +62,31 @@ export async function takeLock(
       rmSync(part, { force: true })
     }
   }
+  const rewrite = () => {
+    write()
+    renameSync(part, file)
+  }
   return {
     record(name, id) {
       content.servers[name] = id
-      write()
-      renameSync(part, file)
+      rewrite()
+    },
+    publish(addresses) {
+      content.addresses = addresses
+      rewrite()
     },
     release: () => rmSync(file, { force: true }),
   }
+}
+
+/** The addresses of what a living process keeps running in `dataDir`. */
+export function runningAddresses(dataDir: string): StackAddresses | undefined {
+  const content = parse(read(lockFile(dataDir)))
+  return content && isRunning(content.holder) ? content.addresses : undefined
+}
+
+function lockFile(dataDir: string): string {
+  return join(dataDir, 'lock.json')
 }
 
 async function clear(dataDir: string, file: string, say: (line: string) => void): Promise<void> {

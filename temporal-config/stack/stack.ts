@@ -8,8 +8,10 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { loginUrl } from './database.ts'
+import { runningAddresses, type StackAddresses } from './lock.ts'
 import { identify, type ProcessId } from './processes.ts'
-import type { StackAddresses, SupervisorOrder, SupervisorReport } from './supervisor.ts'
+import type { SupervisorOrder, SupervisorReport } from './supervisor.ts'
 
 export interface StackOptions {
   data_dir: string
@@ -20,6 +22,8 @@ export interface StackOptions {
   /** Absent: no embedded Temporal. `keep: false` forgets everything at the end. */
   temporal?: { cli?: string | undefined; port: number; ui_port?: number | undefined; namespace: string; keep?: boolean }
   say: (line: string) => void
+  /** Gives the start up: what has started is ended again, and `startStack` throws. */
+  signal?: AbortSignal
 }
 
 export interface Stack extends StackAddresses {
@@ -39,6 +43,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const id = identify(child.pid!) ?? { pid: child.pid!, start: 'ended at once' }
   const exited = once(child, 'exit')
   let stopped = false
+  let up = false
   let lose: (reason: string) => void = () => {}
   const lost = new Promise<string>((resolve) => {
     lose = resolve
@@ -49,14 +54,19 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       const report = JSON.parse(line) as SupervisorReport
       if ('say' in report) options.say(report.say)
       else if ('restarted' in report) options.say(`${report.restarted} is up again`)
-      else if ('ready' in report) ready(report.ready)
-      else reason = 'refused' in report ? report.refused : report.failed
+      else if ('ready' in report) {
+        up = true
+        ready(report.ready)
+      } else reason = 'refused' in report ? report.refused : report.failed
     })
     void exited.then(() => {
       refuse(new StackRefused(reason))
       if (!stopped) lose(reason)
     })
     stdin.on('error', () => {})
+    options.signal?.addEventListener('abort', () => {
+      if (!up) stdin.end()
+    })
     stdin.write(`${JSON.stringify(orderOf(options))}\n`)
   })
   return {
@@ -68,6 +78,16 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       stdin.end()
       await exited
     },
+  }
+}
+
+/** What runs in `dataDir` under another process, for one that has no servers of its own; undefined: nothing does. */
+export function runningStack(dataDir: string): { database_url?: string; temporal_address?: string } | undefined {
+  const addresses = runningAddresses(dataDir)
+  if (!addresses) return undefined
+  return {
+    ...(addresses.postgres ? { database_url: loginUrl(addresses.postgres.url, dataDir) } : {}),
+    ...(addresses.temporal ? { temporal_address: addresses.temporal.address } : {}),
   }
 }
 

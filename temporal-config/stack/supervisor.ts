@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { wholeEnvironment } from '../env.ts'
-import { type HeldLock, type Holder, LockHeld, takeLock } from './lock.ts'
+import { type HeldLock, type Holder, LockHeld, type StackAddresses, takeLock } from './lock.ts'
 import { startPostgres } from './postgres.ts'
 import { identify } from './processes.ts'
 import type { RunningServer } from './server.ts'
@@ -26,11 +26,6 @@ export type SupervisorReport =
   | { restarted: string }
   | { refused: string }
   | { failed: string }
-
-export interface StackAddresses {
-  postgres?: { url: string; port: number }
-  temporal?: { address: string; ui_url: string | undefined }
-}
 
 const RESTARTS = 5
 const RESTARTS_WITHIN_MS = 60_000
@@ -105,12 +100,12 @@ async function run(order: SupervisorOrder): Promise<void> {
     order.postgres && keepPostgres(dataDir, order.postgres),
     order.temporal && keepTemporal(dataDir, order.temporal),
   ])
-  report({
-    ready: {
-      ...(postgres ? { postgres: { url: postgres.url, port: postgres.port } } : {}),
-      ...(temporal ? { temporal: { address: temporal.address, ui_url: temporal.ui_url } } : {}),
-    },
-  })
+  const addresses = {
+    ...(postgres ? { postgres: { url: postgres.url, port: postgres.port } } : {}),
+    ...(temporal ? { temporal: { address: temporal.address, ui_url: temporal.ui_url } } : {}),
+  }
+  lock.publish(addresses)
+  report({ ready: addresses })
 }
 
 function keepPostgres(dataDir: string, wanted: NonNullable<SupervisorOrder['postgres']>) {

@@ -1,0 +1,43 @@
+// The API's port: opened, refused by name when it is taken, closed once the requests under way are answered.
+import type { AddressInfo } from 'node:net'
+import { createAdaptorServer } from '@hono/node-server'
+
+/** Requests under way at the end are given this long, in milliseconds. */
+const DRAIN_MS = 10_000
+
+export interface Listening {
+  /** With the port that was really taken. */
+  url: string
+  /** Takes no more connections, answers what is under way, and resolves. */
+  close(): Promise<void>
+}
+
+/** Serves `fetch`; rejects with the system's error (`EADDRINUSE`) when the port cannot be had. */
+export async function listen(
+  fetch: (request: Request) => Response | Promise<Response>,
+  host: string,
+  port: number,
+): Promise<Listening> {
+  const server = createAdaptorServer({ fetch })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  const { port: taken } = server.address() as AddressInfo
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${taken}`,
+    close() {
+      return new Promise((resolve) => {
+        const impatient = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), DRAIN_MS)
+        server.close(() => {
+          clearTimeout(impatient)
+          resolve()
+        })
+        if ('closeIdleConnections' in server) server.closeIdleConnections()
+      })
+    },
+  }
+}

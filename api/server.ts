@@ -1,0 +1,23 @@
+// `npm run api`: the API alone. Stateless; run as many as needed. It answers without Temporal, and accepts what a sweep
+// will start later.
+import { bootstrapTenant } from '../db/tenants.ts'
+import { assemble, scraped } from '../temporal-config/assemble.ts'
+import { findSurroundings } from '../temporal-config/embedded.ts'
+import { runProgram } from '../temporal-config/program.ts'
+import { connectApi } from '../temporal-config/temporal-side.ts'
+import { serveApi } from './serve.ts'
+
+await runProgram('api', async ({ settings, logger, life }) => {
+  const surroundings = findSurroundings(settings)
+  const parts = await assemble({ settings, surroundings, logger, life, name: 'api', connections: 10 })
+  if (settings.BOOTSTRAP_API_KEY) {
+    await bootstrapTenant(parts.pool, parts.sealer, {
+      tenant: settings.BOOTSTRAP_TENANT,
+      apiKey: settings.BOOTSTRAP_API_KEY,
+      callbackSecret: settings.CALLBACK_SECRET,
+    })
+  }
+  const dispatcher = connectApi(parts, surroundings.temporal, life)
+  const { url } = await serveApi(parts, dispatcher, scraped(parts), settings, life)
+  return { api: url, docs: `${url}/docs`, temporal: surroundings.temporal.address }
+})

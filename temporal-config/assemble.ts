@@ -1,0 +1,88 @@
+// What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
+import { createEgress, type Egress } from '../activities/destinations/egress.ts'
+import { partitionsAhead } from '../db/partitions.ts'
+import { createPool, type Pool, withoutTenant } from '../db/pool.ts'
+import { queueDepths } from '../db/queue-depths.ts'
+import { ApplicationRoleError, assertApplicationRole } from '../db/roles.ts'
+import { missingSealingKeys } from '../db/sealed-keys.ts'
+import { createSealer, type Sealer } from '../db/secrets.ts'
+import type { Surroundings } from './embedded.ts'
+import type { Settings } from './env.ts'
+import type { Logger } from './log.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
+import { type Life, StartRefused } from './program.ts'
+
+export interface Parts {
+  logger: Logger
+  pool: Pool
+  sealer: Sealer
+  egress: Egress
+  metrics: Metrics
+}
+
+export interface AssembleOptions {
+  settings: Settings
+  surroundings: Surroundings
+  logger: Logger
+  life: Life
+  /** Shown by PostgreSQL beside each connection. */
+  name: string
+  /** Connections of this process: 10 for the API, 20 for a worker. */
+  connections: number
+}
+
+/** Makes the parts; refuses a login that row security does not bind, and sealed data whose key is not there. */
+export async function assemble(options: AssembleOptions): Promise<Parts> {
+  const { settings, surroundings, logger } = options
+  const pool = openPool(options)
+  const sealer = createSealer(surroundings.encryption_keys)
+  await refuseUnfit(pool, sealer)
+  const metrics = createMetrics()
+  return { logger, pool, sealer, egress: createEgress({ allow: settings.EGRESS_ALLOW }), metrics }
+}
+
+/** A pool that is closed at the end, without a look at the role. */
+export function openPool({ surroundings, logger, life, name, connections }: Omit<AssembleOptions, 'settings'>): Pool {
+  const pool = createPool(
+    { connectionString: surroundings.database_url, max: connections, application_name: `distributor-${name}` },
+    (error) => logger.warn({ err: error }, 'a connection to the database was lost'),
+  )
+  life.atEnd('the connections to the database', () => pool.end())
+  return pool
+}
+
+async function refuseUnfit(pool: Pool, sealer: Sealer): Promise<void> {
+  try {
+    const { rows } = await pool.query("select to_regclass('public.distribution_jobs') is not null as there")
+    if (!rows[0].there) throw new StartRefused('DATABASE_URL: the schema is missing; run npm run migrate')
+    await assertApplicationRole(pool)
+    const missing = await withoutTenant(pool, (db) => missingSealingKeys(db, sealer))
+    if (missing.length > 0) {
+      throw new StartRefused(`ENCRYPTION_KEYS: data is sealed under ${missing.join(', ')}, which is not among the keys`)
+    }
+  } catch (error) {
+    if (error instanceof ApplicationRoleError) throw new StartRefused(...error.lines)
+    if (error instanceof StartRefused) throw error
+    throw new StartRefused(`DATABASE_URL: ${(error as Error).message || (error as NodeJS.ErrnoException).code}`)
+  }
+}
+
+/** The registry as it is scraped: numbers that are asked for at that moment, and the SDK's own beside ours. */
+export function scraped(parts: Parts, sdk?: { read(): Promise<string> }): Metrics['registry'] {
+  const { metrics, pool } = parts
+  const { registry } = metrics
+  return Object.assign(Object.create(registry) as typeof registry, {
+    async metrics() {
+      const [depths, months] = await Promise.all([
+        withoutTenant(pool, queueDepths, { statementTimeoutMs: 2000 }).catch(() => undefined),
+        withoutTenant(pool, partitionsAhead, { statementTimeoutMs: 2000 }).catch(() => undefined),
+      ])
+      if (depths) {
+        metrics.queueDepth.reset()
+        for (const [queue_name, depth] of Object.entries(depths)) metrics.queueDepth.set({ queue_name }, depth)
+      }
+      if (months !== undefined) metrics.partitionsAhead.set(months)
+      return `${await registry.metrics()}${(await sdk?.read()) ?? ''}`
+    },
+  })
+}

@@ -1,0 +1,61 @@
+// `npm start`: API and worker in one process, with the embedded servers where no addresses are given.
+import { fileURLToPath } from 'node:url'
+import { refuseTakenPort, serveApi } from '../api/serve.ts'
+import { bootstrapTenant } from '../db/tenants.ts'
+import { assemble, openPool, scraped } from './assemble.ts'
+import { startSurroundings } from './embedded.ts'
+import { runProgram, type Started } from './program.ts'
+import { installRuntime } from './runtime.ts'
+import { runWorkers } from './temporal-side.ts'
+import { untilReady } from './until-ready.ts'
+
+export interface Service {
+  url: string
+  temporal: string
+  temporal_ui: string | undefined
+  database: 'embedded' | 'given'
+  bootstrap_api_key: string | undefined
+  bootstrap_api_key_file: string | undefined
+}
+
+/** Starts all of it and returns once everything answers; `what` names the command to a second one on the same folder. */
+export async function startService(what: string, { settings, logger, life }: Started): Promise<Service> {
+  await refuseTakenPort(settings)
+  const surroundings = await startSurroundings(what, settings, logger, life)
+  const worker = await assemble({ settings, surroundings, logger, life, name: 'worker', connections: 20 })
+  const api = { ...worker, pool: openPool({ surroundings, logger, life, name: 'api', connections: 10 }) }
+  if (surroundings.bootstrap_api_key) {
+    await bootstrapTenant(api.pool, api.sealer, {
+      tenant: settings.BOOTSTRAP_TENANT,
+      apiKey: surroundings.bootstrap_api_key,
+      callbackSecret: surroundings.callback_secret,
+    })
+  }
+  const sdk = await installRuntime(logger)
+  const { dispatcher } = runWorkers(worker, surroundings.temporal, life)
+  const { url, failing } = await serveApi(api, dispatcher, scraped(api, sdk), settings, life)
+  await untilReady(failing, logger, life)
+  return {
+    url,
+    temporal: surroundings.temporal.address,
+    temporal_ui: surroundings.temporal_ui,
+    database: surroundings.database,
+    bootstrap_api_key: surroundings.bootstrap_api_key,
+    bootstrap_api_key_file: surroundings.bootstrap_api_key_file,
+  }
+}
+
+// The demo imports what is above.
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await runProgram('start', async (started) => {
+    const service = await startService('npm start', started)
+    return {
+      api: service.url,
+      docs: `${service.url}/docs`,
+      temporal: service.temporal,
+      temporal_ui: service.temporal_ui,
+      database: service.database,
+      api_key_file: service.bootstrap_api_key_file,
+    }
+  })
+}

@@ -1,0 +1,142 @@
+// A process's side towards Temporal: how the API reaches it, and the workers, which come up behind it.
+import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ConnectionLike } from '@temporalio/client'
+import type { NativeConnection } from '@temporalio/worker'
+import { BACKOFF } from '../activities/backoff.ts'
+import { createUsage } from '../activities/usage.ts'
+import type { Parts } from './assemble.ts'
+import { connectLazily, connectPatiently, type TemporalAddress } from './connection.ts'
+import { createDispatcher, type Dispatcher } from './dispatcher.ts'
+import { environmentSecrets } from './env.ts'
+import type { Logger } from './log.ts'
+import { MAIN_QUEUE, SEARCH_ATTRIBUTES, type SearchAttribute } from './names.ts'
+import type { Life } from './program.ts'
+import { createRuns, type Runs } from './runs.ts'
+import { ensureSchedules, type SchedulesOptions, startFirstPass } from './schedules.ts'
+import { ensureSearchAttributes } from './search-attributes.ts'
+import { temporalHealth } from './temporal-health.ts'
+import { startWorkers, type Workers } from './worker.ts'
+
+/** Attributes and schedules may vanish with Temporal's data, and come back with a new one. */
+const ENSURE_EVERY_MS = 5 * 60_000
+/** How long the outcome of a send is tried to be written before it goes into the history instead. */
+const CLOSE_WITHIN_MS = 5000
+
+/** For the API alone: connects when it is first used, and answers without Temporal meanwhile. */
+export function connectApi(parts: Pick<Parts, 'logger'>, temporal: TemporalAddress, life: Life): Dispatcher {
+  const connection = connectLazily(temporal)
+  life.atEnd('the connection to Temporal', () => connection.close())
+  const attributes = keepSearchAttributes(connection, temporal.namespace, life)
+  const runs = createRuns({
+    connection,
+    namespace: temporal.namespace,
+    taskQueue: MAIN_QUEUE,
+    eager: false,
+    searchAttributes: attributes.present,
+  })
+  return createDispatcher({
+    runs: () => runs,
+    health: () => temporalHealth(connection, temporal.namespace, MAIN_QUEUE),
+    logger: parts.logger,
+  })
+}
+
+export interface WorkerSide {
+  /** For an API in the same process: what it starts goes, where it can, straight to this process's worker. */
+  dispatcher: Dispatcher
+  /** Settles when the workers poll for the first time. */
+  polling: Promise<void>
+  /** Whether they poll just now. */
+  isPolling(): boolean
+}
+
+/** Brings the workers up as soon as Temporal answers, and again should they fail. They end with the program. */
+export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life): WorkerSide {
+  const { logger } = parts
+  let connection: NativeConnection | undefined
+  let runs: Runs | undefined
+  let workers: Workers | undefined
+  let polls: () => void = () => {}
+  const polling = new Promise<void>((resolve) => {
+    polls = resolve
+  })
+
+  async function run(): Promise<void> {
+    const native = await connectPatiently(temporal, logger, life.ending)
+    connection = native
+    life.atEnd('the connection to Temporal', () => native.close())
+    const shared = { connection: native, namespace: temporal.namespace, taskQueue: MAIN_QUEUE }
+    const attributes = keepSearchAttributes(native, temporal.namespace, life)
+    await attributes.looked
+    runs = createRuns({ ...shared, eager: true, searchAttributes: attributes.present })
+    const deps = {
+      ...parts,
+      usage: createUsage(parts.pool),
+      backoff: BACKOFF,
+      closeWithinMs: CLOSE_WITHIN_MS,
+      worker: `${process.pid}@${hostname()}`,
+      environmentSecrets: environmentSecrets(),
+      runs: () => runs,
+    }
+    life.atEnd('the workers', () => workers?.shutdown())
+    keepSchedules(shared, logger, life)
+    while (!life.ending.aborted) {
+      workers = await startWorkers({ ...shared, deps })
+      polls()
+      await workers.ended.catch((error: unknown) => logger.error({ err: error }, 'the workers failed, starting again'))
+      workers = undefined
+      await pause(1000, life)
+    }
+  }
+
+  run().catch((error: unknown) => life.fail(error))
+  const dispatcher = createDispatcher({
+    runs: () => runs,
+    async health() {
+      if (!connection) throw new Error('Temporal does not answer yet')
+      return await temporalHealth(connection, temporal.namespace, MAIN_QUEUE)
+    },
+    logger,
+  })
+  return { dispatcher, polling, isPolling: () => workers !== undefined && !life.ending.aborted }
+}
+
+/** Creates the search attributes where that is allowed, soon again while some are missing. */
+function keepSearchAttributes(connection: ConnectionLike, namespace: string, life: Life) {
+  let present: ReadonlySet<SearchAttribute> = new Set()
+  const look = async () => {
+    present = await ensureSearchAttributes(connection, namespace)
+  }
+  const looked = look()
+  void (async () => {
+    await looked
+    for (let wait = 2000; !life.ending.aborted; ) {
+      wait = present.size < SEARCH_ATTRIBUTES.length ? Math.min(wait * 2, ENSURE_EVERY_MS) : ENSURE_EVERY_MS
+      await pause(wait, life)
+      if (!life.ending.aborted) await look()
+    }
+  })()
+  return { present: () => present, looked }
+}
+
+function keepSchedules(shared: SchedulesOptions, logger: Logger, life: Life): void {
+  void (async () => {
+    for (let first = true; !life.ending.aborted; ) {
+      try {
+        await ensureSchedules(shared)
+        if (first) await startFirstPass(shared)
+        first = false
+        await pause(ENSURE_EVERY_MS, life)
+      } catch (error) {
+        if (!life.ending.aborted) logger.warn({ err: error }, 'the schedules could not be ensured, trying again')
+        await pause(5000, life)
+      }
+    }
+  })()
+}
+
+/** Ends early, without complaint, when the program ends. */
+async function pause(ms: number, life: Life): Promise<void> {
+  await sleep(ms, undefined, { signal: life.ending, ref: false }).catch(() => {})
+}

@@ -1,0 +1,19 @@
+// Waits for a service by asking it what a load balancer would ask.
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from './log.ts'
+import type { Life } from './program.ts'
+
+const TELL_EVERY_MS = 5000
+
+/** Returns once no check fails, or the program ends; says from time to time which still do. */
+export async function untilReady(failing: () => Promise<string[]>, logger: Logger, life: Life): Promise<void> {
+  for (let told = performance.now(); !life.ending.aborted; ) {
+    const checks = await failing()
+    if (checks.length === 0) return
+    if (performance.now() - told > TELL_EVERY_MS) {
+      told = performance.now()
+      logger.warn({ failing: checks }, 'not ready yet')
+    }
+    await sleep(100, undefined, { signal: life.ending }).catch(() => {})
+  }
+}

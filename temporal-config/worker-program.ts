@@ -1,0 +1,19 @@
+// `npm run worker`: the workers alone. Stateless; run as many as needed.
+import { assemble, scraped } from './assemble.ts'
+import { findSurroundings } from './embedded.ts'
+import { runProgram } from './program.ts'
+import { installRuntime } from './runtime.ts'
+import { runWorkers } from './temporal-side.ts'
+import { serveWorkerHealth } from './worker-health.ts'
+
+await runProgram('worker', async ({ settings, logger, life }) => {
+  const surroundings = findSurroundings(settings)
+  const parts = await assemble({ settings, surroundings, logger, life, name: 'worker', connections: 20 })
+  const sdk = await installRuntime(logger)
+  const side = runWorkers(parts, surroundings.temporal, life)
+  const { WORKER_HOST, WORKER_PORT } = settings
+  const health = { pool: parts.pool, registry: scraped(parts, sdk), polling: side.isPolling }
+  const url = await serveWorkerHealth(health, WORKER_HOST, WORKER_PORT, life)
+  await side.polling
+  return { health: `${url}/health/ready`, metrics: `${url}/metrics`, temporal: surroundings.temporal.address }
+})
