@@ -1,6 +1,6 @@
 // The configuration of a REST destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
-import { placeholderProblem, urlProblem } from '../placeholders.ts'
+import { hasPlaceholders, placeholderProblem, urlProblem } from '../placeholders.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
 
 export const REST_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET', 'HEAD', 'OPTIONS'] as const
@@ -83,7 +83,9 @@ const auth = z.discriminatedUnion('type', [
   }),
   z.strictObject({
     type: z.literal('oauth2'),
-    token_url: url.describe('Token endpoint of the client credentials grant'),
+    token_url: url
+      .refine((value) => !hasPlaceholders(value), 'may not hold placeholders')
+      .describe('Token endpoint of the client credentials grant'),
     client_id: credentialField(),
     client_secret: secret(),
     client_authentication: z.enum(['basic', 'body']).default('basic').describe('How the client shows its secret'),

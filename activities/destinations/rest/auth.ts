@@ -1,0 +1,75 @@
+// How a request shows who it is from.
+import { type ConnectionOptions, createSecureContext, rootCertificates } from 'node:tls'
+import { DeliveryError } from '../errors.ts'
+import type { RestAuth, RestConfig } from './config.ts'
+
+/** What authentication adds to a request. */
+export interface Proof {
+  headers: Record<string, string>
+  /** A query parameter, already encoded. */
+  query?: string
+  /** What must not come back to light in a stored answer: receivers that echo requests exist. */
+  secrets: string[]
+}
+
+/** Proof for every kind but OAuth2, whose token is handed in. */
+export function proofOf(auth: RestAuth, token?: string): Proof {
+  switch (auth.type) {
+    case 'none':
+      return { headers: {}, secrets: [] }
+    case 'basic': {
+      if (auth.username.includes(':')) throw new DeliveryError('MISCONFIGURED', 'auth.username: may not hold a colon')
+      const pair = Buffer.from(`${auth.username}:${auth.password}`).toString('base64')
+      return { headers: { authorization: `Basic ${pair}` }, secrets: [auth.password, pair] }
+    }
+    case 'bearer':
+      return bearer(auth.token, 'auth.token')
+    case 'oauth2':
+      return bearer(token!, 'auth')
+    case 'api_key':
+      return auth.in === 'header'
+        ? { headers: { [auth.name.toLowerCase()]: headerValue(auth.api_key, 'auth.api_key') }, secrets: [auth.api_key] }
+        : {
+            headers: {},
+            query: `${encodeURIComponent(auth.name)}=${encodeURIComponent(auth.api_key)}`,
+            secrets: [auth.api_key, encodeURIComponent(auth.api_key)],
+          }
+  }
+}
+
+function bearer(token: string, field: string): Proof {
+  return { headers: { authorization: `Bearer ${headerValue(token, field)}` }, secrets: [token] }
+}
+
+/**
+ * A secret as the value of a header, in UTF-8.
+ * @throws DeliveryError MISCONFIGURED that names the field: a line break at the end is the usual slip
+ */
+export function headerValue(value: string, field: string): string {
+  if (/[^\P{Cc}\t]/u.test(value)) {
+    throw new DeliveryError('MISCONFIGURED', `${field}: has a line break or another control character`)
+  }
+  return Buffer.from(value, 'utf8').toString('latin1')
+}
+
+/**
+ * TLS as the configuration wants it.
+ * @param trust `own`: the given authorities alone; `both`: the public ones too, for the token endpoint, which is often
+ * someone else's
+ * @throws DeliveryError MISCONFIGURED when a certificate or key cannot be read
+ */
+export function tlsOptions({ tls }: RestConfig, trust: 'own' | 'both' = 'own'): ConnectionOptions {
+  const options: ConnectionOptions = {
+    ...(tls.ca !== undefined && { ca: trust === 'own' ? tls.ca : [...rootCertificates, tls.ca] }),
+    ...(tls.client_certificate !== undefined && { cert: tls.client_certificate }),
+    ...(tls.client_key !== undefined && { key: tls.client_key }),
+    ...(tls.client_key_passphrase !== undefined && { passphrase: tls.client_key_passphrase }),
+    ...(tls.server_name !== undefined && trust === 'own' && { servername: tls.server_name }),
+  }
+  try {
+    if (options.ca || options.cert || options.key) createSecureContext(options)
+  } catch (cause) {
+    throw new DeliveryError('MISCONFIGURED', 'tls: a certificate, key or passphrase cannot be used', { cause })
+  }
+  return options
+}

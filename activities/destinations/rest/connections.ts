@@ -1,0 +1,104 @@
+// Connections that are kept open for a moment. An attempt has one to itself, so that ending it harms no other attempt.
+import { createHash } from 'node:crypto'
+import type { Socket } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
+import { Client, errors } from 'undici'
+import type { Egress } from '../egress.ts'
+
+/** Shorter than the 5 s after which Node's own servers hang up, so that a dead connection is rarely taken. */
+const IDLE_MS = 4_000
+const MAX_IDLE = 100
+
+/** One connection to one origin; it connects with its first request, and again after the other side hung up. */
+export interface Connection {
+  client: Client
+  /** What broke the socket from outside, if anything did. */
+  error(): Error | undefined
+  /** Closes the socket at once, also one that is still connecting. */
+  destroy(): void
+  /** Gives it back for the next attempt with the same key. */
+  release(): void
+}
+
+export interface ConnectionTarget {
+  /** Connections serve one tenant alone: two with the same configuration share none. */
+  tenant_id: string
+  origin: string
+  tls: ConnectionOptions
+}
+
+const idleByEgress = new WeakMap<Egress, Map<Client, Idle>>()
+
+interface Idle {
+  key: string
+  connection: Connection
+  timer: NodeJS.Timeout
+}
+
+/** Takes an idle connection or makes one. Idle ones are bounded in number and in time. */
+export function acquireConnection(egress: Egress, target: ConnectionTarget): Connection {
+  const idle = idleByEgress.get(egress) ?? new Map<Client, Idle>()
+  idleByEgress.set(egress, idle)
+  const key = createHash('sha256').update(JSON.stringify(target)).digest('base64')
+  for (const [client, { key: theirs, timer, connection }] of idle) {
+    if (theirs !== key) continue
+    idle.delete(client)
+    clearTimeout(timer)
+    return connection
+  }
+  return connect(egress, target, key, idle)
+}
+
+function connect(egress: Egress, target: ConnectionTarget, key: string, idle: Map<Client, Idle>): Connection {
+  let socket: Socket | undefined
+  let broken: Error | undefined
+  const client = new Client(target.origin, {
+    pipelining: 1,
+    keepAliveTimeout: IDLE_MS,
+    keepAliveMaxTimeout: IDLE_MS,
+    maxHeaderSize: 32 * 1024,
+    connect: ({ hostname, port, protocol }, callback) => {
+      const secure = protocol === 'https:'
+      try {
+        socket = egress.connect({
+          host: hostname,
+          port: Number(port) || (secure ? 443 : 80),
+          ...(secure && { tls: { ALPNProtocols: ['http/1.1'], ...target.tls } }),
+        })
+      } catch (error) {
+        callback(error as Error, null)
+        return
+      }
+      const connecting = socket.setNoDelay(true)
+      let settled = false
+      // Stays, for an error may come before the client listens itself.
+      connecting.on('error', (error) => {
+        // The client's own way of hanging up is an error too.
+        if (!(error instanceof errors.UndiciError)) broken = error
+        if (!settled) callback(error, null)
+        settled = true
+      })
+      connecting.once(secure ? 'secureConnect' : 'connect', () => {
+        settled = true
+        callback(null, connecting)
+      })
+    },
+  })
+  const connection: Connection = {
+    client,
+    error: () => broken,
+    destroy() {
+      socket?.destroy()
+      client.destroy().catch(() => {})
+    },
+    release() {
+      if (!client.stats.connected || idle.size >= MAX_IDLE) return connection.destroy()
+      const timer = setTimeout(() => {
+        idle.delete(client)
+        connection.destroy()
+      }, IDLE_MS).unref()
+      idle.set(client, { key, connection, timer })
+    },
+  }
+  return connection
+}

@@ -1,0 +1,113 @@
+// One request on the wire and its answer, within one deadline. Never sends twice, never follows a redirect.
+import type { ConnectionOptions } from 'node:tls'
+import type { Egress } from '../egress.ts'
+import { DeliveryError } from '../errors.ts'
+import { Answer, READ_CAP } from './answer.ts'
+import { acquireConnection } from './connections.ts'
+import { networkFailure } from './failure.ts'
+
+/** Silence within a body ends the attempt, however much time is left. */
+const IDLE_BODY_MS = 30_000
+
+export interface WireRequest {
+  tenant_id: string
+  url: URL
+  method: string
+  /** Lower-case names; values as HTTP carries them (latin1). */
+  headers: Record<string, string>
+  body: Buffer | null
+  tls?: ConnectionOptions
+  /** From now to the last byte, the resolution of the name included. */
+  timeoutMs: number
+  /** How much of the answer's body is kept as text. */
+  maxResponseBytes: number
+}
+
+export interface WireAnswer {
+  status: number
+  headers: Record<string, string | string[] | undefined>
+  /** Storable text, at most `maxResponseBytes` of it. */
+  body: string | null
+  /** What went wrong after the status was known: stalled, cut off, badly encoded. A 2xx with one is no success. */
+  failure: DeliveryError | undefined
+}
+
+/**
+ * Sends once and reads the answer, whatever its status. Aborting closes the socket at once.
+ * @throws DeliveryError when no status came; `signal.reason` when aborted; anything else is a bug
+ */
+export async function exchange(request: WireRequest, signal: AbortSignal, egress: Egress): Promise<WireAnswer> {
+  signal.throwIfAborted()
+  const { tenant_id, url, tls = {}, timeoutMs } = request
+  const answer = new Answer()
+  const connection = acquireConnection(egress, { tenant_id, origin: url.origin, tls })
+  const stop = stopper(signal, timeoutMs)
+  let failure: DeliveryError | undefined
+  let body: string | null = null
+  try {
+    await Promise.race([receive(), stop.stopped])
+    if (answer.cut) connection.destroy()
+    else connection.release()
+  } catch (error) {
+    connection.destroy()
+    signal.throwIfAborted()
+    failure = asFailure(error, answer)
+  } finally {
+    stop.clear()
+  }
+  try {
+    body = await answer.text(request.maxResponseBytes)
+  } catch (error) {
+    failure ??= asFailure(error, answer)
+  }
+  signal.throwIfAborted()
+  return { status: answer.status, headers: answer.headers, body, failure }
+
+  async function receive(): Promise<void> {
+    const response = await connection.client.request({
+      path: url.pathname + url.search,
+      method: request.method as 'POST',
+      headers: request.headers,
+      body: request.body,
+      headersTimeout: timeoutMs,
+      bodyTimeout: Math.min(timeoutMs, IDLE_BODY_MS),
+    })
+    response.body.on('error', () => {})
+    answer.status = response.statusCode
+    answer.headers = response.headers
+    await answer.read(response.body, Math.max(READ_CAP, request.maxResponseBytes))
+    // undici takes a reset for the end of an answer that closes its connection, even in the middle of a chunk.
+    const broken = connection.error()
+    if (broken && !answer.cut && !answer.hasStatedLength()) throw broken
+  }
+}
+
+/** Before a status every failure is thrown; after it, it stands beside the status. */
+function asFailure(error: unknown, answer: Answer): DeliveryError {
+  const failure = networkFailure(error)
+  if (answer.status === 0 || !(failure instanceof DeliveryError)) throw failure
+  return failure
+}
+
+/** One promise that rejects when the time is up or the signal fires, whichever comes first. */
+function stopper(signal: AbortSignal, timeoutMs: number): { stopped: Promise<never>; clear: () => void } {
+  let stop: (reason: unknown) => void = () => {}
+  const stopped = new Promise<never>((_, reject) => {
+    stop = reject
+  })
+  stopped.catch(() => {})
+  const onAbort = () => stop(signal.reason)
+  const seconds = Math.ceil(timeoutMs / 1000)
+  const timer = setTimeout(
+    () => stop(new DeliveryError('TIMEOUT', `the destination did not finish its answer within ${seconds} s`)),
+    timeoutMs,
+  )
+  signal.addEventListener('abort', onAbort, { once: true })
+  return {
+    stopped,
+    clear() {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', onAbort)
+    },
+  }
+}

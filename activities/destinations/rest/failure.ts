@@ -1,0 +1,88 @@
+// Turns what goes wrong on the wire into a DeliveryError: by status and by `err.code`, never by the text of a message.
+import { errors } from 'undici'
+import { DeliveryError, type Response } from '../errors.ts'
+
+/** A destination's wish to wait is honoured up to this. */
+export const MAX_RETRY_AFTER_MS = 3_600_000
+
+const OURS = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'])
+const TIMEOUTS = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
+
+/** OpenSSL's names for a certificate that does not hold, and Node's for a handshake that broke. */
+const CERTIFICATE =
+  /CERT|CRL|^UNABLE_TO_|^INVALID_(CA|PURPOSE)$|^HOSTNAME_MISMATCH$|^PATH_LENGTH_EXCEEDED$|^ERR_TLS_|^ERR_SSL_|^EPROTO$/
+
+/**
+ * What a broken connection means. An error that is no fault of the network (a bug, or this machine's own limits) comes
+ * back as it is.
+ */
+export function networkFailure(error: unknown, response?: Response): unknown {
+  if (error instanceof DeliveryError) return error
+  const code = error instanceof errors.HTTPParserError ? 'HTTP_PARSER' : codeOf(error)
+  if (code === undefined || OURS.has(code)) return error
+  const options = { cause: error, response }
+  if (TIMEOUTS.has(code))
+    return new DeliveryError('TIMEOUT', `the destination did not answer in time (${code})`, options)
+  if (code === 'UND_ERR_INVALID_ARG' || code === 'ERR_INVALID_CHAR') {
+    return new DeliveryError('MISCONFIGURED', 'the request cannot be written as HTTP', options)
+  }
+  if (CERTIFICATE.test(code)) {
+    return new DeliveryError('DESTINATION_UNAVAILABLE', `no secure connection could be made (${code})`, options)
+  }
+  if (code === 'HTTP_PARSER' || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+    return new DeliveryError('DESTINATION_UNAVAILABLE', `the answer could not be read as HTTP (${code})`, options)
+  }
+  if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
+    return new DeliveryError('DESTINATION_UNAVAILABLE', 'the answer was cut off before its stated length', options)
+  }
+  if (/^(E[A-Z0-9]+|UND_ERR_[A-Z_]+)$/.test(code)) {
+    return new DeliveryError('DESTINATION_UNAVAILABLE', `the connection failed (${code})`, options)
+  }
+  return error
+}
+
+/** What a status other than 2xx means. 408, 425, 429 and 5xx are tried again; all others are final. */
+export function statusFailure(
+  response: Response & { status: number },
+  headers: Record<string, string | string[] | undefined>,
+): DeliveryError {
+  const { status } = response
+  const answered = `the destination answered ${status}`
+  if (status === 429 || status === 408 || status === 425 || status >= 500) {
+    const code = status === 429 ? 'THROTTLED' : status === 408 ? 'TIMEOUT' : 'DESTINATION_UNAVAILABLE'
+    return new DeliveryError(code, answered, { response, retryAfterMs: retryAfterMs(headers) })
+  }
+  if (status === 401 || status === 403) return new DeliveryError('UNAUTHORIZED', answered, { response })
+  if (status === 410) return new DeliveryError('REJECTED', `${answered}: gone for good`, { response, gone: true })
+  const redirect = status >= 300 && status < 400 ? '; redirects are not followed' : ''
+  return new DeliveryError('REJECTED', `${answered}${redirect}`, { response })
+}
+
+/**
+ * Both forms of Retry-After (RFC 9110, 10.2.3), in milliseconds from now. A date is taken by our clock or by the
+ * answer's own Date, whichever is later, so that a receiver whose clock is slow is not asked too early.
+ */
+export function retryAfterMs(
+  headers: Record<string, string | string[] | undefined>,
+  now: number = Date.now(),
+): number | undefined {
+  const value = single(headers['retry-after'])?.trim()
+  if (value === undefined) return undefined
+  if (/^\d{1,10}$/.test(value)) return Math.min(Number(value) * 1000, MAX_RETRY_AFTER_MS)
+  // Only HTTP dates: Date.parse alone would take "-5" and "1.5" for dates.
+  if (!/^[A-Z][a-z]{2,8},? /.test(value)) return undefined
+  const until = Date.parse(value)
+  if (Number.isNaN(until)) return undefined
+  const theirs = Date.parse(single(headers.date) ?? '')
+  const delay = Math.max(until - now, Number.isNaN(theirs) ? 0 : until - theirs, 0)
+  return Math.min(delay, MAX_RETRY_AFTER_MS)
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value
+}
+
+function codeOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'string' ? code : undefined
+}
