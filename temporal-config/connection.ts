@@ -8,11 +8,12 @@ import type { Logger } from './log.ts'
 export interface TemporalAddress {
   address: string
   namespace: string
-  /** The environment that holds Temporal's own settings. */
-  environment: NodeJS.ProcessEnv
+  /** The environment that holds Temporal's own settings; absent for the embedded server, whom they do not concern. */
+  environment?: NodeJS.ProcessEnv
 }
 
 function connectOptions({ address, environment }: TemporalAddress): NativeConnectionOptions {
+  if (!environment) return { address }
   const overridden = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined))
   const { connectionOptions } = loadClientConnectConfig({ overrideEnvVars: overridden as Record<string, string> })
   return { ...connectionOptions, address } as NativeConnectionOptions
