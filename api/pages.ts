@@ -21,13 +21,18 @@ const DAY_MS = 86_400_000
 
 /** `from_date` inclusive and `to_date` inclusive, as the instants that a query compares with (`until` exclusive). */
 export function readRange(query: { from_date?: string | undefined; to_date?: string | undefined }) {
-  const from = query.from_date === undefined ? undefined : new Date(query.from_date)
-  const until = query.to_date === undefined ? undefined : endOf(query.to_date)
-  if (from && until && from >= until) throw invalid([{ field: 'to_date', issue: 'is before from_date' }])
+  const from = query.from_date === undefined ? undefined : sinceEpoch(Date.parse(query.from_date))
+  const until = query.to_date === undefined ? undefined : sinceEpoch(endOf(query.to_date))
+  if (from && until && from > until) throw invalid([{ field: 'to_date', issue: 'is before from_date' }])
   return { from, until }
 }
 
 /** A day ends where the next one begins; an instant counts to its last millisecond, the precision of our ids. */
-function endOf(text: string): Date {
-  return new Date(Date.parse(text) + (/^\d{4}-\d{2}-\d{2}$/.test(text) ? DAY_MS : 1))
+function endOf(text: string): number {
+  return Date.parse(text) + (/^\d{4}-\d{2}-\d{2}$/.test(text) ? DAY_MS : 1)
+}
+
+/** Ids hold milliseconds since 1970 and nothing before. */
+function sinceEpoch(milliseconds: number): Date {
+  return new Date(Math.max(0, milliseconds))
 }

@@ -163,8 +163,8 @@ async function storeSubmission(
     callback_url: submission.options.callback_url ?? null,
     max_retries: submission.options.max_retries ?? null,
     timeout_seconds: submission.options.timeout_seconds,
-    expires_at: submission.expires_at ?? null,
-    deliver_at: submission.deliver_at ?? null,
+    expires_at: submission.expires_at ? new Date(submission.expires_at) : null,
+    deliver_at: submission.deliver_at ? new Date(submission.deliver_at) : null,
     metadata_text: submission.metadata ? body.texts.get('metadata')! : '{}',
     options: {
       compression: submission.options.compression,

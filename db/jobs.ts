@@ -18,8 +18,8 @@ export interface NewJob {
   callback_url: string | null
   max_retries: number | null
   timeout_seconds: number
-  expires_at: string | null
-  deliver_at: string | null
+  expires_at: Date | null
+  deliver_at: Date | null
   /** JSON text of an object, as it was sent. */
   metadata_text: string
   options: Record<string, unknown>

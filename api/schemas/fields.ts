@@ -18,9 +18,10 @@ export const nameField = z.string().regex(NAME, 'must be 1 to 100 letters, digit
 export const TENANT_ID = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,49}$/
 
 /** An instant with a zone: `2026-01-15T09:30:00Z`, or with an offset. */
-export const instant = z.iso
-  .datetime({ offset: true, message: 'must be an ISO 8601 time with a zone, such as 2026-01-15T09:30:00Z' })
-  .refine((text) => !Number.isNaN(Date.parse(text)), 'is not a time')
+export const instant = z.iso.datetime({
+  offset: true,
+  message: 'must be an ISO 8601 time with a zone, such as 2026-01-15T09:30:00Z',
+})
 
 export function whole(min: number, max: number) {
   return z

@@ -1,0 +1,189 @@
+// The API over a real database of its own, with a dispatcher that only notes what it was asked.
+import { randomBytes } from 'node:crypto'
+import { Writable } from 'node:stream'
+import type pg from 'pg'
+import { createEgress } from '../../activities/destinations/egress.ts'
+import { createApp } from '../../api/app.ts'
+import { hashKey } from '../../api/middleware/auth.ts'
+import { insertApiKey } from '../../db/api-keys.ts'
+import { createPool, type Pool, withTenant } from '../../db/pool.ts'
+import { createSealer, type Sealer } from '../../db/secrets.ts'
+import type { Role } from '../../db/states.ts'
+import { bootstrapTenant, insertTenant } from '../../db/tenants.ts'
+import type { Dispatcher, TemporalHealth } from '../../temporal-config/dispatcher.ts'
+import { createLogger } from '../../temporal-config/log.ts'
+import { createMetrics } from '../../temporal-config/metrics.ts'
+import type { DistributionRef, ProbeInput, ProbeResult } from '../../workflows/messages.ts'
+import { createTestDatabase } from '../support/postgres.ts'
+
+export interface FakeDispatcher extends Dispatcher {
+  started: DistributionRef[]
+  cancelled: DistributionRef[]
+  retried: DistributionRef[]
+  probed: ProbeInput[]
+  /** What the next calls answer. */
+  answers: {
+    start: 'started' | 'deferred'
+    cancel: 'signalled' | 'no_workflow' | 'deferred'
+    probe: ProbeResult | Error
+    health: TemporalHealth
+  }
+}
+
+export interface Answer {
+  status: number
+  headers: Headers
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape
+  body: any
+  text: string
+}
+
+export interface ApiUnderTest {
+  pool: Pool
+  sealer: Sealer
+  dispatcher: FakeDispatcher
+  /** Keys of the tenants `acme` and `other`. */
+  keys: { acme: Record<Role, string>; other: Record<Role, string> }
+  log: { lines(): string[] }
+  request(path: string, init?: RequestInit): Promise<Answer>
+  /** A JSON request; the operator of `acme` unless another key is given, a string body goes out as it is. */
+  call(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Answer>
+  /** Rows of a statement on the tables, as the tenant. */
+  rows<T extends pg.QueryResultRow>(tenant: string, sql: string, values?: unknown[]): Promise<T[]>
+  close(): Promise<void>
+}
+
+export interface CallOptions {
+  key?: string
+  headers?: Record<string, string>
+}
+
+export async function startApi(options: { max_body_bytes?: number } = {}): Promise<ApiUnderTest> {
+  const database = await createTestDatabase()
+  const pool = createPool({ connectionString: database.url, max: 10, application_name: 'api-test' })
+  const sealer = createSealer(`k1:${randomBytes(32).toString('base64')}`)
+  const dispatcher = fakeDispatcher()
+  const lines: string[] = []
+  const sink = new Writable({
+    write(chunk, _encoding, done) {
+      lines.push(String(chunk))
+      done()
+    },
+  })
+  const { registry, ...metrics } = createMetrics()
+  const app = createApp({
+    pool,
+    dispatcher,
+    sealer,
+    egress: createEgress({ allow: ['198.18.0.0/15'] }),
+    logger: createLogger('info', 'api', sink),
+    registry,
+    metrics,
+    limits: { max_body_bytes: options.max_body_bytes ?? 10 * 1024 * 1024 },
+    version: '0.0.0-test',
+  })
+  const keys = { acme: await tenantWithKeys(pool, sealer, 'acme'), other: await tenantWithKeys(pool, sealer, 'other') }
+
+  async function request(path: string, init: RequestInit = {}): Promise<Answer> {
+    const response = await app.request(path, init)
+    const text = await response.text()
+    const json = response.headers.get('content-type')?.startsWith('application/json')
+    return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : undefined }
+  }
+
+  return {
+    pool,
+    sealer,
+    dispatcher,
+    keys,
+    log: { lines: () => lines },
+    request,
+    call(method, path, body, { key = keys.acme.operator, headers = {} } = {}) {
+      return request(`/api/v1${path}`, {
+        method,
+        headers: {
+          'X-API-Key': key,
+          ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: isRaw(body) ? body : JSON.stringify(body) }),
+      } as RequestInit)
+    },
+    rows: (tenant, sql, values) => withTenant(pool, tenant, async (db) => (await db.query(sql, values)).rows),
+    async close() {
+      await pool.end()
+      await database.close()
+    },
+  }
+}
+
+function isRaw(body: unknown): body is string | Uint8Array {
+  return typeof body === 'string' || body instanceof Uint8Array
+}
+
+async function tenantWithKeys(pool: Pool, sealer: Sealer, id: string): Promise<Record<Role, string>> {
+  const platform = `platform-key-of-${id}-${randomBytes(8).toString('hex')}`
+  if (id === 'acme') await bootstrapTenant(pool, sealer, { tenant: id, apiKey: platform })
+  const keys = { platform } as Record<Role, string>
+  await withTenant(pool, id, async (db) => {
+    await insertTenant(db, sealer, { id, name: id, description: null, callback_secret: null })
+    for (const role of ['viewer', 'operator', 'admin', ...(id === 'acme' ? [] : ['platform' as const])] as Role[]) {
+      keys[role] = role === 'platform' ? platform : `${role}-key-of-${id}-${randomBytes(8).toString('hex')}`
+      await insertApiKey(db, {
+        tenant_id: id,
+        name: role,
+        key_sha256: hashKey(keys[role]),
+        prefix: role,
+        role,
+        expires_at: null,
+      })
+    }
+  })
+  return keys
+}
+
+function fakeDispatcher(): FakeDispatcher {
+  const fake: FakeDispatcher = {
+    started: [],
+    cancelled: [],
+    retried: [],
+    probed: [],
+    answers: {
+      start: 'started',
+      cancel: 'signalled',
+      probe: { healthy: true, code: null, message: null, response_time_ms: 3 },
+      health: { temporal: true, missing_search_attributes: [], worker_polling: true },
+    },
+    async start(ref) {
+      fake.started.push(ref)
+      return fake.answers.start
+    },
+    async cancel(ref) {
+      fake.cancelled.push(ref)
+      return fake.answers.cancel
+    },
+    async retry(ref) {
+      fake.retried.push(ref)
+      return fake.answers.start
+    },
+    async probe(input) {
+      fake.probed.push(input)
+      if (fake.answers.probe instanceof Error) throw fake.answers.probe
+      return fake.answers.probe
+    },
+    async health() {
+      return fake.answers.health
+    },
+  }
+  return fake
+}
+
+/** A submission that is accepted; a test states only the fields that it cares for. */
+export function aSubmission(given: Record<string, unknown> = {}): Record<string, unknown> {
+  return { data_type: 'report', payload: { n: 1 }, destinations: [inline()], ...given }
+}
+
+/** An inline destination that is accepted. */
+export function inline(given: Record<string, unknown> = {}): Record<string, unknown> {
+  return { name: 'ad-hoc', protocol: 'REST', endpoint: 'https://receiver.example/in', ...given }
+}

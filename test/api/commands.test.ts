@@ -1,0 +1,236 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parseDistributionId } from '../../db/job-id.ts'
+import { insertPlan } from '../../db/plan.ts'
+import { withTenant } from '../../db/pool.ts'
+import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
+
+let api: ApiUnderTest
+beforeAll(async () => {
+  api = await startApi()
+})
+afterAll(() => api.close())
+
+async function submitted(given: Record<string, unknown> = {}): Promise<string> {
+  const { body } = await api.call('POST', '/distribution/submit', aSubmission(given))
+  return body.distribution_id
+}
+
+/** A planned distribution whose deliveries stand as given. */
+async function planned(statuses: Record<string, string>, job = 'processing'): Promise<string> {
+  const distributionId = await submitted({ destinations: Object.keys(statuses).map((name) => inline({ name })) })
+  const id = parseDistributionId(distributionId)!
+  const deliveries = Object.keys(statuses).map((name) => ({
+    destination_name: name,
+    protocol: 'REST' as const,
+    destination_id: null,
+    configuration: { endpoint: 'https://receiver.example/in' },
+    max_retries: null,
+    status: 'pending' as const,
+    error_code: null,
+    error_message: null,
+  }))
+  await withTenant(api.pool, 'acme', async (db) => {
+    await insertPlan(db, 'acme', id, deliveries)
+    for (const [name, status] of Object.entries(statuses)) {
+      await db.query(
+        `update distribution_deliveries
+            set status = $3::text, attempts = 2, response_time_ms = 10, started_at = now(),
+                error_code = case when $3 = 'failed' then 'REJECTED' end,
+                error_message = case when $3 = 'failed' then 'the receiver said 404' end
+          where distribution_job_id = $1 and destination_name = $2`,
+        [id, name, status],
+      )
+    }
+    await db.query('update distribution_jobs set status = $2, check_at = null where id = $1', [id, job])
+  })
+  return distributionId
+}
+
+describe('status', () => {
+  it('shows the destinations of the submission before the plan is made', async () => {
+    const id = await submitted({ destinations: [inline({ name: 'b' }), inline({ name: 'a' })] })
+    const { status, body } = await api.call('GET', `/distribution/${id}/status`, undefined, {
+      key: api.keys.acme.viewer,
+    })
+    expect(status).toBe(200)
+    expect(body).toMatchObject({
+      distribution_id: id,
+      tenant_id: 'acme',
+      status: 'pending',
+      priority: 'normal',
+      data_type: 'report',
+      started_at: null,
+      completed_at: null,
+      error_code: null,
+      progress_percentage: 0,
+      metrics: { total_latency_ms: null, average_response_time_ms: null, success_rate: 0, retry_count: 0 },
+      errors: [],
+      warnings: [],
+    })
+    expect(body.destinations).toMatchObject([
+      { name: 'b', protocol: 'REST', status: 'pending', attempts: 0, next_attempt_at: null },
+      { name: 'a', protocol: 'REST', status: 'pending', attempts: 0, next_attempt_at: null },
+    ])
+  })
+
+  it('shows the split of what was and was not delivered', async () => {
+    const id = await planned({ good: 'success', bad: 'failed', open: 'waiting' })
+    const { body } = await api.call('GET', `/distribution/${id}/status`)
+    expect(body.progress_percentage).toBe(66)
+    expect(body.metrics).toMatchObject({ average_response_time_ms: 10, success_rate: 33.33, retry_count: 3 })
+    expect(body.errors).toEqual([
+      { destination: 'bad', error_code: 'REJECTED', error_message: 'the receiver said 404' },
+    ])
+    expect(Object.keys(body.destinations[0]).sort()).toEqual(
+      [
+        ...['attempts', 'completed_at', 'error_code', 'error_message', 'name', 'next_attempt_at', 'protocol'],
+        ...['response_status', 'response_time_ms', 'started_at', 'status'],
+      ].sort(),
+    )
+  })
+
+  it.each(['dist_019bc0de-7a10-7cc3-98c4-dc0c0c07398f', 'dist_x', 'x', 'dist_%00', "'"])(
+    'of what is not there is a 404: %s',
+    async (id) => {
+      const { status, body } = await api.call('GET', `/distribution/${id}/status`)
+      expect([status, body.error]).toEqual([404, 'NOT_FOUND'])
+    },
+  )
+})
+
+describe('attempts', () => {
+  it('are listed oldest first, page by page', async () => {
+    const id = await planned({ a: 'waiting' })
+    await withTenant(api.pool, 'acme', (db) =>
+      db.query(
+        `insert into distribution_attempts (distribution_job_id, destination_name, tenant_id, delivery_id, attempt_number,
+                                            round, status, response_body)
+         select distribution_job_id, 'a', tenant_id, delivery_id, n, 1, 'retry', 'body ' || n
+           from distribution_deliveries, generate_series(1, 5) as n where distribution_job_id = $1 order by n`,
+        [parseDistributionId(id)],
+      ),
+    )
+    const all = await api.call('GET', `/distribution/${id}/attempts`)
+    expect(all.body.attempts).toHaveLength(5)
+    expect(all.body.pagination).toEqual({ limit: 1000, has_more: false, next_cursor: null })
+    const numbers: number[] = []
+    let cursor: string | null = ''
+    while (cursor !== null) {
+      const page = await api.call('GET', `/distribution/${id}/attempts?limit=2${cursor ? `&cursor=${cursor}` : ''}`)
+      numbers.push(...page.body.attempts.map((attempt: { attempt_number: number }) => attempt.attempt_number))
+      cursor = page.body.pagination.next_cursor
+    }
+    expect(numbers).toEqual([1, 2, 3, 4, 5])
+    expect(all.body.attempts.map((attempt: { attempt_number: number }) => attempt.attempt_number)).toEqual(numbers)
+  })
+})
+
+describe('cancel', () => {
+  it('notes the wish, then tells the run', async () => {
+    const id = await planned({ a: 'pending' })
+    const { status, body } = await api.call('POST', `/distribution/${id}/cancel`, { reason: 'mistake' })
+    expect(status).toBe(202)
+    expect(body).toEqual({
+      distribution_id: id,
+      status: 'processing',
+      tracking_url: `/api/v1/distribution/${id}/status`,
+    })
+    expect(api.dispatcher.cancelled).toContainEqual({ tenant_id: 'acme', distribution_id: id })
+    const [row] = await api.rows('acme', 'select cancel_reason from distribution_jobs where distribution_id = $1', [id])
+    expect(row).toEqual({ cancel_reason: 'mistake' })
+  })
+
+  it('without a run ends the distribution by its row alone', async () => {
+    const id = await planned({ a: 'pending' })
+    api.dispatcher.answers.cancel = 'no_workflow'
+    const { status, body } = await api.call('POST', `/distribution/${id}/cancel`)
+    api.dispatcher.answers.cancel = 'signalled'
+    expect([status, body.status]).toEqual([202, 'cancelled'])
+    const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
+    expect(shown).toMatchObject({ status: 'cancelled', error_code: 'CANCELLED' })
+    expect(shown.destinations).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
+  })
+
+  it.each(['completed', 'failed', 'cancelled'])(
+    'FIELD-REPORT 25: of a distribution that is %s is a 409, and nobody is told',
+    async (state) => {
+      const id = await planned({ a: 'success' }, state)
+      const told = api.dispatcher.cancelled.length
+      const { status, body } = await api.call('POST', `/distribution/${id}/cancel`)
+      expect([status, body.error]).toEqual([409, 'CONFLICT'])
+      expect(body.message).toContain(state)
+      expect(api.dispatcher.cancelled).toHaveLength(told)
+    },
+  )
+
+  it('refuses a reason that is too long, an unknown field, and what is not there', async () => {
+    const id = await submitted()
+    const long = await api.call('POST', `/distribution/${id}/cancel`, { reason: 'x'.repeat(501) })
+    expect([long.status, long.body.details[0].field]).toEqual([400, 'reason'])
+    const unknown = await api.call('POST', `/distribution/${id}/cancel`, { raeson: 'x' })
+    expect([unknown.status, unknown.body.details[0].issue]).toEqual([
+      400,
+      'is not a known field, did you mean "reason"?',
+    ])
+    const missing = await api.call('POST', '/distribution/dist_019bc0de-7a10-7cc3-98c4-dc0c0c07398f/cancel')
+    expect(missing.status).toBe(404)
+  })
+})
+
+describe('retry', () => {
+  it('opens what failed again, in a new round', async () => {
+    const id = await planned({ good: 'success', bad: 'failed' }, 'failed')
+    const { status, body } = await api.call('POST', `/distribution/${id}/retry`)
+    expect(status).toBe(202)
+    expect(body).toMatchObject({ distribution_id: id, status: 'pending', round: 2, destinations: ['bad'] })
+    expect(api.dispatcher.retried).toContainEqual({ tenant_id: 'acme', distribution_id: id })
+  })
+
+  it('with force sends again what succeeded', async () => {
+    const id = await planned({ good: 'success' }, 'completed')
+    expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(409)
+    const { status, body } = await api.call('POST', `/distribution/${id}/retry`, { force: true })
+    expect([status, body.destinations]).toEqual([202, ['good']])
+  })
+
+  it('FIELD-REPORT 19: with nothing to retry is refused with a reason', async () => {
+    const id = await planned({ good: 'success' }, 'completed')
+    const told = api.dispatcher.retried.length
+    const { status, body } = await api.call('POST', `/distribution/${id}/retry`)
+    expect([status, body.error]).toEqual([409, 'CONFLICT'])
+    expect(body.message).toContain('nothing to retry')
+    expect(api.dispatcher.retried).toHaveLength(told)
+  })
+
+  it('names destinations that the distribution does not have', async () => {
+    const id = await planned({ bad: 'failed' }, 'failed')
+    const { status, body } = await api.call('POST', `/distribution/${id}/retry`, { destinations: ['bad', 'else'] })
+    expect([status, body.details]).toEqual([
+      400,
+      [{ field: 'destinations[1]', issue: 'is not a destination of this distribution' }],
+    ])
+  })
+
+  it('while a cancel is under way is a 409', async () => {
+    const id = await planned({ bad: 'failed', open: 'pending' })
+    await api.call('POST', `/distribution/${id}/cancel`)
+    expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(409)
+  })
+})
+
+describe('another tenant', () => {
+  it.each([
+    ['GET', 'status'],
+    ['GET', 'attempts'],
+    ['POST', 'cancel'],
+    ['POST', 'retry'],
+  ])('gets a 404 for %s %s, the same as for what is not there', async (method, what) => {
+    const id = await planned({ bad: 'failed' })
+    const key = api.keys.other.platform
+    const foreign = await api.call(method, `/distribution/${id}/${what}`, undefined, { key })
+    const absent = await api.call(method, `/distribution/${id.slice(0, -4)}0000/${what}`, undefined, { key })
+    expect(foreign.status).toBe(404)
+    const { request_id: _, timestamp: __, ...rest } = foreign.body
+    expect(absent.body).toMatchObject(rest)
+  })
+})

@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
+
+let api: ApiUnderTest
+const ids: string[] = []
+beforeAll(async () => {
+  api = await startApi()
+  for (let n = 0; n < 7; n++) {
+    const given = {
+      data_type: n % 2 ? 'odd' : 'even',
+      priority: n === 3 ? 'high' : 'normal',
+      destinations: [inline({ name: `d${n}` }), inline({ name: 'all' })],
+    }
+    const { body } = await api.call('POST', '/distribution/submit', aSubmission(given))
+    ids.push(body.distribution_id)
+  }
+  await api.call('POST', '/distribution/submit', aSubmission(), { key: api.keys.other.operator })
+  await api.rows('acme', "update distribution_jobs set status = 'failed' where distribution_id = any ($1)", [
+    ids.slice(0, 2),
+  ])
+})
+afterAll(() => api.close())
+
+const list = (query = '') => api.call('GET', `/distribution/list${query}`, undefined, { key: api.keys.acme.viewer })
+const listed = async (query: string) =>
+  (await list(query)).body.distributions.map(({ distribution_id }: { distribution_id: string }) =>
+    ids.indexOf(distribution_id),
+  )
+
+describe('the list', () => {
+  it("shows the tenant's distributions newest first, with counts over the whole filter", async () => {
+    const { status, body } = await list('?limit=2')
+    expect(status).toBe(200)
+    expect(body.distributions.map((one: { distribution_id: string }) => one.distribution_id)).toEqual([ids[6], ids[5]])
+    expect(body.distributions[0]).toMatchObject({
+      status: 'pending',
+      data_type: 'even',
+      destinations_count: 2,
+      destinations_succeeded: 0,
+      destinations_failed: 0,
+    })
+    expect(body.pagination).toEqual({ limit: 2, offset: 0, total: 7, has_more: true, next_cursor: expect.any(String) })
+    expect(body.summary).toEqual({ total: 7, pending: 5, processing: 0, completed: 0, failed: 2, cancelled: 0 })
+  })
+
+  it('is walked by offset and by cursor alike', async () => {
+    expect(await listed('?limit=3&offset=5')).toEqual([1, 0])
+    const walked: number[] = []
+    let cursor: string | null = ''
+    while (cursor !== null) {
+      const { body } = await list(`?limit=3${cursor ? `&cursor=${cursor}` : ''}`)
+      walked.push(...body.distributions.map((one: { distribution_id: string }) => ids.indexOf(one.distribution_id)))
+      cursor = body.pagination.next_cursor
+    }
+    expect(walked).toEqual([6, 5, 4, 3, 2, 1, 0])
+  })
+
+  it.each([
+    ['?status=failed', [1, 0]],
+    ['?data_type=odd', [5, 3, 1]],
+    ['?priority=high', [3]],
+    ['?destination=d4', [4]],
+    ['?destination=all&data_type=odd&status=failed', [1]],
+    ['?from_date=1066-10-14', [6, 5, 4, 3, 2, 1, 0]],
+    ['?to_date=1066-10-14', []],
+    ['?from_date=9000-01-01', []],
+  ])('takes the filter %s', async (query, expected) => {
+    expect(await listed(query)).toEqual(expected)
+  })
+
+  it('takes times to the millisecond, both ends included, and days as a whole', async () => {
+    const rows = await api.rows<{ created_at: Date }>(
+      'acme',
+      'select created_at from distribution_jobs where distribution_id = any ($1) order by id',
+      [[ids[2], ids[4]]],
+    )
+    const [from, to] = rows.map(({ created_at }) => encodeURIComponent(created_at.toISOString()))
+    const found = await listed(`?from_date=${from}&to_date=${to}`)
+    expect(found).toEqual(expect.arrayContaining([4, 3, 2]))
+    const today = rows[0]!.created_at.toISOString().slice(0, 10)
+    expect(await listed(`?from_date=${today}&destination=d2`)).toEqual([2])
+    expect((await listed(`?to_date=${rows[1]!.created_at.toISOString().slice(0, 10)}&destination=d2`)).length).toBe(1)
+  })
+
+  it.each([
+    ['?limit=1001', 'limit'],
+    ['?limit=0', 'limit'],
+    ['?limit=x', 'limit'],
+    ['?offset=-1', 'offset'],
+    ['?status=done', 'status'],
+    ['?from_date=yesterday', 'from_date'],
+    ['?from_date=2026-02-02&to_date=2026-01-01', 'to_date'],
+    ['?cursor=nonsense', 'cursor'],
+    ['?destnation=x', 'destnation'],
+    ['?status=failed&status=pending', 'status'],
+  ])('refuses %s with the name of the parameter', async (query, field) => {
+    const { status, body } = await list(query)
+    expect([status, body.details?.[0]?.field]).toEqual([400, field])
+  })
+})
