@@ -1,0 +1,260 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { loadCredentials } from '../../db/credentials.ts'
+import { withTenant } from '../../db/pool.ts'
+import { DispatcherUnavailable } from '../../temporal-config/dispatcher.ts'
+import { type ApiUnderTest, startApi } from './api-under-test.ts'
+
+let api: ApiUnderTest
+beforeAll(async () => {
+  api = await startApi()
+})
+afterAll(() => api.close())
+
+const SECRET = 'never-to-be-seen-4711'
+const admin = (method: string, path: string, body?: unknown) =>
+  api.call(method, path, body, { key: api.keys.acme.admin })
+
+const withToken = (token: unknown = SECRET) => ({
+  endpoint: 'https://reporter.example/documents',
+  auth: { type: 'bearer', token },
+})
+const register = (name: string, given: Record<string, unknown> = {}) =>
+  admin('POST', '/destinations/register', { name, protocol: 'REST', configuration: withToken(), ...given })
+
+async function openCredential(name: string): Promise<Record<string, string> | undefined> {
+  const opened = await withTenant(api.pool, 'acme', (db) => loadCredentials(db, api.sealer, [name]))
+  return opened.get(name)?.fields
+}
+
+describe('registering a destination', () => {
+  it('answers 201 with its secrets masked', async () => {
+    const { status, body } = await register('fresh', { tags: ['a'], max_retries: 5, description: 'Reports' })
+    expect(status).toBe(201)
+    expect(body).toMatchObject({
+      name: 'fresh',
+      protocol: 'REST',
+      status: 'active',
+      version: 1,
+      max_retries: 5,
+      tags: ['a'],
+      description: 'Reports',
+      health_status: 'unknown',
+      configuration: withToken('***'),
+    })
+    expect(body.tenant_id).toBeUndefined()
+  })
+
+  it('moves literals to a sealed credential of its own', async () => {
+    const { body } = await register('sealed')
+    const credential = `destination.${body.id}`
+    expect(await openCredential(credential)).toEqual({ 'auth.token': SECRET })
+    const [row] = await api.rows('acme', 'select configuration from destinations where name = $1', ['sealed'])
+    expect(row?.configuration.auth).toEqual({ type: 'bearer', token: { secret: `${credential}.auth.token` } })
+    const stored = await api.rows('acme', 'select * from destinations join destination_configs on true, credentials')
+    expect(JSON.stringify(stored)).not.toContain(SECRET)
+  })
+
+  it('keeps references to named credentials as they are', async () => {
+    const { body } = await register('referring', { configuration: withToken({ secret: 'login.token' }) })
+    expect(body.configuration).toEqual(withToken({ secret: 'login.token' }))
+  })
+
+  it('under a name that is taken is a 409, also when both come at once', async () => {
+    const answers = await Promise.all([register('twice'), register('twice'), register('twice')])
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409])
+  })
+
+  it.each([
+    ['a bad name', { name: 'a b' }, ['name']],
+    ['an unknown field', { configuraton: {} }, ['configuraton']],
+    ['an unknown protocol', { protocol: 'SOAP' }, ['protocol']],
+    ['one that is not served yet', { protocol: 'SFTP' }, ['protocol']],
+    ['a bad URL', { configuration: { endpoint: 'x' } }, ['configuration.endpoint']],
+    ['a private address', { configuration: { endpoint: 'http://10.0.0.8/' } }, ['configuration.endpoint']],
+    ['an unknown setting', { configuration: { ...withToken(), methd: 'PUT' } }, ['configuration.methd']],
+    ['a mask without a secret', { configuration: withToken('***') }, ['configuration.auth.token']],
+    ['no secret at all', { configuration: { ...withToken(), auth: { type: 'bearer' } } }, ['configuration.auth.token']],
+    ['too many retries', { max_retries: 51 }, ['max_retries']],
+    ['what is not served yet', { transform_config: { format: 'csv' } }, ['transform_config']],
+  ])('refuses %s', async (_, given, fields) => {
+    const { status, body } = await register('refused', given)
+    expect(status).toBe(400)
+    expect(body.details.map(({ field }: { field: string }) => field)).toEqual(fields)
+    expect((await admin('GET', '/destinations/refused')).status).toBe(404)
+  })
+
+  it('needs an admin', async () => {
+    const body = { name: 'x', protocol: 'REST', configuration: withToken() }
+    const { status } = await api.call('POST', '/destinations/register', body)
+    expect(status).toBe(403)
+  })
+})
+
+describe('a registered destination', () => {
+  it('is found by its uuid and by its name', async () => {
+    const { body } = await register('findable')
+    for (const id of [body.id, 'findable']) {
+      expect((await api.call('GET', `/destinations/${id}`)).body).toEqual(body)
+    }
+  })
+
+  it('keeps a secret that is sent back as ***, and takes a new one', async () => {
+    const { body: made } = await register('changing')
+    const kept = await admin('PUT', '/destinations/changing', {
+      configuration: { ...withToken('***'), method: 'PUT' },
+    })
+    expect(kept.body).toMatchObject({ version: 2, configuration: { ...withToken('***'), method: 'PUT' } })
+    expect(await openCredential(`destination.${made.id}`)).toEqual({ 'auth.token': SECRET })
+    await admin('PUT', '/destinations/changing', { configuration: withToken('another') })
+    expect(await openCredential(`destination.${made.id}`)).toEqual({ 'auth.token': 'another' })
+    await admin('PUT', '/destinations/changing', { configuration: { endpoint: 'https://reporter.example/' } })
+    expect(await openCredential(`destination.${made.id}`)).toEqual({})
+    const versions = await api.rows(
+      'acme',
+      'select version, configuration from destination_configs where destination_id = $1 order by version',
+      [made.id],
+    )
+    expect(versions.map(({ version }) => version)).toEqual([1, 2, 3, 4])
+    expect(versions[3]!.configuration).toEqual({ endpoint: 'https://reporter.example/' })
+  })
+
+  it('does not change its name or protocol', async () => {
+    await register('fixed')
+    const { status, body } = await admin('PUT', '/destinations/fixed', { name: 'else', configuration: withToken() })
+    expect([status, body.details[0].field]).toEqual([400, 'name'])
+  })
+
+  it('is disabled and enabled', async () => {
+    await register('switched')
+    expect((await admin('POST', '/destinations/switched/disable')).body.status).toBe('inactive')
+    expect((await admin('POST', '/destinations/switched/enable')).body.status).toBe('active')
+  })
+
+  it('is deleted with its secrets, and its name is free again', async () => {
+    const { body } = await register('leaving')
+    expect((await admin('DELETE', '/destinations/leaving')).status).toBe(204)
+    expect((await admin('GET', '/destinations/leaving')).status).toBe(404)
+    expect((await admin('DELETE', `/destinations/${body.id}`)).status).toBe(404)
+    expect(await openCredential(`destination.${body.id}`)).toBeUndefined()
+    expect((await register('leaving')).status).toBe(201)
+  })
+
+  it('is listed by filter and page', async () => {
+    await register('listed-1', { tags: ['page'] })
+    await register('listed-2', { tags: ['page', 'more'] })
+    const { body } = await api.call('GET', '/destinations/list?tag=page&limit=1')
+    expect(body.destinations.map(({ name }: { name: string }) => name)).toEqual(['listed-1'])
+    expect(body.pagination).toEqual({ limit: 1, offset: 0, total: 2, has_more: true })
+  })
+
+  it('is probed by a worker', async () => {
+    const { body: made } = await register('probed')
+    const { status, body } = await api.call('POST', '/destinations/probed/test')
+    expect([status, body]).toEqual([
+      200,
+      { destination: 'probed', healthy: true, error_code: null, error_message: null, response_time_ms: 3 },
+    ])
+    expect(api.dispatcher.probed).toContainEqual({ tenant_id: 'acme', destination_id: made.id })
+  })
+
+  it('that no worker probes in time is a 503', async () => {
+    await register('unprobed')
+    const before = api.dispatcher.answers.probe
+    api.dispatcher.answers.probe = new DispatcherUnavailable('no worker answered in time')
+    const { status, body } = await api.call('POST', '/destinations/unprobed/test')
+    api.dispatcher.answers.probe = before
+    expect([status, body.error]).toEqual([503, 'SERVICE_UNAVAILABLE'])
+  })
+
+  it('FIELD-REPORT 33: of the same name in another tenant is another one', async () => {
+    const { body: mine } = await register('common')
+    const theirs = await api.call(
+      'POST',
+      '/destinations/register',
+      { name: 'common', protocol: 'REST', configuration: withToken('theirs') },
+      { key: api.keys.other.admin },
+    )
+    expect(theirs.status).toBe(201)
+    for (const [method, path] of [
+      ['GET', ''],
+      ['PUT', ''],
+      ['DELETE', ''],
+      ['POST', '/enable'],
+      ['POST', '/test'],
+    ] as const) {
+      const body = method === 'PUT' ? { configuration: withToken('x') } : undefined
+      const answer = await api.call(method, `/destinations/${mine.id}${path}`, body, { key: api.keys.other.admin })
+      expect(answer.status).toBe(404)
+    }
+    expect(await openCredential(`destination.${mine.id}`)).toEqual({ 'auth.token': SECRET })
+  })
+})
+
+describe('credentials', () => {
+  const fields = { username: 'u', password: SECRET }
+
+  it('are written, listed and replaced without ever being shown', async () => {
+    const made = await admin('POST', '/credentials', { name: 'login', fields, allowed_hosts: ['*.example.org'] })
+    expect([made.status, made.body]).toMatchObject([
+      201,
+      { name: 'login', field_names: ['password', 'username'], allowed_hosts: ['*.example.org'] },
+    ])
+    const changed = await admin('PUT', '/credentials/login', { fields: { password: `${SECRET}-2` } })
+    expect(changed.body).toMatchObject({ field_names: ['password'], allowed_hosts: null })
+    const list = await admin('GET', '/credentials')
+    const one = await admin('GET', '/credentials/login')
+    expect(list.body.credentials).toEqual([one.body])
+    expect(await openCredential('login')).toEqual({ password: `${SECRET}-2` })
+  })
+
+  it('of destinations are not among them', async () => {
+    const { body } = await register('hidden-secret')
+    expect((await admin('GET', `/credentials/destination.${body.id}`)).status).toBe(404)
+    expect((await admin('DELETE', `/credentials/destination.${body.id}`)).status).toBe(404)
+    const taken = await admin('POST', '/credentials', { name: `destination.${body.id}`, fields })
+    expect(taken.status).toBe(400)
+  })
+
+  it('are refused twice, and deleted only when no destination needs them', async () => {
+    await admin('POST', '/credentials', { name: 'needed', fields })
+    expect((await admin('POST', '/credentials', { name: 'needed', fields })).status).toBe(409)
+    await register('needing', { configuration: withToken({ secret: 'needed.password' }) })
+    const refused = await admin('DELETE', '/credentials/needed')
+    expect([refused.status, refused.body.details[0].issue]).toEqual([409, 'is used by destination needing'])
+    await admin('DELETE', '/destinations/needing')
+    expect((await admin('DELETE', '/credentials/needed')).status).toBe(204)
+    expect((await admin('DELETE', '/credentials/needed')).status).toBe(404)
+  })
+
+  it('of one tenant open in no other', async () => {
+    await admin('POST', '/credentials', { name: 'mine', fields })
+    await expect(
+      withTenant(api.pool, 'other', async (db) => {
+        const [row] = await api.rows('acme', "select sealed from credentials where name = 'mine'")
+        await db.query("insert into credentials (tenant_id, name, sealed) values ('other', 'mine', $1)", [row?.sealed])
+        return loadCredentials(db, api.sealer, ['mine'])
+      }),
+    ).rejects.toThrow()
+  })
+})
+
+it('every change is in the audit log, and no secret is in it, in an answer or in a log line', async () => {
+  const { body, text } = await admin('GET', '/audit-log?limit=1000')
+  const actions = new Set(
+    body.events.map((event: { resource_type: string; action: string }) => `${event.resource_type} ${event.action}`),
+  )
+  for (const action of ['register', 'update', 'delete', 'enable', 'disable']) {
+    expect(actions).toContain(`destination ${action}`)
+  }
+  for (const action of ['create', 'update', 'delete']) expect(actions).toContain(`credential ${action}`)
+  expect(body.events[0]).toMatchObject({ tenant_id: 'acme', actor: expect.stringMatching(/^api_key:/) })
+  const shown = await admin('GET', '/destinations/list?limit=1000')
+  for (const place of [text, shown.text, api.log.lines().join('')]) expect(place).not.toContain(SECRET)
+})
+
+it('destination types come with the JSON schema of their configuration', async () => {
+  const { body } = await api.call('GET', '/destination-types')
+  const rest = body.destination_types.find(({ protocol }: { protocol: string }) => protocol === 'REST')
+  expect(rest.config_schema.properties.endpoint.type).toBe('string')
+  expect(rest.config_schema.additionalProperties).toBe(false)
+})

@@ -1,0 +1,163 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readiness } from '../../api/health.ts'
+import { createPool } from '../../db/pool.ts'
+import { createLogger } from '../../temporal-config/log.ts'
+import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
+
+let api: ApiUnderTest
+beforeAll(async () => {
+  api = await startApi()
+})
+afterAll(() => api.close())
+
+const platform = () => ({ headers: { 'X-API-Key': api.keys.acme.platform } })
+
+describe('health', () => {
+  it('is live without a key', async () => {
+    expect((await api.request('/health/live')).body).toEqual({ status: 'live' })
+  })
+
+  it('is ready without a key when every check is fine', async () => {
+    const { status, body } = await api.request('/health/ready')
+    expect([status, body]).toEqual([
+      200,
+      {
+        status: 'ready',
+        checks: { database: 'ok', partitions: 'ok', temporal: 'ok', search_attributes: 'ok', worker: 'ok' },
+        failing: [],
+        missing_search_attributes: [],
+      },
+    ])
+  })
+
+  it.each([
+    [
+      { temporal: false, missing_search_attributes: [], worker_polling: false },
+      ['temporal', 'search_attributes', 'worker'],
+    ],
+    [{ temporal: true, missing_search_attributes: ['TenantId' as const], worker_polling: true }, ['search_attributes']],
+    [{ temporal: true, missing_search_attributes: [], worker_polling: false }, ['worker']],
+  ])('is 503 with the name of what fails: %j', async (health, failing) => {
+    const before = api.dispatcher.answers.health
+    api.dispatcher.answers.health = health
+    const { status, body } = await api.request('/health/ready')
+    api.dispatcher.answers.health = before
+    expect([status, body.status, body.failing]).toEqual([503, 'unavailable', failing])
+    expect(body.missing_search_attributes).toEqual(health.missing_search_attributes)
+  })
+
+  it('names the database when it is away, and no address', async () => {
+    const url = 'postgres://user:secret@127.0.0.1:1/none'
+    const pool = createPool({ connectionString: url, max: 1, application_name: 'away' })
+    const found = await readiness({ pool, dispatcher: api.dispatcher, logger: createLogger('silent', 'test') })
+    await pool.end()
+    expect(found.failing).toEqual(['database', 'partitions'])
+    expect(JSON.stringify(found)).not.toMatch(/127\.0\.0\.1|secret/)
+  })
+
+  it('in detail needs the role platform', async () => {
+    expect((await api.request('/health/detailed')).status).toBe(401)
+    const operator = { headers: { 'X-API-Key': api.keys.acme.operator } }
+    expect((await api.request('/health/detailed', operator)).status).toBe(403)
+    const { status, body } = await api.request('/health/detailed', platform())
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ status: 'ready', version: '0.0.0-test', partitions_ahead: 3 })
+    expect(body.open_deliveries).toEqual({ pending: 0, processing: 0, waiting: 0 })
+  })
+})
+
+describe('metrics', () => {
+  it('need the role platform, and count submissions under bounded labels', async () => {
+    expect((await api.request('/metrics')).status).toBe(401)
+    const invented = { data_type: `invented-${Math.random()}` }
+    await api.call('POST', '/distribution/submit', aSubmission(invented))
+    const { status, text, headers } = await api.request('/metrics', platform())
+    expect([status, headers.get('content-type')]).toEqual([200, expect.stringContaining('text/plain')])
+    expect(text).toContain('zenia_distribution_requests_total{tenant_id="acme",data_type="other",status="accepted"} 1')
+    expect(text).not.toContain(invented.data_type)
+  })
+})
+
+describe('the OpenAPI document', () => {
+  it('lists every route, with its answers, errors and an example for what is sent', async () => {
+    const { status, body } = await api.request('/openapi.json')
+    expect(status).toBe(200)
+    expect(body.openapi).toBe('3.1.0')
+    const routes = Object.entries<Record<string, unknown>>(body.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    )
+    expect(routes.sort()).toEqual(
+      [
+        'POST /api/v1/distribution/submit',
+        'GET /api/v1/distribution/list',
+        'GET /api/v1/distribution/{id}/status',
+        'GET /api/v1/distribution/{id}/attempts',
+        'POST /api/v1/distribution/{id}/cancel',
+        'POST /api/v1/distribution/{id}/retry',
+        'POST /api/v1/destinations/register',
+        'GET /api/v1/destinations/list',
+        'GET /api/v1/destinations/{id}',
+        'PUT /api/v1/destinations/{id}',
+        'DELETE /api/v1/destinations/{id}',
+        'POST /api/v1/destinations/{id}/test',
+        'POST /api/v1/destinations/{id}/enable',
+        'POST /api/v1/destinations/{id}/disable',
+        'GET /api/v1/destination-types',
+        'POST /api/v1/credentials',
+        'GET /api/v1/credentials',
+        'GET /api/v1/credentials/{name}',
+        'PUT /api/v1/credentials/{name}',
+        'DELETE /api/v1/credentials/{name}',
+        'GET /api/v1/audit-log',
+        'POST /api/v1/tenants',
+        'GET /api/v1/tenants',
+        'GET /api/v1/tenants/{id}',
+        'PUT /api/v1/tenants/{id}',
+        'POST /api/v1/tenants/{id}/api-keys',
+        'GET /api/v1/tenants/{id}/api-keys',
+        'DELETE /api/v1/tenants/{id}/api-keys/{key_id}',
+        'GET /health/live',
+        'GET /health/ready',
+        'GET /health/detailed',
+        'GET /metrics',
+      ].sort(),
+    )
+    const submit = body.paths['/api/v1/distribution/submit'].post
+    expect(Object.keys(submit.responses).sort()).toEqual(['202', '400', '401', '403', '409', '413', '500', '503'])
+    expect(submit.requestBody.content['application/json'].example).toBeDefined()
+    expect(submit.security).toEqual([{ api_key: [] }])
+    const schemas = body.components.schemas
+    expect(schemas.Submission.additionalProperties).toBe(false)
+    expect(schemas.Submission.required.sort()).toEqual(['data_type', 'payload'])
+    expect(Object.keys(schemas.DistributionStatus.properties)).toContain('progress_percentage')
+  })
+
+  it('refers to nothing that it does not hold', async () => {
+    const { text, body } = await api.request('/openapi.json')
+    const names = [...text.matchAll(/"#\/components\/schemas\/([^"]+)"/g)].map(([, name]) => name!)
+    expect(names.length).toBeGreaterThan(10)
+    for (const name of names) expect(Object.keys(body.components.schemas)).toContain(name)
+  })
+})
+
+describe('the page at /docs', () => {
+  it('needs no key and nothing but this server', async () => {
+    const { status, text, headers } = await api.request('/docs')
+    expect(status).toBe(200)
+    expect(headers.get('content-security-policy')).toContain("default-src 'none'")
+    const links = [...text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, link]) => link!)
+    for (const link of links.filter((one) => !one.startsWith('data:'))) {
+      expect(link).toMatch(/^\/docs\//)
+      const asset = await api.request(link)
+      expect([asset.status, asset.text.length > 100]).toEqual([200, true])
+    }
+    expect((await api.request('/docs/package.json')).status).toBe(404)
+    expect((await api.request('/docs/..%2Fpackage.json')).status).toBe(404)
+  })
+})
+
+it('an unknown path is a 404 in the form of every error', async () => {
+  const { status, body } = await api.request('/api/v1/distributions')
+  expect([status, body.error]).toEqual([404, 'NOT_FOUND'])
+  expect((await api.call('PATCH', '/distribution/list')).status).toBe(404)
+})
