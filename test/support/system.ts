@@ -82,9 +82,22 @@ export interface AttemptRow {
   completed_at: Date | null
 }
 
-export async function createTestSystem(options: { backoff?: Backoff; allow?: string[] } = {}): Promise<TestSystem> {
+export interface TestSystemOptions {
+  backoff?: Backoff
+  /** CIDRs that deliveries may reach; loopback by default. */
+  allow?: string[]
+  /** Where the workers find the database, when not at its own URL. */
+  workerDatabaseUrl?: (url: string) => Promise<string>
+  closeWithinMs?: number
+}
+
+export async function createTestSystem(options: TestSystemOptions = {}): Promise<TestSystem> {
   const database = await createTestDatabase()
   const pool = createPool({ connectionString: database.url, max: 20, application_name: 'test' })
+  const workerUrl = await options.workerDatabaseUrl?.(database.url)
+  const workerPool = workerUrl
+    ? createPool({ connectionString: workerUrl, max: 20, application_name: 'test-worker' })
+    : pool
   const temporal = await connectTemporal()
   const taskQueue = uniqueQueue('distributor')
   const sealer = createSealer(`k1:${randomBytes(32).toString('base64')}`)
@@ -99,14 +112,14 @@ export async function createTestSystem(options: { backoff?: Backoff; allow?: str
     searchAttributes: () => new Set(SEARCH_ATTRIBUTES),
   })
   const deps: SweepDeps = {
-    pool,
+    pool: workerPool,
     sealer,
     egress: createEgress({ allow: options.allow ?? ['127.0.0.0/8', '::1/128'] }),
     logger,
     metrics,
-    usage: createUsage(pool),
+    usage: createUsage(workerPool),
     backoff: options.backoff ?? QUICK,
-    closeWithinMs: 5000,
+    closeWithinMs: options.closeWithinMs ?? 5000,
     worker: 'test',
     environmentSecrets: {},
     runs: () => runs,
@@ -189,6 +202,7 @@ export async function createTestSystem(options: { backoff?: Backoff; allow?: str
     async close() {
       await Promise.all(started.map((workers) => workers.shutdown().catch(() => {})))
       await pool.end()
+      if (workerPool !== pool) await workerPool.end()
       await temporal.close()
       await database.close()
     },

@@ -1,0 +1,164 @@
+// The hard cases: the database goes away between a send and its row, a worker is silent while its send goes on.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { record } from '../../activities/deliver.ts'
+import { closeLostAttempt } from '../../db/attempts.ts'
+import { jobId } from '../../db/job-id.ts'
+import type { AttemptOutcome, DistributionRef } from '../../workflows/messages.ts'
+import { startProxy, type TcpProxy } from '../support/proxy.ts'
+import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+let database: TcpProxy
+const receivers: HttpReceiver[] = []
+
+beforeAll(async () => {
+  system = await createTestSystem({
+    closeWithinMs: 300,
+    async workerDatabaseUrl(url) {
+      const direct = new URL(url)
+      database = await startProxy({ host: direct.hostname, port: Number(direct.port) })
+      direct.hostname = '127.0.0.1'
+      direct.port = String(database.port)
+      return direct.href
+    },
+  })
+  await system.tenant('acme')
+  await system.startWorkers()
+})
+afterAll(async () => {
+  await system.close()
+  await database.close()
+})
+afterEach(async () => {
+  database.mend()
+  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
+})
+
+async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
+  const receiver = await startHttpReceiver({ script })
+  receivers.push(receiver)
+  return receiver
+}
+
+async function ended(ref: DistributionRef) {
+  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()
+  return await system.job(ref)
+}
+
+describe('faults', () => {
+  it('FIELD-REPORT 18: the database goes away after a 200: the document is not sent again', async () => {
+    const receiver = await aReceiver(() => {
+      database.cut()
+      return { status: 200, body: 'taken' }
+    })
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    await receiver.received(1)
+    // Out for longer than the attempt is tried to be closed, so that the outcome goes through the history.
+    await expect
+      .poll(() => system.log.some((line) => String(line.msg).includes('goes through the history')), { timeout: 15_000 })
+      .toBe(true)
+    database.mend()
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(receiver.requests).toHaveLength(1)
+    expect(await system.attempts(ref)).toMatchObject([
+      { attempt_number: 1, status: 'success', response_status_code: 200, response_body: 'taken' },
+    ])
+  })
+
+  it('FIELD-REPORT 17: the database goes away after a 503: exactly one next attempt', async () => {
+    let turn = 0
+    const receiver = await aReceiver(() => {
+      turn += 1
+      if (turn > 1) return { status: 200 }
+      database.cut()
+      setTimeout(() => database.mend(), 1500)
+      return { status: 503 }
+    })
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(receiver.requests).toHaveLength(2)
+    expect((await system.attempts(ref)).map(({ attempt_number, status }) => [attempt_number, status])).toEqual([
+      [1, 'retry'],
+      [2, 'success'],
+    ])
+  })
+
+  it('a database that is away before a send costs no attempt', async () => {
+    const receiver = await aReceiver()
+    database.cut()
+    const ref = await system.distribute({ max_retries: 0, destinations: [restTo('a', receiver.url)] })
+    await expect.poll(() => system.log.some((line) => line.activity === 'plan'), { timeout: 15_000 }).toBe(true)
+    database.mend()
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.attempts(ref)).toMatchObject([{ attempt_number: 1, status: 'success' }])
+  })
+
+  it('a lost worker’s attempt is closed as WORKER_LOST, and its late 200 still counts', async () => {
+    let answer = () => {}
+    const held = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    let turn = 0
+    const receiver = await aReceiver(async () => {
+      turn += 1
+      if (turn === 1) await held
+      return turn === 1 ? { status: 200, body: 'late' } : { status: 404 }
+    })
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    await receiver.received(1)
+    // What the next opening does when the worker has been silent for too long.
+    await system.as('acme', (db) => closeLostAttempt(db, jobId(ref.distribution_id), 'a'))
+    expect(await system.attempts(ref)).toMatchObject([{ status: 'retry', retry_reason: 'WORKER_LOST' }])
+    answer()
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.attempts(ref)).toMatchObject([
+      { status: 'success', retry_reason: null, response_body: 'late', metadata: { late: true } },
+    ])
+  })
+
+  it('FIELD-REPORT 18: writing an outcome again changes nothing, and a late failure changes nothing', async () => {
+    const receiver = await aReceiver()
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    await ended(ref)
+    const [attempt] = await system.attempts(ref)
+    const outcome: AttemptOutcome = {
+      attempt_id: attempt!.id,
+      attempt_number: 1,
+      status: 'success',
+      code: null,
+      message: null,
+      response_status: 201,
+      response_body: 'another',
+      retry_delay_ms: null,
+      completed_at: new Date().toISOString(),
+      gone: false,
+      metadata: {},
+    }
+    const input = { ...ref, destination: 'a' }
+    await record(system.deps, input, outcome)
+    await record(system.deps, input, { ...outcome, status: 'failed', code: 'REJECTED' })
+    expect(await system.attempts(ref)).toEqual([attempt])
+    expect(await system.deliveries(ref)).toMatchObject([{ status: 'success' }])
+  })
+
+  it('no driver’s words reach the history when the database is away', async () => {
+    const receiver = await aReceiver()
+    database.cut()
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    const failures = () =>
+      system.log.filter(
+        ({ activity, workflow_id }) => activity === 'plan' && String(workflow_id).includes(ref.distribution_id),
+      )
+    // The local activity and its one repetition: then its failure stands in the history.
+    await expect.poll(() => failures().length, { timeout: 15_000 }).toBeGreaterThanOrEqual(2)
+    database.mend()
+    await ended(ref)
+    const { client } = system.temporal
+    const history = JSON.stringify(
+      (await client.workflow.getHandle(`distribution/acme/${ref.distribution_id}`).fetchHistory()).events,
+    ).replace(/"data":"([A-Za-z0-9+/=]+)"/g, (_, data: string) => Buffer.from(data, 'base64').toString())
+    expect(history).toContain('Not possible at the moment; the log has it under')
+    expect(history).not.toMatch(/ECONN|node_modules|stackTrace":"[^"]/)
+  })
+})

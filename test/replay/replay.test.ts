@@ -1,0 +1,111 @@
+// Saved histories must still replay: a change of a workflow that breaks runs which are under way fails here.
+// `RECORD_HISTORIES=1 npx vitest run test/replay` adds histories of the present workflow; those that are there stay.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { historyToJSON } from '@temporalio/common/lib/proto-utils'
+import { Worker } from '@temporalio/worker'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { requestCancel, requestRetry } from '../../db/commands.ts'
+import { jobId } from '../../db/job-id.ts'
+import { distributionWorkflowId } from '../../temporal-config/names.ts'
+import { workflowBundle } from '../../temporal-config/worker.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+const HISTORIES = fileURLToPath(new URL('./histories', import.meta.url))
+const RECORD = process.env.RECORD_HISTORIES === '1'
+const about = { data_type: 'report', priority: 'normal' as const }
+
+describe('saved histories', () => {
+  if (RECORD) recordHistories()
+
+  const files = existsSync(HISTORIES) ? readdirSync(HISTORIES).sort() : []
+
+  it('are there', () => {
+    expect(files.length).toBeGreaterThanOrEqual(5)
+  })
+
+  it.each(files)('%s replays', async (file) => {
+    const history = JSON.parse(readFileSync(join(HISTORIES, file), 'utf8'))
+    await Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history, `distribution/acme/${file}`)
+  })
+
+  it('a history that does not fit is told apart', async () => {
+    const history = JSON.parse(readFileSync(join(HISTORIES, files[0]!), 'utf8'))
+    const scheduled = history.events.find(
+      (event: Record<string, unknown>) => event.activityTaskScheduledEventAttributes,
+    )
+    scheduled.activityTaskScheduledEventAttributes.activityType.name = 'somethingElse'
+    await expect(Worker.runReplayHistory({ workflowBundle: await workflowBundle() }, history)).rejects.toThrow()
+  })
+})
+
+function recordHistories() {
+  let system: TestSystem
+  let receiver: HttpReceiver
+  beforeAll(async () => {
+    system = await createTestSystem()
+    await system.tenant('acme')
+    receiver = await startHttpReceiver()
+    await system.startWorkers()
+    mkdirSync(HISTORIES, { recursive: true })
+    await record('delivered', async () => system.distribute({ destinations: [restTo('a', receiver.url)] }))
+    await record('failed-with-siblings', async () =>
+      system.distribute({ destinations: [restTo('a', receiver.url), restTo('b', `${receiver.url}/404`)] }),
+    )
+    await record('retried-by-itself', async () =>
+      system.distribute({ destinations: [restTo('a', `${receiver.url}/503-once`)] }),
+    )
+    await record('cancelled', async () => {
+      const ref = await system.distribute({ destinations: [restTo('a', `${receiver.url}/503`)] })
+      await vi.waitFor(async () => expect(await system.deliveries(ref)).toMatchObject([{ status: 'waiting' }]))
+      await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
+      await system.dispatcher.cancel(ref)
+      return ref
+    })
+    await record('expired', async () =>
+      system.distribute({ timeout_seconds: 1, destinations: [restTo('a', `${receiver.url}/503`)] }),
+    )
+    await record('retried-by-hand-while-open', async () => {
+      const ref = await system.distribute({
+        timeout_seconds: 20,
+        destinations: [restTo('a', `${receiver.url}/404-once`), restTo('b', `${receiver.url}/503-twice`)],
+      })
+      await vi.waitFor(async () => expect((await system.deliveries(ref))[0]?.status).toBe('failed'))
+      await system.as('acme', (db) => requestRetry(db, jobId(ref.distribution_id), { force: false }))
+      await system.dispatcher.retry(ref, about)
+      return ref
+    })
+    await record('later-with-callback', async () =>
+      system.distribute({
+        deliver_at: new Date(Date.now() + 1000).toISOString(),
+        callback_url: receiver.url,
+        destinations: [restTo('a', receiver.url)],
+      }),
+    )
+    await record('no-destination', async () => system.distribute({ destinations: [] }))
+  }, 120_000)
+  afterAll(async () => {
+    await system.close()
+    await receiver.close()
+  })
+
+  async function record(name: string, act: () => Promise<DistributionRef>): Promise<void> {
+    const file = join(HISTORIES, `${name}.json`)
+    if (existsSync(file)) return
+    const seen = new Map<string, number>()
+    receiver.reply(({ path }) => {
+      const turn = (seen.get(path) ?? 0) + 1
+      seen.set(path, turn)
+      const [status, often] = path.slice(1).split('-')
+      const failing = often === undefined || turn <= (often === 'once' ? 1 : 2)
+      return { status: status && failing ? Number(status) : 200 }
+    })
+    const ref = await act()
+    const handle = system.temporal.client.workflow.getHandle(distributionWorkflowId(ref))
+    await handle.result()
+    writeFileSync(file, `${JSON.stringify(JSON.parse(historyToJSON(await handle.fetchHistory())))}\n`)
+  }
+}
