@@ -25,6 +25,6 @@ export const MAINTENANCE_SCHEDULE_ID = 'distributor/maintenance'
 /** Temporal's priority keys run from 1 (first) to 5 (last). */
 export const PRIORITY_KEYS: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 5 }
 
-/** All keywords; `DistributionStatus` is upserted once, at the end of a run. */
+/** All keywords; `DistributionStatus` is `processing` from the start and upserted once, at the end of a run. */
 export const SEARCH_ATTRIBUTES = ['TenantId', 'DataType', 'DistributionPriority', 'DistributionStatus'] as const
 export type SearchAttribute = (typeof SEARCH_ATTRIBUTES)[number]

@@ -12,7 +12,7 @@ import {
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
 } from '@temporalio/common'
-import type { Priority } from '../db/states.ts'
+import type { JobStatus, Priority } from '../db/states.ts'
 import {
   CANCEL_SIGNAL,
   type DistributionRef,
@@ -153,6 +153,7 @@ function attributesOf(ref: DistributionRef, about: About, existing: ReadonlySet<
     ['TenantId', ref.tenant_id],
     ['DataType', about.data_type],
     ['DistributionPriority', about.priority],
+    ['DistributionStatus', 'processing' satisfies JobStatus],
   ]
   return values
     .filter(([name]) => existing.has(name))

@@ -109,7 +109,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
         if (!look) await sleep('1 s')
         continue
       }
-      upsertSearchAttributes([{ key: STATUS, value: finished.status }])
+      showStatus(finished.status)
       if (finished.notify) await startNotify(ref, planned.round)
       if (!look) return { status: finished.status }
       cancelledInTemporal = false
@@ -179,6 +179,12 @@ async function finishNow(input: FinishInput): Promise<FinishResult> {
     log.warn('finish goes on as an ordinary activity', { error: String(error) })
     return await finish(input)
   }
+}
+
+/** Only where the start could set it: naming an attribute that the namespace does not have would block the run. */
+function showStatus(status: JobStatus): void {
+  if (workflowInfo().typedSearchAttributes.get(STATUS) === undefined) return
+  upsertSearchAttributes([{ key: STATUS, value: status }])
 }
 
 /** Waits only until the callback's own workflow exists: a hanging callback URL delays nothing. */

@@ -147,7 +147,7 @@ describe('a distribution', () => {
     const receiver = await aReceiver()
     const deliverAt = new Date(Date.now() + 1500)
     const ref = await system.distribute({
-      deliver_at: deliverAt.toISOString(),
+      deliver_at: deliverAt,
       destinations: [restTo('a', receiver.url)],
     })
     await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'pending' }])

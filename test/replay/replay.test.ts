@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { historyToJSON } from '@temporalio/common/lib/proto-utils'
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
@@ -80,7 +80,7 @@ function recordHistories() {
     })
     await record('later-with-callback', async () =>
       system.distribute({
-        deliver_at: new Date(Date.now() + 1000).toISOString(),
+        deliver_at: new Date(Date.now() + 1000),
         callback_url: receiver.url,
         destinations: [restTo('a', receiver.url)],
       }),
