@@ -8,6 +8,7 @@ import { withTenant } from '../db/pool.ts'
 import type { NotifyInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
 import { DeliveryError } from './destinations/errors.ts'
+import { literalUrl } from './destinations/placeholders.ts'
 import { rest } from './destinations/rest.ts'
 
 /** In all, from connecting to the last byte of the answer. */
@@ -77,11 +78,12 @@ function isWorthRepeating(error: DeliveryError): boolean {
 
 async function send(deps: ActivityDeps, input: NotifyInput, due: DueCallback, signal: AbortSignal) {
   const signing_secret = due.callback_secret && unsealed(deps, input.tenant_id, due.callback_secret)
-  const config = rest.config.parse({
-    endpoint: due.callback_url,
+  const config = rest.config.safeParse({
+    endpoint: literalUrl(due.callback_url),
     timeout_seconds: TRY_SECONDS,
     ...(signing_secret ? { signing: { signing_secret } } : {}),
   })
+  if (!config.success) throw new DeliveryError('MISCONFIGURED', 'The callback URL can not be used')
   const message = {
     tenant_id: input.tenant_id,
     distribution_id: input.distribution_id,
@@ -93,7 +95,7 @@ async function send(deps: ActivityDeps, input: NotifyInput, due: DueCallback, si
     content_type: 'application/json',
     compression: 'none' as const,
   }
-  return await rest.deliver(config as Parameters<typeof rest.deliver>[0], message, signal, { egress: deps.egress })
+  return await rest.deliver(config.data as Parameters<typeof rest.deliver>[0], message, signal, { egress: deps.egress })
 }
 
 function unsealed(deps: ActivityDeps, tenantId: string, sealed: string): string {

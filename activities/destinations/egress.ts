@@ -89,9 +89,10 @@ export function createEgress({ allow, lookup: lookupName = systemLookup }: Egres
       const bare = host.replace(/^\[|\]$/g, '')
       assertHost(bare)
       if (!tlsOptions) return net.connect({ host: bare, port, lookup })
-      // A server name must not be an address (RFC 6066).
-      const servername = net.isIP(bare) === 0 ? bare : ''
-      return tls.connect({ servername, ...tlsOptions, host: bare, port, lookup })
+      // A server name is no address and has no final dot (RFC 6066).
+      const servername = net.isIP(bare) === 0 ? bare.replace(/\.$/, '') : ''
+      // Said outright: NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's environment must not open every destination.
+      return tls.connect({ servername, rejectUnauthorized: true, ...tlsOptions, host: bare, port, lookup })
     },
   }
 }

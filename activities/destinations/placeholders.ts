@@ -51,6 +51,13 @@ export function urlProblem(template: string): string | undefined {
   return undefined
 }
 
+/** A URL that means what it says, as an endpoint: braces are no placeholders, and a fragment is never sent. */
+export function literalUrl(text: string): string {
+  const url = new URL(text)
+  url.hash = ''
+  return url.href.replace(/[{}]/g, '$&$&')
+}
+
 /**
  * @throws DeliveryError MISCONFIGURED that names the placeholder which finds nothing, or whose value would lead to
  * another place (an empty path segment, `.` or `..`)

@@ -1,5 +1,6 @@
 // What every protocol must keep, against a real receiver. Each `<protocol>.test.ts` says how to start one.
 import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import { describe, expect, it } from 'vitest'
 import type { Destination, Message, Surroundings } from '../../activities/destinations/destination.ts'
 import { createEgress } from '../../activities/destinations/egress.ts'
@@ -51,7 +52,9 @@ export async function failureOf(attempt: Promise<unknown>): Promise<DeliveryErro
   return error
 }
 
+/** Signals nothing. One for all of a file, hence without Node's limit of listeners. */
 export const never = new AbortController().signal
+setMaxListeners(0, never)
 
 /** @param forbidden a resolved configuration that leads to 169.254.169.254 */
 export function contract(destination: Destination, start: (mood: Mood) => Promise<Site>, forbidden: unknown): void {

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { readPayload } from '../../activities/destinations/payload-paths.ts'
-import { fillHeader, fillUrl, placeholderProblem, urlProblem } from '../../activities/destinations/placeholders.ts'
+import {
+  fillHeader,
+  fillUrl,
+  literalUrl,
+  placeholderProblem,
+  urlProblem,
+} from '../../activities/destinations/placeholders.ts'
 import { restConfig } from '../../activities/destinations/rest/config.ts'
 
 const PAYLOAD = String.raw`{"id": 9223372036854775807, "price": 1.0, "e": 1e3, "ok": true, "none": null, "text": "a/b c?d=é&#",
@@ -119,6 +125,17 @@ describe('at registration', () => {
     expect(restConfig.safeParse({ endpoint: 'https://h/', headers: { 'X-C': '1', 'x-c': '2' } }).success).toBe(false)
   })
 })
+
+it.each(['https://h/{tenant_id}?x={a}#part', 'https://h/a b', 'https://h/{{x}}'])(
+  'a URL that is meant literally keeps its braces: %s',
+  (url) => {
+    const endpoint = literalUrl(url)
+    expect(urlProblem(endpoint)).toBeUndefined()
+    const expected = new URL(url)
+    expected.hash = ''
+    expect(fillUrl(endpoint, words).href).toBe(expected.href)
+  },
+)
 
 it('the payload is not read beyond what is asked for', () => {
   const body = Buffer.from(

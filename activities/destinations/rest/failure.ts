@@ -20,7 +20,9 @@ export function networkFailure(error: unknown, response?: Response): unknown {
   if (error instanceof DeliveryError) return error
   const code = error instanceof errors.HTTPParserError ? 'HTTP_PARSER' : codeOf(error)
   if (code === undefined || OURS.has(code)) return error
-  const options = { cause: error, response }
+  // The parser's error carries the bytes it choked on, which belong in no log.
+  const cause = error instanceof errors.HTTPParserError ? new Error(error.message) : error
+  const options = { cause, response }
   if (TIMEOUTS.has(code))
     return new DeliveryError('TIMEOUT', `the destination did not answer in time (${code})`, options)
   if (code === 'UND_ERR_INVALID_ARG' || code === 'ERR_INVALID_CHAR') {
