@@ -45,6 +45,8 @@ export interface ApiUnderTest {
   /** Keys of the tenants `acme` and `other`. */
   keys: { acme: Record<Role, string>; other: Record<Role, string> }
   log: { lines(): string[] }
+  /** What a server hands its requests to. */
+  fetch(request: Request): Response | Promise<Response>
   request(path: string, init?: RequestInit): Promise<Answer>
   /** A JSON request; the operator of `acme` unless another key is given, a string body goes out as it is. */
   call(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Answer>
@@ -97,6 +99,7 @@ export async function startApi(options: { max_body_bytes?: number } = {}): Promi
     dispatcher,
     keys,
     log: { lines: () => lines },
+    fetch: (request) => app.fetch(request),
     request,
     call(method, path, body, { key = keys.acme.operator, headers = {} } = {}) {
       return request(`/api/v1${path}`, {

@@ -1,0 +1,70 @@
+// What only shows over a real connection: bodies that are refused before they have arrived.
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type Listening, listen } from '../../api/listen.ts'
+import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
+
+const MAX_BODY = 100_000
+let api: ApiUnderTest
+let listening: Listening
+beforeAll(async () => {
+  api = await startApi({ max_body_bytes: MAX_BODY })
+  listening = await listen(api.fetch, '127.0.0.1', 0)
+})
+afterAll(async () => {
+  await listening.close()
+  await api.close()
+})
+
+/** Sends chunks for as long as the server takes them; resolves with the answer's status. */
+function send(headers: Record<string, string>, chunks: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const options = { method: 'POST', headers: { 'X-API-Key': api.keys.acme.operator, ...headers } }
+    let answered = false
+    const request = httpRequest(`${listening.url}/api/v1/distribution/submit`, options, (answer: IncomingMessage) => {
+      answered = true
+      answer.resume()
+      answer.on('end', () => {
+        request.destroy()
+        resolve(answer.statusCode!)
+      })
+    })
+    request.on('error', (error) => (answered ? undefined : reject(error)))
+    const chunk = Buffer.alloc(10_000, ' ')
+    let left = chunks
+    const more = () => {
+      if (answered) return
+      if (left-- <= 0) request.end()
+      else request.write(chunk, () => setImmediate(more))
+    }
+    more()
+  })
+}
+
+it('an endless body without a length is answered 413', async () => {
+  const headers = { 'Content-Type': 'application/json', 'Transfer-Encoding': 'chunked' }
+  expect(await send(headers, Number.POSITIVE_INFINITY)).toBe(413)
+})
+
+it('a length that is too large is answered 413 before a byte of it is sent', async () => {
+  const headers = { 'Content-Type': 'application/json', 'Content-Length': String(MAX_BODY + 1) }
+  const options = { method: 'POST', headers: { 'X-API-Key': api.keys.acme.operator, ...headers } }
+  const status = await new Promise((resolve, reject) => {
+    const request = httpRequest(`${listening.url}/api/v1/distribution/submit`, options, (answer) => {
+      resolve(answer.statusCode)
+      request.destroy()
+    })
+    request.on('error', reject)
+    request.flushHeaders()
+  })
+  expect(status).toBe(413)
+})
+
+it('an ordinary submission goes through, and the server still answers', async () => {
+  const answer = await fetch(`${listening.url}/api/v1/distribution/submit`, {
+    method: 'POST',
+    headers: { 'X-API-Key': api.keys.acme.operator, 'Content-Type': 'application/json' },
+    body: JSON.stringify(aSubmission()),
+  })
+  expect(answer.status).toBe(202)
+})
