@@ -122,8 +122,10 @@ async function readJson(c: Context<ApiEnv>, limit: number, optional: boolean): P
 
 /** A path that no row can have is a 404, not a bad request: the caller asked for a thing that is not there. */
 function readParams(schema: z.ZodObject, c: Context<ApiEnv>): unknown {
-  const result = schema.safeParse(c.req.param())
-  if (!result.success) throw new ApiError('NOT_FOUND', 'no such thing')
+  const given = c.req.param() as Record<string, string>
+  const result = schema.safeParse(given)
+  if (!result.success || Object.values(given).some((text) => text.includes('\0')))
+    throw new ApiError('NOT_FOUND', 'no such thing')
   return result.data
 }
 
@@ -132,7 +134,10 @@ function singleValues(c: Context<ApiEnv>): Record<string, string> {
   const given = c.req.queries()
   const repeated = Object.keys(given).filter((name) => (given[name]?.length ?? 0) > 1)
   if (repeated.length > 0) throw invalid(repeated.map((field) => ({ field, issue: 'appears more than once' })))
-  return Object.fromEntries(Object.entries(given).map(([name, values]) => [name, values[0] ?? '']))
+  const single = Object.fromEntries(Object.entries(given).map(([name, values]) => [name, values[0] ?? '']))
+  const unstorable = Object.keys(single).filter((name) => single[name]?.includes('\0'))
+  if (unstorable.length > 0) throw invalid(unstorable.map((field) => ({ field, issue: 'contains a NUL character' })))
+  return single
 }
 
 function document(app: OpenAPIHono<ApiEnv>, prefix: string, one: Endpoint): void {

@@ -128,13 +128,11 @@ async function storeSubmission(
   queryable: boolean,
 ): Promise<Submitted> {
   const { caller, body } = request
-  const claim =
-    key === null
-      ? null
-      : await claimIdempotencyKey(db, caller.tenant_id, key, createHash('sha256').update(body.bytes).digest())
+  const sha256 = createHash('sha256').update(body.bytes).digest()
+  const claim = key === null ? null : await claimIdempotencyKey(db, caller.tenant_id, key, sha256)
   const surroundings = await readSurroundings(db, caller.tenant_id, submission.data_type)
   if (claim && !claim.claimed) {
-    if (!claim.request_sha256.equals(createHash('sha256').update(body.bytes).digest())) {
+    if (!claim.request_sha256.equals(sha256)) {
       throw new ApiError('CONFLICT', 'the idempotency key was used before with another body', [
         { field: 'idempotency_key', issue: 'belongs to an earlier submission' },
       ])
@@ -152,7 +150,7 @@ async function storeSubmission(
     details.push({ field: 'data_type', issue: 'is not in the catalogue of data types' })
   }
   if (details.length > 0) throw invalid(details)
-  const id = await submitJob(db, {
+  const job = await submitJob(db, {
     tenant_id: caller.tenant_id,
     id: claim?.job_id ?? null,
     data_type: submission.data_type,
@@ -173,7 +171,7 @@ async function storeSubmission(
     request_id: request.request_id,
     actor: caller.actor,
   })
-  return { job: (await findSubmittedJob(db, id))!, created: true, catalogued: surroundings.catalogued }
+  return { job, created: true, catalogued: surroundings.catalogued }
 }
 
 function findNamed(db: Db, entries: CheckedEntries): Promise<Map<string, KnownDestination>> {

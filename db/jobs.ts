@@ -27,8 +27,8 @@ export interface NewJob {
   actor: string
 }
 
-/** Inserts a `pending` job through the schema's procedure; returns its uuid. The earlier of both ends wins. */
-export async function submitJob(db: Db, job: NewJob): Promise<string> {
+/** Inserts a `pending` job through the schema's procedure. The earlier of its two ends wins. */
+export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
   const { rows } = await db.query<{ p_id: string }>(
     `call submit_distribution(
        p_tenant_id => $1, p_distribution_id => null, p_data_type => $2, p_payload => $3::jsonb,
@@ -56,7 +56,20 @@ export async function submitJob(db: Db, job: NewJob): Promise<string> {
       job.id,
     ],
   )
-  return rows[0]!.p_id
+  const id = rows[0]!.p_id
+  const { data_type, priority, deliver_at } = job
+  return {
+    id,
+    distribution_id: `dist_${id}`,
+    status: 'pending',
+    data_type,
+    priority,
+    // As the column is: generated from the id, to the millisecond.
+    created_at: new Date(Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)),
+    deliver_at,
+    destinations_count: job.destinations.length,
+    callback_registered: job.callback_url !== null,
+  }
 }
 
 /** What the answer to a submission is made of; the same for every repeat of it. */

@@ -1,6 +1,7 @@
 // Submit, watch, cancel, retry.
 import { z } from '@hono/zod-openapi'
 import { listAttempts } from '../../db/attempt-history.ts'
+import { writeAudit } from '../../db/audit.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { countDistributions, listDistributions } from '../../db/distribution-list.ts'
 import {
@@ -12,7 +13,7 @@ import {
 } from '../../db/distribution-status.ts'
 import { finishDistribution } from '../../db/finish.ts'
 import { parseDistributionId } from '../../db/job-id.ts'
-import { withTenant } from '../../db/pool.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, invalid, notFound } from '../errors.ts'
@@ -194,7 +195,11 @@ export function distributionEndpoints(deps: AppDeps): Endpoint[] {
       requireOwnTenant(caller, body.tenant_id)
       const id = readId(c, params.id)
       const { tenant_id } = caller
-      const asked = await withTenant(pool, tenant_id, (db) => requestCancel(db, id, body.reason ?? null))
+      const asked = await withTenant(pool, tenant_id, async (db) => {
+        const asked = await requestCancel(db, id, body.reason ?? null)
+        if (asked.outcome === 'requested') await audit(db, c, caller, 'cancel', id)
+        return asked
+      })
       if (asked.outcome === 'missing') throw notFound('distribution')
       if (asked.outcome === 'finished') {
         throw new ApiError('CONFLICT', `the distribution is ${asked.status} already`, [
@@ -227,9 +232,11 @@ export function distributionEndpoints(deps: AppDeps): Endpoint[] {
       requireOwnTenant(caller, body.tenant_id)
       const id = readId(c, params.id)
       const { destinations, force, timeout_seconds } = body
-      const outcome = await withTenant(pool, caller.tenant_id, (db) =>
-        requestRetry(db, id, { destinations, force, timeout_seconds }),
-      )
+      const outcome = await withTenant(pool, caller.tenant_id, async (db) => {
+        const outcome = await requestRetry(db, id, { destinations, force, timeout_seconds })
+        if (outcome.outcome === 'reset') await audit(db, c, caller, 'retry', id, { round: outcome.round, force })
+        return outcome
+      })
       if (outcome.outcome === 'missing') throw notFound('distribution')
       if (outcome.outcome === 'cancelling') throw new ApiError('CONFLICT', 'a cancel is under way')
       if (outcome.outcome === 'nothing') throw nothingToRetry(destinations ?? [], outcome)
@@ -246,6 +253,20 @@ export function distributionEndpoints(deps: AppDeps): Endpoint[] {
   }
 
   return [submitted, list, status, attemptList, cancel, retry]
+}
+
+/** The job's own events name it by its uuid, as the schema's procedures do. */
+function audit(
+  db: Db,
+  c: Request<unknown, unknown, unknown>['c'],
+  { tenant_id, actor }: Caller,
+  action: string,
+  id: string,
+  details: Record<string, unknown> = {},
+): Promise<void> {
+  const request_id = c.get('request_id')
+  const resource = { resource_type: 'distribution_job', resource_id: id }
+  return writeAudit(db, { tenant_id, actor, action, ...resource, details, request_id })
 }
 
 /** The row's uuid; what cannot be one is as absent as what is not there. */

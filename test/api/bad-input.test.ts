@@ -85,6 +85,11 @@ describe('a body that is no document is refused:', () => {
     expectRefusal(answer, 400, 'VALIDATION_ERROR', ['body'])
   })
 
+  it('a key that JavaScript gives a meaning of its own', async () => {
+    const answer = await submit('{"data_type":"r","payload":1,"__proto__":{"priority":"high"},"constructor":1}')
+    expectRefusal(answer, 400, 'VALIDATION_ERROR', ['__proto__', 'constructor'])
+  })
+
   it('as deep as is allowed is not', async () => {
     const payload = `${'['.repeat(499)}${']'.repeat(499)}`
     const answer = await submit(`{"data_type":"","payload":${payload}}`)

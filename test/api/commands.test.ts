@@ -138,6 +138,12 @@ describe('cancel', () => {
     expect(api.dispatcher.cancelled).toContainEqual({ tenant_id: 'acme', distribution_id: id })
     const [row] = await api.rows('acme', 'select cancel_reason from distribution_jobs where distribution_id = $1', [id])
     expect(row).toEqual({ cancel_reason: 'mistake' })
+    const audit = await api.call('GET', `/audit-log?action=cancel&resource_id=${id.slice(5)}`, undefined, {
+      key: api.keys.acme.admin,
+    })
+    expect(audit.body.events).toMatchObject([
+      { actor: expect.stringMatching(/^api_key:/), request_id: expect.any(String) },
+    ])
   })
 
   it('without a run ends the distribution by its row alone', async () => {

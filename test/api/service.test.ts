@@ -156,6 +156,13 @@ describe('the page at /docs', () => {
   })
 })
 
+it('FIELD-REPORT 7: a NUL in an address or a query is refused, not a fault', async () => {
+  expect((await api.call('GET', '/destinations/%00')).status).toBe(404)
+  expect((await api.call('GET', '/distribution/%00/status')).status).toBe(404)
+  const { status, body } = await api.call('GET', '/distribution/list?data_type=%00')
+  expect([status, body.details[0].field]).toEqual([400, 'data_type'])
+})
+
 it('an unknown path is a 404 in the form of every error', async () => {
   const { status, body } = await api.request('/api/v1/distributions')
   expect([status, body.error]).toEqual([404, 'NOT_FOUND'])
