@@ -19,7 +19,12 @@ create index idx_distribution_jobs_priority on distribution_jobs (priority);
 -- What expires next. The seed's predicate `expires_at is not null` is always true here.
 create index idx_distribution_jobs_expires_at on distribution_jobs (expires_at);
 -- Questions to the payload: payload @> '{"report_id": …}'. jsonb_ops hashes keys beyond 125 bytes, so any length fits.
-create index idx_distribution_jobs_payload_gin on distribution_jobs using gin (payload);
+-- Changed from the seed: payloads up to 64 KiB alone. The status stands in other indexes, so that each change of it writes
+-- the row's entries anew in all of them; for a payload of 8 MB that took 1.6 s per change, and 1.4 s of each submission
+-- (measured on 15 and 18). A query uses the index when it says octet_length(payload_bytes) <= 65536 too, which is read
+-- from the row without fetching the bytes; without that it reads the rows that its other conditions leave.
+create index idx_distribution_jobs_payload_gin on distribution_jobs using gin (payload)
+  where octet_length(payload_bytes) <= 65536;
 create index idx_distribution_jobs_metadata_gin on distribution_jobs using gin (metadata);
 -- Clean-up of finished distributions; the query brings the seed's `expires_at < now()` itself.
 create index idx_distribution_jobs_expired on distribution_jobs (expires_at) where status in ('completed', 'failed');

@@ -144,6 +144,26 @@ onEachPostgres((database) => {
       expect(rowCount).toBe(1)
     })
 
+    it('does not index a large payload, which every change of status would index anew', async () => {
+      const indexSize = async () => {
+        const { rows } = await pool.query(
+          `select sum(pg_relation_size(relid))::int as size from pg_partition_tree('idx_distribution_jobs_payload_gin')`,
+        )
+        return rows[0].size as number
+      }
+      const submitted = (entries: number) =>
+        inTenant((db) =>
+          db.query("call submit_distribution('demo', null, 'report', $1, '[]')", [
+            JSON.stringify(Array.from({ length: entries }, () => ({ [Math.random()]: Math.random() }))),
+          ]),
+        )
+      const before = await indexSize()
+      await submitted(50_000)
+      expect(await indexSize()).toBe(before)
+      for (let small = 0; small < 20; small++) await submitted(500)
+      expect(await indexSize()).toBeGreaterThan(before)
+    })
+
     it('accepts the longest value of every bounded indexed field, in four-byte letters', async () => {
       const letters = (count: number) => '\u{1f600}'.repeat(count)
       await inTenant(async (db) => {
