@@ -6,11 +6,13 @@ import type { ApiEnv, AppDeps } from './env.ts'
 import { ApiError, renderError } from './errors.ts'
 import { createKeyLookup } from './middleware/auth.ts'
 import { requestId } from './middleware/request-id.ts'
-import { administrationEndpoints } from './routes/administration.ts'
+import { auditLogEndpoints } from './routes/audit-log.ts'
+import { commandEndpoints } from './routes/commands.ts'
 import { credentialEndpoints } from './routes/credentials.ts'
 import { destinationEndpoints } from './routes/destinations.ts'
 import { distributionEndpoints } from './routes/distributions.ts'
 import { serviceEndpoints } from './routes/service.ts'
+import { tenantEndpoints } from './routes/tenants.ts'
 
 export type { AppDeps } from './env.ts'
 
@@ -23,9 +25,11 @@ export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
   app.notFound((c) => renderError(new ApiError('NOT_FOUND', 'no such path'), c))
   const endpoints = [
     ...distributionEndpoints(deps),
+    ...commandEndpoints(deps),
     ...destinationEndpoints(deps),
     ...credentialEndpoints(deps),
-    ...administrationEndpoints(deps, keys.forget),
+    ...auditLogEndpoints(deps),
+    ...tenantEndpoints(deps, keys.forget),
   ]
   mount(app, '/api/v1', endpoints, deps, keys.authenticate)
   mount(app, '', serviceEndpoints(deps), deps, keys.authenticate)

@@ -4,32 +4,15 @@ import { claimIdempotencyKey } from '../db/idempotency.ts'
 import { findSubmittedJob, readSurroundings, type SubmittedJob, submitJob } from '../db/jobs.ts'
 import { findDestinations, type KnownDestination } from '../db/plan.ts'
 import { type Db, withTenant } from '../db/pool.ts'
-import { type CheckedEntries, checkEntries, checkNames, forbiddenHost } from './destination-entries.ts'
-import type { RequestBody } from './endpoint.ts'
-import type { AppDeps, Caller } from './env.ts'
+import { OTHER } from '../temporal-config/metrics.ts'
+import { type CheckedEntries, checkNames } from './destination-entries.ts'
+import type { AppDeps } from './env.ts'
 import { ApiError, type Detail, invalid } from './errors.ts'
-import { requireOwnTenant } from './middleware/auth.ts'
-import { issuesOf } from './schemas/issues.ts'
-import {
-  idempotencyKey,
-  MAX_DESTINATIONS,
-  metadataIsTooLarge,
-  type Submission,
-  submissionWithoutDestinations,
-} from './schemas/submission.ts'
+import type { Submission } from './schemas/submission.ts'
+import { checkSubmission, type SubmitRequest } from './submission-check.ts'
 
-/** Label of data types that are in no catalogue: a label must not grow with what callers invent. */
-const UNCATALOGUED = 'other'
 const MAX_DELIVER_AHEAD_MS = 90 * 86_400_000
 const ESTIMATE_MS = 5000
-
-export interface SubmitRequest {
-  caller: Caller
-  body: RequestBody
-  /** Header `Idempotency-Key`. */
-  key: string | undefined
-  request_id: string
-}
 
 export interface Submitted {
   job: SubmittedJob
@@ -85,37 +68,7 @@ export function trackingUrl(distributionId: string): string {
 
 /** The label under which a submission is counted. */
 export function dataTypeLabel({ job, catalogued }: Submitted): string {
-  return catalogued ? job.data_type : UNCATALOGUED
-}
-
-interface CheckedSubmission {
-  submission: Submission | undefined
-  entries: CheckedEntries
-  key: string | null
-  details: Detail[]
-}
-
-/** What can be told from the request alone: no clock and no database, so that a repeat is judged like the first. */
-function checkSubmission({ body, key, caller }: SubmitRequest, egress: AppDeps['egress']): CheckedSubmission {
-  const raw = body.value as Record<string, unknown>
-  const listed = Array.isArray(raw.destinations) ? (raw.destinations as unknown[]) : []
-  if (listed.length > MAX_DESTINATIONS) throw tooManyDestinations(listed.length)
-  const parsed = submissionWithoutDestinations.safeParse(raw)
-  const entries = checkEntries(listed, egress)
-  const details = [...(parsed.success ? [] : issuesOf(submissionWithoutDestinations, parsed.error)), ...entries.details]
-  if (typeof raw.tenant_id === 'string') requireOwnTenant(caller, raw.tenant_id)
-  if (metadataIsTooLarge(body.texts.get('metadata'))) {
-    details.push({ field: 'metadata', issue: 'must have at most 65536 bytes' })
-  }
-  const given = (raw.options ?? {}) as Record<string, unknown>
-  details.push(...callbackIssues(given.callback_url, egress), ...notServedYet(raw, given))
-  const header = key === undefined ? undefined : idempotencyKey.safeParse(key)
-  if (header && !header.success) details.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
-  const inBody = typeof given.idempotency_key === 'string' ? given.idempotency_key : undefined
-  if (key !== undefined && inBody !== undefined && key !== inBody) {
-    details.push({ field: 'options.idempotency_key', issue: 'differs from the header Idempotency-Key' })
-  }
-  return { submission: parsed.success ? parsed.data : undefined, entries, key: inBody ?? key ?? null, details }
+  return catalogued ? job.data_type : OTHER
 }
 
 /** One transaction. The key comes first: a repeat gets the first answer, whatever has changed since. */
@@ -193,32 +146,6 @@ function timeIssues(submission: Submission, now: Date): Detail[] {
     details.push({ field: 'deliver_at', issue: 'is more than 90 days ahead' })
   }
   return details
-}
-
-function callbackIssues(url: unknown, egress: AppDeps['egress']): Detail[] {
-  if (typeof url !== 'string') return []
-  const field = 'options.callback_url'
-  const parsed = URL.canParse(url) ? new URL(url) : undefined
-  if (!parsed || !/^https?:$/.test(parsed.protocol)) return [{ field, issue: 'must be an http or https URL' }]
-  if (parsed.username || parsed.password) return [{ field, issue: 'must not hold a user name or password' }]
-  const issue = forbiddenHost(parsed.hostname, egress)
-  return issue ? [{ field, issue }] : []
-}
-
-/** Refused rather than taken and not done. */
-function notServedYet(raw: Record<string, unknown>, options: Record<string, unknown>): Detail[] {
-  const details: Detail[] = []
-  if (typeof raw.ordering_key === 'string') details.push({ field: 'ordering_key', issue: 'is not served yet' })
-  if (options.encryption_required === true) {
-    details.push({ field: 'options.encryption_required', issue: 'is not served yet' })
-  }
-  return details
-}
-
-function tooManyDestinations(count: number): ApiError {
-  return new ApiError('PAYLOAD_TOO_LARGE', `a distribution has at most ${MAX_DESTINATIONS} destinations`, [
-    { field: 'destinations', issue: `has ${count} entries, at most ${MAX_DESTINATIONS} are allowed` },
-  ])
 }
 
 /** Untranslatable character, invalid text, number out of range, invalid bytes, and the limits of jsonb itself. */

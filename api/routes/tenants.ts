@@ -1,17 +1,14 @@
-// The audit log of a tenant; tenants and their keys, for the role `platform`.
+// Tenants and their keys, for the role `platform`.
 import { randomBytes } from 'node:crypto'
 import { insertApiKey, listApiKeys, revokeApiKey } from '../../db/api-keys.ts'
-import { listAudit, writeAudit } from '../../db/audit.ts'
+import { writeAudit } from '../../db/audit.ts'
 import { type Db, withoutTenant, withTenant } from '../../db/pool.ts'
 import { findTenant, insertTenant, keyPrefix, listTenants, updateTenant } from '../../db/tenants.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, invalid, notFound } from '../errors.ts'
 import { hashKey } from '../middleware/auth.ts'
-import { cursorOf, NUMBER_CURSOR, readCursor, readRange } from '../pages.ts'
 import {
-  auditLog,
-  auditQuery,
   keyList,
   keyParams,
   madeKey,
@@ -27,27 +24,7 @@ const tag = 'Administration'
 const MISSING = { 404: { description: 'No such tenant' } }
 
 /** `keysChanged` is called whenever a remembered key may no longer be right. */
-export function administrationEndpoints({ pool, sealer }: AppDeps, keysChanged: () => void): Endpoint[] {
-  const audits = endpoint({
-    method: 'get',
-    path: '/audit-log',
-    tag,
-    summary: 'Who did what, newest first',
-    role: 'admin',
-    query: auditQuery,
-    answers: { 200: { description: 'One page', schema: auditLog } },
-    async handle({ c, caller, query }) {
-      const { limit = 50, cursor, from_date, to_date, ...rest } = query
-      const filter = { ...rest, ...readRange({ from_date, to_date }) }
-      const before = readCursor(cursor, NUMBER_CURSOR)
-      const rows = await withTenant(pool, caller.tenant_id, (db) => listAudit(db, filter, { limit: limit + 1, before }))
-      const page = rows.slice(0, limit)
-      const has_more = rows.length > limit
-      const next_cursor = has_more ? cursorOf(page[page.length - 1]!.id) : null
-      return c.json({ events: page, pagination: { limit, has_more, next_cursor } })
-    },
-  })
-
+export function tenantEndpoints({ pool, sealer }: AppDeps, keysChanged: () => void): Endpoint[] {
   const addTenant = endpoint({
     method: 'post',
     path: '/tenants',
@@ -190,7 +167,7 @@ export function administrationEndpoints({ pool, sealer }: AppDeps, keysChanged: 
     },
   })
 
-  return [audits, addTenant, tenants, oneTenant, changeTenant, addKey, keys, revoke]
+  return [addTenant, tenants, oneTenant, changeTenant, addKey, keys, revoke]
 }
 
 function audit(

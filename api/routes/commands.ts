@@ -1,0 +1,128 @@
+// Cancel and retry: the row changes first, then the run is told.
+import { writeAudit } from '../../db/audit.ts'
+import { requestCancel, requestRetry } from '../../db/commands.ts'
+import { findJobState, type JobState } from '../../db/distribution-status.ts'
+import { finishDistribution } from '../../db/finish.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
+import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
+import type { AppDeps, Caller } from '../env.ts'
+import { ApiError, invalid, notFound } from '../errors.ts'
+import { requireOwnTenant } from '../middleware/auth.ts'
+import {
+  cancelRequest,
+  commandAnswer,
+  distributionParams,
+  retryAnswer,
+  retryRequest,
+} from '../schemas/distributions.ts'
+import { trackingUrl } from '../submit.ts'
+import { readId } from './distributions.ts'
+
+const tag = 'Distributions'
+const MISSING = { 404: { description: 'No such distribution of this tenant' } }
+
+export function commandEndpoints({ pool, dispatcher }: AppDeps): Endpoint[] {
+  const cancel = endpoint({
+    method: 'post',
+    path: '/distribution/{id}/cancel',
+    tag,
+    summary: 'Cancel what is not delivered yet',
+    role: 'operator',
+    params: distributionParams,
+    body: cancelRequest,
+    body_optional: true,
+    answers: {
+      202: { description: 'Will be cancelled; asking again changes nothing', schema: commandAnswer },
+      409: { description: 'It is finished already' },
+      ...MISSING,
+    },
+    async handle({ c, caller, params, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const id = readId(c, params.id)
+      const { tenant_id } = caller
+      const asked = await withTenant(pool, tenant_id, async (db) => {
+        const asked = await requestCancel(db, id, body.reason ?? null)
+        if (asked.outcome === 'requested') await audit(db, c, caller, 'cancel', id)
+        return asked
+      })
+      if (asked.outcome === 'missing') throw notFound('distribution')
+      if (asked.outcome === 'finished') {
+        throw new ApiError('CONFLICT', `the distribution is ${asked.status} already`, [
+          { field: 'status', issue: `is ${asked.status}` },
+        ])
+      }
+      // A run that Temporal does not know cannot be told: the row alone ends it.
+      if ((await dispatcher.cancel({ tenant_id, distribution_id: params.id })) === 'no_workflow') {
+        await withTenant(pool, tenant_id, (db) => finishDistribution(db, id, { round: null, cause: 'cancelled' }))
+      }
+      return c.json(await commandAnswerOf(caller, id), 202)
+    },
+  })
+
+  const retry = endpoint({
+    method: 'post',
+    path: '/distribution/{id}/retry',
+    tag,
+    summary: 'Send again what was not delivered',
+    role: 'operator',
+    params: distributionParams,
+    body: retryRequest,
+    body_optional: true,
+    answers: {
+      202: { description: 'Will be sent again, with a new budget of attempts and a new expiry', schema: retryAnswer },
+      409: { description: 'Nothing to retry, or a cancel is under way' },
+      ...MISSING,
+    },
+    async handle({ c, caller, params, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const id = readId(c, params.id)
+      const { destinations, force, timeout_seconds } = body
+      const outcome = await withTenant(pool, caller.tenant_id, async (db) => {
+        const outcome = await requestRetry(db, id, { destinations, force, timeout_seconds })
+        if (outcome.outcome === 'reset') await audit(db, c, caller, 'retry', id, { round: outcome.round, force })
+        return outcome
+      })
+      if (outcome.outcome === 'missing') throw notFound('distribution')
+      if (outcome.outcome === 'cancelling') throw new ApiError('CONFLICT', 'a cancel is under way')
+      if (outcome.outcome === 'nothing') throw nothingToRetry(destinations ?? [], outcome)
+      await dispatcher.retry({ tenant_id: caller.tenant_id, distribution_id: params.id }, outcome)
+      const { round, destinations: again } = outcome
+      return c.json({ ...(await commandAnswerOf(caller, id)), round, destinations: again }, 202)
+    },
+  })
+
+  async function commandAnswerOf(caller: Caller, id: string) {
+    const job = (await withTenant(pool, caller.tenant_id, (db) => findJobState(db, id))) as JobState
+    const { distribution_id, status } = job
+    return { distribution_id, status, tracking_url: trackingUrl(distribution_id) }
+  }
+
+  return [cancel, retry]
+}
+
+/** The job's own events name it by its uuid, as the schema's procedures do. */
+function audit(
+  db: Db,
+  c: Request<unknown, unknown, unknown>['c'],
+  { tenant_id, actor }: Caller,
+  action: string,
+  id: string,
+  details: Record<string, unknown> = {},
+): Promise<void> {
+  const request_id = c.get('request_id')
+  const resource = { resource_type: 'distribution_job', resource_id: id }
+  return writeAudit(db, { tenant_id, actor, action, ...resource, details, request_id })
+}
+
+function nothingToRetry(asked: string[], { status, unknown }: { status: string; unknown: string[] }): ApiError {
+  if (unknown.length === 0) {
+    const hint = 'it has no destination of those asked for that failed, was skipped or cancelled'
+    return new ApiError('CONFLICT', `nothing to retry: the distribution is ${status}, and ${hint}`)
+  }
+  return invalid(
+    unknown.map((name) => ({
+      field: `destinations[${asked.indexOf(name)}]`,
+      issue: 'is not a destination of this distribution',
+    })),
+  )
+}

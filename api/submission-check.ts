@@ -1,0 +1,79 @@
+// A submission as its request states it: everything that is wrong, by path, without a clock and without the database.
+import type { Egress } from '../activities/destinations/egress.ts'
+import { type CheckedEntries, checkEntries, forbiddenHost } from './destination-entries.ts'
+import type { RequestBody } from './endpoint.ts'
+import type { Caller } from './env.ts'
+import { ApiError, type Detail } from './errors.ts'
+import { requireOwnTenant } from './middleware/auth.ts'
+import { issuesOf } from './schemas/issues.ts'
+import {
+  idempotencyKey,
+  MAX_DESTINATIONS,
+  metadataIsTooLarge,
+  type Submission,
+  submissionWithoutDestinations,
+} from './schemas/submission.ts'
+
+export interface SubmitRequest {
+  caller: Caller
+  body: RequestBody
+  /** Header `Idempotency-Key`. */
+  key: string | undefined
+  request_id: string
+}
+
+export interface CheckedSubmission {
+  submission: Submission | undefined
+  entries: CheckedEntries
+  key: string | null
+  details: Detail[]
+}
+
+/** What can be told from the request alone: no clock and no database, so that a repeat is judged like the first. */
+export function checkSubmission({ body, key, caller }: SubmitRequest, egress: Egress): CheckedSubmission {
+  const raw = body.value as Record<string, unknown>
+  const listed = Array.isArray(raw.destinations) ? (raw.destinations as unknown[]) : []
+  if (listed.length > MAX_DESTINATIONS) throw tooManyDestinations(listed.length)
+  const parsed = submissionWithoutDestinations.safeParse(raw)
+  const entries = checkEntries(listed, egress)
+  const details = [...(parsed.success ? [] : issuesOf(submissionWithoutDestinations, parsed.error)), ...entries.details]
+  if (typeof raw.tenant_id === 'string') requireOwnTenant(caller, raw.tenant_id)
+  if (metadataIsTooLarge(body.texts.get('metadata'))) {
+    details.push({ field: 'metadata', issue: 'must have at most 65536 bytes' })
+  }
+  const given = (raw.options ?? {}) as Record<string, unknown>
+  details.push(...callbackIssues(given.callback_url, egress), ...notServedYet(raw, given))
+  const header = key === undefined ? undefined : idempotencyKey.safeParse(key)
+  if (header && !header.success) details.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
+  const inBody = typeof given.idempotency_key === 'string' ? given.idempotency_key : undefined
+  if (key !== undefined && inBody !== undefined && key !== inBody) {
+    details.push({ field: 'options.idempotency_key', issue: 'differs from the header Idempotency-Key' })
+  }
+  return { submission: parsed.success ? parsed.data : undefined, entries, key: inBody ?? key ?? null, details }
+}
+
+function callbackIssues(url: unknown, egress: Egress): Detail[] {
+  if (typeof url !== 'string') return []
+  const field = 'options.callback_url'
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  if (!parsed || !/^https?:$/.test(parsed.protocol)) return [{ field, issue: 'must be an http or https URL' }]
+  if (parsed.username || parsed.password) return [{ field, issue: 'must not hold a user name or password' }]
+  const issue = forbiddenHost(parsed.hostname, egress)
+  return issue ? [{ field, issue }] : []
+}
+
+/** Refused rather than taken and not done. */
+function notServedYet(raw: Record<string, unknown>, options: Record<string, unknown>): Detail[] {
+  const details: Detail[] = []
+  if (typeof raw.ordering_key === 'string') details.push({ field: 'ordering_key', issue: 'is not served yet' })
+  if (options.encryption_required === true) {
+    details.push({ field: 'options.encryption_required', issue: 'is not served yet' })
+  }
+  return details
+}
+
+function tooManyDestinations(count: number): ApiError {
+  return new ApiError('PAYLOAD_TOO_LARGE', `a distribution has at most ${MAX_DESTINATIONS} destinations`, [
+    { field: 'destinations', issue: `has ${count} entries, at most ${MAX_DESTINATIONS} are allowed` },
+  ])
+}
