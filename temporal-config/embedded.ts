@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { migrate } from '../db/migrate.ts'
 import type { TemporalAddress } from './connection.ts'
 import { type Settings, wholeEnvironment } from './env.ts'
-import type { Logger } from './log.ts'
-import { type Life, StartRefused } from './program.ts'
+import { type Started, StartRefused } from './program.ts'
 import { admitLogin, ensureDatabase } from './stack/database.ts'
 import { kept } from './stack/kept.ts'
 import { runningStack, StackRefused, startStack } from './stack/stack.ts'
@@ -23,12 +22,7 @@ export interface Surroundings {
 }
 
 /** Starts what has no address, brings an embedded database to the newest schema, and makes the keys that are missing. */
-export async function startSurroundings(
-  what: string,
-  settings: Settings,
-  logger: Logger,
-  life: Life,
-): Promise<Surroundings> {
+export async function startSurroundings(what: string, { settings, life, say }: Started): Promise<Surroundings> {
   const embedDatabase = settings.DATABASE_URL === undefined
   const embedTemporal = settings.TEMPORAL_ADDRESS === undefined
   if (!embedDatabase && !embedTemporal) return given(settings)
@@ -46,7 +40,7 @@ export async function startSurroundings(
           },
         }
       : {}),
-    say: (line) => logger.info(line),
+    say,
     signal: life.ending,
   }).catch((error: unknown) => {
     throw error instanceof StackRefused ? new StartRefused(error.message) : error
@@ -54,7 +48,7 @@ export async function startSurroundings(
   life.atEnd('the embedded servers', () => stack.stop())
   void stack.lost.then((reason) => life.fail(new Error(reason)))
 
-  const database = stack.postgres ? await embeddedDatabase(stack.postgres.url, settings, logger) : undefined
+  const database = stack.postgres ? await embeddedDatabase(stack.postgres.url, settings, say) : undefined
   const outside = embedDatabase ? undefined : given(settings)
   return {
     ...(database ?? outside!),
@@ -105,13 +99,13 @@ function embeddedTemporal(address: string, settings: Settings): TemporalAddress 
   return { address, namespace: settings.TEMPORAL_NAMESPACE }
 }
 
-async function embeddedDatabase(superuserUrl: string, settings: Settings, logger: Logger) {
+async function embeddedDatabase(superuserUrl: string, settings: Settings, say: Started['say']) {
   const began = performance.now()
   const urls = await ensureDatabase(superuserUrl, settings.DATA_DIR)
   const applied = await migrate(urls.admin_url)
   await admitLogin(superuserUrl)
   if (applied.length > 0) {
-    logger.info(`${applied.length} migrations applied in ${((performance.now() - began) / 1000).toFixed(1)} s`)
+    say(`${applied.length} migrations applied in ${((performance.now() - began) / 1000).toFixed(1)} s`)
   }
   return { ...keys(settings), database: 'embedded' as const, database_url: urls.url }
 }

@@ -161,7 +161,7 @@ function refusals(error: z.ZodError, given: Record<string, string>): string[] {
 /** What belongs together: a database of one's own needs keys of one's own. */
 function missing(given: Record<string, string>, program: Program): string[] {
   const lines: string[] = []
-  if (program === 'migrate') return lines
+  if (program === 'migrate' || program === 'demo') return lines
   if (given.DATABASE_URL && !given.ENCRYPTION_KEYS) lines.push('ENCRYPTION_KEYS: is required with DATABASE_URL')
   // A setting that is taken and does nothing would be worse than one that is refused.
   for (const name of ['JWT_SECRET', 'JWKS_URL', 'JWT_ISSUER', 'JWT_AUDIENCE']) {

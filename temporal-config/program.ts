@@ -30,7 +30,9 @@ export class StartRefused extends Error {
 export interface Life {
   /** Has `close` run at the end, in the order above. */
   atEnd(what: Closing, close: () => Promise<unknown> | unknown): void
-  /** Ends the program although nobody asked, with exit code 1. */
+  /** Ends the program; the first call counts. */
+  end(code: number, why: string): void
+  /** Ends the program because of an error, with exit code 1. */
   fail(error: unknown): void
   /** Aborts when the end begins. */
   readonly ending: AbortSignal
@@ -40,29 +42,40 @@ export interface Started {
   settings: Settings
   logger: Logger
   life: Life
+  /** Tells the person at the terminal what a slow step does. */
+  say: (line: string) => void
+}
+
+export interface ProgramOptions {
+  /** Another log than JSON lines on stdout. */
+  logger?: (settings: Settings) => Logger
+  say?: (line: string) => void
 }
 
 /**
- * Runs a program: `start` brings everything up and returns what the line `ready` shows. SIGTERM and SIGINT end it in
+ * Runs a program: `start` brings everything up and returns what the line `ready` shows, if any. SIGTERM and SIGINT end it in
  * order, with exit code 0; what cannot start or fails later ends it with 1.
  */
 export async function runProgram(
   program: Program,
-  start: (started: Started) => Promise<Record<string, unknown>>,
+  start: (started: Started) => Promise<Record<string, unknown> | undefined>,
+  options: ProgramOptions = {},
 ): Promise<void> {
   if (process.argv.slice(2).some((argument) => argument === '--help' || argument === '-h')) {
     console.log(helpText(program))
     return
   }
   const settings = settingsOrExit(program)
-  const logger = createLogger(settings.LOG_LEVEL, program === 'start' ? 'distributor' : program)
+  const logger =
+    options.logger?.(settings) ?? createLogger(settings.LOG_LEVEL, program === 'start' ? 'distributor' : program)
+  const say = options.say ?? ((line) => logger.info(line))
   const life = createLife(logger)
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => life.end(0, signal))
   process.on('uncaughtException', (error) => life.fail(error))
   try {
-    const ready = await start({ settings, logger, life })
+    const ready = await start({ settings, logger, life, say })
     // Whatever the level of the log: this is the line that a starter waits for.
-    if (!life.ending.aborted) createLogger('info', logger.bindings().name).info(ready, 'ready')
+    if (ready && !life.ending.aborted) createLogger('info', logger.bindings().name).info(ready, 'ready')
   } catch (error) {
     life.fail(error)
   }
@@ -79,7 +92,7 @@ function settingsOrExit(program: Program): Settings {
 }
 
 /** A life of its own for a program; `end` begins the end and exits the process. */
-export function createLife(logger: Logger): Life & { end(code: number, why: string): void } {
+export function createLife(logger: Logger): Life {
   const closers: { what: Closing; close: () => Promise<unknown> | unknown }[] = []
   const controller = new AbortController()
   let exitCode = 0
@@ -97,7 +110,7 @@ export function createLife(logger: Logger): Life & { end(code: number, why: stri
   function end(code: number, why: string): void {
     if (controller.signal.aborted) return
     exitCode = code
-    logger.info(`ending: ${why}`)
+    if (code === 0) logger.info(`ending: ${why}`)
     controller.abort()
     setTimeout(() => {
       logger.fatal(`not at an end after ${STOP_WITHIN_MS / 1000} s`)
@@ -126,7 +139,10 @@ export function createLife(logger: Logger): Life & { end(code: number, why: stri
       // What breaks because the end has begun is no failure.
       if (controller.signal.aborted) return
       if (error instanceof StartRefused) for (const line of error.lines) console.error(line)
-      else logger.fatal({ err: error }, 'failed')
+      else {
+        logger.fatal({ err: error }, 'failed')
+        console.error(`failed: ${(error as Error).message}`)
+      }
       end(1, 'failed')
     },
   }

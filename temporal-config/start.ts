@@ -15,13 +15,15 @@ export interface Service {
   temporal_ui: string | undefined
   database: 'embedded' | 'given'
   bootstrap_api_key: string | undefined
+  callback_secret: string | undefined
   bootstrap_api_key_file: string | undefined
 }
 
 /** Starts all of it and returns once everything answers; `what` names the command to a second one on the same folder. */
-export async function startService(what: string, { settings, logger, life }: Started): Promise<Service> {
+export async function startService(what: string, started: Started): Promise<Service> {
+  const { settings, logger, life } = started
   await refuseTakenPort(settings)
-  const surroundings = await startSurroundings(what, settings, logger, life)
+  const surroundings = await startSurroundings(what, started)
   const worker = await assemble({ settings, surroundings, logger, life, name: 'worker', connections: 20 })
   const api = { ...worker, pool: openPool({ surroundings, logger, life, name: 'api', connections: 10 }) }
   if (surroundings.bootstrap_api_key) {
@@ -41,6 +43,7 @@ export async function startService(what: string, { settings, logger, life }: Sta
     temporal_ui: surroundings.temporal_ui,
     database: surroundings.database,
     bootstrap_api_key: surroundings.bootstrap_api_key,
+    callback_secret: surroundings.callback_secret,
     bootstrap_api_key_file: surroundings.bootstrap_api_key_file,
   }
 }

@@ -85,6 +85,17 @@ export function runningAddresses(dataDir: string): StackAddresses | undefined {
   return content && isRunning(content.holder) ? content.addresses : undefined
 }
 
+/** Ends the servers of a supervisor that was killed while its holder, this process, lives on. */
+export async function endLeftBehind(dataDir: string): Promise<void> {
+  const file = lockFile(dataDir)
+  const content = parse(read(file))
+  if (content?.holder.pid !== process.pid || isRunning(content.supervisor)) return
+  for (const [name, id] of Object.entries(content.servers).reverse()) {
+    await endProcess(id, STOP_SIGNALS[name] ?? ['SIGTERM'], 20_000)
+  }
+  rmSync(file, { force: true })
+}
+
 function lockFile(dataDir: string): string {
   return join(dataDir, 'lock.json')
 }

@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { loginUrl } from './database.ts'
-import { runningAddresses, type StackAddresses } from './lock.ts'
+import { endLeftBehind, runningAddresses, type StackAddresses } from './lock.ts'
 import { identify, type ProcessId } from './processes.ts'
 import type { SupervisorOrder, SupervisorReport } from './supervisor.ts'
 
@@ -77,13 +77,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       stopped = true
       stdin.end()
       await exited
+      await endLeftBehind(resolve(options.data_dir))
     },
   }
 }
 
 /** What runs in `dataDir` under another process, for one that has no servers of its own; undefined: nothing does. */
 export function runningStack(dataDir: string): { database_url?: string; temporal_address?: string } | undefined {
-  const addresses = runningAddresses(dataDir)
+  const addresses = runningAddresses(resolve(dataDir))
   if (!addresses) return undefined
   return {
     ...(addresses.postgres ? { database_url: loginUrl(addresses.postgres.url, dataDir) } : {}),
