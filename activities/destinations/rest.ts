@@ -4,12 +4,13 @@ import { gzip } from 'node:zlib'
 import { defineDestination, type Message } from './destination.ts'
 import { DeliveryError, type Response } from './errors.ts'
 import { fillHeader, fillUrl, hasPlaceholders } from './placeholders.ts'
-import { headerValue, type Proof, proofOf, tlsOptions } from './rest/auth.ts'
+import { headerValue, type Proof, proofOf } from './rest/auth.ts'
 import { type RestConfig, restConfig } from './rest/config.ts'
 import { exchange } from './rest/exchange.ts'
 import { statusFailure } from './rest/failure.ts'
 import { accessToken, requestToken } from './rest/oauth2.ts'
 import { webhookHeaders } from './rest/signature.ts'
+import { tlsMaterial, tokenTlsMaterial } from './rest/tls.ts'
 
 /** A token may take up to half of an attempt's time, and never more than this. */
 const MAX_TOKEN_MS = 15_000
@@ -27,7 +28,7 @@ export const rest = defineDestination({
     const deadline = performance.now() + config.timeout_seconds * 1000
     const url = fillUrl(config.endpoint, message)
     const { headers, body } = await contentOf(config, message)
-    const tls = tlsOptions(config)
+    const tls = tlsMaterial(config)
     const token =
       config.auth.type === 'oauth2'
         ? await accessToken(tokenRequest(config, config.auth, message.tenant_id), signal, egress)
@@ -76,7 +77,7 @@ export const rest = defineDestination({
         method: 'HEAD',
         headers: { ...secretHeaders(config), 'user-agent': 'Distributor', ...proof.headers, connection: 'close' },
         body: null,
-        tls: tlsOptions(config),
+        tls: tlsMaterial(config),
         timeoutMs,
         maxResponseBytes: 0,
       },
@@ -130,7 +131,7 @@ function secretHeaders(config: RestConfig): Record<string, string> {
 
 function tokenRequest(config: RestConfig, auth: Extract<RestConfig['auth'], { type: 'oauth2' }>, tenant_id: string) {
   const timeoutMs = Math.min((config.timeout_seconds * 1000) / 2, MAX_TOKEN_MS)
-  return { tenant_id, auth, tls: tlsOptions(config, 'both'), timeoutMs }
+  return { tenant_id, auth, tls: tokenTlsMaterial(config), timeoutMs }
 }
 
 /** By hand: `searchParams` would write the rest of the query anew. */

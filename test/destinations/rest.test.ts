@@ -305,6 +305,14 @@ describe('OAuth2', () => {
     await server.until(() => server.connections.open === 0)
   })
 
+  it('asks for the token over TLS with the private authority, whose name is not that of the endpoint', async () => {
+    const server = await receiving({ body: '{"access_token":"t"}' }, { tls: true })
+    const api = await receiving({}, { tls: true })
+    const auth = { type: 'oauth2', token_url: server.url, client_id: 'id', client_secret: SECRET }
+    await send(aConfig(api.url, { auth, tls: { ca: certificate('ca.pem'), server_name: 'receiver.example' } }))
+    expect(api.requests[0]!.headers.authorization).toBe('Bearer t')
+  })
+
   it('FIELD-REPORT 44: the token endpoint goes through the egress guard too', async () => {
     const { config } = await oauth()
     const error = await failureOf(send(config({ token_url: 'http://[::ffff:169.254.169.254]/token' })))
@@ -549,6 +557,7 @@ describe('FIELD-REPORT 12: the network', () => {
     ['a reset at once', {}, { connection: 'reset' }],
     ['a reset at once, with TLS', {}, { connection: 'reset', tls: true }],
     ['a reset after the request', { drop: 'reset' }, {}],
+    ['a hard end after the request, with TLS', { drop: 'reset' }, { tls: true }],
     ['a polite end after the request', { drop: 'end' }, {}],
     ['no HTTP', { raw: 'SSH-2.0-OpenSSH_9.2\r\n' }, {}],
     ['headers without end', { raw: `HTTP/1.1 200 OK\r\nx: ${'y'.repeat(100_000)}` }, {}],
@@ -557,7 +566,8 @@ describe('FIELD-REPORT 12: the network', () => {
     '%s is tried again, as another attempt',
     async (_case, script, options) => {
       const receiver = await receiving(script, options)
-      const error = await failureOf(send(aConfig(receiver.url)))
+      const tls = options.tls ? { ca: certificate('ca.pem') } : {}
+      const error = await failureOf(send(aConfig(receiver.url, { tls })))
       expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
       expect(receiver.requests.length).toBeLessThanOrEqual(1)
       expect(receiver.connections.total).toBe(1)

@@ -1,7 +1,6 @@
 // How a request shows who it is from.
-import { type ConnectionOptions, createSecureContext, rootCertificates } from 'node:tls'
 import { DeliveryError } from '../errors.ts'
-import type { RestAuth, RestConfig } from './config.ts'
+import type { RestAuth } from './config.ts'
 
 /** What authentication adds to a request. */
 export interface Proof {
@@ -50,26 +49,4 @@ export function headerValue(value: string, field: string): string {
     throw new DeliveryError('MISCONFIGURED', `${field}: has a line break or another control character`)
   }
   return Buffer.from(value, 'utf8').toString('latin1')
-}
-
-/**
- * TLS as the configuration wants it.
- * @param trust `own`: the given authorities alone; `both`: the public ones too, for the token endpoint, which is often
- * someone else's
- * @throws DeliveryError MISCONFIGURED when a certificate or key cannot be read
- */
-export function tlsOptions({ tls }: RestConfig, trust: 'own' | 'both' = 'own'): ConnectionOptions {
-  const options: ConnectionOptions = {
-    ...(tls.ca !== undefined && { ca: trust === 'own' ? tls.ca : [...rootCertificates, tls.ca] }),
-    ...(tls.client_certificate !== undefined && { cert: tls.client_certificate }),
-    ...(tls.client_key !== undefined && { key: tls.client_key }),
-    ...(tls.client_key_passphrase !== undefined && { passphrase: tls.client_key_passphrase }),
-    ...(tls.server_name !== undefined && trust === 'own' && { servername: tls.server_name }),
-  }
-  try {
-    if (options.ca || options.cert || options.key) createSecureContext(options)
-  } catch (cause) {
-    throw new DeliveryError('MISCONFIGURED', 'tls: a certificate, key or passphrase cannot be used', { cause })
-  }
-  return options
 }

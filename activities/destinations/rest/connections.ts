@@ -1,9 +1,9 @@
 // Connections that are kept open for a moment. An attempt has one to itself, so that ending it harms no other attempt.
 import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
-import type { ConnectionOptions } from 'node:tls'
 import { Client, errors } from 'undici'
 import type { Egress } from '../egress.ts'
+import { type TlsMaterial, tlsConnection } from './tls.ts'
 
 /** Shorter than the 5 s after which Node's own servers hang up, so that a dead connection is rarely taken. */
 const IDLE_MS = 4_000
@@ -24,7 +24,7 @@ export interface ConnectionTarget {
   /** Connections serve one tenant alone: two with the same configuration share none. */
   tenant_id: string
   origin: string
-  tls: ConnectionOptions
+  tls: TlsMaterial
 }
 
 const idleByEgress = new WeakMap<Egress, Map<Client, Idle>>()
@@ -63,7 +63,7 @@ function connect(egress: Egress, target: ConnectionTarget, key: string, idle: Ma
         socket = egress.connect({
           host: hostname,
           port: Number(port) || (secure ? 443 : 80),
-          ...(secure && { tls: { ALPNProtocols: ['http/1.1'], ...target.tls } }),
+          ...(secure && { tls: tlsConnection(target.tls) }),
         })
       } catch (error) {
         callback(error as Error, null)

@@ -1,10 +1,10 @@
 // One request on the wire and its answer, within one deadline. Never sends twice, never follows a redirect.
-import type { ConnectionOptions } from 'node:tls'
 import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
 import { Answer, READ_CAP } from './answer.ts'
 import { acquireConnection } from './connections.ts'
 import { networkFailure } from './failure.ts'
+import type { TlsMaterial } from './tls.ts'
 
 /** Silence within a body ends the attempt, however much time is left. */
 const IDLE_BODY_MS = 30_000
@@ -16,7 +16,7 @@ export interface WireRequest {
   /** Lower-case names; values as HTTP carries them (latin1). */
   headers: Record<string, string>
   body: Buffer | null
-  tls?: ConnectionOptions
+  tls?: TlsMaterial
   /** From now to the last byte, the resolution of the name included. */
   timeoutMs: number
   /** How much of the answer's body is kept as text. */

@@ -1,11 +1,11 @@
 // Access tokens of the client credentials grant (RFC 6749, 4.4), kept until shortly before they expire.
 import { createHash } from 'node:crypto'
-import type { ConnectionOptions } from 'node:tls'
 import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
 import type { RestAuth } from './config.ts'
 import { exchange } from './exchange.ts'
 import { statusFailure } from './failure.ts'
+import type { TlsMaterial } from './tls.ts'
 
 type OAuth2 = Extract<RestAuth, { type: 'oauth2' }>
 
@@ -18,7 +18,7 @@ const MAX_ENTRIES = 1_000
 export interface TokenRequest {
   tenant_id: string
   auth: OAuth2
-  tls: ConnectionOptions
+  tls: TlsMaterial
   timeoutMs: number
 }
 

@@ -6,7 +6,7 @@ import http, { type IncomingMessage, type OutgoingHttpHeaders, type ServerRespon
 import https from 'node:https'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { TLSSocket, TlsOptions } from 'node:tls'
+import { TLSSocket, type TlsOptions } from 'node:tls'
 
 export interface ReceivedRequest {
   method: string
@@ -117,7 +117,7 @@ export async function startHttpReceiver(options: HttpReceiverOptions = {}): Prom
       open.delete(socket)
       events.emit('change')
     })
-    if (greeting === 'reset') socket.resetAndDestroy()
+    if (greeting === 'reset') reset(socket)
     else if (greeting === 'stall') socket.resume().on('end', () => socket.end())
     else if (!tls) record(socket)
     events.emit('change')
@@ -217,6 +217,12 @@ function closing(socket: Socket): Promise<void> {
   return new Promise((resolve) => socket.once('close', () => resolve()))
 }
 
+/** Under TLS Node 20 can send no reset: there it is an end without the farewell that TLS asks for. */
+function reset(socket: Socket): void {
+  if (socket instanceof TLSSocket) socket.destroy()
+  else socket.resetAndDestroy()
+}
+
 /** A port on loopback where nobody listens. */
 export async function refusedPort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1')
@@ -233,12 +239,12 @@ function nth(script: Reply | Reply[], index: number): Reply {
 async function answer(reply: Reply, socket: Socket, response: ServerResponse): Promise<void> {
   if (reply.after_ms !== undefined) await sleep(reply.after_ms)
   if (reply.stall === 'headers' || socket.destroyed) return
-  if (reply.drop === 'reset') return void socket.resetAndDestroy()
+  if (reply.drop === 'reset') return void reset(socket)
   if (reply.drop === 'end') return void socket.end()
   if (reply.raw !== undefined) {
     socket.write(reply.raw)
     // The bytes first: a reset throws away what is not sent yet.
-    if (reply.raw_then === 'reset') setTimeout(() => socket.resetAndDestroy(), 50)
+    if (reply.raw_then === 'reset') setTimeout(() => reset(socket), 50)
     else if (reply.raw_then !== 'hang') socket.end()
     return
   }
