@@ -163,6 +163,16 @@ it('FIELD-REPORT 7: a NUL in an address or a query is refused, not a fault', asy
   expect([status, body.details[0].field]).toEqual([400, 'data_type'])
 })
 
+it('a database that is away makes a request a 503 that names no address', async () => {
+  const query = api.pool.query
+  const refused = Object.assign(new Error('connect ECONNREFUSED 10.0.0.1:5432'), { code: 'ECONNREFUSED' })
+  api.pool.query = (() => Promise.reject(refused)) as never
+  const { status, body, text } = await api.call('GET', '/distribution/list', undefined, { key: 'not-remembered' })
+  api.pool.query = query
+  expect([status, body.error]).toEqual([503, 'SERVICE_UNAVAILABLE'])
+  expect(text).not.toContain('10.0.0.1')
+})
+
 it('an unknown path is a 404 in the form of every error', async () => {
   const { status, body } = await api.request('/api/v1/distributions')
   expect([status, body.error]).toEqual([404, 'NOT_FOUND'])

@@ -126,6 +126,14 @@ describe('an accepted submission', () => {
     expect((await storedPayload(body.distribution_id)).payload_bytes.toString()).toBe('{"ü":"€"}')
   })
 
+  it('FIELD-REPORT 6: may name 1000 destinations', async () => {
+    const destinations = Array.from({ length: 1000 }, (_, n) => inline({ name: `d${n}` }))
+    const { status, body } = await submit(aSubmission({ destinations }))
+    expect([status, body.destinations_count]).toEqual([202, 1000])
+    const { body: shown } = await api.call('GET', `/distribution/${body.distribution_id}/status`)
+    expect(shown.destinations.map(({ name }: { name: string }) => name)).toEqual(destinations.map(({ name }) => name))
+  })
+
   it('is accepted while Temporal is away', async () => {
     api.dispatcher.answers.start = 'deferred'
     expect((await submit(aSubmission())).status).toBe(202)
@@ -225,6 +233,16 @@ describe('an idempotency key', () => {
     ])
     await submit(body)
     expect(api.dispatcher.started).toHaveLength(2)
+  })
+
+  it('FIELD-REPORT 4: finds its distribution long after the run is forgotten', async () => {
+    const body = aSubmission({ options: { idempotency_key: 'long-ago' } })
+    const { body: first } = await submit(body)
+    await api.rows('acme', 'call update_distribution_status($1, $2)', [first.distribution_id, 'completed'])
+    api.dispatcher.started.length = 0
+    const again = await submit(body)
+    expect([again.status, again.body]).toEqual([202, first])
+    expect(api.dispatcher.started).toEqual([])
   })
 
   it('is not used up by a submission that was refused', async () => {
