@@ -1,0 +1,133 @@
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import { failureOf } from './contract.ts'
+import { aConfig, receiving, send } from './sending.ts'
+
+describe('FIELD-REPORT 9: a body that is not whole', () => {
+  it.each([
+    ['short of its length, then a polite end', 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc', 'end'],
+    [
+      'short of its length, with Connection: close',
+      'HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\nabc',
+      'end',
+    ],
+    ['short of its length, HTTP/1.0', 'HTTP/1.0 200 OK\r\ncontent-length: 10\r\n\r\nabc', 'end'],
+    ['short of its length, then a reset', 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc', 'reset'],
+    ['none of its length', 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n', 'end'],
+    ['chunks without the last one', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n', 'end'],
+    [
+      'chunks without the last one, with Connection: close',
+      'HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n',
+      'end',
+    ],
+    ['a chunk that breaks off', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nff\r\nabc', 'reset'],
+    [
+      'short of its length, with Connection: close, then a reset',
+      'HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 10\r\n\r\nabc',
+      'reset',
+    ],
+    [
+      'a chunk that breaks off, with Connection: close',
+      'HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nff\r\nabc',
+      'reset',
+    ],
+    ['no length, then a reset', 'HTTP/1.1 200 OK\r\n\r\nabc', 'reset'],
+  ] as const)('%s is a failed attempt, though the status is 200', async (_case, raw, raw_then) => {
+    const receiver = await receiving({ raw, raw_then })
+    const error = await failureOf(send(aConfig(receiver.url)))
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true, response: { status: 200 } })
+  })
+
+  it.each([
+    ['no length, then a polite end', 'HTTP/1.1 200 OK\r\n\r\nabc', 'abc'],
+    ['HTTP/1.0', 'HTTP/1.0 200 OK\r\n\r\nabc', 'abc'],
+    ['an empty one', 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n', null],
+    ['204', 'HTTP/1.1 204 No Content\r\n\r\n', null],
+  ])('%s is whole', async (_case, raw, body) => {
+    const receiver = await receiving({ raw })
+    expect(await send(aConfig(receiver.url))).toMatchObject({ body })
+  })
+
+  it('an answer to HEAD has a length and no body', async () => {
+    const receiver = await receiving({ headers: { 'content-length': '10' } })
+    expect(await send(aConfig(receiver.url, { method: 'HEAD' }))).toMatchObject({ status: 200, body: null })
+  })
+})
+
+describe('the answer kept', () => {
+  const bomb = gzipSync(Buffer.alloc(200 * 1024 * 1024))
+  const text = 'dél'.repeat(100)
+
+  it.each([
+    ['gzip', gzipSync(text)],
+    ['x-gzip', gzipSync(text)],
+    ['deflate', deflateSync(text)],
+    ['deflate', deflateRawSync(text)],
+    ['br', brotliCompressSync(text)],
+    ['identity', Buffer.from(text)],
+    ['deflate, gzip', gzipSync(deflateSync(text))],
+  ])('is inflated (%s)', async (encoding, body) => {
+    const receiver = await receiving({ body, headers: { 'content-encoding': encoding } })
+    expect(await send(aConfig(receiver.url))).toMatchObject({ body: text })
+  })
+
+  it.each([
+    ['gzip', bomb],
+    ['gzip, gzip', gzipSync(bomb)],
+    ['deflate', deflateSync(Buffer.alloc(50 * 1024 * 1024))],
+    ['br', brotliCompressSync(Buffer.alloc(50 * 1024 * 1024))],
+  ])('a bomb (%s) costs at most the cap, and the status decides', async (encoding, body) => {
+    const receiver = await receiving({ body, headers: { 'content-encoding': encoding } })
+    const before = process.memoryUsage().rss
+    const receipt = await send(aConfig(receiver.url))
+    expect(receipt.body?.length).toBeLessThanOrEqual(64 * 1024)
+    expect(process.memoryUsage().rss - before).toBeLessThan(48 * 1024 * 1024)
+  })
+
+  it('FIELD-REPORT 8: a body without end is cut, and the status decides', async () => {
+    const receiver = await receiving({ endless: true, body: 'x'.repeat(65_536) })
+    const receipt = await send(aConfig(receiver.url))
+    expect(receipt).toMatchObject({ status: 200, body: 'x'.repeat(64 * 1024) })
+    await receiver.until(() => receiver.connections.open === 0)
+  })
+
+  it.each([
+    ['gzip', gzipSync(text).subarray(0, -5)],
+    ['gzip', Buffer.from('no gzip at all')],
+    ['br', brotliCompressSync(text).subarray(0, 10)],
+    ['deflate', deflateSync(text).subarray(0, 10)],
+  ])('a broken encoding (%s) on a 2xx is a failed attempt', async (encoding, body) => {
+    const receiver = await receiving({ body, headers: { 'content-encoding': encoding } })
+    const error = await failureOf(send(aConfig(receiver.url)))
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true, response: { status: 200 } })
+    receiver.reply({ status: 404, body, headers: { 'content-encoding': encoding } })
+    expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject({ code: 'REJECTED', response: { status: 404 } })
+  })
+
+  it.each(['zstd', 'gzip, gzip, gzip'])('an encoding that nobody here reads (%s) is not kept', async (encoding) => {
+    const receiver = await receiving({ body: 'abc', headers: { 'content-encoding': encoding } })
+    expect(await send(aConfig(receiver.url))).toMatchObject({ status: 200, body: null })
+  })
+
+  it('an empty body is no broken encoding', async () => {
+    const receiver = await receiving({ headers: { 'content-encoding': 'gzip', 'content-length': '0' } })
+    expect(await send(aConfig(receiver.url))).toMatchObject({ body: null })
+  })
+
+  it('FIELD-REPORT 7: NUL and invalid UTF-8 become storable', async () => {
+    const receiver = await receiving({ body: Buffer.from([0x61, 0x00, 0xff, 0xed, 0xa0, 0x80, 0x62]) })
+    const { body } = await send(aConfig(receiver.url))
+    expect(body).toMatch(/^a\ufffd+b$/)
+  })
+
+  it('is read in its charset, and never ends in half a character', async () => {
+    const receiver = await receiving({
+      body: Buffer.from('é', 'latin1'),
+      headers: { 'content-type': 'text/plain; charset=iso-8859-1' },
+    })
+    expect(await send(aConfig(receiver.url))).toMatchObject({ body: 'é' })
+    receiver.reply({ body: 'aé', headers: { 'content-type': 'text/plain; charset=nonsense' } })
+    expect(await send(aConfig(receiver.url, { max_response_bytes: 2 }))).toMatchObject({ body: 'a' })
+    expect(await send(aConfig(receiver.url, { max_response_bytes: 0 }))).toMatchObject({ body: null })
+  })
+})
