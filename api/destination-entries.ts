@@ -75,6 +75,9 @@ export function compressionIssue(protocol: Protocol, field: string, compression:
     : [{ field, issue: `${protocol} does not take options.compression "gzip"` }]
 }
 
+// Made once: making a schema costs more than using it, and there may be 1000 entries.
+const ownRetries = maxRetries.nullish()
+
 interface InlineEntry {
   details: Detail[]
   destination?: SubmittedDestination
@@ -89,8 +92,8 @@ function inlineEntry(entry: unknown, index: number, egress: Egress): InlineEntry
   const { name, protocol, max_retries, ...configuration } = entry as Record<string, unknown>
   const details: Detail[] = []
   if (typeof name !== 'string') details.push(fault(['name'], name === undefined ? 'is required' : 'must be a string'))
-  const retries = maxRetries.nullish().safeParse(max_retries)
-  if (!retries.success) details.push(...issuesOf(maxRetries, retries.error, [...at, 'max_retries']))
+  const retries = ownRetries.safeParse(max_retries)
+  if (!retries.success) details.push(...issuesOf(ownRetries, retries.error, [...at, 'max_retries']))
   const known = readProtocol(protocol)
   if ('issue' in known) details.push(fault(['protocol'], known.issue))
   else details.push(...configurationIssues(known.protocol, configuration, at, egress, { literals: false }))
