@@ -1,5 +1,5 @@
--- Two roles that nobody logs in as. Roles belong to the server, not to the database, so that another database of the same
--- server may have made them already, or an administrator did where the migrating role has no CREATEROLE.
+-- Two roles that nobody logs in as. Roles belong to the server, not to the database, so that another database of the
+-- same server may have made them already, or an administrator did where the migrating role has no CREATEROLE.
 --   distributor_app     receives every grant; the application's login is a member of it
 --   distributor_system  owns the functions that look across tenants, and the materialized views
 do $$
@@ -20,8 +20,9 @@ begin
     end if;
   end loop;
 
-  -- Giving a function to distributor_system needs membership. Since PostgreSQL 16 membership alone is not enough (whoever
-  -- creates a role gets it with the SET and INHERIT options off); a plain grant turns both on, and is what 15 needs.
+  -- Giving a function to distributor_system needs membership. Since PostgreSQL 16 membership alone is not enough
+  -- (whoever creates a role gets it with the SET and INHERIT options off); a plain grant turns both on, and is what
+  -- 15 needs.
   if not (
     pg_has_role(current_user, 'distributor_system', 'usage')
     and pg_has_role(
@@ -45,8 +46,8 @@ $$;
 grant usage, create on schema public to distributor_system;
 grant usage on schema public to distributor_app;
 
--- refresh materialized view concurrently builds its difference in a temporary table. Every role may by default; where an
--- administrator took that away, it is given back to this one.
+-- refresh materialized view concurrently builds its difference in a temporary table. Every role may by default; where
+-- an administrator took that away, it is given back to this one.
 do $$
 begin
   if not has_database_privilege('distributor_system', current_database(), 'temporary') then

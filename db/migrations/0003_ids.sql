@@ -1,9 +1,9 @@
--- Ids are UUIDv7 (RFC 9562): they begin with the milliseconds since 1970, so that a range of time is a range of ids, and
--- partitions by id are partitions by month. The seed's gen_random_uuid() could not be a partition key that follows time.
--- PostgreSQL 18 has uuidv7(), 15 does not; one implementation serves both.
+-- Ids are UUIDv7 (RFC 9562): they begin with the milliseconds since 1970, so that a range of time is a range of ids,
+-- and partitions by id are partitions by month. The seed's gen_random_uuid() could not be a partition key that
+-- follows time. PostgreSQL 18 has uuidv7(), 15 does not; one implementation serves both.
 
--- The 12 bits after the version hold the fraction of the millisecond (RFC 9562, section 6.2, method 3), so that ids made
--- one after the other in one session sort in that order.
+-- The 12 bits after the version hold the fraction of the millisecond (RFC 9562, section 6.2, method 3), so that ids
+-- made one after the other in one session sort in that order.
 create function new_uuidv7() returns uuid
   language sql volatile parallel safe
   begin atomic

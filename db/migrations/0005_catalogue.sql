@@ -1,7 +1,7 @@
 -- What the seed calls catalogues: data types, and the lookups behind protocols and kinds of rules.
 
--- The seed has id as primary key. Data types are per tenant, plus shared ones (tenant_id null), so that the key is the pair;
--- a primary key takes no null, hence a unique constraint in which nulls are equal (PostgreSQL 15).
+-- The seed has id as primary key. Data types are per tenant, plus shared ones (tenant_id null), so that the key is
+-- the pair; a primary key takes no null, hence a unique constraint in which nulls are equal (PostgreSQL 15).
 create table data_types (
   id varchar(50) not null,
   tenant_id varchar(50),

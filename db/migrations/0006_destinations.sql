@@ -1,7 +1,7 @@
 -- Registered destinations, their configuration versions, their health checks, and the credentials they refer to.
 
--- Longest element of a list of texts: a GIN index on text[] refuses elements of some kilobytes with an error about index
--- rows; a check refuses them by name instead.
+-- Longest element of a list of texts: a GIN index on text[] refuses elements of some kilobytes with an error about
+-- index rows; a check refuses them by name instead.
 create function longest_text(p_texts text[]) returns integer
   language sql immutable parallel safe
   begin atomic

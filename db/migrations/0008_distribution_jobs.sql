@@ -1,12 +1,14 @@
 -- One row per distribution: the intent, what was accepted, and how it stands.
 --
--- Partitioned by range of the id. The seed partitions by created_at, which would have to be part of every unique key: then
--- neither `id uuid primary key` nor a foreign key to it is possible. A UUIDv7 holds the time, so that months are ranges.
+-- Partitioned by range of the id. The seed partitions by created_at, which would have to be part of every unique key:
+-- then neither `id uuid primary key` nor a foreign key to it is possible. A UUIDv7 holds the time, so that months are
+-- ranges.
 create table distribution_jobs (
   id uuid not null default new_uuidv7(),
   tenant_id varchar(50) not null,
-  -- The seed's unique constraint cannot stand on a partitioned table without the partition key. Being a function of the
-  -- primary key, distribution_id is unique all the same, and is looked up through it: id = substr(distribution_id, 6)::uuid.
+  -- The seed's unique constraint cannot stand on a partitioned table without the partition key. Being a function of
+  -- the primary key, distribution_id is unique all the same, and is looked up through it: id =
+  -- substr(distribution_id, 6)::uuid.
   distribution_id varchar(100) not null,
   status varchar(20) not null default 'pending',
   priority varchar(10) not null default 'normal',

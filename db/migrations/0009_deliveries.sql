@@ -1,5 +1,5 @@
--- The stored plan (one row per job and destination), every attempt, and what an attempt had to say.
--- All are partitioned by the job's id with the job's bounds: one unpartitioned child would block the detaching of a month.
+-- The stored plan (one row per job and destination), every attempt, and what an attempt had to say. All are
+-- partitioned by the job's id with the job's bounds: one unpartitioned child would block the detaching of a month.
 
 create table distribution_deliveries (
   distribution_job_id uuid not null,

@@ -5,7 +5,8 @@ create table distribution_callbacks (
   tenant_id varchar(50) not null,
   event_type varchar(40) not null,
   callback_url text not null,
-  -- What is sent, as it was when the job became final: a repeat, or a retry of the job meanwhile, changes no byte of it.
+  -- What is sent, as it was when the job became final: a repeat, or a retry of the job meanwhile, changes no byte of
+  -- it.
   body text not null,
   status varchar(20) not null default 'pending',
   attempts integer not null default 0,

@@ -2,8 +2,8 @@
 --   concurrently  is impossible in a transaction and on a partitioned table; these tables are empty, so nobody waits
 --   now() and current_date in a predicate are refused (not immutable); partitions by month bound the time instead
 --   btree on free text fails the insert of a value beyond some 2,700 bytes; such an index is a hash or GIN index
--- Under row-level security PostgreSQL uses an index only for leakproof operators, before it checks the tenant: comparisons
--- of uuid, text and time are; jsonb's are not. The GIN indexes therefore serve roles that see all rows.
+-- Under row-level security PostgreSQL uses an index only for leakproof operators, before it checks the tenant:
+-- comparisons of uuid, text and time are; jsonb's are not. The GIN indexes therefore serve roles that see all rows.
 
 -- distribution_jobs
 -- A tenant's distributions in one state.
@@ -18,11 +18,12 @@ create index idx_distribution_jobs_data_type on distribution_jobs (data_type);
 create index idx_distribution_jobs_priority on distribution_jobs (priority);
 -- What expires next. The seed's predicate `expires_at is not null` is always true here.
 create index idx_distribution_jobs_expires_at on distribution_jobs (expires_at);
--- Questions to the payload: payload @> '{"report_id": …}'. jsonb_ops hashes keys beyond 125 bytes, so any length fits.
--- Changed from the seed: payloads up to 64 KiB alone. The status stands in other indexes, so that each change of it writes
--- the row's entries anew in all of them; for a payload of 8 MB that took 1.6 s per change, and 1.4 s of each submission
--- (measured on 15 and 18). A query uses the index when it says octet_length(payload_bytes) <= 65536 too, which is read
--- from the row without fetching the bytes; without that it reads the rows that its other conditions leave.
+-- Questions to the payload: payload @> '{"report_id": …}'. jsonb_ops hashes keys beyond 125 bytes, so any length
+-- fits. Changed from the seed: payloads up to 64 KiB alone. The status stands in other indexes, so that each change
+-- of it writes the row's entries anew in all of them; for a payload of 8 MB that took 1.6 s per change, and 1.4 s of
+-- each submission (measured on 15 and 18). A query uses the index when it says octet_length(payload_bytes) <= 65536
+-- too, which is read from the row without fetching the bytes; without that it reads the rows that its other
+-- conditions leave.
 create index idx_distribution_jobs_payload_gin on distribution_jobs using gin (payload)
   where octet_length(payload_bytes) <= 65536;
 create index idx_distribution_jobs_metadata_gin on distribution_jobs using gin (metadata);
@@ -32,7 +33,8 @@ create index idx_distribution_jobs_expired on distribution_jobs (expires_at) whe
 create index idx_distribution_jobs_composite_search
   on distribution_jobs (tenant_id, status, created_at desc, data_type);
 -- What is under way, newest first.
-create index idx_distribution_jobs_active on distribution_jobs (created_at desc) where status in ('pending', 'processing');
+create index idx_distribution_jobs_active on distribution_jobs (created_at desc)
+  where status in ('pending', 'processing');
 -- One report by its id. A btree would refuse a long value, and with it the distribution: hash.
 create index idx_distribution_jobs_payload_path
   on distribution_jobs using hash ((payload ->> 'report_id')) where payload ? 'report_id';

@@ -33,9 +33,10 @@ create function this_month() returns date
     select date_trunc('month', now() at time zone 'UTC')::date;
   end;
 
--- Takes the locks that adding or removing a month needs, all at once. An insert that comes meanwhile queues behind this
--- request, so each lock is asked for only briefly, given back with the others when refused, and asked for again later.
--- The month's own partitions come first and may take longer: there only autovacuum is in the way, which gives up after 1 s.
+-- Takes the locks that adding or removing a month needs, all at once. An insert that comes meanwhile queues behind
+-- this request, so each lock is asked for only briefly, given back with the others when refused, and asked for again
+-- later. The month's own partitions come first and may take longer: there only autovacuum is in the way, which gives
+-- up after 1 s.
 create function lock_months(p_month date default null) returns void
   language plpgsql
   set search_path = public, pg_temp
@@ -99,7 +100,8 @@ begin
   return v_made;
 end
 $$;
-comment on function make_month(date) is 'Makes the partitions of the month that holds the day; false when they were there';
+comment on function make_month(date) is
+  'Makes the partitions of the month that holds the day; false when they were there';
 
 create function ensure_partitions(p_months_ahead integer default 3) returns integer
   language plpgsql

@@ -1,10 +1,10 @@
--- The seed's two procedures. Neither commits, as the seed's do: an idempotency key and the job it names must stand or fall
--- together, and a commit is refused in a procedure that is called inside a transaction.
+-- The seed's two procedures. Neither commits, as the seed's do: an idempotency key and the job it names must stand or
+-- fall together, and a commit is refused in a procedure that is called inside a transaction.
 
 -- Changed from the seed: trailing parameters for what the API adds; p_id tells the caller which id was made. Without
 -- p_distribution_id it is made from the id, otherwise the id is taken from it. p_max_retries defaults to null (nobody
--- asked). Without p_payload_bytes the jsonb's text is what will be delivered. The life ends at the earlier of p_expires_at
--- and p_timeout_seconds counted from p_deliver_at or now; with neither, after 300 s.
+-- asked). Without p_payload_bytes the jsonb's text is what will be delivered. The life ends at the earlier of
+-- p_expires_at and p_timeout_seconds counted from p_deliver_at or now; with neither, after 300 s.
 create procedure submit_distribution(
   p_tenant_id varchar(50),
   p_distribution_id varchar(100),
@@ -44,8 +44,8 @@ begin
   v_now := greatest(clock_timestamp(), id_time(p_id));
 
   insert into distribution_jobs (
-    id, tenant_id, distribution_id, data_type, payload, payload_bytes, destinations, priority, callback_url, max_retries,
-    expires_at, deliver_at, timeout_seconds, metadata, options, request_id, updated_at, check_at
+    id, tenant_id, distribution_id, data_type, payload, payload_bytes, destinations, priority, callback_url,
+    max_retries, expires_at, deliver_at, timeout_seconds, metadata, options, request_id, updated_at, check_at
   ) values (
     p_id,
     p_tenant_id,
@@ -124,7 +124,10 @@ begin
   update distribution_jobs
   set status = p_new_status,
       updated_at = clock_timestamp(),
-      started_at = case when p_new_status = 'processing' then coalesce(started_at, clock_timestamp()) else started_at end,
+      started_at = case
+        when p_new_status = 'processing' then coalesce(started_at, clock_timestamp())
+        else started_at
+      end,
       completed_at = case when v_final then greatest(clock_timestamp(), created_at) else completed_at end,
       check_at = case when v_final then null else check_at end,
       error_code = case when v_final then p_error_code else error_code end,

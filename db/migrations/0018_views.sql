@@ -1,5 +1,5 @@
--- The seed's two materialized views. They belong to distributor_system, whose policy lets a refresh see all tenants, are
--- granted to no one, and are read through a view that shows a tenant its own rows.
+-- The seed's two materialized views. They belong to distributor_system, whose policy lets a refresh see all tenants,
+-- are granted to no one, and are read through a view that shows a tenant its own rows.
 
 -- Changed from the seed: the bound on id, so that a refresh reads the partitions of 30 days and not all.
 create materialized view distribution_summary_mv as
@@ -23,7 +23,8 @@ create index idx_distribution_summary_mv_hour_bucket on distribution_summary_mv 
 create unique index uk_distribution_summary_mv
   on distribution_summary_mv (hour_bucket, tenant_id, data_type, status);
 
--- Changed from the seed: tenant_id, also in the join, for names are unique only within a tenant; deleted destinations go.
+-- Changed from the seed: tenant_id, also in the join, for names are unique only within a tenant; deleted destinations
+-- go.
 create materialized view destination_health_mv as
 select
   d.tenant_id,

@@ -17,8 +17,8 @@ $$;
 -- All tenants, for the role platform; without what is sealed in them.
 create function list_tenants()
   returns table (
-    id varchar(50), name varchar(100), description text, status varchar(20), config jsonb, require_known_data_type boolean,
-    created_at timestamptz, updated_at timestamptz
+    id varchar(50), name varchar(100), description text, status varchar(20), config jsonb,
+    require_known_data_type boolean, created_at timestamptz, updated_at timestamptz
   )
   language sql stable security definer
   set search_path = public, pg_temp
@@ -27,8 +27,9 @@ as $$
   from tenants t
 $$;
 
--- Open jobs that the sweep should look at: those whose check_at has come, oldest first, or with p_all every open one after
--- p_after, by id. The latter goes by created_at, in which an index on open rows is sorted; the id's order is the same.
+-- Open jobs that the sweep should look at: those whose check_at has come, oldest first, or with p_all every open one
+-- after p_after, by id. The latter goes by created_at, in which an index on open rows is sorted; the id's order is
+-- the same.
 create function due_jobs(p_limit integer, p_all boolean default false, p_after uuid default null)
   returns table (
     tenant_id varchar(50), distribution_id varchar(100), id uuid, data_type varchar(50), priority varchar(10),

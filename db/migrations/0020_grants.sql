@@ -21,14 +21,14 @@ grant delete on idempotency_keys to distributor_system;
 -- Every definer function: nobody but whom it is for. Grants come before the change of owner, which takes them along.
 revoke all on function
   ensure_partitions(integer), make_month(date), lock_months(date), drop_month(date),
-  find_api_key(bytea), list_tenants(), due_jobs(integer, boolean, uuid), due_callbacks(integer), queue_depths(), sealed_key_ids(),
-  refresh_views(), count_open_jobs(uuid, uuid), forget_idempotency_keys(uuid, uuid)
+  find_api_key(bytea), list_tenants(), due_jobs(integer, boolean, uuid), due_callbacks(integer), queue_depths(),
+  sealed_key_ids(), refresh_views(), count_open_jobs(uuid, uuid), forget_idempotency_keys(uuid, uuid)
   from public;
 
 grant execute on function
   ensure_partitions(integer), drop_month(date),
-  find_api_key(bytea), list_tenants(), due_jobs(integer, boolean, uuid), due_callbacks(integer), queue_depths(), sealed_key_ids(),
-  refresh_views()
+  find_api_key(bytea), list_tenants(), due_jobs(integer, boolean, uuid), due_callbacks(integer), queue_depths(),
+  sealed_key_ids(), refresh_views()
   to distributor_app;
 
 alter function find_api_key(bytea) owner to distributor_system;
