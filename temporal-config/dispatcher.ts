@@ -35,15 +35,20 @@ export interface DispatcherOptions {
   logger: Logger
   /** An answer waits this long, in milliseconds. The SDK's own deadline does not bound a call: it took 6 to 25 s. */
   patienceMs?: number
-  /** After a failure, Temporal is left alone for this long. */
+  /** After a failure, Temporal is left alone for this long, in milliseconds. */
   pauseMs?: number
 }
 
 const UNHEALTHY: TemporalHealth = { temporal: false, missing_search_attributes: [], worker_polling: false }
+/** Calls that are left to finish behind their answers; beyond this many, the rows are left to the sweep. */
+const MOST_BEHIND = 1000
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { logger, patienceMs = 1500, pauseMs = 5000 } = options
-  let pausedUntil = 0
+  let skippedUntil = 0
+  let behind = 0
+  /** The last call that somebody waited for came too late: until one comes through, nobody waits. */
+  let slow = false
 
   /** Runs `call`, but waits for it only so long; what comes later is logged and otherwise left alone. */
   async function inTime<T>(
@@ -52,21 +57,33 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     call: (runs: Runs) => Promise<T>,
   ): Promise<T | 'deferred'> {
     const runs = options.runs()
-    if (!runs || performance.now() < pausedUntil) return 'deferred'
-    const context = { tenant_id: ref.tenant_id, distribution_id: ref.distribution_id }
-    const called = call(runs).catch((error: unknown) => {
-      pausedUntil = performance.now() + pauseMs
-      logger.warn({ ...context, err: error }, `${what} did not reach Temporal; the sweep will find the row`)
-      return 'deferred' as const
-    })
+    if (!runs || performance.now() < skippedUntil || behind >= MOST_BEHIND) return 'deferred'
+    behind += 1
+    const called = call(runs)
+      .then((result) => {
+        slow = false
+        return result
+      })
+      .catch((error: unknown) => {
+        skippedUntil = performance.now() + pauseMs
+        const { tenant_id, distribution_id } = ref
+        logger.warn(
+          { tenant_id, distribution_id, err: error },
+          `${what} did not reach Temporal; the sweep will find the row`,
+        )
+        return 'deferred' as const
+      })
+      .finally(() => {
+        behind -= 1
+      })
+    if (slow) return 'deferred'
     const waited = new AbortController()
-    const late = sleep(patienceMs, 'deferred' as const, { signal: waited.signal, ref: false }).catch(
-      () => 'deferred' as const,
-    )
+    const late = sleep(patienceMs, 'late' as const, { signal: waited.signal, ref: false }).catch(() => 'late' as const)
     const first = await Promise.race([called, late])
     waited.abort()
-    if (first === 'deferred') pausedUntil = Math.max(pausedUntil, performance.now() + pauseMs)
-    return first
+    if (first !== 'late') return first
+    slow = true
+    return 'deferred'
   }
 
   return {

@@ -12,16 +12,19 @@ export interface SdkMetrics {
 /** Call once, before the first native connection of the process. */
 export async function installRuntime(logger: Logger): Promise<SdkMetrics> {
   const log = logger.child({ component: 'temporal-sdk' })
-  const write = (level: 'trace' | 'debug' | 'info' | 'warn' | 'error', message: string, meta?: object) =>
-    log[level](meta ?? {}, message)
+  const write = (level: string, message: string, meta?: object) => {
+    // The background worker has no workflows on purpose; and what the SDK calls info is its own inner life.
+    const quiet = level === 'info' || message.startsWith('No workflows registered')
+    log[quiet ? 'debug' : (level as 'warn')](meta ?? {}, message)
+  }
   const port = await freePort(0)
   Runtime.install({
     shutdownSignals: [],
     logger: {
-      log: (level, message, meta) => write(level.toLowerCase() as 'info', message, meta),
+      log: (level, message, meta) => write(level.toLowerCase(), message, meta),
       trace: (message, meta) => write('trace', message, meta),
       debug: (message, meta) => write('debug', message, meta),
-      info: (message, meta) => write('debug', message, meta),
+      info: (message, meta) => write('info', message, meta),
       warn: (message, meta) => write('warn', message, meta),
       error: (message, meta) => write('error', message, meta),
     },

@@ -170,12 +170,12 @@ describe('a distribution', () => {
     const receiver = await aReceiver({ stall: 'headers' })
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url, { timeout_seconds: 60 })] })
     const [request] = await receiver.received(1)
-    // Heartbeats carry the cancellation from one second on.
     expect(await cancel(ref, 'not needed')).toEqual({ outcome: 'requested' })
     const askedAt = Date.now()
     expect(await system.dispatcher.cancel(ref)).toBe('signalled')
     await request!.closed
-    expect(Date.now() - askedAt).toBeLessThan(2500)
+    // Heartbeats carry the cancellation every second; the rest is room for a busy machine, far from the deadline of 60 s.
+    expect(Date.now() - askedAt).toBeLessThan(5000)
     expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'not needed' })
     expect(await system.attempts(ref)).toMatchObject([
       { status: 'cancelled', retry_reason: 'CANCELLED', metadata: { outcome: 'unknown' } },

@@ -56,6 +56,20 @@ describe('the dispatcher', () => {
     expect(finished).toHaveBeenCalled()
   })
 
+  it('while Temporal is slow, calls go on but nobody waits, until one comes through', async () => {
+    const finishers: (() => void)[] = []
+    const start = vi.fn(() => new Promise<void>((resolve) => finishers.push(resolve)))
+    const dispatcher = dispatcherOf({ start }, { patienceMs: 300 })
+    expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
+    const soon = new Promise((resolve) => setTimeout(resolve, 100, 'waited'))
+    expect(await Promise.race([dispatcher.start(REF, ABOUT), soon])).toBe('deferred')
+    expect(start).toHaveBeenCalledTimes(2)
+    for (const finish of finishers) finish()
+    await new Promise(setImmediate)
+    start.mockImplementation(async () => {})
+    expect(await dispatcher.start(REF, ABOUT)).toBe('started')
+  })
+
   it('leaves Temporal alone for a while after a failure, then tries again', async () => {
     const start = vi.fn(async () => {
       throw new Error('14 UNAVAILABLE')

@@ -1,0 +1,120 @@
+// A deployment as in production: PostgreSQL and Temporal of its own, API and workers as processes that can be killed.
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { migrate } from '../../db/migrate.ts'
+import { admitLogin, ensureDatabase } from '../../temporal-config/stack/database.ts'
+import { freePort } from '../../temporal-config/stack/ports.ts'
+import { type RunningPostgres, startPostgres } from '../../temporal-config/stack/postgres.ts'
+import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
+import { type RunningTemporal, startTemporal } from '../../temporal-config/stack/temporal.ts'
+import { findTemporal, programFolder } from '../../temporal-config/stack/temporal-program.ts'
+import { type Program, runProgram } from './programs.ts'
+import { startProxy, type TcpProxy } from './proxy.ts'
+
+export interface Deployment {
+  /** The superuser's URL: sees every row. */
+  databaseUrl: string
+  apiKey: string
+  /** Between our processes and Temporal. */
+  temporalProxy: TcpProxy
+  startApi(): Promise<Running>
+  startWorker(): Promise<Running>
+  killPostgres(): Promise<void>
+  restartPostgres(): Promise<void>
+  killTemporal(): Promise<void>
+  /** With `forget`, all that Temporal knew is gone. */
+  restartTemporal(options?: { forget: boolean }): Promise<void>
+  close(): Promise<void>
+}
+
+export interface Running extends Program {
+  /** Of the API, or of the worker's health. */
+  url: string
+  kill9(): Promise<void>
+  terminate(): Promise<number>
+}
+
+export async function startDeployment(): Promise<Deployment> {
+  const dir = mkdtempSync(join(tmpdir(), 'distributor-deployment-'))
+  const [databasePort, temporalPort] = [await freePort(0), await freePort(0)]
+  const program = await findTemporal({
+    given: process.env.TEMPORAL_CLI,
+    path: process.env.PATH ?? '',
+    folder: programFolder(process.env),
+    say: () => {},
+  })
+  const temporalOptions = {
+    program,
+    log_file: join(dir, 'temporal.log'),
+    db_file: join(dir, 'temporal.sqlite'),
+    port: temporalPort,
+  }
+  let postgres: RunningPostgres = await startPostgres({ dir, port: databasePort })
+  let temporal: RunningTemporal = await startTemporal(temporalOptions)
+  const temporalProxy = await startProxy({ host: '127.0.0.1', port: temporal.port })
+  const urls = await ensureDatabase(postgres.url, dir)
+  await migrate(urls.admin_url)
+  await admitLogin(postgres.url)
+  const apiKey = `dk_${randomBytes(16).toString('hex')}`
+  const env = {
+    DATABASE_URL: urls.url,
+    TEMPORAL_ADDRESS: `127.0.0.1:${temporalProxy.port}`,
+    ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
+    BOOTSTRAP_TENANT: 'acme',
+    BOOTSTRAP_API_KEY: apiKey,
+    EGRESS_ALLOW: '127.0.0.0/8',
+    API_PORT: '0',
+    WORKER_PORT: '0',
+    DATA_DIR: join(dir, 'unused'),
+  }
+  const running: Running[] = []
+  const start = async (file: string): Promise<Running> => {
+    const started = runProgram(file, [], env)
+    const ready = JSON.parse(await started.line((line) => line.includes('"msg":"ready"')))
+    const program: Running = {
+      ...started,
+      url: ready.api ?? String(ready.health).replace(/\/health.*/, ''),
+      async kill9() {
+        started.child.kill('SIGKILL')
+        await started.exited
+      },
+      async terminate() {
+        started.child.kill('SIGTERM')
+        return await started.exited
+      },
+    }
+    running.push(program)
+    return program
+  }
+  return {
+    databaseUrl: postgres.url.replace(/\/postgres$/, '/distributor'),
+    apiKey,
+    temporalProxy,
+    startApi: () => start('api/server.ts'),
+    startWorker: () => start('temporal-config/worker-program.ts'),
+    killPostgres: () => postgres.kill9(),
+    async restartPostgres() {
+      postgres = await startPostgres({ dir, port: databasePort })
+    },
+    killTemporal: () => temporal.kill9(),
+    async restartTemporal({ forget } = { forget: false }) {
+      if (forget) {
+        for (const suffix of ['', '-shm', '-wal']) rmSync(`${temporalOptions.db_file}${suffix}`, { force: true })
+      }
+      temporal = await startTemporal(temporalOptions)
+    },
+    async close() {
+      for (const { child, exited } of running) {
+        child.kill('SIGKILL')
+        await exited
+      }
+      await temporalProxy.close()
+      await temporal.stop()
+      await postgres.stop()
+      removeReachableFolder(dir, 'postgres')
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
