@@ -18,7 +18,8 @@ export function onEachFreshServer(define: (server: () => TestServer, version: nu
         server = await start()
       }, 60_000)
       afterAll(() => server?.stop())
-      define(() => server!, version)
+      // In a suite of their own: a hook of theirs that fails must not leave the server running.
+      describe('a fresh server', () => define(() => server!, version))
     })
   }
 }
@@ -37,7 +38,8 @@ export function onEachPostgres(define: (database: () => TestDatabase, version: n
         await database?.close()
         await server?.stop()
       })
-      define(() => database!, version)
+      // In a suite of their own: a hook of theirs that fails must not leave the server running.
+      describe('a migrated database', () => define(() => database!, version))
     })
   }
 }
