@@ -1,0 +1,41 @@
+// What is not known is refused when it is written, with the path to it: never saved, and then matching nothing.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type ApiUnderTest, startApi } from './api-under-test.ts'
+
+let api: ApiUnderTest
+beforeAll(async () => {
+  api = await startApi()
+})
+afterAll(() => api.close())
+
+const admin = (method: string, path: string, body?: unknown) =>
+  api.call(method, path, body, { key: api.keys.acme.admin })
+
+describe('FIELD-REPORT 42: a word that nothing here knows', () => {
+  it.each([
+    ['status', 'status=done'],
+    ['priority', 'priority=urgent'],
+    ['from_date', 'from_date=yesterday'],
+    ['destnation', 'destnation=ledger'],
+  ])('in a filter of the list is refused with its path: %s', async (field, query) => {
+    const { status, body } = await admin('GET', `/distribution/list?${query}`)
+    expect(status).toBe(400)
+    expect(body.details).toEqual([{ field, issue: expect.any(String) }])
+  })
+
+  it.each([
+    ['configuration.endpoint', { endpoint: 'https://receiver.example/{tenant}' }],
+    ['configuration.headers.X-Case', { endpoint: 'https://receiver.example/', headers: { 'X-Case': '{payload}' } }],
+    ['configuration.auth.type', { endpoint: 'https://receiver.example/', auth: { type: 'barer' } }],
+    ['configuration.retries', { endpoint: 'https://receiver.example/', retries: 3 }],
+  ])('in a configuration is refused with its path, and nothing is stored: %s', async (field, configuration) => {
+    const { status, body } = await admin('POST', '/destinations/register', {
+      name: 'mistaken',
+      protocol: 'REST',
+      configuration,
+    })
+    expect(status).toBe(400)
+    expect(body.details.map((detail: { field: string }) => detail.field)).toEqual([field])
+    expect(await api.rows('acme', 'select from destinations')).toEqual([])
+  })
+})
