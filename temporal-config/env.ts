@@ -74,12 +74,12 @@ const settingsSchema = z.object({
   ),
   JWT_SECRET: setting(
     z.string().min(32, 'must have at least 32 characters').optional(),
-    'turns bearer tokens on (HS256)',
+    'turns bearer tokens on (HS256); not served yet, and refused',
     'none',
   ),
-  JWKS_URL: setting(httpUrl().optional(), 'turns bearer tokens on (public keys)', 'none'),
-  JWT_ISSUER: setting(z.string().optional(), 'issuer that a bearer token must name', 'none'),
-  JWT_AUDIENCE: setting(z.string().optional(), 'audience that a bearer token must name', 'none'),
+  JWKS_URL: setting(httpUrl().optional(), 'turns bearer tokens on (public keys); not served yet, and refused', 'none'),
+  JWT_ISSUER: setting(z.string().optional(), 'issuer that a bearer token must name; likewise', 'none'),
+  JWT_AUDIENCE: setting(z.string().optional(), 'audience that a bearer token must name; likewise', 'none'),
   ENCRYPTION_KEYS: setting(
     z.string().superRefine(checkKeys).optional(),
     '`id:base64` list of 32-byte keys; the first one writes, all read',
@@ -109,6 +109,13 @@ const settingsSchema = z.object({
 })
 
 export type Settings = z.infer<typeof settingsSchema>
+
+/** Not one setting but as many as there are credentials. */
+const ENVIRONMENT_SECRET = {
+  name: 'DISTRIBUTOR_SECRET_<TENANT>__<NAME>',
+  shown: 'none',
+  meaning: 'a credential of that tenant alone: a JSON object of strings, or one text',
+}
 
 /** Values of these never appear in a refusal. */
 const SECRET = new Set([
@@ -172,11 +179,12 @@ function missing(given: Record<string, string>, program: Program): string[] {
 
 /** Name, default and meaning of every setting, in the schema's order, for `--help` and the README's table. */
 export function describeSettings(): { name: string; shown: string; meaning: string }[] {
-  return Object.entries(settingsSchema.shape).map(([name, schema]) => {
+  const rows = Object.entries(settingsSchema.shape).map(([name, schema]) => {
     const meta = schema.meta() as { description: string; shown?: string }
     const parsed = schema.safeParse(undefined)
     return { name, shown: meta.shown ?? String(parsed.data ?? 'none'), meaning: meta.description }
   })
+  return [...rows, ENVIRONMENT_SECRET]
 }
 
 /** What `--help` prints. */
