@@ -1,7 +1,7 @@
 // The embedded PostgreSQL: a cluster in a folder, made at the first start, on loopback alone.
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import pg from 'pg'
@@ -77,21 +77,24 @@ function settings(durable: boolean): string[] {
   return values.flatMap((value) => ['-c', value])
 }
 
-/** A cluster of which every byte sorts alike on every system, made beside and only then put in place by initdb. */
+/**
+ * A cluster whose text sorts alike on every system. It is made beside its place and then put there, so that a start that
+ * was interrupted never leaves half of one.
+ */
 async function makeCluster(
   programs: PostgresPrograms,
   user: SystemUser | undefined,
   cluster: string,
   password: string,
 ): Promise<void> {
-  // What an interrupted initdb left behind is no cluster, and initdb refuses a folder that is not empty.
-  rmSync(cluster, { recursive: true, force: true })
-  const passwordFile = `${cluster}.password`
+  const part = `${cluster}.${process.pid}`
+  rmSync(part, { recursive: true, force: true })
+  const passwordFile = `${part}.password`
   writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 })
   if (user) chownSync(passwordFile, user.uid, user.gid)
   try {
     await run(programs.initdb, user, [
-      `--pgdata=${cluster}`,
+      `--pgdata=${part}`,
       '--username=postgres',
       `--pwfile=${passwordFile}`,
       '--auth=scram-sha-256',
@@ -100,6 +103,7 @@ async function makeCluster(
       '--locale-provider=builtin',
       '--builtin-locale=C.UTF-8',
     ])
+    renameSync(part, cluster)
   } finally {
     rmSync(passwordFile, { force: true })
   }

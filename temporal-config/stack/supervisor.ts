@@ -1,12 +1,12 @@
 // A program: keeps the embedded servers of one DATA_DIR. It is told what to run by one JSON line on stdin, reports by
 // JSON lines on stdout, and ends the servers, Temporal first, when stdin closes: also when its starter was killed.
-import { mkdirSync } from 'node:fs'
+import { accessSync, constants, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { wholeEnvironment } from '../env.ts'
 import { type HeldLock, type Holder, LockHeld, type StackAddresses, takeLock } from './lock.ts'
 import { startPostgres } from './postgres.ts'
-import { identify } from './processes.ts'
+import { endProcess, identify, type ProcessId } from './processes.ts'
 import type { RunningServer } from './server.ts'
 import { startTemporal } from './temporal.ts'
 import { findTemporal, programFolder } from './temporal-program.ts'
@@ -30,7 +30,12 @@ export type SupervisorReport =
 const RESTARTS = 5
 const RESTARTS_WITHIN_MS = 60_000
 
-const running: { name: string; server: RunningServer }[] = []
+type Name = 'temporal' | 'postgres'
+
+/** What answers. */
+const running = new Map<Name, RunningServer>()
+/** Every server's newest process, also while it is starting. */
+const processes = new Map<Name, ProcessId>()
 let lock: HeldLock | undefined
 let stopping: Promise<void> | undefined
 
@@ -42,8 +47,10 @@ const say = (line: string) => report({ say: line })
 /** Ends the servers in reverse order of need, then this process. */
 function stop(code: number): Promise<void> {
   stopping ??= (async () => {
-    for (const name of ['temporal', 'postgres']) {
-      for (const entry of running) if (entry.name === name) await entry.server.stop()
+    for (const name of ['temporal', 'postgres'] as const) {
+      await running.get(name)?.stop()
+      const starting = processes.get(name)
+      if (starting) await endProcess(starting, ['SIGTERM'], 20_000)
     }
     lock?.release()
     process.exit(code)
@@ -58,19 +65,28 @@ function fail(error: unknown): void {
   void stop(1)
 }
 
+/** Keeps a process in sight from its first moment; one that comes up too late is ended at once. */
+function seen(name: Name, id: ProcessId): void {
+  if (stopping) {
+    process.kill(id.pid, 'SIGKILL')
+    throw new Error('the servers are being stopped')
+  }
+  processes.set(name, id)
+  lock?.record(name, id)
+}
+
 /** Starts a server and, should it end by itself, starts it again where it was. */
 async function keep<T extends RunningServer & { port: number }>(
-  name: string,
+  name: Name,
   start: (port: number | undefined) => Promise<T>,
 ): Promise<T> {
   const first = await start(undefined)
   const ends: number[] = []
   const watch = (server: RunningServer) => {
-    const entry = { name, server }
-    running.push(entry)
+    running.set(name, server)
     void server.exited.then(async ({ code, signal }) => {
-      running.splice(running.indexOf(entry), 1)
       if (stopping) return
+      running.delete(name)
       ends.push(performance.now())
       const often = ends.filter((end) => end > performance.now() - RESTARTS_WITHIN_MS).length > RESTARTS
       if (often) return fail(new Error(`${name} ended ${RESTARTS + 1} times within a minute`))
@@ -115,7 +131,7 @@ function keepPostgres(dataDir: string, wanted: NonNullable<SupervisorOrder['post
         dir: join(dataDir, 'postgres'),
         port: port ?? wanted.port,
         durable: wanted.durable,
-        onProcess: (id) => lock?.record('postgres', id),
+        onProcess: (id) => seen('postgres', id),
       }),
     ),
   )
@@ -125,7 +141,7 @@ async function keepTemporal(dataDir: string, wanted: NonNullable<SupervisorOrder
   const program = await findTemporal({
     given: wanted.cli,
     path: wholeEnvironment().PATH ?? '',
-    folder: programFolder(wholeEnvironment()),
+    folder: writableFolder(programFolder(wholeEnvironment()), join(dataDir, 'programs')),
     say,
   })
   return timed('Temporal', () =>
@@ -137,10 +153,21 @@ async function keepTemporal(dataDir: string, wanted: NonNullable<SupervisorOrder
         port: port ?? wanted.port,
         ...(wanted.ui_port === undefined ? {} : { ui_port: wanted.ui_port }),
         namespace: wanted.namespace,
-        onProcess: (id) => lock?.record('temporal', id),
+        onProcess: (id) => seen('temporal', id),
       }),
     ),
   )
+}
+
+/** The first one, unless this user has no home to write in. */
+function writableFolder(first: string, second: string): string {
+  try {
+    mkdirSync(first, { recursive: true })
+    accessSync(first, constants.W_OK)
+    return first
+  } catch {
+    return second
+  }
 }
 
 async function timed<T extends { port: number }>(name: string, start: () => Promise<T>): Promise<T> {

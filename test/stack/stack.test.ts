@@ -113,6 +113,16 @@ describe('the embedded stack', () => {
     expect(lock()).toBeUndefined()
   })
 
+  it('leaves nothing behind when it is given up in mid-start', async () => {
+    const first = hold()
+    await expect.poll(() => lock()?.servers.postgres, { timeout: 20_000, interval: 5 }).toBeDefined()
+    const { servers, supervisor } = lock()!
+    first.child.kill('SIGKILL')
+    await expect.poll(() => [supervisor, ...Object.values(servers)].filter(isRunning), { timeout: 30_000 }).toEqual([])
+    expect(lock()).toBeUndefined()
+    await leaveTraces(await ready(hold()))
+  })
+
   it('starts anew after a kill -9 of everything, with all its data', async () => {
     const first = hold()
     await leaveTraces(await ready(first))
