@@ -18,6 +18,8 @@ const MODULES = { server: 'go.temporal.io/server/cmd/server', sql: 'go.temporal.
 /** Database → its schema, by the name under which the tool carries it. */
 const SCHEMAS = { temporal: 'postgresql/v12/temporal', temporal_visibility: 'postgresql/v12/visibility' }
 const NAMESPACE = 'default'
+/** The server keeps its members' ports in a smallint: above 32767 it does not start. */
+const FIRST_PORT = 21_233
 const DAY_SECONDS = 86_400
 const START_WITHIN_MS = 60_000
 
@@ -39,7 +41,7 @@ export async function startFullServer(
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   await makeDatabases(postgresUrl, programs.sql)
   const config = join(folder, 'server.yaml')
-  const port = await freePort(0)
+  const port = await freePort(FIRST_PORT)
   writeFileSync(config, await configuration(new URL(postgresUrl), port), { mode: 0o600 })
   const log = join(folder, 'server.log')
   const child = launch(programs.server, ['--config-file', config, '--allow-no-auth', 'start'], log)
@@ -117,12 +119,9 @@ async function configuration({ hostname, port, username, password }: URL, grpcPo
   })
   const taken = [grpcPort]
   const another = async () => {
-    for (;;) {
-      const free = await freePort(0)
-      if (taken.includes(free)) continue
-      taken.push(free)
-      return free
-    }
+    const free = await freePort(FIRST_PORT, taken)
+    taken.push(free)
+    return free
   }
   const service = async (own?: number) => ({
     rpc: { grpcPort: own ?? (await another()), membershipPort: await another(), bindOnLocalHost: true },
@@ -163,7 +162,9 @@ async function configuration({ hostname, port, username, password }: URL, grpcPo
 /** A program that ends when its standard input closes: also when this process was killed. */
 function launch(program: string, args: string[], logFile: string): ChildProcess {
   const log = openSync(logFile, 'a', 0o600)
-  const script = '"$0" "$@" & server=$!; trap "kill $server" TERM; (cat > /dev/null; kill $server) & wait $server'
+  // A command in the background reads nothing unless it is told where from.
+  const script =
+    'exec 3<&0; "$0" "$@" 3<&- & server=$!; (cat <&3 > /dev/null; kill $server) & watch=$!; wait $server; kill $watch'
   return spawn('/bin/sh', ['-c', script, program, ...args], { stdio: ['pipe', log, log], detached: true })
 }
 

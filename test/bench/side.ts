@@ -57,5 +57,10 @@ export async function endProgram(child: ChildProcess): Promise<void> {
 
 /** The end of a log, for an error's text: the log itself goes with the run. */
 export function lastLines(log: string): string {
-  return readFileSync(log, 'utf8').trimEnd().split('\n').slice(-15).join('\n')
+  return readFileSync(log, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .slice(-15)
+    .map((line) => line.slice(0, 300))
+    .join('\n')
 }
