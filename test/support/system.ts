@@ -133,8 +133,8 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
   const as = <T>(tenantId: string, work: (db: Db) => Promise<T>) => withTenant(pool, tenantId, work)
   const submit = async (job: Partial<NewJob>): Promise<DistributionRef> => {
     const whole = { ...A_JOB, ...job }
-    const id = await as(whole.tenant_id, (db) => submitJob(db, whole))
-    return { tenant_id: whole.tenant_id, distribution_id: `dist_${id}` }
+    const { distribution_id } = await as(whole.tenant_id, (db) => submitJob(db, whole))
+    return { tenant_id: whole.tenant_id, distribution_id }
   }
   return {
     database,
