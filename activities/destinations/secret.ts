@@ -148,13 +148,14 @@ export function isReserved(credential: string): boolean {
   return RESERVED.test(credential)
 }
 
-/** JSON Schema of what a caller may send; secrets are `writeOnly`. */
+/** JSON Schema of what a caller may send; secrets are `writeOnly`. What it cannot say of a field is its `$comment`. */
 export function toJsonSchema(schema: z.core.$ZodType): Record<string, unknown> {
   return z.toJSONSchema(schema, {
     io: 'input',
     override: ({ zodSchema, jsonSchema }) => {
       const options = secretFields.get(zodSchema)
       if (options && !options.public) jsonSchema.writeOnly = true
+      if (options?.required) jsonSchema.$comment = 'required, unless "credentials" names what holds it'
     },
   }) as Record<string, unknown>
 }

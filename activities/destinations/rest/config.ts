@@ -69,29 +69,33 @@ const headers = z
 
 const auth = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('none') }),
-  z.strictObject({ type: z.literal('basic'), username: credentialField(), password: secret() }),
-  z.strictObject({ type: z.literal('bearer'), token: secret() }),
+  z.strictObject({
+    type: z.literal('basic'),
+    username: credentialField().describe('User name'),
+    password: secret().describe('Password'),
+  }),
+  z.strictObject({ type: z.literal('bearer'), token: secret().describe('Sent as `Authorization: Bearer …`') }),
   z.strictObject({
     type: z.literal('api_key'),
-    in: z.enum(['header', 'query']).default('header'),
+    in: z.enum(['header', 'query']).default('header').describe('Where the key is sent'),
     name: z
       .string()
       .regex(HEADER_NAME, 'is not a header name')
       .default('X-API-Key')
       .describe('Header or query parameter'),
-    api_key: secret(),
+    api_key: secret().describe('The key'),
   }),
   z.strictObject({
     type: z.literal('oauth2'),
     token_url: url
       .refine((value) => !hasPlaceholders(value), 'may not hold placeholders')
       .describe('Token endpoint of the client credentials grant'),
-    client_id: credentialField(),
-    client_secret: secret(),
+    client_id: credentialField().describe('Name of the client'),
+    client_secret: secret().describe('Its secret'),
     client_authentication: z.enum(['basic', 'body']).default('basic').describe('How the client shows its secret'),
-    scope: z.string().max(1000).optional(),
-    audience: z.string().max(1000).optional(),
-    resource: z.string().max(1000).optional(),
+    scope: z.string().max(1000).optional().describe('Sent with the token request'),
+    audience: z.string().max(1000).optional().describe('Sent with the token request'),
+    resource: z.string().max(1000).optional().describe('Sent with the token request'),
   }),
 ])
 
@@ -99,7 +103,7 @@ const tls = z.strictObject({
   ca: z.string().max(262144).optional().describe('PEM of the only authorities to trust, instead of the public ones'),
   client_certificate: z.string().max(262144).optional().describe('PEM, for mutual TLS'),
   client_key: optionalSecret().describe('PEM of its private key'),
-  client_key_passphrase: optionalSecret(),
+  client_key_passphrase: optionalSecret().describe('Opens the private key'),
   server_name: z.string().max(253).optional().describe('Name in the certificate, where the endpoint has another'),
 })
 
@@ -108,8 +112,8 @@ export const restConfig = configuration({
   method: z.enum(REST_METHODS).default('POST').describe('GET, HEAD and OPTIONS carry no body'),
   headers: headers.default({}).describe('Values may hold placeholders'),
   secret_headers: z.record(headerName, secret()).default({}).describe('Headers whose values are secrets'),
-  auth: auth.default({ type: 'none' }),
-  tls: tls.default({}),
+  auth: auth.default({ type: 'none' }).describe('How the request says who sends it'),
+  tls: tls.default({}).describe('Other trust than the public authorities, and mutual TLS'),
   signing: z
     .strictObject({
       signing_secret: secret().describe('whsec_… (base64), as Standard Webhooks says'),
