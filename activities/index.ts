@@ -14,10 +14,11 @@ import type {
   RecordInput,
   RecordResult,
 } from '../workflows/messages.ts'
-import { deliver, record } from './deliver.ts'
+import { deliver } from './deliver.ts'
 import type { ActivityDeps } from './deps.ts'
 import { finish } from './finish.ts'
 import { plan } from './plan.ts'
+import { record } from './record.ts'
 
 export type Activities = ReturnType<typeof createActivities>
 

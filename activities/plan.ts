@@ -1,7 +1,7 @@
 // `plan`: looks at the job under its lock, runs the rules once and stores what they chose, and says what is still open.
 
 import { jobId } from '../db/job-id.ts'
-import { findDestinations, insertPlan, lockJob, openDeliveries, startJob } from '../db/plan.ts'
+import { findDestinations, insertPlan, type KnownDestination, lockJob, openDeliveries, startJob } from '../db/plan.ts'
 import { type Pool, withTenant } from '../db/pool.ts'
 import type { DistributionRef, Plan } from '../workflows/messages.ts'
 import { choose } from './rules/choose.ts'
@@ -33,11 +33,18 @@ export function plan(pool: Pool, ref: DistributionRef): Promise<Plan | null> {
           db,
           named.map((destination) => destination.name),
         )
-        await insertPlan(db, ref.tenant_id, id, choose(job.destinations, known))
+        await insertPlan(db, ref.tenant_id, id, choose(job.destinations, known), warningsOf(known))
       }
       if (job.delay_ms === 0) await startJob(db, id)
       return { ...answer, deliveries: await openDeliveries(db, id) }
     },
     { statementTimeoutMs: STATEMENT_TIMEOUT_MS },
   )
+}
+
+/** A deprecated destination still delivers; its users hear of it. */
+function warningsOf(known: ReadonlyMap<string, KnownDestination>): string[] {
+  return [...known.values()]
+    .filter((destination) => destination.status === 'deprecated')
+    .map((destination) => `The destination ${destination.name} is deprecated`)
 }

@@ -39,12 +39,19 @@ export async function openAttempt(
  */
 export async function closeLostAttempt(db: Db, id: string, destination: string): Promise<number | null> {
   const { rows } = await db.query<{ attempt_number: number }>(
-    `update distribution_attempts
-        set status = 'retry', retry_reason = 'WORKER_LOST', completed_at = greatest(clock_timestamp(), started_at),
-            error_message = 'The worker stopped before the outcome was known',
-            metadata = metadata || '{"outcome": "unknown"}'
-      where distribution_job_id = $1 and destination_name = $2 and status = 'processing'
-      returning attempt_number`,
+    `with lost as (
+       update distribution_attempts
+          set status = 'retry', retry_reason = 'WORKER_LOST', completed_at = greatest(clock_timestamp(), started_at),
+              error_message = 'The worker stopped before the outcome was known',
+              metadata = metadata || '{"outcome": "unknown"}'
+        where distribution_job_id = $1 and destination_name = $2 and status = 'processing'
+       returning distribution_job_id, id, tenant_id, attempt_number, worker),
+     logged as (
+       insert into attempt_logs (distribution_job_id, attempt_id, tenant_id, level, message, details)
+       select distribution_job_id, id, tenant_id, 'warn', 'Closed because its worker was lost',
+              jsonb_build_object('worker', worker)
+         from lost)
+     select attempt_number from lost`,
     [id, destination],
   )
   return rows[0]?.attempt_number ?? null
@@ -120,8 +127,11 @@ export async function acceptLateSuccess(
               response_body = $5, metadata = (metadata - 'outcome') || $6::jsonb || '{"late": true}'
         where distribution_job_id = $1 and id = $3 and status in ('retry', 'cancelled')
           and retry_reason in ('WORKER_LOST', 'CANCELLED', 'EXPIRED')
-       returning delivery_id, started_at, completed_at)
-     , followed as (
+       returning distribution_job_id, id, tenant_id, delivery_id, started_at, completed_at),
+     logged as (
+       insert into attempt_logs (distribution_job_id, attempt_id, tenant_id, level, message)
+       select distribution_job_id, id, tenant_id, 'info', 'The destination had taken it after all' from late),
+     followed as (
        update distribution_deliveries d
           set status = 'success', error_code = null, error_message = null, next_attempt_at = null,
               response_status = $4, completed_at = late.completed_at, updated_at = clock_timestamp(),

@@ -70,7 +70,13 @@ export interface NewDelivery {
 }
 
 /** Writes the plan once: one delivery per chosen destination, in the order given. */
-export async function insertPlan(db: Db, tenantId: string, id: string, deliveries: NewDelivery[]): Promise<void> {
+export async function insertPlan(
+  db: Db,
+  tenantId: string,
+  id: string,
+  deliveries: NewDelivery[],
+  warnings: string[],
+): Promise<void> {
   if (deliveries.length > 0) {
     await db.query(
       `insert into distribution_deliveries
@@ -86,7 +92,10 @@ export async function insertPlan(db: Db, tenantId: string, id: string, deliverie
       [id, tenantId, JSON.stringify(deliveries.map((delivery, position) => ({ ...delivery, position })))],
     )
   }
-  await db.query('update distribution_jobs set planned_at = clock_timestamp() where id = $1', [id])
+  await db.query(
+    'update distribution_jobs set planned_at = clock_timestamp(), warnings = warnings || $2::jsonb where id = $1',
+    [id, JSON.stringify(warnings)],
+  )
 }
 
 /** A job whose time has come is `processing` from here on; guarded, so that a repeat changes nothing. */

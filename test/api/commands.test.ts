@@ -30,7 +30,7 @@ async function planned(statuses: Record<string, string>, job = 'processing'): Pr
     error_message: null,
   }))
   await withTenant(api.pool, 'acme', async (db) => {
-    await insertPlan(db, 'acme', id, deliveries)
+    await insertPlan(db, 'acme', id, deliveries, [])
     for (const [name, status] of Object.entries(statuses)) {
       await db.query(
         `update distribution_deliveries

@@ -251,6 +251,19 @@ describe('a distribution', () => {
     expect(await ended(second)).toMatchObject({ status: 'completed' })
   })
 
+  it('delivers to a deprecated destination with a warning', async () => {
+    const receiver = await aReceiver()
+    await system.as('acme', (db) =>
+      db.query(
+        `insert into destinations (tenant_id, name, protocol, status, configuration)
+         values ('acme', 'old', 'REST', 'deprecated', $1)`,
+        [JSON.stringify({ endpoint: receiver.url })],
+      ),
+    )
+    const ref = await system.distribute({ destinations: [{ name: 'old' }] })
+    expect(await ended(ref)).toMatchObject({ status: 'completed', warnings: ['The destination old is deprecated'] })
+  })
+
   it('sends one signed callback per time that it ends', async () => {
     const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
     await system.as('acme', (db) =>

@@ -1,7 +1,8 @@
 // The hard cases: the database goes away between a send and its row, a worker is silent while its send goes on.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { record } from '../../activities/deliver.ts'
-import { closeLostAttempt } from '../../db/attempts.ts'
+import { plan } from '../../activities/plan.ts'
+import { record } from '../../activities/record.ts'
+import { closeLostAttempt, openAttempt } from '../../db/attempts.ts'
 import { jobId } from '../../db/job-id.ts'
 import type { AttemptOutcome, DistributionRef } from '../../workflows/messages.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
@@ -11,6 +12,7 @@ import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 let system: TestSystem
 let database: TcpProxy
 const receivers: HttpReceiver[] = []
+const about = { data_type: 'report', priority: 'normal' as const }
 
 beforeAll(async () => {
   system = await createTestSystem({
@@ -44,6 +46,27 @@ async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
 async function ended(ref: DistributionRef) {
   await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()
   return await system.job(ref)
+}
+
+/** A planned distribution without retries whose worker was killed after opening its first attempt. */
+async function lostAttempt(endpoint: string, registered?: string): Promise<DistributionRef> {
+  if (registered) {
+    await system.as('acme', (db) =>
+      db.query(`insert into destinations (tenant_id, name, protocol, configuration) values ('acme', $1, 'REST', $2)`, [
+        registered,
+        JSON.stringify({ endpoint }),
+      ]),
+    )
+  }
+  const ref = await system.submit({
+    max_retries: 0,
+    destinations: [registered ? { name: registered } : restTo('a', endpoint)],
+  })
+  await plan(system.deps.pool, ref)
+  await system.as('acme', (db) =>
+    openAttempt(db, jobId(ref.distribution_id), registered ?? 'a', { configuration_version: null, worker: 'killed' }),
+  )
+  return ref
 }
 
 describe('faults', () => {
@@ -115,6 +138,44 @@ describe('faults', () => {
     expect(await system.attempts(ref)).toMatchObject([
       { status: 'success', retry_reason: null, response_body: 'late', metadata: { late: true } },
     ])
+  })
+
+  it('a delivery whose only attempts were lost with their workers gets one attempt more, and no third', async () => {
+    const receiver = await aReceiver()
+    const one = await lostAttempt(receiver.url)
+    await system.runs.start(one, about)
+    expect(await ended(one)).toMatchObject({ status: 'completed' })
+    expect((await system.attempts(one)).map(({ status, retry_reason }) => [status, retry_reason])).toEqual([
+      ['retry', 'WORKER_LOST'],
+      ['success', null],
+    ])
+
+    const two = await lostAttempt(receiver.url)
+    await system.as('acme', async (db) => {
+      await closeLostAttempt(db, jobId(two.distribution_id), 'a')
+      await openAttempt(db, jobId(two.distribution_id), 'a', { configuration_version: null, worker: 'killed' })
+    })
+    await system.runs.start(two, about)
+    expect(await ended(two)).toMatchObject({ status: 'failed', error_code: 'WORKER_LOST' })
+    expect((await system.attempts(two)).map(({ status, retry_reason }) => [status, retry_reason])).toEqual([
+      ['retry', 'WORKER_LOST'],
+      ['retry', 'WORKER_LOST'],
+    ])
+    const { rows } = await system.as('acme', (db) =>
+      db.query('select message, details from attempt_logs where distribution_job_id = $1', [
+        jobId(two.distribution_id),
+      ]),
+    )
+    expect(rows).toHaveLength(2)
+    expect(rows[0]).toMatchObject({ details: { worker: 'killed' } })
+  })
+
+  it('a destination that is deleted while its worker is lost leaves no attempt open', async () => {
+    const ref = await lostAttempt('http://127.0.0.1:1/', 'removed')
+    await system.as('acme', (db) => db.query(`update destinations set deleted_at = now() where name = 'removed'`))
+    await system.runs.start(ref, about)
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_DELETED' })
+    expect(await system.attempts(ref)).toMatchObject([{ status: 'retry', retry_reason: 'WORKER_LOST' }])
   })
 
   it('FIELD-REPORT 18: writing an outcome again changes nothing, and a late failure changes nothing', async () => {

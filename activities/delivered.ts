@@ -1,0 +1,16 @@
+// What one call of `deliver` comes to, in words that know nothing of Temporal.
+import type { DeliveryCode } from '../db/states.ts'
+import type { AttemptOutcome } from '../workflows/messages.ts'
+
+/** What became of one call. */
+export type Delivered =
+  /** The row is final, or `finish` will end it. */
+  | { kind: 'over' }
+  | { kind: 'success' }
+  | { kind: 'failed'; code: DeliveryCode; message: string }
+  /** To be called again after `delay_ms`; `deferred` when it cost no attempt. */
+  | { kind: 'later'; delay_ms: number; code: DeliveryCode; message: string; deferred: boolean }
+  /** Sent, but the row could not be closed in time. */
+  | { kind: 'unrecorded'; outcome: AttemptOutcome }
+  /** Stopped by an order to cancel, in the middle of the send: `finish` closes the attempt. */
+  | { kind: 'aborted' }

@@ -1,0 +1,105 @@
+// The opening of an attempt: the decision and its row, in one transaction under the delivery's lock, before anything is
+// sent. A database error in here fails the call and costs nothing.
+import { closeLostAttempt, onlyLostAttempts, openAttempt } from '../db/attempts.ts'
+import { loadCredentials } from '../db/credentials.ts'
+import { deferDelivery, failDelivery, type LockedDelivery, lockDelivery } from '../db/deliveries.ts'
+import { jobId } from '../db/job-id.ts'
+import type { Db } from '../db/pool.ts'
+import { UnsealError } from '../db/secrets.ts'
+import type { DeliveryCode } from '../db/states.ts'
+import type { DeliverInput } from '../workflows/messages.ts'
+import { retryDelay } from './backoff.ts'
+import { decide } from './decide.ts'
+import type { Delivered } from './delivered.ts'
+import type { ActivityDeps } from './deps.ts'
+import { destinationFor } from './destinations/registry.ts'
+import type { Credential } from './destinations/secret-resolution.ts'
+import { secretReferences } from './destinations/secret-storage.ts'
+import { WORKER_LOST } from './outcome.ts'
+
+export interface Opened {
+  kind: 'opened'
+  attempt: { id: string; attempt_number: number }
+  delivery: LockedDelivery
+  /** A failure after this attempt would be tried again. */
+  retriesLeft: boolean
+  /** Counts from 1 within the round; the back-off's exponent. */
+  failures: number
+  credentials: Map<string, Credential> | UnsealError
+}
+
+/** The decision and the opened row, in one transaction under the delivery's lock. */
+export async function openDelivery(
+  deps: ActivityDeps,
+  db: Db,
+  input: DeliverInput,
+  turn: number,
+): Promise<Opened | Delivered> {
+  const id = jobId(input.distribution_id)
+  const { destination } = input
+  const delivery = await lockDelivery(db, id, destination)
+  if (!delivery) return { kind: 'over' }
+  const decision = decide(delivery)
+  if (decision.kind === 'over') return decision
+  // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
+  if (delivery.status === 'processing') await closeLostAttempt(db, id, destination)
+  switch (decision.kind) {
+    case 'wait':
+      return { kind: 'later', delay_ms: decision.delay_ms, ...lastFailure(delivery), deferred: false }
+    case 'defer': {
+      const delay_ms = deferral(turn, deps)
+      await deferDelivery(db, id, destination, decision.code, decision.message, delay_ms)
+      return { kind: 'later', delay_ms, code: decision.code, message: decision.message, deferred: true }
+    }
+    case 'fail':
+      await failDelivery(db, id, destination, decision.code, decision.message)
+      return { ...decision, kind: 'failed' }
+  }
+  let budget = delivery.budget
+  if (decision.kind === 'exhausted') {
+    budget += 1
+    const another = delivery.round_attempts < budget && (await onlyLostAttempts(db, id, destination, delivery.round))
+    if (!another) {
+      const failure = delivery.status === 'processing' ? WORKER_LOST : lastFailure(delivery)
+      await failDelivery(db, id, destination, failure.code, failure.message)
+      return { kind: 'failed', ...failure }
+    }
+  }
+  const credentials = await credentialsFor(deps, db, delivery)
+  const attempt = await openAttempt(db, id, destination, {
+    configuration_version: delivery.configuration_version,
+    worker: deps.worker,
+  })
+  const failures = delivery.round_attempts + 1
+  return { kind: 'opened', attempt, delivery, retriesLeft: failures < budget, failures, credentials }
+}
+
+function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: string } {
+  return {
+    code: (delivery.error_code as DeliveryCode | null) ?? 'UNEXPECTED',
+    message: delivery.error_message ?? 'The next attempt is not due yet',
+  }
+}
+
+/** Grows to a minute, spread upward, so that an enabled destination is not met by everything at once. */
+function deferral(turn: number, deps: ActivityDeps): number {
+  return retryDelay(turn, undefined, { first_ms: deps.backoff.first_ms * 5, max_ms: 60_000 })
+}
+
+/** An inline destination's own configuration, or the registered one's as it is now. */
+export function configurationOf(delivery: LockedDelivery): Record<string, unknown> {
+  return delivery.inline_configuration ?? delivery.configuration ?? {}
+}
+
+/** Credentials named by the configuration; one that can not be unsealed fails the attempt, not the call. */
+async function credentialsFor(deps: ActivityDeps, db: Db, delivery: LockedDelivery) {
+  const destination = destinationFor(delivery.protocol)
+  const names = destination ? secretReferences(destination.config, configurationOf(delivery)) : []
+  if (names.length === 0) return new Map<string, Credential>()
+  try {
+    return await loadCredentials(db, deps.sealer, names)
+  } catch (error) {
+    if (error instanceof UnsealError) return error
+    throw error
+  }
+}
