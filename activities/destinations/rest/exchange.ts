@@ -60,7 +60,8 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
   } catch (error) {
     failure ??= asFailure(error, answer)
   }
-  signal.throwIfAborted()
+  // An answer that came whole stands, also when somebody has given up meanwhile: the receiver has the document.
+  if (failure) signal.throwIfAborted()
   return { status: answer.status, headers: answer.headers, body, failure }
 
   async function receive(): Promise<void> {
