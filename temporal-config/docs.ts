@@ -1,88 +1,142 @@
-// `npm run docs`: writes the README's tables anew from the schemas that the programs themselves use.
+// `npm run docs`: writes the tables of README.md anew from the schemas that they describe. With `--check` it changes
+// nothing, names what is stale, and ends with 1.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { AVAILABLE_PROTOCOLS, configSchema } from '../activities/destinations/registry.ts'
 import { describeSettings } from './env.ts'
 
-const README = new URL('../README.md', import.meta.url)
+const README = fileURLToPath(new URL('../README.md', import.meta.url))
 
-interface Schema {
-  description?: string
-  type?: string | string[]
-  const?: unknown
-  enum?: unknown[]
-  default?: unknown
-  properties?: Record<string, Schema>
-  required?: string[]
-  oneOf?: Schema[]
-  anyOf?: Schema[]
+/** What stands between the markers `<!-- docs: NAME -->` and `<!-- docs: end -->`, by name. */
+const GENERATED: Record<string, () => string> = { settings, destinations }
+
+/** The text with each generated part as it should be. Throws when a part has no place in it. */
+export function regenerate(text: string): string {
+  return Object.entries(GENERATED).reduce((result, [name, make]) => {
+    const { start, end } = place(result, name)
+    return `${result.slice(0, start)}\n\n${make()}\n\n${result.slice(end)}`
+  }, text)
 }
 
-/** The README with every generated section as it should be. Throws when a section's marks are missing. */
-export function withTables(readme: string): string {
-  let text = section(readme, 'settings', settingsTable())
-  for (const protocol of AVAILABLE_PROTOCOLS) {
-    text = section(text, protocol, fieldsTable(configSchema(protocol) as Schema))
-  }
-  return text
-}
-
-function section(text: string, name: string, content: string): string {
-  const [begin, end] = [`<!-- generated: ${name} -->`, '<!-- end -->']
-  const from = text.indexOf(begin)
-  const to = text.indexOf(end, from)
-  if (from === -1 || to === -1) throw new Error(`README.md has no section ${begin} … ${end}`)
-  return `${text.slice(0, from + begin.length)}\n${content}\n${text.slice(to)}`
-}
-
-function settingsTable(): string {
-  const rows = describeSettings().map(({ name, shown, meaning }) => [`\`${name}\``, shown, meaning])
-  return table(['setting', 'default', 'meaning'], rows)
-}
-
-function fieldsTable(schema: Schema): string {
-  return table(['field', 'values', 'default', 'meaning'], fields(schema, ''))
-}
-
-/** One row per field, with those of an object below it under their whole path. */
-function fields(schema: Schema, prefix: string): string[][] {
-  const required = new Set(schema.required)
-  return Object.entries(schema.properties ?? {}).flatMap(([name, field]) => {
-    const path = `${prefix}${name}`
-    const fallback =
-      field.default !== undefined ? code(field.default) : required.has(name) && prefix === '' ? 'required' : ''
-    const row = [`\`${path}\``, values(field), fallback, field.description ?? '']
-    const kinds = (field.oneOf ?? field.anyOf ?? []).filter((kind) => kind.properties?.type?.const !== undefined)
-    if (kinds.length === 0) return [row, ...fields(field, `${path}.`)]
-    return [row, ...kinds.map((kind) => kindRow(path, kind))]
+/** Names of the generated parts that no longer say what the schemas say. */
+export function staleParts(text: string): string[] {
+  return Object.entries(GENERATED).flatMap(([name, make]) => {
+    const { start, end } = place(text, name)
+    return text.slice(start, end) === `\n\n${make()}\n\n` ? [] : [name]
   })
 }
 
-/** A kind of a field that has several, such as each way to authenticate, on one row. */
-function kindRow(path: string, kind: Schema): string[] {
-  const { type, ...rest } = kind.properties ?? {}
-  const names = Object.keys(rest).map((name) => `\`${name}\``)
-  return [`\`${path}\` of type \`${type?.const}\``, names.join(', ') || 'nothing more', '', kind.description ?? '']
+function place(text: string, name: string): { start: number; end: number } {
+  const marker = `<!-- docs: ${name} -->`
+  const start = text.indexOf(marker) + marker.length
+  const end = text.indexOf('<!-- docs: end -->', start)
+  if (start < marker.length || end < 0) throw new Error(`README.md has no place for ${name}: ${marker} is missing`)
+  return { start, end }
 }
 
-function values(field: Schema): string {
-  if (field.enum) return field.enum.map(code).join(', ')
-  const of = field.oneOf ?? field.anyOf
-  if (of?.some((kind) => kind.properties?.secret)) return 'secret'
-  if (of) return 'object'
-  return [field.type ?? ''].flat().join(' or ')
+function settings(): string {
+  return table([
+    ['setting', 'default', 'meaning'],
+    ...describeSettings().map(({ name, shown, meaning }) => [code(name), shown, meaning]),
+  ])
+}
+
+/** One table per protocol of the registry. */
+function destinations(): string {
+  return AVAILABLE_PROTOCOLS.map((protocol) => {
+    const rows = rowsOf(configSchema(protocol) as JsonSchema, '', '')
+    return `### ${protocol}\n\n${table([['field', 'type', 'default', 'meaning'], ...rows])}`
+  }).join('\n\n')
+}
+
+/** What is read of a JSON schema; all else bounds values in ways that a refusal explains well enough. */
+interface JsonSchema {
+  type?: string
+  const?: unknown
+  enum?: unknown[]
+  default?: unknown
+  description?: string
+  writeOnly?: boolean
+  $comment?: string
+  properties?: Record<string, JsonSchema>
+  required?: string[]
+  additionalProperties?: JsonSchema | boolean
+  items?: JsonSchema
+  anyOf?: JsonSchema[]
+  oneOf?: JsonSchema[]
+  minimum?: number
+  maximum?: number
+}
+
+/** A row per field, those of an object below it. `when` says for which variant of that object the fields are. */
+function rowsOf(schema: JsonSchema, prefix: string, when: string): string[][] {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, field]) => {
+    // A variant's own tag is told in the row of the object.
+    if (field.const !== undefined) return []
+    const path = `${prefix}${name}`
+    const required = schema.required?.includes(name) ?? false
+    const row = [`${code(path)}${when}`, typeOf(field), defaultOf(field, required), field.description ?? '']
+    if (!field.oneOf) return [row, ...rowsOf(field, `${path}.`, '')]
+    const tag = tagOf(field.oneOf)
+    return [
+      row,
+      ...field.oneOf.flatMap((variant) =>
+        rowsOf(variant, `${path}.`, ` with ${code(variant.properties?.[tag]?.const)}`),
+      ),
+    ]
+  })
+}
+
+function typeOf(schema: JsonSchema): string {
+  if (schema.oneOf) {
+    const tag = tagOf(schema.oneOf)
+    return `object, ${code(tag)} is ${alternatives(schema.oneOf.map((variant) => variant.properties?.[tag]?.const))}`
+  }
+  if (schema.enum) return alternatives(schema.enum)
+  if (schema.writeOnly) return '**secret**'
+  // No secret, but a credential may hold it all the same.
+  if (schema.anyOf) return 'string or reference'
+  if (schema.type === 'array') return `list of ${schema.items ? typeOf(schema.items) : 'anything'}`
+  if (typeof schema.additionalProperties === 'object') return `object of ${typeOf(schema.additionalProperties)}`
+  const bounded = schema.minimum !== undefined && schema.maximum !== undefined
+  return `${schema.type ?? 'anything'}${bounded ? `, ${schema.minimum} to ${schema.maximum}` : ''}`
+}
+
+function defaultOf(schema: JsonSchema, required: boolean): string {
+  if (schema.default !== undefined)
+    return code(typeof schema.default === 'string' ? schema.default : JSON.stringify(schema.default))
+  return required || schema.$comment?.startsWith('required') ? 'required' : 'none'
+}
+
+/** The field whose fixed value tells the variants of an object apart. */
+function tagOf(variants: JsonSchema[]): string {
+  const found = Object.entries(variants[0]?.properties ?? {}).find(([, field]) => field.const !== undefined)
+  return found?.[0] ?? ''
+}
+
+function alternatives(values: unknown[]): string {
+  return values.map(code).join(', ')
 }
 
 function code(value: unknown): string {
-  return `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``
+  return `\`${String(value)}\``
 }
 
-function table(head: string[], rows: string[][]): string {
+function table([head = [], ...rows]: string[][]): string {
   const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+  return [line(head), `|${'---|'.repeat(head.length)}`, ...rows.map(line)].join('\n')
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  writeFileSync(README, withTables(readFileSync(README, 'utf8')))
-  console.log('README.md: the tables are up to date')
+function main(): void {
+  const text = readFileSync(README, 'utf8')
+  const stale = staleParts(text)
+  if (process.argv.includes('--check')) {
+    for (const name of stale) console.error(`README.md: ${name} is stale; npm run docs writes it`)
+    process.exitCode = stale.length > 0 ? 1 : 0
+    return
+  }
+  writeFileSync(README, regenerate(text))
+  console.log(`README.md: ${stale.length > 0 ? `${stale.join(', ')} written` : 'nothing to change'}`)
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) main()
