@@ -15,6 +15,8 @@ import type { SupervisorOrder, SupervisorReport } from './supervisor.ts'
 
 export interface StackOptions {
   data_dir: string
+  /** The folder goes with the servers, also when this process is killed. */
+  temporary?: boolean
   /** The command as a person knows it; a second starter on the same folder is told. */
   what: string
   /** Absent: no embedded PostgreSQL. A taken port gives the next free one. */
@@ -110,6 +112,7 @@ function launchSupervisor(dataDir: string) {
 function orderOf(options: StackOptions): SupervisorOrder {
   return {
     data_dir: options.data_dir,
+    temporary: options.temporary ?? false,
     holder: { ...identify(process.pid)!, what: options.what },
     ...(options.postgres ? { postgres: { durable: true, ...options.postgres } } : {}),
     ...(options.temporal ? { temporal: { keep: true, ...options.temporal } } : {}),

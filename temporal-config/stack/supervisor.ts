@@ -1,12 +1,13 @@
 // A program: keeps the embedded servers of one DATA_DIR. It is told what to run by one JSON line on stdin, reports by
 // JSON lines on stdout, and ends the servers, Temporal first, when stdin closes: also when its starter was killed.
-import { accessSync, constants, mkdirSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { wholeEnvironment } from '../env.ts'
 import { type HeldLock, type Holder, LockHeld, type StackAddresses, takeLock } from './lock.ts'
 import { startPostgres } from './postgres.ts'
 import { endProcess, identify, type ProcessId } from './processes.ts'
+import { removeReachableFolder } from './reach.ts'
 import type { RunningServer } from './server.ts'
 import { startTemporal } from './temporal.ts'
 import { findTemporal, programFolder } from './temporal-program.ts'
@@ -14,6 +15,8 @@ import { findTemporal, programFolder } from './temporal-program.ts'
 /** The line on stdin. */
 export interface SupervisorOrder {
   data_dir: string
+  /** The folder is removed at the end, also when the starter was killed. */
+  temporary: boolean
   holder: Holder
   postgres?: { port: number; durable: boolean }
   temporal?: { cli?: string | undefined; port: number; ui_port?: number | undefined; namespace: string; keep: boolean }
@@ -37,6 +40,7 @@ const running = new Map<Name, RunningServer>()
 /** Every server's newest process, also while it is starting. */
 const processes = new Map<Name, ProcessId>()
 let lock: HeldLock | undefined
+let temporary: string | undefined
 let stopping: Promise<void> | undefined
 
 function report(line: SupervisorReport): void {
@@ -53,6 +57,10 @@ function stop(code: number): Promise<void> {
       if (starting) await endProcess(starting, ['SIGTERM'], 20_000)
     }
     lock?.release()
+    if (temporary) {
+      removeReachableFolder(join(temporary, 'postgres'), 'postgres')
+      rmSync(temporary, { recursive: true, force: true })
+    }
     process.exit(code)
   })()
   return stopping
@@ -112,6 +120,7 @@ async function run(order: SupervisorOrder): Promise<void> {
   const dataDir = resolve(order.data_dir)
   mkdirSync(dataDir, { recursive: true, mode: 0o711 })
   lock = await takeLock(dataDir, order.holder, identify(process.pid)!, say)
+  if (order.temporary) temporary = dataDir
   const [postgres, temporal] = await Promise.all([
     order.postgres && keepPostgres(dataDir, order.postgres),
     order.temporal && keepTemporal(dataDir, order.temporal),

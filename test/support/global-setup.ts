@@ -1,9 +1,8 @@
 // One PostgreSQL and one Temporal server for the whole run, in a folder that goes with it. They run under the stack's
 // supervisor, so that a run which is killed leaves nothing behind.
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
 import { startStack } from '../../temporal-config/stack/stack.ts'
 
 /**
@@ -17,6 +16,7 @@ export default async function setup(): Promise<() => Promise<void>> {
   chmodSync(dir, 0o711)
   const stack = await startStack({
     data_dir: dir,
+    temporary: true,
     what: 'the test run',
     ...(postgresUrl ? {} : { postgres: { port: 0, durable: false } }),
     ...(temporalAddress
@@ -26,9 +26,5 @@ export default async function setup(): Promise<() => Promise<void>> {
   })
   if (stack.postgres) process.env.TEST_POSTGRES_URL = stack.postgres.url
   if (stack.temporal) process.env.TEST_TEMPORAL_ADDRESS = stack.temporal.address
-  return async () => {
-    await stack.stop()
-    removeReachableFolder(join(dir, 'postgres'), 'postgres')
-    rmSync(dir, { recursive: true, force: true })
-  }
+  return () => stack.stop()
 }
