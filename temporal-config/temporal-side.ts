@@ -9,16 +9,15 @@ import type { Parts } from './assemble.ts'
 import { connectLazily, connectPatiently, type TemporalAddress } from './connection.ts'
 import { createDispatcher, type Dispatcher } from './dispatcher.ts'
 import { environmentSecrets } from './env.ts'
-import type { Logger } from './log.ts'
 import { MAIN_QUEUE, SEARCH_ATTRIBUTES, type SearchAttribute } from './names.ts'
 import type { Life } from './program.ts'
 import { createRuns, type Runs } from './runs.ts'
-import { ensureSchedules, type SchedulesOptions, startFirstPass } from './schedules.ts'
+import { keepSchedules } from './schedules.ts'
 import { ensureSearchAttributes } from './search-attributes.ts'
 import { temporalHealth } from './temporal-health.ts'
 import { startWorkers, type Workers } from './worker.ts'
 
-/** Attributes and schedules may vanish with Temporal's data, and come back with a new one. */
+/** Attributes may vanish with Temporal's data. */
 const ENSURE_EVERY_MS = 5 * 60_000
 /** How long the outcome of a send is tried to be written before it goes into the history instead. */
 const CLOSE_WITHIN_MS = 5000
@@ -80,7 +79,7 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
       runs: () => runs,
     }
     life.atEnd('the workers', () => workers?.shutdown())
-    keepSchedules(shared, logger, life)
+    void keepSchedules({ ...shared, lost: attributes.look }, logger, life.ending)
     while (!life.ending.aborted) {
       workers = await startWorkers({ ...shared, deps })
       polls()
@@ -117,23 +116,7 @@ function keepSearchAttributes(connection: ConnectionLike, namespace: string, lif
       if (!life.ending.aborted) await look()
     }
   })()
-  return { present: () => present, looked }
-}
-
-function keepSchedules(shared: SchedulesOptions, logger: Logger, life: Life): void {
-  void (async () => {
-    for (let first = true; !life.ending.aborted; ) {
-      try {
-        await ensureSchedules(shared)
-        if (first) await startFirstPass(shared)
-        first = false
-        await pause(ENSURE_EVERY_MS, life)
-      } catch (error) {
-        if (!life.ending.aborted) logger.warn({ err: error }, 'the schedules could not be ensured, trying again')
-        await pause(5000, life)
-      }
-    }
-  })()
+  return { present: () => present, looked, look }
 }
 
 /** Ends early, without complaint, when the program ends. */
