@@ -1,7 +1,20 @@
 // What happens again and again. Schedules live in Temporal's data and vanish with it, so they are ensured at every
-// start of a worker and every five minutes.
-import { Client, type ConnectionLike, ScheduleAlreadyRunning, ScheduleOverlapPolicy } from '@temporalio/client'
+// start of a worker and every five minutes, and looked for more often than that.
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  Client,
+  type ConnectionLike,
+  ScheduleAlreadyRunning,
+  ScheduleNotFoundError,
+  ScheduleOverlapPolicy,
+} from '@temporalio/client'
+import type { Logger } from './log.ts'
 import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID } from './names.ts'
+
+const ENSURE_EVERY_MS = 5 * 60_000
+/** Far less than the life of a distribution, which is 5 minutes when nobody says otherwise. */
+const LOOK_EVERY_MS = 30_000
+const AGAIN_AFTER_MS = 5000
 
 export interface SchedulesOptions {
   connection: ConnectionLike
@@ -41,4 +54,51 @@ export async function startFirstPass(options: SchedulesOptions): Promise<void> {
   const start = { taskQueue, workflowIdConflictPolicy: 'USE_EXISTING' } as const
   await workflow.start('sweep', { ...start, workflowId: `${SWEEP_SCHEDULE_ID}/first`, args: [{ all: true }] })
   await workflow.start('maintain', { ...start, workflowId: `${MAINTENANCE_SCHEDULE_ID}/first`, args: [] })
+}
+
+/** Whether the sweep's schedule is there. When it is not, Temporal has lost its data, or somebody deleted it. */
+export async function sweepIsScheduled({ connection, namespace }: SchedulesOptions): Promise<boolean> {
+  const { schedule } = new Client({ connection, namespace })
+  try {
+    await schedule.getHandle(SWEEP_SCHEDULE_ID).describe()
+    return true
+  } catch (error) {
+    if (error instanceof ScheduleNotFoundError) return false
+    throw error
+  }
+}
+
+/**
+ * Keeps the schedules until `signal` aborts. The first pass is made at once, and again whenever they were lost: then no
+ * run that Temporal had is left, and `lost` is called before anything is started.
+ */
+export async function keepSchedules(
+  options: SchedulesOptions & { lookEveryMs?: number; lost: () => Promise<unknown> },
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const { lookEveryMs = LOOK_EVERY_MS, lost } = options
+  const pause = (ms: number) => sleep(ms, undefined, { signal, ref: false }).catch(() => {})
+  let passIsDue = true
+  for (let ensured = 0; !signal.aborted; ) {
+    try {
+      if (!passIsDue && !(await sweepIsScheduled(options))) {
+        logger.warn(
+          'the schedules are gone, and it seems all of the data of Temporal: looking at every open distribution',
+        )
+        await lost()
+        passIsDue = true
+      }
+      if (passIsDue || performance.now() - ensured > ENSURE_EVERY_MS) {
+        await ensureSchedules(options)
+        ensured = performance.now()
+      }
+      if (passIsDue) await startFirstPass(options)
+      passIsDue = false
+      await pause(lookEveryMs)
+    } catch (error) {
+      if (!signal.aborted) logger.warn({ err: error }, 'the schedules could not be ensured, trying again')
+      await pause(AGAIN_AFTER_MS)
+    }
+  }
 }
