@@ -6,10 +6,26 @@ import { withTenant } from '../db/pool.ts'
 import type { AttemptOutcome, DeliverInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
 
-/** Writes an outcome, trying again for a while (`closeWithinMs`). False when the database did not take it in that time. */
+/**
+ * Writes an outcome, trying again for a while (`closeWithinMs`). False when the database did not take it in that time:
+ * also when it says nothing at all, as after the loss of its host. A try that is still under way is left to itself.
+ */
 export async function recordFor(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
-  const withinMs = deps.closeWithinMs
-  const deadline = performance.now() + withinMs
+  const waiting = new AbortController()
+  const late = sleep(deps.closeWithinMs, false, { signal: waiting.signal }).catch(() => false)
+  try {
+    return await Promise.race([recordUntil(performance.now() + deps.closeWithinMs, deps, input, outcome), late])
+  } finally {
+    waiting.abort()
+  }
+}
+
+async function recordUntil(
+  deadline: number,
+  deps: ActivityDeps,
+  input: DeliverInput,
+  outcome: AttemptOutcome,
+): Promise<boolean> {
   for (;;) {
     try {
       await record(deps, input, outcome)
@@ -17,7 +33,7 @@ export async function recordFor(deps: ActivityDeps, input: DeliverInput, outcome
     } catch (error) {
       deps.logger.warn({ err: error, attempt_id: outcome.attempt_id }, 'closing the attempt failed')
       if (performance.now() >= deadline) return false
-      await sleep(Math.min(500, withinMs))
+      await sleep(Math.min(500, deps.closeWithinMs))
     }
   }
 }

@@ -89,6 +89,23 @@ describe('faults', () => {
     ])
   })
 
+  it('FIELD-REPORT 18: the database falls silent after a 200: the outcome is handed over all the same', async () => {
+    const receiver = await aReceiver(() => {
+      database.silence()
+      return { status: 200, body: 'taken' }
+    })
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    const handedOver = () =>
+      system.log.some(
+        (line) => line.distribution_id === ref.distribution_id && String(line.msg).includes('goes through the history'),
+      )
+    await expect.poll(handedOver, { timeout: 15_000 }).toBe(true)
+    database.mend()
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(receiver.requests).toHaveLength(1)
+    expect(await system.attempts(ref)).toMatchObject([{ attempt_number: 1, status: 'success' }])
+  })
+
   it('FIELD-REPORT 17: the database goes away after a 503: exactly one next attempt', async () => {
     let turn = 0
     const receiver = await aReceiver(() => {

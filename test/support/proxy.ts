@@ -6,6 +6,8 @@ export interface TcpProxy {
   port: number
   /** Resets every connection and refuses new ones, until `mend`. */
   cut(): void
+  /** Nothing passes any more, and nobody is told, until `mend`: what a host that vanished looks like. */
+  silence(): void
   mend(): void
   close(): Promise<void>
 }
@@ -13,6 +15,7 @@ export interface TcpProxy {
 export async function startProxy(target: { host: string; port: number }): Promise<TcpProxy> {
   const sockets = new Set<Socket>()
   let isCut = false
+  let isSilent = false
   const server = createServer((inbound) => {
     if (isCut) return void inbound.resetAndDestroy()
     const outbound = connect(target)
@@ -27,6 +30,7 @@ export async function startProxy(target: { host: string; port: number }): Promis
         other.destroy()
       })
       socket.pipe(other)
+      if (isSilent) socket.pause()
     }
   })
   server.listen(0, '127.0.0.1')
@@ -38,8 +42,14 @@ export async function startProxy(target: { host: string; port: number }): Promis
   return {
     port: (server.address() as AddressInfo).port,
     cut,
+    silence() {
+      isSilent = true
+      for (const socket of sockets) socket.pause()
+    },
     mend() {
       isCut = false
+      isSilent = false
+      for (const socket of sockets) socket.resume()
     },
     async close() {
       cut()
