@@ -94,7 +94,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
           await condition(woken, Math.min(planned.delay_ms, planned.expires_in_ms))
           continue
         }
-        if (planned.expires_in_ms > 0) await startDeliveries(ref, planned, running, fail)
+        if (planned.expires_in_ms > 0) await startDeliveries(ref, planned, running, fail, lookAgain)
         const inTime = await condition(() => woken() || running.empty, Math.max(1, planned.expires_in_ms))
         if (failure !== undefined) throw failure
         if (woken()) continue
@@ -124,7 +124,10 @@ async function startDeliveries(
   planned: Plan,
   running: RunningDeliveries,
   onError: (error: unknown) => void,
+  lookAgain: () => void,
 ): Promise<void> {
+  // A retry may come between a delivery's final row and the end of its activity: that end must not pass for the retry's.
+  for (const { name, round } of planned.deliveries) running.note(name, round)
   const idle = planned.deliveries.filter((delivery) => !running.has(delivery.name))
   for (let from = 0; from < idle.length; from += CHUNK) {
     if (from > 0) await sleep(1)
@@ -132,8 +135,9 @@ async function startDeliveries(
       const scope = new CancellationScope({ cancellable: true })
       running.add(
         delivery.name,
-        { done: scope.run(() => deliverTo(ref, delivery)), stop: () => scope.cancel() },
+        { done: scope.run(() => deliverTo(ref, delivery)), stop: () => scope.cancel(), round: delivery.round },
         onError,
+        lookAgain,
       )
     }
   }

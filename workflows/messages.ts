@@ -32,6 +32,8 @@ export interface Plan {
 export interface PlannedDelivery {
   name: string
   protocol: Protocol
+  /** The round that the delivery was last opened in; a manual retry raises it. */
+  round: number
 }
 
 export interface DeliverInput extends DistributionRef {

@@ -3,10 +3,13 @@
 export interface Stoppable {
   done: Promise<void>
   stop(): void
+  /** The delivery's round when it was started. */
+  round: number
 }
 
 export class RunningDeliveries {
   readonly #running = new Map<string, Stoppable>()
+  readonly #overtaken = new Set<string>()
 
   get empty(): boolean {
     return this.#running.size === 0
@@ -16,10 +19,22 @@ export class RunningDeliveries {
     return this.#running.has(name)
   }
 
-  /** Takes a delivery in until its `done` settles. A rejection is kept for `settled`, never unhandled. */
-  add(name: string, delivery: Stoppable, onError: (error: unknown) => void): void {
+  /**
+   * Takes a delivery in until its `done` settles; a rejection goes to `onError`, never unhandled. `onOvertaken` is called
+   * when it has ended and its row was opened in a later round meanwhile: its own end says nothing about that one.
+   */
+  add(name: string, delivery: Stoppable, onError: (error: unknown) => void, onOvertaken: () => void = () => {}): void {
     this.#running.set(name, delivery)
-    delivery.done.catch(onError).finally(() => this.#running.delete(name))
+    delivery.done.catch(onError).finally(() => {
+      this.#running.delete(name)
+      if (this.#overtaken.delete(name)) onOvertaken()
+    })
+  }
+
+  /** Notes the round in which the row of a running delivery is open now. */
+  note(name: string, round: number): void {
+    const delivery = this.#running.get(name)
+    if (delivery && round > delivery.round) this.#overtaken.add(name)
   }
 
   stopAll(): void {

@@ -32,7 +32,7 @@ const aPlan = (given: Partial<Plan> = {}): Plan => ({
   delay_ms: 0,
   expires_in_ms: 60_000,
   cancel_requested: false,
-  deliveries: [{ name: 'a', protocol: 'REST' }],
+  deliveries: [{ name: 'a', protocol: 'REST', round: 1 }],
   ...given,
 })
 
@@ -131,7 +131,7 @@ async function hang(): Promise<never> {
 describe('distribute', () => {
   it('plans, delivers to every destination and ends', async () => {
     const { calls, result } = await run({
-      plan: aPlan({ deliveries: ['a', 'b', 'c'].map((name) => ({ name, protocol: 'REST' })) }),
+      plan: aPlan({ deliveries: ['a', 'b', 'c'].map((name) => ({ name, protocol: 'REST', round: 1 })) }),
     })
     expect(result).toEqual({ status: 'completed' })
     expect(calls[0]).toBe('plan')
@@ -146,7 +146,7 @@ describe('distribute', () => {
 
   it('a final failure of one destination leaves its siblings alone', async () => {
     const { calls } = await run({
-      plan: aPlan({ deliveries: ['a', 'b'].map((name) => ({ name, protocol: 'REST' })) }),
+      plan: aPlan({ deliveries: ['a', 'b'].map((name) => ({ name, protocol: 'REST', round: 1 })) }),
       deliver: async ({ destination }) => {
         if (destination === 'a') throw ApplicationFailure.nonRetryable('no', 'REJECTED')
         return { recorded: true }
@@ -309,7 +309,7 @@ describe('distribute', () => {
     const released = new Promise<void>((resolve) => {
       release = resolve
     })
-    const both = ['a', 'b'].map((name) => ({ name, protocol: 'REST' as const }))
+    const both = ['a', 'b'].map((name) => ({ name, protocol: 'REST' as const, round: 1 }))
     const { calls, finished } = await run(
       {
         plan: aPlan({ deliveries: both }),
@@ -328,6 +328,44 @@ describe('distribute', () => {
     )
     expect(calls.filter((call) => call === 'deliver a')).toHaveLength(1)
     expect(finished).toMatchObject([{ round: 2, cause: 'done' }])
+  })
+
+  it('a retry that comes before the failed send has been told of goes at once, whatever its siblings do', async () => {
+    let tell = () => {}
+    const told = new Promise<void>((resolve) => {
+      tell = resolve
+    })
+    let release = () => {}
+    const released = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const both = ['a', 'b'].map((name) => ({ name, protocol: 'REST' as const, round: 1 }))
+    const attemptsOfA = (stage: Stage) => stage.calls.filter((call) => call === 'deliver a').length
+    let failed = false
+    await run(
+      {
+        plan: aPlan({ deliveries: both }),
+        deliver: async ({ destination }) => {
+          if (destination === 'b') await released
+          else if (!failed) {
+            failed = true
+            await told
+            throw ApplicationFailure.nonRetryable('no', 'REJECTED')
+          }
+          return { recorded: true }
+        },
+      },
+      async (handle, stage) => {
+        await expect.poll(() => attemptsOfA(stage)).toBe(1)
+        // The row of `a` is final and open again; its activity is still about to say that it failed.
+        stage.plan = aPlan({ round: 2, deliveries: both.map((one) => (one.name === 'a' ? { ...one, round: 2 } : one)) })
+        await handle.signal('retry')
+        await expect.poll(() => stage.calls.filter((call) => call === 'plan')).toHaveLength(2)
+        tell()
+        await expect.poll(() => attemptsOfA(stage), { timeout: 10_000 }).toBe(2)
+        release()
+      },
+    )
   })
 
   it('a retry that overtakes the end is seen by the last look at the row', async () => {
@@ -366,7 +404,7 @@ describe('distribute', () => {
   })
 
   it('FIELD-REPORT 6: starts all of 1000 destinations', async () => {
-    const deliveries = Array.from({ length: 1000 }, (_, i) => ({ name: `d${i}`, protocol: 'REST' as const }))
+    const deliveries = Array.from({ length: 1000 }, (_, i) => ({ name: `d${i}`, protocol: 'REST' as const, round: 1 }))
     const { calls } = await run({ plan: aPlan({ deliveries }) })
     expect(new Set(calls.filter((call) => call.startsWith('deliver '))).size).toBe(1000)
   })

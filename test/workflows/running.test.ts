@@ -8,7 +8,7 @@ function aDelivery() {
     end = resolve
     fail = reject
   })
-  return { delivery: { done, stop: vi.fn() }, end: () => end(), fail: (error: unknown) => fail(error) }
+  return { delivery: { done, stop: vi.fn(), round: 1 }, end: () => end(), fail: (error: unknown) => fail(error) }
 }
 
 describe('RunningDeliveries', () => {
@@ -30,6 +30,23 @@ describe('RunningDeliveries', () => {
     one.fail(new Error('a bug'))
     await vi.waitFor(() => expect(running.empty).toBe(true))
     expect(onError).toHaveBeenCalledWith(new Error('a bug'))
+  })
+
+  it('tells when a delivery has ended whose row was opened in a later round meanwhile', async () => {
+    const running = new RunningDeliveries()
+    const [one, two] = [aDelivery(), aDelivery()]
+    const [onOne, onTwo] = [vi.fn(), vi.fn()]
+    running.add('a', one.delivery, () => {}, onOne)
+    running.add('b', two.delivery, () => {}, onTwo)
+    running.note('a', 2)
+    running.note('b', 1)
+    running.note('c', 2)
+    expect(onOne).not.toHaveBeenCalled()
+    one.end()
+    two.end()
+    await vi.waitFor(() => expect(running.empty).toBe(true))
+    expect(onOne).toHaveBeenCalledOnce()
+    expect(onTwo).not.toHaveBeenCalled()
   })
 
   it('stops all that is running and nothing that has ended', async () => {
