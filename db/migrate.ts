@@ -4,6 +4,7 @@ import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { runner } from 'node-pg-migrate'
 import pg from 'pg'
+import type { Db } from './pool.ts'
 
 const MIGRATIONS_DIR = fileURLToPath(new URL('./migrations', import.meta.url))
 const MIGRATIONS_TABLE = 'schema_migrations'
@@ -49,6 +50,20 @@ export function knownMigrations(): string[] {
     .filter((file) => file.endsWith('.sql'))
     .map((file) => basename(file, '.sql'))
     .sort()
+}
+
+/**
+ * The migrations that the database has not had yet, as the application's login sees it; all of them when it has no
+ * schema at all.
+ */
+export async function missingMigrations(db: Db): Promise<string[]> {
+  const { rows } = await db.query<{ there: boolean }>('select to_regclass($1) is not null as there', [
+    `public.${MIGRATIONS_TABLE}`,
+  ])
+  if (!rows[0]!.there) return knownMigrations()
+  const applied = await db.query<{ name: string }>(`select name from public.${MIGRATIONS_TABLE}`)
+  const names = new Set(applied.rows.map((row) => row.name))
+  return knownMigrations().filter((name) => !names.has(name))
 }
 
 async function refuseNewerSchema(client: pg.Client): Promise<void> {

@@ -1,5 +1,6 @@
 // What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
 import { createEgress, type Egress } from '../activities/destinations/egress.ts'
+import { missingMigrations } from '../db/migrate.ts'
 import { partitionsAhead } from '../db/partitions.ts'
 import { createPool, type Pool, withoutTenant } from '../db/pool.ts'
 import { queueDepths } from '../db/queue-depths.ts'
@@ -53,8 +54,10 @@ export function openPool({ surroundings, logger, life, name, connections }: Omit
 
 async function refuseUnfit(pool: Pool, sealer: Sealer): Promise<void> {
   try {
-    const { rows } = await pool.query("select to_regclass('public.distribution_jobs') is not null as there")
-    if (!rows[0].there) throw new StartRefused('DATABASE_URL: the schema is missing; run npm run migrate')
+    const lacking = await missingMigrations(pool)
+    if (lacking.length > 0) {
+      throw new StartRefused(`DATABASE_URL: the schema lacks ${lacking.length} migrations; run npm run migrate`)
+    }
     await assertApplicationRole(pool)
     const missing = await withoutTenant(pool, (db) => missingSealingKeys(db, sealer))
     if (missing.length > 0) {

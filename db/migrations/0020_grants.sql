@@ -51,3 +51,6 @@ begin
   );
 end
 $$;
+
+-- A process that starts says which migrations it misses.
+grant select on schema_migrations to distributor_app;

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { afterEach, expect, it } from 'vitest'
-import { knownMigrations, migrate, SchemaNewerError } from '../../db/migrate.ts'
+import { knownMigrations, migrate, missingMigrations, SchemaNewerError } from '../../db/migrate.ts'
 import { createEmptyDatabase, type EmptyDatabase } from '../support/postgres.ts'
 import { onEachFreshServer } from '../support/postgres-versions.ts'
 
@@ -45,6 +45,25 @@ onEachFreshServer((server) => {
     const database = await emptyDatabase()
     await migrate(database.adminUrl)
     expect(await migrate(database.adminUrl)).toEqual([])
+  })
+
+  it('tells the application’s login which migrations are missing', async () => {
+    const database = await emptyDatabase()
+    const missing = async () => {
+      const client = new pg.Client({ connectionString: database.url })
+      await client.connect()
+      try {
+        return await missingMigrations(client)
+      } finally {
+        await client.end()
+      }
+    }
+    expect(await missing()).toEqual(knownMigrations())
+    await migrate(database.adminUrl)
+    await database.admitLogin()
+    expect(await missing()).toEqual([])
+    await run(database.adminUrl, `delete from schema_migrations where name like '0020%'`)
+    expect(await missing()).toEqual(knownMigrations().filter((name) => name.startsWith('0020')))
   })
 
   it('is safe to run at once, in one database and in two of one server', async () => {

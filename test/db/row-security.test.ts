@@ -183,11 +183,15 @@ onEachPostgres((database: () => TestDatabase) => {
     const { rows } = await owner.query(
       `select c.relname as name from pg_class c
        where c.relnamespace = 'public'::regnamespace
-         and (c.relispartition and c.relkind = 'r' or c.relkind = 'm' or c.relname = 'schema_migrations')
+         and (c.relispartition and c.relkind = 'r' or c.relkind = 'm')
          and (has_table_privilege('test_login', c.oid, 'select, insert, update, delete, truncate')
            or has_table_privilege('distributor_app', c.oid, 'select, insert, update, delete, truncate'))`,
     )
     expect(rows).toEqual([])
+    const writable = await owner.query(
+      `select has_table_privilege('test_login', 'schema_migrations', 'insert, update, delete, truncate') as granted`,
+    )
+    expect(writable.rows).toEqual([{ granted: false }])
     const functions = await owner.query(
       `select p.oid::regprocedure::text as name from pg_proc p
        where p.pronamespace = 'public'::regnamespace and p.prosecdef and has_function_privilege('test_login', p.oid, 'execute')
