@@ -101,13 +101,24 @@ function expectSound(ids: string[], attempts: Attempt[]) {
 
 describe('kill -9', () => {
   it('of the worker before, during and after a send', async () => {
-    receiver.reply({ after_ms: 40 })
+    let released = () => {}
+    const killed = new Promise<void>((resolve) => {
+      released = resolve
+    })
+    // The first sends are answered, the next ones hang until their worker is dead, the rest has not begun.
+    receiver.reply(async (_request, index) => {
+      if (index >= 60) await killed
+      return {}
+    })
     const from = receiver.requests.length
-    const ids = await submit(150)
-    // Somewhere in the middle: some wait, some are being sent, some are done.
-    await receiver.until(() => receiver.requests.length >= from + 60)
+    const ids = await submit(200)
+    await receiver.until(() => receiver.requests.length >= from + 80)
+    await expect
+      .poll(async () => (await attemptsOf(ids)).filter((attempt) => attempt.status === 'success').length)
+      .toBeGreaterThanOrEqual(30)
     const before = await attemptsOf(ids)
     await worker.kill9()
+    released()
     worker = await deployment.startWorker()
     const attempts = await allServed(ids)
     expectSound(ids, attempts)
