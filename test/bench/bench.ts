@@ -57,6 +57,8 @@ async function main(args: string[]): Promise<void> {
   } finally {
     await closeAll()
   }
+  // What still waits for an arrival, after a failure, waits in vain.
+  process.exit()
 }
 
 async function bench(options: BenchOptions): Promise<void> {

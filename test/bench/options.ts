@@ -21,10 +21,10 @@ export interface BenchOptions {
 export const USAGE = `npm run bench -- [options]
 
   --rounds N         rounds, each of which measures both sides in turn [5]
-  --seconds N        how long each of a round's four measurements submits [8]
+  --seconds N        how long each of a round's four measurements submits [6]
   --count N          submit so many instead
   --in-flight N      saturated: so many wait for their arrival at any time [50]
-  --rate N           unloaded: so many per second [20]
+  --rate N           unloaded: so many per second [10]
   --server WHICH     dev: the embedded server; postgres: a full Temporal server on PostgreSQL (needs Go, once) [dev]
   --json FILE        write all numbers of all rounds
   --profile FOLDER   write CPU profiles of the product's process`
@@ -39,10 +39,10 @@ export function readOptions(args: string[]): BenchOptions {
       args,
       options: {
         rounds: { ...text, default: '5' },
-        seconds: { ...text, default: '8' },
+        seconds: { ...text, default: '6' },
         count: text,
         'in-flight': { ...text, default: '50' },
-        rate: { ...text, default: '20' },
+        rate: { ...text, default: '10' },
         server: { ...text, default: 'dev' },
         json: text,
         profile: text,
