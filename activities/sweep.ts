@@ -90,7 +90,7 @@ async function abandon(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> 
       resource_id: job.distribution_id,
       details: { round: job.round, starts: job.sweep_starts },
     })
-    return await giveUp(db, job.id, message)
+    return await giveUp(db, job.id, job.round, message)
   })
   deps.logger.error({ tenant_id: job.tenant_id, distribution_id: job.distribution_id }, message)
   if (finished.outcome === 'final' && finished.notify) await runs.notify({ ...reference(job), round: finished.round })

@@ -31,7 +31,9 @@ export async function requestCancel(
   db: Db,
   id: string,
   reason: string | null,
-): Promise<{ outcome: 'requested' } | { outcome: 'missing' } | { outcome: 'finished'; status: JobStatus }> {
+): Promise<
+  { outcome: 'requested'; round: number } | { outcome: 'missing' } | { outcome: 'finished'; status: JobStatus }
+> {
   const job = await lockCommandedJob(db, id)
   if (!job) return { outcome: 'missing' }
   if (isFinal(job.status)) return { outcome: 'finished', status: job.status }
@@ -42,7 +44,7 @@ export async function requestCancel(
       where id = $1`,
     [id, reason],
   )
-  return { outcome: 'requested' }
+  return { outcome: 'requested', round: job.round }
 }
 
 export interface RetryRequest {

@@ -23,8 +23,8 @@ export type Finished =
     }
 
 export interface FinishRequest {
-  /** Ends only this round; null ends whichever is current. */
-  round: number | null
+  /** Ends only this round: a manual retry meanwhile is not what the cause was about. */
+  round: number
   cause: FinishCause
   /** Shown with the job when `cause` is `cancelled` and no order to cancel stands in the row. */
   reason?: string
@@ -37,7 +37,7 @@ export interface FinishRequest {
 export async function finishDistribution(db: Db, id: string, request: FinishRequest): Promise<Finished> {
   const job = await lockJobToFinish(db, id)
   if (!job) return { outcome: 'missing' }
-  if (request.round !== null && job.round !== request.round) return { outcome: 'again' }
+  if (job.round !== request.round) return { outcome: 'again' }
   if (job.status !== 'pending' && job.status !== 'processing') {
     return { outcome: 'final', status: job.status, round: job.round, notify: job.callback_pending, ended: null }
   }
@@ -64,10 +64,11 @@ export async function finishDistribution(db: Db, id: string, request: FinishRequ
   return { outcome: 'final', ...(await end(db, job, endedBy, final)) }
 }
 
-/** Ends a job that can not be delivered any more (its data is unreadable, its run can not be started). */
-export async function giveUp(db: Db, id: string, message: string): Promise<Finished> {
+/** Ends this round of a job that can not be delivered any more (its data is unreadable, its run can not be started). */
+export async function giveUp(db: Db, id: string, round: number, message: string): Promise<Finished> {
   const job = await lockJobToFinish(db, id)
   if (!job) return { outcome: 'missing' }
+  if (job.round !== round) return { outcome: 'again' }
   if (job.status !== 'pending' && job.status !== 'processing') {
     return { outcome: 'final', status: job.status, round: job.round, notify: job.callback_pending, ended: null }
   }

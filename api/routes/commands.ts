@@ -51,9 +51,12 @@ export function commandEndpoints({ pool, dispatcher }: AppDeps): Endpoint[] {
           { field: 'status', issue: `is ${asked.status}` },
         ])
       }
-      // A run that Temporal does not know cannot be told: the row alone ends it.
+      // A run that Temporal does not know cannot be told: the row alone ends it. This round of it: the run may have ended
+      // by itself just now, and a retry begun another one.
       if ((await dispatcher.cancel({ tenant_id, distribution_id: params.id })) === 'no_workflow') {
-        await withTenant(pool, tenant_id, (db) => finishDistribution(db, id, { round: null, cause: 'cancelled' }))
+        await withTenant(pool, tenant_id, (db) =>
+          finishDistribution(db, id, { round: asked.round, cause: 'cancelled' }),
+        )
       }
       return c.json(await commandAnswerOf(caller, id), 202)
     },

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { finishDistribution } from '../../db/finish.ts'
 import { parseDistributionId } from '../../db/job-id.ts'
 import { insertPlan } from '../../db/plan.ts'
 import { withTenant } from '../../db/pool.ts'
@@ -155,6 +156,23 @@ describe('cancel', () => {
     const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
     expect(shown).toMatchObject({ status: 'cancelled', error_code: 'CANCELLED' })
     expect(shown.destinations).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
+  })
+
+  it('leaves a retry alone that came after the run had ended by itself', async () => {
+    const id = await planned({ a: 'pending' })
+    const job = parseDistributionId(id)!
+    const { cancel } = api.dispatcher
+    api.dispatcher.cancel = async () => {
+      // The run saw the wish in its last look at the row, and is gone; somebody retries at once.
+      await withTenant(api.pool, 'acme', (db) => finishDistribution(db, job, { round: 1, cause: 'done' }))
+      expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(202)
+      return 'no_workflow'
+    }
+    const { status } = await api.call('POST', `/distribution/${id}/cancel`)
+    api.dispatcher.cancel = cancel
+    expect(status).toBe(202)
+    const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
+    expect(shown).toMatchObject({ status: 'pending', destinations: [{ status: 'pending' }] })
   })
 
   it.each(['completed', 'failed', 'cancelled'])(
