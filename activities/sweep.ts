@@ -1,12 +1,13 @@
 // `sweep`: the second half of every command, repeated for whoever could not finish it. It finds open jobs that nobody
 // works at by their row, and brings run and row together again.
 import { writeAudit } from '../db/audit.ts'
-import { finishDistribution, giveUp } from '../db/finish.ts'
+import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
 import { changedAfter, checkLater, countSweepStart, type DueJob, dueCallbacks, dueJobs } from '../db/sweep.ts'
 import type { Runs } from '../temporal-config/runs.ts'
 import type { SweepInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
+import { countEnd } from './finish.ts'
 
 export interface SweepDeps extends ActivityDeps {
   runs: () => Runs | undefined
@@ -19,14 +20,19 @@ const AT_ONCE = 20
 const MOST_STARTS = 5
 const RUNNING_CHECK_SECONDS = 600
 const CANCELLING_CHECK_SECONDS = 60
+const FAILED_CHECK_SECONDS = 60
 
 /** One pass over what is due, or with `all` over every open job. `beat` is called between pages. */
 export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void): Promise<void> {
   const runs = deps.runs()
   if (!runs) throw new Error('Temporal is not connected')
   let after: string | null = null
+  let oldest: string | undefined
   for (;;) {
     const page: DueJob[] = await withoutTenant(deps.pool, (db) => dueJobs(db, PAGE, input.all, after))
+    // The same again: nothing can be written about it, and the next pass comes.
+    if (page[0]?.id === oldest) break
+    oldest = page[0]?.id
     for (let from = 0; from < page.length; from += AT_ONCE) {
       await Promise.all(page.slice(from, from + AT_ONCE).map((job) => tend(deps, runs, job)))
       beat()
@@ -36,12 +42,17 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
   }
   const callbacks = await withoutTenant(deps.pool, (db) => dueCallbacks(db, PAGE))
   for (const due of callbacks) {
-    await runs.notify(due)
+    await runs.notify(due).catch((error: unknown) => {
+      deps.logger.warn({ err: error, ...due }, 'the sweep could not start a callback; the next one will')
+    })
     beat()
   }
 }
 
-/** One job; an error is logged and leaves the others alone, for the next pass comes. */
+/**
+ * One job; an error is logged and leaves the others alone, for a later pass comes. The job gives its place up until then:
+ * a page of such jobs would otherwise be all that a sweep ever sees.
+ */
 async function tend(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> {
   try {
     const found = await runs.describe(job)
@@ -50,20 +61,26 @@ async function tend(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> {
       const seconds = job.cancel_requested ? CANCELLING_CHECK_SECONDS : RUNNING_CHECK_SECONDS
       await withTenant(deps.pool, job.tenant_id, (db) => checkLater(db, job.id, seconds))
     } else if (found.state === 'terminated' && !(await movedOnSince(deps, job, found.closed_at))) {
-      await end(deps, runs, job, 'terminated')
+      await end(deps, runs, job, { cause: 'cancelled', reason: 'terminated' })
     } else if (job.cancel_requested) {
-      await end(deps, runs, job, 'cancelled without a workflow')
+      await end(deps, runs, job, { cause: 'cancelled', reason: 'cancelled without a workflow' })
     } else if (job.sweep_starts >= MOST_STARTS) {
       await abandon(deps, runs, job)
     } else {
-      const open = await withTenant(deps.pool, job.tenant_id, (db) => countSweepStart(db, job.id))
-      if (open) await runs.startAgain(job, job)
+      // Counted afterwards: a start that Temporal refused says nothing about the job. One too many ends at once. What can
+      // not be started still expires.
+      await runs.startAgain(job, job).catch(async (error: unknown) => {
+        await end(deps, runs, job, { cause: 'expired' })
+        throw error
+      })
+      await withTenant(deps.pool, job.tenant_id, (db) => countSweepStart(db, job.id))
     }
   } catch (error) {
     deps.logger.warn(
       { err: error, tenant_id: job.tenant_id, distribution_id: job.distribution_id },
-      'the sweep could not tend to a job; the next one will',
+      'the sweep could not tend to a job; a later one will',
     )
+    await withTenant(deps.pool, job.tenant_id, (db) => checkLater(db, job.id, FAILED_CHECK_SECONDS)).catch(() => {})
   }
 }
 
@@ -72,28 +89,34 @@ function movedOnSince(deps: SweepDeps, job: DueJob, closedAt: Date): Promise<boo
   return withTenant(deps.pool, job.tenant_id, (db) => changedAfter(db, job.id, closedAt))
 }
 
-async function end(deps: SweepDeps, runs: Runs, job: DueJob, reason: string): Promise<void> {
+async function end(deps: SweepDeps, runs: Runs, job: DueJob, why: Omit<FinishRequest, 'round'>): Promise<void> {
   const finished = await withTenant(deps.pool, job.tenant_id, (db) =>
-    finishDistribution(db, job.id, { round: job.round, cause: 'cancelled', reason }),
+    finishDistribution(db, job.id, { ...why, round: job.round }),
   )
+  countEnd(deps, job.tenant_id, finished)
   if (finished.outcome === 'final' && finished.notify) await runs.notify({ ...reference(job), round: finished.round })
 }
 
 async function abandon(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> {
   const message = `The distribution could not be carried out: its workflow ended ${MOST_STARTS} times without an end`
   const finished = await withTenant(deps.pool, job.tenant_id, async (db) => {
-    await writeAudit(db, {
-      tenant_id: job.tenant_id,
-      actor: 'distributor',
-      action: 'distribution.abandoned',
-      resource_type: 'distribution_job',
-      resource_id: job.distribution_id,
-      details: { round: job.round, starts: job.sweep_starts },
-    })
-    return await giveUp(db, job.id, job.round, message)
+    const finished = await giveUp(db, job.id, job.round, message)
+    if (finished.outcome === 'final' && finished.ended) {
+      await writeAudit(db, {
+        tenant_id: job.tenant_id,
+        actor: 'distributor',
+        action: 'distribution.abandoned',
+        resource_type: 'distribution_job',
+        resource_id: job.distribution_id,
+        details: { round: job.round, starts: job.sweep_starts },
+      })
+    }
+    return finished
   })
-  deps.logger.error({ tenant_id: job.tenant_id, distribution_id: job.distribution_id }, message)
-  if (finished.outcome === 'final' && finished.notify) await runs.notify({ ...reference(job), round: finished.round })
+  if (finished.outcome !== 'final') return
+  countEnd(deps, job.tenant_id, finished)
+  if (finished.ended) deps.logger.error(reference(job), message)
+  if (finished.notify) await runs.notify({ ...reference(job), round: finished.round })
 }
 
 function reference(job: DueJob) {

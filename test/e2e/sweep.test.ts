@@ -37,6 +37,15 @@ async function makeDue(ref: DistributionRef) {
   )
 }
 
+async function isDue(ref: DistributionRef): Promise<boolean> {
+  const { rows } = await system.as(ref.tenant_id, (db) =>
+    db.query<{ due: boolean }>('select check_at <= clock_timestamp() as due from distribution_jobs where id = $1', [
+      id(ref),
+    ]),
+  )
+  return rows[0]!.due
+}
+
 async function endsAs(ref: DistributionRef, status: string) {
   await expect.poll(async () => (await system.job(ref)).status, { timeout: 15_000 }).toBe(status)
 }
@@ -159,5 +168,72 @@ describe('the sweep', () => {
     const [request] = await owner.received(1)
     expect(JSON.parse(request!.body.toString())).toMatchObject({ event_type: 'distribution.cancelled' })
     await owner.close()
+  })
+
+  it('counts what it ends', async () => {
+    const ref = await system.submit({ data_type: 'swept', destinations: [restTo('a', receiver.url)] })
+    await system.as('acme', (db) => requestCancel(db, id(ref), null))
+    const ended = async () => {
+      const { values } = await system.metrics.requests.get()
+      return values.filter(({ labels }) => labels.status === 'cancelled').reduce((sum, { value }) => sum + value, 0)
+    }
+    const before = await ended()
+    await makeDue(ref)
+    await sweepDue()
+    expect(await ended()).toBe(before + 1)
+  })
+
+  it('a start that Temporal refuses is no start, and gives way to others', async () => {
+    const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
+    await makeDue(ref)
+    const runs = { ...system.runs, startAgain: () => Promise.reject(new Error('no such search attribute')) }
+    await sweep({ ...system.deps, runs: () => runs }, { all: false }, () => {})
+    expect((await system.job(ref)).sweep_starts).toBe(0)
+    expect(await isDue(ref)).toBe(false)
+    await makeDue(ref)
+    await sweepDue()
+    await endsAs(ref, 'completed')
+  })
+
+  it('a job that can not be started expires all the same', async () => {
+    const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
+    await system.as('acme', (db) =>
+      db.query(`update distribution_jobs set expires_at = created_at + interval '1 millisecond' where id = $1`, [
+        id(ref),
+      ]),
+    )
+    await makeDue(ref)
+    const runs = { ...system.runs, startAgain: () => Promise.reject(new Error('refused')) }
+    await sweep({ ...system.deps, runs: () => runs }, { all: false }, () => {})
+    expect(await system.job(ref)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
+  })
+
+  it('a page of jobs that can not be looked up keeps no sweep busy, nor from the job behind them', async () => {
+    const broken = await system.as('acme', (db) =>
+      db.query<{ id: string }>(
+        `insert into distribution_jobs (id, tenant_id, distribution_id, data_type, payload, destinations, expires_at, check_at)
+         select n.id, 'acme', 'dist_' || n.id, 'report', '{}', '[]', now() + interval '1 hour', now() - interval '1 hour'
+           from (select new_uuidv7() as id from generate_series(1, 500)) as n
+         returning id`,
+      ),
+    )
+    const lost = new Set(broken.rows.map((row) => row.id))
+    const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
+    await makeDue(ref)
+    const runs: typeof system.runs = {
+      ...system.runs,
+      describe: (job) =>
+        lost.has(id(job)) ? Promise.reject(new Error('Temporal does not answer')) : system.runs.describe(job),
+    }
+    let beats = 0
+    const beat = () => {
+      beats += 1
+      if (beats > 100) throw new Error('the same page again and again')
+    }
+    await sweep({ ...system.deps, runs: () => runs }, { all: false }, beat)
+    await endsAs(ref, 'completed')
+    await system.as('acme', (db) =>
+      db.query(`update distribution_jobs set status = 'failed' where id = any ($1)`, [[...lost]]),
+    )
   })
 })
