@@ -21,15 +21,31 @@ export interface NewCredential {
   destination_id: string | null
 }
 
+/** Adds a credential; null where `name` is taken, also by somebody who adds it at the same time. */
+export async function addCredential(db: Db, sealer: Sealer, credential: NewCredential): Promise<CredentialRow | null> {
+  return (await writeCredential(db, sealer, credential, 'do nothing')) ?? null
+}
+
+const REPLACE = `do update
+        set sealed = excluded.sealed, field_names = excluded.field_names, allowed_hosts = excluded.allowed_hosts,
+            updated_at = clock_timestamp()`
+
 /** Writes a credential, or replaces it wholly where `name` is taken. */
 export async function putCredential(db: Db, sealer: Sealer, credential: NewCredential): Promise<CredentialRow> {
+  return (await writeCredential(db, sealer, credential, REPLACE))!
+}
+
+async function writeCredential(
+  db: Db,
+  sealer: Sealer,
+  credential: NewCredential,
+  onConflict: 'do nothing' | typeof REPLACE,
+): Promise<CredentialRow | undefined> {
   const { tenant_id, name, fields } = credential
   const { rows } = await db.query<CredentialRow>(
     `insert into credentials (tenant_id, name, sealed, field_names, allowed_hosts, destination_id)
      values ($1, $2, $3, $4, $5, $6)
-     on conflict (tenant_id, name) do update
-        set sealed = excluded.sealed, field_names = excluded.field_names, allowed_hosts = excluded.allowed_hosts,
-            updated_at = clock_timestamp()
+     on conflict (tenant_id, name) ${onConflict}
      returning id, name, field_names, allowed_hosts, created_at, updated_at`,
     [
       tenant_id,
@@ -40,7 +56,7 @@ export async function putCredential(db: Db, sealer: Sealer, credential: NewCrede
       credential.destination_id,
     ],
   )
-  return rows[0]!
+  return rows[0]
 }
 
 /** One credential without its values; those that destinations keep for themselves are not found. */

@@ -1,6 +1,12 @@
 // Named secrets: written, replaced, deleted, and never shown.
 import { writeAudit } from '../../db/audit.ts'
-import { deleteCredential, findCredential, listCredentials, putCredential } from '../../db/credentials.ts'
+import {
+  addCredential,
+  deleteCredential,
+  findCredential,
+  listCredentials,
+  putCredential,
+} from '../../db/credentials.ts'
 import { destinationsUsing } from '../../db/destinations.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
@@ -35,9 +41,9 @@ export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const { name, fields, allowed_hosts } = body
       const row = await withTenant(pool, tenant_id, async (db) => {
-        if (await findCredential(db, name)) throw new ApiError('CONFLICT', 'there is a credential of this name already')
         const values = { tenant_id, name, fields, allowed_hosts: allowed_hosts ?? null, destination_id: null }
-        const made = await putCredential(db, sealer, values)
+        const made = await addCredential(db, sealer, values)
+        if (!made) throw new ApiError('CONFLICT', 'there is a credential of this name already')
         await audit(db, c, caller, 'create', name, { field_names: made.field_names })
         return made
       })

@@ -207,6 +207,18 @@ describe('credentials', () => {
     expect(await openCredential('login')).toEqual({ password: `${SECRET}-2` })
   })
 
+  it('that are added twice at the same time are added once', async () => {
+    const adding = ['a', 'b', 'c', 'd', 'e'].map((password) =>
+      admin('POST', '/credentials', { name: 'raced', fields: { password } }).then(({ status }) => ({
+        status,
+        password,
+      })),
+    )
+    const added = (await Promise.all(adding)).filter(({ status }) => status === 201)
+    expect(added).toHaveLength(1)
+    expect(await openCredential('raced')).toEqual({ password: added[0]?.password })
+  })
+
   it('of destinations are not among them', async () => {
     const { body } = await register('hidden-secret')
     expect((await admin('GET', `/credentials/destination.${body.id}`)).status).toBe(404)
