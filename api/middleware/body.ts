@@ -39,7 +39,7 @@ async function collect(stream: ReadableStream<Uint8Array> | null, limit: number)
   let size = 0
   const reader = stream.getReader()
   for (;;) {
-    const { done, value } = await reader.read()
+    const { done, value } = await reader.read().catch(refuseCutOff)
     if (done) return Buffer.concat(chunks)
     size += value.length
     if (size > limit) {
@@ -48,6 +48,11 @@ async function collect(stream: ReadableStream<Uint8Array> | null, limit: number)
     }
     chunks.push(value)
   }
+}
+
+/** The sender has gone: its socket's error is no fault of ours, and would pass for one of the database's. */
+function refuseCutOff(): never {
+  throw invalid([{ field: 'body', issue: 'ended before it was complete' }])
 }
 
 function checkMediaType(header: string | undefined): void {

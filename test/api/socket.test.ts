@@ -1,6 +1,6 @@
 // What only shows over a real connection: bodies that are refused before they have arrived.
 import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { type Listening, listen } from '../../api/listen.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
 
@@ -58,6 +58,21 @@ it('a length that is too large is answered 413 before a byte of it is sent', asy
     request.flushHeaders()
   })
   expect(status).toBe(413)
+})
+
+it('a sender that hangs up in mid-body is no fault of ours, nor of the database', async () => {
+  const headers = { 'Content-Type': 'application/json', 'Content-Length': '1000', 'X-Request-Id': 'hangs-up' }
+  const options = { method: 'POST', headers: { 'X-API-Key': api.keys.acme.operator, ...headers } }
+  const request = httpRequest(`${listening.url}/api/v1/distribution/submit`, options)
+  request.on('error', () => {})
+  request.write('{"data_type": "report", ')
+  const logged = () => api.log.lines().find((line) => line.includes('hangs-up'))
+  await vi.waitFor(() => expect(request.socket?.bytesWritten).toBeGreaterThan(0))
+  // Long enough for the key to be looked up, so that the body is being read.
+  await fetch(`${listening.url}/api/v1/distribution/list`, { headers: { 'X-API-Key': api.keys.acme.operator } })
+  request.destroy()
+  await vi.waitFor(() => expect(logged()).toBeDefined(), { timeout: 10_000 })
+  expect(JSON.parse(logged()!)).toMatchObject({ level: 'info', status: 400, error: 'VALIDATION_ERROR' })
 })
 
 it('an ordinary submission goes through, and the server still answers', async () => {
