@@ -31,6 +31,8 @@ export function unknownName(name: string, known: readonly string[], what = 'fiel
 }
 
 function wording(issue: z.core.$ZodIssue): string {
+  // The rule that a key breaks says more than that it breaks one.
+  if (issue.code === 'invalid_key') return issue.issues[0]?.message ?? issue.message
   // zod words an absent field as one of a wrong type.
   if (issue.code === 'invalid_type' && /received undefined$/.test(issue.message)) return 'is required'
   return issue.message.replace(/^Invalid input: expected /, 'must be of type ').replace(/, received /, ', not ')
