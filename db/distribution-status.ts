@@ -45,7 +45,7 @@ export async function findJobState(db: Db, id: string): Promise<JobState | null>
   return rows[0] ?? null
 }
 
-/** The stored plan; before it is made, the destinations that the submission names, as `pending`. */
+/** The stored plan; before it is made, the destinations that the submission names, `pending` or ended as the job did. */
 export async function listDeliveryStates(db: Db, id: string): Promise<DeliveryState[]> {
   const { rows } = await db.query<DeliveryState>(
     `select destination_name as name, protocol, status, attempts, started_at, completed_at, response_time_ms,
@@ -60,8 +60,8 @@ async function listSubmittedDestinations(db: Db, id: string): Promise<DeliverySt
   const { rows } = await db.query<DeliveryState>(
     `select s.entry ->> 'name' as name, coalesce(s.entry ->> 'protocol', d.protocol) as protocol,
             case j.status when 'cancelled' then 'cancelled' when 'failed' then 'failed' else 'pending' end as status,
-            0 as attempts, null as started_at, null as completed_at, null as response_time_ms,
-            null as response_status, null as error_code, null as error_message, null as next_attempt_at
+            0 as attempts, null as started_at, j.completed_at, null as response_time_ms, null as response_status,
+            j.error_code, null as error_message, null as next_attempt_at
        from distribution_jobs j
       cross join lateral jsonb_array_elements(j.destinations) with ordinality as s (entry, position)
        left join destinations d on d.name = s.entry ->> 'name' and d.deleted_at is null

@@ -158,6 +158,16 @@ describe('cancel', () => {
     expect(shown.destinations).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
   })
 
+  it('before a plan was made shows why each destination got nothing', async () => {
+    const { body: accepted } = await api.call('POST', '/distribution/submit', aSubmission())
+    api.dispatcher.answers.cancel = 'no_workflow'
+    await api.call('POST', `/distribution/${accepted.distribution_id}/cancel`)
+    api.dispatcher.answers.cancel = 'signalled'
+    const { body: shown } = await api.call('GET', `/distribution/${accepted.distribution_id}/status`)
+    expect(shown.destinations).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
+    expect(shown.destinations[0].completed_at).toBe(shown.completed_at)
+  })
+
   it('leaves a retry alone that came after the run had ended by itself', async () => {
     const id = await planned({ a: 'pending' })
     const job = parseDistributionId(id)!
@@ -233,6 +243,21 @@ describe('retry', () => {
       400,
       [{ field: 'destinations[1]', issue: 'is not a destination of this distribution' }],
     ])
+  })
+
+  it('of what was cancelled before its time leaves it its life after that time', async () => {
+    const deliver_at = new Date(Date.now() + 86_400_000).toISOString()
+    const id = await submitted({ deliver_at })
+    await withTenant(api.pool, 'acme', (db) =>
+      finishDistribution(db, parseDistributionId(id)!, { round: 1, cause: 'cancelled' }),
+    )
+    expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(202)
+    const [row] = await api.rows<{ expires_at: Date }>(
+      'acme',
+      'select expires_at from distribution_jobs where distribution_id = $1',
+      [id],
+    )
+    expect(row!.expires_at.getTime()).toBeGreaterThan(Date.parse(deliver_at))
   })
 
   it('while a cancel is under way is a 409', async () => {
