@@ -52,7 +52,7 @@ export interface RetryRequest {
   destinations?: string[] | undefined
   /** Also what had succeeded, under a new delivery id. */
   force: boolean
-  /** Life of the retried distribution from now on, in seconds; the stored one when absent. */
+  /** Life of the retried distribution from now (or a later `deliver_at`) on, in seconds; the stored one when absent. */
   timeout_seconds?: number | undefined
 }
 
@@ -95,7 +95,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
             status = case when status in ('pending', 'processing') then status else 'pending' end,
             completed_at = null, error_code = null, error_message = null,
             timeout_seconds = coalesce($2, timeout_seconds),
-            expires_at = clock_timestamp() + coalesce($2, timeout_seconds) * interval '1 second',
+            expires_at = greatest(clock_timestamp(), deliver_at) + coalesce($2, timeout_seconds) * interval '1 second',
             check_at = clock_timestamp() + interval '60 seconds', updated_at = clock_timestamp()
       where id = $1`,
     [id, request.timeout_seconds ?? null],
