@@ -81,8 +81,9 @@ export async function insertPlan(
     await db.query(
       `insert into distribution_deliveries
               (distribution_job_id, tenant_id, destination_name, delivery_id, protocol, destination_id, configuration,
-               max_retries, position, status, error_code, error_message, completed_at)
+               round, max_retries, position, status, error_code, error_message, completed_at)
        select $1, $2, p.destination_name, new_uuidv7(), p.protocol, p.destination_id, p.configuration,
+              (select round from distribution_jobs where id = $1),
               p.max_retries, p.position, p.status, p.error_code, p.error_message,
               case when p.status <> 'pending' then clock_timestamp() end
          from jsonb_to_recordset($3::jsonb) as p (

@@ -1,7 +1,9 @@
 // One distribution over the real parts: PostgreSQL, Temporal, workers, an HTTP receiver that can misbehave.
 import { Webhook } from 'standardwebhooks'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { plan } from '../../activities/plan.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
+import { finishDistribution } from '../../db/finish.ts'
 import { jobId } from '../../db/job-id.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
@@ -197,6 +199,15 @@ describe('a distribution', () => {
     await handle.cancel()
     expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'cancelled in Temporal' })
     await expect.poll(async () => (await handle.describe()).status.name).toBe('COMPLETED')
+  })
+
+  it('a retry of what was cancelled before its plan was made plans it, in the new round', async () => {
+    const ref = await system.submit({ destinations: [restTo('a', (await aReceiver()).url)] })
+    await system.as('acme', (db) =>
+      finishDistribution(db, jobId(ref.distribution_id), { round: 1, cause: 'cancelled' }),
+    )
+    expect(await retry(ref)).toMatchObject({ outcome: 'reset', round: 2, destinations: [] })
+    expect(await plan(system.pool, ref)).toMatchObject({ round: 2, deliveries: [{ name: 'a', round: 2 }] })
   })
 
   it('FIELD-REPORT 19: two manual retries give two numbered attempts, and one too early is refused', async () => {
