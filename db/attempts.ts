@@ -71,17 +71,23 @@ export async function onlyLostAttempts(db: Db, id: string, destination: string, 
 
 /**
  * Closes an attempt with what happened. Guarded by its id and `processing`; the delivery follows only while this is
- * its latest attempt. Returns false when the attempt was closed already.
+ * its latest attempt. Returns false when the attempt was closed already. Locks the delivery before the attempt, as the
+ * opening does.
  */
 export async function closeAttempt(db: Db, id: string, destination: string, outcome: AttemptOutcome): Promise<boolean> {
   const { rowCount } = await db.query(
-    `with closed as (
-       update distribution_attempts
+    `with held as (
+       select destination_name from distribution_deliveries
+        where distribution_job_id = $1 and destination_name = $2
+          for update),
+     closed as (
+       update distribution_attempts a
           set status = $4::text, retry_reason = $5::text, error_message = $6, response_status_code = $7, response_body = $8,
-              metadata = metadata || $9::jsonb,
-              completed_at = greatest(least(clock_timestamp(), $11::timestamptz), started_at)
-        where distribution_job_id = $1 and id = $3 and status = 'processing'
-       returning attempt_number, started_at, completed_at),
+              metadata = a.metadata || $9::jsonb,
+              completed_at = greatest(least(clock_timestamp(), $11::timestamptz), a.started_at)
+         from held
+        where a.distribution_job_id = $1 and a.id = $3 and a.status = 'processing'
+       returning a.attempt_number, a.started_at, a.completed_at),
      followed as (
        update distribution_deliveries d
           set status = case $4::text when 'success' then 'success' when 'failed' then 'failed' else 'waiting' end,

@@ -32,7 +32,11 @@ export interface LockedDelivery {
   configuration_version: number | null
 }
 
-/** Locks one delivery until the transaction ends. Null when the plan has none of this name. */
+/**
+ * Locks one delivery until the transaction ends, and before it its job against an end. Null when the plan has none of this
+ * name. Everybody locks in the order job, delivery, attempt; an attempt's foreign key would lock the job in any case, but
+ * after the delivery.
+ */
 export async function lockDelivery(db: Db, id: string, destination: string): Promise<LockedDelivery | null> {
   const { rows } = await db.query<LockedDelivery>(
     `select d.delivery_id, d.protocol, d.destination_id, d.status, d.attempts, d.round, d.round_attempts,
@@ -54,6 +58,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
        join distribution_jobs j on j.id = d.distribution_job_id
        left join destinations r on r.id = d.destination_id
       where d.distribution_job_id = $1 and d.destination_name = $2
+        for key share of j
         for update of d`,
     [id, destination],
   )

@@ -191,19 +191,19 @@ async function closeOpenDeliveries(
   message: string,
 ): Promise<void> {
   await db.query(
+    `update distribution_deliveries
+        set status = $2, error_code = $3, error_message = $4, next_attempt_at = null,
+            completed_at = clock_timestamp(), updated_at = clock_timestamp()
+      where distribution_job_id = $1 and status in ('pending', 'processing', 'waiting')`,
+    [id, status, code, message],
+  )
+  await db.query(
     `update distribution_attempts
         set status = 'cancelled', retry_reason = $2, error_message = $3,
             completed_at = greatest(clock_timestamp(), started_at),
             metadata = metadata || '{"outcome": "unknown"}'
       where distribution_job_id = $1 and status = 'processing'`,
     [id, code, message],
-  )
-  await db.query(
-    `update distribution_deliveries
-        set status = $2, error_code = $3, error_message = $4, next_attempt_at = null,
-            completed_at = clock_timestamp(), updated_at = clock_timestamp()
-      where distribution_job_id = $1 and status in ('pending', 'processing', 'waiting')`,
-    [id, status, code, message],
   )
 }
 
