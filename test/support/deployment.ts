@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { migrate } from '../../db/migrate.ts'
 import { admitLogin, ensureDatabase } from '../../temporal-config/stack/database.ts'
 import { freePort } from '../../temporal-config/stack/ports.ts'
@@ -96,14 +97,19 @@ export async function startDeployment(): Promise<Deployment> {
     startWorker: () => start('temporal-config/worker-program.ts'),
     killPostgres: () => postgres.kill9(),
     async restartPostgres() {
+      // The old backends hold the port for a moment; on another one nobody would find the new server.
+      while ((await freePort(databasePort)) !== databasePort) await sleep(100)
       postgres = await startPostgres({ dir, port: databasePort })
+      if (postgres.port !== databasePort) throw new Error('PostgreSQL came back on another port')
     },
     killTemporal: () => temporal.kill9(),
     async restartTemporal({ forget } = { forget: false }) {
       if (forget) {
         for (const suffix of ['', '-shm', '-wal']) rmSync(`${temporalOptions.db_file}${suffix}`, { force: true })
       }
+      while ((await freePort(temporalPort)) !== temporalPort) await sleep(100)
       temporal = await startTemporal(temporalOptions)
+      if (temporal.port !== temporalPort) throw new Error('Temporal came back on another port')
     },
     async close() {
       for (const { child, exited } of running) {
