@@ -25,6 +25,11 @@ export function createPool(options: PoolOptions, onError: (error: Error) => void
   return pool
 }
 
+/** What needs no work of the server is answered at once, or its host is gone without a word, in milliseconds. */
+const ANSWER_WITHIN_MS = 3000
+/** A process that vanished in the middle of a transaction holds its locks no longer than this, in milliseconds. */
+const IDLE_IN_TRANSACTION_MS = 60_000
+
 export interface TransactionOptions {
   /** `statement_timeout` of the transaction, in milliseconds; none by default. */
   statementTimeoutMs?: number
@@ -59,21 +64,35 @@ async function transaction<T>(
 ): Promise<T> {
   const client = await pool.connect()
   let broken: Error | undefined
+  // Nobody listens to a client that is checked out: its end between two statements would be an uncaught error.
+  const onLost = (error: Error) => {
+    broken = error
+  }
+  client.on('error', onLost)
   try {
-    await client.query('begin')
+    await client.query(atOnce('begin'))
     await client.query(
-      "select set_config('app.tenant_id', $1, true), set_config('statement_timeout', $2, true)",
-      settings,
+      atOnce(
+        `select set_config('app.tenant_id', $1, true), set_config('statement_timeout', $2, true),
+                set_config('idle_in_transaction_session_timeout', $3, true)`,
+        [...settings, String(IDLE_IN_TRANSACTION_MS)],
+      ),
     )
     const result = await work(client)
     await client.query('commit')
     return result
   } catch (error) {
-    await client.query('rollback').catch((rollbackError: Error) => {
+    await client.query(atOnce('rollback')).catch((rollbackError: Error) => {
       broken = rollbackError
     })
     throw error
   } finally {
+    client.off('error', onLost)
     client.release(broken)
   }
+}
+
+/** A statement that fails when nothing is heard of it; pg knows the setting, its types do not. */
+function atOnce(text: string, values: string[] = []): { text: string; values: string[]; query_timeout: number } {
+  return { text, values, query_timeout: ANSWER_WITHIN_MS }
 }

@@ -1,0 +1,59 @@
+// What a transaction does when its connection is lost.
+import { once } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
+import type pg from 'pg'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createPool, type Pool, withTenant } from '../../db/pool.ts'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
+import { startProxy, type TcpProxy } from '../support/proxy.ts'
+
+let database: TestDatabase
+let pool: Pool
+let proxy: TcpProxy
+let proxied: Pool
+
+beforeAll(async () => {
+  database = await createTestDatabase()
+  pool = createPool({ connectionString: database.url, max: 2, application_name: 'pool-test' })
+  const url = new URL(database.url)
+  proxy = await startProxy({ host: url.hostname, port: Number(url.port) })
+  url.hostname = '127.0.0.1'
+  url.port = String(proxy.port)
+  proxied = createPool({ connectionString: url.href, max: 1, application_name: 'pool-test-proxied' })
+})
+afterAll(async () => {
+  await Promise.all([pool.end(), proxied.end()])
+  await proxy.close()
+  await database.close()
+})
+
+describe('a transaction', () => {
+  it('whose connection ends between two statements fails alone, and the process goes on', async () => {
+    const work = withTenant(pool, 'acme', async (db) => {
+      const { rows } = await db.query<{ pid: number }>('select pg_backend_pid() as pid')
+      const ended = once(db as pg.PoolClient, 'end')
+      await pool.query('select pg_terminate_backend($1)', [rows[0]!.pid])
+      await ended
+      await turn()
+      await db.query('select 1')
+    })
+    await expect(work).rejects.toThrow()
+    expect(await withTenant(pool, 'acme', (db) => db.query('select 1'))).toMatchObject({ rowCount: 1 })
+  })
+
+  it('does not hold its locks for ever when its process has vanished', async () => {
+    const { rows } = await withTenant(pool, 'acme', (db) => db.query('show idle_in_transaction_session_timeout'))
+    expect(rows).toEqual([{ idle_in_transaction_session_timeout: '1min' }])
+    expect((await pool.query('show idle_in_transaction_session_timeout')).rows).toEqual([
+      { idle_in_transaction_session_timeout: '0' },
+    ])
+  })
+
+  it('on a connection whose other end is gone without a word fails soon, and gives its place to a new one', async () => {
+    await withTenant(proxied, 'acme', (db) => db.query('select 1'))
+    proxy.silence()
+    await expect(withTenant(proxied, 'acme', (db) => db.query('select 1'))).rejects.toThrow('timeout')
+    proxy.mend()
+    expect(await withTenant(proxied, 'acme', (db) => db.query('select 1'))).toMatchObject({ rowCount: 1 })
+  }, 30_000)
+})
