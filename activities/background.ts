@@ -28,7 +28,13 @@ export function createBackgroundActivities(deps: SweepDeps) {
 
     async sweep(input: SweepInput): Promise<void> {
       const context = Context.current()
-      await sweep(deps, input, () => context.heartbeat())
+      await sweep(deps, input, () => {
+        context.heartbeat()
+        if (context.cancellationDetails?.workerShutdown) {
+          throw ApplicationFailure.retryable('The worker stops; another one begins the pass anew', 'WORKER_LOST')
+        }
+        context.cancellationSignal.throwIfAborted()
+      })
     },
 
     async maintain(): Promise<void> {

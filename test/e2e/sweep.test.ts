@@ -1,9 +1,11 @@
 // The second half of every command, repeated: rows that nobody works at are found, and brought to their end.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sweep } from '../../activities/sweep.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { finishDistribution } from '../../db/finish.ts'
 import { jobId } from '../../db/job-id.ts'
+import type { Db } from '../../db/pool.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
@@ -44,6 +46,17 @@ async function isDue(ref: DistributionRef): Promise<boolean> {
     ]),
   )
   return rows[0]!.due
+}
+
+async function insertDueJobs(db: Db, count: number): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `insert into distribution_jobs (id, tenant_id, distribution_id, data_type, payload, destinations, expires_at, check_at)
+     select n.id, 'acme', 'dist_' || n.id, 'report', '{}', '[]', now() + interval '1 hour', now() - interval '1 hour'
+       from (select new_uuidv7() as id from generate_series(1, $1)) as n
+     returning id`,
+    [count],
+  )
+  return rows.map((row) => row.id)
 }
 
 async function endsAs(ref: DistributionRef, status: string) {
@@ -209,15 +222,7 @@ describe('the sweep', () => {
   })
 
   it('a page of jobs that can not be looked up keeps no sweep busy, nor from the job behind them', async () => {
-    const broken = await system.as('acme', (db) =>
-      db.query<{ id: string }>(
-        `insert into distribution_jobs (id, tenant_id, distribution_id, data_type, payload, destinations, expires_at, check_at)
-         select n.id, 'acme', 'dist_' || n.id, 'report', '{}', '[]', now() + interval '1 hour', now() - interval '1 hour'
-           from (select new_uuidv7() as id from generate_series(1, 500)) as n
-         returning id`,
-      ),
-    )
-    const lost = new Set(broken.rows.map((row) => row.id))
+    const lost = new Set(await system.as('acme', (db) => insertDueJobs(db, 500)))
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await makeDue(ref)
     const runs: typeof system.runs = {
@@ -236,4 +241,30 @@ describe('the sweep', () => {
       db.query(`update distribution_jobs set status = 'failed' where id = any ($1)`, [[...lost]]),
     )
   })
+
+  it('FIELD-REPORT 26: a long pass holds no worker up that is to stop', async () => {
+    const other = await createTestSystem()
+    await other.tenant('acme')
+    await other.as('acme', (db) => insertDueJobs(db, 1000))
+    let looks = 0
+    other.deps.runs = () => ({
+      ...other.runs,
+      async describe() {
+        looks += 1
+        await sleep(500)
+        return { state: 'running' }
+      },
+    })
+    const workers = await other.startWorkers()
+    const handle = await other.temporal.client.workflow.start('sweep', {
+      workflowId: `sweep-${other.taskQueue}`,
+      taskQueue: other.taskQueue,
+      args: [{ all: false }],
+    })
+    await expect.poll(() => looks, { timeout: 15_000 }).toBeGreaterThan(0)
+    await workers.shutdown()
+    expect(looks).toBeLessThan(1000)
+    await handle.terminate()
+    await other.close()
+  }, 60_000)
 })
