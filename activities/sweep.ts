@@ -3,7 +3,15 @@
 import { writeAudit } from '../db/audit.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
-import { changedAfter, checkLater, countSweepStart, type DueJob, dueCallbacks, dueJobs } from '../db/sweep.ts'
+import {
+  changedAfter,
+  checkLater,
+  countSweepStart,
+  type DueJob,
+  dueCallbacks,
+  dueJobs,
+  hasUntakenRetry,
+} from '../db/sweep.ts'
 import type { Runs } from '../temporal-config/runs.ts'
 import type { SweepInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
@@ -58,6 +66,7 @@ async function tend(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> {
     const found = await runs.describe(job)
     if (found.state === 'running') {
       if (job.cancel_requested) await runs.signalCancel(job)
+      else if (job.round > 1 && (await isUntaken(deps, job))) await runs.signalRetry(job, job)
       const seconds = job.cancel_requested ? CANCELLING_CHECK_SECONDS : RUNNING_CHECK_SECONDS
       await withTenant(deps.pool, job.tenant_id, (db) => checkLater(db, job.id, seconds))
     } else if (found.state === 'terminated' && !(await movedOnSince(deps, job, found.closed_at))) {
@@ -82,6 +91,11 @@ async function tend(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> {
     )
     await withTenant(deps.pool, job.tenant_id, (db) => checkLater(db, job.id, FAILED_CHECK_SECONDS)).catch(() => {})
   }
+}
+
+/** A manual retry of an open job whose signal never reached the run. */
+function isUntaken(deps: SweepDeps, job: DueJob): Promise<boolean> {
+  return withTenant(deps.pool, job.tenant_id, (db) => hasUntakenRetry(db, job.id))
 }
 
 /** A manual retry after the run was terminated: the end of that run says nothing about this round. */

@@ -53,6 +53,19 @@ export async function changedAfter(db: Db, id: string, time: Date): Promise<bool
   return rows[0]?.changed ?? false
 }
 
+/** Whether a manual retry has opened a delivery again that nobody has taken up yet, although its time has come. */
+export async function hasUntakenRetry(db: Db, id: string): Promise<boolean> {
+  const { rows } = await db.query<{ untaken: boolean }>(
+    `select exists (
+       select from distribution_deliveries d
+         join distribution_jobs j on j.id = d.distribution_job_id
+        where d.distribution_job_id = $1 and d.status = 'pending' and d.round > 1
+          and coalesce(j.deliver_at <= clock_timestamp(), true)) as untaken`,
+    [id],
+  )
+  return rows[0]!.untaken
+}
+
 export interface DueCallbackRef {
   tenant_id: string
   distribution_id: string

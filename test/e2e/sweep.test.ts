@@ -107,6 +107,25 @@ describe('the sweep', () => {
     await endsAs(ref, 'cancelled')
   })
 
+  it('repeats a retry that never reached the run, while a sibling still waits', async () => {
+    const moody = await startHttpReceiver({ script: [{ status: 404 }, { status: 200 }] })
+    const busy = await startHttpReceiver({ script: { status: 503, headers: { 'retry-after': '600' } } })
+    const ref = await system.distribute({
+      ...(await waiting()),
+      destinations: [restTo('moody', moody.url), restTo('busy', busy.url)],
+    })
+    const states = async () => (await system.deliveries(ref)).map((delivery) => delivery.status)
+    await expect.poll(states, { timeout: 15_000 }).toEqual(['failed', 'waiting'])
+    await system.as('acme', (db) => requestRetry(db, id(ref), { force: false }))
+    await makeDue(ref)
+    await sweepDue()
+    await expect.poll(states, { timeout: 15_000 }).toEqual(['success', 'waiting'])
+    await system.as('acme', (db) => requestCancel(db, id(ref), null))
+    await system.dispatcher.cancel(ref)
+    await endsAs(ref, 'cancelled')
+    await Promise.all([moody.close(), busy.close()])
+  })
+
   it('ends by the row alone a cancelled job that never had a run', async () => {
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await system.as('acme', (db) => requestCancel(db, id(ref), 'changed my mind'))
