@@ -91,11 +91,13 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
 
       if (cause === 'done' && !planned.final) {
         if (planned.delay_ms > 0 && planned.expires_in_ms > 0) {
-          await condition(woken, Math.min(planned.delay_ms, planned.expires_in_ms))
+          await condition(woken, Math.min(planned.delay_ms, planned.expires_in_ms), { summary: 'deliver_at' })
           continue
         }
         if (planned.expires_in_ms > 0) await startDeliveries(ref, planned, running, fail, lookAgain)
-        const inTime = await condition(() => woken() || running.empty, Math.max(1, planned.expires_in_ms))
+        const inTime = await condition(() => woken() || running.empty, Math.max(1, planned.expires_in_ms), {
+          summary: 'expires_at',
+        })
         if (failure !== undefined) throw failure
         if (woken()) continue
         if (!inTime) cause = 'expired'

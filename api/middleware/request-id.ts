@@ -18,8 +18,7 @@ export function requestId(logger: Logger) {
     c.set('route', 'unmatched')
     await next()
     c.header('X-Request-Id', id)
-    const level = c.res.status >= 500 ? 'error' : 'info'
-    logger[level](
+    logger[levelOf(c.get('route'), c.res.status)](
       {
         request_id: id,
         tenant_id: c.get('caller')?.tenant_id,
@@ -33,4 +32,10 @@ export function requestId(logger: Logger) {
       'request',
     )
   })
+}
+
+/** A probe that comes every second says by its answer what is wrong; the log need not repeat it. */
+function levelOf(route: string, status: number): 'debug' | 'info' | 'error' {
+  if (route.startsWith('/health/')) return 'debug'
+  return status >= 500 ? 'error' : 'info'
 }

@@ -40,6 +40,7 @@ export const distributionStatus = z
     expires_at: time,
     deliver_at: maybeTime,
     cancel_requested_at: maybeTime,
+    cancel_reason: z.string().nullable(),
     round: z.int().openapi({ description: 'Goes up with every manual retry' }),
     error_code: z.string().nullable(),
     progress_percentage: z.int(),
