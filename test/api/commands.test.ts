@@ -139,6 +139,8 @@ describe('cancel', () => {
     expect(api.dispatcher.cancelled).toContainEqual({ tenant_id: 'acme', distribution_id: id })
     const [row] = await api.rows('acme', 'select cancel_reason from distribution_jobs where distribution_id = $1', [id])
     expect(row).toEqual({ cancel_reason: 'mistake' })
+    const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
+    expect(shown.cancel_reason).toBe('mistake')
     const audit = await api.call('GET', `/audit-log?action=cancel&resource_id=${id.slice(5)}`, undefined, {
       key: api.keys.acme.admin,
     })
