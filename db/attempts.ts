@@ -165,7 +165,8 @@ export async function disableGoneDestination(db: Db, id: string, destination: st
        update destinations r
           set status = 'inactive', status_reason = 'The destination answered 410 Gone', updated_at = clock_timestamp()
          from distribution_deliveries d
-        where d.distribution_job_id = $1 and d.destination_name = $2 and r.id = d.destination_id and r.status = 'active'
+        where d.distribution_job_id = $1 and d.destination_name = $2 and r.id = d.destination_id
+          and r.status in ('active', 'deprecated')
        returning r.tenant_id, r.id, r.name, d.distribution_job_id)
      insert into audit_log (tenant_id, actor, action, resource_type, resource_id, details)
      select tenant_id, 'distributor', 'disable', 'destination', id::text,

@@ -262,6 +262,22 @@ describe('a distribution', () => {
     expect(await ended(second)).toMatchObject({ status: 'completed' })
   })
 
+  it('FIELD-REPORT 46: a 410 disables a deprecated destination as well', async () => {
+    const receiver = await aReceiver({ status: 410 })
+    await system.as('acme', (db) =>
+      db.query(
+        `insert into destinations (tenant_id, name, protocol, status, configuration)
+         values ('acme', 'old-leaver', 'REST', 'deprecated', $1)`,
+        [JSON.stringify({ endpoint: receiver.url })],
+      ),
+    )
+    await ended(await system.distribute({ destinations: [{ name: 'old-leaver' }] }))
+    const { rows } = await system.as('acme', (db) =>
+      db.query(`select status from destinations where name = 'old-leaver'`),
+    )
+    expect(rows).toEqual([{ status: 'inactive' }])
+  })
+
   it('delivers to a deprecated destination with a warning', async () => {
     const receiver = await aReceiver()
     await system.as('acme', (db) =>
