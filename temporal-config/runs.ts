@@ -124,6 +124,7 @@ export function createRuns(options: RunsOptions): Runs {
           workflowId: callbackWorkflowId(input, input.round),
           taskQueue,
           args: [input],
+          priority: { fairnessKey: input.tenant_id },
           // One that gave up with its row still open (Temporal's data was lost in between) may be started again.
           workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         }),

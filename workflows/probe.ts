@@ -8,6 +8,8 @@ export async function probe(input: ProbeInput): Promise<ProbeResult> {
   const activities = proxyActivities<Pick<BackgroundActivities, 'probe'>>({
     taskQueue: backgroundQueue(workflowInfo().taskQueue),
     startToCloseTimeout: '15 s',
+    // Somebody waits for the answer; callbacks, which share this queue, may hang by the thousand.
+    priority: { priorityKey: 1, fairnessKey: input.tenant_id },
     scheduleToCloseTimeout: '15 s',
     retry: { maximumAttempts: 1 },
   })

@@ -17,6 +17,8 @@ function background() {
   return proxyActivities<Pick<BackgroundActivities, 'sweep' | 'maintain'>>({
     taskQueue: backgroundQueue(workflowInfo().taskQueue),
     startToCloseTimeout: '30 min',
+    // Before the callbacks, which share this queue and may hang by the thousand.
+    priority: { priorityKey: 1 },
     heartbeatTimeout: '1 min',
     retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 min', maximumAttempts: 5 },
   })

@@ -261,6 +261,18 @@ describe('the sweep', () => {
     )
   })
 
+  it('goes before the callbacks, which may fill its queue', async () => {
+    const handle = await system.temporal.client.workflow.start('sweep', {
+      workflowId: `sweep-${system.taskQueue}`,
+      taskQueue: system.taskQueue,
+      args: [{ all: false }],
+    })
+    await handle.result()
+    const { events } = await handle.fetchHistory()
+    const scheduled = events?.find((event) => event.activityTaskScheduledEventAttributes)
+    expect(scheduled?.activityTaskScheduledEventAttributes?.priority?.priorityKey).toBe(1)
+  })
+
   it('FIELD-REPORT 26: a long pass holds no worker up that is to stop', async () => {
     const other = await createTestSystem()
     await other.tenant('acme')
