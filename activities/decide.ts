@@ -34,7 +34,7 @@ export function decide(delivery: LockedDelivery): Decision {
       message: `The destination is ${delivery.destination_status}; the delivery waits until it is enabled`,
     }
   }
-  if (delivery.payload_bytes === null) {
+  if (delivery.payload_erased) {
     return { kind: 'fail', code: 'UNEXPECTED', message: 'The payload is not stored any more' }
   }
   return delivery.round_attempts >= delivery.budget ? { kind: 'exhausted' } : { kind: 'send' }

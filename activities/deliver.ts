@@ -65,7 +65,7 @@ async function send(
   opened: Opened,
   control: DeliverControl,
 ): Promise<Receipt | Error> {
-  const { delivery, attempt, credentials } = opened
+  const { delivery, attempt, payload, credentials } = opened
   try {
     if (credentials instanceof Error) throw credentials
     const destination = builtIn(delivery.protocol)
@@ -77,7 +77,7 @@ async function send(
       data_type: delivery.data_type,
       delivery_id: delivery.delivery_id,
       attempt_number: attempt.attempt_number,
-      body: delivery.payload_bytes!,
+      body: payload,
       content_type: delivery.content_type,
       compression: delivery.compression,
     }

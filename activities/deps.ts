@@ -5,6 +5,7 @@ import type { Logger } from '../temporal-config/log.ts'
 import type { Metrics } from '../temporal-config/metrics.ts'
 import type { Backoff } from './backoff.ts'
 import type { Egress } from './destinations/egress.ts'
+import type { Payloads } from './payloads.ts'
 import type { Usage } from './usage.ts'
 
 export interface ActivityDeps {
@@ -14,6 +15,7 @@ export interface ActivityDeps {
   logger: Logger
   metrics: Metrics
   usage: Usage
+  payloads: Payloads
   backoff: Backoff
   /** How long a send's outcome is tried to be written before it is handed to the history, in milliseconds. */
   closeWithinMs: number

@@ -2,7 +2,7 @@
 // sent. A database error in here fails the call and costs nothing.
 import { closeLostAttempt, onlyLostAttempts, openAttempt } from '../db/attempts.ts'
 import { loadCredentials } from '../db/credentials.ts'
-import { deferDelivery, failDelivery, type LockedDelivery, lockDelivery } from '../db/deliveries.ts'
+import { deferDelivery, failDelivery, type LockedDelivery, lockDelivery, readPayload } from '../db/deliveries.ts'
 import { jobId } from '../db/job-id.ts'
 import type { Db } from '../db/pool.ts'
 import { UnsealError } from '../db/secrets.ts'
@@ -21,6 +21,8 @@ export interface Opened {
   kind: 'opened'
   attempt: { id: string; attempt_number: number }
   delivery: LockedDelivery
+  /** The exact bytes to deliver; other attempts send the same ones at the same time. */
+  payload: Buffer
   /** A failure after this attempt would be tried again. */
   retriesLeft: boolean
   /** Counts from 1 within the round; the back-off's exponent. */
@@ -66,12 +68,17 @@ export async function openDelivery(
     }
   }
   const credentials = await credentialsFor(deps, db, delivery)
+  const payload = await deps.payloads.share(id, async () => {
+    const bytes = await readPayload(db, id)
+    if (!bytes) throw new Error('the payload went away under the lock of its delivery')
+    return bytes
+  })
   const attempt = await openAttempt(db, id, destination, {
     configuration_version: delivery.configuration_version,
     worker: deps.worker,
   })
   const failures = delivery.round_attempts + 1
-  return { kind: 'opened', attempt, delivery, retriesLeft: failures < budget, failures, credentials }
+  return { kind: 'opened', attempt, delivery, payload, retriesLeft: failures < budget, failures, credentials }
 }
 
 function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: string } {

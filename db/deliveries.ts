@@ -24,7 +24,7 @@ export interface LockedDelivery {
   data_type: string
   compression: 'none' | 'gzip'
   content_type: string
-  payload_bytes: Buffer | null
+  payload_erased: boolean
   /** Null for an inline destination. */
   destination_status: DestinationStatus | null
   destination_deleted: boolean
@@ -50,7 +50,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             j.data_type,
             coalesce(j.options ->> 'compression', 'none') as compression,
             'application/json' as content_type,
-            j.payload_bytes,
+            j.payload_bytes is null as payload_erased,
             r.status as destination_status,
             coalesce(r.deleted_at is not null, false) as destination_deleted,
             r.configuration, r.version as configuration_version
@@ -63,6 +63,15 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
     [id, destination],
   )
   return rows[0] ?? null
+}
+
+/** The exact bytes to deliver, or null when they are not stored any more. */
+export async function readPayload(db: Db, id: string): Promise<Buffer | null> {
+  const { rows } = await db.query<{ payload_bytes: Buffer | null }>(
+    'select payload_bytes from distribution_jobs where id = $1',
+    [id],
+  )
+  return rows[0]?.payload_bytes ?? null
 }
 
 /** A delivery that ends without another send: budget used up, destination deleted, configuration unreadable. */

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionLike } from '@temporalio/client'
 import type { NativeConnection } from '@temporalio/worker'
 import { BACKOFF } from '../activities/backoff.ts'
+import { createPayloads } from '../activities/payloads.ts'
 import { createUsage } from '../activities/usage.ts'
 import type { Parts } from './assemble.ts'
 import { connectLazily, connectPatiently, type TemporalAddress } from './connection.ts'
@@ -72,6 +73,7 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
     const deps = {
       ...parts,
       usage: createUsage(parts.pool),
+      payloads: createPayloads(),
       backoff: BACKOFF,
       closeWithinMs: CLOSE_WITHIN_MS,
       worker: `${process.pid}@${hostname()}`,

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import pino from 'pino'
 import { BACKOFF, type Backoff } from '../../activities/backoff.ts'
 import { createEgress } from '../../activities/destinations/egress.ts'
+import { createPayloads } from '../../activities/payloads.ts'
 import type { SweepDeps } from '../../activities/sweep.ts'
 import { createUsage } from '../../activities/usage.ts'
 import { type NewJob, submitJob } from '../../db/jobs.ts'
@@ -118,6 +119,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     logger,
     metrics,
     usage: createUsage(workerPool),
+    payloads: createPayloads(),
     backoff: options.backoff ?? QUICK,
     closeWithinMs: options.closeWithinMs ?? 5000,
     worker: 'test',
