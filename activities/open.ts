@@ -42,7 +42,11 @@ export async function openDelivery(
   const delivery = await lockDelivery(db, id, destination)
   if (!delivery) return { kind: 'over' }
   const decision = decide(delivery)
-  if (decision.kind === 'over') return decision
+  if (decision.kind === 'over') {
+    // A late success of an earlier attempt may have ended the delivery while another one was open, and lost since.
+    if (delivery.status === 'success') await closeLostAttempt(db, id, destination)
+    return decision
+  }
   // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
   if (delivery.status === 'processing') await closeLostAttempt(db, id, destination)
   switch (decision.kind) {

@@ -1,5 +1,6 @@
 // The hard cases: the database goes away between a send and its row, a worker is silent while its send goes on.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { deliver } from '../../activities/deliver.ts'
 import { plan } from '../../activities/plan.ts'
 import { record } from '../../activities/record.ts'
 import { closeLostAttempt, openAttempt } from '../../db/attempts.ts'
@@ -67,6 +68,22 @@ async function lostAttempt(endpoint: string, registered?: string): Promise<Distr
     openAttempt(db, jobId(ref.distribution_id), registered ?? 'a', { configuration_version: null, worker: 'killed' }),
   )
   return ref
+}
+
+function outcomeOfAttempt(attempt_id: string): AttemptOutcome {
+  return {
+    attempt_id,
+    attempt_number: 1,
+    status: 'success',
+    code: null,
+    message: null,
+    response_status: 200,
+    response_body: null,
+    retry_delay_ms: null,
+    completed_at: new Date().toISOString(),
+    gone: false,
+    metadata: {},
+  }
 }
 
 describe('faults', () => {
@@ -154,6 +171,23 @@ describe('faults', () => {
     expect(await ended(ref)).toMatchObject({ status: 'completed' })
     expect(await system.attempts(ref)).toMatchObject([
       { status: 'success', retry_reason: null, response_body: 'late', metadata: { late: true } },
+    ])
+  })
+
+  it('a late 200 that overtakes the next attempt leaves that one closed, though its worker is lost too', async () => {
+    const ref = await lostAttempt('http://127.0.0.1:1/')
+    const [first] = await system.attempts(ref)
+    await system.as('acme', async (db) => {
+      await closeLostAttempt(db, jobId(ref.distribution_id), 'a')
+      await openAttempt(db, jobId(ref.distribution_id), 'a', { configuration_version: null, worker: 'killed too' })
+    })
+    const input = { ...ref, destination: 'a' }
+    await record(system.deps, input, outcomeOfAttempt(first!.id))
+    const control = { signal: new AbortController().signal, workerLost: () => false, turn: 2 }
+    expect(await deliver(system.deps, input, control)).toEqual({ kind: 'over' })
+    expect(await system.attempts(ref)).toMatchObject([
+      { attempt_number: 1, status: 'success' },
+      { attempt_number: 2, status: 'retry', retry_reason: 'WORKER_LOST' },
     ])
   })
 
