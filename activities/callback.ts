@@ -30,45 +30,45 @@ export async function callback(deps: ActivityDeps, input: NotifyInput, signal: A
     callback: due.event_type,
     attempt_number: due.attempts,
   })
-  try {
-    const receipt = await send(deps, input, due, signal)
-    await withTenant(deps.pool, input.tenant_id, (db) =>
-      closeCallback(db, id, input.round, {
-        status: 'success',
-        response_status: receipt.status,
-        error_code: null,
-        error_message: null,
-        retry_delay_ms: null,
-      }),
-    )
+  const sent = await send(deps, input, due, signal).catch((error: unknown) => failureOf(error, signal))
+  const failure = sent instanceof DeliveryError ? sent : null
+  const delay_ms = DELAYS_MS[due.attempts - 1] ?? HOURLY_MS
+  const over = failure === null || !isWorthRepeating(failure) || endsBefore(due, delay_ms)
+  await withTenant(deps.pool, input.tenant_id, async (db) => {
+    await closeCallback(db, id, input.round, {
+      status: failure === null ? 'success' : over ? 'failed' : 'pending',
+      response_status: (sent instanceof DeliveryError ? sent.response : sent)?.status ?? null,
+      error_code: failure?.code ?? null,
+      error_message: failure?.message ?? null,
+      retry_delay_ms: over ? null : delay_ms,
+    })
+    if (failure === null || !over) return
+    await writeAudit(db, {
+      tenant_id: input.tenant_id,
+      actor: 'distributor',
+      action: 'callback.failed',
+      resource_type: 'distribution_job',
+      resource_id: id,
+      details: { round: input.round, error_code: failure.code, error_message: failure.message },
+    })
+  })
+  if (failure === null) {
     log.info('callback delivered')
     return { done: true }
-  } catch (error) {
-    if (!(error instanceof DeliveryError)) throw error
-    const delay_ms = DELAYS_MS[due.attempts - 1] ?? HOURLY_MS
-    const over = !isWorthRepeating(error) || Date.now() + delay_ms > due.created_at.getTime() + DAY_MS
-    await withTenant(deps.pool, input.tenant_id, async (db) => {
-      await closeCallback(db, id, input.round, {
-        status: over ? 'failed' : 'pending',
-        response_status: error.response?.status ?? null,
-        error_code: error.code,
-        error_message: error.message,
-        retry_delay_ms: over ? null : delay_ms,
-      })
-      if (over) {
-        await writeAudit(db, {
-          tenant_id: input.tenant_id,
-          actor: 'distributor',
-          action: 'callback.failed',
-          resource_type: 'distribution_job',
-          resource_id: input.distribution_id,
-          details: { round: input.round, error_code: error.code, error_message: error.message },
-        })
-      }
-    })
-    log.warn({ code: error.code, err: error.cause, over }, 'callback failed')
-    return over ? { done: true } : { done: false, delay_ms, message: error.message }
   }
+  log.warn({ code: failure.code, err: failure.cause, over }, 'callback failed')
+  return over ? { done: true } : { done: false, delay_ms, message: failure.message }
+}
+
+function endsBefore(due: DueCallback, delayMs: number): boolean {
+  return Date.now() + delayMs > due.created_at.getTime() + DAY_MS
+}
+
+/** Whatever goes wrong in a send is one try of the day's; only the worker's own end is not. */
+function failureOf(error: unknown, signal: AbortSignal): DeliveryError {
+  if (error instanceof DeliveryError) return error
+  if (signal.aborted) throw error
+  return new DeliveryError('UNEXPECTED', 'An unexpected error', { cause: error })
 }
 
 /** A receiver that is being repaired answers 404 or 401 for a while; only what can never succeed ends at once. */

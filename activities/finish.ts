@@ -1,8 +1,8 @@
 // `finish`: the last look at the row. What it ended is counted here, once, for a repeat ends nothing.
-import { type Finished, finishDistribution } from '../db/finish.ts'
+import { finishDistribution } from '../db/finish.ts'
 import { jobId } from '../db/job-id.ts'
 import { withTenant } from '../db/pool.ts'
-import { OTHER } from '../temporal-config/metrics.ts'
+import { countEnd } from '../temporal-config/metrics.ts'
 import type { FinishInput, FinishResult } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
 
@@ -16,14 +16,6 @@ export async function finish(deps: ActivityDeps, input: FinishInput): Promise<Fi
   )
   if (finished.outcome === 'missing') return null
   if (finished.outcome === 'again') return { again: true, status: 'processing', notify: false }
-  countEnd(deps, input.tenant_id, finished)
+  countEnd(deps.metrics, input.tenant_id, finished)
   return { again: false, status: finished.status, notify: finished.notify }
-}
-
-/** Counts an end, whoever brought it about; a repeat of one counts nothing. */
-export function countEnd({ metrics }: Pick<ActivityDeps, 'metrics'>, tenantId: string, finished: Finished): void {
-  if (finished.outcome !== 'final' || !finished.ended) return
-  const data_type = finished.ended.catalogued ? finished.ended.data_type : OTHER
-  metrics.requests.inc({ tenant_id: tenantId, data_type, status: finished.status })
-  metrics.latency.observe(finished.ended.seconds)
 }

@@ -3,6 +3,7 @@
 import { ApplicationFailure, activityInfo, CancelledFailure, Context } from '@temporalio/activity'
 import { ApplicationFailureCategory } from '@temporalio/common'
 import { writeAudit } from '../db/audit.ts'
+import { jobId } from '../db/job-id.ts'
 import { withTenant } from '../db/pool.ts'
 import type {
   DeliverInput,
@@ -91,7 +92,7 @@ async function missing(deps: ActivityDeps, ref: DistributionRef): Promise<never>
         actor: 'distributor',
         action: 'distribution.missing',
         resource_type: 'distribution_job',
-        resource_id: ref.distribution_id,
+        resource_id: jobId(ref.distribution_id),
       }),
     )
   }

@@ -72,7 +72,7 @@ export async function openDelivery(
     }
   }
   const credentials = await credentialsFor(deps, db, delivery)
-  const payload = await deps.payloads.share(id, async () => {
+  const payload = await deps.payloads.share(`${input.tenant_id}/${id}`, async () => {
     const bytes = await readPayload(db, id)
     if (!bytes) throw new Error('the payload went away under the lock of its delivery')
     return bytes

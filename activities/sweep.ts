@@ -12,10 +12,10 @@ import {
   dueJobs,
   hasUntakenRetry,
 } from '../db/sweep.ts'
+import { countEnd } from '../temporal-config/metrics.ts'
 import type { Runs } from '../temporal-config/runs.ts'
 import type { SweepInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
-import { countEnd } from './finish.ts'
 
 export interface SweepDeps extends ActivityDeps {
   runs: () => Runs | undefined
@@ -107,7 +107,7 @@ async function end(deps: SweepDeps, runs: Runs, job: DueJob, why: Omit<FinishReq
   const finished = await withTenant(deps.pool, job.tenant_id, (db) =>
     finishDistribution(db, job.id, { ...why, round: job.round }),
   )
-  countEnd(deps, job.tenant_id, finished)
+  countEnd(deps.metrics, job.tenant_id, finished)
   if (finished.outcome === 'final' && finished.notify) await runs.notify({ ...reference(job), round: finished.round })
 }
 
@@ -121,14 +121,14 @@ async function abandon(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> 
         actor: 'distributor',
         action: 'distribution.abandoned',
         resource_type: 'distribution_job',
-        resource_id: job.distribution_id,
+        resource_id: job.id,
         details: { round: job.round, starts: job.sweep_starts },
       })
     }
     return finished
   })
   if (finished.outcome !== 'final') return
-  countEnd(deps, job.tenant_id, finished)
+  countEnd(deps.metrics, job.tenant_id, finished)
   if (finished.ended) deps.logger.error(reference(job), message)
   if (finished.notify) await runs.notify({ ...reference(job), round: finished.round })
 }

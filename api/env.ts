@@ -1,6 +1,6 @@
 // What a request carries through the API, and what the API is given when it is made.
 
-import type { Counter, Registry } from 'prom-client'
+import type { Counter, Histogram, Registry } from 'prom-client'
 import type { Egress } from '../activities/destinations/egress.ts'
 import type { Pool } from '../db/pool.ts'
 import type { Sealer } from '../db/secrets.ts'
@@ -19,6 +19,8 @@ export interface Caller {
 export interface ApiMetrics {
   /** `zenia_distribution_requests_total`: submissions, `status` `accepted`, `duplicate` or `rejected`. */
   requests: Counter<'tenant_id' | 'data_type' | 'status'>
+  /** `zenia_distribution_latency_seconds`: of what the API itself ends. */
+  latency: Histogram
 }
 
 /** All that the API needs from its process. Nothing in `api/` reads the environment. */

@@ -1,4 +1,5 @@
 // The API's port: opened, refused by name when it is taken, closed once the requests under way are answered.
+import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 
@@ -19,6 +20,13 @@ export async function listen(
   port: number,
 ): Promise<Listening> {
   const server = createAdaptorServer({ fetch })
+  const answering = new Set<ServerResponse>()
+  let closing = false
+  server.on('request', (_: unknown, response: ServerResponse) => {
+    response.shouldKeepAlive &&= !closing
+    answering.add(response)
+    response.once('close', () => answering.delete(response))
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, host, () => {
@@ -31,6 +39,9 @@ export async function listen(
     url: `http://${host.includes(':') ? `[${host}]` : host}:${taken}`,
     close() {
       return new Promise((resolve) => {
+        // Or a sender that is never idle would keep its connection, and the drain, to the very end.
+        closing = true
+        for (const response of answering) response.shouldKeepAlive = false
         const impatient = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), DRAIN_MS)
         server.close(() => {
           clearTimeout(impatient)

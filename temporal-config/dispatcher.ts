@@ -1,7 +1,7 @@
 // What the API asks of Temporal. A submission is accepted once its row stands, so nothing here may hold an answer up or
 // fail it: a call that does not come through in time is left to finish behind the answer, and the sweep finds the row.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { DistributionRef, ProbeInput, ProbeResult } from '../workflows/messages.ts'
+import type { DistributionRef, NotifyInput, ProbeInput, ProbeResult } from '../workflows/messages.ts'
 import type { Logger } from './log.ts'
 import type { SearchAttribute } from './names.ts'
 import type { About, Runs } from './runs.ts'
@@ -19,6 +19,8 @@ export interface Dispatcher {
   cancel(ref: DistributionRef): Promise<'signalled' | 'no_workflow' | 'deferred'>
   /** Signals the run to look at its row, and starts one when there is none. Never throws. */
   retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
+  /** Starts the sender of a callback that became due without a run. Never throws. */
+  notify(input: NotifyInput): Promise<'started' | 'deferred'>
   /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
   probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
   /** Never throws; what can not be asked in time counts as not healthy. */
@@ -91,6 +93,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     cancel: (ref) =>
       inTime('cancel', ref, async (runs) => ((await runs.signalCancel(ref)) ? 'signalled' : 'no_workflow')),
     retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
+    notify: (input) => inTime('notify', input, (runs) => runs.notify(input).then(() => 'started' as const)),
     async probe(input, timeoutMs) {
       const runs = options.runs()
       if (!runs) throw new DispatcherUnavailable('Temporal does not answer')

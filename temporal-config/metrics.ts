@@ -1,6 +1,7 @@
 // The numbers that Prometheus reads. Labels are bounded: no ids and no URLs; names of destinations and data types that
 // nobody registered become one word.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Finished } from '../db/finish.ts'
 
 /** Label of destinations that were given in a submission. */
 export const AD_HOC = 'ad-hoc'
@@ -73,4 +74,12 @@ export function createMetrics(): Metrics {
       registers,
     }),
   }
+}
+
+/** Counts an end, whoever brought it about; a repeat of one counts nothing. */
+export function countEnd(metrics: Pick<Metrics, 'requests' | 'latency'>, tenantId: string, finished: Finished): void {
+  if (finished.outcome !== 'final' || !finished.ended) return
+  const data_type = finished.ended.catalogued ? finished.ended.data_type : OTHER
+  metrics.requests.inc({ tenant_id: tenantId, data_type, status: finished.status })
+  metrics.latency.observe(finished.ended.seconds)
 }

@@ -83,9 +83,13 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
     life.atEnd('the workers', () => workers?.shutdown())
     void keepSchedules({ ...shared, lost: attributes.look }, logger, life.ending)
     while (!life.ending.aborted) {
-      workers = await startWorkers({ ...shared, deps })
-      polls()
-      await workers.ended.catch((error: unknown) => logger.error({ err: error }, 'the workers failed, starting again'))
+      try {
+        workers = await startWorkers({ ...shared, deps })
+        polls()
+        await workers.ended
+      } catch (error) {
+        logger.error({ err: error }, 'the workers failed, starting again')
+      }
       workers = undefined
       await pause(1000, life)
     }

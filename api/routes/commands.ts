@@ -4,6 +4,7 @@ import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { findJobState, type JobState } from '../../db/distribution-status.ts'
 import { finishDistribution } from '../../db/finish.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
+import { countEnd } from '../../temporal-config/metrics.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, invalid, notFound } from '../errors.ts'
@@ -21,7 +22,7 @@ import { readId } from './distributions.ts'
 const tag = 'Distributions'
 const MISSING = { 404: { description: 'No such distribution of this tenant' } }
 
-export function commandEndpoints({ pool, dispatcher }: AppDeps): Endpoint[] {
+export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoint[] {
   const cancel = endpoint({
     method: 'post',
     path: '/distribution/{id}/cancel',
@@ -54,9 +55,13 @@ export function commandEndpoints({ pool, dispatcher }: AppDeps): Endpoint[] {
       // A run that Temporal does not know cannot be told: the row alone ends it. This round of it: the run may have ended
       // by itself just now, and a retry begun another one.
       if ((await dispatcher.cancel({ tenant_id, distribution_id: params.id })) === 'no_workflow') {
-        await withTenant(pool, tenant_id, (db) =>
+        const finished = await withTenant(pool, tenant_id, (db) =>
           finishDistribution(db, id, { round: asked.round, cause: 'cancelled' }),
         )
+        countEnd(metrics, tenant_id, finished)
+        if (finished.outcome === 'final' && finished.notify) {
+          await dispatcher.notify({ tenant_id, distribution_id: params.id, round: finished.round })
+        }
       }
       return c.json(await commandAnswerOf(caller, id), 202)
     },

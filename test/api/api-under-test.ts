@@ -13,13 +13,14 @@ import { bootstrapTenant, insertTenant } from '../../db/tenants.ts'
 import type { Dispatcher, TemporalHealth } from '../../temporal-config/dispatcher.ts'
 import { createLogger } from '../../temporal-config/log.ts'
 import { createMetrics } from '../../temporal-config/metrics.ts'
-import type { DistributionRef, ProbeInput, ProbeResult } from '../../workflows/messages.ts'
+import type { DistributionRef, NotifyInput, ProbeInput, ProbeResult } from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 
 export interface FakeDispatcher extends Dispatcher {
   started: DistributionRef[]
   cancelled: DistributionRef[]
   retried: DistributionRef[]
+  notified: NotifyInput[]
   probed: ProbeInput[]
   /** What the next calls answer. */
   answers: {
@@ -150,6 +151,7 @@ function fakeDispatcher(): FakeDispatcher {
     started: [],
     cancelled: [],
     retried: [],
+    notified: [],
     probed: [],
     answers: {
       start: 'started',
@@ -167,6 +169,10 @@ function fakeDispatcher(): FakeDispatcher {
     },
     async retry(ref) {
       fake.retried.push(ref)
+      return fake.answers.start
+    },
+    async notify(input) {
+      fake.notified.push(input)
       return fake.answers.start
     },
     async probe(input) {

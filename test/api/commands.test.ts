@@ -127,6 +127,14 @@ describe('attempts', () => {
 })
 
 describe('cancel', () => {
+  it('of what has no run ends it by its row, and its callback is sent', async () => {
+    const id = await submitted({ options: { callback_url: 'https://owner.example/done' } })
+    api.dispatcher.answers.cancel = 'no_workflow'
+    await api.call('POST', `/distribution/${id}/cancel`)
+    api.dispatcher.answers.cancel = 'signalled'
+    expect(api.dispatcher.notified.splice(0)).toEqual([{ tenant_id: 'acme', distribution_id: id, round: 1 }])
+  })
+
   it('notes the wish, then tells the run', async () => {
     const id = await planned({ a: 'pending' })
     const { status, body } = await api.call('POST', `/distribution/${id}/cancel`, { reason: 'mistake' })
@@ -155,6 +163,7 @@ describe('cancel', () => {
     const { status, body } = await api.call('POST', `/distribution/${id}/cancel`)
     api.dispatcher.answers.cancel = 'signalled'
     expect([status, body.status]).toEqual([202, 'cancelled'])
+    expect(api.dispatcher.notified).toEqual([])
     const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
     expect(shown).toMatchObject({ status: 'cancelled', error_code: 'CANCELLED' })
     expect(shown.destinations).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])

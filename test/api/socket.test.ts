@@ -1,5 +1,5 @@
 // What only shows over a real connection: bodies that are refused before they have arrived.
-import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { type Listening, listen } from '../../api/listen.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
@@ -82,4 +82,36 @@ it('an ordinary submission goes through, and the server still answers', async ()
     body: JSON.stringify(aSubmission()),
   })
   expect(answer.status).toBe(202)
+})
+
+it('tells a sender that is being answered when it closes to come back on another connection', async () => {
+  let arrived = () => {}
+  let answer = () => {}
+  const waiting = new Promise<void>((resolve) => {
+    arrived = resolve
+  })
+  const gate = new Promise<void>((resolve) => {
+    answer = resolve
+  })
+  const slow = async () => {
+    arrived()
+    await gate
+    return new Response('done')
+  }
+  const own = await listen(slow, '127.0.0.1', 0)
+  const agent = new Agent({ keepAlive: true })
+  const connection = new Promise<string | undefined>((resolve, reject) => {
+    const request = httpRequest(own.url, { agent }, (response) => {
+      response.resume()
+      response.on('end', () => resolve(response.headers.connection))
+    })
+    request.on('error', reject)
+    request.end()
+  })
+  await waiting
+  const closed = own.close()
+  answer()
+  expect(await connection).toBe('close')
+  await closed
+  agent.destroy()
 })

@@ -65,7 +65,7 @@ async function endsAs(ref: DistributionRef, status: string) {
 
 async function auditOf(ref: DistributionRef): Promise<string[]> {
   const { rows } = await system.as(ref.tenant_id, (db) =>
-    db.query<{ action: string }>('select action from audit_log where resource_id = $1', [ref.distribution_id]),
+    db.query<{ action: string }>('select action from audit_log where resource_id = $1', [id(ref)]),
   )
   return rows.map((row) => row.action)
 }
