@@ -2,7 +2,7 @@
 import type { Context } from 'hono'
 import type { ApiEnv } from './env.ts'
 
-/** The codes of CONTRACT, each with its status. */
+/** The API's error codes, each with its status. */
 export const ERROR_STATUS = {
   VALIDATION_ERROR: 400,
   AUTHENTICATION_FAILED: 401,

@@ -125,7 +125,7 @@ async function end(db: Db, job: JobToFinish, endedBy: EndedBy, final: FinalState
   }
 }
 
-/** What the callback says (CONTRACT, callbacks): the state at this moment, not at the moment of sending. */
+/** What the callback says: the state at this moment, not at the moment of sending. */
 async function callbackBody(db: Db, id: string, event_type: string): Promise<string> {
   const job = (await findJobState(db, id))!
   const destinations = await listDeliveryStates(db, id)

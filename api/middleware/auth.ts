@@ -71,7 +71,7 @@ export function requireRole(caller: Caller, needed: Role): Caller {
   return caller
 }
 
-/** CONTRACT: a body's tenant_id, if present, must be the caller's. */
+/** A body's tenant_id, if present, must be the caller's. */
 export function requireOwnTenant(caller: Caller, given: string | undefined): void {
   if (given === undefined || given === caller.tenant_id) return
   throw new ApiError('AUTHORIZATION_FAILED', "tenant_id is not the key's tenant", [

@@ -1,4 +1,4 @@
-// Turns zod's issues into CONTRACT's details: one line per field, by its path, with the nearest known name.
+// Turns zod's issues into the details of an error's answer: one line per field, by its path, with the nearest known name.
 import { closest, distance } from 'fastest-levenshtein'
 import { z } from 'zod'
 import { type Detail, invalid } from '../errors.ts'
