@@ -7,6 +7,11 @@ import { maxRetries } from './submission.ts'
 const time = z.iso.datetime()
 const object = z.record(z.string(), z.unknown())
 
+/** A path names a destination by its name or its uuid, beside a few words of the API's own. */
+const registeredName = nameField
+  .refine((name) => name !== 'list' && name !== 'register', 'is a word of the API itself')
+  .refine((name) => !z.uuid().safeParse(name).success, 'may not have the form of an id')
+
 export const destinationParams = z.object({
   id: z.string().openapi({ param: { name: 'id', in: 'path' }, description: 'uuid or name', example: 'ms09-reporter' }),
 })
@@ -26,7 +31,7 @@ const content = {
 }
 
 export const registration = z
-  .strictObject({ name: nameField, protocol: z.enum(PROTOCOLS), ...content })
+  .strictObject({ name: registeredName, protocol: z.enum(PROTOCOLS), ...content })
   .openapi('DestinationRegistration', {
     example: {
       name: 'ms09-reporter',

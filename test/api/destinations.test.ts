@@ -44,6 +44,15 @@ describe('registering a destination', () => {
     expect(body.tenant_id).toBeUndefined()
   })
 
+  it.each(['list', 'register', '019bc0de-7a10-7cc3-98c4-dc0c0c07398f'])(
+    'refuses a name that a path could not tell from something else: %s',
+    async (name) => {
+      const { status, body } = await register(name)
+      expect(status).toBe(400)
+      expect(body.details).toEqual([{ field: 'name', issue: expect.any(String) }])
+    },
+  )
+
   it('moves literals to a sealed credential of its own', async () => {
     const { body } = await register('sealed')
     const credential = `destination.${body.id}`
