@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 const RUNS = 10_000
-/** What API-less workers, the SDK and this test together may take; a run in the cache costs some 100 kB, one in 10 is. */
-const STATED_BYTES = 1024 ** 3
+/** What workers, the SDK and this test together may take: 0.6 to 1 GiB was measured. One run in ten is in the cache. */
+const STATED_BYTES = 1.5 * 1024 ** 3
 
 let system: TestSystem
 beforeAll(async () => {
@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => system.close())
 
 describe('a worker', () => {
-  it('FIELD-REPORT 28: stays within one GiB with ten thousand open runs', async () => {
+  it('FIELD-REPORT 28: stays within 1.5 GiB with ten thousand open runs', async () => {
     const deliver_at = new Date(Date.now() + 3_600_000)
     let begun = 0
     const starter = async () => {
