@@ -32,6 +32,7 @@ export async function deliver(deps: ActivityDeps, input: DeliverInput, control: 
     tenant_id: input.tenant_id,
     distribution_id: input.distribution_id,
     destination: input.destination,
+    request_id: opened.delivery.request_id,
     attempt_id: opened.attempt.id,
     attempt_number: opened.attempt.attempt_number,
   })

@@ -22,6 +22,8 @@ export interface LockedDelivery {
   cancel_requested: boolean
   expired: boolean
   data_type: string
+  /** Of the request that submitted the job: ties the worker's log lines to the API's. */
+  request_id: string | null
   compression: 'none' | 'gzip'
   content_type: string
   payload_erased: boolean
@@ -47,7 +49,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             j.status as job_status,
             j.cancel_requested_at is not null as cancel_requested,
             j.expires_at <= clock_timestamp() as expired,
-            j.data_type,
+            j.data_type, j.request_id,
             coalesce(j.options ->> 'compression', 'none') as compression,
             'application/json' as content_type,
             j.payload_bytes is null as payload_erased,

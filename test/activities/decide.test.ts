@@ -20,6 +20,7 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     cancel_requested: false,
     expired: false,
     data_type: 'report',
+    request_id: null,
     compression: 'none',
     content_type: 'application/json',
     payload_erased: false,

@@ -137,6 +137,29 @@ describe('a distribution', () => {
     expect(await system.attempts(ref)).toMatchObject([{ status: 'failed', response_status_code: 400 }])
   })
 
+  it('logs an attempt under the ids by which a person looks for it, and never its payload or secret', async () => {
+    const receiver = await aReceiver()
+    const ref = await system.distribute({
+      request_id: 'request-4711',
+      payload_text: '{"kept":"out-of-the-log"}',
+      destinations: [restTo('a', `${receiver.url}/?key=out-of-the-log-too`)],
+    })
+    await ended(ref)
+    const [attempt] = await system.attempts(ref)
+    const lines = system.log.filter((line) => line.distribution_id === ref.distribution_id)
+    expect(lines).toContainEqual(
+      expect.objectContaining({
+        msg: 'attempt ended',
+        tenant_id: 'acme',
+        request_id: 'request-4711',
+        attempt_id: attempt!.id,
+        attempt_number: 1,
+        status: 'success',
+      }),
+    )
+    expect(JSON.stringify(system.log)).not.toContain('out-of-the-log')
+  })
+
   it('ends an empty plan as completed with a warning', async () => {
     const ref = await system.distribute({ destinations: [] })
     expect(await ended(ref)).toMatchObject({
@@ -168,7 +191,7 @@ describe('a distribution', () => {
     expect(receiver.requests).toHaveLength(1)
   })
 
-  it('FIELD-REPORT 23: a cancel closes the socket of a send in flight within two seconds', async () => {
+  it('FIELD-REPORT 23: a cancel closes the socket of a send in flight at one of its next heartbeats', async () => {
     const receiver = await aReceiver({ stall: 'headers' })
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url, { timeout_seconds: 60 })] })
     const [request] = await receiver.received(1)
