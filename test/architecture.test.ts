@@ -71,6 +71,8 @@ describe('the architecture', () => {
         /^activities\/destinations\//,
         /^db\/states\.ts$/,
         /^(zod|undici|ipaddr\.js|standardwebhooks|jsonc-parser|fastest-levenshtein)$/,
+        /^(amqplib|postgres|mysql2(\/promise)?|@aws-sdk\/(client-s3|lib-storage)|@smithy\/[a-z-]+)$/,
+        /^(ssh2|ssh2-sftp-client|nodemailer|lossless-json|csv-stringify(\/sync)?|fast-xml-parser)$/,
       ]),
     ).toEqual([])
   })

@@ -84,15 +84,26 @@ export function fillUrl(template: string, words: Words): URL {
  * would begin a header of the payload's making
  */
 export function fillHeader(name: string, template: string, words: Words): string {
-  const value = valuesFor(template, words)
-  const filled = fill(template, (placeholder) => {
-    const text = value(placeholder)
+  const filled = fillTemplate(template, words, (text, placeholder) => {
     if (/[^\P{Cc}\t]/u.test(text)) {
       throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into the header "${name}"`)
     }
     return text
   })
   return Buffer.from(filled, 'utf8').toString('latin1')
+}
+
+/**
+ * Any other text. `write` gives each value the form that it must have there, or throws a DeliveryError.
+ * @throws DeliveryError MISCONFIGURED for a placeholder that finds nothing
+ */
+export function fillTemplate(
+  template: string,
+  words: Words,
+  write: (value: string, name: string) => string = (value) => value,
+): string {
+  const value = valuesFor(template, words)
+  return fill(template, (name) => write(value(name), name))
 }
 
 function fill(template: string, value: (name: string) => string): string {

@@ -10,7 +10,7 @@ import { exchange } from './rest/exchange.ts'
 import { statusFailure } from './rest/failure.ts'
 import { accessToken, requestToken } from './rest/oauth2.ts'
 import { webhookHeaders } from './rest/signature.ts'
-import { tlsMaterial, tokenTlsMaterial } from './rest/tls.ts'
+import { type TlsMaterial, tlsMaterial } from './tls.ts'
 
 /** A token may take up to half of an attempt's time, and never more than this. */
 const MAX_TOKEN_MS = 15_000
@@ -28,7 +28,7 @@ export const rest = defineDestination({
     const deadline = performance.now() + config.timeout_seconds * 1000
     const url = fillUrl(config.endpoint, message)
     const { headers, body } = await contentOf(config, message)
-    const tls = tlsMaterial(config)
+    const tls = tlsMaterial(config.tls)
     const token =
       config.auth.type === 'oauth2'
         ? await accessToken(tokenRequest(config, config.auth, message.tenant_id), signal, egress)
@@ -77,7 +77,7 @@ export const rest = defineDestination({
         method: 'HEAD',
         headers: { ...secretHeaders(config), 'user-agent': 'Distributor', ...proof.headers, connection: 'close' },
         body: null,
-        tls: tlsMaterial(config),
+        tls: tlsMaterial(config.tls),
         timeoutMs,
         maxResponseBytes: 0,
       },
@@ -131,7 +131,13 @@ function secretHeaders(config: RestConfig): Record<string, string> {
 
 function tokenRequest(config: RestConfig, auth: Extract<RestConfig['auth'], { type: 'oauth2' }>, tenant_id: string) {
   const timeoutMs = Math.min((config.timeout_seconds * 1000) / 2, MAX_TOKEN_MS)
-  return { tenant_id, auth, tls: tokenTlsMaterial(config), timeoutMs }
+  return { tenant_id, auth, tls: tokenTls(config), timeoutMs }
+}
+
+/** For the token endpoint, which is often someone else's: the public authorities count too, and its name is its own. */
+function tokenTls(config: RestConfig): TlsMaterial {
+  const { servername: _, ...material } = tlsMaterial(config.tls)
+  return material.ca === undefined ? material : { ...material, public_too: true }
 }
 
 /** By hand: `searchParams` would write the rest of the query anew. */

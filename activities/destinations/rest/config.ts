@@ -1,5 +1,6 @@
 // The configuration of a REST destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
+import { timeoutSeconds, tls } from '../fields.ts'
 import { hasPlaceholders, placeholderProblem, urlProblem } from '../placeholders.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
 
@@ -99,21 +100,13 @@ const auth = z.discriminatedUnion('type', [
   }),
 ])
 
-const tls = z.strictObject({
-  ca: z.string().max(262144).optional().describe('PEM of the only authorities to trust, instead of the public ones'),
-  client_certificate: z.string().max(262144).optional().describe('PEM, for mutual TLS'),
-  client_key: optionalSecret().describe('PEM of its private key'),
-  client_key_passphrase: optionalSecret().describe('Opens the private key'),
-  server_name: z.string().max(253).optional().describe('Name in the certificate, where the endpoint has another'),
-})
-
 export const restConfig = configuration({
   endpoint: url.describe('http(s) URL; placeholders in path and query are filled in and percent-encoded'),
   method: z.enum(REST_METHODS).default('POST').describe('GET, HEAD and OPTIONS carry no body'),
   headers: headers.default({}).describe('Values may hold placeholders'),
   secret_headers: z.record(headerName, secret()).default({}).describe('Headers whose values are secrets'),
   auth: auth.default({ type: 'none' }).describe('How the request says who sends it'),
-  tls: tls.default({}).describe('Other trust than the public authorities, and mutual TLS'),
+  tls: tls(),
   signing: z
     .strictObject({
       signing_secret: secret().describe('whsec_… (base64), as Standard Webhooks says'),
@@ -122,7 +115,7 @@ export const restConfig = configuration({
     .optional()
     .describe('Standard Webhooks signature in webhook-id, webhook-timestamp and webhook-signature'),
   compression: z.enum(['none', 'gzip']).default('none').describe('Of the request body'),
-  timeout_seconds: z.number().min(1).max(600).default(30).describe('From connecting to the last byte of the answer'),
+  timeout_seconds: timeoutSeconds(),
   max_response_bytes: z
     .int()
     .min(0)

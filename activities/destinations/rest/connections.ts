@@ -1,9 +1,9 @@
 // Connections that are kept open for a moment. An attempt has one to itself, so that ending it harms no other attempt.
-import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { Client, errors } from 'undici'
 import type { Egress } from '../egress.ts'
-import { type TlsMaterial, tlsConnection } from './tls.ts'
+import { createIdle } from '../idle.ts'
+import { type TlsMaterial, tlsConnection } from '../tls.ts'
 
 /** Shorter than the 5 s after which Node's own servers hang up, so that a dead connection is rarely taken. */
 const IDLE_MS = 4_000
@@ -27,29 +27,14 @@ export interface ConnectionTarget {
   tls: TlsMaterial
 }
 
-const idleByEgress = new WeakMap<Egress, Map<Client, Idle>>()
-
-interface Idle {
-  key: string
-  connection: Connection
-  timer: NodeJS.Timeout
-}
+const idle = createIdle<Connection>({ idleMs: IDLE_MS, max: MAX_IDLE, close: (connection) => connection.destroy() })
 
 /** Takes an idle connection or makes one. Idle ones are bounded in number and in time. */
 export function acquireConnection(egress: Egress, target: ConnectionTarget): Connection {
-  const idle = idleByEgress.get(egress) ?? new Map<Client, Idle>()
-  idleByEgress.set(egress, idle)
-  const key = createHash('sha256').update(JSON.stringify(target)).digest('base64')
-  for (const [client, { key: theirs, timer, connection }] of idle) {
-    if (theirs !== key) continue
-    idle.delete(client)
-    clearTimeout(timer)
-    return connection
-  }
-  return connect(egress, target, key, idle)
+  return idle.take(egress, target) ?? connect(egress, target)
 }
 
-function connect(egress: Egress, target: ConnectionTarget, key: string, idle: Map<Client, Idle>): Connection {
+function connect(egress: Egress, target: ConnectionTarget): Connection {
   let socket: Socket | undefined
   let broken: Error | undefined
   const client = new Client(target.origin, {
@@ -63,7 +48,7 @@ function connect(egress: Egress, target: ConnectionTarget, key: string, idle: Ma
         socket = egress.connect({
           host: hostname,
           port: Number(port) || (secure ? 443 : 80),
-          ...(secure && { tls: tlsConnection(target.tls) }),
+          ...(secure && { tls: { ALPNProtocols: ['http/1.1'], ...tlsConnection(target.tls) } }),
         })
       } catch (error) {
         callback(error as Error, null)
@@ -92,12 +77,8 @@ function connect(egress: Egress, target: ConnectionTarget, key: string, idle: Ma
       client.destroy().catch(() => {})
     },
     release() {
-      if (!client.stats.connected || idle.size >= MAX_IDLE) return connection.destroy()
-      const timer = setTimeout(() => {
-        idle.delete(client)
-        connection.destroy()
-      }, IDLE_MS).unref()
-      idle.set(client, { key, connection, timer })
+      if (client.stats.connected) idle.give(egress, target, connection)
+      else connection.destroy()
     },
   }
   return connection

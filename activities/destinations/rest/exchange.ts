@@ -1,10 +1,11 @@
 // One request on the wire and its answer, within one deadline. Never sends twice, never follows a redirect.
+import { withinDeadline } from '../deadline.ts'
 import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
+import type { TlsMaterial } from '../tls.ts'
 import { Answer, READ_CAP } from './answer.ts'
 import { acquireConnection } from './connections.ts'
-import { networkFailure } from './failure.ts'
-import type { TlsMaterial } from './tls.ts'
+import { httpFailure } from './failure.ts'
 
 /** Silence within a body ends the attempt, however much time is left. */
 const IDLE_BODY_MS = 30_000
@@ -41,19 +42,16 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
   const { tenant_id, url, tls = {}, timeoutMs } = request
   const answer = new Answer()
   const connection = acquireConnection(egress, { tenant_id, origin: url.origin, tls })
-  const stop = stopper(signal, timeoutMs)
   let failure: DeliveryError | undefined
   let body: string | null = null
   try {
-    await Promise.race([receive(), stop.stopped])
+    await withinDeadline({ timeoutMs, signal, expects: 'finish its answer' }, receive)
     if (answer.cut) connection.destroy()
     else connection.release()
   } catch (error) {
     connection.destroy()
     signal.throwIfAborted()
     failure = asFailure(error, answer)
-  } finally {
-    stop.clear()
   }
   try {
     body = await answer.text(request.maxResponseBytes)
@@ -85,30 +83,7 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
 
 /** Before a status every failure is thrown; after it, it stands beside the status. */
 function asFailure(error: unknown, answer: Answer): DeliveryError {
-  const failure = networkFailure(error)
+  const failure = httpFailure(error)
   if (answer.status === 0 || !(failure instanceof DeliveryError)) throw failure
   return failure
-}
-
-/** One promise that rejects when the time is up or the signal fires, whichever comes first. */
-function stopper(signal: AbortSignal, timeoutMs: number): { stopped: Promise<never>; clear: () => void } {
-  let stop: (reason: unknown) => void = () => {}
-  const stopped = new Promise<never>((_, reject) => {
-    stop = reject
-  })
-  stopped.catch(() => {})
-  const onAbort = () => stop(signal.reason)
-  const seconds = Math.ceil(timeoutMs / 1000)
-  const timer = setTimeout(
-    () => stop(new DeliveryError('TIMEOUT', `the destination did not finish its answer within ${seconds} s`)),
-    timeoutMs,
-  )
-  signal.addEventListener('abort', onAbort, { once: true })
-  return {
-    stopped,
-    clear() {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', onAbort)
-    },
-  }
 }

@@ -1,25 +1,17 @@
 // Turns what goes wrong on the wire into a DeliveryError: by status and by `err.code`, never by the text of a message.
 import { errors } from 'undici'
 import { DeliveryError, type Response } from '../errors.ts'
+import { codeOf, networkFailure } from '../network.ts'
 
 /** A destination's wish to wait is honoured up to this. */
 export const MAX_RETRY_AFTER_MS = 3_600_000
 
-const OURS = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'])
-const TIMEOUTS = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
+const TIMEOUTS = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 
-/** OpenSSL's names for a certificate that does not hold, and Node's for a handshake that broke. */
-const CERTIFICATE =
-  /CERT|CRL|^UNABLE_TO_|^INVALID_(CA|PURPOSE)$|^HOSTNAME_MISMATCH$|^PATH_LENGTH_EXCEEDED$|^ERR_TLS_|^ERR_SSL_|^EPROTO$/
-
-/**
- * What a broken connection means. An error that is no fault of the network (a bug, or this machine's own limits) comes
- * back as it is.
- */
-export function networkFailure(error: unknown, response?: Response): unknown {
-  if (error instanceof DeliveryError) return error
+/** As `networkFailure`, with what HTTP and its client add. */
+export function httpFailure(error: unknown, response?: Response): unknown {
   const code = error instanceof errors.HTTPParserError ? 'HTTP_PARSER' : codeOf(error)
-  if (code === undefined || OURS.has(code)) return error
+  if (code === undefined || error instanceof DeliveryError) return error
   // The parser's error carries the bytes it choked on, which belong in no log.
   const cause = error instanceof errors.HTTPParserError ? new Error(error.message) : error
   const options = { cause, response }
@@ -28,19 +20,16 @@ export function networkFailure(error: unknown, response?: Response): unknown {
   if (code === 'UND_ERR_INVALID_ARG' || code === 'ERR_INVALID_CHAR') {
     return new DeliveryError('MISCONFIGURED', 'the request cannot be written as HTTP', options)
   }
-  if (CERTIFICATE.test(code)) {
-    return new DeliveryError('DESTINATION_UNAVAILABLE', `no secure connection could be made (${code})`, options)
-  }
   if (code === 'HTTP_PARSER' || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new DeliveryError('DESTINATION_UNAVAILABLE', `the answer could not be read as HTTP (${code})`, options)
   }
   if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
     return new DeliveryError('DESTINATION_UNAVAILABLE', 'the answer was cut off before its stated length', options)
   }
-  if (/^(E[A-Z0-9]+|UND_ERR_[A-Z_]+)$/.test(code)) {
+  if (/^UND_ERR_[A-Z_]+$/.test(code)) {
     return new DeliveryError('DESTINATION_UNAVAILABLE', `the connection failed (${code})`, options)
   }
-  return error
+  return networkFailure(error, response)
 }
 
 /** What a status other than 2xx means. 408, 425, 429 and 5xx are tried again; all others are final. */
@@ -82,9 +71,4 @@ export function retryAfterMs(
 
 function single(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value
-}
-
-function codeOf(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | null)?.code
-  return typeof code === 'string' ? code : undefined
 }

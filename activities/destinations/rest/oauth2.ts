@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto'
 import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
+import type { TlsMaterial } from '../tls.ts'
 import type { RestAuth } from './config.ts'
 import { exchange } from './exchange.ts'
 import { statusFailure } from './failure.ts'
-import type { TlsMaterial } from './tls.ts'
 
 type OAuth2 = Extract<RestAuth, { type: 'oauth2' }>
 

@@ -1,8 +1,8 @@
 // TLS as a configuration wants it. Contexts are kept, for making one costs as much CPU as many requests.
 import { createHash } from 'node:crypto'
 import { type ConnectionOptions, createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
-import { DeliveryError } from '../errors.ts'
-import type { RestConfig } from './config.ts'
+import { DeliveryError } from './errors.ts'
+import type { TlsConfig } from './fields.ts'
 
 const MAX_CONTEXTS = 100
 
@@ -20,7 +20,7 @@ export interface TlsMaterial {
 const contexts = new Map<string, SecureContext>()
 
 /** @throws DeliveryError MISCONFIGURED when a certificate or key cannot be used */
-export function tlsMaterial({ tls }: RestConfig): TlsMaterial {
+export function tlsMaterial(tls: TlsConfig): TlsMaterial {
   const material: TlsMaterial = {
     ...(tls.ca !== undefined && { ca: tls.ca }),
     ...(tls.client_certificate !== undefined && { cert: tls.client_certificate }),
@@ -32,15 +32,9 @@ export function tlsMaterial({ tls }: RestConfig): TlsMaterial {
   return material
 }
 
-/** For the token endpoint, which is often someone else's: the public authorities count too, and its name is its own. */
-export function tokenTlsMaterial(config: RestConfig): TlsMaterial {
-  const { servername: _, ...material } = tlsMaterial(config)
-  return material.ca === undefined ? material : { ...material, public_too: true }
-}
-
+/** What Node's `tls.connect` takes, for `egress.connect`. */
 export function tlsConnection(material: TlsMaterial): ConnectionOptions {
   return {
-    ALPNProtocols: ['http/1.1'],
     secureContext: contextOf(material),
     ...(material.servername !== undefined && { servername: material.servername }),
   }

@@ -1,0 +1,52 @@
+// Fields that several protocols share, in one wording.
+import { z } from 'zod'
+import { placeholderProblem } from './placeholders.ts'
+import { optionalSecret, type Resolved, reaching } from './secret.ts'
+
+/** A host name or a literal address; never a placeholder, for the payload must not choose who is reached. */
+export function host() {
+  return reaching(
+    z
+      .string()
+      .max(253)
+      .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s/\\@:{}[\]]+|[0-9a-fA-F:.]+)$/, 'must be a host name or an IP address alone'),
+    (value) => value.replace(/^\[|\]$/g, ''),
+  ).describe('Host name or IP address')
+}
+
+export function port(usual: number) {
+  return z.int().min(1).max(65535).default(usual).describe('TCP port')
+}
+
+/** One deadline for the whole of an attempt. */
+export function timeoutSeconds() {
+  return z.number().min(1).max(600).default(30).describe('From connecting to the last byte of the answer')
+}
+
+const tlsFields = z.strictObject({
+  ca: z.string().max(262144).optional().describe('PEM of the only authorities to trust, instead of the public ones'),
+  client_certificate: z.string().max(262144).optional().describe('PEM, for mutual TLS'),
+  client_key: optionalSecret().describe('PEM of its private key'),
+  client_key_passphrase: optionalSecret().describe('Opens the private key'),
+  server_name: z.string().max(253).optional().describe('Name in the certificate, where the endpoint has another'),
+})
+
+export type TlsConfig = Resolved<z.output<typeof tlsFields>>
+
+/** Certificates: whom to trust, and who we are. */
+export function tls() {
+  return tlsFields.default({}).describe('Other trust than the public authorities, and mutual TLS')
+}
+
+/** A text that may hold placeholders; one line unless said otherwise. */
+export function template(max: number, { lines = false } = {}) {
+  return z
+    .string()
+    .max(max)
+    .superRefine((value, context) => {
+      const problem = (lines ? /[^\P{Cc}\t\r\n]/u : /\p{Cc}/u).test(value)
+        ? 'has a control character'
+        : placeholderProblem(value)
+      if (problem) context.addIssue({ code: 'custom', message: problem })
+    })
+}
