@@ -2,10 +2,11 @@
 // than the lock file, then becomes the program that was asked for.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { alone } from './alone.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
@@ -59,9 +60,7 @@ function installed(withDevelopment) {
 
 async function install(withDevelopment) {
   const id = createHash('sha256').update(root).digest('hex').slice(0, 16)
-  const lock = join(tmpdir(), `distributor-install-${id}.lock`)
-  await take(lock)
-  try {
+  await alone(join(tmpdir(), `distributor-install-${id}.lock`), 'installing packages', async () => {
     // Another starter may have done it while this one waited.
     if (installed(withDevelopment)) return
     const began = performance.now()
@@ -69,9 +68,7 @@ async function install(withDevelopment) {
     const code = await npm(['ci', '--no-audit', '--no-fund', '--ignore-scripts', '--include=dev', '--loglevel=error'])
     if (code !== 0) refuse(`npm ci ended with code ${code}`)
     console.error(`installing packages: done in ${((performance.now() - began) / 1000).toFixed(1)} s`)
-  } finally {
-    rmSync(lock, { force: true })
-  }
+  })
 }
 
 function npm(parameters) {
@@ -83,39 +80,4 @@ function npm(parameters) {
     child.once('error', reject)
     child.once('close', (code) => resolve(code ?? 1))
   })
-}
-
-async function take(lock) {
-  for (let told = false; ; ) {
-    try {
-      writeFileSync(lock, String(process.pid), { flag: 'wx' })
-      return
-    } catch (error) {
-      if (error.code !== 'EEXIST') throw error
-    }
-    const pid = readPid(lock)
-    if (pid !== undefined && !alive(pid)) rmSync(lock, { force: true })
-    else {
-      if (!told) console.error(`waiting for process ${pid}, which is installing packages`)
-      told = true
-      await new Promise((resolve) => setTimeout(resolve, 200))
-    }
-  }
-}
-
-function readPid(lock) {
-  try {
-    return Number(readFileSync(lock, 'utf8')) || undefined
-  } catch {
-    return undefined
-  }
-}
-
-function alive(pid) {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error.code === 'EPERM'
-  }
 }

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { canObtain, findProgram, howToGet, obtainProgram, RECEIVER_PROGRAMS } from './receivers/programs.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const args = process.argv.slice(2)
@@ -32,6 +33,12 @@ if (args.length === 0) {
     if (code !== 0) failures.push(title)
   }
 }
+// Before the tests and not beside them, where it would slow them down. One that cannot be had fails or skips its tests.
+if (args.length === 0) {
+  for (const name of RECEIVER_PROGRAMS) {
+    if (await canObtain(name)) await obtainProgram(name, console.log).catch((error) => console.log(error.message))
+  }
+}
 const vitest = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${results}`, ...args]
 const code = await run(bin('vitest', 'vitest'), vitest)
 const report = read(results)
@@ -49,6 +56,9 @@ if (code !== 0 && failed === 0) failed = 1
 
 for (const title of failures) console.log(`failed: ${title}`)
 for (const test of skipped) console.log(`skipped: ${test.fullName}`)
+if (skipped.length > 0) {
+  for (const name of RECEIVER_PROGRAMS) if (!findProgram(name)) console.log(`no ${name}: ${howToGet(name)}`)
+}
 if (skipped.length === 0) console.log('nothing was skipped')
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1

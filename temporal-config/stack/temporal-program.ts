@@ -1,10 +1,10 @@
 // Where the `temporal` program comes from: named, found, fetched by the SDK, or built with Go, in this order.
 import { execFile, spawn } from 'node:child_process'
-import { accessSync, chmodSync, constants, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { wholeEnvironment } from '../env.ts'
+import { buildWithGo, findGo, type Go } from './go.ts'
 
 /** The newest version that still builds by `go install`. */
 export const GO_VERSION_BUILT = 'v1.5.1'
@@ -19,7 +19,7 @@ export interface Machine {
   /** Downloads into `folder` and returns the program; throws when it cannot be had. */
   download(folder: string): Promise<string>
   /** The Go compiler's program and version, or undefined. */
-  go(): Promise<{ program: string; major: number; minor: number } | undefined>
+  go(): Promise<Go | undefined>
   build(goProgram: string, folder: string, say: Say): Promise<string>
 }
 
@@ -142,39 +142,11 @@ export const thisMachine: Machine = {
     })
   },
 
-  async go() {
-    for (const program of ['go', '/usr/local/go/bin/go']) {
-      const text = await new Promise<string>((resolve) => {
-        execFile(program, ['env', 'GOVERSION'], { timeout: 30_000 }, (error, stdout) => resolve(error ? '' : stdout))
-      })
-      const version = /^go(\d+)\.(\d+)/.exec(text)
-      if (version) return { program, major: Number(version[1]), minor: Number(version[2]) }
-    }
-    return undefined
-  },
+  go: findGo,
 
   build(goProgram, folder, say) {
-    const began = performance.now()
-    const env = { ...wholeEnvironment(), GOBIN: folder, CGO_ENABLED: '0' }
     const target = `github.com/temporalio/cli/cmd/temporal@${GO_VERSION_BUILT}`
-    const child = spawn(goProgram, ['install', target], { env, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
-    const ticking = setInterval(() => {
-      say(`still building Temporal (${Math.round((performance.now() - began) / 1000)} s)`)
-    }, 20_000)
-    return new Promise((resolve, reject) => {
-      let errors = ''
-      child.stderr.on('data', (chunk) => {
-        errors = (errors + chunk).slice(-4000)
-      })
-      child.once('error', reject)
-      child.once('close', (code) => {
-        clearInterval(ticking)
-        const program = join(folder, 'temporal')
-        if (code !== 0) return reject(new Error(errors.trim().split('\n').slice(-3).join(' ') || `code ${code}`))
-        chmodSync(program, 0o755)
-        resolve(program)
-      })
-    })
+    return buildWithGo(goProgram, { target, folder, name: 'temporal', say })
   },
 }
 
