@@ -1,42 +1,57 @@
+import { randomUUID } from 'node:crypto'
 import net from 'node:net'
 import { gunzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { createEgress } from '../../activities/destinations/egress.ts'
 import { rest } from '../../activities/destinations/rest.ts'
-import { type Reply, startHttpReceiver } from '../support/receivers/http.ts'
-import { aMessage, contract, failureOf, never, SECRET, surroundings } from './contract.ts'
+import { type ReceivedRequest, type Reply, startHttpReceiver } from '../support/receivers/http.ts'
+import { type At, aMessage, contract, failureOf, never, SECRET, surroundings, WRONG } from './contract.ts'
 import { aConfig, receiving, send, sent } from './sending.ts'
 
-contract(
-  rest,
-  async (mood) => {
-    const echo = (request: { headers: unknown; body: Buffer }): Reply => ({ body: JSON.stringify(request.headers) })
-    const scripts = {
-      accepting: echo,
-      rejecting: { status: 422, body: `you sent ${SECRET}` },
-      hanging: { stall: 'headers' },
-      locked: { status: 401, body: SECRET },
-      absent: {},
-    } as const
-    const receiver = await startHttpReceiver({ script: scripts[mood] })
-    if (mood === 'absent') await receiver.close()
-    const config = aConfig(`${receiver.url}/in`, {
-      auth: { type: 'bearer', token: SECRET },
-      timeout_seconds: mood === 'hanging' ? 0.4 : 5,
-    })
+await contract({
+  destination: rest,
+  programs: [],
+  repeat: 'recognisable',
+  unchecked: true,
+  start: async () => {
+    const script = (request: ReceivedRequest): Reply => {
+      if (request.path.endsWith('/refused')) return { status: 422, body: `you sent ${SECRET}` }
+      if (request.headers.authorization !== `Bearer ${SECRET}`)
+        return { status: 401, body: JSON.stringify(request.headers) }
+      return { body: JSON.stringify(request.headers) }
+    }
+    let receiver = await startHttpReceiver({ script })
+    const earlier: ReceivedRequest[] = []
+    const { port } = receiver
     return {
-      config,
-      arrived: () =>
-        receiver.requests
-          .filter(({ method }) => method === 'POST')
-          .map(({ body, headers }) => ({ body, delivery_id: String(headers['idempotency-key']) })),
-      busy: () => receiver.received(1),
-      disconnected: () => receiver.until(() => receiver.connections.open === 0),
-      close: () => (mood === 'absent' ? Promise.resolve() : receiver.close()),
+      port,
+      async place() {
+        const path = `/${randomUUID()}`
+        const config = (at: At, given: Record<string, unknown> = {}) =>
+          aConfig(`http://${at.host}:${at.port}${given.path ?? path}`, {
+            auth: { type: 'bearer', token: given.token ?? SECRET },
+            timeout_seconds: at.timeout_seconds,
+          })
+        return {
+          config,
+          locked: (at) => config(at, { token: WRONG }),
+          refused: (at) => config(at, { path: `${path}/refused` }),
+          arrived: async () =>
+            [...earlier, ...receiver.requests]
+              .filter((request) => request.path === path && request.method === 'POST')
+              .filter(({ headers }) => headers.authorization === `Bearer ${SECRET}`)
+              .map(({ body, headers }) => ({ body, delivery_id: String(headers['idempotency-key']) })),
+        }
+      },
+      async restart() {
+        earlier.push(...receiver.requests)
+        await receiver.close()
+        receiver = await startHttpReceiver({ script, port })
+      },
+      close: () => receiver.close(),
     }
   },
-  aConfig('http://169.254.169.254/latest/meta-data'),
-)
+})
 
 describe('the request', () => {
   it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('%s carries the payload', async (method) => {

@@ -29,9 +29,15 @@ export interface ConnectionTarget {
 
 const idle = createIdle<Connection>({ idleMs: IDLE_MS, max: MAX_IDLE, close: (connection) => connection.destroy() })
 
-/** Takes an idle connection or makes one. Idle ones are bounded in number and in time. */
+/** Takes an idle connection that is still open, or makes one. Idle ones are bounded in number and in time. */
 export function acquireConnection(egress: Egress, target: ConnectionTarget): Connection {
-  return idle.take(egress, target) ?? connect(egress, target)
+  for (;;) {
+    const kept = idle.take(egress, target)
+    if (kept === undefined) return connect(egress, target)
+    // The client would connect anew by itself, but what broke its old socket would be taken for the new one's fault.
+    if (kept.client.stats.connected) return kept
+    kept.destroy()
+  }
 }
 
 function connect(egress: Egress, target: ConnectionTarget): Connection {
