@@ -15,7 +15,7 @@ export interface IdleOptions<C> {
 export interface Idle<C> {
   /** The one that was used last, if there is one; it is the caller's from now on. */
   take(egress: Egress, key: unknown): C | undefined
-  /** Gives one back, or closes it when too many are idle. */
+  /** Gives one back; when too many are idle, the one that was not used for longest is closed. */
   give(egress: Egress, key: unknown, connection: C): void
 }
 
@@ -47,7 +47,6 @@ export function createIdle<C>({ idleMs, max, close }: IdleOptions<C>): Idle<C> {
     },
     give(egress, key, connection) {
       const entries = entriesOf(egress)
-      if (entries.length >= max) return close(connection)
       const entry = {
         hash: hashOf(key),
         connection,
@@ -57,6 +56,10 @@ export function createIdle<C>({ idleMs, max, close }: IdleOptions<C>): Idle<C> {
         }, idleMs).unref(),
       }
       entries.push(entry)
+      const [oldest] = entries.length > max ? entries.splice(0, 1) : []
+      if (!oldest) return
+      clearTimeout(oldest.timer)
+      close(oldest.connection)
     },
   }
 }
