@@ -81,6 +81,8 @@ async function send(
       body: payload,
       content_type: delivery.content_type,
       compression: delivery.compression,
+      round: delivery.round,
+      progress: delivery.progress ?? undefined,
     }
     return await destination.deliver(config, message, control.signal, { egress: deps.egress })
   } catch (error) {

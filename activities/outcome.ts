@@ -63,6 +63,8 @@ export function outcomeOf(opened: EndedAttempt, sent: Receipt | Error, backoff: 
     response_body: failure.response?.body ?? null,
     retry_delay_ms: again ? retryDelay(opened.failures, failure.retryAfterMs, backoff) : null,
     gone: failure.gone,
+    metadata: failure.metadata ?? {},
+    ...(failure.progress !== undefined && { progress: failure.progress }),
   }
 }
 

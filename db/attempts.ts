@@ -94,7 +94,8 @@ export async function closeAttempt(db: Db, id: string, destination: string, outc
               error_code = $5::text, error_message = $6, response_status = $7, updated_at = clock_timestamp(),
               response_time_ms = extract(epoch from closed.completed_at - closed.started_at) * 1000,
               next_attempt_at = case when $4::text = 'retry' then clock_timestamp() + $10 * interval '1 millisecond' end,
-              completed_at = case when $4::text <> 'retry' then closed.completed_at end
+              completed_at = case when $4::text <> 'retry' then closed.completed_at end,
+              progress = coalesce($12::jsonb, d.progress)
          from closed
         where d.distribution_job_id = $1 and d.destination_name = $2
           and d.attempts = closed.attempt_number and d.status = 'processing')
@@ -111,6 +112,7 @@ export async function closeAttempt(db: Db, id: string, destination: string, outc
       JSON.stringify(outcome.metadata),
       outcome.retry_delay_ms ?? 0,
       outcome.completed_at,
+      outcome.progress === undefined ? null : JSON.stringify(outcome.progress),
     ],
   )
   return rowCount === 1

@@ -76,6 +76,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   const { rows } = await db.query<{ destination_name: string }>(
     `update distribution_deliveries
         set delivery_id = case status when 'success' then new_uuidv7() else delivery_id end,
+            progress = case status when 'success' then null else progress end,
             status = 'pending', round = $2, round_attempts = 0, next_attempt_at = null, error_code = null,
             error_message = null, response_status = null, response_time_ms = null, completed_at = null,
             updated_at = clock_timestamp()

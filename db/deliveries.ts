@@ -32,6 +32,8 @@ export interface LockedDelivery {
   destination_deleted: boolean
   configuration: Record<string, unknown> | null
   configuration_version: number | null
+  /** What an earlier attempt under this delivery id left for the next one; null when none did. */
+  progress: unknown
 }
 
 /**
@@ -55,7 +57,8 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             j.payload_bytes is null as payload_erased,
             r.status as destination_status,
             coalesce(r.deleted_at is not null, false) as destination_deleted,
-            r.configuration, r.version as configuration_version
+            r.configuration, r.version as configuration_version,
+            d.progress
        from distribution_deliveries d
        join distribution_jobs j on j.id = d.distribution_job_id
        left join destinations r on r.id = d.destination_id

@@ -56,6 +56,8 @@ export interface AttemptOutcome {
   /** The destination answered that it is gone: a registered one is disabled. */
   gone: boolean
   metadata: Record<string, unknown>
+  /** What the next attempt must know (a destination's own words); absent: nothing new. */
+  progress?: unknown
 }
 
 /** `deliver` answers `recorded`, or hands over the outcome that is still to be written. */

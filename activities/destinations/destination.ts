@@ -19,6 +19,10 @@ export interface Message {
   content_type: string
   /** `gzip` compresses the body on the wire where the protocol allows it. */
   compression: 'none' | 'gzip'
+  /** Counts from 1; a retry by hand begins the next one. */
+  round?: number
+  /** The `progress` of the last failed attempt under this `delivery_id` that had one. */
+  progress?: unknown
 }
 
 /** Proof of one successful send. */

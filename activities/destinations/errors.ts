@@ -20,6 +20,13 @@ export interface DeliveryErrorOptions {
   response?: Response | undefined
   /** The destination is gone for good (HTTP 410): a registered one is disabled. */
   gone?: boolean | undefined
+  /** Further facts worth keeping in the attempt's metadata, as a receipt has them; never a secret. */
+  metadata?: Record<string, unknown> | undefined
+  /**
+   * What the next attempt of this delivery must know: it comes back as `message.progress`. As JSON has it. Left out,
+   * whatever an earlier attempt left stays.
+   */
+  progress?: unknown
 }
 
 /** What a destination answered, in the words of its protocol. Text is already capped, and made storable by the caller. */
@@ -40,6 +47,8 @@ export class DeliveryError extends Error {
   readonly retryAfterMs: number | undefined
   readonly response: Response | undefined
   readonly gone: boolean
+  readonly metadata: Record<string, unknown> | undefined
+  readonly progress: unknown
 
   constructor(code: DeliveryCode, message: string, options: DeliveryErrorOptions = {}) {
     super(message, { cause: options.cause })
@@ -49,5 +58,7 @@ export class DeliveryError extends Error {
     this.retryAfterMs = options.retryAfterMs
     this.response = options.response
     this.gone = options.gone ?? false
+    this.metadata = options.metadata
+    this.progress = options.progress
   }
 }

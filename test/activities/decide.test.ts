@@ -28,6 +28,7 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     destination_deleted: false,
     configuration: null,
     configuration_version: null,
+    progress: null,
     ...given,
   }
 }
