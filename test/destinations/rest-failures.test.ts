@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createEgress } from '../../activities/destinations/egress.ts'
-import { retryAfterMs } from '../../activities/destinations/rest/failure.ts'
 import { rest } from '../../activities/destinations/rest.ts'
+import { retryAfterMs } from '../../activities/destinations/retry-after.ts'
 import { certificate, type HttpReceiverOptions, type Reply, refusedPort } from '../support/receivers/http.ts'
 import { aMessage, failureOf, never } from './contract.ts'
 import { aConfig, receiving, send } from './sending.ts'
