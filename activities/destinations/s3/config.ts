@@ -1,0 +1,134 @@
+// The configuration of an S3 destination: at once its validation, its type, its masking and its served JSON schema.
+import { z } from 'zod'
+import { template, timeoutSeconds, tls } from '../fields.ts'
+import { urlProblem } from '../placeholders.ts'
+import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
+import { keyProblem, OUR_METADATA } from './object.ts'
+
+const endpoint = reaching(
+  z
+    .string()
+    .max(2048)
+    .superRefine((value, context) => {
+      const problem = urlProblem(value) ?? (/[{}?]/.test(value) ? 'must not have a query or placeholders' : undefined)
+      if (problem) context.addIssue({ code: 'custom', message: problem })
+    }),
+  (value) => (URL.canParse(value) ? new URL(value).hostname : undefined),
+)
+
+const key = template(1024).superRefine((value, context) => {
+  const problem = keyProblem(value)
+  if (problem) context.addIssue({ code: 'custom', message: problem })
+})
+
+const metadataName = z
+  .string()
+  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$/, 'must be letters, digits, ".", "_" and "-"')
+  .refine((name) => !OUR_METADATA.includes(name.toLowerCase()), 'is set by the Distributor itself')
+
+const metadata = z.record(metadataName, template(2048)).superRefine((value, context) => {
+  const seen = new Set<string>()
+  for (const name of Object.keys(value)) {
+    if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'is there twice' })
+    seen.add(name.toLowerCase())
+  }
+})
+
+/** S3's own limits (object tagging): ten tags, keys of 128 and values of 256 characters. */
+const tags = z
+  .record(z.string().min(1).max(128), template(256))
+  .refine((value) => Object.keys(value).length <= 10, 'has more than ten tags')
+
+const header = (max: number) =>
+  z
+    .string()
+    .min(1)
+    .max(max)
+    .regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')
+
+const fields = configuration({
+  endpoint: endpoint.optional().describe('http(s) URL of the store; left out: AWS, in `region`'),
+  region: z
+    .string()
+    .regex(/^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/, 'must be the name of a region')
+    .default('us-east-1')
+    .describe('Signed with each request; another one than the bucket’s is refused and named, never followed'),
+  bucket: z
+    .string()
+    .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]$/, 'must be the name of a bucket (or an access point’s alias)')
+    .refine((name) => !name.includes('..'), 'must not have two dots in a row')
+    .refine((name) => !name.endsWith('--x-s3'), 'is a directory bucket, which this protocol does not speak to')
+    .describe('Must exist'),
+  key: key.describe('Name of the object; placeholders are filled in, but bring no "/" and no control character'),
+  path_style: z
+    .boolean()
+    .optional()
+    .describe('Bucket in the path instead of the host name; true by default with an `endpoint`, else false'),
+  access_key_id: credentialField().describe('Nothing else is looked for: no profile, no environment, no instance role'),
+  secret_access_key: secret().describe('Signs the requests (Signature Version 4); is never sent'),
+  session_token: optionalSecret().describe('Of temporary credentials'),
+  if_exists: z
+    .enum(['overwrite', 'refuse'])
+    .default('overwrite')
+    .describe('`refuse` sends `If-None-Match: *`; an object that this very delivery wrote before is a success'),
+  content_type: header(200).optional().describe('By default that of the payload'),
+  content_disposition: header(1024).optional().describe('Kept with the object'),
+  cache_control: header(1024).optional().describe('Kept with the object'),
+  compression: z.enum(['none', 'gzip']).default('none').describe('`gzip` also states `Content-Encoding: gzip`'),
+  metadata: metadata
+    .default({})
+    .describe('Values may hold placeholders. `delivery-id`, `distribution-id` and `tenant-id` are always there'),
+  tags: tags.default({}).describe('Object tags; values may hold placeholders'),
+  storage_class: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be the name of a storage class')
+    .optional()
+    .describe('Such as `STANDARD_IA`'),
+  server_side_encryption: z
+    .enum(['AES256', 'aws:kms', 'aws:kms:dsse'])
+    .optional()
+    .describe('By default what the bucket says'),
+  kms_key_id: header(2048).optional().describe('Key for `aws:kms`; by default the account’s'),
+  acl: z
+    .enum([
+      'private',
+      'public-read',
+      'public-read-write',
+      'authenticated-read',
+      'aws-exec-read',
+      'bucket-owner-read',
+      'bucket-owner-full-control',
+    ])
+    .optional()
+    .describe('Canned ACL'),
+  expected_bucket_owner: z
+    .string()
+    .regex(/^\d{12}$/, 'must be an account’s twelve digits')
+    .optional()
+    .describe('A bucket of another account is refused'),
+  checksum: z
+    .enum(['none', 'crc32', 'crc32c', 'sha1', 'sha256'])
+    .default('none')
+    .describe('Sent as `x-amz-checksum-…`, which some stores refuse; without it the signature covers the bytes'),
+  tls: tls(),
+  timeout_seconds: timeoutSeconds(),
+})
+
+/** What is left out depends on what is there, so it is filled in at the end. */
+export const s3Config = fields
+  .superRefine(({ kms_key_id, server_side_encryption: encryption }, context) => {
+    if (kms_key_id === undefined || encryption?.startsWith('aws:kms')) return
+    context.addIssue({ code: 'custom', path: ['kms_key_id'], message: 'needs "server_side_encryption": "aws:kms"' })
+  })
+  .transform((config) => ({
+    ...config,
+    endpoint: config.endpoint ?? awsEndpoint(config.region),
+    path_style: config.path_style ?? config.endpoint !== undefined,
+  }))
+
+export type S3Config = Resolved<z.output<typeof s3Config>>
+
+/** Of the public partitions; others state their endpoint. */
+function awsEndpoint(region: string): string {
+  return `https://s3.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`
+}

@@ -1,0 +1,166 @@
+// The SDK's way to the wire, for one attempt: each request on a new connection through the egress guard, one answer of
+// bounded size, nothing sent twice. A connection of its own costs a handshake, and spares an attempt what a kept one
+// may do: die unnoticed, or in the very moment of its reuse.
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { type Attempt, withinDeadline } from '../deadline.ts'
+import type { Egress } from '../egress.ts'
+import { DeliveryError } from '../errors.ts'
+import { type TlsMaterial, tlsConnection } from '../tls.ts'
+
+/** An answer is a few lines of XML; one that goes on beyond this is none of S3's. */
+const MAX_ANSWER_BYTES = 1024 * 1024
+/** Parts that were sent in vain are given back within this, also when the attempt's own time is over. */
+const CLEAN_UP_MS = 5_000
+
+/** What the SDK hands over: signed, and encoded as it goes out. */
+export interface WireRequest {
+  method: string
+  protocol: string
+  hostname: string
+  port?: number
+  path: string
+  query?: Record<string, string | string[] | null>
+  headers: Record<string, string>
+  body?: unknown
+}
+
+export interface Answer {
+  status: number
+  headers: IncomingHttpHeaders
+}
+
+export interface Exchange {
+  /** For the client's `requestHandler`. */
+  handler: {
+    handle(request: WireRequest): Promise<{ response: WireResponse }>
+    updateHttpClientConfig(): void
+    httpHandlerConfigs(): Record<string, never>
+  }
+  /** The last one; undefined before the first. */
+  answer: Answer | undefined
+  /** Why there is no answer to the last request. */
+  failure: unknown
+}
+
+interface WireResponse {
+  statusCode: number
+  headers: Record<string, string>
+  body: Uint8Array
+}
+
+export interface ExchangeOptions {
+  egress: Egress
+  attempt: Attempt
+  tls: TlsMaterial
+}
+
+export function createExchange({ egress, attempt, tls }: ExchangeOptions): Exchange {
+  const exchange: Exchange = {
+    handler: { handle, updateHttpClientConfig: () => {}, httpHandlerConfigs: () => ({}) },
+    answer: undefined,
+    failure: undefined,
+  }
+
+  async function handle(request: WireRequest): Promise<{ response: WireResponse }> {
+    if (isCleanUp(request)) return { response: await cleanUp(request) }
+    try {
+      const { answer, body } = await roundTrip(egress, tls, request, attempt)
+      exchange.answer = answer
+      return { response: { statusCode: answer.status, headers: flat(answer.headers), body } }
+    } catch (error) {
+      exchange.failure = error
+      // The SDK writes into what it is given, and this may be the caller's own reason to stop.
+      throw new Error('no answer')
+    }
+  }
+
+  /** Whatever comes of it: what went wrong before is what the attempt tells. */
+  async function cleanUp(request: WireRequest): Promise<WireResponse> {
+    const { signal } = new AbortController()
+    const own = (inTime: Attempt) => roundTrip(egress, tls, request, inTime)
+    await withinDeadline({ timeoutMs: CLEAN_UP_MS, signal }, own).catch(() => {})
+    return { statusCode: 204, headers: {}, body: new Uint8Array() }
+  }
+
+  return exchange
+}
+
+/** AbortMultipartUpload. */
+function isCleanUp({ method, query }: WireRequest): boolean {
+  return method === 'DELETE' && query?.uploadId !== undefined
+}
+
+async function roundTrip(
+  egress: Egress,
+  tls: TlsMaterial,
+  request: WireRequest,
+  attempt: Attempt,
+): Promise<{ answer: Answer; body: Buffer }> {
+  attempt.signal.throwIfAborted()
+  const secure = request.protocol === 'https:'
+  attempt.expect('accept the connection')
+  const socket: Socket = egress.connect({
+    host: request.hostname,
+    port: request.port ?? (secure ? 443 : 80),
+    ...(secure && { tls: { ALPNProtocols: ['http/1.1'], ...tlsConnection(tls) } }),
+  })
+  const off = attempt.onStop(() => socket.destroy())
+  try {
+    return await new Promise((resolve, reject) => {
+      // Stays, for an error may come after all is over.
+      socket.on('error', reject)
+      socket.once(secure ? 'secureConnect' : 'connect', () => attempt.expect('take the document and answer'))
+      const outgoing = http.request({
+        // Without an agent the request asks for the connection to be closed.
+        createConnection: () => socket.setNoDelay(true),
+        method: request.method,
+        path: request.path + queryOf(request.query),
+        headers: request.headers,
+        setHost: false,
+        maxHeaderSize: 32 * 1024,
+      })
+      outgoing.on('error', reject)
+      outgoing.on('response', (incoming) => {
+        read(incoming).then((body) => {
+          resolve({ answer: { status: incoming.statusCode ?? 0, headers: incoming.headers }, body })
+        }, reject)
+      })
+      outgoing.end(request.body)
+    })
+  } finally {
+    off()
+    socket.destroy()
+  }
+}
+
+async function read(incoming: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of incoming as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > MAX_ANSWER_BYTES) {
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the answer does not end, as one of S3 would')
+    }
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+function queryOf(query: WireRequest['query'] = {}): string {
+  const pairs = Object.entries(query).flatMap(([name, value]) =>
+    [value].flat().map((each) => `${encoded(name)}=${encoded(each ?? '')}`),
+  )
+  return pairs.length > 0 ? `?${pairs.join('&')}` : ''
+}
+
+/** RFC 3986, as Signature Version 4 wants it. */
+function encoded(text: string): string {
+  return encodeURIComponent(text).replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+}
+
+function flat(headers: IncomingHttpHeaders): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : (value ?? '')]),
+  )
+}

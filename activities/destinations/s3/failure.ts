@@ -1,0 +1,147 @@
+// Turns what S3 answers into a DeliveryError: by its error code and by status, never by the text of a message.
+import type { DeliveryCode } from '../../../db/states.ts'
+import { DeliveryError } from '../errors.ts'
+import { codeOf, networkFailure } from '../network.ts'
+import { retryAfterMs } from '../retry-after.ts'
+import { storable } from '../storable.ts'
+import type { Exchange } from './exchange.ts'
+
+const MAX_MESSAGE = 1000
+
+/** Codes whose status alone would say something else. */
+const CODES: Record<string, DeliveryCode> = {
+  ...all('THROTTLED', [
+    'SlowDown',
+    'SlowDownRead',
+    'SlowDownWrite',
+    'Throttling',
+    'ThrottlingException',
+    'RequestLimitExceeded',
+    'RequestThrottled',
+    'TooManyRequests',
+    'TooManyRequestsException',
+    'BandwidthLimitExceeded',
+    'KMS.ThrottlingException',
+  ]),
+  ...all('TIMEOUT', ['RequestTimeout', 'RequestTimeoutException']),
+  ...all('DESTINATION_UNAVAILABLE', [
+    'InternalError',
+    'ServiceUnavailable',
+    // Another write of the same key was faster.
+    'OperationAborted',
+    'ConditionalRequestConflict',
+    // Clocks differ: an operator sets them right, and until then nothing is wrong with the document.
+    'RequestTimeTooSkewed',
+    'RequestExpired',
+    // The bytes did not arrive as they were sent.
+    'IncompleteBody',
+    'BadDigest',
+    'XAmzContentSHA256Mismatch',
+    // Somebody has given up our parts.
+    'NoSuchUpload',
+    // A new bucket whose name is not known everywhere yet.
+    'TemporaryRedirect',
+  ]),
+  ...all('UNAUTHORIZED', [
+    'InvalidAccessKeyId',
+    'SignatureDoesNotMatch',
+    'AccessDenied',
+    'ExpiredToken',
+    'InvalidToken',
+    'TokenRefreshRequired',
+    'XAdminUserNotFound',
+  ]),
+  ...all('MISCONFIGURED', [
+    'NoSuchBucket',
+    'InvalidBucketName',
+    'PermanentRedirect',
+    'AuthorizationHeaderMalformed',
+    'IllegalLocationConstraintException',
+    'KMS.NotFoundException',
+    'KMS.DisabledException',
+    'KMS.InvalidStateException',
+  ]),
+}
+
+function all(code: DeliveryCode, names: string[]): Record<string, DeliveryCode> {
+  return Object.fromEntries(names.map((name) => [name, code]))
+}
+
+/**
+ * What a failed call of the SDK means for the attempt. An error that no answer and no broken connection explains is a
+ * bug and comes back as it is.
+ * @param secrets are taken out of what the store says
+ */
+export function s3Failure(error: unknown, { answer, failure }: Exchange, secrets: readonly string[]): unknown {
+  if (error instanceof DeliveryError) return error
+  if (failure !== undefined) return wireFailure(failure)
+  if (answer === undefined) return error
+  const { status } = answer
+  const name = codeIn(error)
+  const named = name === undefined ? undefined : CODES[name]
+  if (status < 300 && named === undefined) {
+    // The SDK's own error may quote the answer.
+    const cause = new Error(`${status}, and then ${name ?? 'what cannot be read'}`)
+    return new DeliveryError('DESTINATION_UNAVAILABLE', `the destination answered ${status}, but not as S3 does`, {
+      cause,
+      response: { status, body: null },
+    })
+  }
+  const region = regionIn(error, answer.headers)
+  const wrongRegion = region !== undefined && (status === 301 || name === 'AuthorizationHeaderMalformed')
+  const what = name === undefined ? '' : ` (${name})`
+  const where = wrongRegion ? `; the bucket is in the region "${region}"` : ''
+  return new DeliveryError(named ?? byStatus(status), `the destination answered ${status}${what}${where}`, {
+    response: { status, body: textOf(error, name, secrets) },
+    retryAfterMs: retryAfterMs(answer.headers),
+  })
+}
+
+function wireFailure(error: unknown): unknown {
+  const code = codeOf(error)
+  if (code === 'ERR_INVALID_CHAR') {
+    return new DeliveryError('MISCONFIGURED', 'the request cannot be written as HTTP', { cause: error })
+  }
+  if (code?.startsWith('HPE_')) {
+    // The parser's error carries the bytes it choked on, which belong in no log.
+    const cause = new Error(code)
+    return new DeliveryError('DESTINATION_UNAVAILABLE', `the answer could not be read as HTTP (${code})`, { cause })
+  }
+  return networkFailure(error)
+}
+
+function byStatus(status: number): DeliveryCode {
+  if (status === 429) return 'THROTTLED'
+  if (status === 408) return 'TIMEOUT'
+  if (status >= 500 || status === 425 || status === 307) return 'DESTINATION_UNAVAILABLE'
+  if (status === 401 || status === 403) return 'UNAUTHORIZED'
+  // A redirect to another place, or an endpoint that knows no such bucket.
+  if (status < 400 || status === 404) return 'MISCONFIGURED'
+  return 'REJECTED'
+}
+
+interface S3Error {
+  name?: unknown
+  Code?: unknown
+  Region?: unknown
+  message?: unknown
+}
+
+/** S3's own code; undefined where the answer had none (no XML, or no body at all). */
+export function codeIn(error: unknown): string | undefined {
+  const { Code } = error as S3Error
+  return typeof Code === 'string' && /^[A-Za-z0-9._]{1,64}$/.test(Code) ? Code : undefined
+}
+
+function regionIn(error: unknown, headers: Record<string, string | string[] | undefined>): string | undefined {
+  const region = headers['x-amz-bucket-region'] ?? (error as S3Error).Region
+  return typeof region === 'string' && /^[a-z0-9-]{1,63}$/.test(region) ? region : undefined
+}
+
+/** S3's code and message. The rest of its answer may quote the request, session token included. */
+function textOf(error: unknown, name: string | undefined, secrets: readonly string[]): string | null {
+  const { message } = error as S3Error
+  if (name === undefined || typeof message !== 'string') return null
+  const said = secrets.reduce((text, secret) => text.replaceAll(secret, '***'), `${name}: ${message}`)
+  return storable(said.slice(0, MAX_MESSAGE))
+}
