@@ -52,10 +52,13 @@ const fields = configuration({
     .string()
     .regex(/^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/, 'must be the name of a region')
     .default('us-east-1')
-    .describe('Signed with each request; another one than the bucket’s is refused and named, never followed'),
+    .describe('Where the bucket is. Another one is refused and the right one named; redirects are not followed'),
   bucket: z
     .string()
-    .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]$/, 'must be the name of a bucket (or an access point’s alias)')
+    .regex(
+      /^[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]$/,
+      'must be the name of a bucket, or the alias of an access point',
+    )
     .refine((name) => !name.includes('..'), 'must not have two dots in a row')
     .refine((name) => !name.endsWith('--x-s3'), 'is a directory bucket, which this protocol does not speak to')
     .describe('Must exist'),
@@ -88,7 +91,7 @@ const fields = configuration({
     .enum(['AES256', 'aws:kms', 'aws:kms:dsse'])
     .optional()
     .describe('By default what the bucket says'),
-  kms_key_id: header(2048).optional().describe('Key for `aws:kms`; by default the account’s'),
+  kms_key_id: header(2048).optional().describe('Key for `aws:kms`; by default that of the account'),
   acl: z
     .enum([
       'private',
@@ -103,7 +106,7 @@ const fields = configuration({
     .describe('Canned ACL'),
   expected_bucket_owner: z
     .string()
-    .regex(/^\d{12}$/, 'must be an account’s twelve digits')
+    .regex(/^\d{12}$/, 'must be the twelve digits of an account')
     .optional()
     .describe('A bucket of another account is refused'),
   checksum: z
