@@ -1,0 +1,85 @@
+// The configuration of an AMQP destination: at once its validation, its type, its masking and its served JSON schema.
+import { z } from 'zod'
+import { host, template, timeoutSeconds, tls } from '../fields.ts'
+import { configuration, credentialField, type Resolved, secret } from '../secret.ts'
+
+/** Names and routing keys are "short strings" in the protocol, counted in bytes of UTF-8. */
+export const SHORT_BYTES = 255
+
+/** A message's time to live is a 32-bit number of milliseconds for RabbitMQ. */
+const MAX_EXPIRATION_MS = 4_294_967_295
+
+/** Set by us for every message, or read by RabbitMQ as further routing keys, which the payload must not choose. */
+const OURS = new Set(['tenant_id', 'distribution_id', 'data_type', 'attempt_number'])
+const ROUTING = new Set(['CC', 'BCC'])
+
+const headerName = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,128}$/, 'must be 1 to 128 printable ASCII characters')
+  .refine((name) => !OURS.has(name), 'is set by the Distributor itself')
+  .refine((name) => !ROUTING.has(name), 'would send copies to other queues; use another destination for them')
+
+const short = () =>
+  z
+    .string()
+    .min(1)
+    .refine((text) => Buffer.byteLength(text) <= SHORT_BYTES, `must be at most ${SHORT_BYTES} bytes`)
+
+export const amqpConfig = configuration({
+  host: host(),
+  port: z.int().min(1).max(65535).optional().describe('TCP port; left out: 5671 with TLS, 5672 without'),
+  security: z.enum(['tls', 'none']).default('tls').describe('`none` sends password and messages in plain text'),
+  tls: tls(),
+  vhost: short().default('/').describe('Virtual host, written as it is: `/name`, not `%2Fname`'),
+  username: credentialField().describe('User name'),
+  password: secret().describe('Password'),
+  exchange: template(1024)
+    .min(1)
+    .optional()
+    .describe(
+      'Exchange to publish to, or `queue`; may hold placeholders. One that is missing is MISCONFIGURED and final; a message that it routes to no queue is REJECTED and tried again, for queues come and go',
+    ),
+  routing_key: template(1024).optional().describe('Beside `exchange`; may hold placeholders. Empty when left out'),
+  queue: template(1024)
+    .min(1)
+    .optional()
+    .describe(
+      'Queue to publish to, through the default exchange; may hold placeholders. One that is missing is REJECTED and tried again',
+    ),
+  headers: z
+    .record(headerName, z.union([template(8192), z.number(), z.boolean()]))
+    .default({})
+    .describe('Message headers; texts may hold placeholders'),
+  persistent: z.boolean().default(true).describe('Durable queues keep the message over a restart of the broker'),
+  priority: z.int().min(0).max(255).optional().describe('For priority queues'),
+  expiration_ms: z
+    .int()
+    .min(1)
+    .max(MAX_EXPIRATION_MS)
+    .optional()
+    .describe('The broker drops the message when it has waited for so long'),
+  app_id: short().default('Distributor').describe('`app_id` of the message'),
+  compression: z.enum(['none', 'gzip']).default('none').describe('`gzip` is stated as `content_encoding`'),
+  heartbeat_seconds: z
+    .int()
+    .min(1)
+    .max(600)
+    .default(20)
+    .describe('A broker that is silent for two to three times as long counts as gone; it may ask for less'),
+  timeout_seconds: timeoutSeconds(),
+}).superRefine((value, context) => {
+  const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
+  if (value.queue === undefined && value.exchange === undefined) {
+    issue('exchange', 'is required: name an "exchange" (with "routing_key"), or a "queue"')
+  }
+  if (value.queue !== undefined && value.exchange !== undefined) {
+    issue('queue', 'cannot stand beside "exchange": name one of them')
+  } else if (value.queue !== undefined && value.routing_key !== undefined) {
+    issue('routing_key', 'has no meaning beside "queue": leave it out, or name an "exchange"')
+  }
+  if (value.security === 'none' && Object.values(value.tls).some((field) => field !== undefined)) {
+    issue('tls', 'has no meaning with "security": "none"')
+  }
+})
+
+export type AmqpConfig = Resolved<z.output<typeof amqpConfig>>

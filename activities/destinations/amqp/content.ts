@@ -1,0 +1,81 @@
+// Where a message goes and what it says of itself.
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import type { Options } from 'amqplib'
+import type { Message } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { fillTemplate } from '../placeholders.ts'
+import { type AmqpConfig, SHORT_BYTES } from './config.ts'
+
+/** All headers travel in one frame, for which brokers have a limit. */
+const MAX_HEADER_BYTES = 32 * 1024
+
+const compress = promisify(gzip)
+
+export interface Route {
+  exchange: string
+  routing_key: string
+}
+
+/** @throws DeliveryError MISCONFIGURED for a name that becomes empty, too long, or gets a control character */
+export function routeOf({ queue, exchange = '', routing_key = '' }: AmqpConfig, message: Message): Route {
+  // Under its queue's name every queue is bound to the exchange without a name.
+  if (queue !== undefined) return { exchange: '', routing_key: name('queue', queue, message) }
+  return { exchange: name('exchange', exchange, message), routing_key: filled('routing_key', routing_key, message) }
+}
+
+/** An empty one would be the default exchange, where the routing key chooses any queue. */
+function name(field: string, template: string, message: Message): string {
+  const text = filled(field, template, message)
+  if (text === '') throw new DeliveryError('MISCONFIGURED', `${field} becomes empty`)
+  return text
+}
+
+function filled(field: string, template: string, message: Message): string {
+  const text = fillTemplate(template, message, (value, placeholder) => {
+    if (/\p{Cc}/u.test(value)) {
+      throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into ${field}`)
+    }
+    return value
+  })
+  if (Buffer.byteLength(text) > SHORT_BYTES) {
+    throw new DeliveryError('MISCONFIGURED', `${field} becomes longer than ${SHORT_BYTES} bytes`)
+  }
+  return text
+}
+
+/** The bytes on the wire and the properties beside them. `message_id` tells a repeat. */
+export async function contentOf(
+  config: AmqpConfig,
+  message: Message,
+): Promise<{ body: Buffer; properties: Options.Publish }> {
+  const zipped = config.compression === 'gzip' || message.compression === 'gzip'
+  const { tenant_id, distribution_id, delivery_id, data_type, attempt_number } = message
+  const properties: Options.Publish = {
+    messageId: delivery_id,
+    correlationId: distribution_id,
+    type: data_type,
+    appId: config.app_id,
+    // In seconds, as the protocol has it.
+    timestamp: Math.floor(Date.now() / 1000),
+    contentType: message.content_type,
+    ...(zipped && { contentEncoding: 'gzip' }),
+    persistent: config.persistent,
+    ...(config.priority !== undefined && { priority: config.priority }),
+    ...(config.expiration_ms !== undefined && { expiration: String(config.expiration_ms) }),
+    headers: { ...headersOf(config, message), tenant_id, distribution_id, data_type, attempt_number },
+  }
+  return { body: zipped ? await compress(message.body) : message.body, properties }
+}
+
+function headersOf({ headers }: AmqpConfig, message: Message): Record<string, string | number | boolean> {
+  const entries = Object.entries(headers).map(([key, value]): [string, string | number | boolean] => [
+    key,
+    typeof value === 'string' ? fillTemplate(value, message) : value,
+  ])
+  const bytes = entries.reduce((sum, [key, value]) => sum + key.length + Buffer.byteLength(String(value)), 0)
+  if (bytes > MAX_HEADER_BYTES) {
+    throw new DeliveryError('MISCONFIGURED', `headers become larger than ${MAX_HEADER_BYTES} bytes`)
+  }
+  return Object.fromEntries(entries)
+}

@@ -1,0 +1,77 @@
+// One message, published and confirmed.
+import type { Options } from 'amqplib'
+import type { Attempt } from '../deadline.ts'
+import { DeliveryError } from '../errors.ts'
+import { type Reply, replyFailure } from './failure.ts'
+import type { Session } from './session.ts'
+
+export interface Publication {
+  exchange: string
+  routing_key: string
+  body: Buffer
+  properties: Options.Publish
+}
+
+/** A confirmation may be on its way already when an alarm is raised; afterwards none comes until the alarm ends. */
+const BLOCKED_MS = 1_000
+
+/**
+ * Resolves once the broker has taken responsibility for the message; one that no queue takes comes back first.
+ * The session must have no other message under way.
+ * @throws DeliveryError
+ */
+export function publish(session: Session, { exchange, routing_key, body, properties }: Publication, attempt: Attempt) {
+  const { channel } = session
+  if (session.isBlocked()) return Promise.reject(blocked())
+  attempt.expect('confirm the message')
+  // One that comes back brings its body along.
+  session.allow(body.length)
+  return new Promise<void>((resolve, reject) => {
+    let returned: Reply | undefined
+    let refused = false
+    let timer: NodeJS.Timeout | undefined
+    const onReturn = ({ fields, properties: { messageId } }: ReturnedMessage) => {
+      if (messageId === properties.messageId) returned = { code: fields.replyCode, text: fields.replyText }
+    }
+    const onNack = () => {
+      refused = true
+    }
+    const settle = (outcome: () => void) => {
+      clearTimeout(timer)
+      offBlocked()
+      channel.off('return', onReturn)
+      channel.off('nack', onNack)
+      outcome()
+    }
+    const offBlocked = session.onBlocked(() => {
+      timer ??= setTimeout(() => settle(() => reject(blocked())), BLOCKED_MS)
+    })
+    channel.on('return', onReturn)
+    // Before amqplib's own listener, which calls back.
+    channel.prependListener('nack', onNack)
+    const onConfirm = (error: unknown) =>
+      settle(() => {
+        if (!error && !returned) resolve()
+        else if (returned) reject(replyFailure(returned, []))
+        else reject(refused ? notTaken() : (session.ended() ?? error))
+      })
+    try {
+      channel.publish(exchange, routing_key, body, { ...properties, mandatory: true }, onConfirm)
+    } catch (error) {
+      settle(() => reject(session.ended() ?? error))
+    }
+  })
+}
+
+interface ReturnedMessage {
+  fields: { replyCode: number; replyText: string }
+  properties: { messageId?: string }
+}
+
+function blocked(): DeliveryError {
+  return new DeliveryError('THROTTLED', 'the broker takes no messages for now: it is short of memory or disk')
+}
+
+function notTaken(): DeliveryError {
+  return new DeliveryError('THROTTLED', 'the broker did not take the message (basic.nack): a queue is full or failing')
+}
