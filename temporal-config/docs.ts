@@ -94,8 +94,11 @@ function typeOf(schema: JsonSchema): string {
   }
   if (schema.enum) return alternatives(schema.enum)
   if (schema.writeOnly) return '**secret**'
-  // No secret, but a credential may hold it all the same.
-  if (schema.anyOf) return 'string or reference'
+  if (schema.anyOf) {
+    // No secret, but a credential may hold it all the same.
+    const held = schema.anyOf.some(({ properties }) => properties?.secret !== undefined)
+    return held ? 'string or reference' : schema.anyOf.map(typeOf).join(' or ')
+  }
   if (schema.type === 'array') return `list of ${schema.items ? typeOf(schema.items) : 'anything'}`
   if (typeof schema.additionalProperties === 'object') return `object of ${typeOf(schema.additionalProperties)}`
   const bounded = schema.minimum !== undefined && schema.maximum !== undefined
