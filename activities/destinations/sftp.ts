@@ -1,0 +1,65 @@
+// SFTP: one file per delivery. A success is a file that the server has confirmed in full size under its final name.
+import { keepConnections } from './connections.ts'
+import { withinDeadline } from './deadline.ts'
+import { defineDestination } from './destination.ts'
+import { DeliveryError } from './errors.ts'
+import { sftpConfig } from './sftp/config.ts'
+import { requestFailure, STATUS, statusOf } from './sftp/failure.ts'
+import { fillPath, fixedDirectory } from './sftp/path.ts'
+import { publish } from './sftp/publish.ts'
+import { openSession, type Session } from './sftp/session.ts'
+
+/** Servers count sessions, some by licence: an idle one is kept for a burst, not for a day. */
+const IDLE_MS = 15_000
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
+const connections = keepConnections<Session>({
+  idleMs: IDLE_MS,
+  check: (session) => look(session, '.'),
+  destroy: (session) => session.destroy(),
+  close: (session) => void session.close(),
+})
+
+export const sftp = defineDestination({
+  protocol: 'SFTP',
+  config: sftpConfig,
+
+  async deliver(config, message, signal, { egress }) {
+    const place = fillPath(config, message)
+    const timeoutMs = config.timeout_seconds * 1000
+    return withinDeadline({ timeoutMs, signal, expects: 'accept the connection' }, async (attempt) => {
+      const target = { egress, tenant_id: message.tenant_id, config }
+      const open = () => openSession(config, attempt, egress)
+      const { path, already_there } = await connections.use(target, attempt, open, (session) =>
+        publish(session, attempt, config, place, message),
+      )
+      return { status: null, body: null, metadata: { path, bytes: message.body.length, already_there } }
+    })
+  },
+
+  /** Logs in, and looks for the folder as far as it is the same for every message. */
+  async probe(config, signal, { egress }) {
+    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    await withinDeadline({ timeoutMs, signal, expects: 'accept the connection' }, async (attempt) => {
+      const session = await openSession(config, attempt, egress)
+      const off = attempt.onStop(() => session.destroy())
+      try {
+        attempt.expect('show the folder')
+        await look(session, fixedDirectory(config.path) || '.').catch((error: unknown) => {
+          const isMissing = statusOf(error) === STATUS.NO_SUCH_FILE
+          if (isMissing && config.create_directories) return
+          if (isMissing) throw new DeliveryError('MISCONFIGURED', 'the folder of "path" does not exist')
+          throw requestFailure(error, 'show the folder of the path')
+        })
+      } finally {
+        await session.close()
+        off()
+      }
+    })
+  },
+})
+
+function look(session: Session, path: string): Promise<unknown> {
+  return session.request((sftp, done) => sftp.stat(path, done))
+}

@@ -1,0 +1,69 @@
+// The configuration of an SFTP destination: at once its validation, its type, its masking and its served JSON schema.
+import { z } from 'zod'
+import { host, port, template, timeoutSeconds } from '../fields.ts'
+import { configuration, credentialField, optionalSecret, type Resolved } from '../secret.ts'
+import { pathProblem } from './path.ts'
+
+/** SHA-256 in base64 without padding, as OpenSSH prints it. */
+const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/
+
+const fingerprint = z.string().regex(FINGERPRINT)
+
+const hostKey = z.union([z.literal('any'), fingerprint, z.array(fingerprint).min(1).max(10)], {
+  error:
+    'must be the fingerprint of the server\'s key, such as "SHA256:…" (43 characters follow; "ssh-keyscan HOST | ' +
+    'ssh-keygen -lf -" prints it), a list of them, or "any" to trust whoever answers',
+})
+
+const mode = z.string().regex(/^0?[0-7]{3}$/, 'must be three octal digits, such as "0640"')
+
+export const sftpConfig = configuration({
+  host: host(),
+  port: port(22),
+  username: credentialField().describe('User name'),
+  password: optionalSecret().describe('Password; either this or `private_key`'),
+  private_key: optionalSecret().describe('Private key in the format of OpenSSH, or in PEM; RSA, ECDSA or Ed25519'),
+  passphrase: optionalSecret().describe('Opens an encrypted `private_key`'),
+  host_key: hostKey.describe(
+    'Fingerprint of the server\'s key as `ssh-keygen -l` prints it (`SHA256:…`), or several; `"any"` trusts whoever answers, who then sees the password and the document',
+  ),
+  path: template(4096)
+    .superRefine((value, context) => {
+      const problem = pathProblem(value)
+      if (problem) context.addIssue({ code: 'custom', message: problem })
+    })
+    .describe(
+      'Remote file, such as `in/{distribution_id}.json`; placeholders are filled in, and bring no `/`. Without a leading `/` it begins where the login leads to',
+    ),
+  if_exists: z
+    .enum(['overwrite', 'fail', 'keep_both'])
+    .default('overwrite')
+    .describe(
+      'When the file is there already: replace it, fail for good, or write `name-<delivery id>.ext` beside it. A repeat of the same delivery recognises its own file',
+    ),
+  create_directories: z.boolean().default(true).describe('Makes the folders of `path` that are missing'),
+  file_mode: mode.optional().describe('Permissions of the file, such as `0640`; the server decides when left out'),
+  directory_mode: mode.optional().describe('Permissions of the folders that are made'),
+  temporary_suffix: z
+    .string()
+    .regex(/^\.[A-Za-z0-9_-]{1,30}$/, 'must be a dot and up to 30 letters, digits, "_" or "-"')
+    .default('.part')
+    .describe('While it is written, the file is called `.<delivery id>` and this, in the same folder'),
+  legacy_algorithms: z
+    .boolean()
+    .default(false)
+    .describe('Also offers what old servers need and nobody should use: SHA-1 key exchange, CBC ciphers, DSA keys'),
+  timeout_seconds: timeoutSeconds(),
+}).superRefine((value, context) => {
+  // Types of loose shapes are not known here.
+  const { password, private_key, passphrase, credentials } = value
+  const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
+  if (password !== undefined && private_key !== undefined) issue('private_key', 'is one too many beside "password"')
+  if (credentials !== undefined) return
+  if (password === undefined && private_key === undefined) {
+    issue('password', 'is required, or "private_key": state one, or name the "credentials" that hold it')
+  }
+  if (passphrase !== undefined && private_key === undefined) issue('passphrase', 'opens a "private_key"; there is none')
+})
+
+export type SftpConfig = Resolved<z.output<typeof sftpConfig>>

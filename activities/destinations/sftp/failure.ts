@@ -1,0 +1,95 @@
+// What a failure means: by ssh2's level, by SSH's reasons for a disconnect and by SFTP's status codes, never by a text.
+import { DeliveryError } from '../errors.ts'
+import { codeOf, networkFailure } from '../network.ts'
+import { storable } from '../storable.ts'
+import type { Login } from './authentication.ts'
+import type { HostCheck } from './host-key.ts'
+
+/** How far a connection had come. */
+export interface Handshake {
+  host: HostCheck
+  phase: 'greeting' | 'login' | 'open'
+  login: Login
+}
+
+/**
+ * Reasons of a disconnect (RFC 4253, section 11.1) that end a login: OpenSSH takes its leave of too many wrong guesses
+ * as a protocol error.
+ */
+const LOGIN_ENDED = new Set([2, 13, 14, 15])
+
+/** `SSH_FX_…` of draft-ietf-secsh-filexfer-02, section 7: the version 3 that servers speak. */
+export const STATUS = {
+  EOF: 1,
+  NO_SUCH_FILE: 2,
+  PERMISSION_DENIED: 3,
+  FAILURE: 4,
+  BAD_MESSAGE: 5,
+  OP_UNSUPPORTED: 8,
+} as const
+
+/** The status that a request was answered with; undefined when it failed in another way. */
+export function statusOf(error: unknown): number | undefined {
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'number' && !(error instanceof DeliveryError) ? code : undefined
+}
+
+/** What the end of a connection means. */
+export function sessionFailure(error: unknown, { host, phase, login }: Handshake): unknown {
+  const shown = host.shown()
+  if (shown && !shown.trusted) {
+    return new DeliveryError(
+      'MISCONFIGURED',
+      `the server's key is not the one in "host_key": it showed ${shown.fingerprint} (${shown.type}) and not ` +
+        `${host.expected}. Nothing was sent; somebody may stand in between. If the server has a new key, put that there`,
+    )
+  }
+  const { level, code } = error as { level?: unknown; code?: unknown }
+  if (level === 'client-authentication' || (phase === 'login' && LOGIN_ENDED.has(code as number))) {
+    const offered = login.offered()
+    return new DeliveryError(
+      'UNAUTHORIZED',
+      `the server refused the ${login.kind} or the username${offered.length > 0 ? `; it accepts: ${offered.join(', ')}` : ''}`,
+      { cause: error },
+    )
+  }
+  // Algorithms are agreed on before a key is shown.
+  if (level === 'handshake' && !shown) {
+    return new DeliveryError(
+      'MISCONFIGURED',
+      'no algorithm is known to both sides; "legacy_algorithms": true also offers those of old servers',
+      { cause: error },
+    )
+  }
+  if (codeOf(error) !== undefined || error instanceof DeliveryError) return networkFailure(error)
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the SSH connection broke', { cause: error })
+}
+
+/**
+ * What a request's failure means.
+ * @param what was not done, as in "could not rename the file"
+ * @returns the error as it is when it is no answer of the server
+ */
+export function requestFailure(error: unknown, what: string): unknown {
+  const status = statusOf(error)
+  if (status === undefined) return error
+  const text = storable((error as Error).message).slice(0, 200)
+  const fail = (code: DeliveryError['code'], why: string) =>
+    new DeliveryError(code, `the server could not ${what}: ${why}`, {
+      cause: error,
+      response: { status, body: text },
+    })
+  switch (status) {
+    case STATUS.NO_SUCH_FILE:
+      return fail('MISCONFIGURED', 'there is no such file or folder')
+    case STATUS.PERMISSION_DENIED:
+      return fail('REJECTED', 'permission denied')
+    case STATUS.BAD_MESSAGE:
+      return fail('MISCONFIGURED', 'the name is too long, or not one that the server takes')
+    case STATUS.OP_UNSUPPORTED:
+      return fail('MISCONFIGURED', 'it does not know how')
+    default:
+      // Version 3 has no code for a full disk, a quota or a broken one: all are a failure, and may pass.
+      return fail('DESTINATION_UNAVAILABLE', 'it answered with a failure, such as for a full disk')
+  }
+}

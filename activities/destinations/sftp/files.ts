@@ -1,0 +1,136 @@
+// Files at the server, in the words of the protocol; failures are statuses (failure.ts) or a lost connection.
+import type { Stats } from 'ssh2'
+import { STATUS, statusOf } from './failure.ts'
+import type { Session } from './session.ts'
+
+/** Below what every server must take in one packet (34,000 bytes, filexfer-02, section 3). */
+const CHUNK_BYTES = 30 * 1024
+/** Requests that are open at the same time: enough for a fast line with long ways, and 2 MB of memory at most. */
+const AT_ONCE = 64
+
+/** What stands under the name itself, a link not followed; undefined where there is nothing. */
+export async function look(session: Session, path: string): Promise<Stats | undefined> {
+  try {
+    return await session.request<Stats>((sftp, done) => sftp.lstat(path, done))
+  } catch (error) {
+    if (statusOf(error) === STATUS.NO_SUCH_FILE) return undefined
+    throw error
+  }
+}
+
+export function sizeOf(session: Session, path: string): Promise<number | undefined> {
+  return session.request<Stats>((sftp, done) => sftp.stat(path, done)).then(({ size }) => size)
+}
+
+/** @returns whether there was something to remove */
+export async function remove(session: Session, path: string): Promise<boolean> {
+  try {
+    await session.request<void>((sftp, done) => sftp.unlink(path, done))
+    return true
+  } catch (error) {
+    if (statusOf(error) === STATUS.NO_SUCH_FILE) return false
+    throw error
+  }
+}
+
+/** A new file, open for writing; a failure when there is one already. */
+export function createFile(session: Session, path: string): Promise<Buffer> {
+  return session.request<Buffer>((sftp, done) => sftp.open(path, 'wx', done))
+}
+
+export async function writeAll(session: Session, handle: Buffer, bytes: Buffer): Promise<void> {
+  await inChunks(bytes.length, (offset, length) =>
+    session.request<unknown>((sftp, done) => sftp.write(handle, bytes, offset, length, offset, done)),
+  )
+}
+
+export function closeFile(session: Session, handle: Buffer): Promise<void> {
+  return session.request<void>((sftp, done) => sftp.close(handle, done))
+}
+
+export function setMode(session: Session, handle: Buffer, mode: string): Promise<void> {
+  return session.request<void>((sftp, done) => sftp.fchmod(handle, Number.parseInt(mode, 8), done))
+}
+
+/** Asks for the bytes to be on the disk, of a server that knows how (`fsync@openssh.com`). */
+export async function flush(session: Session, handle: Buffer): Promise<void> {
+  try {
+    await session.request<unknown>((sftp, done) => sftp.ext_openssh_fsync(handle, done))
+  } catch (error) {
+    // BAD_MESSAGE: EINVAL, a file system that has no such thing.
+    const status = statusOf(error)
+    if (status !== STATUS.OP_UNSUPPORTED && status !== STATUS.BAD_MESSAGE) throw error
+  }
+}
+
+/** Whether the file holds exactly these bytes. */
+export async function holds(session: Session, path: string, bytes: Buffer): Promise<boolean> {
+  if ((await sizeOf(session, path)) !== bytes.length) return false
+  const handle = await session.request<Buffer>((sftp, done) => sftp.open(path, 'r', done))
+  try {
+    let equal = true
+    await inChunks(bytes.length, async (offset, length) => {
+      if (equal) equal = await rangeHolds(session, handle, bytes.subarray(offset, offset + length), offset)
+    })
+    return equal
+  } finally {
+    await closeFile(session, handle).catch(() => {})
+  }
+}
+
+async function rangeHolds(session: Session, handle: Buffer, expected: Buffer, position: number): Promise<boolean> {
+  const buffer = Buffer.alloc(expected.length)
+  for (let at = 0; at < expected.length; ) {
+    const read = await session
+      .request<number>((sftp, done) => sftp.read(handle, buffer, at, expected.length - at, position + at, done))
+      .catch((error: unknown) => {
+        if (statusOf(error) === STATUS.EOF) return 0
+        throw error
+      })
+    // Shorter than it was a moment ago.
+    if (read === 0) return false
+    at += read
+  }
+  return buffer.equals(expected)
+}
+
+/** The folder and those above it that are missing. */
+export async function makeDirectories(session: Session, directory: string, mode: string | undefined): Promise<void> {
+  const missing: string[] = []
+  // From below: a server may show nothing of what lies above a user's own folders.
+  for (let at = directory; at !== '' && at !== '/'; at = at.slice(0, Math.max(at.lastIndexOf('/'), 0))) {
+    if (await look(session, at)) break
+    missing.unshift(at)
+  }
+  for (const path of missing) {
+    try {
+      await session.request<void>((sftp, done) => sftp.mkdir(path, done))
+    } catch (error) {
+      // Another delivery may have made it in the meantime.
+      if (!(await look(session, path))) throw error
+      continue
+    }
+    // Not with mkdir, where the server's umask takes bits away.
+    if (mode !== undefined) {
+      await session.request<void>((sftp, done) => sftp.chmod(path, Number.parseInt(mode, 8), done))
+    }
+  }
+}
+
+/** Runs `work` for each part of a whole of `length` bytes, several at a time; the first failure ends it. */
+async function inChunks(length: number, work: (offset: number, length: number) => Promise<unknown>): Promise<void> {
+  let next = 0
+  const worker = async () => {
+    while (next < length) {
+      const offset = next
+      next += CHUNK_BYTES
+      try {
+        await work(offset, Math.min(CHUNK_BYTES, length - offset))
+      } catch (error) {
+        next = length
+        throw error
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, Math.ceil(length / CHUNK_BYTES)) }, worker))
+}

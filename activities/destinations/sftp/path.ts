@@ -1,0 +1,71 @@
+// Where a file goes. The configuration chooses the folder; what a payload brings is never more than a name in it.
+import { posix } from 'node:path'
+import type { Message } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { fillTemplate } from '../placeholders.ts'
+
+export interface RemotePlace {
+  /** Empty for the folder that the login leads to. */
+  directory: string
+  /** The file itself. */
+  target: string
+  /** Holds the bytes until they are complete; one per delivery, so that a later attempt finds it. */
+  temporary: string
+  /** Beside `target`, for those that keep both; one per delivery, so that a repeat makes no third file. */
+  beside: string
+}
+
+/** What is wrong with a template for a remote file; undefined when nothing is. */
+export function pathProblem(template: string): string | undefined {
+  if (template === '' || template.endsWith('/')) return 'must end with the name of a file'
+  if (template.includes('\\')) return 'has a backslash; folders are parted by "/"'
+  if (template.startsWith('~')) return 'has a "~"; a path without a leading "/" begins where the login leads to'
+  if (/\{[^{}]*\/[^{}]*\}/.test(template)) return 'has a placeholder with a "/"'
+  const segments = template.replace(/^\//, '').split('/')
+  if (segments.includes('')) return 'has an empty folder name ("//")'
+  if (segments.some((segment) => segment === '.' || segment === '..')) return 'has "." or ".." for a folder'
+  return undefined
+}
+
+/**
+ * @throws DeliveryError MISCONFIGURED for a placeholder that finds nothing, or whose value would lead elsewhere: one with
+ * a separator or control character, or one that makes a name empty, hidden, "." or ".."
+ */
+export function fillPath(
+  { path, temporary_suffix }: { path: string; temporary_suffix: string },
+  message: Message,
+): RemotePlace {
+  const filled = fillTemplate(path, message, (value, name) => {
+    // A backslash parts folders on Windows.
+    if (/[/\\\p{Cc}]/u.test(value)) {
+      throw new DeliveryError('MISCONFIGURED', `{${name}} brings a "/", a "\\" or a control character into the path`)
+    }
+    return value
+  })
+  const templates = path.split('/')
+  for (const [at, segment] of filled.split('/').entries()) {
+    const template = templates[at]!
+    if (segment === template) continue
+    // Hidden names are refused too: a payload must reach neither .ssh nor another delivery's temporary file.
+    if (segment === '' || (segment.startsWith('.') && !template.startsWith('.')) || /^\.{1,2}$/.test(segment)) {
+      throw new DeliveryError('MISCONFIGURED', `"${template}" in the path becomes empty, or begins with a dot`)
+    }
+  }
+  const { dir, name, ext } = posix.parse(filled)
+  const within = (file: string) => (dir === '' ? file : posix.join(dir, file))
+  return {
+    directory: dir,
+    target: filled,
+    temporary: within(`.${message.delivery_id}${temporary_suffix}`),
+    beside: within(`${name}-${message.delivery_id}${ext}`),
+  }
+}
+
+/** The folders of a template as far as they are the same for every message; empty where the login leads to. */
+export function fixedDirectory(template: string): string {
+  const placeholder = template.search(/(?<!\{)(?:\{\{)*\{(?!\{)/)
+  const fixed = placeholder < 0 ? template : template.slice(0, placeholder)
+  const end = fixed.lastIndexOf('/')
+  const directory = end === 0 ? '/' : fixed.slice(0, Math.max(end, 0))
+  return directory.replace(/([{}])\1/g, '$1')
+}

@@ -1,0 +1,198 @@
+// One delivery is one file: written under a temporary name, measured, then named in one step. Nobody ever sees half of
+// it, and a repeat, also after an answer that was lost on the way, finds its own work and makes no second file.
+import type { Attempt } from '../deadline.ts'
+import type { Message } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import type { SftpConfig } from './config.ts'
+import { requestFailure, STATUS, statusOf } from './failure.ts'
+import {
+  closeFile,
+  createFile,
+  flush,
+  holds,
+  look,
+  makeDirectories,
+  remove,
+  setMode,
+  sizeOf,
+  writeAll,
+} from './files.ts'
+import type { RemotePlace } from './path.ts'
+import type { Session } from './session.ts'
+
+/** Tidying up is a courtesy, and never takes longer. */
+const TIDY_MS = 2_000
+
+export interface Published {
+  path: string
+  /** An earlier attempt had done it already. */
+  already_there: boolean
+}
+
+export async function publish(
+  session: Session,
+  attempt: Attempt,
+  config: SftpConfig,
+  place: RemotePlace,
+  message: Message,
+): Promise<Published> {
+  const { target, temporary, beside } = place
+  /**
+   * Whether a file is the work of an earlier attempt whose answer was lost. Its bytes say so, yet only for a repeat: to
+   * another delivery an equal file is somebody else's.
+   */
+  const isOurs = async (path: string) =>
+    message.attempt_number > 1 && (await step('read the file', holdsOrUnreadable(session, path, message.body)))
+  const done = (path: string, already_there = false): Published => ({ path, already_there })
+
+  attempt.expect('say what is there')
+  if (config.if_exists === 'keep_both' && message.attempt_number > 1) {
+    if ((await step('look at the file', look(session, beside))) && (await isOurs(beside))) return done(beside, true)
+  }
+  let isTaken = false
+  if (config.if_exists !== 'overwrite') {
+    isTaken = (await step('look at the file', look(session, target))) !== undefined
+    if (isTaken && (await isOurs(target))) return done(target, true)
+    if (isTaken && config.if_exists === 'fail') throw exists()
+  }
+  try {
+    await upload(session, attempt, config, place, message.body)
+    attempt.expect('give the file its name')
+    if (config.if_exists === 'overwrite') {
+      await replace(session, temporary, target)
+      return done(target)
+    }
+    if (!isTaken && (await claim(session, temporary, target))) return done(target)
+    if (!isTaken && (await isOurs(target))) {
+      await tidy(session, temporary)
+      return done(target, true)
+    }
+    if (config.if_exists === 'fail') throw exists()
+    // The name holds the delivery's id: whatever is there is ours.
+    await replace(session, temporary, beside)
+    return done(beside)
+  } catch (error) {
+    await tidy(session, temporary)
+    throw error
+  }
+}
+
+async function upload(
+  session: Session,
+  attempt: Attempt,
+  { create_directories, directory_mode, file_mode }: SftpConfig,
+  { directory, temporary }: RemotePlace,
+  body: Buffer,
+): Promise<void> {
+  attempt.expect('open a file')
+  const handle = await createFile(session, temporary).catch(async (error: unknown) => {
+    if (statusOf(error) === STATUS.NO_SUCH_FILE) {
+      if (!create_directories) {
+        throw new DeliveryError('MISCONFIGURED', 'the folder of "path" does not exist, and create_directories is off')
+      }
+      await step('make the folders of the path', makeDirectories(session, directory, directory_mode))
+    } else if (!(await remove(session, temporary).catch(() => false))) {
+      // Not because an earlier attempt has left it behind.
+      throw requestFailure(error, 'open a file in the folder')
+    }
+    return step('open a file in the folder', createFile(session, temporary))
+  })
+  attempt.expect('take the file')
+  await step('write the file', writeAll(session, handle, body))
+  if (file_mode !== undefined) await step('set file_mode', setMode(session, handle, file_mode))
+  await step('write the file to its disk', flush(session, handle))
+  await step('close the file', closeFile(session, handle))
+  attempt.expect('confirm the size of the file')
+  const size = await sizeOf(session, temporary).catch((error: unknown) => {
+    throw vanished(error) ?? requestFailure(error, 'measure the file')
+  })
+  if (size !== body.length) {
+    throw new DeliveryError(
+      'DESTINATION_UNAVAILABLE',
+      `the server took ${body.length} bytes, and has ${size ?? 'an unknown number of'} of them`,
+    )
+  }
+}
+
+/** Gives the file its name, also where there is one of that name. In one step where the server can (posix-rename). */
+async function replace(session: Session, from: string, to: string): Promise<void> {
+  try {
+    await session.request<void>((sftp, done) => sftp.ext_openssh_rename(from, to, done))
+  } catch (error) {
+    if (statusOf(error) !== STATUS.OP_UNSUPPORTED) throw await nameFailure(session, to, error)
+    if (await claim(session, from, to)) return
+    if ((await step('look at the file', look(session, to)))?.isDirectory()) throw isFolder()
+    await step('remove the older file', remove(session, to))
+    if (!(await claim(session, from, to)))
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'another file came between')
+  }
+}
+
+/**
+ * Gives the file its name unless there is one of that name, which is false. In version 3 a rename is not to replace
+ * (filexfer-02, section 6.5); OpenSSH makes a link for it, which no race can fool. Some others replace all the same:
+ * hence the look before.
+ */
+async function claim(session: Session, from: string, to: string): Promise<boolean> {
+  if (await step('look at the file', look(session, to))) return false
+  try {
+    await session.request<void>((sftp, done) => sftp.rename(from, to, done))
+    return true
+  } catch (error) {
+    if (statusOf(error) !== undefined && (await step('look at the file', look(session, to)))) return false
+    throw vanished(error) ?? requestFailure(error, 'give the file its name')
+  }
+}
+
+async function nameFailure(session: Session, to: string, error: unknown): Promise<unknown> {
+  const there = statusOf(error) === STATUS.FAILURE ? await look(session, to).catch(() => undefined) : undefined
+  if (there?.isDirectory()) return isFolder()
+  return vanished(error) ?? requestFailure(error, 'give the file its name')
+}
+
+/** A folder that takes files and shows none: then name and attempt must do. */
+async function holdsOrUnreadable(session: Session, path: string, body: Buffer): Promise<boolean> {
+  try {
+    return await holds(session, path, body)
+  } catch (error) {
+    const status = statusOf(error)
+    if (status === STATUS.PERMISSION_DENIED) return (await sizeOf(session, path)) === body.length
+    // Taken away in the meantime, or no file.
+    if (status === STATUS.NO_SUCH_FILE || status === STATUS.FAILURE) return false
+    throw error
+  }
+}
+
+async function step<T>(what: string, doing: Promise<T>): Promise<T> {
+  try {
+    return await doing
+  } catch (error) {
+    throw requestFailure(error, what)
+  }
+}
+
+/** Removes the temporary file, if that is still possible; the attempt's outcome stands without it. */
+async function tidy(session: Session, temporary: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const enough = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, TIDY_MS)
+  })
+  await Promise.race([remove(session, temporary).then(ignore, ignore), enough])
+  clearTimeout(timer)
+}
+
+/** What was written a moment ago is gone: somebody tidies up there, and the next attempt may have more luck. */
+function vanished(error: unknown): DeliveryError | undefined {
+  if (statusOf(error) !== STATUS.NO_SUCH_FILE) return undefined
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the file vanished before it had its name', { cause: error })
+}
+
+function ignore(): void {}
+
+function exists(): DeliveryError {
+  return new DeliveryError('REJECTED', 'a file of that name exists, and if_exists is "fail"')
+}
+
+function isFolder(): DeliveryError {
+  return new DeliveryError('MISCONFIGURED', 'the path leads to a folder; it must end with the name of a file')
+}
