@@ -108,8 +108,14 @@ async function roundTrip(
   const off = attempt.onStop(() => socket.destroy())
   try {
     return await new Promise((resolve, reject) => {
+      // A store that refuses at the head hangs up while the body is still on its way: then its answer counts, and not
+      // that the rest could not be sent.
+      let answering = false
+      const broken = (error: Error) => {
+        if (!answering) reject(error)
+      }
       // Stays, for an error may come after all is over.
-      socket.on('error', reject)
+      socket.on('error', broken)
       socket.once(secure ? 'secureConnect' : 'connect', () => attempt.expect('take the document and answer'))
       const outgoing = http.request({
         // Without an agent the request asks for the connection to be closed.
@@ -120,8 +126,9 @@ async function roundTrip(
         setHost: false,
         maxHeaderSize: 32 * 1024,
       })
-      outgoing.on('error', reject)
+      outgoing.on('error', broken)
       outgoing.on('response', (incoming) => {
+        answering = true
         read(incoming).then((body) => {
           resolve({ answer: { status: incoming.statusCode ?? 0, headers: incoming.headers }, body })
         }, reject)

@@ -1,0 +1,96 @@
+// An HTTP proxy in front of an S3 server: writes down what is on the wire, and answers, loses or drops in the server's
+// place where a test wants a store that the real one is not. Host and signature pass as they are.
+import { once } from 'node:events'
+import http, { type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+export interface FrontedRequest {
+  method: string
+  /** Path and query as they came. */
+  path: string
+  headers: IncomingHttpHeaders
+  /** Bytes of the body, as far as they came. */
+  size: number
+}
+
+/** What happens in the server's place. */
+export type Verdict =
+  | { status: number; headers?: OutgoingHttpHeaders; body?: string }
+  /** Cuts the connection as soon as some of the body is here. */
+  | 'cut'
+  /** Reads some of the body, and says nothing. */
+  | 'stall'
+  /** The server gets the request, and its answer is lost. */
+  | 'lose the answer'
+
+export interface S3Front {
+  port: number
+  url: string
+  requests: FrontedRequest[]
+  /** Asked at the head of each request; undefined lets it pass. */
+  decide(verdict: (request: FrontedRequest) => Verdict | undefined): void
+  /** Resolves when a request has come for which the condition holds. */
+  seen(condition: (request: FrontedRequest) => boolean): Promise<void>
+  close(): Promise<void>
+}
+
+export async function startS3Front(target: { port: number }): Promise<S3Front> {
+  const requests: FrontedRequest[] = []
+  const waiting = new Set<() => void>()
+  let verdictOn: (request: FrontedRequest) => Verdict | undefined = () => undefined
+
+  const server = http.createServer((incoming, response) => {
+    const { method = '', url = '', headers } = incoming
+    const request: FrontedRequest = { method, path: url, headers, size: 0 }
+    requests.push(request)
+    incoming.on('error', () => {})
+    const verdict = verdictOn(request)
+    const onData = (chunk: Buffer) => {
+      request.size += chunk.length
+      if (verdict === 'cut') incoming.socket.resetAndDestroy()
+    }
+    incoming.on('data', onData)
+    for (const look of waiting) look()
+    if (verdict === 'stall') return void incoming.once('data', () => incoming.pause())
+    if (verdict === 'cut') return
+    if (typeof verdict === 'object') {
+      incoming.on('end', () => response.writeHead(verdict.status, verdict.headers).end(verdict.body))
+      return
+    }
+    const outgoing = http.request({ ...target, host: '127.0.0.1', method, path: url, headers, agent: false })
+    outgoing.on('error', () => incoming.socket.destroy())
+    outgoing.on('response', (answer) => {
+      if (verdict === 'lose the answer') return void incoming.socket.resetAndDestroy()
+      response.writeHead(answer.statusCode ?? 500, answer.headers)
+      answer.pipe(response)
+    })
+    incoming.pipe(outgoing)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    requests,
+    decide(verdict) {
+      verdictOn = verdict
+    },
+    seen(condition) {
+      return new Promise((resolve) => {
+        const look = () => {
+          if (!requests.some(condition)) return
+          waiting.delete(look)
+          resolve()
+        }
+        waiting.add(look)
+        look()
+      })
+    },
+    async close() {
+      server.closeAllConnections()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
