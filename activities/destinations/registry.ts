@@ -2,12 +2,16 @@
 import type { Protocol } from '../../db/states.ts'
 import { amqp } from './amqp.ts'
 import type { Destination } from './destination.ts'
+import { email } from './email.ts'
 import { rest } from './rest.ts'
 import { s3 } from './s3.ts'
 import { toJsonSchema } from './secret.ts'
+import { sftp } from './sftp.ts'
 
 /** Protocols that exist so far; `Partial` goes when the last one is there. */
-export const destinations = { REST: rest, AMQP: amqp, S3: s3 } satisfies Partial<Record<Protocol, Destination>>
+export const destinations = { REST: rest, AMQP: amqp, S3: s3, EMAIL: email, SFTP: sftp } satisfies Partial<
+  Record<Protocol, Destination>
+>
 
 export type AvailableProtocol = keyof typeof destinations
 export const AVAILABLE_PROTOCOLS = Object.keys(destinations) as [AvailableProtocol, ...AvailableProtocol[]]

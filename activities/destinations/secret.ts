@@ -65,6 +65,11 @@ export function credentialField(): SecretSchema {
   return markedSecret({ required: true, public: true }) as unknown as SecretSchema
 }
 
+/** The same where the field may be absent altogether. */
+export function optionalCredentialField(): z.ZodOptional<SecretSchema> {
+  return markedSecret({ required: false, public: true })
+}
+
 /** Marks a string that says which host is reached: credentials' `allowed_hosts` and the egress guard ask for it. */
 export function reaching<Schema extends z.ZodType<string>>(
   schema: Schema,

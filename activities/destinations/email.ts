@@ -1,0 +1,77 @@
+// EMAIL: one mail per attempt, to those recipients who do not have it yet. Only what the server took for every one of
+// them is a success.
+import { keepConnections } from './connections.ts'
+import { withinDeadline } from './deadline.ts'
+import { defineDestination } from './destination.ts'
+import { compose } from './email/compose.ts'
+import { emailConfig } from './email/config.ts'
+import { openSession, serverOf } from './email/connect.ts'
+import { kept, settle, settledBefore } from './email/recipients.ts'
+import type { Session } from './email/session.ts'
+import { createSending, transact } from './email/transaction.ts'
+import { DeliveryError } from './errors.ts'
+import { networkFailure } from './network.ts'
+
+/** Servers wait for minutes, but many allow a client few connections. */
+const IDLE_MS = 10_000
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
+const connections = keepConnections<Session>({
+  idleMs: IDLE_MS,
+  async check(session) {
+    const reply = await session.command('RSET')
+    if (reply.code !== 250) throw new Error('the session is over')
+  },
+  destroy: (session) => session.destroy(),
+  close: (session) => session.quit(),
+})
+
+export const email = defineDestination({
+  protocol: 'EMAIL',
+  config: emailConfig,
+
+  async deliver(config, message, signal, { egress }) {
+    signal.throwIfAborted()
+    const earlier = settledBefore(message)
+    const { bytes, message_id, sender, recipients } = await compose(config, message)
+    if (config.max_message_bytes !== undefined && bytes.length > config.max_message_bytes) {
+      const limit = `"max_message_bytes" allows ${config.max_message_bytes}`
+      throw new DeliveryError('REJECTED', `the mail has ${bytes.length} bytes, and ${limit}`)
+    }
+    const left = recipients.filter((address) => !earlier.has(address))
+    const sending = createSending(left, message.attempt_number)
+    const attempted = () => ({ message, message_id, recipients, earlier, outcomes: sending.outcomes() })
+    if (left.length === 0) return settle(attempted(), undefined)
+    const server = serverOf(config)
+    try {
+      await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, (attempt) =>
+        connections.use(
+          { egress, tenant_id: message.tenant_id, config: server },
+          attempt,
+          () => openSession(server, attempt, egress),
+          (session) => transact(session, attempt, { sender, recipients: left, bytes }, sending),
+        ),
+      )
+    } catch (error) {
+      const failure = networkFailure(error)
+      if (!(failure instanceof DeliveryError) || !sending.began) throw failure
+      const { code, cause, retryable, response } = failure
+      throw new DeliveryError(code, failure.message, { cause, retryable, response, ...kept(attempted()) })
+    }
+    return settle(attempted(), sending.reply())
+  },
+
+  /** Greeting, TLS and login; no mail is begun. */
+  async probe(config, signal, { egress }) {
+    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    try {
+      await withinDeadline({ timeoutMs, signal }, async (attempt) => {
+        const session = await openSession(serverOf(config), attempt, egress)
+        session.quit()
+      })
+    } catch (error) {
+      throw networkFailure(error)
+    }
+  },
+})

@@ -1,0 +1,123 @@
+// Writes the mail: nodemailer makes MIME and the DKIM signature, we say what goes in. Text travels quoted-printable and
+// files as base64, so that every byte arrives over servers that know nothing but ASCII and lines of 998 characters.
+import { createPrivateKey } from 'node:crypto'
+import nodemailer from 'nodemailer'
+import type { Message } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { fillTemplate } from '../placeholders.ts'
+import { domainOf, fillMailbox, type Mailbox, readMailbox } from './addresses.ts'
+import { attachmentOf } from './attachment.ts'
+import type { EmailConfig } from './config.ts'
+
+export interface Composed {
+  bytes: Buffer
+  /** With its angle brackets; the same for all attempts of a delivery. */
+  message_id: string
+  sender: string
+  /** Of the envelope, each once, in the order of to, cc and bcc. */
+  recipients: string[]
+}
+
+// Nothing in a mail is read from a file or fetched, whatever a payload says.
+const composer = nodemailer.createTransport({
+  streamTransport: true,
+  buffer: true,
+  newline: 'windows',
+  disableFileAccess: true,
+  disableUrlAccess: true,
+})
+
+/** @throws DeliveryError MISCONFIGURED when a placeholder finds nothing or brings what may not stand in its place */
+export async function compose(config: EmailConfig, message: Message): Promise<Composed> {
+  const from = ourMailbox(config.from)
+  const to = fillAll('to', config.to, message)
+  const cc = fillAll('cc', config.cc, message)
+  const bcc = fillAll('bcc', config.bcc, message)
+  const message_id = `<${message.delivery_id}@${domainOf(from.address)}>`
+  const sender = config.bounce_to === undefined ? from.address : ourMailbox(config.bounce_to).address
+  const recipients = distinct([...to, ...cc, ...bcc].map((each) => each.address))
+  const attachment = attachmentOf(config.attachment, message)
+  const { message: bytes } = await composer.sendMail({
+    envelope: { from: sender, to: recipients },
+    from,
+    to,
+    cc,
+    ...(config.reply_to !== undefined && { replyTo: ourMailbox(config.reply_to) }),
+    subject: fillLine('subject', config.subject, message),
+    date: new Date(),
+    messageId: message_id,
+    headers: {
+      ...Object.fromEntries(
+        Object.entries(config.headers).map(([name, value]) => [name, fillLine(`headers.${name}`, value, message)]),
+      ),
+      // RFC 3834: keeps out-of-office replies away.
+      'Auto-Submitted': 'auto-generated',
+      'X-Distribution-Id': message.distribution_id,
+    },
+    text: lines(fillTemplate(config.text, message)),
+    ...(config.html !== undefined && { html: lines(fillTemplate(config.html, message, escapeHtml)) }),
+    textEncoding: 'quoted-printable',
+    attachments: attachment ? [{ ...attachment, contentTransferEncoding: 'base64' }] : [],
+    ...(config.dkim && { dkim: signature(config.dkim) }),
+  })
+  return { bytes: bytes as Buffer, message_id, sender, recipients }
+}
+
+function ourMailbox(text: string): Mailbox {
+  const read = readMailbox(text)
+  if ('problem' in read) throw new DeliveryError('MISCONFIGURED', `an address of ours ${read.problem}`)
+  return read
+}
+
+function fillAll(field: string, templates: readonly string[], message: Message): Mailbox[] {
+  return templates.map((template, index) => fillMailbox(`${field}[${index}]`, template, message))
+}
+
+/** Mailbox names differ by case to some servers: only equal ones are the same. */
+function distinct(addresses: string[]): string[] {
+  return [...new Set(addresses)]
+}
+
+function fillLine(field: string, template: string, message: Message): string {
+  return fillTemplate(template, message, (value, placeholder) => {
+    if (!/\p{Cc}/u.test(value)) return value
+    throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into ${field}`)
+  })
+}
+
+/** Every kind of line end is one; control characters that mail has no use for are made visible. */
+function lines(text: string): string {
+  return text.replace(/\r\n?|\n/g, '\r\n').replace(/[^\P{Cc}\t\r\n]/gu, '\ufffd')
+}
+
+const HTML: Record<string, string> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+  '`': '&#96;',
+}
+
+function escapeHtml(value: string): string {
+  return value.replace(/[&<>"'`]/g, (character) => HTML[character]!)
+}
+
+/** nodemailer leaves a mail unsigned when the key is of no use; here that is an error. */
+function signature({ domain, selector, private_key, headers }: NonNullable<EmailConfig['dkim']>) {
+  let problem: string | undefined
+  try {
+    const key = createPrivateKey(private_key)
+    const bits = key.asymmetricKeyDetails?.modulusLength ?? 0
+    if (key.asymmetricKeyType !== 'rsa' || bits < 1024) problem = 'must be an RSA key of 1024 bits or more'
+  } catch {
+    problem = 'is not the PEM of a private key'
+  }
+  if (problem) throw new DeliveryError('MISCONFIGURED', `dkim.private_key ${problem}`)
+  return {
+    domainName: domain,
+    keySelector: selector,
+    privateKey: private_key,
+    ...(headers && { headerFieldNames: headers.join(':') }),
+  }
+}

@@ -1,0 +1,173 @@
+// The configuration of an EMAIL destination.
+import { z } from 'zod'
+import { host, template, timeoutSeconds, tls } from '../fields.ts'
+import { configuration, optionalCredentialField, optionalSecret, type Resolved, secret } from '../secret.ts'
+import { mailboxProblem, readAddress, readMailbox } from './addresses.ts'
+
+/** Postfix and others take more; a mail to many is many mails to somebody's spam filter. */
+const MAX_RECIPIENTS = 100
+
+/** Header fields that we, the composer or a mail server write (RFC 5322, 2045, 6376, 3834). */
+const OURS =
+  /^(from|sender|reply-to|to|cc|bcc|subject|date|message-id|mime-version|content-.*|auto-submitted|return-path|received|dkim-signature|resent-.*|x-distribution-id|x-mailer)$/i
+
+/** RFC 6376, 3.5: a subset of domain names and selectors. */
+const DOMAIN = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i
+
+const mailbox = z
+  .string()
+  .max(500)
+  .superRefine((value, context) => {
+    const read = readMailbox(value)
+    if ('problem' in read) context.addIssue({ code: 'custom', message: read.problem })
+  })
+
+const recipient = z
+  .string()
+  .min(1)
+  .max(500)
+  .superRefine((value, context) => {
+    const problem = mailboxProblem(value)
+    if (problem) context.addIssue({ code: 'custom', message: problem })
+  })
+
+const filename = (usual: string) =>
+  template(255)
+    .refine((name) => !/[/\\"<>|:*?]/.test(name), 'must be a file name alone')
+    .default(usual)
+    .describe('Name of the file; what placeholders bring is made safe')
+
+const attachment = z.discriminatedUnion('format', [
+  z.strictObject({ format: z.literal('none') }),
+  z.strictObject({ format: z.literal('json'), filename: filename('{distribution_id}.json') }),
+  z.strictObject({
+    format: z.literal('csv'),
+    filename: filename('{distribution_id}.csv'),
+    rows_path: z
+      .string()
+      .max(500)
+      .regex(/^payload(\.[^.[\]{}]+|\[\d+\])*$/, 'must be a path such as payload.items')
+      .default('payload')
+      .describe('Where the rows are: a list of objects, or one object'),
+    columns: z
+      .array(z.string().min(1).max(200))
+      .min(1)
+      .max(500)
+      .optional()
+      .describe('Keys of the rows, in this order; all keys when left out'),
+    delimiter: z.enum([',', ';', '\t', '|']).default(',').describe('Between fields'),
+    formulas: z
+      .enum(['escape', 'keep'])
+      .default('escape')
+      .describe("Text that a spreadsheet would take for a formula gets a leading '; numbers never do"),
+  }),
+  z.strictObject({
+    format: z.literal('xml'),
+    filename: filename('{distribution_id}.xml'),
+    root: z
+      .string()
+      .max(100)
+      .regex(/^(?!xml)[A-Za-z_][A-Za-z0-9._-]*$/i, 'is not a name for an XML element')
+      .default('payload')
+      .describe('Name of the outermost element'),
+  }),
+])
+
+const headers = z
+  .record(
+    z
+      .string()
+      .regex(/^[A-Za-z0-9-]{1,76}$/, 'is not a header name')
+      .refine((name) => !OURS.test(name), 'is set by the Distributor itself'),
+    template(2000),
+  )
+  .superRefine((value, context) => {
+    const seen = new Set<string>()
+    for (const name of Object.keys(value)) {
+      if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'is there twice' })
+      seen.add(name.toLowerCase())
+    }
+  })
+
+export const emailConfig = configuration({
+  host: host(),
+  port: z.int().min(1).max(65535).optional().describe('TCP port; 587 for starttls, 465 for tls, 25 for none'),
+  security: z
+    .enum(['starttls', 'tls', 'none'])
+    .default('starttls')
+    .describe('`starttls` never goes on without TLS; `none` sends all, a password too, as it is'),
+  tls: tls(),
+  username: optionalCredentialField().describe('User name, for AUTH PLAIN or LOGIN'),
+  password: optionalSecret().describe('Password'),
+  ehlo_name: z
+    .string()
+    .max(255)
+    .regex(DOMAIN, 'must be a host name')
+    .optional()
+    .describe('Name that the client gives itself; its own address when left out'),
+  from: mailbox.describe('`local@domain` or `Name <local@domain>`'),
+  bounce_to: z
+    .string()
+    .max(254)
+    .superRefine((value, context) => {
+      const read = readAddress(value)
+      if ('problem' in read) context.addIssue({ code: 'custom', message: read.problem })
+    })
+    .optional()
+    .describe('Address for reports of mail that could not be delivered, instead of the one in `from`'),
+  reply_to: mailbox.optional().describe('Where answers go'),
+  to: z.array(recipient).min(1).max(MAX_RECIPIENTS).describe('Recipients; each one address, also once filled in'),
+  cc: z.array(recipient).max(MAX_RECIPIENTS).default([]).describe('Further recipients that all see'),
+  bcc: z.array(recipient).max(MAX_RECIPIENTS).default([]).describe('Further recipients that nobody sees'),
+  subject: template(500).default('{data_type} {distribution_id}').describe('One line'),
+  text: template(100_000, { lines: true })
+    .default('Distribution {distribution_id} of type {data_type}.')
+    .describe('The text of the mail'),
+  html: template(200_000, { lines: true }).optional().describe('The same as HTML; what placeholders bring is escaped'),
+  attachment: attachment
+    .default({ format: 'json', filename: '{distribution_id}.json' })
+    .describe('The payload as a file'),
+  headers: headers.default({}).describe('Further header fields; values may hold placeholders'),
+  dkim: z
+    .strictObject({
+      domain: z.string().max(253).regex(DOMAIN, 'must be a domain name').describe('Signing domain (d=)'),
+      selector: z.string().max(100).regex(DOMAIN, 'must be a selector').describe('Name of the key in DNS (s=)'),
+      private_key: secret().describe('PEM of an RSA key of 1024 bits or more'),
+      headers: z
+        .array(z.string().regex(/^[A-Za-z0-9-]{1,76}$/, 'is not a header name'))
+        .max(50)
+        .refine((names) => names.some((name) => name.toLowerCase() === 'from'), 'must name From')
+        .optional()
+        .describe('Header fields to sign; those of RFC 6376 when left out'),
+    })
+    .optional()
+    .describe('DKIM signature, relaxed/relaxed, rsa-sha256'),
+  max_message_bytes: z
+    .int()
+    .min(1024)
+    .max(1024 ** 3)
+    .optional()
+    .describe('A larger mail is not even offered'),
+  timeout_seconds: timeoutSeconds(),
+}).superRefine((value, context) => {
+  const { to, cc, bcc, username, password, credentials } = value
+  if (to.length + cc.length + bcc.length > MAX_RECIPIENTS) {
+    context.addIssue({ code: 'custom', path: ['to'], message: `to, cc and bcc may name ${MAX_RECIPIENTS} in all` })
+  }
+  if (credentials === undefined && (username === undefined) !== (password === undefined)) {
+    const missing = username === undefined ? 'username' : 'password'
+    context.addIssue({
+      code: 'custom',
+      path: [missing],
+      message: 'is missing: state both username and password, or none',
+    })
+  }
+})
+
+export type EmailConfig = Resolved<z.output<typeof emailConfig>>
+
+const PORTS = { starttls: 587, tls: 465, none: 25 } as const
+
+export function portOf(config: Pick<EmailConfig, 'port' | 'security'>): number {
+  return config.port ?? PORTS[config.security]
+}

@@ -1,0 +1,149 @@
+// From nothing to a connection that takes mails: greeting, EHLO, STARTTLS and AUTH. Nothing but EHLO and STARTTLS is
+// said before TLS where the configuration wants it.
+import { isIP } from 'node:net'
+import type { Attempt } from '../deadline.ts'
+import type { Egress } from '../egress.ts'
+import { DeliveryError } from '../errors.ts'
+import { tlsConnection, tlsMaterial } from '../tls.ts'
+import { type EmailConfig, portOf } from './config.ts'
+import { replyFailure, responseOf } from './replies.ts'
+import { createSession, type Session } from './session.ts'
+
+/** What a connection is made of: two mails with the same may share one. */
+export type ServerConfig = Pick<
+  EmailConfig,
+  'host' | 'port' | 'security' | 'tls' | 'username' | 'password' | 'ehlo_name'
+>
+
+export function serverOf(config: EmailConfig): ServerConfig {
+  const { host, port, security, tls, username, password, ehlo_name } = config
+  return { host, port, security, tls, username, password, ehlo_name }
+}
+
+/** Leaves nothing open when it fails. */
+export async function openSession(config: ServerConfig, attempt: Attempt, egress: Egress): Promise<Session> {
+  const login = loginOf(config)
+  const tls = tlsConnection(tlsMaterial(config.tls))
+  attempt.expect('accept the connection')
+  const socket = egress.connect({
+    host: config.host,
+    port: portOf(config),
+    ...(config.security === 'tls' && { tls }),
+  })
+  const session = createSession(socket, login?.secrets ?? [])
+  const off = attempt.onStop(session.destroy)
+  try {
+    await session.until(config.security === 'tls' ? 'secureConnect' : 'connect')
+    socket.setNoDelay(true)
+    attempt.expect('greet')
+    const greeting = await session.read()
+    if (greeting.code !== 220) throw replyFailure(greeting, 'the connection')
+    await sayHello(session, attempt, config)
+    if (config.security === 'starttls') {
+      await startTls(session, attempt, {
+        ...tls,
+        host: config.host,
+        servername: tls.servername ?? serverName(config.host),
+        rejectUnauthorized: true,
+      })
+      await sayHello(session, attempt, config)
+    }
+    if (login) await authenticate(session, attempt, login)
+    return session
+  } catch (error) {
+    session.destroy()
+    throw error
+  } finally {
+    off()
+  }
+}
+
+async function sayHello(session: Session, attempt: Attempt, config: ServerConfig): Promise<void> {
+  attempt.expect('answer EHLO')
+  const reply = await session.command(`EHLO ${config.ehlo_name ?? addressLiteral(session.localAddress())}`)
+  if (reply.code !== 250) throw replyFailure(reply, 'EHLO')
+  session.extensions = new Map(
+    reply.lines.slice(1).map((line) => {
+      const [name, ...rest] = line.trim().split(/[ =]/)
+      return [name!.toUpperCase(), rest.join(' ')]
+    }),
+  )
+}
+
+async function startTls(session: Session, attempt: Attempt, options: Parameters<Session['secure']>[0]): Promise<void> {
+  if (!session.extensions.has('STARTTLS')) {
+    throw new DeliveryError('MISCONFIGURED', 'the server offers no STARTTLS, and nothing is sent without TLS')
+  }
+  attempt.expect('answer STARTTLS')
+  const reply = await session.command('STARTTLS')
+  if (reply.code !== 220) {
+    const failure = replyFailure(reply, 'STARTTLS')
+    if (failure.retryable) throw failure
+    throw new DeliveryError('MISCONFIGURED', failure.message, { response: failure.response })
+  }
+  attempt.expect('complete the TLS handshake')
+  await session.secure(options)
+}
+
+interface Login {
+  username: string
+  password: string
+  /** In the forms in which they travel. */
+  secrets: string[]
+}
+
+function loginOf({ username, password }: ServerConfig): Login | undefined {
+  if (username === undefined && password === undefined) return undefined
+  if (username === undefined || password === undefined) {
+    const missing = username === undefined ? 'username' : 'password'
+    throw new DeliveryError('MISCONFIGURED', `${missing}: is missing; state both username and password, or none`)
+  }
+  // It ends a field of AUTH PLAIN (RFC 4616).
+  if (`${username}${password}`.includes('\0')) {
+    throw new DeliveryError('MISCONFIGURED', 'username and password may not hold a NUL character')
+  }
+  const secrets = [password, base64(password), plain(username, password)]
+  return { username, password, secrets: secrets.filter((secret) => secret.length >= 6) }
+}
+
+async function authenticate(session: Session, attempt: Attempt, login: Login): Promise<void> {
+  const offered = (session.extensions.get('AUTH') ?? '').toUpperCase().split(' ')
+  attempt.expect('answer AUTH')
+  if (offered.includes('PLAIN')) {
+    return finishLogin(await session.command(`AUTH PLAIN ${plain(login.username, login.password)}`))
+  }
+  if (!offered.includes('LOGIN')) {
+    throw new DeliveryError('MISCONFIGURED', 'the server offers neither AUTH PLAIN nor AUTH LOGIN')
+  }
+  for (const line of ['AUTH LOGIN', base64(login.username)]) {
+    const reply = await session.command(line)
+    if (reply.code !== 334) return finishLogin(reply)
+  }
+  finishLogin(await session.command(base64(login.password)))
+}
+
+/** Any 5xx here is about the login; 454 and other 4xx are the server's own trouble. */
+function finishLogin(reply: Awaited<ReturnType<Session['read']>>): void {
+  if (reply.code === 235) return
+  const failure = replyFailure(reply, 'AUTH')
+  if (reply.code < 500) throw failure
+  throw new DeliveryError('UNAUTHORIZED', failure.message, { response: responseOf(reply) })
+}
+
+function plain(username: string, password: string): string {
+  return base64(`\0${username}\0${password}`)
+}
+
+function base64(text: string): string {
+  return Buffer.from(text, 'utf8').toString('base64')
+}
+
+/** RFC 5321, 4.1.3: who has no name of his own gives his address. */
+function addressLiteral(address: string | undefined): string {
+  const bare = (address ?? '127.0.0.1').replace(/^::ffff:/, '').replace(/%.*$/, '')
+  return isIP(bare) === 6 ? `[IPv6:${bare}]` : `[${bare}]`
+}
+
+function serverName(host: string): string {
+  return isIP(host.replace(/^\[|\]$/g, '')) === 0 ? host.replace(/\.$/, '') : ''
+}

@@ -1,0 +1,94 @@
+// Who still has to get the mail, and what an attempt means for the delivery as a whole.
+import { z } from 'zod'
+import type { Message, Receipt } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { codeFor, responseOf } from './replies.ts'
+import type { Reply } from './session.ts'
+import type { Outcome } from './transaction.ts'
+
+const progressSchema = z.object({
+  round: z.number(),
+  recipients: z.array(
+    z.object({
+      address: z.string(),
+      status: z.enum(['accepted', 'refused', 'deferred', 'unknown']),
+      code: z.number().nullable(),
+      reply: z.string().nullable(),
+      attempt: z.number(),
+    }),
+  ),
+})
+
+/** What earlier attempts of the delivery came to, by address. */
+export type Earlier = ReadonlyMap<string, Outcome>
+
+/**
+ * Those that need no further try: they have the mail, or it was refused for good in this round. After a retry by hand a
+ * refusal is asked about anew, for somebody may have made the mailbox.
+ */
+export function settledBefore(message: Message): Earlier {
+  const progress = progressSchema.safeParse(message.progress)
+  if (!progress.success) return new Map()
+  const { round, recipients } = progress.data
+  const settled = recipients.filter(
+    ({ status }) => status === 'accepted' || (status === 'refused' && round === (message.round ?? 1)),
+  )
+  return new Map(settled.map((outcome) => [outcome.address, outcome]))
+}
+
+/** All that is known after an attempt; those who were settled before stay as they were, also when nobody asks now. */
+function merged(earlier: Earlier, outcomes: readonly Outcome[]): Outcome[] {
+  return [...new Map([...earlier, ...outcomes.map((outcome) => [outcome.address, outcome] as const)]).values()]
+}
+
+export interface Attempted {
+  message: Message
+  message_id: string
+  /** Everybody that the mail is for. */
+  recipients: readonly string[]
+  earlier: Earlier
+  /** Of this attempt. */
+  outcomes: readonly Outcome[]
+}
+
+/** What the attempt's row and the next attempt keep of it. */
+export function kept({ message, message_id, recipients, earlier, outcomes }: Attempted) {
+  const all = merged(earlier, outcomes)
+  const shown = recipients.flatMap((address) => all.find((outcome) => outcome.address === address) ?? [])
+  return {
+    metadata: {
+      message_id,
+      recipients: shown,
+      ...(shown.some(({ status }) => status === 'unknown') && { outcome: 'unknown' }),
+    },
+    progress: { round: message.round ?? 1, recipients: all },
+  }
+}
+
+/**
+ * A success only when everybody has it, over all attempts. While somebody was put off it is to be tried again, for them
+ * alone; once all are settled and one was refused, it is final.
+ */
+export function settle(attempted: Attempted, reply: Reply | undefined): Receipt {
+  const { metadata, progress } = kept(attempted)
+  const { recipients } = metadata
+  const response = reply ? responseOf(reply) : { status: null, body: null }
+  const open = recipients.filter(({ status }) => status === 'deferred' || status === 'unknown')
+  const refused = recipients.filter(({ status }) => status === 'refused')
+  if (open.length === 0 && refused.length === 0) return { ...response, metadata }
+  const decisive = open.length > 0 ? open : refused
+  const codes = [...new Set(decisive.map(({ code }) => code).filter((code) => code !== null))]
+  const meanings = new Set(codes.map(codeFor))
+  const code =
+    meanings.size === 1
+      ? [...meanings][0]!
+      : open.length > 0
+        ? ('DESTINATION_UNAVAILABLE' as const)
+        : ('REJECTED' as const)
+  const what = open.length > 0 ? 'put off' : 'refused'
+  throw new DeliveryError(
+    code,
+    `the server ${what} ${decisive.length} of ${recipients.length} recipients (${codes.join(', ')})`,
+    { response, metadata, progress },
+  )
+}
