@@ -40,6 +40,7 @@ export function readAddress(text: string): { address: string } | { problem: stri
 
 /** One mailbox without placeholders, or what is wrong with it. */
 export function readMailbox(text: string): Mailbox | { problem: string } {
+  if (/\p{Cc}/u.test(text)) return { problem: 'has a control character' }
   const parts = partsOf(text)
   if (!parts) return { problem: 'is not one address; write local@domain or Name <local@domain>' }
   const read = readAddress(parts.address)

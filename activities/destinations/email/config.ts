@@ -55,7 +55,7 @@ const attachment = z.discriminatedUnion('format', [
       .max(500)
       .optional()
       .describe('Keys of the rows, in this order; all keys when left out'),
-    delimiter: z.enum([',', ';', '\t', '|']).default(',').describe('Between fields'),
+    delimiter: z.enum(['comma', 'semicolon', 'tab']).default('comma').describe('Between fields'),
     formulas: z
       .enum(['escape', 'keep'])
       .default('escape')

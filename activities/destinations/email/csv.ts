@@ -6,10 +6,12 @@ import { isObject, type Json, parsePayload, textOf, valueAt } from './payload.ts
 /** What spreadsheets take for the beginning of a formula, in its wide forms too. */
 const FORMULA = /^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]/
 
+const DELIMITERS = { comma: ',', semicolon: ';', tab: '\t' }
+
 export interface CsvOptions {
   rows_path: string
   columns?: string[] | undefined
-  delimiter: string
+  delimiter: keyof typeof DELIMITERS
   formulas: 'escape' | 'keep'
 }
 
@@ -35,5 +37,5 @@ export function toCsv(body: Buffer, options: CsvOptions): Buffer {
     columns.map((name) => field(name)),
     ...rows.map((row) => columns.map((name) => field(Object.hasOwn(row, name) ? row[name] : undefined))),
   ]
-  return Buffer.from(stringify(records, { delimiter: options.delimiter, record_delimiter: 'windows' }))
+  return Buffer.from(stringify(records, { delimiter: DELIMITERS[options.delimiter], record_delimiter: 'windows' }))
 }
