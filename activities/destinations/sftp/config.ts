@@ -7,15 +7,24 @@ import { pathProblem } from './path.ts'
 /** SHA-256 in base64 without padding, as OpenSSH prints it. */
 const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/
 
-const fingerprint = z.string().regex(FINGERPRINT)
+const HOST_KEY_ERROR =
+  'must be the fingerprint of the server\'s key, such as "SHA256:…" (43 characters follow; "ssh-keyscan HOST | ' +
+  'ssh-keygen -lf -" prints it), a list of them, or "any" to trust whoever answers'
 
-const hostKey = z.union([z.literal('any'), fingerprint, z.array(fingerprint).min(1).max(10)], {
-  error:
-    'must be the fingerprint of the server\'s key, such as "SHA256:…" (43 characters follow; "ssh-keyscan HOST | ' +
-    'ssh-keygen -lf -" prints it), a list of them, or "any" to trust whoever answers',
-})
+const fingerprint = z.string().regex(FINGERPRINT, HOST_KEY_ERROR)
 
-const mode = z.string().regex(/^0?[0-7]{3}$/, 'must be three octal digits, such as "0640"')
+const hostKey = z.union(
+  [
+    z.literal('any'),
+    fingerprint,
+    z.array(fingerprint).min(1, HOST_KEY_ERROR).max(10, 'may list up to 10 fingerprints'),
+  ],
+  { error: HOST_KEY_ERROR },
+)
+
+const fileMode = z.string().regex(/^0?[0-7]{3}$/, 'must be three octal digits, such as "0640"')
+/** Folders may hand their group down (setgid) and keep others from deleting (sticky). */
+const directoryMode = z.string().regex(/^[0-3]?[0-7]{3}$/, 'must be three or four octal digits, such as "0750"')
 
 export const sftpConfig = configuration({
   host: host(),
@@ -42,8 +51,8 @@ export const sftpConfig = configuration({
       'When the file is there already: replace it, fail for good, or write `name-<delivery id>.ext` beside it. A repeat of the same delivery recognises its own file',
     ),
   create_directories: z.boolean().default(true).describe('Makes the folders of `path` that are missing'),
-  file_mode: mode.optional().describe('Permissions of the file, such as `0640`; the server decides when left out'),
-  directory_mode: mode.optional().describe('Permissions of the folders that are made'),
+  file_mode: fileMode.optional().describe('Permissions of the file, such as `0640`; the server decides when left out'),
+  directory_mode: directoryMode.optional().describe('Permissions of the folders that are made'),
   temporary_suffix: z
     .string()
     .regex(/^\.[A-Za-z0-9_-]{1,30}$/, 'must be a dot and up to 30 letters, digits, "_" or "-"')
