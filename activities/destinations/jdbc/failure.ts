@@ -1,0 +1,77 @@
+// What a database's refusal means: by SQLSTATE (ISO 9075, and each server's own), never by its text, which holds values.
+import type { DeliveryCode } from '../../../db/states.ts'
+import { DeliveryError } from '../errors.ts'
+
+export interface Verdict {
+  code: DeliveryCode
+  says: string
+}
+
+/** What may be told of a refusal beside its code: names from the database's schema, never a value. */
+export interface Refusal {
+  /** `SQLSTATE 23505`, `error 1062`. */
+  label: string
+  verdict: Verdict
+  /** What the statement was about: `the table "orders"`. */
+  place?: string | undefined
+  constraint?: string | undefined
+  column?: string | undefined
+  /** In the delivery, from 1. */
+  row?: number | undefined
+}
+
+export const verdicts = {
+  conflict: { code: 'DESTINATION_UNAVAILABLE', says: 'another transaction was in the way' },
+  constraint: { code: 'REJECTED', says: 'a constraint forbids it' },
+  value: { code: 'REJECTED', says: 'a value does not fit' },
+  twice: { code: 'REJECTED', says: 'two rows of one statement have the same key' },
+  tooLarge: { code: 'REJECTED', says: 'it is more than the server takes' },
+  raised: { code: 'REJECTED', says: 'the database raised an error of its own' },
+  credentials: { code: 'UNAUTHORIZED', says: 'user name or password is refused' },
+  privilege: { code: 'UNAUTHORIZED', says: 'the user has no right to do this' },
+  unknownName: { code: 'MISCONFIGURED', says: 'a database, schema, table or column does not exist' },
+  noSuchKey: { code: 'MISCONFIGURED', says: 'the table has no unique key of these key_columns' },
+  statement: { code: 'MISCONFIGURED', says: 'the table cannot be written to like this' },
+  full: { code: 'THROTTLED', says: 'the server has too many connections' },
+  readOnly: { code: 'DESTINATION_UNAVAILABLE', says: 'the database is read-only now' },
+  slow: { code: 'TIMEOUT', says: 'the server gave up on the statement' },
+  trouble: { code: 'DESTINATION_UNAVAILABLE', says: 'the server is in trouble' },
+} as const satisfies Record<string, Verdict>
+
+/** Both servers mean the same by these. The longest beginning counts. */
+const BY_STATE: Record<string, Verdict> = {
+  '08': verdicts.trouble,
+  '21000': verdicts.twice,
+  '21': verdicts.statement,
+  '22': verdicts.value,
+  '23': verdicts.constraint,
+  '25006': verdicts.readOnly,
+  '28': verdicts.credentials,
+  '40': verdicts.conflict,
+  '42': verdicts.statement,
+  '42000': verdicts.statement,
+  '44': verdicts.constraint,
+  '45': verdicts.raised,
+}
+
+/** `own` goes before what both servers share; what nobody knows is tried again. */
+export function verdictOf(state: string, own: Record<string, Verdict> = {}): Verdict {
+  return own[state] ?? BY_STATE[state] ?? own[state.slice(0, 2)] ?? BY_STATE[state.slice(0, 2)] ?? verdicts.trouble
+}
+
+export function refused({ label, verdict, place, constraint, column, row }: Refusal): DeliveryError {
+  const details = [
+    column === undefined ? undefined : `column "${column.slice(0, 100)}"`,
+    row === undefined ? undefined : `row ${row}`,
+    constraint === undefined ? undefined : `constraint "${constraint.slice(0, 100)}"`,
+    label,
+  ].filter((detail) => detail !== undefined)
+  const message = `${place === undefined ? '' : `${place}: `}${verdict.says} (${details.join(', ')})`
+  return new DeliveryError(verdict.code, message, { cause: Object.assign(new Error(message), { code: label }) })
+}
+
+/** The database's connection broke, or it said what nobody understands. */
+export function broken(code: string): DeliveryError {
+  const message = `the connection to the database broke (${code})`
+  return new DeliveryError('DESTINATION_UNAVAILABLE', message, { cause: Object.assign(new Error(message), { code }) })
+}

@@ -1,0 +1,14 @@
+// What both kinds of database say in the same words.
+import { DeliveryError } from '../errors.ts'
+import { shown, type TableName } from './identifiers.ts'
+
+export function missingTable(place: string): DeliveryError {
+  return new DeliveryError('MISCONFIGURED', `${place} does not exist, or the user may not see it`)
+}
+
+/** @param label the server's code for its refusal */
+export function noLedger(ledger: TableName, label: string): DeliveryError {
+  const columns = 'delivery_id varchar(255) primary key, distribution_id varchar(255) and row_count integer'
+  const message = `the ledger table ${shown(ledger)} is missing and the user may not make it (${label}): make it with ${columns}, or name a "delivery_id_column"`
+  return new DeliveryError('UNAUTHORIZED', message)
+}

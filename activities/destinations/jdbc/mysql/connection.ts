@@ -1,0 +1,160 @@
+// One connection to MySQL or MariaDB. The server may be anybody's: it gets no files, and no password in plain text.
+import type { Socket } from 'node:net'
+import net from 'node:net'
+import mysql, { type Connection, type ConnectionOptions } from 'mysql2'
+import type { Attempt } from '../../deadline.ts'
+import type { Egress } from '../../egress.ts'
+import { tlsMaterial } from '../../tls.ts'
+import type { IsolationLevel, JdbcConfig } from '../config.ts'
+import { connected } from '../sockets.ts'
+import type { JdbcTarget } from '../url.ts'
+
+export type MysqlTarget = Extract<JdbcTarget, { kind: 'mysql' | 'mariadb' }>
+
+export type Parameter = string | boolean | Buffer | null
+
+export interface Result {
+  /** Of a question. */
+  rows: unknown[][]
+  /** Of a statement that writes. */
+  affected: number
+}
+
+export interface MysqlConnection {
+  /** A statement as it stands. */
+  query(text: string): Promise<Result>
+  /** A prepared statement: parameters travel apart from its text. */
+  execute(text: string, parameters: Parameter[]): Promise<Result>
+  destroy(): void
+  close(): void
+}
+
+/** Connected, logged in and set up; nothing is left open when that fails. */
+export async function openMysql(
+  config: JdbcConfig,
+  target: MysqlTarget,
+  attempt: Attempt,
+  egress: Egress,
+): Promise<MysqlConnection> {
+  const options = clientOptions(config, target)
+  const socket = await connected(target, attempt, egress)
+  const off = attempt.onStop(() => socket.destroy())
+  try {
+    attempt.expect('greet and log in')
+    const connection = await logIn({ ...options, stream: named(socket, target.host) })
+    const session = sessionOf(connection, socket)
+    for (const statement of settings(config, target)) await session.query(statement)
+    return session
+  } catch (error) {
+    socket.destroy()
+    throw error
+  } finally {
+    off()
+  }
+}
+
+function clientOptions(config: JdbcConfig, { host, port, database, parameters }: MysqlTarget): ConnectionOptions {
+  const { ca, cert, key, passphrase, servername } = tlsMaterial(config.tls)
+  const secured = parameters.tls !== 'disable'
+  return {
+    // The client takes the name to verify from here; the connection is made already.
+    host: servername ?? host.replace(/\.$/, ''),
+    port,
+    user: config.username,
+    password: config.password,
+    database,
+    charset: 'UTF8MB4_UNICODE_CI',
+    connectTimeout: 0,
+    multipleStatements: false,
+    // Without FOUND_ROWS a row that stays as it is does not count.
+    flags: ['-LOCAL_FILES', '-FOUND_ROWS'],
+    infileStreamFactory() {
+      throw Object.assign(new Error('the server asks for a file'), { code: 'LOCAL_INFILE' })
+    },
+    // A parser made of the server's column names is no parser to evaluate.
+    disableEval: true,
+    rowsAsArray: true,
+    maxPreparedStatements: 16,
+    enableCleartextPlugin: secured,
+    connectAttributes: { program_name: 'Distributor' },
+    ...(secured
+      ? {
+          ssl: {
+            rejectUnauthorized: true,
+            verifyIdentity: parameters.tls === 'verify-full',
+            ...(ca !== undefined && { ca }),
+            ...(cert !== undefined && { cert }),
+            ...(key !== undefined && { key }),
+            ...(passphrase !== undefined && { passphrase }),
+          },
+        }
+      : !parameters.allow_public_key_retrieval && { authPlugins: withoutKeyRetrieval() }),
+  }
+}
+
+function withoutKeyRetrieval(): ConnectionOptions['authPlugins'] {
+  const onServerPublicKey = () => {
+    throw Object.assign(new Error('the server sends a key'), { code: 'PUBLIC_KEY_RETRIEVAL' })
+  }
+  return {
+    caching_sha2_password: mysql.authPlugins.caching_sha2_password({ onServerPublicKey }),
+    sha256_password: mysql.authPlugins.sha256_password({ onServerPublicKey }),
+  }
+}
+
+/** For an address the client names nothing to Node, which then verifies the certificate for this; else for `localhost`. */
+function named(socket: Socket, host: string): Socket {
+  return net.isIP(host) === 0 ? socket : Object.assign(socket, { _host: host })
+}
+
+function logIn(options: ConnectionOptions): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    const connection = mysql.createConnection(options)
+    // Stays for as long as the connection lives: one that dies idle tells it here.
+    connection.on('error', reject)
+    connection.connect((error) => (error ? reject(error) : resolve(connection)))
+  })
+}
+
+function sessionOf(connection: Connection, socket: Socket): MysqlConnection {
+  const settle = (resolve: (result: Result) => void, reject: (error: unknown) => void) => {
+    return (error: unknown, answer: unknown) => {
+      if (error) reject(error)
+      else if (Array.isArray(answer)) resolve({ rows: answer as unknown[][], affected: 0 })
+      else resolve({ rows: [], affected: (answer as { affectedRows?: number } | undefined)?.affectedRows ?? 0 })
+    }
+  }
+  return {
+    query: (sql) => new Promise((resolve, reject) => connection.query(sql, settle(resolve, reject))),
+    execute: (sql, parameters) =>
+      new Promise((resolve, reject) => connection.execute(sql, parameters, settle(resolve, reject))),
+    destroy: () => socket.destroy(),
+    close() {
+      connection.end(() => {})
+      // The goodbye was handed to the socket, or to the TLS above it, which hands it on at once.
+      setImmediate(() => socket.destroySoon())
+    },
+  }
+}
+
+function settings(config: JdbcConfig, { parameters }: MysqlTarget): string[] {
+  const seconds = Math.ceil(config.timeout_seconds) + 1
+  return [
+    [
+      `set session time_zone = '${parameters.time_zone}'`,
+      // A value that does not fit is refused, not bent until it does; and 0 is a number, not the next one.
+      "session sql_mode = concat(@@session.sql_mode, ',STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO')",
+      // A statement outlives its client: what is abandoned here must not hold its locks for long.
+      `session innodb_lock_wait_timeout = ${seconds}`,
+      `session wait_timeout = 60 /*M!100100 , session max_statement_time = ${seconds} */`,
+    ].join(', '),
+    `set session transaction isolation level ${ISOLATION[config.isolation_level]}`,
+  ]
+}
+
+const ISOLATION: Record<IsolationLevel, string> = {
+  read_uncommitted: 'read uncommitted',
+  read_committed: 'read committed',
+  repeatable_read: 'repeatable read',
+  serializable: 'serializable',
+}

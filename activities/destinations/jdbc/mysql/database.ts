@@ -1,0 +1,217 @@
+// Writing to MySQL and MariaDB: prepared statements of many rows.
+import { createHash } from 'node:crypto'
+import type { Attempt } from '../../deadline.ts'
+import type { Egress } from '../../egress.ts'
+import { DeliveryError } from '../../errors.ts'
+import type { Batch, Column } from '../batches.ts'
+import type { JdbcConfig } from '../config.ts'
+import type { Database, TableDescription } from '../database.ts'
+import { backticked, parseTableName, shown, type TableName } from '../identifiers.ts'
+import { missingTable, noLedger } from '../messages.ts'
+import { type MysqlConnection, type MysqlTarget, openMysql, type Parameter, type Result } from './connection.ts'
+import { mysqlFailure, numberOf, type Statement } from './failure.ts'
+import { parameterOf } from './values.ts'
+
+const DUPLICATE_ENTRY = 1062
+const NO_SUCH_TABLE = 1146
+const NO_RIGHTS = [1142, 1044]
+
+/** The protocol counts parameters with 16 bits. */
+const MAX_PARAMETERS = 65_535
+/** Well below the least `max_allowed_packet` that a server of today comes with, 16 MiB. */
+const MAX_STATEMENT_BYTES = 4 * 1024 * 1024
+
+export async function openMysqlDatabase(
+  config: JdbcConfig,
+  target: MysqlTarget,
+  attempt: Attempt,
+  egress: Egress,
+): Promise<Database> {
+  try {
+    return database(await openMysql(config, target, attempt, egress), config, target)
+  } catch (error) {
+    throw mysqlFailure(error)
+  }
+}
+
+function database(connection: MysqlConnection, config: JdbcConfig, target: MysqlTarget): Database {
+  const name = parseTableName(config.table)!
+  const table = dotted(name)
+  const place = `the table ${shown(name)}`
+  let described: TableDescription | undefined
+
+  const query = (text: string) => explained(connection.query(text), { place })
+  const execute = (text: string, parameters: Parameter[], about: Statement = { place }) =>
+    explained(connection.execute(text, parameters), about)
+
+  return {
+    check: () => query('rollback'),
+    destroy: connection.destroy,
+    close: connection.close,
+
+    async describe() {
+      described ??= await describe(connection, name, place)
+      return described
+    },
+
+    begin: async () => {
+      await query('start transaction')
+    },
+    commit: async () => {
+      await query('commit')
+    },
+    rollback: async () => {
+      await query('rollback')
+    },
+
+    async enter(ledger, { delivery_id, distribution_id, rows }) {
+      const text = `insert into ${dotted(ledger)} (delivery_id, distribution_id, row_count) values (?, ?, ?)`
+      try {
+        await connection.execute(text, [delivery_id, distribution_id, String(rows)])
+        return 'entered'
+      } catch (error) {
+        if (numberOf(error) === DUPLICATE_ENTRY) return 'known'
+        if (numberOf(error) === NO_SUCH_TABLE) return 'no ledger'
+        throw mysqlFailure(error, { place: `the ledger table ${shown(ledger)}` })
+      }
+    },
+
+    async createLedger(ledger) {
+      try {
+        await connection.query(
+          `create table if not exists ${dotted(ledger)} (
+            delivery_id varchar(255) character set ascii collate ascii_bin primary key,
+            distribution_id varchar(255) character set ascii not null,
+            row_count int not null,
+            delivered_at timestamp(6) not null default current_timestamp(6)
+          ) engine = InnoDB`,
+        )
+      } catch (error) {
+        const number = numberOf(error)
+        if (number !== undefined && NO_RIGHTS.includes(number)) throw noLedger(ledger, `error ${number}`)
+        throw mysqlFailure(error, { place: `the ledger table ${shown(ledger)}` })
+      }
+    },
+
+    async lock(lock) {
+      const { rows } = await execute('select get_lock(?, ?)', [
+        lockName(lock),
+        String(Math.ceil(config.timeout_seconds)),
+      ])
+      if (Number(rows[0]?.[0]) !== 1) {
+        throw new DeliveryError(
+          'DESTINATION_UNAVAILABLE',
+          'an earlier attempt of the same delivery still holds its lock',
+        )
+      }
+    },
+    unlock: async (lock) => {
+      await execute('select release_lock(?)', [lockName(lock)])
+    },
+
+    async holds(column, text) {
+      const { rows } = await execute(`select 1 from ${table} where ${backticked(column.name)} = ? limit 1`, [text])
+      return rows.length > 0
+    },
+
+    async write(batch) {
+      let written = 0
+      for (const part of parts(batch, target.parameters.time_zone)) {
+        const text = insert(table, config, batch, part.rows)
+        const columns = batch.columns.map((column) => column.name)
+        const { affected } = await execute(text, part.parameters, { place, columns, first: part.first })
+        // A row that is overwritten counts twice there.
+        written += config.mode === 'upsert' ? part.rows : affected
+      }
+      return written
+    },
+  }
+}
+
+async function explained(result: Promise<Result>, statement: Statement): Promise<Result> {
+  try {
+    return await result
+  } catch (error) {
+    throw mysqlFailure(error, statement)
+  }
+}
+
+async function describe(connection: MysqlConnection, name: TableName, place: string): Promise<TableDescription> {
+  const schema = name.length === 2 ? '?' : 'database()'
+  const text = `select c.column_name, c.data_type, e.transactions
+    from information_schema.columns c
+    join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name
+    left join information_schema.engines e on e.engine = t.engine
+    where c.table_schema = ${schema} and c.table_name = ?`
+  const { rows } = await explained(connection.execute(text, [...name]), { place })
+  if (rows.length === 0) throw missingTable(place)
+  if (rows[0]![2] === 'NO') {
+    throw new DeliveryError('MISCONFIGURED', `${place} has an engine without transactions; use InnoDB`)
+  }
+  const byName = new Map(
+    rows.map(([column, type]): [string, Column] => [
+      String(column).toLowerCase(),
+      { name: String(column), type: String(type).toLowerCase() },
+    ]),
+  )
+  // Columns have no case there.
+  return { column: (column) => byName.get(column.toLowerCase()) }
+}
+
+interface Part {
+  rows: number
+  parameters: Parameter[]
+  first: number
+}
+
+function* parts(batch: Batch, timeZone: string): Generator<Part> {
+  let part: Part = { rows: 0, parameters: [], first: batch.first }
+  let bytes = 0
+  for (const [index, cells] of batch.rows.entries()) {
+    const row = batch.first + index
+    const parameters = batch.columns.map(({ name, type }, at) =>
+      parameterOf(cells[at], { column: name, type, row }, timeZone),
+    )
+    const size = parameters.reduce<number>((sum, parameter) => sum + sizeOf(parameter), 0)
+    const tooMany = part.parameters.length + parameters.length > MAX_PARAMETERS
+    if (part.rows > 0 && (tooMany || bytes + size > MAX_STATEMENT_BYTES)) {
+      yield part
+      part = { rows: 0, parameters: [], first: row }
+      bytes = 0
+    }
+    part.rows++
+    for (const parameter of parameters) part.parameters.push(parameter)
+    bytes += size
+  }
+  yield part
+}
+
+function sizeOf(parameter: Parameter): number {
+  if (typeof parameter === 'string') return Buffer.byteLength(parameter) + 9
+  return Buffer.isBuffer(parameter) ? parameter.length + 9 : 1
+}
+
+function insert(table: string, config: JdbcConfig, batch: Batch, rows: number): string {
+  const names = batch.columns.map(({ name }) => backticked(name))
+  const row = `(${names.map(() => '?').join(', ')})`
+  const values = Array.from({ length: rows }, () => row).join(', ')
+  return `insert into ${table} (${names.join(', ')}) values ${values}${onDuplicateKey(config, names)}`
+}
+
+/** `insert ignore` is no way to ignore a duplicate: it also lets values through that do not fit. */
+function onDuplicateKey({ mode, key_columns = [] }: JdbcConfig, names: string[]): string {
+  if (mode === 'insert') return ''
+  const keys = key_columns.map((name) => backticked(name).toLowerCase())
+  const changed = mode === 'upsert' ? names.filter((name) => !keys.includes(name.toLowerCase())) : []
+  if (changed.length === 0) return ` on duplicate key update ${names[0]} = ${names[0]}`
+  return ` on duplicate key update ${changed.map((name) => `${name} = values(${name})`).join(', ')}`
+}
+
+function dotted(name: TableName): string {
+  return name.map(backticked).join('.')
+}
+
+/** Names of locks have up to 64 characters, and are the whole server's. */
+function lockName(name: string): string {
+  return `distributor ${createHash('sha256').update(name).digest('base64url')}`
+}

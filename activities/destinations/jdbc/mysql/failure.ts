@@ -1,0 +1,153 @@
+// Errors of MySQL and MariaDB. Their texts hold values of the rows: a name is taken out of one only when it is a name
+// of the schema, and what an error means is decided by its number and SQLSTATE alone.
+import { DeliveryError } from '../../errors.ts'
+import { codeOf, networkFailure } from '../../network.ts'
+import { broken, refused, type Verdict, verdictOf, verdicts } from '../failure.ts'
+
+/** Numbers that SQLSTATE does not tell apart; those of both servers, or of the one that is named. */
+const BY_NUMBER: Record<number, Verdict> = {
+  1040: verdicts.full,
+  1203: verdicts.full,
+  1226: verdicts.full,
+  1044: verdicts.privilege,
+  1045: verdicts.credentials,
+  1129: verdicts.privilege,
+  1130: verdicts.privilege,
+  1142: verdicts.privilege,
+  1143: verdicts.privilege,
+  1227: verdicts.privilege,
+  1370: verdicts.privilege,
+  1698: verdicts.credentials,
+  1820: verdicts.credentials,
+  1862: verdicts.credentials,
+  3118: verdicts.credentials,
+  4151: verdicts.credentials,
+  1049: verdicts.unknownName,
+  1054: verdicts.unknownName,
+  1109: verdicts.unknownName,
+  1146: verdicts.unknownName,
+  1048: verdicts.constraint,
+  1062: verdicts.constraint,
+  1216: verdicts.constraint,
+  1217: verdicts.constraint,
+  1364: verdicts.constraint,
+  1451: verdicts.constraint,
+  1452: verdicts.constraint,
+  1557: verdicts.constraint,
+  1586: verdicts.constraint,
+  1761: verdicts.constraint,
+  1762: verdicts.constraint,
+  3819: verdicts.constraint,
+  4025: verdicts.constraint,
+  1264: verdicts.value,
+  1265: verdicts.value,
+  1292: verdicts.value,
+  1366: verdicts.value,
+  1367: verdicts.value,
+  1406: verdicts.value,
+  1411: verdicts.value,
+  3140: verdicts.value,
+  4038: verdicts.value,
+  1153: verdicts.tooLarge,
+  1205: verdicts.conflict,
+  1213: verdicts.conflict,
+  1020: verdicts.conflict,
+  1290: verdicts.readOnly,
+  1792: verdicts.readOnly,
+  1836: verdicts.readOnly,
+  1053: verdicts.trouble,
+  1077: verdicts.trouble,
+  1927: verdicts.trouble,
+  // Interrupted, or over the time that we gave it.
+  1317: verdicts.slow,
+  1969: verdicts.slow,
+  3024: verdicts.slow,
+  // Ways to log in that this client does not know.
+  1251: verdicts.statement,
+  1275: verdicts.statement,
+  1524: verdicts.statement,
+}
+
+/** Of the client, not the server. */
+const REFUSALS: Record<string, [code: 'UNAUTHORIZED' | 'REJECTED', says: string]> = {
+  MYSQL_CLEAR_PASSWORD_NOT_ENABLED: [
+    'UNAUTHORIZED',
+    'the server asks for the password in plain text, and the connection has no TLS',
+  ],
+  PUBLIC_KEY_RETRIEVAL: [
+    'UNAUTHORIZED',
+    'the server wants the password under a key of its own, and the connection has no TLS; use TLS, or allowPublicKeyRetrieval=true',
+  ],
+  LOCAL_INFILE: ['REJECTED', 'the server asked for a file of this machine, which it does not get'],
+}
+
+export interface Statement {
+  /** What it was about: `the table "orders"`. */
+  place?: string
+  /** Those that it fills. */
+  columns?: readonly string[]
+  /** The number of its first row in the delivery, from 1. */
+  first?: number
+}
+
+interface ServerError extends Error {
+  errno: number
+  sqlState?: string
+  sqlMessage?: string
+}
+
+/** A DeliveryError for whatever the client threw; a bug comes back as it is. */
+export function mysqlFailure(error: unknown, { place, columns = [], first }: Statement = {}): unknown {
+  if (error instanceof DeliveryError) return error
+  if (isServerError(error)) {
+    const verdict = BY_NUMBER[error.errno] ?? verdictOf(error.sqlState ?? '')
+    return refused({ label: `error ${error.errno}`, verdict, place, ...namesIn(error, columns, first) })
+  }
+  const code = codeOf(error)
+  const refusal = code === undefined ? undefined : REFUSALS[code]
+  if (refusal) return new DeliveryError(...refusal)
+  // The client says so of what ended its connection; some of these have no code.
+  const fatal = (error as { fatal?: unknown } | null)?.fatal === true
+  if (code === undefined) return fatal ? broken('protocol') : error
+  const bare = Object.assign(new Error(`the connection failed (${code})`), { code })
+  const failure = networkFailure(bare)
+  if (failure !== bare) return failure
+  return fatal || /^(PROTOCOL_|HANDSHAKE_|AUTH_SWITCH_)/.test(code) ? broken(code) : error
+}
+
+/** The number of an error that the server sent. */
+export function numberOf(error: unknown): number | undefined {
+  return isServerError(error) ? error.errno : undefined
+}
+
+function isServerError(error: unknown): error is ServerError {
+  return error instanceof Error && typeof (error as Partial<ServerError>).errno === 'number' && 'sqlMessage' in error
+}
+
+/** Only names that are columns of the statement, or that stand where the server puts a constraint's. */
+function namesIn(
+  { sqlMessage = '', errno }: ServerError,
+  columns: readonly string[],
+  first: number | undefined,
+): { column?: string; row?: number; constraint?: string } {
+  const row = /at row (\d+)$/.exec(sqlMessage)?.[1]
+  const after =
+    /(?:column|^Column|^Field) ['`](?:[^`]*`\.`)?([^'`]+)['`](?: at row \d+| cannot be null| doesn't .*)?$/.exec(
+      sqlMessage,
+    )
+  const column = columns.find((name) => name.toLowerCase() === after?.[1]?.toLowerCase())
+  const constraint = constraintIn(sqlMessage, errno)
+  return {
+    ...(column !== undefined && { column }),
+    ...(row !== undefined && first !== undefined && column !== undefined && { row: first + Number(row) - 1 }),
+    ...(constraint !== undefined && { constraint }),
+  }
+}
+
+function constraintIn(text: string, number: number): string | undefined {
+  if (number === 1062) return / for key '([A-Za-z0-9_.$-]{1,129})'$/.exec(text)?.[1]
+  if (number === 1451 || number === 1452) return /, CONSTRAINT `([^`]{1,64})` FOREIGN KEY/.exec(text)?.[1]
+  if (number === 4025) return /^CONSTRAINT `(?:[^`]*`\.`)?([^`]{1,129})` failed for/.exec(text)?.[1]
+  if (number === 3819) return /^Check constraint '([^']{1,64})' is violated/.exec(text)?.[1]
+  return undefined
+}

@@ -1,0 +1,131 @@
+// The parameters of the URLs of Connector/J and of MariaDB's connector.
+import { boolean, type ParameterTable, refusing, type TlsMode, UrlError } from '../parameters.ts'
+
+export interface MysqlParameters {
+  tls: TlsMode
+  /** `±hh:mm`: where `datetime` columns, which have no zone, stand. */
+  time_zone: string
+  /** Over plain text a password may be sealed with a key that the server sends, which anybody in between can exchange. */
+  allow_public_key_retrieval: boolean
+}
+
+const VERIFIED = 'certificates are always verified: give the authority in the field "tls"'
+const FILES = 'files of this machine are not read: use the field "tls"'
+
+export const mysqlParameters: ParameterTable<MysqlParameters> = {
+  defaults: { tls: 'verify-full', time_zone: '+00:00', allow_public_key_retrieval: false },
+  readers: {
+    sslMode: (value, into) => {
+      into.tls = tlsMode(value)
+    },
+    useSSL: (value, into) => {
+      if (!boolean(value)) into.tls = 'disable'
+    },
+    useSsl: (value, into) => {
+      if (!boolean(value)) into.tls = 'disable'
+    },
+    requireSSL: (value) => {
+      if (!boolean(value)) throw new UrlError('false may end in plain text; say sslMode=DISABLED for that')
+    },
+    verifyServerCertificate: (value) => {
+      if (!boolean(value)) throw new UrlError(VERIFIED)
+    },
+    trustServerCertificate: (value) => {
+      if (boolean(value)) throw new UrlError(VERIFIED)
+    },
+    disableSslHostnameVerification: (value, into) => {
+      if (boolean(value)) into.tls = 'verify-ca'
+    },
+    connectionTimeZone: timeZone,
+    serverTimezone: timeZone,
+    timezone: timeZone,
+    characterEncoding: utf8,
+    connectionCollation: utf8,
+    allowPublicKeyRetrieval: (value, into) => {
+      into.allow_public_key_retrieval = boolean(value)
+    },
+    allowLoadLocalInfile: noFiles,
+    allowLocalInfile: noFiles,
+    allowUrlInLocalInfile: noFiles,
+    ...refusing(
+      ['trustCertificateKeyStoreUrl', 'trustCertificateKeyStorePassword', 'clientCertificateKeyStoreUrl'],
+      FILES,
+    ),
+    ...refusing(
+      ['clientCertificateKeyStorePassword', 'serverSslCert', 'keyStore', 'keyStorePassword', 'trustStore'],
+      FILES,
+    ),
+    ...refusing(['serverRSAPublicKeyFile'], FILES),
+  },
+  ignored: [
+    // The field `timeout_seconds` is the one deadline.
+    ...[
+      'connectTimeout',
+      'socketTimeout',
+      'autoReconnect',
+      'maxReconnects',
+      'initialTimeout',
+      'queryTimeoutKillsConnection',
+    ],
+    ...[
+      'useUnicode',
+      'characterSetResults',
+      'useServerPrepStmts',
+      'cachePrepStmts',
+      'prepStmtCacheSize',
+      'prepStmtCacheSqlLimit',
+    ],
+    ...[
+      'rewriteBatchedStatements',
+      'useBulkStmts',
+      'useCursorFetch',
+      'defaultFetchSize',
+      'useCompression',
+      'allowMultiQueries',
+    ],
+    ...['tcpKeepAlive', 'tcpNoDelay', 'tcpRcvBuf', 'tcpSndBuf', 'useLocalSessionState', 'useLocalTransactionState'],
+    ...['zeroDateTimeBehavior', 'tinyInt1isBit', 'transformedBitIsBoolean', 'yearIsDateType', 'useAffectedRows'],
+    ...['nullCatalogMeansCurrent', 'nullDatabaseMeansCurrent', 'noAccessToProcedureBodies', 'useInformationSchema'],
+    ...[
+      'useLegacyDatetimeCode',
+      'forceConnectionTimeZoneToSession',
+      'preserveInstants',
+      'cacheServerConfiguration',
+      'logger',
+    ],
+    ...[
+      'elideSetAutoCommits',
+      'maintainTimeStats',
+      'dumpQueriesOnException',
+      'paranoid',
+      'tlsVersions',
+      'enabledTLSProtocols',
+    ],
+  ],
+}
+
+/** Connector/J's words and MariaDB's. `REQUIRED`, which takes any certificate, is kept more strictly than it asks. */
+function tlsMode(value: string): TlsMode {
+  const mode = value.toUpperCase().replace('-', '_')
+  if (mode === 'DISABLED' || mode === 'DISABLE') return 'disable'
+  if (mode === 'VERIFY_CA') return 'verify-ca'
+  if (mode === 'VERIFY_IDENTITY' || mode === 'VERIFY_FULL' || mode === 'REQUIRED') return 'verify-full'
+  if (mode === 'PREFERRED') throw new UrlError('PREFERRED may end in plain text; say DISABLED or VERIFY_IDENTITY')
+  if (mode === 'TRUST') throw new UrlError(VERIFIED)
+  throw new UrlError('must be DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY')
+}
+
+function timeZone(value: string, into: MysqlParameters): void {
+  const zone = /^(UTC|GMT|Z)$/i.test(value) ? '+00:00' : value.replace(/^(UTC|GMT)(?=[+-])/i, '')
+  // The servers' own bounds.
+  if (!/^[+-](0\d|1[0-3]):[0-5]\d$/.test(zone)) throw new UrlError('must be UTC or an offset such as +02:00')
+  into.time_zone = zone
+}
+
+function utf8(value: string): void {
+  if (!/^utf-?8/i.test(value)) throw new UrlError('text is always written as UTF-8')
+}
+
+function noFiles(value: string): void {
+  if (boolean(value)) throw new UrlError('the server gets no files of this machine')
+}

@@ -1,0 +1,97 @@
+// One delivery, one effect: all rows in one transaction, together with the mark that tells a repeat. The reply to a
+// commit may be lost; the next attempt finds the mark.
+import type { Message } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { batchesOf } from './batches.ts'
+import type { JdbcConfig } from './config.ts'
+import type { Database, TableDescription } from './database.ts'
+import { parseTableName, type TableName } from './identifiers.ts'
+import type { Row } from './rows.ts'
+
+const LEDGER = 'distributor_deliveries'
+
+export interface Outcome {
+  /** Rows that this attempt wrote; with mode `ignore` not those that were there. */
+  rows: number
+  /** An earlier attempt had done it already. */
+  repeat: boolean
+}
+
+/** @throws DeliveryError; nothing of the delivery is then in the database, unless the reply to the commit was lost */
+export async function writeOnce(
+  database: Database,
+  config: JdbcConfig,
+  message: Message,
+  rows: Row[],
+  expect: (what: string) => void,
+): Promise<Outcome> {
+  expect('describe the table')
+  const table = await database.describe()
+  const batches = batchesOf(rows, {
+    size: config.batch_size,
+    column: table.column,
+    apart: config.mode === 'upsert' ? config.key_columns : undefined,
+  })
+  const write = async () => {
+    expect('write the rows')
+    let written = 0
+    for (const batch of batches) written += await database.write(batch)
+    expect('commit')
+    await database.commit()
+    return { rows: written, repeat: false }
+  }
+  const seenBefore = async () => {
+    await database.rollback()
+    return { rows: 0, repeat: true }
+  }
+  expect('open the transaction')
+  if (config.delivery_id_column !== undefined) {
+    return locked(database, message.delivery_id, async () => {
+      const column = columnOf(table, config.delivery_id_column!)
+      // The lock comes first: what a transaction sees may be settled by its first statement.
+      await database.begin()
+      return (await database.holds(column, message.delivery_id)) ? seenBefore() : write()
+    })
+  }
+  const entered = await enter(database, ledgerOf(config), {
+    delivery_id: message.delivery_id,
+    distribution_id: message.distribution_id,
+    rows: rows.length,
+  })
+  return entered ? write() : seenBefore()
+}
+
+/** `ledger_table`, or the usual name in the table's own schema. */
+export function ledgerOf(config: JdbcConfig): TableName {
+  if (config.ledger_table !== undefined) return parseTableName(config.ledger_table)!
+  const table = parseTableName(config.table)!
+  return table.length === 2 ? [table[0], LEDGER] : [LEDGER]
+}
+
+/** Begins the transaction and enters the delivery; false when it is entered already. */
+async function enter(database: Database, ledger: TableName, entry: Parameters<Database['enter']>[1]): Promise<boolean> {
+  await database.begin()
+  let entered = await database.enter(ledger, entry)
+  if (entered === 'no ledger') {
+    // A statement that failed, and making a table, end the transaction.
+    await database.rollback()
+    await database.createLedger(ledger)
+    await database.begin()
+    entered = await database.enter(ledger, entry)
+  }
+  if (entered === 'no ledger') throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the ledger table came and went')
+  return entered === 'entered'
+}
+
+async function locked<T>(database: Database, name: string, work: () => Promise<T>): Promise<T> {
+  await database.lock(name)
+  const result = await work()
+  await database.unlock(name)
+  return result
+}
+
+function columnOf(table: TableDescription, name: string) {
+  const column = table.column(name)
+  if (!column) throw new DeliveryError('MISCONFIGURED', `the table has no column "${name}" for the delivery id`)
+  return column
+}

@@ -1,0 +1,125 @@
+// One connection to PostgreSQL, with the client's own reconnecting, retrying and reading of the environment left out.
+import type { Socket } from 'node:net'
+import postgres from 'postgres'
+import type { Attempt } from '../../deadline.ts'
+import type { Egress } from '../../egress.ts'
+import { tlsMaterial } from '../../tls.ts'
+import type { JdbcConfig } from '../config.ts'
+import { connected } from '../sockets.ts'
+import type { JdbcTarget } from '../url.ts'
+import { guardLogin } from './authentication.ts'
+import { secured } from './tls.ts'
+
+export type PostgresTarget = Extract<JdbcTarget, { kind: 'postgresql' }>
+
+export interface PostgresConnection {
+  sql: postgres.Sql
+  destroy(): void
+  close(): void
+}
+
+/** Connected, logged in and set up; nothing is left open when that fails. */
+export async function openPostgres(
+  config: JdbcConfig,
+  target: PostgresTarget,
+  attempt: Attempt,
+  egress: Egress,
+): Promise<PostgresConnection> {
+  const material = tlsMaterial(config.tls)
+  const raw = await connected(target, attempt, egress)
+  const off = attempt.onStop(() => raw.destroy())
+  try {
+    const { tls } = target.parameters
+    attempt.expect('agree on TLS')
+    const socket =
+      tls === 'disable'
+        ? raw
+        : await secured(raw, {
+            host: target.host,
+            material,
+            verifyName: tls === 'verify-full',
+            direct: target.parameters.direct_tls,
+          })
+    attempt.expect('log in')
+    return await logIn(config, target, socket, raw)
+  } catch (error) {
+    raw.destroy()
+    throw error
+  } finally {
+    off()
+  }
+}
+
+async function logIn(
+  config: JdbcConfig,
+  target: PostgresTarget,
+  socket: Socket,
+  raw: Socket,
+): Promise<PostgresConnection> {
+  let refuse: (reason: unknown) => void = () => {}
+  const refusal = new Promise<never>((_, reject) => {
+    refuse = reject
+  })
+  refusal.catch(() => {})
+  const guard = guardLogin(socket, { password: config.password, secured: socket !== raw }, refuse)
+  const sql = postgres(clientOptions(config, target, socket, guard.password))
+  // A statement outlives its client: what is abandoned here must not hold its locks for longer than an attempt may take.
+  const abandonedMs = Math.ceil(config.timeout_seconds * 1000) + 1_000
+  const settings = [
+    `set statement_timeout = ${abandonedMs}`,
+    `set idle_in_transaction_session_timeout = ${abandonedMs}`,
+    // For timestamps that name no zone.
+    "set timezone = 'UTC'",
+  ]
+  await Promise.race([sql.unsafe(settings.join('; ')).simple(), refusal])
+  return {
+    sql,
+    destroy: () => raw.destroy(),
+    close() {
+      sql.end().catch(() => {})
+      socket.destroySoon()
+    },
+  }
+}
+
+function clientOptions(
+  config: JdbcConfig,
+  { port, database, parameters }: PostgresTarget,
+  socket: Socket,
+  password: () => Promise<string> | string,
+): postgres.Options<Record<string, never>> {
+  let given = false
+  const options = {
+    // The connection is made already; a name with colons would be taken apart.
+    host: 'database',
+    port,
+    database,
+    username: config.username,
+    password,
+    /** Once: a client that lost its connection would come for another one. */
+    socket() {
+      if (given || socket.destroyed) {
+        throw Object.assign(new Error('the connection closed'), { code: 'CONNECTION_CLOSED' })
+      }
+      given = true
+      return socket
+    },
+    ssl: false,
+    max: 1,
+    prepare: false,
+    fetch_types: false,
+    idle_timeout: 0,
+    connect_timeout: 0,
+    max_lifetime: 0,
+    keep_alive: 0,
+    backoff: false as const,
+    debug: false,
+    onnotice: () => {},
+    connection: {
+      application_name: parameters.application_name,
+      ...(parameters.current_schema !== undefined && { search_path: parameters.current_schema }),
+      ...(parameters.options !== undefined && { options: parameters.options }),
+    },
+  }
+  return options
+}

@@ -1,0 +1,210 @@
+// Writing to PostgreSQL. A batch travels as one JSON text; the server reads every value with the input function of its
+// column's type, so that no number loses a digit on the way.
+
+import { createHash } from 'node:crypto'
+import { stringify } from 'lossless-json'
+import type postgres from 'postgres'
+import type { Attempt } from '../../deadline.ts'
+import type { Egress } from '../../egress.ts'
+import { DeliveryError } from '../../errors.ts'
+import type { Batch, Column } from '../batches.ts'
+import type { JdbcConfig } from '../config.ts'
+import type { Database, TableDescription } from '../database.ts'
+import { refused, verdicts } from '../failure.ts'
+import { parseTableName, quoted, shown, type TableName } from '../identifiers.ts'
+import { missingTable, noLedger } from '../messages.ts'
+import type { Cell } from '../rows.ts'
+import { openPostgres, type PostgresTarget } from './connection.ts'
+import { postgresFailure, stateOf } from './failure.ts'
+
+const UNDEFINED_TABLE = '42P01'
+const INSUFFICIENT_PRIVILEGE = '42501'
+/** Two that make the same table at once: one of them may find it in a catalog already. */
+const ALREADY_THERE = ['42P07', '23505']
+
+export async function openPostgresDatabase(
+  config: JdbcConfig,
+  target: PostgresTarget,
+  attempt: Attempt,
+  egress: Egress,
+): Promise<Database> {
+  try {
+    const { sql, destroy, close } = await openPostgres(config, target, attempt, egress)
+    return { ...database(sql, config), destroy, close }
+  } catch (error) {
+    throw postgresFailure(error)
+  }
+}
+
+function database(sql: postgres.Sql, config: JdbcConfig): Omit<Database, 'destroy' | 'close'> {
+  const name = parseTableName(config.table)!
+  const table = dotted(name)
+  const place = `the table ${shown(name)}`
+  let described: TableDescription | undefined
+
+  const run = (text: string, parameters: string[] = [], about = place) =>
+    sql.unsafe(text, parameters).then(
+      (rows) => rows,
+      (error: unknown) => {
+        throw postgresFailure(error, { place: about })
+      },
+    )
+
+  return {
+    check: () => run('rollback; select pg_advisory_unlock_all()'),
+
+    async describe() {
+      described ??= await describe(sql, name, place)
+      return described
+    },
+
+    begin: async () => {
+      await run(`begin isolation level ${config.isolation_level.replace('_', ' ')}`)
+    },
+    commit: async () => {
+      const { command } = await run('commit')
+      // PostgreSQL answers the commit of a transaction that failed with a rollback, and calls it a success.
+      if (command !== 'COMMIT') throw new DeliveryError('DESTINATION_UNAVAILABLE', `${place}: rolled back`)
+    },
+    rollback: async () => {
+      await run('rollback')
+    },
+
+    async enter(ledger, { delivery_id, distribution_id, rows }) {
+      // Without a conflict target it needs the right to insert alone.
+      const text = `insert into ${dotted(ledger)} (delivery_id, distribution_id, row_count) values ($1, $2, $3) on conflict do nothing`
+      try {
+        const { count } = await sql.unsafe(text, [delivery_id, distribution_id, String(rows)])
+        return count === 0 ? 'known' : 'entered'
+      } catch (error) {
+        if (stateOf(error) === UNDEFINED_TABLE) return 'no ledger'
+        throw postgresFailure(error, { place: `the ledger table ${shown(ledger)}` })
+      }
+    },
+
+    async createLedger(ledger) {
+      try {
+        await sql.unsafe(
+          `create table if not exists ${dotted(ledger)} (
+            delivery_id varchar(255) primary key,
+            distribution_id varchar(255) not null,
+            row_count integer not null,
+            delivered_at timestamptz not null default now()
+          )`,
+        )
+      } catch (error) {
+        const state = stateOf(error)
+        if (state !== undefined && ALREADY_THERE.includes(state)) return
+        if (state === INSUFFICIENT_PRIVILEGE) throw noLedger(ledger, `SQLSTATE ${state}`)
+        throw postgresFailure(error, { place: `the ledger table ${shown(ledger)}` })
+      }
+    },
+
+    lock: async (lock) => {
+      await run('select pg_advisory_lock($1::text::bigint)', [lockKey(lock)])
+    },
+    unlock: async (lock) => {
+      await run('select pg_advisory_unlock($1::text::bigint)', [lockKey(lock)])
+    },
+
+    async holds(column, text) {
+      const rows = await run(`select 1 from ${table} where ${quoted(column.name)} = $1 limit 1`, [text])
+      return rows.length > 0
+    },
+
+    async write(batch) {
+      const names = batch.columns.map((column) => quoted(column.name)).join(', ')
+      const source = `json_to_recordset($1::text::json) as row_(${batch.columns.map(definition).join(', ')})`
+      const text = `insert into ${table} (${names}) select ${names} from ${source}${onConflict(config, batch)}`
+      try {
+        return (await sql.unsafe(text, [recordset(batch.columns, batch.rows)])).count
+      } catch (error) {
+        if (!stateOf(error)?.startsWith('22')) throw postgresFailure(error, { place })
+        throw await named(sql, batch, place, stateOf(error)!)
+      }
+    },
+  }
+}
+
+async function describe(sql: postgres.Sql, name: TableName, place: string): Promise<TableDescription> {
+  const text = `select a.attname::text as name, pg_catalog.format_type(a.atttypid, a.atttypmod) as type
+    from pg_catalog.pg_attribute a
+    where a.attrelid = pg_catalog.to_regclass($1::text) and a.attnum > 0 and not a.attisdropped`
+  try {
+    const columns = await sql.unsafe<Column[]>(text, [dotted(name)])
+    if (columns.length === 0) throw missingTable(place)
+    const byName = new Map(columns.map((column) => [column.name, column]))
+    return { column: (column) => byName.get(column) }
+  } catch (error) {
+    throw postgresFailure(error, { place })
+  }
+}
+
+/**
+ * Which column, and which row, a value does not fit in: the server does not say, so each column is read by itself, as
+ * the statement did, without writing anything.
+ */
+async function named(sql: postgres.Sql, batch: Batch, place: string, state: string): Promise<unknown> {
+  const refusal = { label: `SQLSTATE ${state}`, verdict: verdicts.value, place }
+  try {
+    await sql.unsafe('rollback')
+    const fits = async (at: number, from: number, to: number) => {
+      const column = batch.columns[at]!
+      const rows = batch.rows.slice(from, to).map((row) => [row[at]])
+      const text = `select count(*) from json_to_recordset($1::text::json) as row_(${definition(column)})`
+      try {
+        await sql.unsafe(text, [recordset([column], rows)])
+        return true
+      } catch (error) {
+        if (stateOf(error)?.startsWith('22')) return false
+        throw error
+      }
+    }
+    for (const [at, column] of batch.columns.entries()) {
+      if (await fits(at, 0, batch.rows.length)) continue
+      let [from, to] = [0, batch.rows.length]
+      while (to - from > 1) {
+        const middle = (from + to) >> 1
+        if (await fits(at, from, middle)) from = middle
+        else to = middle
+      }
+      return refused({ ...refusal, column: column.name, row: batch.first + from })
+    }
+    return refused(refusal)
+  } catch (error) {
+    return postgresFailure(error, { place })
+  }
+}
+
+function onConflict({ mode, key_columns }: JdbcConfig, batch: Batch): string {
+  if (mode === 'insert') return ''
+  const target = key_columns === undefined ? '' : ` (${key_columns.map(quoted).join(', ')})`
+  const changed = batch.columns.filter(({ name }) => !key_columns?.includes(name))
+  if (mode === 'ignore' || changed.length === 0) return ` on conflict${target} do nothing`
+  const changes = changed.map(({ name }) => `${quoted(name)} = excluded.${quoted(name)}`)
+  return ` on conflict${target} do update set ${changes.join(', ')}`
+}
+
+function definition({ name, type }: Column): string {
+  return `${quoted(name)} ${type}`
+}
+
+function recordset(columns: readonly Column[], rows: readonly Cell[][]): string {
+  const keys = columns.map(({ name }) => `${JSON.stringify(name)}:`)
+  const objects = rows.map((row) => `{${row.map((cell, at) => keys[at]! + json(cell)).join(',')}}`)
+  return `[${objects.join(',')}]`
+}
+
+/** Bytes in the form that `bytea` reads. */
+function json(cell: Cell): string {
+  return Buffer.isBuffer(cell) ? `"\\\\x${cell.toString('hex')}"` : stringify(cell)!
+}
+
+function dotted(name: TableName): string {
+  return name.map(quoted).join('.')
+}
+
+/** Advisory locks go by a number of 64 bits. */
+function lockKey(name: string): string {
+  return createHash('sha256').update(`distributor ${name}`).digest().readBigInt64BE(0).toString()
+}

@@ -1,0 +1,58 @@
+// PostgreSQL's errors. `message`, `detail` and `where` hold values of the rows and are never looked at.
+import postgres from 'postgres'
+import { DeliveryError } from '../../errors.ts'
+import { codeOf, networkFailure } from '../../network.ts'
+import { broken, refused, type Verdict, verdictOf, verdicts } from '../failure.ts'
+
+/** https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const OWN: Record<string, Verdict> = {
+  '0A': verdicts.statement,
+  '0L': verdicts.privilege,
+  '0P': verdicts.privilege,
+  '3D': verdicts.unknownName,
+  '3F': verdicts.unknownName,
+  '42501': verdicts.privilege,
+  '42P01': verdicts.unknownName,
+  '42703': verdicts.unknownName,
+  '42704': verdicts.unknownName,
+  '42P10': verdicts.noSuchKey,
+  // Out of memory or disk: that may pass.
+  '53': verdicts.trouble,
+  '53300': verdicts.full,
+  '53400': verdicts.tooLarge,
+  '54': verdicts.tooLarge,
+  '55P03': verdicts.conflict,
+  '57014': verdicts.slow,
+  P0: verdicts.raised,
+}
+
+export interface Place {
+  /** What the statement was about: `the table "orders"`. */
+  place?: string
+}
+
+/** A DeliveryError for whatever the client threw; a bug comes back as it is. */
+export function postgresFailure(error: unknown, { place }: Place = {}): unknown {
+  if (error instanceof DeliveryError) return error
+  if (error instanceof postgres.PostgresError) {
+    return refused({
+      label: `SQLSTATE ${error.code}`,
+      verdict: verdictOf(error.code, OWN),
+      place,
+      constraint: error.constraint_name,
+      column: error.column_name,
+    })
+  }
+  const code = codeOf(error)
+  // The client's own codes; its errors hold the parameters of the statement.
+  if (code !== undefined && /^(CONNECTION_|SASL_|MESSAGE_NOT_SUPPORTED)/.test(code)) return broken(code)
+  if (code === undefined) return error
+  const bare = Object.assign(new Error(`the connection failed (${code})`), { code })
+  const failure = networkFailure(bare)
+  return failure === bare ? error : failure
+}
+
+/** The SQLSTATE of an error that the server sent. */
+export function stateOf(error: unknown): string | undefined {
+  return error instanceof postgres.PostgresError ? error.code : undefined
+}

@@ -1,0 +1,80 @@
+// The parameters of pgJDBC's URLs.
+import { boolean, type ParameterTable, refusing, type TlsMode, UrlError } from '../parameters.ts'
+
+export interface PostgresParameters {
+  tls: TlsMode
+  /** TLS from the first byte, as PostgreSQL 17 knows it. */
+  direct_tls: boolean
+  application_name: string
+  /** The search path. */
+  current_schema: string | undefined
+  /** `-c name=value …`, as the server's own command line has it. */
+  options: string | undefined
+}
+
+const FILES = 'files of this machine are not read: use the field "tls"'
+
+export const postgresParameters: ParameterTable<PostgresParameters> = {
+  defaults: {
+    tls: 'verify-full',
+    direct_tls: false,
+    application_name: 'Distributor',
+    current_schema: undefined,
+    options: undefined,
+  },
+  readers: {
+    ssl: (value, into) => {
+      if (!boolean(value)) into.tls = 'disable'
+    },
+    sslmode: (value, into) => {
+      into.tls = tlsMode(value)
+    },
+    sslNegotiation: (value, into) => {
+      if (value !== 'direct' && value !== 'postgres') throw new UrlError('must be direct or postgres')
+      into.direct_tls = value === 'direct'
+    },
+    ApplicationName: (value, into) => {
+      into.application_name = value
+    },
+    currentSchema: (value, into) => {
+      into.current_schema = value
+    },
+    options: (value, into) => {
+      into.options = value
+    },
+    ...refusing(['sslrootcert', 'sslcert', 'sslkey', 'sslpassword', 'sslfactory', 'sslfactoryarg'], FILES),
+    ...refusing(['sslhostnameverifier'], 'use the field "tls", which has a "server_name"'),
+    ...refusing(['socketFactory', 'socketFactoryArg', 'localSocketAddress'], 'has no meaning here'),
+  },
+  ignored: [
+    // The field `timeout_seconds` is the one deadline.
+    ...['connectTimeout', 'loginTimeout', 'socketTimeout', 'cancelSignalTimeout', 'sslResponseTimeout'],
+    ...[
+      'prepareThreshold',
+      'preparedStatementCacheQueries',
+      'preparedStatementCacheSizeMiB',
+      'databaseMetadataCacheFields',
+    ],
+    ...[
+      'defaultRowFetchSize',
+      'reWriteBatchedInserts',
+      'binaryTransfer',
+      'binaryTransferEnable',
+      'binaryTransferDisable',
+    ],
+    ...['tcpKeepAlive', 'tcpNoDelay', 'sendBufferSize', 'receiveBufferSize', 'maxSendBufferSize', 'gssEncMode'],
+    ...['loggerLevel', 'loggerFile', 'logUnclosedConnections', 'logServerErrorDetail', 'assumeMinServerVersion'],
+    ...['autosave', 'stringtype', 'preferQueryMode', 'targetServerType', 'loadBalanceHosts', 'hostRecheckSeconds'],
+  ],
+}
+
+/** As libpq names them. `require`, which takes any certificate, is kept more strictly than it asks. */
+function tlsMode(value: string): TlsMode {
+  if (value === 'disable') return 'disable'
+  if (value === 'verify-ca') return 'verify-ca'
+  if (value === 'verify-full' || value === 'require') return 'verify-full'
+  if (value === 'prefer' || value === 'allow') {
+    throw new UrlError(`${value} may end in plain text; say disable or verify-full`)
+  }
+  throw new UrlError('must be disable, require, verify-ca or verify-full')
+}

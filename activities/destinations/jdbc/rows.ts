@@ -1,0 +1,123 @@
+// From a payload to rows: which columns, and what stands in each. Numbers keep every digit.
+import { parse } from 'lossless-json'
+import type { Message } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { fillTemplate } from '../placeholders.ts'
+import type { ColumnSource, JdbcConfig } from './config.ts'
+import { parsePath, valueAt } from './paths.ts'
+
+/**
+ * What stands in a column: text, a boolean, null, a LosslessNumber, an object or array of such, or bytes.
+ */
+export type Cell = unknown
+
+export interface Row {
+  /** Those that it fills; the others are left to their defaults. */
+  columns: string[]
+  cells: Cell[]
+}
+
+/** @throws DeliveryError REJECTED for a payload that holds no such rows; MISCONFIGURED for a placeholder without a value */
+export function rowsOf(config: JdbcConfig, message: Message): Row[] {
+  const rows = objectsOf(config.rows_path, payloadOf(message))
+  const shape = config.columns === undefined ? keysOf : mapping(config.columns, message)
+  return rows.map((object, index) => {
+    const row = shape(object, index + 1)
+    if (config.delivery_id_column !== undefined) add(row, config.delivery_id_column, message.delivery_id)
+    if (row.columns.length === 0) throw rejected(`row ${index + 1} fills no column`)
+    return row
+  })
+}
+
+function payloadOf({ body, content_type }: Message): unknown {
+  try {
+    // Of a key that occurs twice the last one counts, as for PostgreSQL's jsonb.
+    return parse(body.toString('utf8'), null, { onDuplicateKey: ({ newValue }) => newValue })
+  } catch (error) {
+    if (!(error instanceof SyntaxError || error instanceof RangeError)) throw error
+    throw rejected(`the payload (${content_type.slice(0, 100)}) is no JSON, which rows are made of`)
+  }
+}
+
+function objectsOf(rowsPath: string | undefined, payload: unknown): object[] {
+  const found = rowsPath === undefined ? payload : valueAt(payload, parsePath(rowsPath)!)
+  const rows = Array.isArray(found) ? found : [found]
+  const where = rowsPath === undefined ? 'the payload' : `"${rowsPath}" in the payload`
+  const odd = rows.findIndex((row) => !isObject(row))
+  if (odd < 0) return rows
+  if (found === undefined) throw rejected(`${where} is missing; rows are an object or an array of objects`)
+  if (!Array.isArray(found)) throw rejected(`${where} is ${kindOf(found)}; rows are an object or an array of objects`)
+  throw rejected(`${where} has ${kindOf(rows[odd])} for row ${odd + 1}; rows are objects`)
+}
+
+function keysOf(object: object): Row {
+  return { columns: Object.keys(object), cells: Object.values(object) }
+}
+
+function mapping(columns: Record<string, ColumnSource>, message: Message): (object: object, number: number) => Row {
+  const readers = Object.entries(columns).map(([column, source]) => ({ column, read: reader(column, source, message) }))
+  return (object, number) => {
+    const row: Row = { columns: [], cells: [] }
+    for (const { column, read } of readers) {
+      const cell = read(object, number)
+      if (cell !== undefined) add(row, column, cell)
+    }
+    return row
+  }
+}
+
+function reader(column: string, source: ColumnSource, message: Message): (object: object, number: number) => Cell {
+  if (typeof source === 'string') {
+    const path = parsePath(source)!
+    return (object) => valueAt(object, path)
+  }
+  if ('value' in source) {
+    const text = fillTemplate(source.value, message)
+    return () => text
+  }
+  const path = parsePath(source.path)!
+  return (object, number) => {
+    const found = valueAt(object, path)
+    if (source.required && (found === undefined || found === null)) {
+      throw rejected(`row ${number} has nothing at "${source.path}", which column "${column}" requires`)
+    }
+    if (source.decode === undefined || found === undefined || found === null) return found
+    const bytes = typeof found === 'string' ? decodeBase64(found) : undefined
+    if (!bytes) throw rejected(`row ${number} has no base64 at "${source.path}" for column "${column}"`)
+    return bytes
+  }
+}
+
+/** Both alphabets, with or without padding; undefined for anything else, of which Node would skip what it cannot read. */
+function decodeBase64(text: string): Buffer | undefined {
+  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(text) || text.replace(/=+$/, '').length % 4 === 1) return undefined
+  return Buffer.from(text, 'base64')
+}
+
+function add(row: Row, column: string, cell: Cell): void {
+  if (row.columns.includes(column)) throw rejected(`the payload may not fill "${column}", which holds the delivery id`)
+  row.columns.push(column)
+  row.cells.push(cell)
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !isNumber(value)
+}
+
+/** lossless-json's numbers are objects. */
+export function isNumber(value: unknown): value is { value: string; isLosslessNumber: true } {
+  return (
+    typeof value === 'object' && value !== null && (value as { isLosslessNumber?: unknown }).isLosslessNumber === true
+  )
+}
+
+function kindOf(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'an array'
+  if (isNumber(value)) return 'a number'
+  return typeof value === 'string' ? 'a text' : typeof value === 'boolean' ? 'a boolean' : 'an object'
+}
+
+function rejected(message: string): DeliveryError {
+  return new DeliveryError('REJECTED', message)
+}
