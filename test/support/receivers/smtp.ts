@@ -35,7 +35,7 @@ export interface SmtpScript {
 
 export interface SmtpReceiver {
   port: number
-  /** All that was said, but mails; `password` would be among it. */
+  /** All that was said, a login too, but for the mails themselves. */
   commands: string[]
   mails: ReceivedMail[]
   connections: { total: number; open: number }

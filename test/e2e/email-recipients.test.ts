@@ -1,0 +1,165 @@
+// One mail for several people, of whom some have it and some do not: over attempts, retries by hand, and a database
+// that goes away.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { requestRetry } from '../../db/commands.ts'
+import { jobId } from '../../db/job-id.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { startProxy, type TcpProxy } from '../support/proxy.ts'
+import { type SmtpReceiver, type SmtpScript, startSmtpReceiver } from '../support/receivers/smtp.ts'
+import { createTestSystem, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+let database: TcpProxy
+const receivers: SmtpReceiver[] = []
+const about = { data_type: 'report', priority: 'normal' as const }
+
+beforeAll(async () => {
+  system = await createTestSystem({
+    closeWithinMs: 300,
+    async workerDatabaseUrl(url) {
+      const direct = new URL(url)
+      database = await startProxy({ host: direct.hostname, port: Number(direct.port) })
+      direct.hostname = '127.0.0.1'
+      direct.port = String(database.port)
+      return direct.href
+    },
+  })
+  await system.tenant('acme')
+  await system.startWorkers()
+})
+afterAll(async () => {
+  await system.close()
+  await database.close()
+})
+afterEach(async () => {
+  database.mend()
+  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
+})
+
+async function aReceiver(script: SmtpScript = {}): Promise<SmtpReceiver> {
+  const receiver = await startSmtpReceiver(script)
+  receivers.push(receiver)
+  return receiver
+}
+
+/** One mail to ann and bob. */
+function mail(receiver: SmtpReceiver): Promise<DistributionRef> {
+  const configuration = {
+    host: '127.0.0.1',
+    port: receiver.port,
+    security: 'none',
+    from: 'reports@sender.test',
+    to: ['ann@example.test', 'bob@example.test'],
+  }
+  return system.distribute({ destinations: [{ name: 'mail', protocol: 'EMAIL', configuration }] })
+}
+
+async function ended(ref: DistributionRef) {
+  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 20_000 }).not.toBeNull()
+  return await system.job(ref)
+}
+
+async function retryByHand(ref: DistributionRef, force = false): Promise<void> {
+  const outcome = await system.as(ref.tenant_id, (db) => requestRetry(db, jobId(ref.distribution_id), { force }))
+  expect(outcome).toMatchObject({ outcome: 'reset' })
+  await system.dispatcher.retry(ref, about)
+}
+
+function recipients(receiver: SmtpReceiver): string[] {
+  return receiver.mails.flatMap((each) => each.recipients.map((address) => address.split('@')[0]!)).sort()
+}
+
+/** Puts this recipient off the first time. */
+function greylisting(name: string, besides: (line: string) => void = () => {}): SmtpScript['answer'] {
+  let asked = 0
+  return (line) => {
+    besides(line)
+    if (line.startsWith(`RCPT TO:<${name}@`)) asked += 1
+    return line.startsWith(`RCPT TO:<${name}@`) && asked === 1 ? '450 4.7.1 greylisted' : undefined
+  }
+}
+
+function statuses(metadata: Record<string, unknown>): [string, string, number | null][] {
+  return (metadata.recipients as { address: string; status: string; code: number | null }[]).map((each) => [
+    each.address.split('@')[0]!,
+    each.status,
+    each.code,
+  ])
+}
+
+describe('a mail to two', () => {
+  it('FIELD-REPORT 53: of whom one is put off: after the retry each has exactly one', async () => {
+    const receiver = await aReceiver({ answer: greylisting('bob') })
+    const ref = await mail(receiver)
+    expect(await ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
+    expect(recipients(receiver)).toEqual(['ann', 'bob'])
+    const [delivery] = await system.deliveries(ref)
+    for (const { data } of receiver.mails) {
+      expect(data.toString()).toContain(`Message-ID: <${delivery!.delivery_id}@sender.test>`)
+    }
+    const [first, second] = await system.attempts(ref)
+    expect(first).toMatchObject({
+      status: 'retry',
+      retry_reason: 'DESTINATION_UNAVAILABLE',
+      error_message: 'the server put off 1 of 2 recipients (450)',
+      response_status_code: 450,
+      response_body: '4.7.1 greylisted',
+    })
+    expect(statuses(first!.metadata)).toEqual([
+      ['ann', 'accepted', 250],
+      ['bob', 'deferred', 450],
+    ])
+    expect(second).toMatchObject({ status: 'success', response_status_code: 250 })
+    expect(statuses(second!.metadata)).toEqual([
+      ['ann', 'accepted', 250],
+      ['bob', 'accepted', 250],
+    ])
+  })
+
+  it('FIELD-REPORT 53: of whom one is refused: no plain success, and a retry by hand goes to that one alone', async () => {
+    const receiver = await aReceiver({ answer: (line) => (line.startsWith('RCPT TO:<bob') ? '550 nobody' : undefined) })
+    const ref = await mail(receiver)
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED', retry_count: 0 })
+    const [attempt] = await system.attempts(ref)
+    expect(attempt).toMatchObject({ status: 'failed', retry_reason: 'REJECTED', response_status_code: 550 })
+    expect(statuses(attempt!.metadata)).toEqual([
+      ['ann', 'accepted', 250],
+      ['bob', 'refused', 550],
+    ])
+    receiver.script({})
+    await retryByHand(ref)
+    await expect.poll(async () => (await system.job(ref)).status).toBe('completed')
+    expect(recipients(receiver)).toEqual(['ann', 'bob'])
+  })
+
+  it('is another mail to both when the retry is forced', async () => {
+    const receiver = await aReceiver({ answer: greylisting('bob') })
+    const ref = await mail(receiver)
+    await ended(ref)
+    await retryByHand(ref, true)
+    await receiver.until(({ mails }) => mails.length === 3)
+    await expect.poll(async () => (await system.job(ref)).status).toBe('completed')
+    expect(recipients(receiver)).toEqual(['ann', 'ann', 'bob', 'bob'])
+    const ids = receiver.mails.map(({ data }) => /^Message-ID: (.*)\r$/m.exec(data.toString())![1])
+    expect(ids[1]).toBe(ids[0])
+    expect(ids[2]).not.toBe(ids[0])
+  })
+
+  it('FIELD-REPORT 18: goes to none twice when the database goes away before it is written down', async () => {
+    let cut = false
+    const receiver = await aReceiver({
+      answer: greylisting('bob', (line) => {
+        if (line !== '.' || cut) return
+        cut = true
+        database.cut()
+      }),
+    })
+    const ref = await mail(receiver)
+    await expect
+      .poll(() => system.log.some((line) => String(line.msg).includes('goes through the history')), { timeout: 15_000 })
+      .toBe(true)
+    database.mend()
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(recipients(receiver)).toEqual(['ann', 'bob'])
+  })
+})
