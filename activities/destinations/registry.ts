@@ -3,14 +3,15 @@ import type { Protocol } from '../../db/states.ts'
 import { amqp } from './amqp.ts'
 import type { Destination } from './destination.ts'
 import { email } from './email.ts'
+import { jdbc } from './jdbc.ts'
 import { rest } from './rest.ts'
 import { s3 } from './s3.ts'
 import { toJsonSchema } from './secret.ts'
 import { sftp } from './sftp.ts'
 
-/** Protocols that exist so far; `Partial` goes when the last one is there. */
-export const destinations = { REST: rest, AMQP: amqp, S3: s3, EMAIL: email, SFTP: sftp } satisfies Partial<
-  Record<Protocol, Destination>
+export const destinations = { REST: rest, AMQP: amqp, JDBC: jdbc, S3: s3, SFTP: sftp, EMAIL: email } satisfies Record<
+  Protocol,
+  Destination
 >
 
 export type AvailableProtocol = keyof typeof destinations
