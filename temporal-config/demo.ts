@@ -7,9 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
 import { FINAL_JOB_STATUSES } from '../db/states.ts'
 import { type Client, createClient, type DistributionState } from './demo/client.ts'
-import { type DemoReceivers, PAYLOAD, REGISTERED, submission } from './demo/example.ts'
+import { type DemoReceivers, firstDestinations, PAYLOAD, REGISTERED, submission } from './demo/example.ts'
 import { type Receiver, startReceiver } from './demo/receivers.ts'
 import { arrivalRow, createProgress, table } from './demo/show.ts'
+import { prepareSix } from './demo/six.ts'
 import type { Settings } from './env.ts'
 import { createLogger } from './log.ts'
 import { distributionWorkflowId } from './names.ts'
@@ -37,7 +38,7 @@ await runProgram(
     const signingSecret = `whsec_${randomBytes(32).toString('base64')}`
     const receivers = await startReceivers(signingSecret, service, life)
     const client = createClient(service.url, service.bootstrap_api_key!)
-    await client.register(REGISTERED, {
+    await client.register(REGISTERED, 'REST', {
       endpoint: receivers.reporter.url,
       signing: { signing_secret: signingSecret },
     })
@@ -45,20 +46,21 @@ await runProgram(
     print('\nSubmitting the example distribution: one payload, three destinations')
     print('  archive accepts at once, partner answers 503 twice, ms09-reporter checks a signature')
     const began = performance.now()
-    const id = await client.submit(submission(receivers))
+    const id = await client.submit(submission(firstDestinations(receivers), receivers.callback.url))
     print(`  ${id} accepted after ${Math.round(performance.now() - began)} ms\n`)
     const final = await watch(client, id, began, life)
     await callbackArrived(receivers, life)
 
     const delivered = showArrivals(final, receivers)
-    showLinks(service, settings, id)
     const first = Math.min(...destinationsOf(receivers).flatMap(([, { arrivals }]) => arrivals.map(({ at }) => at)))
     // The clock of this process began when it was started, before the packages were looked at.
     print(
       `\nFirst delivery ${seconds(first)} after the start of the demo, ${Math.round(first - began)} ms after submission`,
     )
-    if (process.argv.includes('--exit')) life.end(delivered ? 0 : 1, 'the demo is over')
-    else print('The stack stays up until Ctrl-C')
+    const all = await toAllSix(client, receivers, life)
+    showLinks(service, settings, all.id)
+    if (process.argv.includes('--exit')) life.end(delivered && all.complete ? 0 : 1, 'the demo is over')
+    else print('\nThe stack stays up until Ctrl-C')
     return undefined
   },
   {
@@ -84,13 +86,14 @@ async function ownSettings(settings: Settings): Promise<Settings> {
 }
 
 async function startReceivers(signingSecret: string, service: Service, life: Life): Promise<DemoReceivers> {
-  const [archive, partner, reporter, callback] = await Promise.all([
+  const [archive, partner, reporter, everywhere, callback] = await Promise.all([
     startReceiver('/documents'),
     startReceiver('/inbox', { refuse_first: 2 }),
     startReceiver('/reports', { secret: signingSecret }),
+    startReceiver('/reports'),
     startReceiver('/callbacks', { secret: service.callback_secret }),
   ])
-  const receivers = { archive, partner, reporter, callback }
+  const receivers = { archive, partner, reporter, everywhere, callback }
   life.atEnd('the receivers', () => {
     for (const receiver of Object.values(receivers)) receiver.close()
   })
@@ -103,6 +106,26 @@ function destinationsOf({ archive, partner, reporter }: DemoReceivers): [name: s
     ['partner', partner],
     [REGISTERED, reporter],
   ]
+}
+
+/** The same report once more, to one real server of each kind. */
+async function toAllSix(
+  client: Client,
+  { everywhere }: DemoReceivers,
+  life: Life,
+): Promise<{ id: string; complete: boolean }> {
+  print('\nNow the same report to six kinds of systems; starting one of each')
+  const six = await prepareSix(client, everywhere, life, (line) => print(`  ${line}`))
+  for (const each of six.missing) print(`  not here: ${each}`)
+  const began = performance.now()
+  const id = await client.submit(submission(six.destinations))
+  print(`  ${id} accepted after ${Math.round(performance.now() - began)} ms\n`)
+  const final = await watch(client, id, began, life)
+  const { table, complete } = await six.show(final)
+  const served = final.destinations.filter(({ status }) => status === 'success').length
+  print(`\nThe distribution is ${final.status}: ${served} of 6 delivered. Read back from the systems themselves:\n`)
+  print(table)
+  return { id, complete }
 }
 
 /** Shows each change until the distribution is final. */

@@ -15,7 +15,9 @@ export interface DistributionState {
 
 export interface Client {
   /** Registers the destination, or gives the registered one its new configuration. */
-  register(name: string, configuration: Record<string, unknown>): Promise<void>
+  register(name: string, protocol: string, configuration: Record<string, unknown>): Promise<void>
+  /** Keeps a credential under this name, in place of the one that is there. */
+  keepSecret(name: string, fields: Record<string, string>): Promise<void>
   /** Submits a body as it is, and returns the distribution's id. */
   submit(body: string): Promise<string>
   status(id: string): Promise<DistributionState>
@@ -36,14 +38,24 @@ export function createClient(url: string, key: string): Client {
     return json as T
   }
 
+  /** Makes it, or replaces what an earlier demo made. */
+  async function put(
+    collection: string,
+    item: string,
+    content: { name: string } & Record<string, unknown>,
+  ): Promise<void> {
+    const made = await call('POST', collection, JSON.stringify(content))
+    const { name: _, ...rest } = content
+    if (made.status === 409) expected(await call('PUT', item, JSON.stringify(rest)), `changing ${item}`)
+    else expected(made, `adding ${content.name}`)
+  }
+
   return {
-    async register(name, configuration) {
-      const content = { name, protocol: 'REST', description: 'A receiver of the demo', configuration }
-      const made = await call('POST', '/destinations/register', JSON.stringify(content))
-      if (made.status === 409) {
-        expected(await call('PUT', `/destinations/${name}`, JSON.stringify(content)), `changing ${name}`)
-      } else expected(made, `registering ${name}`)
+    register(name, protocol, configuration) {
+      const content = { name, protocol, description: 'A receiver of the demo', configuration }
+      return put('/destinations/register', `/destinations/${name}`, content)
     },
+    keepSecret: (name, fields) => put('/credentials', `/credentials/${name}`, { name, fields }),
     async submit(body) {
       const answer = await call('POST', '/distribution/submit', body)
       return expected<{ distribution_id: string }>(answer, 'the submission').distribution_id

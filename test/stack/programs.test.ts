@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { endProcess, isRunning, type ProcessId } from '../../temporal-config/stack/processes.ts'
 import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
 import { type Program, runCommand } from '../support/programs.ts'
+import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
 
 const STARTED_MS = 240_000
 /** Whatever the machine's own settings are, nothing of them counts here. */
@@ -23,6 +24,8 @@ interface Ready {
   metrics: string
   api_key_file: string
 }
+
+const describeAll = await describeWith('rabbitmq', 'versitygw', 'sshd', 'mailpit')
 
 let dir: string
 const programs: Program[] = []
@@ -206,8 +209,8 @@ describe('npm start', () => {
   })
 })
 
-describe('npm run demo', () => {
-  it('delivers to all its receivers and ends with 0', { timeout: STARTED_MS }, async () => {
+describeAll('npm run demo', () => {
+  it('delivers to all its receivers and ends with 0', { timeout: INSTALL_MS }, async () => {
     const demo = npm('demo', { API_PORT: '8000' }, ['--exit'])
     expect(await demo.exited, demo.lines.join('\n')).toBe(0)
     const text = demo.lines.join('\n')
@@ -216,6 +219,17 @@ describe('npm run demo', () => {
     expect(text).toMatch(/ms09-reporter +success .* 200 +\d+ +identical +verified/)
     expect(text).toContain('callback: arrived, signature verified')
     expect(text).toMatch(/First delivery \d+\.\d s after the start/)
+    expect(text).toContain('The distribution is completed: 6 of 6 delivered')
+    for (const [protocol, holds] of [
+      ['REST', '1 request to '],
+      ['AMQP', 'message in queue '],
+      ['JDBC', '2 rows in table '],
+      ['S3', 'object '],
+      ['SFTP', 'file '],
+      ['EMAIL', 'mail '],
+    ] as const) {
+      expect(text).toMatch(new RegExp(`demo-${protocol.toLowerCase()} +${protocol} +success +${holds}.*as submitted`))
+    }
   })
 })
 
