@@ -23,6 +23,7 @@ describe('a reply code', () => {
     ['RCPT TO', 'RCPT', '550 nobody', 'REJECTED'],
     ['DATA', 'DATA', '451 not now', 'DESTINATION_UNAVAILABLE'],
     ['DATA', 'DATA', '554 no', 'REJECTED'],
+    ['DATA', 'DATA', '250 what', 'DESTINATION_UNAVAILABLE'],
     ['the mail', '.', '452 full', 'THROTTLED'],
     ['the mail', '.', '451 not now', 'DESTINATION_UNAVAILABLE'],
     ['the mail', '.', '554 spam', 'REJECTED'],
@@ -146,6 +147,28 @@ describe('FIELD-REPORT 54: a kept connection', () => {
     expect(await send(config)).toMatchObject({ status: 250 })
     expect(server.connections.total).toBe(2)
     expect(server.mails).toHaveLength(2)
+  })
+
+  it('that said goodbye by itself is replaced inside the attempt', async () => {
+    const server = await scripted()
+    const config = aConfig(server.port)
+    await send(config)
+    server.say('421 4.4.2 idle for too long')
+    // By the end of another conversation it has been heard.
+    await send(config, { tenant_id: 'other' })
+    await send(config)
+    expect(server.connections.total).toBe(3)
+    expect(server.mails).toHaveLength(3)
+  })
+
+  it('that says what nobody asked is not believed any more', async () => {
+    const server = await scripted()
+    const config = aConfig(server.port)
+    await send(config)
+    server.say('250 OK')
+    await send(config, { tenant_id: 'other' })
+    await send(config)
+    expect(server.connections.total).toBe(3)
   })
 
   it('is of one tenant, and of one login', async () => {

@@ -42,8 +42,7 @@ export async function openSession(config: ServerConfig, attempt: Attempt, egress
     if (config.security === 'starttls') {
       await startTls(session, attempt, {
         ...tls,
-        host: config.host,
-        servername: tls.servername ?? serverName(config.host),
+        ...nameOf(config.host, tls.servername),
         rejectUnauthorized: true,
       })
       await sayHello(session, attempt, config)
@@ -144,6 +143,8 @@ function addressLiteral(address: string | undefined): string {
   return isIP(bare) === 6 ? `[IPv6:${bare}]` : `[${bare}]`
 }
 
-function serverName(host: string): string {
-  return isIP(host.replace(/^\[|\]$/g, '')) === 0 ? host.replace(/\.$/, '') : ''
+/** Whom the certificate must be for; an address is no name to ask for (RFC 6066, 3). */
+function nameOf(host: string, name: string | undefined): { host: string; servername: string } {
+  const bare = host.replace(/^\[|\]$/g, '')
+  return { host: bare, servername: name ?? (isIP(bare) === 0 ? bare.replace(/\.$/, '') : '') }
 }

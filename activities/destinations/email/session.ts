@@ -124,6 +124,10 @@ export function createSession(first: Socket, secrets: readonly string[]): Sessio
     async command(line) {
       // Whatever was filled in: one command is one line.
       if (/[\r\n\0]/.test(line)) throw new Error('an SMTP command of several lines')
+      const unasked = replies.shift()
+      // RFC 5321, 3.8: 421 may come at any time. Anything else would be taken for the answer to what follows.
+      if (unasked?.code === 421) return unasked
+      if (unasked) broken('it was not asked for')
       if (ended) throw ended
       socket.write(`${line}\r\n`)
       return read()

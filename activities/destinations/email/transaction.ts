@@ -11,6 +11,9 @@ import type { Reply, Session } from './session.ts'
  */
 export type RecipientStatus = 'accepted' | 'refused' | 'deferred' | 'unknown'
 
+/** Kept twice for each of up to a hundred recipients. */
+const MAX_REPLY = 200
+
 /** What became of one recipient. */
 export interface Outcome {
   address: string
@@ -61,7 +64,7 @@ export function createSending(addresses: readonly string[], attempt: number): Se
           address,
           status: reply ? statusOf(reply.code) : own && isSent ? 'unknown' : 'deferred',
           code: reply?.code ?? null,
-          reply: reply?.text ?? null,
+          reply: reply?.text.slice(0, MAX_REPLY) ?? null,
           attempt,
         }
       }),
@@ -112,6 +115,7 @@ export async function transact(session: Session, attempt: Attempt, mail: Mail, s
   if (sending.waiting().length === 0) return
   attempt.expect('answer DATA')
   const data = await session.command('DATA')
+  if (data.code < 400 && data.code !== 354) throw replyFailure(data, 'DATA')
   if (data.code !== 354) return sending.decided(data)
   attempt.expect('take the mail')
   const answer = session.read()

@@ -43,6 +43,8 @@ export interface SmtpReceiver {
   script(script: SmtpScript): void
   /** Resolves when the condition holds; asked at each command and each opened or closed connection. */
   until(condition: (receiver: SmtpReceiver) => boolean): Promise<void>
+  /** Says this line on all connections, unasked. */
+  say(line: string): void
   /** Ends all connections as a server does that goes away. */
   hangUp(): void
   close(): Promise<void>
@@ -63,6 +65,9 @@ export async function startSmtpReceiver(first: SmtpScript = {}): Promise<SmtpRec
     async until(condition) {
       const late = AbortSignal.timeout(10_000)
       while (!condition(receiver)) await once(events, 'change', { signal: late })
+    },
+    say(line) {
+      for (const socket of open) socket.write(`${line}\r\n`)
     },
     hangUp() {
       for (const socket of open) socket.destroy()
