@@ -132,7 +132,7 @@ function namesIn(
 ): { column?: string; row?: number; constraint?: string } {
   const row = /at row (\d+)$/.exec(sqlMessage)?.[1]
   const after =
-    /(?:column|^Column|^Field) ['`](?:[^`]*`\.`)?([^'`]+)['`](?: at row \d+| cannot be null| doesn't .*)?$/.exec(
+    /(?:column|^Column|^Field) ['`](?:[^`]*`\.`)*([^'`]+)['`](?: at row \d+| cannot be null| doesn't .*)?$/.exec(
       sqlMessage,
     )
   const column = columns.find((name) => name.toLowerCase() === after?.[1]?.toLowerCase())
