@@ -42,7 +42,8 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
     useDualstackEndpoint: false,
     useFipsEndpoint: false,
     useAccelerateEndpoint: false,
-    userAgentAppId: undefined,
+    userAgentAppId: async () => undefined,
+    disableClockSkewCorrection: true,
     defaultUserAgentProvider: async () => [['Distributor']],
   })
 }
