@@ -7,9 +7,8 @@ import { AD_HOC } from '../temporal-config/metrics.ts'
 import type { AttemptOutcome, DeliverInput } from '../workflows/messages.ts'
 import type { Delivered } from './delivered.ts'
 import type { ActivityDeps } from './deps.ts'
-import type { Destination, Message, Receipt } from './destinations/destination.ts'
+import type { Message, Receipt } from './destinations/destination.ts'
 import { environmentCredentials } from './destinations/environment-credentials.ts'
-import { DeliveryError } from './destinations/errors.ts'
 import { destinationFor } from './destinations/registry.ts'
 import { resolveSecrets } from './destinations/secret-resolution.ts'
 import { configurationOf, type Opened, openDelivery } from './open.ts'
@@ -69,7 +68,7 @@ async function send(
   const { delivery, attempt, payload, credentials } = opened
   try {
     if (credentials instanceof Error) throw credentials
-    const destination = builtIn(delivery.protocol)
+    const destination = destinationFor(delivery.protocol)
     const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
     const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment)
     const message: Message = {
@@ -89,13 +88,6 @@ async function send(
     if (control.signal.aborted) return new Aborted('aborted', { cause: error })
     return error instanceof Error ? error : new Error('a thrown value that is no error', { cause: error })
   }
-}
-
-/** @throws DeliveryError for a protocol that this build does not have */
-function builtIn(protocol: string): Destination {
-  const destination = destinationFor(protocol)
-  if (!destination) throw new DeliveryError('MISCONFIGURED', `The protocol ${protocol} is not available`)
-  return destination
 }
 
 function deliveredBy(outcome: AttemptOutcome): Delivered {

@@ -104,8 +104,7 @@ export function configurationOf(delivery: LockedDelivery): Record<string, unknow
 
 /** Credentials named by the configuration; one that can not be unsealed fails the attempt, not the call. */
 async function credentialsFor(deps: ActivityDeps, db: Db, delivery: LockedDelivery) {
-  const destination = destinationFor(delivery.protocol)
-  const names = destination ? secretReferences(destination.config, configurationOf(delivery)) : []
+  const names = secretReferences(destinationFor(delivery.protocol).config, configurationOf(delivery))
   if (names.length === 0) return new Map<string, Credential>()
   try {
     return await loadCredentials(db, deps.sealer, names)

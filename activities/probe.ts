@@ -31,8 +31,8 @@ async function tryProbe(deps: ActivityDeps, input: ProbeInput, signal: AbortSign
   try {
     const found = await withTenant(deps.pool, input.tenant_id, async (db) => {
       const destination = await findDestinationToProbe(db, input.destination_id)
-      const built = destination && destinationFor(destination.protocol)
-      if (!destination || !built) return null
+      if (!destination) return null
+      const built = destinationFor(destination.protocol)
       const names = secretReferences(built.config, destination.configuration)
       return {
         built,

@@ -1,7 +1,7 @@
 // The destinations of a submission, checked entry by entry: each fault with its path, nothing thrown.
 import type { Egress } from '../activities/destinations/egress.ts'
 import { DeliveryError } from '../activities/destinations/errors.ts'
-import { AVAILABLE_PROTOCOLS, destinationFor } from '../activities/destinations/registry.ts'
+import { destinationFor } from '../activities/destinations/registry.ts'
 import { reachedHosts } from '../activities/destinations/secret.ts'
 import { findLiteralSecrets, findReservedReferences } from '../activities/destinations/secret-storage.ts'
 import type { KnownDestination, SubmittedDestination } from '../db/plan.ts'
@@ -16,8 +16,11 @@ export interface CheckedEntries {
   /** As they are stored; complete only when `details` is empty. */
   destinations: SubmittedDestination[]
   details: Detail[]
-  /** Every name with the entry that it stands in, to be looked up among the registered ones. */
-  named: { name: string; index: number; inline: boolean }[]
+  /**
+   * Every name with the entry that it stands in, to be looked up among the registered ones. An inline one has the
+   * protocol that it states, if that is one.
+   */
+  named: { name: string; index: number; inline: boolean; protocol: Protocol | undefined }[]
 }
 
 /** Checks what can be told without the database. */
@@ -38,7 +41,7 @@ export function checkEntries(entries: readonly unknown[], egress: Egress): Check
       checked.details.push({ field: fieldPath(at), issue: `has the same name as destinations[${first}]` })
     } else {
       seen.set(name, index)
-      checked.named.push({ name, index, inline })
+      checked.named.push({ name, index, inline, protocol: found.destination?.protocol })
     }
     if (found.destination) checked.destinations.push(found.destination)
   }
@@ -51,13 +54,16 @@ export function checkNames(
   known: ReadonlyMap<string, KnownDestination>,
   compression: 'none' | 'gzip',
 ): Detail[] {
-  return named.flatMap(({ name, index, inline }): Detail[] => {
+  return named.flatMap(({ name, index, inline, protocol }): Detail[] => {
     const found = known.get(name)
     const living = found && !found.deleted ? found : undefined
     if (inline) {
       const field = fieldPath(['destinations', index, 'name'])
       const issue = 'is the name of a registered destination: give the name alone, as a string, without overrides'
-      return living ? [{ field, issue }] : []
+      const own = protocol
+        ? compressionIssue(protocol, fieldPath(['destinations', index, 'protocol']), compression)
+        : []
+      return [...(living ? [{ field, issue }] : []), ...own]
     }
     const field = fieldPath(['destinations', index])
     if (!found) return [{ field, issue: `no destination is registered as ${JSON.stringify(name)}` }]
@@ -68,7 +74,7 @@ export function checkNames(
 }
 
 /** gzip is a matter of the protocol: only these three can say that a body is compressed. */
-export function compressionIssue(protocol: Protocol, field: string, compression: 'none' | 'gzip'): Detail[] {
+function compressionIssue(protocol: Protocol, field: string, compression: 'none' | 'gzip'): Detail[] {
   const able = protocol === 'REST' || protocol === 'AMQP' || protocol === 'S3'
   return compression === 'none' || able
     ? []
@@ -109,9 +115,6 @@ export function readProtocol(given: unknown): { protocol: Protocol } | { issue: 
   }
   const protocol = PROTOCOLS.find((one) => one === given)
   if (!protocol) return { issue: unknownName(String(given).slice(0, 50).toUpperCase(), PROTOCOLS, 'protocol') }
-  if (!destinationFor(protocol)) {
-    return { issue: `${protocol} is not served yet; ${AVAILABLE_PROTOCOLS.join(', ')} is` }
-  }
   return { protocol }
 }
 
@@ -123,7 +126,7 @@ export function configurationIssues(
   egress: Egress,
   options: { literals: boolean },
 ): Detail[] {
-  const schema = destinationFor(protocol)!.config
+  const schema = destinationFor(protocol).config
   const parsed = schema.safeParse(configuration)
   const details = parsed.success ? [] : issuesOf(schema, parsed.error, [...at])
   const below = (path: string) => `${fieldPath(at)}.${path}`

@@ -49,7 +49,7 @@ export async function separateSecrets(
   previous?: Record<string, unknown>,
 ): Promise<{ content: DestinationContent; fields: Record<string, string> }> {
   const credential = ownCredentialName(own.destination_id)
-  const schema = destinationFor(own.protocol)!.config
+  const schema = destinationFor(own.protocol).config
   const extraction = extractLiterals(schema, sent.configuration, { credential, previous })
   if (extraction.missing.length > 0) {
     throw invalid(
@@ -96,9 +96,7 @@ export async function keepSecrets(
 
 /** The destination as anyone may see it. */
 export function shownDestination(row: DestinationRow): DestinationRow {
-  const schema = destinationFor(row.protocol)?.config
-  // Without its schema nobody knows which fields are secret.
-  return { ...row, configuration: schema ? maskSecrets(schema, row.configuration) : {} }
+  return { ...row, configuration: maskSecrets(destinationFor(row.protocol).config, row.configuration) }
 }
 
 function ownCredentialName(destinationId: string): string {

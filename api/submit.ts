@@ -28,7 +28,8 @@ export async function submit(deps: Pick<AppDeps, 'pool' | 'egress'>, request: Su
   if (!checked.submission || checked.details.length > 0) {
     // Names are looked up all the same, so that one answer lists everything.
     const known = await withTenant(deps.pool, caller.tenant_id, (db) => findNamed(db, checked.entries))
-    throw invalid([...checked.details, ...checkNames(checked.entries.named, known, 'none')])
+    const compression = checked.submission?.options.compression ?? 'none'
+    throw invalid([...checked.details, ...checkNames(checked.entries.named, known, compression)])
   }
   const submission = checked.submission
   const store = (queryable: boolean) =>

@@ -2,7 +2,8 @@
 // nothing, names what is stale, and ends with 1.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { AVAILABLE_PROTOCOLS, configSchema } from '../activities/destinations/registry.ts'
+import { configSchema } from '../activities/destinations/registry.ts'
+import { PROTOCOLS } from '../db/states.ts'
 import { describeSettings } from './env.ts'
 
 const README = fileURLToPath(new URL('../README.md', import.meta.url))
@@ -43,7 +44,7 @@ function settings(): string {
 
 /** One table per protocol of the registry. */
 function destinations(): string {
-  return AVAILABLE_PROTOCOLS.map((protocol) => {
+  return PROTOCOLS.map((protocol) => {
     const rows = rowsOf(configSchema(protocol) as JsonSchema, '', '')
     return `### ${protocol}\n\n${table([['field', 'type', 'default', 'meaning'], ...rows])}`
   }).join('\n\n')

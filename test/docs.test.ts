@@ -1,7 +1,7 @@
 // The README's tables are made from the schemas; here is seen that they still agree.
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { AVAILABLE_PROTOCOLS } from '../activities/destinations/registry.ts'
+import { PROTOCOLS } from '../db/states.ts'
 import { regenerate, staleParts } from '../temporal-config/docs.ts'
 import { describeSettings } from '../temporal-config/env.ts'
 
@@ -14,7 +14,7 @@ describe('the generated tables of README.md', () => {
 
   it('hold every setting and every protocol', () => {
     for (const { name } of describeSettings()) expect(readme).toContain(`| \`${name}\` |`)
-    for (const protocol of AVAILABLE_PROTOCOLS) expect(readme).toContain(`\n### ${protocol}\n`)
+    for (const protocol of PROTOCOLS) expect(readme).toContain(`\n### ${protocol}\n`)
   })
 
   it('mark every secret, and say what each field of a destination means', () => {

@@ -14,17 +14,12 @@ export const destinations = { REST: rest, AMQP: amqp, JDBC: jdbc, S3: s3, SFTP: 
   Destination
 >
 
-export type AvailableProtocol = keyof typeof destinations
-export const AVAILABLE_PROTOCOLS = Object.keys(destinations) as [AvailableProtocol, ...AvailableProtocol[]]
-
-/** The destination of a protocol; undefined when it is not built in. */
-export function destinationFor(protocol: string): Destination | undefined {
-  return Object.hasOwn(destinations, protocol)
-    ? (destinations[protocol as AvailableProtocol] as unknown as Destination)
-    : undefined
+/** Its own types are forgotten: a configuration is checked against the schema before it is used. */
+export function destinationFor(protocol: Protocol): Destination {
+  return destinations[protocol] as unknown as Destination
 }
 
 /** The JSON schema of a protocol's configuration, as callers may send it. */
-export function configSchema(protocol: AvailableProtocol): Record<string, unknown> {
+export function configSchema(protocol: Protocol): Record<string, unknown> {
   return toJsonSchema(destinations[protocol].config)
 }

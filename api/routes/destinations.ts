@@ -1,5 +1,5 @@
 // Registered destinations: register, change, show, test, take out of service.
-import { AVAILABLE_PROTOCOLS, configSchema } from '../../activities/destinations/registry.ts'
+import { configSchema } from '../../activities/destinations/registry.ts'
 import { writeAudit } from '../../db/audit.ts'
 import {
   type DestinationRow,
@@ -12,6 +12,7 @@ import {
   updateDestination,
 } from '../../db/destinations.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
+import { PROTOCOLS } from '../../db/states.ts'
 import { DispatcherUnavailable } from '../../temporal-config/dispatcher.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
@@ -206,7 +207,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     role: 'viewer',
     answers: { 200: { description: 'Protocols that are served', schema: destinationTypes } },
     async handle({ c }) {
-      const served = AVAILABLE_PROTOCOLS.map((protocol) => ({ protocol, config_schema: configSchema(protocol) }))
+      const served = PROTOCOLS.map((protocol) => ({ protocol, config_schema: configSchema(protocol) }))
       return c.json({ destination_types: served })
     },
   })

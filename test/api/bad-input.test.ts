@@ -245,7 +245,6 @@ describe('destinations are refused with their path:', () => {
     ],
     ['without a name', [inline({ name: undefined })], ['destinations[0].name']],
     ['an unknown protocol', [inline({ protocol: 'REZT' })], ['destinations[0].protocol']],
-    ['a protocol that is not served yet', [inline({ protocol: 'AMQP' })], ['destinations[0].protocol']],
     ['no endpoint', [inline({ endpoint: undefined })], ['destinations[0].endpoint']],
     ['no URL', [inline({ endpoint: 'receiver' })], ['destinations[0].endpoint']],
     ['another scheme', [inline({ endpoint: 'ftp://receiver.example' })], ['destinations[0].endpoint']],

@@ -77,7 +77,6 @@ describe('registering a destination', () => {
     ['a bad name', { name: 'a b' }, ['name']],
     ['an unknown field', { configuraton: {} }, ['configuraton']],
     ['an unknown protocol', { protocol: 'SOAP' }, ['protocol']],
-    ['one that is not served yet', { protocol: 'SFTP' }, ['protocol']],
     ['a bad URL', { configuration: { endpoint: 'x' } }, ['configuration.endpoint']],
     ['a private address', { configuration: { endpoint: 'http://10.0.0.8/' } }, ['configuration.endpoint']],
     ['an unknown setting', { configuration: { ...withToken(), methd: 'PUT' } }, ['configuration.methd']],
