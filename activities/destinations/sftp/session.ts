@@ -42,6 +42,8 @@ export interface Session {
 export async function openSession(config: SftpConfig, attempt: Attempt, egress: Egress): Promise<Session> {
   const login = loginOf(config)
   const socket = egress.connect({ host: config.host, port: config.port })
+  // Requests are small, and each waits for the answer to the one before.
+  socket.setNoDelay(true)
   const off = attempt.onStop(() => socket.destroy())
   try {
     return await converse(config, login, socket, attempt)

@@ -1,0 +1,112 @@
+// An SFTP server that is not OpenSSH's: it knows no extensions, keeps its files in memory, and can be made to misbehave
+// in ways that no good server does. For what cannot be had from a real one; never for the contract.
+import { generateKeyPairSync } from 'node:crypto'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import ssh2, { type AuthContext, type SFTPWrapper } from 'ssh2'
+
+const { STATUS_CODE, OPEN_MODE } = ssh2.utils.sftp
+
+export interface StrangeSftpOptions {
+  /** Decides about each try to log in; everybody may when left out. */
+  authenticate?: (context: AuthContext) => void
+  /** What is kept of the bytes that it says it has written. */
+  keep?: (data: Buffer) => Buffer
+  /** Answers a write when called; at once when left out. */
+  onWrite?: (answer: () => void) => void
+  /** Runs when a rename has been answered. */
+  afterRename?: (socket: Socket) => void
+  /** A rename takes the place of a file of that name, against the specification. */
+  renameReplaces?: boolean
+}
+
+export interface StrangeSftp {
+  port: number
+  files: Map<string, Buffer>
+  close(): Promise<void>
+}
+
+export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promise<StrangeSftp> {
+  const files = new Map<string, Buffer>()
+  const sockets = new Set<Socket>()
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const hostKeys = [privateKey.export({ type: 'pkcs1', format: 'pem' })]
+  const ssh = new ssh2.Server({ hostKeys }, (client) => {
+    client.on('error', () => {})
+    client.on('authentication', options.authenticate ?? ((context) => context.accept()))
+    client.on('session', (accept) => {
+      accept().on('sftp', (acceptSftp) => serve(acceptSftp(), lastSocket()))
+    })
+  })
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    // Else an answer may still be held back when the connection is reset.
+    socket.setNoDelay(true)
+    socket.on('error', () => {})
+    socket.on('close', () => sockets.delete(socket))
+    ssh.injectSocket(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+
+  const lastSocket = () => [...sockets].at(-1)!
+
+  function serve(sftp: SFTPWrapper, socket: Socket): void {
+    const handles = new Map<string, string>()
+    const path = (handle: Buffer) => handles.get(handle.toString('latin1'))!
+    const ok = (id: number) => sftp.status(id, STATUS_CODE.OK)
+    const failure = (id: number) => sftp.status(id, STATUS_CODE.FAILURE)
+    const look = (id: number, name: string) => {
+      const file = files.get(name)
+      if (name !== '.' && file === undefined) return sftp.status(id, STATUS_CODE.NO_SUCH_FILE)
+      sftp.attrs(id, { mode: file ? 0o100644 : 0o40755, uid: 0, gid: 0, size: file?.length ?? 0, atime: 0, mtime: 0 })
+    }
+    sftp.on('error', () => {})
+    sftp.on('OPEN', (id, name, flags) => {
+      if (flags & OPEN_MODE.EXCL && files.has(name)) return failure(id)
+      if (flags & OPEN_MODE.TRUNC) files.set(name, Buffer.alloc(0))
+      if (!files.has(name)) return sftp.status(id, STATUS_CODE.NO_SUCH_FILE)
+      const handle = String(handles.size)
+      handles.set(handle, name)
+      sftp.handle(id, Buffer.from(handle))
+    })
+    sftp.on('WRITE', (id, handle, offset, data) => {
+      const kept = options.keep?.(data) ?? data
+      const before = files.get(path(handle))!
+      const after = Buffer.alloc(Math.max(before.length, offset + kept.length))
+      before.copy(after)
+      kept.copy(after, offset)
+      files.set(path(handle), after)
+      if (options.onWrite) options.onWrite(() => ok(id))
+      else ok(id)
+    })
+    sftp.on('READ', (id, handle, offset, length) => {
+      const part = files.get(path(handle))!.subarray(offset, offset + length)
+      if (part.length === 0) sftp.status(id, STATUS_CODE.EOF)
+      else sftp.data(id, part)
+    })
+    sftp.on('CLOSE', (id) => ok(id))
+    sftp.on('STAT', look)
+    sftp.on('LSTAT', look)
+    sftp.on('REMOVE', (id, name) => (files.delete(name) ? ok(id) : sftp.status(id, STATUS_CODE.NO_SUCH_FILE)))
+    sftp.on('RENAME', (id, from, to) => {
+      const file = files.get(from)
+      if (!file) return sftp.status(id, STATUS_CODE.NO_SUCH_FILE)
+      if (files.has(to) && !options.renameReplaces) return failure(id)
+      files.delete(from)
+      files.set(to, file)
+      ok(id)
+      options.afterRename?.(socket)
+    })
+  }
+
+  return {
+    port: (server.address() as AddressInfo).port,
+    files,
+    async close() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
