@@ -287,6 +287,12 @@ describe('FIELD-REPORT 53: of several recipients', () => {
     expect(server.mails.map((mail) => mail.recipients)).toEqual([['ann@example.test']])
   })
 
+  it('all get it where what was left by an earlier attempt cannot be read', async () => {
+    const server = await scripted()
+    await send(aConfig(server.port, THREE), { progress: { round: 1, recipients: [{ address: 'ann@example.test' }] } })
+    expect(server.mails[0]!.recipients).toHaveLength(3)
+  })
+
   it('nothing is said to the server when all have it', async () => {
     const server = await scripted({ answer: (line) => (line.startsWith('RCPT TO:<ann') ? '450 later' : undefined) })
     const { progress } = await failed(aConfig(server.port, THREE))

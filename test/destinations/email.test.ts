@@ -178,6 +178,12 @@ describe('a mail on Mailpit', () => {
       expect(XMLValidator.validate(xml)).toBe(true)
     })
 
+    it('with a file whose name is in any language', async () => {
+      const name = 'Übersicht „{payload.who}“ 2026.json'
+      const message = await arrived({ attachment: { format: 'json', filename: name } }, '{"who": "Zoë/😀"}')
+      expect(message.attachments[0]!.filename).toBe('Übersicht „Zoë_😀“ 2026.json')
+    })
+
     it('without a file where none is wanted', async () => {
       expect((await arrived({ attachment: { format: 'none' } })).attachments).toEqual([])
     })

@@ -132,6 +132,29 @@ describe('a mail to two', () => {
     expect(recipients(receiver)).toEqual(['ann', 'bob'])
   })
 
+  it('FIELD-REPORT 53: an attempt that never reached the server forgets nothing', async () => {
+    const receiver = await aReceiver({
+      answer(line) {
+        // After the mail to ann, the server is away.
+        if (line === '.')
+          receiver.script({ greeting: 'drop', answer: (next) => (next === 'RSET' ? 'drop' : undefined) })
+        return line.startsWith('RCPT TO:<bob') ? '450 greylisted' : undefined
+      },
+    })
+    const ref = await mail(receiver)
+    await receiver.until(({ connections }) => connections.total === 2)
+    receiver.script({})
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(recipients(receiver)).toEqual(['ann', 'bob'])
+    const attempts = await system.attempts(ref)
+    expect(attempts.map(({ retry_reason }) => retry_reason)).toEqual([
+      'DESTINATION_UNAVAILABLE',
+      'DESTINATION_UNAVAILABLE',
+      null,
+    ])
+    expect(attempts[1]!.metadata).toEqual({})
+  })
+
   it('is another mail to both when the retry is forced', async () => {
     const receiver = await aReceiver({ answer: greylisting('bob') })
     const ref = await mail(receiver)

@@ -72,7 +72,7 @@ export function createSession(first: Socket, secrets: readonly string[]): Sessio
     const parts = (rest + chunk.toString('latin1')).split('\n')
     rest = parts.pop()!
     for (const part of parts) {
-      const match = /^([2-5]\d\d)(?:([ -])(.*))?$/.exec(part.replace(/\r$/, ''))
+      const match = /^([2-5]\d\d)(?:([ -])(.*))?$/s.exec(part.replace(/\r$/, ''))
       if (!match || (lines[0] && lines[0].code !== match[1])) {
         broken('it has no reply code')
         return
