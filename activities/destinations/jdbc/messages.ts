@@ -6,9 +6,12 @@ export function missingTable(place: string): DeliveryError {
   return new DeliveryError('MISCONFIGURED', `${place} does not exist, or the user may not see it`)
 }
 
-/** @param label the server's code for its refusal */
-export function noLedger(ledger: TableName, label: string): DeliveryError {
+/**
+ * @param trouble such as `is missing and the user may not make it`
+ * @param label the server's code for its refusal
+ */
+export function noLedger(ledger: TableName, trouble: string, label: string): DeliveryError {
   const columns = 'delivery_id varchar(255) primary key, distribution_id varchar(255) and row_count integer'
-  const message = `the ledger table ${shown(ledger)} is missing and the user may not make it (${label}): make it with ${columns}, or name a "delivery_id_column"`
+  const message = `the ledger table ${shown(ledger)} ${trouble} (${label}): make it with ${columns}, or name a "delivery_id_column"`
   return new DeliveryError('UNAUTHORIZED', message)
 }

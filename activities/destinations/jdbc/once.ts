@@ -79,7 +79,8 @@ async function enter(database: Database, ledger: TableName, entry: Parameters<Da
     await database.begin()
     entered = await database.enter(ledger, entry)
   }
-  if (entered === 'no ledger') throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the ledger table came and went')
+  if (entered === 'no ledger')
+    throw new DeliveryError('UNAUTHORIZED', 'the ledger table was made, but the user may not write to it')
   return entered === 'entered'
 }
 

@@ -71,7 +71,8 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
         return 'entered'
       } catch (error) {
         if (numberOf(error) === DUPLICATE_ENTRY) return 'known'
-        if (numberOf(error) === NO_SUCH_TABLE) return 'no ledger'
+        // Whether a table is there is not told to those who have no right to it.
+        if (isOneOf(error, [NO_SUCH_TABLE, ...NO_RIGHTS])) return 'no ledger'
         throw mysqlFailure(error, { place: `the ledger table ${shown(ledger)}` })
       }
     },
@@ -87,8 +88,10 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
           ) engine = InnoDB`,
         )
       } catch (error) {
-        const number = numberOf(error)
-        if (number !== undefined && NO_RIGHTS.includes(number)) throw noLedger(ledger, `error ${number}`)
+        if (isOneOf(error, NO_RIGHTS)) {
+          const trouble = 'is missing or closed to the user, who may not make it'
+          throw noLedger(ledger, trouble, `error ${numberOf(error)}`)
+        }
         throw mysqlFailure(error, { place: `the ledger table ${shown(ledger)}` })
       }
     },
@@ -126,6 +129,11 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
       return written
     },
   }
+}
+
+function isOneOf(error: unknown, numbers: number[]): boolean {
+  const number = numberOf(error)
+  return number !== undefined && numbers.includes(number)
 }
 
 async function explained(result: Promise<Result>, statement: Statement): Promise<Result> {

@@ -131,17 +131,20 @@ function namesIn(
   first: number | undefined,
 ): { column?: string; row?: number; constraint?: string } {
   const row = /at row (\d+)$/.exec(sqlMessage)?.[1]
-  const after =
-    /(?:column|^Column|^Field) ['`](?:[^`]*`\.`)*([^'`]+)['`](?: at row \d+| cannot be null| doesn't .*)?$/.exec(
-      sqlMessage,
-    )
-  const column = columns.find((name) => name.toLowerCase() === after?.[1]?.toLowerCase())
+  const column = columnIn(sqlMessage, errno, columns)
   const constraint = constraintIn(sqlMessage, errno)
   return {
     ...(column !== undefined && { column }),
     ...(row !== undefined && first !== undefined && column !== undefined && { row: first + Number(row) - 1 }),
     ...(constraint !== undefined && { constraint }),
   }
+}
+
+/** What a column without a value is called stands where no value can. */
+function columnIn(text: string, number: number, columns: readonly string[]): string | undefined {
+  if (number === 1048 || number === 1364) return /^(?:Column|Field) '([^']{1,64})'/.exec(text)?.[1]
+  const named = /column ['`](?:[^`]*`\.`)*([^'`]+)['`](?: at row \d+)?$/.exec(text)?.[1]
+  return columns.find((name) => name.toLowerCase() === named?.toLowerCase())
 }
 
 function constraintIn(text: string, number: number): string | undefined {

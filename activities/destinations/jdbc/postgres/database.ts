@@ -95,7 +95,8 @@ function database(sql: postgres.Sql, config: JdbcConfig): Omit<Database, 'destro
       } catch (error) {
         const state = stateOf(error)
         if (state !== undefined && ALREADY_THERE.includes(state)) return
-        if (state === INSUFFICIENT_PRIVILEGE) throw noLedger(ledger, `SQLSTATE ${state}`)
+        if (state === INSUFFICIENT_PRIVILEGE)
+          throw noLedger(ledger, 'is missing and the user may not make it', `SQLSTATE ${state}`)
         throw postgresFailure(error, { place: `the ledger table ${shown(ledger)}` })
       }
     },
