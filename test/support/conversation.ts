@@ -21,7 +21,7 @@ export interface Conversation {
   connections: { open: number; total: number }
   /** Resolves when a connection has come to the fault. */
   reached: Promise<void>
-  /** No fault any more, for connections that begin from now on. */
+  /** No fault any more, for connections that have not come to it yet: one may be kept and used again. */
   mend(): void
   /** Resets all connections that are open. */
   reset(): void
@@ -91,7 +91,7 @@ export async function converse(target: { host: string; port: number }, fault?: F
         if (speaker !== from) turn += 1
         speaker = from
         longest = Math.max(longest, turn)
-        if (mine === undefined || turn < mine.at) {
+        if (mine === undefined || mine !== present || turn < mine.at) {
           to.write(words)
           return
         }
