@@ -78,6 +78,7 @@ describe('the configuration', () => {
     ['{payload.customer.email}', 0],
     ['Customer <{payload.email}>', 0],
     ['{payload.name} <{payload.email}>', 0],
+    ['{payload.people[0].name} <{payload.people[0].email}>', 0],
     ['{payload.user}@example.test', 0],
     ['{payload.user}@{payload.domain}', 0],
     ['{payload.a}, {payload.b}', 1],

@@ -220,7 +220,7 @@ describe('a mail on Mailpit', () => {
       expect((receipt.metadata!.recipients as { attempt: number }[]).map(({ attempt }) => attempt)).toEqual([
         1, 1, 1, 2, 2,
       ])
-      const copies = await mailpit.messages()
+      const copies = await mailpit.messages(all[0])
       const ours = copies.filter(({ message_id }) => message_id.includes(message.delivery_id))
       expect(ours).toHaveLength(2)
       // What the header names is the same for all; the envelope is told by who is missing from it.

@@ -15,7 +15,7 @@ const LOCAL = /^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]
 const RAW_DOMAIN = /^[\p{L}\p{M}\p{N}.-]+$/u
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
 /** `Name <address>`, `"Name" <address>`, `<address>` or `address`. */
-const MAILBOX = /^(?:(?:"([^"\\]*)"|([^"<>(),:;@[\]\\]*?))\s*<([^<>]*)>|([^<>]*))$/
+const MAILBOX = /^(?:(?:"([^"\\]*)"|([^"<>(),:;@\\]*?))\s*<([^<>]*)>|([^<>]*))$/
 /** What can end an address or begin another one, a header or a command. */
 const UNSAFE = /[\s,;:<>()[\]"\\\p{Cc}]/u
 
