@@ -6,6 +6,9 @@ import { freePort } from '../stack/ports.ts'
 import { obtainProgram } from './programs.ts'
 import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
 
+/** Messages that are read at the same time. */
+const AT_ONCE = 20
+
 export interface MailpitOptions {
   /** Mail is taken from this user alone; over a connection without TLS too. */
   auth?: { username: string; password: string }
@@ -94,7 +97,12 @@ export async function startMailpit(options: MailpitOptions = {}): Promise<Mailpi
       const query = recipient === undefined ? '' : `&query=${encodeURIComponent(`addressed:"${recipient}"`)}`
       const list = await json<List>(`${url}/api/v1/${query === '' ? 'messages' : 'search'}?limit=10000${query}`)
       // The list has the newest first.
-      return Promise.all(list.messages.toReversed().map(({ ID }) => readMessage(url, ID)))
+      const ids = list.messages.toReversed().map(({ ID }) => ID)
+      const messages: MailpitMessage[] = []
+      for (let at = 0; at < ids.length; at += AT_ONCE) {
+        messages.push(...(await Promise.all(ids.slice(at, at + AT_ONCE).map((id) => readMessage(url, id)))))
+      }
+      return messages
     },
     async chaos({ sender, recipient, authentication }) {
       const trigger = (given?: Trigger) =>

@@ -9,6 +9,9 @@ import { freePort } from '../stack/ports.ts'
 import { obtainProgram } from './programs.ts'
 import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
 
+/** Objects that are read at the same time. */
+const AT_ONCE = 50
+
 export interface VersitygwOptions {
   access_key: string
   secret_key: string
@@ -98,24 +101,30 @@ export async function startVersitygw(options: VersitygwOptions): Promise<Versity
       }),
     objects: (Bucket) =>
       asking(async (s3) => {
-        const { GetObjectCommand, ListObjectsV2Command } = await import('@aws-sdk/client-s3')
-        const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket }))
-        const oldestFirst = Contents.toSorted((a, b) => Number(a.LastModified) - Number(b.LastModified))
-        return Promise.all(
-          oldestFirst.map(async ({ Key = '' }) => {
-            const {
-              Body,
-              ContentType,
-              ContentEncoding,
-              Metadata = {},
-            } = await s3.send(new GetObjectCommand({ Bucket, Key }))
-            const body = Buffer.from((await Body?.transformToByteArray()) ?? [])
-            const said = { content_type: ContentType, content_encoding: ContentEncoding, metadata: Metadata }
-            return { key: Key, body, ...said }
-          }),
-        )
+        const { paginateListObjectsV2 } = await import('@aws-sdk/client-s3')
+        const objects: (StoredObject & { at: number })[] = []
+        for await (const { Contents = [] } of paginateListObjectsV2({ client: s3, pageSize: AT_ONCE }, { Bucket })) {
+          const page = Contents.map(async ({ Key = '', LastModified }) => ({
+            ...(await readObject(s3, Bucket, Key)),
+            at: Number(LastModified),
+          }))
+          objects.push(...(await Promise.all(page)))
+        }
+        return objects.toSorted((a, b) => a.at - b.at).map(({ at: _, ...object }) => object)
       }),
   }
+}
+
+async function readObject(s3: S3Client, bucket: string, key: string): Promise<StoredObject> {
+  const { GetObjectCommand } = await import('@aws-sdk/client-s3')
+  const {
+    Body,
+    ContentType,
+    ContentEncoding,
+    Metadata = {},
+  } = await s3.send(new GetObjectCommand({ Bucket: bucket, Key: key }))
+  const body = Buffer.from((await Body?.transformToByteArray()) ?? [])
+  return { key, body, content_type: ContentType, content_encoding: ContentEncoding, metadata: Metadata }
 }
 
 async function listens(port: number): Promise<boolean> {

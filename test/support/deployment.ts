@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Client, Connection } from '@temporalio/client'
 import { migrate } from '../../db/migrate.ts'
 import { admitLogin, ensureDatabase } from '../../temporal-config/stack/database.ts'
 import { freePort } from '../../temporal-config/stack/ports.ts'
@@ -22,6 +23,10 @@ export interface Deployment {
   temporalProxy: TcpProxy
   startApi(): Promise<Running>
   startWorker(): Promise<Running>
+  /** Every line that the processes have printed. */
+  output(): string[]
+  /** Every event of every run that Temporal knows, payloads decoded. */
+  histories(): Promise<string>
   killPostgres(): Promise<void>
   restartPostgres(): Promise<void>
   killTemporal(): Promise<void>
@@ -95,6 +100,21 @@ export async function startDeployment(): Promise<Deployment> {
     temporalProxy,
     startApi: () => start('api/server.ts'),
     startWorker: () => start('temporal-config/worker-program.ts'),
+    output: () => running.flatMap(({ lines }) => lines),
+    async histories() {
+      const connection = await Connection.connect({ address: `127.0.0.1:${temporal.port}` })
+      try {
+        const client = new Client({ connection })
+        const texts: string[] = []
+        for await (const { workflowId, runId } of client.workflow.list()) {
+          const { events } = await client.workflow.getHandle(workflowId, runId).fetchHistory()
+          texts.push(decoded(JSON.stringify(events)))
+        }
+        return texts.join('\n')
+      } finally {
+        await connection.close()
+      }
+    },
     killPostgres: () => postgres.kill9(),
     async restartPostgres() {
       // The old backends hold the port for a moment; on another one nobody would find the new server.
@@ -123,4 +143,9 @@ export async function startDeployment(): Promise<Deployment> {
       rmSync(dir, { recursive: true, force: true })
     },
   }
+}
+
+/** The JSON of a history with its payloads as text; they are base64 there. */
+function decoded(json: string): string {
+  return json.replace(/"data":"([A-Za-z0-9+/=]+)"/g, (_, data: string) => Buffer.from(data, 'base64').toString())
 }
