@@ -3,6 +3,24 @@
 /** How TLS is asked for. Certificates are always verified: `verify-ca` leaves out the name in the certificate alone. */
 export type TlsMode = 'disable' | 'verify-ca' | 'verify-full'
 
+export interface TlsParameters {
+  tls: TlsMode
+  /** Some parameter has said so already. */
+  tls_stated?: boolean
+}
+
+/**
+ * For parameters that ask for TLS (`secure`: of whatever mode) or for plain text. Several may, as long as they agree: one
+ * that asks for plain text never undoes another.
+ */
+export function stateTls(into: TlsParameters, mode: TlsMode | 'secure'): void {
+  if (into.tls_stated && (mode === 'disable') !== (into.tls === 'disable')) {
+    throw new UrlError('contradicts another parameter: the one asks for TLS, the other for plain text')
+  }
+  into.tls_stated = true
+  if (mode !== 'secure') into.tls = mode
+}
+
 /** What a driver's URL parameters mean here: a reader for each that has a meaning, and those that do no harm. */
 export interface ParameterTable<Parameters> {
   defaults: Parameters

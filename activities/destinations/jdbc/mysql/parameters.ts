@@ -1,8 +1,15 @@
 // The parameters of the URLs of Connector/J and of MariaDB's connector.
-import { boolean, type ParameterTable, refusing, type TlsMode, UrlError } from '../parameters.ts'
+import {
+  boolean,
+  type ParameterTable,
+  refusing,
+  stateTls,
+  type TlsMode,
+  type TlsParameters,
+  UrlError,
+} from '../parameters.ts'
 
-export interface MysqlParameters {
-  tls: TlsMode
+export interface MysqlParameters extends TlsParameters {
   /** `±hh:mm`: where `datetime` columns, which have no zone, stand. */
   time_zone: string
   /** Over plain text a password may be sealed with a key that the server sends, which anybody in between can exchange. */
@@ -15,17 +22,12 @@ const FILES = 'files of this machine are not read: use the field "tls"'
 export const mysqlParameters: ParameterTable<MysqlParameters> = {
   defaults: { tls: 'verify-full', time_zone: '+00:00', allow_public_key_retrieval: false },
   readers: {
-    sslMode: (value, into) => {
-      into.tls = tlsMode(value)
-    },
-    useSSL: (value, into) => {
-      if (!boolean(value)) into.tls = 'disable'
-    },
-    useSsl: (value, into) => {
-      if (!boolean(value)) into.tls = 'disable'
-    },
-    requireSSL: (value) => {
+    sslMode: (value, into) => stateTls(into, tlsMode(value)),
+    useSSL: (value, into) => stateTls(into, boolean(value) ? 'secure' : 'disable'),
+    useSsl: (value, into) => stateTls(into, boolean(value) ? 'secure' : 'disable'),
+    requireSSL: (value, into) => {
       if (!boolean(value)) throw new UrlError('false may end in plain text; say sslMode=DISABLED for that')
+      stateTls(into, 'secure')
     },
     verifyServerCertificate: (value) => {
       if (!boolean(value)) throw new UrlError(VERIFIED)
@@ -34,7 +36,7 @@ export const mysqlParameters: ParameterTable<MysqlParameters> = {
       if (boolean(value)) throw new UrlError(VERIFIED)
     },
     disableSslHostnameVerification: (value, into) => {
-      if (boolean(value)) into.tls = 'verify-ca'
+      if (boolean(value)) stateTls(into, 'verify-ca')
     },
     connectionTimeZone: timeZone,
     serverTimezone: timeZone,

@@ -1,8 +1,15 @@
 // The parameters of pgJDBC's URLs.
-import { boolean, type ParameterTable, refusing, type TlsMode, UrlError } from '../parameters.ts'
+import {
+  boolean,
+  type ParameterTable,
+  refusing,
+  stateTls,
+  type TlsMode,
+  type TlsParameters,
+  UrlError,
+} from '../parameters.ts'
 
-export interface PostgresParameters {
-  tls: TlsMode
+export interface PostgresParameters extends TlsParameters {
   /** TLS from the first byte, as PostgreSQL 17 knows it. */
   direct_tls: boolean
   application_name: string
@@ -23,12 +30,8 @@ export const postgresParameters: ParameterTable<PostgresParameters> = {
     options: undefined,
   },
   readers: {
-    ssl: (value, into) => {
-      if (!boolean(value)) into.tls = 'disable'
-    },
-    sslmode: (value, into) => {
-      into.tls = tlsMode(value)
-    },
+    ssl: (value, into) => stateTls(into, boolean(value) ? 'secure' : 'disable'),
+    sslmode: (value, into) => stateTls(into, tlsMode(value)),
     sslNegotiation: (value, into) => {
       if (value !== 'direct' && value !== 'postgres') throw new UrlError('must be direct or postgres')
       into.direct_tls = value === 'direct'
