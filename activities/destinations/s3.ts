@@ -46,7 +46,7 @@ export const s3 = defineDestination({
     await withinDeadline({ timeoutMs, signal, expects: 'answer' }, (attempt) =>
       asking(config, attempt, egress, async (sdk, client) => {
         const listing = { Bucket: config.bucket, MaxKeys: 1, ExpectedBucketOwner: config.expected_bucket_owner }
-        await client.send(new sdk.ListObjectsV2Command(listing)).catch((error: unknown) => {
+        await client.send(new sdk.s3.ListObjectsV2Command(listing)).catch((error: unknown) => {
           if (codeIn(error) !== 'AccessDenied') throw error
         })
       }),
@@ -75,7 +75,7 @@ async function asking<T>(
 }
 
 async function put(sdk: Sdk, client: S3Client, input: ObjectInput): Promise<PutObjectCommandOutput> {
-  if (input.Body.length <= PART_BYTES) return client.send(new sdk.PutObjectCommand(input))
+  if (input.Body.length <= PART_BYTES) return client.send(new sdk.s3.PutObjectCommand(input))
   // On a failure it gives the parts back (see exchange.ts for the time that this has).
   return new sdk.Upload({ client, params: input, partSize: PART_BYTES, queueSize: 1 }).done()
 }
@@ -90,7 +90,7 @@ async function written(
 ): Promise<Receipt> {
   const response = { status: 412, body: null }
   try {
-    const head = await client.send(new sdk.HeadObjectCommand({ Bucket, Key, ExpectedBucketOwner }))
+    const head = await client.send(new sdk.s3.HeadObjectCommand({ Bucket, Key, ExpectedBucketOwner }))
     if (head.Metadata?.[DELIVERY_ID] === delivery_id) return receiptOf({ Bucket, Key, ...input }, head)
   } catch (error) {
     if (exchange.answer?.status === 404) {

@@ -1,4 +1,6 @@
 // What S3 makes of answers that no well-behaved server gives on demand, and which configurations it takes.
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type S3Config, s3Config } from '../../activities/destinations/s3/config.ts'
 import { s3 } from '../../activities/destinations/s3.ts'
@@ -150,6 +152,28 @@ describe('an answer', () => {
     expect(body.startsWith('Odd: a')).toBe(true)
     expect(body).not.toContain('\u0000')
     expect(body).toHaveLength(1_000)
+  })
+
+  it('a store that does not know how to be asked first gets a large body all the same', async () => {
+    const body = Buffer.alloc(2 * 1024 * 1024, 'x')
+    let got = 0
+    const deaf = createServer((socket) => {
+      socket.on('error', () => {})
+      socket.on('data', (chunk: Buffer) => {
+        got += chunk.length
+        if (got > body.length) socket.end('HTTP/1.1 200 OK\r\netag: "x"\r\ncontent-length: 0\r\n\r\n')
+      })
+    })
+    deaf.listen(0, '127.0.0.1')
+    await once(deaf, 'listening')
+    try {
+      const { port } = deaf.address() as AddressInfo
+      const config = s3Config.parse({ endpoint: `http://127.0.0.1:${port}`, ...stated }) as S3Config
+      const receipt = await s3.deliver(config, aMessage({ body }), never, surroundings)
+      expect(receipt.metadata).toMatchObject({ etag: '"x"' })
+    } finally {
+      deaf.close()
+    }
   })
 
   it('a credential that no header can hold is MISCONFIGURED', async () => {

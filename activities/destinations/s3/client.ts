@@ -4,17 +4,28 @@ import type { S3Client } from '@aws-sdk/client-s3'
 import type { S3Config } from './config.ts'
 import type { Exchange } from './exchange.ts'
 
+/** A smaller one fits into the buffers on its way, and costs no round trip more. */
+const LARGE_BODY = 1024 * 1024
+
+let loading: ReturnType<typeof load> | undefined
+
 /** Loaded at the first use (about 130 ms and 25 MB): whoever needs schemas alone does without. */
-export async function loadSdk() {
-  const [s3, storage] = await Promise.all([import('@aws-sdk/client-s3'), import('@aws-sdk/lib-storage')])
-  return { ...s3, Upload: storage.Upload }
+export function loadSdk(): ReturnType<typeof load> {
+  // Kept, for the loader of TypeScript would be asked each time.
+  loading ??= load()
+  return loading
 }
 
-export type Sdk = Awaited<ReturnType<typeof loadSdk>>
+async function load() {
+  const [s3, { Upload }] = await Promise.all([import('@aws-sdk/client-s3'), import('@aws-sdk/lib-storage')])
+  return { s3, Upload }
+}
 
-/** One per attempt (0.2 ms), so that nothing is shared: no connection, no clock, no credential. */
+export type Sdk = Awaited<ReturnType<typeof load>>
+
+/** One per attempt, so that nothing is shared: no connection, no clock, no credential. */
 export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Client {
-  return new sdk.S3Client({
+  return new sdk.s3.S3Client({
     endpoint: config.endpoint,
     region: config.region,
     forcePathStyle: config.path_style,
@@ -24,6 +35,7 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
       ...(config.session_token !== undefined && { sessionToken: config.session_token }),
     },
     requestHandler: exchange.handler,
+    defaultUserAgentProvider: async () => [['Distributor']],
     // Each request on the wire is a part of this attempt, and the attempt is repeated by others.
     maxAttempts: 1,
     retryMode: 'standard',
@@ -31,8 +43,9 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
     // Stores that are not AWS refuse what they do not know; `checksum` asks for one.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    // Would cost a round trip, or a second of waiting where the store does not know it.
-    expectContinueHeader: false,
+    // Asked from this size on, in bytes; see exchange.ts.
+    expectContinueHeader: LARGE_BODY,
+    // From here on all that matters is that it is said.
     defaultsMode: 'standard',
     authSchemePreference: ['aws.auth#sigv4'],
     sigv4aSigningRegionSet: [config.region],
@@ -44,6 +57,5 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
     useAccelerateEndpoint: false,
     userAgentAppId: async () => undefined,
     disableClockSkewCorrection: true,
-    defaultUserAgentProvider: async () => [['Distributor']],
   })
 }

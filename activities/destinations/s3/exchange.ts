@@ -1,7 +1,7 @@
 // The SDK's way to the wire, for one attempt: each request on a new connection through the egress guard, one answer of
 // bounded size, nothing sent twice. A connection of its own costs a handshake, and spares an attempt what a kept one
 // may do: die unnoticed, or in the very moment of its reuse.
-import http, { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { type Attempt, withinDeadline } from '../deadline.ts'
 import type { Egress } from '../egress.ts'
@@ -10,8 +10,8 @@ import { type TlsMaterial, tlsConnection } from '../tls.ts'
 
 /** An answer is a few lines of XML; one that goes on beyond this is none of S3's. */
 const MAX_ANSWER_BYTES = 1024 * 1024
-/** So much is written at once, in bytes. Larger ones are no faster, and lose more early refusals. */
-const PIECE = 16 * 1024
+/** Stores that do not know the question say nothing; then the body goes all the same. */
+const CONTINUE_MS = 1_000
 /** Parts that were sent in vain are given back within this, also when the attempt's own time is over. */
 const CLEAN_UP_MS = 5_000
 
@@ -109,6 +109,10 @@ async function roundTrip(
     ...(secure && { tls: { ALPNProtocols: ['http/1.1'], ...tlsConnection(tls) } }),
   })
   const off = attempt.onStop(() => socket.destroy())
+  // A store that refuses at the head hangs up on the body, and what it said may be lost with the connection. So it is
+  // asked first where the body is large (RFC 9110, 10.1.1).
+  const asksFirst = request.headers.Expect !== undefined
+  let patience: NodeJS.Timeout | undefined
   try {
     return await new Promise((resolve, reject) => {
       // What was answered counts, and not that the rest of the body could not be sent.
@@ -118,7 +122,10 @@ async function roundTrip(
       }
       // Stays, for an error may come after all is over.
       socket.on('error', broken)
-      socket.once(secure ? 'secureConnect' : 'connect', () => attempt.expect('take the document and answer'))
+      socket.once(secure ? 'secureConnect' : 'connect', () => {
+        attempt.expect('take the document and answer')
+        if (asksFirst) patience = setTimeout(sendBody, CONTINUE_MS)
+      })
       const outgoing = http.request({
         // Without an agent the request asks for the connection to be closed.
         createConnection: () => socket.setNoDelay(true),
@@ -135,28 +142,21 @@ async function roundTrip(
           resolve({ answer: { status: incoming.statusCode ?? 0, headers: incoming.headers }, body })
         }, reject)
       })
-      void feed(outgoing, request.body, () => answering)
+      if (asksFirst) {
+        outgoing.once('continue', sendBody)
+        outgoing.flushHeaders()
+      } else sendBody()
+
+      function sendBody(): void {
+        clearTimeout(patience)
+        if (!answering && !outgoing.writableEnded) outgoing.end(request.body)
+      }
     })
   } finally {
+    clearTimeout(patience)
     off()
     socket.destroy()
   }
-}
-
-/**
- * Writes a body piece by piece, and looks for an answer in between: a store that refuses at the head hangs up on the
- * rest, and writing on into a closed connection would lose what it had said.
- */
-async function feed(outgoing: ClientRequest, body: WireRequest['body'], answered: () => boolean): Promise<void> {
-  const bytes = typeof body === 'object' ? body : Buffer.from(body ?? '')
-  if (bytes.length <= PIECE) return void outgoing.end(bytes)
-  for (let at = 0; at < bytes.length; at += PIECE) {
-    if (answered() || outgoing.destroyed) return
-    const piece = bytes.subarray(at, at + PIECE)
-    // What has come in meanwhile is read before the next turn of the loop.
-    await new Promise<void>((resolve) => outgoing.write(piece, () => setImmediate(resolve)))
-  }
-  if (!answered()) outgoing.end()
 }
 
 async function read(incoming: IncomingMessage): Promise<Buffer> {

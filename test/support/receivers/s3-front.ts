@@ -1,7 +1,12 @@
 // An HTTP proxy in front of an S3 server: writes down what is on the wire, and answers, loses or drops in the server's
 // place where a test wants a store that the real one is not. Host and signature pass as they are.
 import { once } from 'node:events'
-import http, { type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http'
+import http, {
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 export interface FrontedRequest {
@@ -13,9 +18,9 @@ export interface FrontedRequest {
   size: number
 }
 
-/** What happens in the server's place. */
+/** What happens in the server's place. `at_the_head`: before any of the body was asked for, and then the end. */
 export type Verdict =
-  | { status: number; headers?: OutgoingHttpHeaders; body?: string }
+  | { status: number; headers?: OutgoingHttpHeaders; body?: string; at_the_head?: true }
   /** Cuts the connection as soon as some of the body is here. */
   | 'cut'
   /** Reads some of the body, and says nothing. */
@@ -39,7 +44,10 @@ export async function startS3Front(target: { port: number }): Promise<S3Front> {
   const waiting = new Set<() => void>()
   let verdictOn: (request: FrontedRequest) => Verdict | undefined = () => undefined
 
-  const server = http.createServer((incoming, response) => {
+  const server = http.createServer(onRequest)
+  server.on('checkContinue', onRequest)
+
+  function onRequest(incoming: IncomingMessage, response: ServerResponse): void {
     const { method = '', url = '', headers } = incoming
     const request: FrontedRequest = { method, path: url, headers, size: 0 }
     requests.push(request)
@@ -49,6 +57,12 @@ export async function startS3Front(target: { port: number }): Promise<S3Front> {
       request.size += chunk.length
       if (verdict === 'cut') incoming.socket.resetAndDestroy()
     }
+    if (typeof verdict === 'object' && verdict.at_the_head) {
+      response.writeHead(verdict.status, { ...verdict.headers, connection: 'close' }).end(verdict.body)
+      response.on('finish', () => incoming.socket.end())
+      return
+    }
+    if (headers.expect) response.writeContinue()
     incoming.on('data', onData)
     for (const look of waiting) look()
     if (verdict === 'stall') return void incoming.once('data', () => incoming.pause())
@@ -65,7 +79,7 @@ export async function startS3Front(target: { port: number }): Promise<S3Front> {
       answer.pipe(response)
     })
     incoming.pipe(outgoing)
-  })
+  }
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
