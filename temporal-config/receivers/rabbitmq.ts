@@ -24,7 +24,7 @@ export interface RabbitmqOptions {
   tls?: {
     key: string
     cert: string
-    /** Clients must show a certificate of this authority. */
+    /** Clients may show a certificate, and then one of this authority. */
     clients_ca?: string
   }
   say?: (line: string) => void
@@ -133,7 +133,7 @@ function writeFiles(folder: string, options: RabbitmqOptions, port: number, tlsP
         ? [
             `ssl_options.cacertfile = ${join(folder, 'clients.pem')}`,
             'ssl_options.verify = verify_peer',
-            'ssl_options.fail_if_no_peer_cert = true',
+            'ssl_options.fail_if_no_peer_cert = false',
           ]
         : []),
       '',

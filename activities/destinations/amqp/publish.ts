@@ -53,7 +53,7 @@ export function publish(session: Session, { exchange, routing_key, body, propert
       settle(() => {
         if (!error && !returned) resolve()
         else if (returned) reject(replyFailure(returned, []))
-        else reject(refused ? notTaken() : (session.ended() ?? error))
+        else reject(refused ? notTaken() : session.endedWith(error))
       })
     try {
       channel.publish(exchange, routing_key, body, { ...properties, mandatory: true }, onConfirm)

@@ -2,6 +2,7 @@
 // so that everybody who waits on it gets the same answer; an end that nobody waits for disturbs nobody.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import type { ChannelModel, ConfirmChannel } from 'amqplib'
 import type { Attempt } from '../deadline.ts'
 import type { Egress } from '../egress.ts'
@@ -35,8 +36,10 @@ export interface Session {
   /** Calls when the broker takes no messages for now, being short of memory or disk, or at once. The answer takes it back. */
   onBlocked(listener: () => void): () => void
   isBlocked(): boolean
-  /** Why the session ended, as a DeliveryError wherever it is no bug; undefined while it lives. */
+  /** Why the session ended, as a DeliveryError wherever it is no bug; undefined while it lives, as far as is known. */
   ended(): unknown
+  /** The same once amqplib says that it has ended; its own events may come later than that. */
+  endedWith(error: unknown): unknown
   /** Allows the broker to send so many bytes more than usual from now on. */
   allow(bytes: number): void
   /** Ends the socket at once. */
@@ -106,6 +109,7 @@ async function openChannel(model: ChannelModel, socket: Socket, attempt: Attempt
       return () => blocked.listeners.delete(listener)
     },
     ended: end.reason,
+    endedWith: end.because,
     allow: end.allow,
     destroy: end.destroy,
     async leave() {
@@ -170,8 +174,11 @@ function createEnd(socket: Socket, secrets: string[]): End {
     },
     because,
     reason: () => reason,
-    // With an error: amqplib hears of nothing else.
     destroy: () => {
+      // A broker that has stopped reading would otherwise take the message all the same, as soon as it reads on. Under TLS
+      // Node 20 has no reset.
+      if (!socket.destroyed && !(socket instanceof TLSSocket)) socket.resetAndDestroy()
+      // With an error, for amqplib hears of nothing else; and at once, where a reset waits for what is written.
       socket.destroy(new DeliveryError('DESTINATION_UNAVAILABLE', 'the connection was given up'))
     },
   }

@@ -1,0 +1,440 @@
+// What AMQP adds to the contract, on a RabbitMQ of its own.
+
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import { gunzipSync } from 'node:zlib'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type AmqpConfig, amqpConfig } from '../../activities/destinations/amqp/config.ts'
+import { amqp } from '../../activities/destinations/amqp.ts'
+import type { Message } from '../../activities/destinations/destination.ts'
+import { createEgress } from '../../activities/destinations/egress.ts'
+import { type Rabbitmq, startRabbitmq } from '../../temporal-config/receivers/rabbitmq.ts'
+import { converse } from '../support/conversation.ts'
+import { certificate } from '../support/receivers/http.ts'
+import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
+import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
+import { type AmqpReader, reader } from './reading-amqp.ts'
+
+const describe = await describeWith('rabbitmq')
+
+const USER = 'distributor'
+/** Names that would mean something else in a URL. */
+const VHOSTS = ['/name', 'a%2Fb', 'full']
+
+describe('AMQP', () => {
+  let rabbitmq: Rabbitmq
+  let read: AmqpReader
+  let names = 0
+
+  beforeAll(async () => {
+    rabbitmq = await startRabbitmq({
+      user: USER,
+      password: SECRET,
+      vhosts: VHOSTS,
+      tls: { key: certificate('server.key'), cert: certificate('server.pem'), clients_ca: certificate('ca.pem') },
+    })
+    read = reader({ port: rabbitmq.port, username: USER, password: SECRET })
+  }, INSTALL_MS)
+  afterAll(async () => {
+    await read?.close()
+    await rabbitmq?.close()
+  })
+
+  function configured(given: Record<string, unknown>): AmqpConfig {
+    const { timeout_seconds = 15, ...rest } = given
+    const base = { host: '127.0.0.1', port: rabbitmq.port, security: 'none', username: USER, password: SECRET }
+    const config = amqpConfig.parse({ ...base, ...rest }) as AmqpConfig
+    return { ...config, timeout_seconds: timeout_seconds as number }
+  }
+
+  const send = (given: Record<string, unknown>, message: Partial<Message> = {}, around = surroundings) =>
+    amqp.deliver(configured(given), aMessage(message), never, around)
+  const probe = (given: Record<string, unknown>) => amqp.probe(configured(given), never, surroundings)
+
+  async function aQueue(options?: Parameters<AmqpReader['declare']>[1]): Promise<string> {
+    const queue = `queue-${names++}`
+    await read.declare(queue, options)
+    return queue
+  }
+
+  /** Of the broker's connections, without those that read back. */
+  const connections = async () =>
+    Number(
+      await rabbitmq.evaluate(
+        'length([P || P <- rabbit_networking:connections(), {client_properties, Client} <- rabbit_networking:connection_info(P, [client_properties]), {<<"product">>, _, <<"Distributor">>} <- Client])',
+      ),
+    )
+
+  it('publishes with every property that it promises', async () => {
+    const queue = await aQueue({ maxPriority: 9 })
+    const message = aMessage({ attempt_number: 3, body: Buffer.from('{"customer":{"name":"Zoë\\n"},"n":1.0}') })
+    const headers = { who: '{payload.customer.name}', n: '{payload.n}', 'x-number': 7, urgent: true }
+    const began = Math.floor(Date.now() / 1000)
+    const receipt = await send({ queue, headers, priority: 4, expiration_ms: 60_000, app_id: 'reports' }, message)
+    const [{ content, properties }] = (await read.all(queue)) as [Awaited<ReturnType<AmqpReader['all']>>[0]]
+    expect(content.equals(message.body)).toBe(true)
+    expect(properties).toMatchObject({
+      messageId: message.delivery_id,
+      correlationId: message.distribution_id,
+      type: 'aggregated_report',
+      appId: 'reports',
+      contentType: 'application/json',
+      contentEncoding: undefined,
+      deliveryMode: 2,
+      priority: 4,
+      expiration: '60000',
+    })
+    expect(properties.headers).toEqual({
+      who: 'Zoë\n',
+      n: '1.0',
+      'x-number': 7,
+      urgent: true,
+      tenant_id: 'acme',
+      distribution_id: message.distribution_id,
+      data_type: 'aggregated_report',
+      attempt_number: 3,
+    })
+    expect(properties.timestamp).toBeGreaterThanOrEqual(began)
+    expect(properties.timestamp).toBeLessThanOrEqual(Date.now() / 1000)
+    const metadata = { message_id: message.delivery_id, exchange: '', routing_key: queue }
+    expect(receipt).toEqual({ status: null, body: null, metadata })
+  })
+
+  it('a message need not be persistent', async () => {
+    const queue = await aQueue()
+    await send({ queue, persistent: false })
+    expect((await read.all(queue))[0]!.properties.deliveryMode).toBe(1)
+  })
+
+  it('fills placeholders in exchange and routing key, with every digit', async () => {
+    const queue = await aQueue()
+    const channel = await read.channel()
+    await channel.assertExchange('aggregated_report', 'topic', { durable: true })
+    await channel.bindQueue(queue, 'aggregated_report', 'eu.*')
+    const place = { exchange: '{data_type}', routing_key: '{payload.region}.{payload.big}' }
+    await send(place, { body: Buffer.from('{"region":"eu","big":9223372036854775807}') })
+    expect((await read.all(queue))[0]!.fields).toMatchObject({
+      exchange: 'aggregated_report',
+      routingKey: 'eu.9223372036854775807',
+    })
+  })
+
+  it.each([
+    ['queue', { queue: '{payload.to}' }, '', 'becomes empty'],
+    ['exchange', { exchange: '{payload.to}', routing_key: 'x' }, '', 'becomes empty'],
+    ['queue', { queue: '{payload.to}' }, 'ä'.repeat(128), 'longer than 255 bytes'],
+    ['routing_key', { exchange: 'amq.topic', routing_key: '{payload.to}' }, 'x'.repeat(256), 'longer than 255 bytes'],
+    ['queue', { queue: '{payload.to}' }, 'a\nb', 'control character'],
+    ['headers', { queue: 'q', headers: { big: '{payload.to}' } }, 'x'.repeat(40_000), 'larger than'],
+  ])('a payload that spoils the %s of %j is refused before anything is sent', async (field, place, to, says) => {
+    const error = await failureOf(send({ ...place, port: 1 }, { body: Buffer.from(JSON.stringify({ to })) }))
+    expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+    expect(error.message).toContain(field)
+    expect(error.message).toContain(says)
+  })
+
+  it('a routing key of 255 bytes still goes', async () => {
+    const key = 'x'.repeat(255)
+    const queue = await aQueue()
+    await (await read.channel()).bindQueue(queue, 'amq.direct', key)
+    await send({ exchange: 'amq.direct', routing_key: key })
+    expect(await read.all(queue)).toHaveLength(1)
+  })
+
+  it.each(VHOSTS.slice(0, 2))('reaches the virtual host %s, written as it is', async (vhost) => {
+    const there = reader({ port: rabbitmq.port, vhost, username: USER, password: SECRET })
+    await there.declare('here')
+    await send({ vhost, queue: 'here' })
+    expect(await there.all('here')).toHaveLength(1)
+    await there.close()
+  })
+
+  it.each([
+    ['the configuration', { compression: 'gzip' }, {}],
+    ['the submission', {}, { compression: 'gzip' as const }],
+  ])('compresses when %s says so, and says so', async (_who, given, message) => {
+    const queue = await aQueue()
+    await send({ queue, ...given }, message)
+    const [{ content, properties }] = (await read.all(queue)) as [Awaited<ReturnType<AmqpReader['all']>>[0]]
+    expect(properties.contentEncoding).toBe('gzip')
+    expect(gunzipSync(content).equals(aMessage().body)).toBe(true)
+  })
+
+  it('ten megabytes arrive as they are', async () => {
+    const queue = await aQueue()
+    const body = Buffer.alloc(10 * 1024 * 1024, '{"a":"0123456789"}\n')
+    await send({ queue }, { body })
+    expect((await read.all(queue))[0]!.content.equals(body)).toBe(true)
+  })
+
+  it.each([
+    ['a message that no queue is bound for', { exchange: 'amq.topic', routing_key: 'nobody' }, 'REJECTED', true, 312],
+    ['a missing queue', { queue: 'nowhere' }, 'REJECTED', true, 312],
+    ['a missing exchange', { exchange: 'nowhere', routing_key: 'x' }, 'MISCONFIGURED', false, 404],
+  ])('FIELD-REPORT 47: %s is a failed attempt', async (_what, place, code, retryable, status) => {
+    // Far more than a frame, for all of it comes back before the confirmation.
+    const error = await failureOf(send(place, { body: Buffer.alloc(3_000_000, 'x') }))
+    expect(error).toMatchObject({ code, retryable, response: { status } })
+  })
+
+  it('FIELD-REPORT 47: a queue that is there again takes the next attempt', async () => {
+    const queue = `late-${names++}`
+    const message = aMessage()
+    expect(await failureOf(send({ queue }, message))).toMatchObject({ retryable: true })
+    await read.declare(queue)
+    await send({ queue }, message)
+    expect(await read.all(queue)).toHaveLength(1)
+  })
+
+  it('a full queue that refuses is THROTTLED and tried again', async () => {
+    const queue = await aQueue({ maxLength: 1, arguments: { 'x-overflow': 'reject-publish' } })
+    await send({ queue })
+    expect(await failureOf(send({ queue }))).toMatchObject({ code: 'THROTTLED', retryable: true })
+    expect(await read.all(queue)).toHaveLength(1)
+    await send({ queue })
+  })
+
+  it('a message that is too large for the broker is REJECTED', async () => {
+    const queue = await aQueue()
+    // The broker reads the limit when a channel is opened; another tenant has another channel.
+    const large = (tenant_id: string) => send({ queue }, { tenant_id, body: Buffer.alloc(1001, 'x') })
+    const before = await rabbitmq.evaluate('element(2, application:get_env(rabbit, max_message_size))')
+    await rabbitmq.evaluate('application:set_env(rabbit, max_message_size, 1000)')
+    try {
+      const expected = { code: 'REJECTED', retryable: false, response: { status: 406 } }
+      expect(await failureOf(large('limited'))).toMatchObject(expected)
+    } finally {
+      await rabbitmq.evaluate(`application:set_env(rabbit, max_message_size, ${before})`)
+    }
+    await large('unlimited')
+  })
+
+  it('who may log in and not publish is UNAUTHORIZED, and may be probed', async () => {
+    const queue = await aQueue()
+    await rabbitmq.evaluate('rabbit_auth_backend_internal:add_user(<<"guest-of-all">>, <<"pass-word">>, <<"test">>)')
+    await rabbitmq.evaluate(
+      'rabbit_auth_backend_internal:set_permissions(<<"guest-of-all">>, <<"/">>, <<>>, <<>>, <<>>, <<"test">>)',
+    )
+    const who = { username: 'guest-of-all', password: 'pass-word' }
+    const expected = { code: 'UNAUTHORIZED', retryable: false, response: { status: 403 } }
+    expect(await failureOf(send({ ...who, queue }))).toMatchObject(expected)
+    expect(await failureOf(send({ ...who, exchange: 'amq.topic', routing_key: 'x' }))).toMatchObject(expected)
+    await probe({ ...who, queue })
+    await probe({ ...who, exchange: 'amq.topic' })
+    const elsewhere = { code: 'MISCONFIGURED', response: { status: 530 } }
+    expect(await failureOf(send({ ...who, queue, vhost: '/name' }))).toMatchObject(elsewhere)
+  })
+
+  it('a virtual host that is missing or full is MISCONFIGURED, and tried again, for the broker says the same of both', async () => {
+    await rabbitmq.evaluate('rabbit_vhost_limit:set(<<"full">>, [{<<"max-connections">>, 0}], <<"test">>)')
+    for (const vhost of ['missing', 'full']) {
+      const expected = { code: 'MISCONFIGURED', retryable: true, response: { status: 530 } }
+      expect(await failureOf(send({ vhost, queue: 'x' }))).toMatchObject(expected)
+      expect(await failureOf(probe({ vhost, queue: 'x' }))).toMatchObject(expected)
+    }
+  })
+
+  it('a probe says that exchange or queue is missing, unless the payload decides', async () => {
+    const missing = { code: 'MISCONFIGURED', retryable: false, response: { status: 404 } }
+    expect(await failureOf(probe({ exchange: 'nowhere' }))).toMatchObject(missing)
+    expect(await failureOf(probe({ queue: 'nowhere' }))).toMatchObject(missing)
+    expect(await failureOf(probe({ queue: 'no{{where' }))).toMatchObject({ response: { body: /no\{where/ } })
+    await probe({ exchange: '{payload.a}' })
+    await probe({ exchange: 'amq.topic' })
+    await probe({ queue: await aQueue() })
+  })
+
+  it('a connection is used again, by one tenant, whatever is published on it, and alone', async () => {
+    const [one, other] = [await aQueue(), await aQueue()]
+    const conversation = await converse({ host: '127.0.0.1', port: rabbitmq.port })
+    const at = { port: conversation.port }
+    for (const queue of [one, other, one]) await send({ ...at, queue, headers: { queue } })
+    expect(conversation.connections.total).toBe(1)
+    await send({ ...at, queue: one }, { tenant_id: 'other' })
+    expect(conversation.connections.total).toBe(2)
+    await Promise.all([1, 2, 3].map(() => send({ ...at, queue: other })))
+    expect(conversation.connections.total).toBe(4)
+    await conversation.close()
+  })
+
+  it('idle connections are bounded in number, however many there were at once', async () => {
+    const queue = await aQueue()
+    const around = { egress: createEgress({ allow: ['127.0.0.0/8'] }) }
+    const before = await connections()
+    await Promise.all(Array.from({ length: 110 }, () => send({ queue }, {}, around)))
+    await expect.poll(connections).toBeLessThanOrEqual(before + 100)
+    expect(await connections()).toBeGreaterThan(before + 50)
+    expect(await read.all(queue)).toHaveLength(110)
+  })
+
+  it('FIELD-REPORT 49: heartbeats find a broker that went silent while it should confirm', async () => {
+    const queue = await aQueue()
+    const whole = await converse({ host: '127.0.0.1', port: rabbitmq.port })
+    await send({ port: whole.port, queue })
+    const turns = whole.turns()
+    await whole.close()
+    const silent = await converse({ host: '127.0.0.1', port: rabbitmq.port }, { at: turns, kind: 'stall' })
+    const given = { port: silent.port, queue, heartbeat_seconds: 1, timeout_seconds: 60 }
+    expect(await failureOf(send(given))).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+    await silent.idle(2_000)
+    silent.mend()
+    await send(given)
+    await silent.close()
+  })
+
+  it('FIELD-REPORT 49: a missed heartbeat of an idle connection ends it, and nothing else', async () => {
+    const queue = await aQueue()
+    const conversation = await converse({ host: '127.0.0.1', port: rabbitmq.port })
+    const given = { port: conversation.port, queue, heartbeat_seconds: 1 }
+    await send(given)
+    conversation.freeze()
+    await conversation.idle(5_000)
+    await send(given)
+    expect(conversation.connections.total).toBe(2)
+    await conversation.close()
+  })
+
+  it('FIELD-REPORT 49: a broker that is killed and comes back is found again, and has what it confirmed', async () => {
+    const queue = await aQueue()
+    const message = aMessage()
+    await send({ queue }, message)
+    // What it knows of queues it writes down within seconds; messages, before they are confirmed.
+    await rabbitmq.evaluate('mnesia:sync_log()')
+    process.kill(rabbitmq.pid(), 'SIGKILL')
+    await expect
+      .poll(() => failureOf(send({ queue })).then(({ code, retryable }) => [code, retryable]))
+      .toEqual(['DESTINATION_UNAVAILABLE', true])
+    await rabbitmq.restart()
+    const after = aMessage()
+    await send({ queue }, after)
+    const arrived = (await read.all(queue)).map(({ properties }) => properties.messageId)
+    expect(arrived).toEqual([message.delivery_id, after.delivery_id])
+  })
+
+  it('a broker that is short of memory is THROTTLED; its connection is not used again, nor its message taken later', async () => {
+    const queue = await aQueue()
+    const conversation = await converse({ host: '127.0.0.1', port: rabbitmq.port })
+    const throttled = { code: 'THROTTLED', retryable: true }
+    const memory = await rabbitmq.evaluate('vm_memory_monitor:get_vm_memory_high_watermark()')
+    const messages = [aMessage(), aMessage({ body: Buffer.alloc(5_000_000, 'x') })]
+    await send({ queue, port: conversation.port })
+    await read.all(queue)
+    await rabbitmq.evaluate('vm_memory_monitor:set_vm_memory_high_watermark(0.000001)')
+    try {
+      // The one from before the alarm, then new ones.
+      for (const total of [1, 2]) {
+        const short = { queue: 'nowhere', port: conversation.port }
+        expect(await failureOf(send(short))).toMatchObject(throttled)
+        expect(conversation.connections.total).toBe(total)
+        await conversation.idle(2_000)
+      }
+      await Promise.all([
+        ...messages.map(async (message) => {
+          expect(await failureOf(send({ queue }, message))).toMatchObject(throttled)
+        }),
+        failureOf(send({ queue, timeout_seconds: 0.5 })).then((late) => {
+          expect(late).toMatchObject({ code: 'TIMEOUT', retryable: true })
+        }),
+      ])
+    } finally {
+      await rabbitmq.evaluate(`vm_memory_monitor:set_vm_memory_high_watermark(${memory})`)
+    }
+    for (const message of messages) await send({ queue }, { ...message, attempt_number: 2 })
+    expect(
+      (await read.all(queue))
+        .slice(1)
+        .map(({ properties: { messageId, headers } }) => [messageId, headers?.attempt_number]),
+    ).toEqual(messages.map(({ delivery_id }) => [delivery_id, 2]))
+    await conversation.close()
+  })
+
+  describe('over TLS', () => {
+    const trusting = () => ({ security: 'tls', port: rabbitmq.tls_port, tls: { ca: certificate('ca.pem') } })
+
+    it('delivers to a broker whose certificate holds', async () => {
+      const queue = await aQueue()
+      const around = {
+        egress: createEgress({
+          allow: ['127.0.0.0/8'],
+          lookup: async () => [{ address: '127.0.0.1', family: 4 }],
+        }),
+      }
+      await send({ ...trusting(), host: 'localhost.', queue }, {}, around)
+      await probe({ ...trusting(), queue })
+      expect(await read.all(queue)).toHaveLength(1)
+    })
+
+    it.each([
+      ['of an unknown authority', { tls: {} }],
+      ['for another name', { tls: { ca: certificate('ca.pem'), server_name: 'other.test' } }],
+    ])('a certificate %s is no secure connection, and is tried again', async (_what, given) => {
+      const error = await failureOf(send({ ...trusting(), ...given, queue: 'x' }))
+      expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+      expect(error.message).toContain('no secure connection')
+    })
+
+    it('shows its own certificate', async () => {
+      const queue = await aQueue()
+      const own = { client_certificate: certificate('client.pem'), client_key: certificate('client.key') }
+      await send({ ...trusting(), tls: { ca: certificate('ca.pem'), ...own }, queue })
+      const subjects = await rabbitmq.evaluate(
+        '[S || P <- rabbit_networking:connections(), {peer_cert_subject, S} <- rabbit_networking:connection_info(P, [peer_cert_subject])]',
+      )
+      expect(subjects).toContain('CN=client')
+    })
+
+    it('plain words to a port for TLS, and the reverse, are failed attempts', async () => {
+      const expected = { code: 'DESTINATION_UNAVAILABLE', retryable: true }
+      expect(await failureOf(send({ port: rabbitmq.tls_port, queue: 'x' }))).toMatchObject(expected)
+      expect(await failureOf(send({ ...trusting(), port: rabbitmq.port, queue: 'x' }))).toMatchObject(expected)
+    })
+  })
+
+  it.each([
+    ['hangs up', '', 'closed the connection'],
+    ['speaks HTTP', 'HTTP/1.1 400 Bad Request\r\n\r\n', 'AMQP 0-9-1'],
+    ['speaks another version', 'AMQP\0\x01\0\0', 'AMQP 0-9-1'],
+    ['announces a frame without end', '\x01\0\0\xff\xff\xff\xff', 'AMQP 0-9-1'],
+    ['sends a broken frame', '\x01\0\0\0\0\0\x04\xff\xff\xff\xff\xce', 'AMQP 0-9-1'],
+  ])('somebody else who %s is a failed attempt', async (_what, answer, says) => {
+    const server = createServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => (answer === '' ? socket.end() : socket.write(answer, 'latin1')))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const error = await failureOf(send({ port: (server.address() as AddressInfo).port, queue: 'x' }))
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+    expect(error.message).toContain(says)
+    await new Promise((resolve) => server.close(resolve))
+  })
+
+  it('of 10,000 messages over a restart of the broker, each that was confirmed is in the durable queue', async () => {
+    const queue = await aQueue()
+    const confirmed = new Set<string>()
+    const ids = Array.from({ length: 10_000 }, (_, index) => `message-${index}`)
+    const left = ids.values()
+    let failed = 0
+    const work = async () => {
+      for (const delivery_id of left) {
+        for (let attempt_number = 1; !confirmed.has(delivery_id); attempt_number++) {
+          try {
+            await send({ queue }, { delivery_id, attempt_number })
+            confirmed.add(delivery_id)
+          } catch (error) {
+            expect(error).toMatchObject({ retryable: true })
+            failed += 1
+            await new Promise((resolve) => setTimeout(resolve, 100))
+          }
+        }
+      }
+    }
+    const working = Promise.all(Array.from({ length: 40 }, work))
+    await expect.poll(() => confirmed.size, { timeout: 30_000 }).toBeGreaterThan(3_000)
+    await rabbitmq.restart()
+    await working
+    expect(failed).toBeGreaterThan(0)
+    const arrived = new Set((await read.all(queue)).map(({ properties }) => properties.messageId))
+    expect(arrived.size).toBe(10_000)
+    expect(ids.filter((id) => !arrived.has(id))).toEqual([])
+  }, 120_000)
+})
