@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { compose } from '../../activities/destinations/email/compose.ts'
 import { emailConfig } from '../../activities/destinations/email/config.ts'
 import { resolveSecrets } from '../../activities/destinations/secret-resolution.ts'
+import { maskSecrets } from '../../activities/destinations/secret-storage.ts'
 import { aMessage, failureOf, SECRET } from './contract.ts'
 import { aConfig } from './mailing.ts'
 
@@ -127,6 +128,18 @@ describe('the configuration', () => {
     [{ retries: 3 }, 'Unrecognized key'],
   ])('refuses %j', (given, problem) => {
     expect(problems(given).join('\n')).toContain(problem)
+  })
+
+  it('shows no secret, and hides no more than that', () => {
+    const dkim = { domain: 'd.test', selector: 's', private_key: SECRET }
+    const given = { ...LEAST, username: 'u', password: SECRET, tls: { client_key: SECRET }, dkim }
+    expect(maskSecrets(emailConfig, given)).toEqual({
+      ...LEAST,
+      username: 'u',
+      password: '***',
+      tls: { client_key: '***' },
+      dkim: { ...dkim, private_key: '***' },
+    })
   })
 
   it('may have its login in a credential, in part or in whole', () => {

@@ -92,7 +92,7 @@ describe('FIELD-REPORT 54: one deadline', () => {
         ? { greeting: 'hang' }
         : { extensions, answer: (line) => (line.startsWith(command) ? 'hang' : undefined) },
     )
-    const error = await failed(aConfig(server.port, { ...LOGIN, ...THREE, timeout_seconds: 0.3 }))
+    const error = await failed(aConfig(server.port, { ...LOGIN, ...THREE, timeout_seconds: 0.9 }))
     expect(error).toMatchObject({ code: 'TIMEOUT', message: `the destination did not ${what} within 1 s` })
     expect(error.metadata?.outcome).toBe(command === '.' ? 'unknown' : undefined)
     await server.until(({ connections }) => connections.open === 0)
