@@ -61,7 +61,7 @@ const fields = configuration({
     )
     .refine((name) => !name.includes('..'), 'must not have two dots in a row')
     .refine((name) => !name.endsWith('--x-s3'), 'is a directory bucket, which this protocol does not speak to')
-    .describe('Must exist'),
+    .describe('Must exist; a lifecycle rule that ends incomplete uploads is advised'),
   key: key.describe('Name of the object; placeholders are filled in, but bring no "/" and no control character'),
   path_style: z
     .boolean()
