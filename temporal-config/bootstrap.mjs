@@ -33,6 +33,9 @@ const [program, development] = task
 
 if (!installed(development)) await install(development)
 
+// Which Node the S3 client will want next year concerns those who choose its version, not those who run this one.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
+
 const file = join(root, program)
 process.argv = [process.execPath, file, ...args]
 // In this process, not in a child: signals arrive where they are handled, and a kill leaves no child behind.
