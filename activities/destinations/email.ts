@@ -42,7 +42,7 @@ export const email = defineDestination({
     const left = recipients.filter((address) => !earlier.has(address))
     const sending = createSending(left, message.attempt_number)
     const attempted = () => ({ message, message_id, recipients, earlier, outcomes: sending.outcomes() })
-    if (left.length === 0) return settle(attempted(), undefined)
+    if (left.length === 0) return settle(attempted())
     const server = serverOf(config)
     try {
       await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, (attempt) =>
@@ -59,7 +59,7 @@ export const email = defineDestination({
       const { code, cause, retryable, response } = failure
       throw new DeliveryError(code, failure.message, { cause, retryable, response, ...kept(attempted()) })
     }
-    return settle(attempted(), sending.reply())
+    return settle(attempted())
   },
 
   /** Greeting, TLS and login; no mail is begun. */

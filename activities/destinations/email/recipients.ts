@@ -1,9 +1,8 @@
 // Who still has to get the mail, and what an attempt means for the delivery as a whole.
 import { z } from 'zod'
 import type { Message, Receipt } from '../destination.ts'
-import { DeliveryError } from '../errors.ts'
-import { codeFor, responseOf } from './replies.ts'
-import type { Reply } from './session.ts'
+import { DeliveryError, type Response } from '../errors.ts'
+import { codeFor } from './replies.ts'
 import type { Outcome } from './transaction.ts'
 
 const progressSchema = z.object({
@@ -69,13 +68,12 @@ export function kept({ message, message_id, recipients, earlier, outcomes }: Att
  * A success only when everybody has it, over all attempts. While somebody was put off it is to be tried again, for them
  * alone; once all are settled and one was refused, it is final.
  */
-export function settle(attempted: Attempted, reply: Reply | undefined): Receipt {
+export function settle(attempted: Attempted): Receipt {
   const { metadata, progress } = kept(attempted)
   const { recipients } = metadata
-  const response = reply ? responseOf(reply) : { status: null, body: null }
   const open = recipients.filter(({ status }) => status === 'deferred' || status === 'unknown')
   const refused = recipients.filter(({ status }) => status === 'refused')
-  if (open.length === 0 && refused.length === 0) return { ...response, metadata }
+  if (open.length === 0 && refused.length === 0) return { ...answerOf(attempted.outcomes.at(-1)), metadata }
   const decisive = open.length > 0 ? open : refused
   const codes = [...new Set(decisive.map(({ code }) => code).filter((code) => code !== null))]
   const meanings = new Set(codes.map(codeFor))
@@ -86,9 +84,15 @@ export function settle(attempted: Attempted, reply: Reply | undefined): Receipt 
         ? ('DESTINATION_UNAVAILABLE' as const)
         : ('REJECTED' as const)
   const what = open.length > 0 ? 'put off' : 'refused'
+  // Of this attempt: what an earlier one was told stands in the metadata.
+  const response = answerOf(decisive.find((each) => attempted.outcomes.includes(each)) ?? attempted.outcomes.at(-1))
   throw new DeliveryError(
     code,
     `the server ${what} ${decisive.length} of ${recipients.length} recipients (${codes.join(', ')})`,
     { response, metadata, progress },
   )
+}
+
+function answerOf(outcome: Outcome | undefined): Response {
+  return { status: outcome?.code ?? null, body: outcome?.reply ?? null }
 }

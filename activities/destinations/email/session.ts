@@ -78,11 +78,11 @@ export function createSession(first: Socket, secrets: readonly string[]): Sessio
         return
       }
       lines.push({ code: match[1]!, text: match[3] ?? '' })
-      if (match[2] !== '-') deliver()
+      if (match[2] !== '-') complete()
     }
   }
 
-  function deliver(): void {
+  function complete(): void {
     const texts = lines.map((line) => line.text)
     const reply = { code: Number(lines[0]!.code), text: readable(texts.join('\n'), secrets), lines: texts }
     lines = []

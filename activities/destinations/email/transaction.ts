@@ -37,8 +37,6 @@ export interface Sending {
   ended(): void
   /** Those that wait for the mail itself. */
   waiting(): string[]
-  /** The reply to name in the end: that of the mail, or the first that was no success. */
-  reply(): Reply | undefined
 }
 
 export function createSending(addresses: readonly string[], attempt: number): Sending {
@@ -46,7 +44,7 @@ export function createSending(addresses: readonly string[], attempt: number): Se
   let final: Reply | undefined
   let isSent = false
   const pending = (address: string) => isTaken(replies.get(address)?.code ?? 0)
-  const sending: Sending = {
+  return {
     began: false,
     decided(reply) {
       final = reply
@@ -68,9 +66,7 @@ export function createSending(addresses: readonly string[], attempt: number): Se
           attempt,
         }
       }),
-    reply: () => [...replies.values()].find((reply) => !isTaken(reply.code)) ?? final,
   }
-  return sending
 }
 
 function statusOf(code: number): RecipientStatus {
