@@ -1,5 +1,6 @@
 // Errors of MySQL and MariaDB. Their texts hold values of the rows: a name is taken out of one only when it is a name
 // of the schema, and what an error means is decided by its number and SQLSTATE alone.
+import type { DeliveryCode } from '../../../../db/states.ts'
 import { DeliveryError } from '../../errors.ts'
 import { codeOf, networkFailure } from '../../network.ts'
 import { broken, refused, type Verdict, verdictOf, verdicts } from '../failure.ts'
@@ -69,7 +70,12 @@ const BY_NUMBER: Record<number, Verdict> = {
 }
 
 /** Of the client, not the server. */
-const REFUSALS: Record<string, [code: 'UNAUTHORIZED' | 'REJECTED', says: string]> = {
+const REFUSALS: Record<string, [code: DeliveryCode, says: string]> = {
+  HANDSHAKE_SSL_ERROR: [
+    'DESTINATION_UNAVAILABLE',
+    'no secure connection could be made: the certificate or the handshake fails',
+  ],
+  HANDSHAKE_NO_SSL_SUPPORT: ['DESTINATION_UNAVAILABLE', 'the server has no TLS, which the URL asks for'],
   MYSQL_CLEAR_PASSWORD_NOT_ENABLED: [
     'UNAUTHORIZED',
     'the server asks for the password in plain text, and the connection has no TLS',

@@ -1,0 +1,97 @@
+// Servers that speak just enough of PostgreSQL's or MySQL's protocol to ask for what no client should give.
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+
+export interface StrangeServer {
+  port: number
+  /** All that came, of all connections. */
+  received(): Buffer
+  /** Resolves when no connection is open. */
+  left(): Promise<void>
+  close(): Promise<void>
+}
+
+/** In pieces: as so many packets on the wire. */
+type Answer = Buffer | Buffer[] | ((words: Buffer) => Buffer)
+
+/** Says `greeting`, and to the nth words of the client the nth answer; then it listens. */
+export async function startStrangeServer(script: { greeting?: Buffer; answers: Answer[] }): Promise<StrangeServer> {
+  const open = new Set<Socket>()
+  const chunks: Buffer[] = []
+  const server = createServer((socket) => {
+    const answers = [...script.answers]
+    open.add(socket)
+    socket.setNoDelay(true)
+    socket.on('error', () => {})
+    socket.on('close', () => open.delete(socket))
+    socket.on('data', (words: Buffer) => {
+      chunks.push(words)
+      const answer = answers.shift()
+      if (answer) void say(socket, typeof answer === 'function' ? answer(words) : answer)
+    })
+    if (script.greeting) socket.write(script.greeting)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    received: () => Buffer.concat(chunks),
+    async left() {
+      while (open.size > 0) await once([...open][0]!, 'close')
+    },
+    async close() {
+      for (const socket of open) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
+
+async function say(socket: Socket, answer: Buffer | Buffer[]): Promise<void> {
+  if (!Array.isArray(answer)) return void socket.write(answer)
+  for (const piece of answer) {
+    socket.write(piece)
+    // The system would put together what is written at once.
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
+/** A message of PostgreSQL's protocol: a letter, the length of the rest, the rest. */
+export function postgresMessage(letter: string, ...parts: (number | string | Buffer)[]): Buffer {
+  const body = Buffer.concat(parts.map((part) => (typeof part === 'number' ? int32(part) : Buffer.from(part))))
+  return Buffer.concat([Buffer.from(letter), int32(body.length + 4), body])
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4)
+  bytes.writeInt32BE(value)
+  return bytes
+}
+
+/** A packet of MySQL's protocol: the length of the rest, its number in the exchange, the rest. */
+export function mysqlPacket(number: number, ...parts: (string | Buffer)[]): Buffer {
+  const body = Buffer.concat(parts.map((part) => Buffer.from(part)))
+  return Buffer.concat([Buffer.from([body.length & 0xff, (body.length >> 8) & 0xff, body.length >> 16, number]), body])
+}
+
+/** The greeting of a server of version 8 that has no TLS. */
+export function mysqlGreeting(): Buffer {
+  const salt = 'abcdefghijklmnopqrst'
+  // LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION; PLUGIN_AUTH.
+  const [low, high] = [0x0001 | 0x0008 | 0x0200 | 0x2000 | 0x8000, 0x0008]
+  return mysqlPacket(
+    0,
+    Buffer.from([10]),
+    '8.0.40\0',
+    Buffer.from([1, 0, 0, 0]),
+    salt.slice(0, 8),
+    Buffer.from([0, low & 0xff, low >> 8, 255, 2, 0, high, 0, 21, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+    salt.slice(8),
+    '\0mysql_native_password\0',
+  )
+}
+
+/** Everything is well. */
+export function mysqlOk(number: number): Buffer {
+  return mysqlPacket(number, Buffer.from([0, 0, 0, 2, 0, 0, 0]))
+}
