@@ -16,7 +16,11 @@ const MAX_PROBE_MS = 10_000
 
 const connections = keepConnections<Session>({
   idleMs: IDLE_MS,
-  check: (session) => look(session, '.'),
+  // A refusal is an answer too.
+  check: (session) =>
+    look(session, '.').catch((error: unknown) => {
+      if (statusOf(error) === undefined) throw error
+    }),
   destroy: (session) => session.destroy(),
   close: (session) => void session.close(),
 })

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
+import { privateKey } from '../../activities/destinations/sftp/key.ts'
 import { hasAccounts, type Sshd, startSshd } from '../../temporal-config/receivers/sshd.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
 import { type KeyPairOptions, makeKeyPair } from '../support/receivers/ssh-keys.ts'
@@ -80,6 +81,11 @@ describe('a private key of SFTP', () => {
     const error = await failureOf(probe(aConfig(sshd, { private_key, host: '203.0.113.1' })))
     expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
     expect(error.message).toContain(message)
+  })
+
+  it('is opened once, which costs half a second, and not for each attempt', () => {
+    const { private_key } = makeKeyPair({ passphrase: SECRET })
+    expect(privateKey(private_key, SECRET)).toBe(privateKey(private_key, SECRET))
   })
 
   it('that the server does not know is UNAUTHORIZED, and the message says what it would take', async () => {

@@ -57,6 +57,7 @@ describe('the path of a remote file', () => {
     ['in/../x', '".."'],
     ['./x', '"."'],
     ['~/x', '"~"'],
+    ['in/{attempt_number}', 'a repeat would make another file'],
     ['in\\x', 'backslash'],
     ['{payload.a/b}', 'placeholder with a "/"'],
   ])('%j cannot be one', (path, problem) => {

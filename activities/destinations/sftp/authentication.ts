@@ -2,7 +2,7 @@
 import type { AnyAuthMethod, AuthenticationType, ParsedKey, Prompt } from 'ssh2'
 import { DeliveryError } from '../errors.ts'
 import type { SftpConfig } from './config.ts'
-import { parsePrivateKey } from './key.ts'
+import { privateKey } from './key.ts'
 
 export interface Login {
   /** ssh2's `authHandler`: the method to try next, or false when there is none left. */
@@ -23,7 +23,7 @@ export function loginOf({ username, password, private_key, passphrase }: SftpCon
   const methods =
     private_key === undefined
       ? passwordMethods(username, password!)
-      : keyMethods(username, parsePrivateKey(private_key, passphrase))
+      : keyMethods(username, privateKey(private_key, passphrase))
   let offered: string[] = []
   return {
     kind: private_key === undefined ? 'password' : 'private_key',

@@ -62,7 +62,9 @@ export function sessionFailure(error: unknown, { host, phase, login }: Handshake
     )
   }
   if (codeOf(error) !== undefined || error instanceof DeliveryError) return networkFailure(error)
-  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the SSH connection broke', { cause: error })
+  const reason =
+    typeof code === 'number' ? `the server took its leave (SSH reason ${code})` : 'the SSH connection broke'
+  return new DeliveryError('DESTINATION_UNAVAILABLE', reason, { cause: error })
 }
 
 /**

@@ -1,14 +1,30 @@
 // Private keys, as people have them: OpenSSH's own format, the older PEM, PuTTY's, and PKCS#8, which ssh2 does not read.
-import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { createHash, createPrivateKey, type KeyObject } from 'node:crypto'
 import ssh2, { type ParsedKey } from 'ssh2'
 import { DeliveryError } from '../errors.ts'
 
 const PKCS8 = /-----BEGIN (ENCRYPTED )?PRIVATE KEY-----/
 const OPENSSH = /-----BEGIN OPENSSH PRIVATE KEY-----([\s\S]+?)-----/
 const MAGIC = 'openssh-key-v1\0'
+const MAX_KEYS = 100
+
+/** By hash of text and passphrase: opening an encrypted key takes half a second of CPU, as it is meant to. */
+const keys = new Map<string, ParsedKey>()
 
 /** @throws DeliveryError MISCONFIGURED that holds nothing of the key */
-export function parsePrivateKey(text: string, passphrase: string | undefined): ParsedKey {
+export function privateKey(text: string, passphrase: string | undefined): ParsedKey {
+  const hash = createHash('sha256')
+    .update(JSON.stringify([text, passphrase]))
+    .digest('base64')
+  const key = keys.get(hash) ?? parse(text, passphrase)
+  // Put last: the first one is the one that was not used for longest.
+  keys.delete(hash)
+  keys.set(hash, key)
+  if (keys.size > MAX_KEYS) keys.delete(keys.keys().next().value!)
+  return key
+}
+
+function parse(text: string, passphrase: string | undefined): ParsedKey {
   const encrypted = isEncrypted(text)
   if (encrypted && passphrase === undefined)
     throw misconfigured('private_key is encrypted; its "passphrase" is missing')

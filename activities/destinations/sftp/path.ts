@@ -21,6 +21,7 @@ export function pathProblem(template: string): string | undefined {
   if (template.includes('\\')) return 'has a backslash; folders are parted by "/"'
   if (template.startsWith('~')) return 'has a "~"; a path without a leading "/" begins where the login leads to'
   if (/\{[^{}]*\/[^{}]*\}/.test(template)) return 'has a placeholder with a "/"'
+  if (template.includes('{attempt_number}')) return 'has {attempt_number}, by which a repeat would make another file'
   const segments = template.replace(/^\//, '').split('/')
   if (segments.includes('')) return 'has an empty folder name ("//")'
   if (segments.some((segment) => segment === '.' || segment === '..')) return 'has "." or ".." for a folder'

@@ -89,7 +89,8 @@ async function converse(config: SftpConfig, login: Login, socket: Socket, attemp
   }
 
   client.on('connect', () => attempt.expect('complete the SSH handshake'))
-  client.on('handshake', () => {
+  // Again when keys are renewed, which is nobody's concern.
+  client.once('handshake', () => {
     handshake.phase = 'login'
     attempt.expect('accept the login')
   })
