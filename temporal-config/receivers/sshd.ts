@@ -1,6 +1,7 @@
 // OpenSSH's server: one account that may only use SFTP, in a folder of its own. As root it runs in name spaces of its
 // own (mounts and processes), with its own list of users, so that the account can have a password, a small disk can be
-// mounted, and nothing of the machine changes. Elsewhere it runs as the present user, who logs in by key alone.
+// mounted, and nothing of the machine changes. Elsewhere it runs as the present user, or
+// as another where root may make no name spaces, who logs in by key alone.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { appendFileSync, chmodSync, chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -9,6 +10,7 @@ import { join } from 'node:path'
 import { wholeEnvironment } from '../env.ts'
 import { freePort } from '../stack/ports.ts'
 import { endProcess, identify, type ProcessId } from '../stack/processes.ts'
+import { databaseUser, type SystemUser } from '../stack/reach.ts'
 import { obtainProgram } from './programs.ts'
 import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
 
@@ -55,7 +57,9 @@ export async function startSshd({ say, password, small_disk_bytes, settings = []
   const folder = temporaryFolder('sshd')
   const file = (name: string) => join(folder, name)
   const isolated = hasAccounts()
-  const username = isolated ? ACCOUNT.name : userInfo().username
+  // Without name spaces root is of no use to it: it would insist on folders of the machine's own.
+  const user = isolated ? undefined : databaseUser()
+  const username = isolated ? ACCOUNT.name : nameOf(user)
   const port = await freePort(0)
   // The account passes through, and sees no more than its own.
   chmodSync(folder, 0o711)
@@ -88,6 +92,7 @@ export async function startSshd({ say, password, small_disk_bytes, settings = []
   )
   const sshd = [program, '-D', '-e', '-f', file('sshd_config')]
   if (isolated) prepareAccounts(folder, home, password, small_disk_bytes)
+  if (user) for (const each of [home, file('host_key')]) chownSync(each, user.uid, user.gid)
   const command = isolated
     ? ['unshare', '--mount', '--propagation', 'private', '--pid', '--fork', '--kill-child', '/bin/sh', file('start.sh')]
     : []
@@ -96,7 +101,13 @@ export async function startSshd({ say, password, small_disk_bytes, settings = []
     folder,
     port,
     // In a name space of processes it is the first one: with it, every session ends.
-    command: { program: [...command, ...sshd][0]!, args: [...command, ...sshd].slice(1), env: {}, stop_signals: [] },
+    command: {
+      program: [...command, ...sshd][0]!,
+      args: [...command, ...sshd].slice(1),
+      env: {},
+      stop_signals: [],
+      ...(user && { user }),
+    },
     answers: () => greets(port),
   })
   /** Sessions outlive the server that began them, and its port is free only when it has really ended. */
@@ -124,6 +135,7 @@ export async function startSshd({ say, password, small_disk_bytes, settings = []
     async changeHostKey() {
       rmSync(file('host_key'))
       makeKey(file('host_key'))
+      if (user) chownSync(file('host_key'), user.uid, user.gid)
       await restart()
     },
   }
@@ -173,6 +185,10 @@ function prepareAccounts(folder: string, home: string, password: string | undefi
 function crypt(password: string): string {
   const script = 'my $p = do { local $/; <STDIN> }; print crypt($p, q($6$depotdepot$))'
   return execFileSync('perl', ['-e', script], { input: password, encoding: 'utf8', env: wholeEnvironment() })
+}
+
+function nameOf(user: SystemUser | undefined): string {
+  return user ? execFileSync('id', ['-un', String(user.uid)], { encoding: 'utf8' }).trim() : userInfo().username
 }
 
 function makeKey(path: string): void {
