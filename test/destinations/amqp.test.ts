@@ -12,6 +12,14 @@ import { type Rabbitmq, startRabbitmq } from '../../temporal-config/receivers/ra
 import { converse } from '../support/conversation.ts'
 import { certificate } from '../support/receivers/http.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
+import {
+  BASIC_ACK,
+  closeFrame,
+  HEARTBEAT,
+  methodFrame,
+  OPEN_OK,
+  startStrangeAmqp,
+} from '../support/receivers/strange-amqp.ts'
 import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
 import { type AmqpReader, reader } from './reading-amqp.ts'
 
@@ -406,6 +414,45 @@ describe('AMQP', () => {
     expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
     expect(error.message).toContain(says)
     await new Promise((resolve) => server.close(resolve))
+  })
+
+  it.each([
+    ['ends the connection together with its opening', OPEN_OK, closeFrame(0, 541, 'INTERNAL_ERROR'), '(541)'],
+    ['takes it down at once', OPEN_OK, closeFrame(0, 320, 'CONNECTION_FORCED'), '(320)'],
+    ['opens and sends no frame', OPEN_OK, Buffer.from('\x07no frame at all'), 'not be understood'],
+    ['speaks of a channel that is not there', OPEN_OK, closeFrame(9, 404, 'NOT_FOUND'), '(404)'],
+    ['confirms and sends no frame', BASIC_ACK, Buffer.from('\x07no frame at all'), undefined],
+    [
+      'confirms what was never sent',
+      BASIC_ACK,
+      methodFrame(1, 60, 80, Buffer.from('000000000000006300', 'hex')),
+      undefined,
+    ],
+    ['answers what was never asked', BASIC_ACK, methodFrame(1, 50, 41, Buffer.alloc(0)), undefined],
+  ])('FIELD-REPORT 49: a broker that %s ends no process', async (_what, method, more, says) => {
+    const strange = await startStrangeAmqp(rabbitmq.port, method, (answer) => Buffer.concat([answer, more]))
+    const around = { egress: createEgress({ allow: ['127.0.0.0/8'] }) }
+    const given = { port: strange.port, queue: await aQueue() }
+    // What comes after the confirmation spoils the connection, and not the delivery.
+    if (says === undefined) await send(given, {}, around)
+    else expect((await failureOf(send(given, {}, around))).message).toContain(says)
+    await strange.close()
+  })
+
+  it('a broker that talks without end is left', async () => {
+    const strange = await startStrangeAmqp(rabbitmq.port, BASIC_ACK, (_answer, client) => {
+      const many = Buffer.concat(Array.from({ length: 10_000 }, () => HEARTBEAT))
+      const more = () => {
+        while (!client.destroyed && client.write(many));
+      }
+      client.on('drain', more)
+      setImmediate(more)
+      return many
+    })
+    const error = await failureOf(send({ port: strange.port, queue: await aQueue(), timeout_seconds: 60 }))
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+    expect(error.message).toContain('without end')
+    await strange.close()
   })
 
   it('of 10,000 messages over a restart of the broker, each that was confirmed is in the durable queue', async () => {

@@ -43,11 +43,15 @@ export interface Login {
   heartbeat_seconds: number
 }
 
-/**
- * The opening of a connection on a connected socket: greeting, login, limits, virtual host.
- * @param onFrame sees each frame before amqplib acts on it; perhaps more than once
- */
-export function openConnection(socket: Socket, login: Login, onFrame: (frame: Frame) => void): Promise<ChannelModel> {
+export interface Listener {
+  /** Sees each frame before amqplib acts on it; perhaps more than once. */
+  onFrame(frame: Frame): void
+  /** The connection has ended; perhaps more than once. amqplib knows no error for an end that the broker has asked for. */
+  onEnd(error: Error | undefined): void
+}
+
+/** The opening of a connection on a connected socket: greeting, login, limits, virtual host. */
+export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }: Listener): Promise<ChannelModel> {
   const connection = new Connection(socket)
   const receive = connection.recvFrame.bind(connection)
   connection.recvFrame = () => {
@@ -55,8 +59,17 @@ export function openConnection(socket: Socket, login: Login, onFrame: (frame: Fr
     if (frame) onFrame(frame)
     return frame
   }
+  // From the very beginning: amqplib acts on what comes in one packet with the end of the opening before it calls back, and
+  // an error that nobody listens for would end the process.
+  connection.on('error', onEnd).on('close', onEnd)
   const { mechanism, response } = credentials.plain(login.username, login.password)
   return new Promise((resolve, reject) => {
+    // amqplib listens for ends and errors alone; one that is closed in another way would keep its timers.
+    socket.once('close', () => {
+      const closed = new Error('the socket was closed')
+      reject(closed)
+      connection.emit('frameError', closed)
+    })
     connection.open(
       {
         // Without these two, a refused login is a mere hang-up after a pause, and an alarm a mere silence.
@@ -81,8 +94,9 @@ export function openConnection(socket: Socket, login: Login, onFrame: (frame: Fr
         insist: 0,
       },
       (error) => {
-        if (error) reject(error)
-        else resolve(new model.ChannelModel(connection))
+        if (error) return reject(error)
+        // It repeats the connection's events.
+        resolve(new model.ChannelModel(connection).on('error', () => {}))
       },
     )
   })

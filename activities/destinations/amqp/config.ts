@@ -30,7 +30,11 @@ export const amqpConfig = configuration({
   port: z.int().min(1).max(65535).optional().describe('TCP port; left out: 5671 with TLS, 5672 without'),
   security: z.enum(['tls', 'none']).default('tls').describe('`none` sends password and messages in plain text'),
   tls: tls(),
-  vhost: short().default('/').describe('Virtual host, written as it is: `/name`, not `%2Fname`'),
+  vhost: short()
+    .default('/')
+    .describe(
+      'Virtual host, written as it is: `/name`, not `%2Fname`. One that is missing or not permitted is MISCONFIGURED, and tried again, for RabbitMQ says the same of one that has all the connections that it may have',
+    ),
   username: credentialField().describe('User name'),
   password: secret().describe('Password'),
   exchange: template(1024)

@@ -65,12 +65,21 @@ export async function openSession(line: Line, attempt: Attempt, egress: Egress):
   try {
     await once(socket.setNoDelay(true), secure ? 'secureConnect' : 'connect')
     attempt.expect('greet')
-    const model = await openConnection(socket, line, (frame) => {
-      end.hear(frame)
-      if (frame.id === CONNECTION_START) attempt.expect('accept the login')
-      if (frame.id === CONNECTION_TUNE) attempt.expect('open the virtual host')
+    const model = await openConnection(socket, line, {
+      onFrame(frame) {
+        end.hear(frame)
+        if (frame.id === CONNECTION_START) attempt.expect('accept the login')
+        if (frame.id === CONNECTION_TUNE) attempt.expect('open the virtual host')
+      },
+      onEnd(error) {
+        end.because(error)
+        // Not left to amqplib, which would wait for the other side.
+        socket.destroy()
+      },
     })
-    return await openChannel(model, socket, attempt, end)
+    end.opened()
+    attempt.expect('open a channel')
+    return await openChannel(model, end)
   } catch (error) {
     const why = end.reason() ?? end.because(error)
     end.destroy()
@@ -80,15 +89,8 @@ export async function openSession(line: Line, attempt: Attempt, egress: Egress):
   }
 }
 
-async function openChannel(model: ChannelModel, socket: Socket, attempt: Attempt, end: End): Promise<Session> {
+async function openChannel(model: ChannelModel, end: End): Promise<Session> {
   const blocked = { now: false, listeners: new Set<() => void>() }
-  end.opened()
-  model.on('error', end.because)
-  // Not left to amqplib, which would wait for the other side.
-  model.on('close', (error?: Error) => {
-    end.because(error)
-    socket.destroy()
-  })
   model.on('blocked', () => {
     blocked.now = true
     for (const listener of blocked.listeners) listener()
@@ -96,7 +98,6 @@ async function openChannel(model: ChannelModel, socket: Socket, attempt: Attempt
   model.on('unblocked', () => {
     blocked.now = false
   })
-  attempt.expect('open a channel')
   const channel = await model.createConfirmChannel()
   channel.on('error', end.because)
   channel.on('close', () => end.because(undefined))
