@@ -296,7 +296,7 @@ describe('AMQP', () => {
     const given = { port: conversation.port, queue, heartbeat_seconds: 1 }
     await send(given)
     conversation.freeze()
-    await conversation.idle(5_000)
+    await conversation.idle(10_000)
     await send(given)
     expect(conversation.connections.total).toBe(2)
     await conversation.close()

@@ -1,24 +1,14 @@
-// One connection to a broker with one channel in confirm mode, from the first byte to its end. Whatever ends it is kept,
-// so that everybody who waits on it gets the same answer; an end that nobody waits for disturbs nobody.
+// One connection to a broker with one channel in confirm mode, from the first byte to its end. An end that nobody waits for
+// disturbs nobody.
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
 import type { ChannelModel, ConfirmChannel } from 'amqplib'
 import type { Attempt } from '../deadline.ts'
 import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
-import { codeOf, networkFailure } from '../network.ts'
 import { tlsConnection, tlsMaterial } from '../tls.ts'
-import {
-  CHANNEL_CLOSE,
-  CONNECTION_CLOSE,
-  CONNECTION_START,
-  CONNECTION_TUNE,
-  type Frame,
-  openConnection,
-} from './client.ts'
+import { CONNECTION_START, CONNECTION_TUNE, openConnection } from './client.ts'
 import type { AmqpConfig } from './config.ts'
-import { type Reply, replyFailure } from './failure.ts'
+import { createEnd, type End } from './end.ts'
 
 /** What a connection is made of; messages may differ in all else. */
 export type Line = Pick<
@@ -26,8 +16,6 @@ export type Line = Pick<
   'host' | 'port' | 'security' | 'tls' | 'vhost' | 'username' | 'password' | 'heartbeat_seconds'
 >
 
-/** A broker that goes on and on is left; it never has more to say than a message that it returns. */
-const MAX_WORDS = 1024 * 1024
 /** How long a farewell may take. */
 const FAREWELL_MS = 1_000
 
@@ -118,69 +106,6 @@ async function openChannel(model: ChannelModel, end: End): Promise<Session> {
       await model.close().catch(() => {})
       clearTimeout(timer)
       end.destroy()
-    },
-  }
-}
-
-interface End {
-  hear(frame: Frame): void
-  opened(): void
-  allow(bytes: number): void
-  /** Keeps the first reason, and answers it. */
-  because(error: unknown): unknown
-  reason(): unknown
-  destroy(): void
-}
-
-/** Why a session ended: the broker's last words count most, then the network's, then amqplib's. */
-function createEnd(socket: Socket, secrets: string[]): End {
-  let reason: unknown
-  let reply: Reply | undefined
-  let atLogin = true
-  let allowance = MAX_WORDS
-  // For all of the socket's life: an idle one may break at any time.
-  socket.on('error', because)
-
-  function because(error: unknown): unknown {
-    reason ??= reply ? replyFailure(reply, secrets, atLogin) : lost(error)
-    return reason
-  }
-
-  function lost(error: unknown): unknown {
-    const failure = networkFailure(error)
-    if (failure instanceof DeliveryError || /^E[A-Z0-9]+$/.test(codeOf(error) ?? '')) return failure
-    // amqplib gives its own errors no codes: a hang-up, a missed heartbeat, bytes that are no frame.
-    const says = socket.readableEnded
-      ? 'the broker closed the connection'
-      : atLogin
-        ? 'the answer could not be understood as AMQP 0-9-1'
-        : 'the broker has gone silent, or cannot be understood'
-    return new DeliveryError('DESTINATION_UNAVAILABLE', says, { cause: error })
-  }
-
-  return {
-    hear(frame) {
-      if (frame.id === CONNECTION_CLOSE || frame.id === CHANNEL_CLOSE) {
-        reply ??= { code: Number(frame.fields?.replyCode), text: String(frame.fields?.replyText ?? '') }
-      }
-      if (socket.bytesRead > allowance) {
-        socket.destroy(new DeliveryError('DESTINATION_UNAVAILABLE', 'the broker sends without end'))
-      }
-    },
-    opened() {
-      atLogin = false
-    },
-    allow(bytes) {
-      allowance = socket.bytesRead + bytes + MAX_WORDS
-    },
-    because,
-    reason: () => reason,
-    destroy: () => {
-      // A broker that has stopped reading would otherwise take the message all the same, as soon as it reads on. Under TLS
-      // Node 20 has no reset.
-      if (!socket.destroyed && !(socket instanceof TLSSocket)) socket.resetAndDestroy()
-      // With an error, for amqplib hears of nothing else; and at once, where a reset waits for what is written.
-      socket.destroy(new DeliveryError('DESTINATION_UNAVAILABLE', 'the connection was given up'))
     },
   }
 }
