@@ -23,13 +23,8 @@ export function createAmqpReader({ port, vhost = '/', username, password }: Acce
   let open: Promise<{ model: ChannelModel; channel: Channel }> | undefined
 
   async function connect() {
-    const model = await amqplib.connect({
-      hostname: '127.0.0.1',
-      port,
-      username,
-      password,
-      vhost: encodeURIComponent(vhost),
-    })
+    const place = { hostname: '127.0.0.1', port, username, password, vhost: encodeURIComponent(vhost) }
+    const model = await amqplib.connect(place, { noDelay: true })
     const forget = () => {
       open = undefined
     }
@@ -54,10 +49,9 @@ export function createAmqpReader({ port, vhost = '/', username, password }: Acce
       read.set(queue, messages)
       const from = await channel()
       for (;;) {
-        const message = await from.get(queue)
+        const message = await from.get(queue, { noAck: true })
         if (!message) return [...messages]
         messages.push(message)
-        from.ack(message)
       }
     },
     async close() {

@@ -1,9 +1,9 @@
 // The contract on RabbitMQ: each place is a durable queue in a virtual host whose name needs escaping in URLs.
 import { type AmqpConfig, amqpConfig } from '../../activities/destinations/amqp/config.ts'
 import { amqp } from '../../activities/destinations/amqp.ts'
+import { createAmqpReader } from '../../temporal-config/receivers/amqp-reader.ts'
 import { startRabbitmq } from '../../temporal-config/receivers/rabbitmq.ts'
 import { type At, contract, SECRET, WRONG } from './contract.ts'
-import { reader } from './reading-amqp.ts'
 
 const USER = 'distributor'
 const VHOST = '/contract'
@@ -14,7 +14,7 @@ await contract({
   programs: ['rabbitmq'],
   async start() {
     const rabbitmq = await startRabbitmq({ user: USER, password: SECRET, vhosts: [VHOST] })
-    const read = reader({ port: rabbitmq.port, vhost: VHOST, username: USER, password: SECRET })
+    const read = createAmqpReader({ port: rabbitmq.port, vhost: VHOST, username: USER, password: SECRET })
     let places = 0
 
     const configured = ({ host, port, timeout_seconds }: At, given: Partial<AmqpConfig>) => {

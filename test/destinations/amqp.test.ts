@@ -8,6 +8,7 @@ import { type AmqpConfig, amqpConfig } from '../../activities/destinations/amqp/
 import { amqp } from '../../activities/destinations/amqp.ts'
 import type { Message } from '../../activities/destinations/destination.ts'
 import { createEgress } from '../../activities/destinations/egress.ts'
+import { type AmqpReader, createAmqpReader } from '../../temporal-config/receivers/amqp-reader.ts'
 import { type Rabbitmq, startRabbitmq } from '../../temporal-config/receivers/rabbitmq.ts'
 import { converse } from '../support/conversation.ts'
 import { certificate } from '../support/receivers/http.ts'
@@ -21,7 +22,6 @@ import {
   startStrangeAmqp,
 } from '../support/receivers/strange-amqp.ts'
 import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
-import { type AmqpReader, reader } from './reading-amqp.ts'
 
 const describe = await describeWith('rabbitmq')
 
@@ -41,7 +41,7 @@ describe('AMQP', () => {
       vhosts: VHOSTS,
       tls: { key: certificate('server.key'), cert: certificate('server.pem'), clients_ca: certificate('ca.pem') },
     })
-    read = reader({ port: rabbitmq.port, username: USER, password: SECRET })
+    read = createAmqpReader({ port: rabbitmq.port, username: USER, password: SECRET })
   }, INSTALL_MS)
   afterAll(async () => {
     await read?.close()
@@ -150,7 +150,7 @@ describe('AMQP', () => {
   })
 
   it.each(VHOSTS.slice(0, 2))('reaches the virtual host %s, written as it is', async (vhost) => {
-    const there = reader({ port: rabbitmq.port, vhost, username: USER, password: SECRET })
+    const there = createAmqpReader({ port: rabbitmq.port, vhost, username: USER, password: SECRET })
     await there.declare('here')
     await send({ vhost, queue: 'here' })
     expect(await there.all('here')).toHaveLength(1)
