@@ -1,11 +1,24 @@
 // The README's tables are made from the schemas; here is seen that they still agree.
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { destinationFor } from '../activities/destinations/registry.ts'
 import { PROTOCOLS } from '../db/states.ts'
 import { regenerate, staleParts } from '../temporal-config/docs.ts'
 import { describeSettings } from '../temporal-config/env.ts'
 
 const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+
+describe('the examples of README.md', () => {
+  it('hold a valid configuration of each protocol', () => {
+    const json = /```json destinations\n([\s\S]*?)```/.exec(readme)?.[1] ?? ''
+    const examples = JSON.parse(json) as Record<string, unknown>
+    expect(Object.keys(examples)).toEqual([...PROTOCOLS])
+    for (const protocol of PROTOCOLS) {
+      const { error } = destinationFor(protocol).config.safeParse(examples[protocol])
+      expect(error, protocol).toBeUndefined()
+    }
+  })
+})
 
 describe('the generated tables of README.md', () => {
   it('say what the schemas say; `npm run docs` writes them', () => {
