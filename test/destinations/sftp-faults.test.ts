@@ -57,6 +57,23 @@ describe('a server without extensions', () => {
   )
 })
 
+describe('a file that comes in between', () => {
+  it.each([false, true])('is kept for "fail" and "keep_both" (renames replace: %s)', async (renameReplaces) => {
+    const { config, files } = await strange({
+      renameReplaces,
+      onWrite(answer) {
+        files.set('x.json', Buffer.from('theirs'))
+        answer()
+      },
+    })
+    const body = Buffer.from('ours')
+    expect(await failureOf(send({ ...config, if_exists: 'fail' }, { body }))).toMatchObject({ code: 'REJECTED' })
+    files.clear()
+    await send({ ...config, if_exists: 'keep_both' }, { body, delivery_id: 'd-1' })
+    expect(text(files)).toEqual({ 'x.json': 'theirs', 'x-d-1.json': 'ours' })
+  })
+})
+
 describe('a server that loses bytes', () => {
   it('FIELD-REPORT 50: a file that is shorter than what was sent is tried again, and never gets its name', async () => {
     const { config, files } = await strange({ keep: (data) => data.subarray(0, -1) })
@@ -162,6 +179,21 @@ describe('a login that is none of the usual', () => {
     })
     expect(await failureOf(probe(config))).toMatchObject({ code: 'UNAUTHORIZED', retryable: false })
     expect(answered).toEqual([['']])
+  })
+
+  it('answers no second question with the password', async () => {
+    const answered: string[][] = []
+    const ask = (context: AuthContext, times: number) => {
+      if (context.method !== 'keyboard-interactive') return context.reject(['keyboard-interactive'])
+      if (times === 0) return context.reject([])
+      context.prompt([{ prompt: 'Password: ', echo: false }], (answers) => {
+        answered.push(answers)
+        ask(context, times - 1)
+      })
+    }
+    const { config } = await strange({ authenticate: (context) => ask(context, 2) })
+    expect(await failureOf(probe(config))).toMatchObject({ code: 'UNAUTHORIZED', retryable: false })
+    expect(answered).toEqual([[SECRET], ['']])
   })
 
   it('guesses a wrong password once', async () => {

@@ -1,4 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { privateKey } from '../../activities/destinations/sftp/key.ts'
@@ -7,6 +10,14 @@ import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
 import { type KeyPairOptions, makeKeyPair } from '../support/receivers/ssh-keys.ts'
 import { failureOf, SECRET, WRONG } from './contract.ts'
 import { aConfig, probe, send } from './sending-files.ts'
+
+/** Where systems keep OpenSSH's server program for SFTP. */
+const SFTP_SERVERS = [
+  '/usr/lib/openssh/sftp-server',
+  '/usr/libexec/openssh/sftp-server',
+  '/usr/lib/ssh/sftp-server',
+  '/usr/libexec/sftp-server',
+]
 
 const describe = await describeWith('sshd')
 const withAccounts = it.skipIf(!process.env.CI && !hasAccounts())
@@ -147,6 +158,29 @@ describe('an SFTP server that is set up in another way', () => {
       expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
       expect(error.message).toContain('opens no SFTP session')
     }
+  })
+
+  it('with a greeting of its shell in place of SFTP is final', async () => {
+    const other = await another({ settings: ['ForceCommand echo Welcome to the depot'] })
+    const error = await failureOf(send(aConfig(other)))
+    expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+    expect(error.message).toContain('opens no SFTP session')
+  })
+
+  it('that says nonsense on a connection that is kept ends nothing but that connection', async () => {
+    const flag = join(mkdtempSync(join(tmpdir(), 'distributor-flag-')), 'flag')
+    const program = SFTP_SERVERS.find(existsSync)
+    // The account looks for it, and answers in the same place.
+    chmodSync(dirname(flag), 0o777)
+    const nonsense = `while [ ! -e ${flag} ]; do sleep 0.05; done; echo nonsense; sleep 0.05; touch ${flag}.done`
+    const other = await another({ settings: [`ForceCommand (${nonsense}) & exec ${program}`] })
+    await send(aConfig(other), { tenant_id: 'acme' })
+    writeFileSync(flag, '')
+    await expect.poll(() => existsSync(`${flag}.done`)).toBe(true)
+    rmSync(flag)
+    await send(aConfig(other), { tenant_id: 'acme' })
+    await others.pop()!.close()
+    rmSync(dirname(flag), { recursive: true })
   })
 
   it('with old algorithms alone is final, and works once they are allowed', async () => {

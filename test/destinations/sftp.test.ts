@@ -1,4 +1,14 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+} from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -139,6 +149,16 @@ describe('folders and permissions', () => {
     await send(aConfig(sshd, { path: `${at}/x`, file_mode: '0440' }), { delivery_id: 'again', attempt_number: 2 })
     expect(readdirSync(at)).toEqual(['x'])
     expect(statSync(`${at}/x`).mode & 0o777).toBe(0o440)
+  })
+
+  it('a temporary file that is another name of a finished one is replaced, not written to', async () => {
+    const at = folder()
+    const content = await foreign(`${at}/finished`)
+    // What is left where OpenSSH dies inside of a rename: it makes the new name before it takes the old one away.
+    linkSync(`${at}/finished`, `${at}/.again.part`)
+    await send(aConfig(sshd, { path: `${at}/x` }), { delivery_id: 'again', attempt_number: 2 })
+    expect(readFileSync(`${at}/finished`, 'utf8')).toBe(content)
+    expect(readdirSync(at).toSorted()).toEqual(['finished', 'x'])
   })
 
   withAccounts('a full disk is tried again, and nothing is left on it', async () => {
