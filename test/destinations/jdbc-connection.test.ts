@@ -226,45 +226,49 @@ for (const kind of DATABASE_KINDS) {
     })
 
     suite('with parameters', () => {
-      it.runIf(isPostgres)('currentSchema is where tables are looked for', async () => {
-        await server.ask(`create schema elsewhere create table only_here (id integer)`)
-        const url = server.url({
-          parameters: 'sslmode=disable&currentSchema=elsewhere,public&ApplicationName=My%20App',
+      if (isPostgres)
+        it('currentSchema is where tables are looked for', async () => {
+          await server.ask(`create schema elsewhere create table only_here (id integer)`)
+          const url = server.url({
+            parameters: 'sslmode=disable&currentSchema=elsewhere,public&ApplicationName=My%20App',
+          })
+          await send(aConfig({ url, table: 'only_here' }), aPayload({ id: 1 }))
+          expect(await server.ask('select id from elsewhere.only_here')).toEqual([{ id: '1' }])
+          const [session] = await server.ask(
+            "select 1 as one from pg_stat_activity where application_name = 'My App'",
+            'admin',
+          )
+          expect(session).toEqual({ one: '1' })
         })
-        await send(aConfig({ url, table: 'only_here' }), aPayload({ id: 1 }))
-        expect(await server.ask('select id from elsewhere.only_here')).toEqual([{ id: '1' }])
-        const [session] = await server.ask(
-          "select 1 as one from pg_stat_activity where application_name = 'My App'",
-          'admin',
-        )
-        expect(session).toEqual({ one: '1' })
-      })
 
-      it.runIf(!isPostgres)('connectionTimeZone is what columns without a zone are written in', async () => {
-        await server.ask(`alter table ${table} add at_time datetime, add at_moment timestamp null`)
-        const url = server.url({ parameters: 'sslMode=disable&connectionTimeZone=%2B02:00' })
-        const at = '2026-06-01T10:00:00Z'
-        await send(aConfig({ url, table }), aPayload({ id: 1, at_time: at, at_moment: at }))
-        expect(await server.ask(`select at_time, at_moment from ${table}`)).toEqual([
-          { at_time: '2026-06-01 12:00:00', at_moment: '2026-06-01 10:00:00' },
-        ])
-      })
+      if (!isPostgres)
+        it('connectionTimeZone is what columns without a zone are written in', async () => {
+          await server.ask(`alter table ${table} add at_time datetime, add at_moment timestamp null`)
+          const url = server.url({ parameters: 'sslMode=disable&connectionTimeZone=%2B02:00' })
+          const at = '2026-06-01T10:00:00Z'
+          await send(aConfig({ url, table }), aPayload({ id: 1, at_time: at, at_moment: at }))
+          expect(await server.ask(`select at_time, at_moment from ${table}`)).toEqual([
+            { at_time: '2026-06-01 12:00:00', at_moment: '2026-06-01 10:00:00' },
+          ])
+        })
 
-      it.runIf(!isPostgres)('values are refused, not bent, also where the server is lax', async () => {
-        await server.ask("set global sql_mode = ''", 'admin')
-        try {
-          const error = await failureOf(send(plain(), aPayload({ id: 'no number' }, { tenant_id: randomUUID() })))
-          expect(error).toMatchObject({ code: 'REJECTED' })
-        } finally {
-          await server.ask('set global sql_mode = default', 'admin')
-        }
-      })
+      if (!isPostgres)
+        it('values are refused, not bent, also where the server is lax', async () => {
+          await server.ask("set global sql_mode = ''", 'admin')
+          try {
+            const error = await failureOf(send(plain(), aPayload({ id: 'no number' }, { tenant_id: randomUUID() })))
+            expect(error).toMatchObject({ code: 'REJECTED' })
+          } finally {
+            await server.ask('set global sql_mode = default', 'admin')
+          }
+        })
 
-      it.runIf(!isPostgres)('a table whose engine has no transactions is MISCONFIGURED', async () => {
-        await server.ask(`create table lax_${tables} (id integer) engine = MyISAM`)
-        const error = await failureOf(send(plain({ table: `lax_${tables}` }), aPayload({ id: 1 })))
-        expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
-      })
+      if (!isPostgres)
+        it('a table whose engine has no transactions is MISCONFIGURED', async () => {
+          await server.ask(`create table lax_${tables} (id integer) engine = MyISAM`)
+          const error = await failureOf(send(plain({ table: `lax_${tables}` }), aPayload({ id: 1 })))
+          expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+        })
     })
 
     it('a probe sees a table and a database that are not there', async () => {
@@ -283,6 +287,14 @@ function waiting(isPostgres: boolean): string {
   return isPostgres
     ? "select 1 as one from pg_stat_activity where wait_event_type = 'Lock' and usename = 'distributor'"
     : "select 1 as one from information_schema.innodb_trx where trx_state = 'LOCK WAIT'"
+}
+
+/** The head of an answer, and then one description of a column after the other. */
+function endless(): Buffer {
+  const columns = Array.from({ length: 18 }, (_, index) =>
+    mysqlPacket(index + 2, '\x03def\0\0\0\0\0'.padEnd(1024 * 1024, '\0')),
+  )
+  return Buffer.concat([mysqlPacket(1, Buffer.from([0xfc, 0xff, 0x0f])), ...columns])
 }
 
 suite('servers that ask for too much', () => {
@@ -329,6 +341,32 @@ suite('servers that ask for too much', () => {
     })
     expect(error).toMatchObject({ code: 'UNAUTHORIZED', retryable: false })
     expect(performance.now() - began).toBeLessThan(3_000)
+  })
+
+  it.each([
+    ['a description of rows that never ends', postgresMessage('T', Buffer.from([0, 1]), 'name')],
+    ['a wish for a copy', postgresMessage('G', Buffer.from([0, 0, 0]))],
+    ['half of a question for the password', postgresMessage('R', Buffer.from([0]))],
+    ['a login after the login', postgresMessage('R', 5, 'salt')],
+    ['a message that is shorter than nothing', Buffer.from('Z\0\0\0\0')],
+  ])('PostgreSQL: %s ends the connection, and nothing else', async (_title, words) => {
+    const loggedIn = Buffer.concat([postgresMessage('R', 0), postgresMessage('Z', 'I')])
+    const error = await at('postgresql', 'sslmode=disable', { answers: [loggedIn, words] })
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+  })
+
+  it('MySQL: half of an error that nobody asked for ends the connection, and nothing else', async () => {
+    const half = Buffer.concat([mysqlOk(1), mysqlPacket(0, Buffer.from([0xff]))])
+    const error = await at('mysql', 'sslMode=DISABLED', { greeting: mysqlGreeting(), answers: [mysqlOk(2), half] })
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+  })
+
+  it.each([
+    ['postgresql', 'sslmode=disable', { answers: [postgresMessage('N', 'S'.repeat(17 * 1024 * 1024))] }],
+    ['mysql', 'sslMode=DISABLED', { greeting: mysqlGreeting(), answers: [mysqlOk(2), endless()] }],
+  ] as const)('%s: an answer without end ends the connection', async (kind, parameters, script) => {
+    const error = await at(kind, parameters, { ...script, answers: [...script.answers] })
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
   })
 
   it.each([

@@ -1,6 +1,7 @@
 // Rows that go into one statement.
 import { stringify } from 'lossless-json'
 import { DeliveryError } from '../errors.ts'
+import { storable } from '../storable.ts'
 import type { Cell, Row } from './rows.ts'
 
 /** A column as the database knows it. */
@@ -49,7 +50,7 @@ export function batchesOf(rows: readonly Row[], { size, column, apart }: BatchOp
 
 function known(name: string, column: BatchOptions['column']): Column {
   const found = column(name)
-  if (!found) throw new DeliveryError('MISCONFIGURED', `the table has no column "${name.slice(0, 100)}"`)
+  if (!found) throw new DeliveryError('MISCONFIGURED', `the table has no column "${storable(name.slice(0, 100))}"`)
   return found
 }
 

@@ -1,6 +1,7 @@
 // What a database's refusal means: by SQLSTATE (ISO 9075, and each server's own), never by its text, which holds values.
 import type { DeliveryCode } from '../../../db/states.ts'
 import { DeliveryError } from '../errors.ts'
+import { storable } from '../storable.ts'
 
 export interface Verdict {
   code: DeliveryCode
@@ -66,7 +67,7 @@ export function refused({ label, verdict, place, constraint, column, row }: Refu
     constraint === undefined ? undefined : `constraint "${constraint.slice(0, 100)}"`,
     label,
   ].filter((detail) => detail !== undefined)
-  const message = `${place === undefined ? '' : `${place}: `}${verdict.says} (${details.join(', ')})`
+  const message = storable(`${place === undefined ? '' : `${place}: `}${verdict.says} (${details.join(', ')})`)
   return new DeliveryError(verdict.code, message, { cause: Object.assign(new Error(message), { code: label }) })
 }
 

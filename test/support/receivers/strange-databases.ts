@@ -37,7 +37,8 @@ export async function startStrangeServer(script: { greeting?: Buffer; answers: A
     port: (server.address() as AddressInfo).port,
     received: () => Buffer.concat(chunks),
     async left() {
-      while (open.size > 0) await once([...open][0]!, 'close')
+      // `once` would take an error before it for the end of the wait.
+      await Promise.all([...open].map((socket) => new Promise((resolve) => socket.once('close', resolve))))
     },
     async close() {
       for (const socket of open) socket.destroy()

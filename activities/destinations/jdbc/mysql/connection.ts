@@ -29,6 +29,9 @@ export interface MysqlConnection {
   close(): void
 }
 
+/** Ours have a few hundred bytes, or a few for each parameter of a statement. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
 /** Connected, logged in and set up; nothing is left open when that fails. */
 export async function openMysql(
   config: JdbcConfig,
@@ -40,7 +43,7 @@ export async function openMysql(
   const socket = await connected(target, attempt, egress)
   const off = attempt.onStop(() => socket.destroy())
   try {
-    attempt.expect('greet and log in')
+    attempt.expect('greet and accept the login')
     const connection = await logIn({ ...options, stream: named(socket, target.host) })
     const session = sessionOf(connection, socket)
     for (const statement of settings(config, target)) await session.query(statement)
@@ -109,11 +112,43 @@ function named(socket: Socket, host: string): Socket {
 
 function logIn(options: ConnectionOptions): Promise<Connection> {
   return new Promise((resolve, reject) => {
-    const connection = mysql.createConnection(options)
+    const connection = contained(mysql.createConnection(options))
     // Stays for as long as the connection lives: one that dies idle tells it here.
     connection.on('error', reject)
     connection.connect((error) => (error ? reject(error) : resolve(connection)))
   })
+}
+
+/**
+ * The server may be anybody's: a malformed packet that comes while nothing was asked would end the process, for the client
+ * reads it outside of its own guard. And an answer may not fill the memory.
+ */
+function contained(connection: Connection): Connection {
+  const inside = connection as Connection & Inside
+  const handle = inside.handlePacket
+  let unanswered = 0
+  inside.handlePacket = (packet) => {
+    unanswered += packet?.length() ?? 0
+    try {
+      if (unanswered > MAX_ANSWER_BYTES) throw new Error('an answer without end')
+      handle.call(connection, packet)
+    } catch {
+      inside.stream.destroy()
+    }
+  }
+  const write = inside.write
+  inside.write = (bytes) => {
+    unanswered = 0
+    write.call(connection, bytes)
+  }
+  return connection
+}
+
+/** What the client calls on itself. */
+interface Inside {
+  stream: Socket
+  handlePacket(packet: { length(): number } | undefined): void
+  write(bytes: Buffer): void
 }
 
 function sessionOf(connection: Connection, socket: Socket): MysqlConnection {

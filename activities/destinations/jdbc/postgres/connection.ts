@@ -1,5 +1,6 @@
 // One connection to PostgreSQL, with the client's own reconnecting, retrying and reading of the environment left out.
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import postgres from 'postgres'
 import type { Attempt } from '../../deadline.ts'
 import type { Egress } from '../../egress.ts'
@@ -7,7 +8,7 @@ import { tlsMaterial } from '../../tls.ts'
 import type { JdbcConfig } from '../config.ts'
 import { connected } from '../sockets.ts'
 import type { JdbcTarget } from '../url.ts'
-import { guardLogin } from './authentication.ts'
+import { guarded } from './guard.ts'
 import { secured } from './tls.ts'
 
 export type PostgresTarget = Extract<JdbcTarget, { kind: 'postgresql' }>
@@ -40,7 +41,7 @@ export async function openPostgres(
             verifyName: tls === 'verify-full',
             direct: target.parameters.direct_tls,
           })
-    attempt.expect('log in')
+    attempt.expect('accept the login')
     return await logIn(config, target, socket, raw)
   } catch (error) {
     raw.destroy()
@@ -61,8 +62,8 @@ async function logIn(
     refuse = reject
   })
   refusal.catch(() => {})
-  const guard = guardLogin(socket, { password: config.password, secured: socket !== raw }, refuse)
-  const sql = postgres(clientOptions(config, target, socket, guard.password))
+  const stream = guarded(socket, { secured: socket !== raw, refuse })
+  const sql = postgres(clientOptions(config, target, stream))
   // A statement outlives its client: what is abandoned here must not hold its locks for longer than an attempt may take.
   const abandonedMs = Math.ceil(config.timeout_seconds * 1000) + 1_000
   const settings = [
@@ -77,7 +78,8 @@ async function logIn(
     destroy: () => raw.destroy(),
     close() {
       sql.end().catch(() => {})
-      socket.destroySoon()
+      // The client says goodbye a little later.
+      setImmediate(() => socket.destroySoon())
     },
   }
 }
@@ -85,8 +87,7 @@ async function logIn(
 function clientOptions(
   config: JdbcConfig,
   { port, database, parameters }: PostgresTarget,
-  socket: Socket,
-  password: () => Promise<string> | string,
+  stream: Duplex,
 ): postgres.Options<Record<string, never>> {
   let given = false
   const options = {
@@ -95,14 +96,14 @@ function clientOptions(
     port,
     database,
     username: config.username,
-    password,
+    password: config.password,
     /** Once: a client that lost its connection would come for another one. */
     socket() {
-      if (given || socket.destroyed) {
+      if (given || stream.destroyed) {
         throw Object.assign(new Error('the connection closed'), { code: 'CONNECTION_CLOSED' })
       }
       given = true
-      return socket
+      return stream
     },
     ssl: false,
     max: 1,

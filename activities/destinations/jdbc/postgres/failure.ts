@@ -35,9 +35,11 @@ export interface Place {
 export function postgresFailure(error: unknown, { place }: Place = {}): unknown {
   if (error instanceof DeliveryError) return error
   if (error instanceof postgres.PostgresError) {
+    // A server may say anything, or nothing, here.
+    const state = /^[0-9A-Z]{5}$/.test(error.code ?? '') ? error.code : 'none'
     return refused({
-      label: `SQLSTATE ${error.code}`,
-      verdict: verdictOf(error.code, OWN),
+      label: `SQLSTATE ${state}`,
+      verdict: verdictOf(state, OWN),
       place,
       constraint: error.constraint_name,
       column: error.column_name,
@@ -45,7 +47,8 @@ export function postgresFailure(error: unknown, { place }: Place = {}): unknown 
   }
   const code = codeOf(error)
   // The client's own codes; its errors hold the parameters of the statement.
-  if (code !== undefined && /^(CONNECTION_|SASL_|MESSAGE_NOT_SUPPORTED)/.test(code)) return broken(code)
+  if (code !== undefined && /^(CONNECTION_|SASL_|MESSAGE_NOT_SUPPORTED|PROTOCOL_VIOLATION)/.test(code))
+    return broken(code)
   if (code === undefined) return error
   const bare = Object.assign(new Error(`the connection failed (${code})`), { code })
   const failure = networkFailure(bare)

@@ -1,0 +1,156 @@
+// What stands between a server and the client. The server may be anybody's, and the client trusts it: a message that it
+// does not expect ends the process (a rejection or an 'error' that nobody can catch), a malformed one is read for ever,
+// and it hashes for as long as it is told to, in one piece, while all other deliveries of this process wait. So only
+// messages of the conversations that we hold come through, and of those the dangerous ones are looked into.
+import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import { DeliveryError } from '../../errors.ts'
+
+/** All answers to a login, `begin`, `insert` and the like: no copying, no cursors, no function calls. */
+const EXPECTED = new Set([...'RKSZCDTt12nENIAv'].map((letter) => letter.charCodeAt(0)))
+const AUTHENTICATION = 'R'.charCodeAt(0)
+const ROW_DESCRIPTION = 'T'.charCodeAt(0)
+
+const OK = 0
+const CLEARTEXT_PASSWORD = 3
+const MD5_PASSWORD = 5
+const SASL = 10
+const SASL_CONTINUE = 11
+const SASL_FINAL = 12
+const KNOWN = [OK, CLEARTEXT_PASSWORD, MD5_PASSWORD, SASL, SASL_CONTINUE, SASL_FINAL]
+
+/** PostgreSQL's own default is 4,096. */
+const MAX_ITERATIONS = 100_000
+/** No message of a login is longer, and no description of the few columns that we ask for. */
+const MAX_LOOKED_INTO = 64 * 1024
+/** Of one answer; ours have a few hundred bytes, or a few hundred for each column of the table. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+/** The code of the error that the client sees. */
+const VIOLATION = 'PROTOCOL_VIOLATION'
+
+export interface GuardOptions {
+  /** The connection has TLS. */
+  secured: boolean
+  /** Told why, before the connection ends: what happens while we log in has better words than a broken connection. */
+  refuse(reason: DeliveryError): void
+}
+
+/** Looks at messages as they come in, in whatever pieces. */
+function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => boolean {
+  const header = Buffer.alloc(5)
+  let have = 0
+  let left = 0
+  let looked: Buffer[] | undefined
+  const seen = new Set<number>()
+
+  function violates(message: string, code: 'UNAUTHORIZED' | 'MISCONFIGURED' | 'DESTINATION_UNAVAILABLE'): false {
+    refuse(new DeliveryError(code, message))
+    return false
+  }
+
+  const strange = () => violates('the server does not speak as PostgreSQL does', 'DESTINATION_UNAVAILABLE')
+
+  function begins(): boolean {
+    const letter = header[0]!
+    left = header.readUInt32BE(1) - 4
+    if (!EXPECTED.has(letter) || left < 0) return strange()
+    if (letter !== AUTHENTICATION && letter !== ROW_DESCRIPTION) return true
+    if (left > MAX_LOOKED_INTO) return strange()
+    looked = []
+    return true
+  }
+
+  function ends(): boolean {
+    if (!looked) return true
+    const body = Buffer.concat(looked)
+    looked = undefined
+    if (header[0] === AUTHENTICATION) return isFair(body)
+    return describesRows(body) || strange()
+  }
+
+  function isFair(body: Buffer): boolean {
+    if (body.length < 4 || seen.has(OK)) return strange()
+    const kind = body.readUInt32BE(0)
+    if (!KNOWN.includes(kind)) return violates('the server asks for a way to log in that is not known', 'MISCONFIGURED')
+    if (seen.has(kind)) return strange()
+    seen.add(kind)
+    if (kind === CLEARTEXT_PASSWORD && !secured) {
+      return violates('the server asks for the password in plain text, and the connection has no TLS', 'UNAUTHORIZED')
+    }
+    if (kind === SASL_CONTINUE && !isBearable(body.toString('latin1', 4))) {
+      return violates(`the server asks for a hash of no or more than ${MAX_ITERATIONS} rounds`, 'UNAUTHORIZED')
+    }
+    return true
+  }
+
+  return (chunk) => {
+    for (let at = 0; at < chunk.length || (have === 5 && left === 0); ) {
+      if (have < 5) {
+        header[have++] = chunk[at++]!
+        if (have === 5 && !begins()) return false
+      } else {
+        const taken = Math.min(left, chunk.length - at)
+        looked?.push(chunk.subarray(at, at + taken))
+        at += taken
+        left -= taken
+        if (left > 0) continue
+        have = 0
+        if (!ends()) return false
+      }
+    }
+    return true
+  }
+}
+
+/** Of `r=…,s=…,i=4096` (RFC 5802), read as the client does: of a letter that comes twice the last one counts. */
+function isBearable(text: string): boolean {
+  const parts = new Map(text.split(',').map((part) => [part[0], part.slice(2)]))
+  const rounds = Number.parseInt(parts.get('i') ?? '', 10)
+  return parts.has('r') && parts.has('s') && rounds >= 1 && rounds <= MAX_ITERATIONS
+}
+
+/** Each of the columns has a name that ends, and 18 bytes after it. */
+function describesRows(body: Buffer): boolean {
+  if (body.length < 2) return false
+  let at = 2
+  for (let column = body.readUInt16BE(0); column > 0; column--) {
+    const end = body.indexOf(0, at)
+    if (end < 0) return false
+    at = end + 1 + 18
+    if (at > body.length) return false
+  }
+  return true
+}
+
+/** A socket as the client takes it. */
+export function guarded(socket: Socket, options: GuardOptions): Duplex {
+  const passes = createInspector(options)
+  let unanswered = 0
+  const duplex = new Duplex({
+    read: () => void socket.resume(),
+    write(chunk: Buffer, _encoding, done) {
+      unanswered = 0
+      socket.write(chunk, done)
+    },
+    final: (done) => void socket.end(done),
+    destroy(error, done) {
+      socket.destroy()
+      done(error)
+    },
+  })
+  // The client says goodbye only to an open one.
+  Object.defineProperty(duplex, 'readyState', { get: () => socket.readyState })
+  duplex.on('error', () => {})
+  socket.on('data', (chunk: Buffer) => {
+    if (duplex.destroyed) return
+    unanswered += chunk.length
+    if (unanswered > MAX_ANSWER_BYTES || !passes(chunk)) {
+      duplex.destroy(Object.assign(new Error('the server broke the protocol'), { code: VIOLATION }))
+    } else if (!duplex.push(chunk)) socket.pause()
+  })
+  socket.on('end', () => duplex.push(null))
+  socket.on('error', (error) => duplex.destroy(error))
+  socket.on('close', () => duplex.destroy())
+  return duplex
+}
