@@ -74,6 +74,16 @@ describe('a reply code', () => {
     expect(response!.body).not.toContain('\0')
     expect(response!.body!.length).toBe(200)
   })
+
+  it.each([199, 499])('is not cut within a character, which no row would take: %i before it', async (length) => {
+    const server = await scripted({
+      answer: (line) => (line.startsWith('MAIL') ? `550 ${'x'.repeat(length)}😀` : undefined),
+    })
+    const { response, metadata } = await failed(aConfig(server.port))
+    for (const text of [response!.body!, JSON.stringify(metadata)]) {
+      expect(text).not.toMatch(/[\ud800-\udfff]|\\ud[89a-f]/)
+    }
+  })
 })
 
 describe('FIELD-REPORT 54: one deadline', () => {

@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { DeliveryError } from '../errors.ts'
-import { storableText } from '../storable.ts'
+import { storable, storableText } from '../storable.ts'
 
 /** A server that says more than this in one go is none. */
 const MAX_REPLY_BYTES = 64 * 1024
@@ -162,5 +162,13 @@ export function createSession(first: Socket, secrets: readonly string[]): Sessio
 
 function readable(latin1: string, secrets: readonly string[]): string {
   const text = storableText(Buffer.from(latin1, 'latin1')).replaceAll('\r', ' ')
-  return secrets.reduce((rest, secret) => rest.replaceAll(secret, '***'), text).slice(0, MAX_TEXT)
+  return cutText(
+    secrets.reduce((rest, secret) => rest.replaceAll(secret, '***'), text),
+    MAX_TEXT,
+  )
+}
+
+/** Half a character at the cut would be refused by PostgreSQL's jsonb, for good. */
+export function cutText(text: string, max: number): string {
+  return storable(text.slice(0, max))
 }

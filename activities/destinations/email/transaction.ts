@@ -3,7 +3,7 @@
 import type { Attempt } from '../deadline.ts'
 import { DeliveryError } from '../errors.ts'
 import { isRefused, isTaken, replyFailure } from './replies.ts'
-import type { Reply, Session } from './session.ts'
+import { cutText, type Reply, type Session } from './session.ts'
 
 /**
  * `unknown`: the whole mail was sent, and no answer came. `deferred`: put off by the server, or not reached before the
@@ -62,7 +62,7 @@ export function createSending(addresses: readonly string[], attempt: number): Se
           address,
           status: reply ? statusOf(reply.code) : own && isSent ? 'unknown' : 'deferred',
           code: reply?.code ?? null,
-          reply: reply?.text.slice(0, MAX_REPLY) ?? null,
+          reply: reply ? cutText(reply.text, MAX_REPLY) : null,
           attempt,
         }
       }),
