@@ -1,7 +1,7 @@
 // A MariaDB to deliver to: Debian's programs, a new data folder, loopback alone.
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, writeFileSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import mysql from 'mysql2/promise'
 import { wholeEnvironment } from '../env.ts'
@@ -32,7 +32,15 @@ export async function startMariadb(options: MariadbOptions): Promise<MariadbRece
   const admin = { user: 'distributor_admin', password: randomBytes(18).toString('base64url') }
   // The server lays down root's rights when it starts as root.
   const user = process.getuid?.() === 0 ? ['--user=root'] : []
-  await installDatabase([`--datadir=${data}`, ...user])
+  // A starting server removes the temporary tables that it finds, and with them those of another that runs.
+  const env = { ...wholeEnvironment(), TMPDIR: join(folder, 'tmp') }
+  mkdirSync(env.TMPDIR)
+  try {
+    await installDatabase([`--datadir=${data}`, ...user], env)
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true })
+    throw error
+  }
   const port = await freePort(0)
   const file = (name: string, text: string) => {
     writeFileSync(join(folder, name), text, { mode: 0o600 })
@@ -61,7 +69,7 @@ export async function startMariadb(options: MariadbOptions): Promise<MariadbRece
   ]
   const receiver = await startReceiver({
     name: 'MariaDB',
-    command: { program, args, env: wholeEnvironment(), stop_signals: ['SIGTERM'] },
+    command: { program, args, env, stop_signals: ['SIGTERM'] },
     folder,
     port,
     answers: () => answers(port, admin),
@@ -82,13 +90,13 @@ function accounts({ user, password, database }: MariadbOptions, admin: { user: s
 }
 
 /** Makes the system tables. The script finds the server and its files by itself. */
-function installDatabase(args: string[]): Promise<void> {
+function installDatabase(args: string[], env: NodeJS.ProcessEnv): Promise<void> {
   const script = installScript()
   return new Promise((resolve, reject) => {
     const child = spawn(
       script,
       ['--no-defaults', '--auth-root-authentication-method=normal', '--skip-test-db', '--skip-name-resolve', ...args],
-      { cwd: '/', env: wholeEnvironment(), stdio: ['ignore', 'pipe', 'pipe'] },
+      { cwd: '/', env, stdio: ['ignore', 'pipe', 'pipe'] },
     )
     let output = ''
     for (const stream of [child.stdout, child.stderr]) {
