@@ -15,6 +15,7 @@ import { certificate } from '../support/receivers/http.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
 import {
   BASIC_ACK,
+  CLOSE_OK,
   closeFrame,
   HEARTBEAT,
   methodFrame,
@@ -242,6 +243,20 @@ describe('AMQP', () => {
     }
   })
 
+  it('a user who has all the channels that it may have is MISCONFIGURED, and tried again, for that passes', async () => {
+    const limit = (limits: string) =>
+      rabbitmq.evaluate(`rabbit_auth_backend_internal:${limits.replace('USER', `<<"${USER}">>`)}`)
+    await limit('set_user_limits(USER, #{<<"max-channels">> => 0}, <<"test">>)')
+    try {
+      const around = { egress: createEgress({ allow: ['127.0.0.0/8'] }) }
+      const expected = { code: 'MISCONFIGURED', retryable: true, response: { status: 530 } }
+      expect(await failureOf(send({ queue: 'x' }, {}, around))).toMatchObject(expected)
+      expect(await failureOf(probe({ queue: 'x' }))).toMatchObject(expected)
+    } finally {
+      await limit('clear_user_limits(USER, <<"all">>, <<"test">>)')
+    }
+  })
+
   it('a probe says that exchange or queue is missing, unless the payload decides', async () => {
     const missing = { code: 'MISCONFIGURED', retryable: false, response: { status: 404 } }
     expect(await failureOf(probe({ exchange: 'nowhere' }))).toMatchObject(missing)
@@ -436,6 +451,14 @@ describe('AMQP', () => {
     // What comes after the confirmation spoils the connection, and not the delivery.
     if (says === undefined) await send(given, {}, around)
     else expect((await failureOf(send(given, {}, around))).message).toContain(says)
+    await strange.close()
+  })
+
+  it('a probe is well although nobody answers its farewell', async () => {
+    const queue = await aQueue()
+    const around = { egress: createEgress({ allow: ['127.0.0.0/8'] }) }
+    const strange = await startStrangeAmqp(rabbitmq.port, CLOSE_OK, () => Buffer.alloc(0))
+    await amqp.probe(configured({ port: strange.port, queue }), never, around)
     await strange.close()
   })
 

@@ -33,7 +33,7 @@ export const amqpConfig = configuration({
   vhost: short()
     .default('/')
     .describe(
-      'Virtual host, written as it is: `/name`, not `%2Fname`. One that is missing or not permitted is MISCONFIGURED, and tried again, for RabbitMQ says the same of one that has all the connections that it may have',
+      'Virtual host, written as it is: `/name`, not `%2Fname`. One that is missing or not permitted is MISCONFIGURED, and tried again, for RabbitMQ says the same of a virtual host or user that has all the connections or channels that it may have',
     ),
   username: credentialField().describe('User name'),
   password: secret().describe('Password'),

@@ -13,7 +13,7 @@ const MAX_WORDS = 1024 * 1024
 export interface End {
   /** Sees each frame that comes. */
   hear(frame: Frame): void
-  /** The login is over: reply codes mean something else from now on. */
+  /** The channel is open: reply codes mean something else from now on. */
   opened(): void
   /** So many bytes more than usual may come from now on. */
   allow(bytes: number): void

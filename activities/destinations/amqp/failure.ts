@@ -11,13 +11,13 @@ export interface Reply {
 
 type Meaning = [code: DeliveryError['code'], says: string, options?: DeliveryErrorOptions]
 
-/** While the connection is opened. */
+/** While connection and channel are opened. */
 const AT_LOGIN: Record<number, Meaning> = {
   403: ['UNAUTHORIZED', 'the broker refused the login'],
-  // RabbitMQ says the same of a full virtual host, which passes: hence it is tried again.
+  // RabbitMQ says the same of a limit that is reached, which passes: hence it is tried again.
   530: [
     'MISCONFIGURED',
-    'the broker does not let this user into the virtual host: it is missing, not permitted, or has all the connections that it may have',
+    'the broker does not let this user into the virtual host: it is missing or not permitted, or there are all the connections or channels that there may be',
     { retryable: true },
   ],
 }

@@ -65,9 +65,10 @@ export async function openSession(line: Line, attempt: Attempt, egress: Egress):
         socket.destroy()
       },
     })
-    end.opened()
     attempt.expect('open a channel')
-    return await openChannel(model, end)
+    const session = await openChannel(model, end)
+    end.opened()
+    return session
   } catch (error) {
     const why = end.reason() ?? end.because(error)
     end.destroy()
@@ -103,7 +104,11 @@ async function openChannel(model: ChannelModel, end: End): Promise<Session> {
     destroy: end.destroy,
     async leave() {
       const timer = setTimeout(end.destroy, FAREWELL_MS).unref()
-      await model.close().catch(() => {})
+      // The call alone would wait for ever for an answer to the farewell.
+      await new Promise((resolve) => {
+        model.once('close', resolve)
+        model.close().catch(resolve)
+      })
       clearTimeout(timer)
       end.destroy()
     },
