@@ -68,13 +68,18 @@ describe('the architecture', () => {
     expect(
       strangers('activities/destinations/', [
         NODE,
-        /^activities\/destinations\//,
+        /^activities\/(destinations|formats)\//,
         /^db\/states\.ts$/,
         /^(zod|undici|ipaddr\.js|standardwebhooks|jsonc-parser|fastest-levenshtein)$/,
         /^(amqplib|postgres|mysql2(\/promise)?|@aws-sdk\/(client-s3|lib-storage)|@smithy\/[a-z-]+)$/,
-        /^(ssh2|ssh2-sftp-client|nodemailer|lossless-json|csv-stringify(\/sync)?|fast-xml-parser)$/,
+        /^(ssh2|ssh2-sftp-client|nodemailer|lossless-json)$/,
       ]),
     ).toEqual([])
+  })
+
+  it('formats know documents alone', () => {
+    const allowed = [/^activities\/formats\//, /^(csv-stringify\/sync|fast-xml-parser|jsonc-parser|lossless-json)$/]
+    expect(strangers('activities/formats/', allowed)).toEqual([])
   })
 
   it('rules are pure', () => {

@@ -1,11 +1,13 @@
 // Files made of a payload: what no payload may do with them.
 import { describe, expect, it } from 'vitest'
-import { toCsv } from '../../activities/destinations/email/csv.ts'
+import { type CsvOptions, toCsv } from '../../activities/formats/csv.ts'
+import { parseDocument } from '../../activities/formats/document.ts'
 
-const USUAL = { rows_path: 'payload', delimiter: 'comma', formulas: 'escape' } as const
+const USUAL = { delimiter: 'comma', formulas: 'escape' } as const
 
-function csv(payload: unknown, given: Partial<Parameters<typeof toCsv>[1]> = {}): string {
-  return toCsv(Buffer.from(JSON.stringify(payload)), { ...USUAL, ...given }).toString()
+function csv(payload: unknown, given: Partial<CsvOptions> = {}): string {
+  const body = Buffer.from(JSON.stringify(payload))
+  return toCsv(parseDocument(body), { path: 'payload', bytes: body.length }, { ...USUAL, ...given }).toString()
 }
 
 describe('a payload as CSV', () => {

@@ -1,10 +1,11 @@
 // The payload as a file: the accepted bytes as they are, or its rows as CSV, or all of it as XML.
+import { toCsv } from '../../formats/csv.ts'
+import { FormatError, isObject, type Json, parseDocument } from '../../formats/document.ts'
+import { toXml } from '../../formats/xml.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
 import type { EmailConfig } from './config.ts'
-import { toCsv } from './csv.ts'
-import { toXml } from './xml.ts'
 
 export interface Attachment {
   filename: string
@@ -20,10 +21,36 @@ export function attachmentOf(config: EmailConfig['attachment'], message: Message
     case 'json':
       return { filename, content: message.body, contentType: message.content_type }
     case 'csv':
-      return { filename, content: toCsv(message.body, config), contentType: 'text/csv; charset=utf-8; header=present' }
+      return { filename, content: csvOf(message.body, config), contentType: 'text/csv; charset=utf-8; header=present' }
     case 'xml':
-      return { filename, content: toXml(message.body, config.root), contentType: 'application/xml; charset=utf-8' }
+      return {
+        filename,
+        content: toXml(parseDocument(message.body), config.root),
+        contentType: 'application/xml; charset=utf-8',
+      }
   }
+}
+
+function csvOf(body: Buffer, config: Extract<EmailConfig['attachment'], { format: 'csv' }>): Buffer {
+  const { rows_path } = config
+  try {
+    return toCsv(valueAt(parseDocument(body), rows_path), { path: rows_path, bytes: body.length }, config)
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error
+    throw new DeliveryError('MISCONFIGURED', `attachment: ${error.message}`)
+  }
+}
+
+/** The value at `payload.items[0]`; undefined when there is none. */
+function valueAt(payload: Json, path: string): Json | undefined {
+  const segments = path
+    .replace(/\[(\d+)\]/g, '.$1')
+    .split('.')
+    .slice(1)
+  return segments.reduce<Json | undefined>((value, segment) => {
+    if (Array.isArray(value)) return /^\d+$/.test(segment) ? value[Number(segment)] : undefined
+    return isObject(value) && Object.hasOwn(value, segment) ? value[segment] : undefined
+  }, payload)
 }
 
 /** What a placeholder brings can neither lead to another folder nor hide the file's kind. */

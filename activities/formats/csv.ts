@@ -1,7 +1,6 @@
-// Rows of a payload as CSV (RFC 4180).
+// Rows of a document as CSV (RFC 4180).
 import { stringify } from 'csv-stringify/sync'
-import { DeliveryError } from '../errors.ts'
-import { isObject, type Json, parsePayload, textOf, valueAt } from './payload.ts'
+import { FormatError, isObject, type Json, textOf } from './document.ts'
 
 /** What spreadsheets take for the beginning of a formula, in its wide forms too. */
 const FORMULA = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/
@@ -13,7 +12,6 @@ const MIN_BYTES_PER_FIELD = 2
 const DELIMITERS = { comma: ',', semicolon: ';', tab: '\t' }
 
 export interface CsvOptions {
-  rows_path: string
   columns?: string[] | undefined
   delimiter: keyof typeof DELIMITERS
   formulas: 'escape' | 'keep'
@@ -21,23 +19,23 @@ export interface CsvOptions {
 
 /**
  * A head of names, then one line per row; what a row lacks, and null, is empty. Numbers keep their digits.
- * @throws DeliveryError MISCONFIGURED when the path leads to something else than rows, or the table would be far larger
- * than the payload
+ * @param rows a list of objects, or one object
+ * @param source where the rows were found, and the size of all around them in bytes
+ * @throws FormatError when it is something else, or the table would be far larger than what it is made of
  */
-export function toCsv(body: Buffer, options: CsvOptions): Buffer {
-  const found = valueAt(parsePayload(body), options.rows_path)
+export function toCsv(
+  found: Json | undefined,
+  source: { path: string; bytes: number },
+  options: CsvOptions,
+): Buffer<ArrayBuffer> {
   const rows = (Array.isArray(found) ? found : [found]).map((row, index) => {
     if (isObject(row)) return row
-    const what = Array.isArray(found) ? `row ${index} at ${options.rows_path}` : options.rows_path
-    throw new DeliveryError('MISCONFIGURED', `attachment: ${what} is no object`)
+    throw new FormatError(`${Array.isArray(found) ? `row ${index} at ${source.path}` : source.path} is no object`)
   })
   const columns = options.columns ?? [...new Set(rows.flatMap((row) => Object.keys(row)))]
-  if (rows.length * columns.length > Math.max(MIN_FIELDS, body.length / MIN_BYTES_PER_FIELD)) {
+  if (rows.length * columns.length > Math.max(MIN_FIELDS, source.bytes / MIN_BYTES_PER_FIELD)) {
     const size = `${rows.length} rows of ${columns.length} columns`
-    throw new DeliveryError(
-      'MISCONFIGURED',
-      `attachment: ${size} are too many, nearly all empty; state fewer "columns"`,
-    )
+    throw new FormatError(`${size} are too many, nearly all empty; state fewer "columns"`)
   }
   const field = (value: Json | undefined): string => {
     if (value === undefined) return ''
@@ -49,10 +47,9 @@ export function toCsv(body: Buffer, options: CsvOptions): Buffer {
     columns.map((name) => field(name)),
     ...rows.map((row) => columns.map((name) => field(Object.hasOwn(row, name) ? row[name] : undefined))),
   ]
-  const delimiter = DELIMITERS[options.delimiter]
   return Buffer.from(
     stringify(records, {
-      delimiter,
+      delimiter: DELIMITERS[options.delimiter],
       record_delimiter: 'windows',
       quote_record_delimiter: true,
       // A row that is an empty line is no row to most readers.

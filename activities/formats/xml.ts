@@ -1,6 +1,6 @@
-// A payload as XML 1.0: an element for each key, `item` for each element of a list.
+// A document as XML 1.0: an element for each key, `item` for each element of a list.
 import { XMLBuilder } from 'fast-xml-parser'
-import { isObject, type Json, parsePayload, textOf } from './payload.ts'
+import { isObject, type Json, textOf } from './document.ts'
 
 const NAME = /^(?!xml)[A-Za-z_][A-Za-z0-9._-]*$/i
 /** XML 1.0, 2.2: everything else may not stand in a document, not even as a reference. */
@@ -19,12 +19,12 @@ const builder = new XMLBuilder({
 })
 
 /**
- * `<root>` around the payload. A key that is no XML name becomes `<field name="…">`; null becomes `nil="true"`; numbers
+ * `<root>` around the document. A key that is no XML name becomes `<field name="…">`; null becomes `nil="true"`; numbers
  * keep their digits; a character that XML cannot hold becomes the replacement character.
  */
-export function toXml(body: Buffer, root: string): Buffer {
-  const document = builder.build([element(root, {}, parsePayload(body))])
-  return Buffer.from(`<?xml version="1.0" encoding="UTF-8"?>\n${document.trim()}\n`)
+export function toXml(document: Json, root: string): Buffer<ArrayBuffer> {
+  const text = builder.build([element(root, {}, document)])
+  return Buffer.from(`<?xml version="1.0" encoding="UTF-8"?>\n${text.trim()}\n`)
 }
 
 function element(name: string, attributes: Record<string, string>, value: Json): Node {
