@@ -216,6 +216,16 @@ describe('what a payload brings', () => {
     expect(await refusal(given, { x: 'x'.repeat(300) })).toMatchObject({ code: 'MISCONFIGURED' })
   })
 
+  it.each([
+    ['Subject', { subject: 'about {payload.long}' }, 'has a word longer than a mail can carry'],
+    ['X-Ref', { headers: { 'X-Ref': '{payload.long}' } }, 'has a word longer than a mail can carry'],
+    ['To', { to: ['{payload.long} <a@example.test>'] }, 'has a word longer than a mail can carry'],
+    ['References', { headers: { References: '{payload.wide}' } }, 'cannot carry characters beyond ASCII'],
+  ])('is refused where the header field %s cannot carry it', async (field, given, problem) => {
+    const error = await refusal(given, { long: 'y'.repeat(999), wide: 'ü' })
+    expect(error).toMatchObject({ code: 'MISCONFIGURED', message: `the header field ${field} ${problem}` })
+  })
+
   it('is missed where it is not there', async () => {
     for (const given of [{ subject: '{payload.x}' }, { text: '{payload.x}' }, { to: ['{payload.x}'] }]) {
       const error = await refusal(given, { y: 1 })

@@ -18,6 +18,9 @@ export interface Composed {
   recipients: string[]
 }
 
+/** Without its end. */
+const MAX_LINE = 998
+
 // Nothing in a mail is read from a file or fetched, whatever a payload says.
 const composer = nodemailer.createTransport({
   streamTransport: true,
@@ -60,7 +63,25 @@ export async function compose(config: EmailConfig, message: Message): Promise<Co
     attachments: attachment ? [{ ...attachment, contentTransferEncoding: 'base64' }] : [],
     ...(config.dkim && { dkim: signature(config.dkim) }),
   })
+  assertHeader(bytes as Buffer)
   return { bytes: bytes as Buffer, message_id, sender, recipients }
+}
+
+/**
+ * A line can be broken between words alone, and some fields have no form for what is beyond ASCII: a server may refuse such
+ * a mail, or break it where it likes (RFC 5322, 2.1.1).
+ */
+function assertHeader(mail: Buffer): void {
+  const header = mail.subarray(0, mail.indexOf('\r\n\r\n')).toString('latin1')
+  for (const field of header.split(/\r\n(?![ \t])/)) {
+    const name = field.slice(0, field.indexOf(':'))
+    if (field.split('\r\n').some((line) => line.length > MAX_LINE)) {
+      throw new DeliveryError('MISCONFIGURED', `the header field ${name} has a word longer than a mail can carry`)
+    }
+    if (/[^\t\r\n -~]/.test(field)) {
+      throw new DeliveryError('MISCONFIGURED', `the header field ${name} cannot carry characters beyond ASCII`)
+    }
+  }
 }
 
 function ourMailbox(text: string): Mailbox {
