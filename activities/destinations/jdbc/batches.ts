@@ -1,7 +1,7 @@
 // Rows that go into one statement.
-import { stringify } from 'lossless-json'
 import { DeliveryError } from '../errors.ts'
 import { storable } from '../storable.ts'
+import { jsonText } from './json.ts'
 import type { Cell, Row } from './rows.ts'
 
 /** A column as the database knows it. */
@@ -55,5 +55,5 @@ function known(name: string, column: BatchOptions['column']): Column {
 }
 
 function keyOf(row: Row, columns: readonly string[]): string {
-  return columns.map((name) => stringify(row.cells[row.columns.indexOf(name)]) ?? '').join('\0')
+  return columns.map((name) => jsonText(row.cells[row.columns.indexOf(name)])).join('\0')
 }

@@ -92,11 +92,13 @@ export const jdbcConfig = configuration({
     .describe('Of the one transaction that holds all rows of a delivery'),
   delivery_id_column: columnName
     .optional()
-    .describe('Column that holds the delivery id, which tells a repeat; used instead of the ledger, with mode insert'),
+    .describe(
+      'Column that holds the delivery id, which tells a repeat, used instead of the ledger, with mode insert; an index on it spares a search of the whole table',
+    ),
   ledger_table: tableName()
     .optional()
     .describe(
-      'Table that holds the ids of what was delivered, made when it is missing; distributor_deliveries beside the table',
+      'Table that holds the ids of what was delivered, made when it is missing: distributor_deliveries in the schema of the table. Rows whose deliveries nobody will retry may be deleted',
     ),
   timeout_seconds: timeoutSeconds(),
 }).superRefine(({ mode, key_columns, columns, delivery_id_column, ledger_table }, context) => {

@@ -1,9 +1,9 @@
 // From a payload to rows: which columns, and what stands in each. Numbers keep every digit.
-import { parse } from 'lossless-json'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
 import type { ColumnSource, JdbcConfig } from './config.ts'
+import { isNumber, parseJson } from './json.ts'
 import { parsePath, valueAt } from './paths.ts'
 
 /**
@@ -31,8 +31,7 @@ export function rowsOf(config: JdbcConfig, message: Message): Row[] {
 
 function payloadOf({ body, content_type }: Message): unknown {
   try {
-    // Of a key that occurs twice the last one counts, as for PostgreSQL's jsonb.
-    return parse(body.toString('utf8'), null, { onDuplicateKey: ({ newValue }) => newValue })
+    return parseJson(body.toString('utf8'))
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof RangeError)) throw error
     throw rejected(`the payload (${content_type.slice(0, 100)}) is no JSON, which rows are made of`)
@@ -102,13 +101,6 @@ function add(row: Row, column: string, cell: Cell): void {
 
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !isNumber(value)
-}
-
-/** lossless-json's numbers are objects. */
-export function isNumber(value: unknown): value is { value: string; isLosslessNumber: true } {
-  return (
-    typeof value === 'object' && value !== null && (value as { isLosslessNumber?: unknown }).isLosslessNumber === true
-  )
 }
 
 function kindOf(value: unknown): string {

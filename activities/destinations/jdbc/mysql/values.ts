@@ -1,8 +1,8 @@
 // What a cell is sent as: text, for the most part, which the server reads as its column's type wants it. Numbers go as
 // their digits.
-import { stringify } from 'lossless-json'
 import { DeliveryError } from '../../errors.ts'
-import { type Cell, isNumber } from '../rows.ts'
+import { isNumber, jsonText } from '../json.ts'
+import type { Cell } from '../rows.ts'
 import type { Parameter } from './connection.ts'
 
 const TEXT = new Set(['char', 'varchar', 'tinytext', 'text', 'mediumtext', 'longtext', 'json', 'enum', 'set'])
@@ -25,7 +25,7 @@ export function parameterOf(cell: Cell, place: CellPlace, timeZone: string): Par
   // As 1 or 0 it fits numbers and bits; text columns get the word, as PostgreSQL writes it.
   if (typeof cell === 'boolean') return TEXT.has(place.type) ? String(cell) : cell
   if (typeof cell === 'string') return text(cell, place, timeZone)
-  if (!isNumber(cell)) return wellFormed(stringify(cell)!, place)
+  if (!isNumber(cell)) return wellFormed(jsonText(cell), place)
   if (place.type === 'bit') return bits(cell.value, place)
   // The server would round it.
   if (INTEGER.has(place.type) && !/^-?\d+(\.0+)?$/.test(cell.value)) throw misfit(place)

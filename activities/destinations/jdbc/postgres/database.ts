@@ -2,7 +2,6 @@
 // column's type, so that no number loses a digit on the way.
 
 import { createHash } from 'node:crypto'
-import { stringify } from 'lossless-json'
 import type postgres from 'postgres'
 import type { Attempt } from '../../deadline.ts'
 import type { Egress } from '../../egress.ts'
@@ -12,6 +11,7 @@ import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
 import { refused, verdicts } from '../failure.ts'
 import { parseTableName, quoted, shown, type TableName } from '../identifiers.ts'
+import { jsonText } from '../json.ts'
 import { missingTable, noLedger } from '../messages.ts'
 import type { Cell } from '../rows.ts'
 import { openPostgres, type PostgresTarget } from './connection.ts'
@@ -198,7 +198,7 @@ function recordset(columns: readonly Column[], rows: readonly Cell[][]): string 
 
 /** Bytes in the form that `bytea` reads. */
 function json(cell: Cell): string {
-  return Buffer.isBuffer(cell) ? `"\\\\x${cell.toString('hex')}"` : stringify(cell)!
+  return Buffer.isBuffer(cell) ? `"\\\\x${cell.toString('hex')}"` : jsonText(cell)
 }
 
 function dotted(name: TableName): string {
