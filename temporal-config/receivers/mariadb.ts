@@ -14,8 +14,8 @@ export interface MariadbOptions {
   password: string
   /** Made, and given to the user. */
   database: string
-  /** PEM. Without it there is no TLS. */
-  tls?: { certificate: string; key: string }
+  /** PEM. Without it there is no TLS; `ca` signs the certificates of clients. */
+  tls?: { certificate: string; key: string; ca?: string }
   say?: (line: string) => void
 }
 
@@ -66,6 +66,7 @@ export async function startMariadb(options: MariadbOptions): Promise<MariadbRece
     ...(options.tls
       ? [`--ssl-cert=${file('cert.pem', options.tls.certificate)}`, `--ssl-key=${file('key.pem', options.tls.key)}`]
       : []),
+    ...(options.tls?.ca === undefined ? [] : [`--ssl-ca=${file('ca.pem', options.tls.ca)}`]),
   ]
   const receiver = await startReceiver({
     name: 'MariaDB',

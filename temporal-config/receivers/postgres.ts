@@ -1,5 +1,5 @@
 // A PostgreSQL to deliver to: the embedded programs, a cluster of its own.
-import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -12,8 +12,14 @@ export interface PostgresReceiverOptions {
   password: string
   /** Made, and owned by the user. */
   database: string
-  /** PEM. Without it there is no TLS. */
-  tls?: { certificate: string; key: string }
+  /** PEM. Without it there is no TLS; `ca` signs the certificates of clients. */
+  tls?: TlsFiles
+}
+
+interface TlsFiles {
+  certificate: string
+  key: string
+  ca?: string
 }
 
 export interface PostgresReceiver extends Receiver {
@@ -85,20 +91,20 @@ async function prepare(url: string, { user, password, database, tls }: PostgresR
 }
 
 /** The files lie in the cluster, where the server's own user can read them and nobody else. */
-async function enableTls(client: pg.Client, tls: { certificate: string; key: string }): Promise<void> {
+async function enableTls(client: pg.Client, tls: TlsFiles): Promise<void> {
   const { rows } = await client.query<{ data_directory: string }>('show data_directory')
   const user = databaseUser()
-  for (const [name, text] of [
-    ['receiver.crt', tls.certificate],
-    ['receiver.key', tls.key],
+  for (const [setting, name, text] of [
+    ['ssl_cert_file', 'receiver.crt', tls.certificate],
+    ['ssl_key_file', 'receiver.key', tls.key],
+    ['ssl_ca_file', 'receiver-ca.crt', tls.ca],
   ] as const) {
+    if (text === undefined) continue
     const path = join(rows[0]!.data_directory, name)
     writeFileSync(path, text, { mode: 0o600 })
-    chmodSync(path, 0o600)
     if (user) chownSync(path, user.uid, user.gid)
+    await client.query(`alter system set ${setting} = '${name}'`)
   }
-  await client.query("alter system set ssl_cert_file = 'receiver.crt'")
-  await client.query("alter system set ssl_key_file = 'receiver.key'")
   await client.query('alter system set ssl = on')
   await client.query('select pg_reload_conf()')
 }

@@ -2,6 +2,7 @@
 
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, describe as suite } from 'vitest'
 import { createEgress } from '../../activities/destinations/egress.ts'
@@ -42,7 +43,11 @@ for (const kind of DATABASE_KINDS) {
     let stopped: number[] = []
 
     beforeAll(async () => {
-      const identity = { certificate: certificate('server.pem'), key: certificate('server.key') }
+      const identity = {
+        certificate: certificate('server.pem'),
+        key: certificate('server.key'),
+        ca: certificate('ca.pem'),
+      }
       server = await startDatabase(kind, { password: SECRET, tls: identity })
     }, INSTALL_MS)
     afterAll(() => server?.close())
@@ -80,6 +85,8 @@ for (const kind of DATABASE_KINDS) {
     async function pause(): Promise<void> {
       stopped = isPostgres ? [...(await sessions()), server.pid()] : [server.pid()]
       for (const pid of stopped) process.kill(pid, 'SIGSTOP')
+      // A signal takes a moment, in which an answer may still slip out.
+      for (const pid of stopped) await expect.poll(() => threadStates(pid)).toMatch(/^[Tt]+$/)
     }
     function resume(): void {
       for (const pid of stopped.splice(0)) process.kill(pid, 'SIGCONT')
@@ -133,6 +140,39 @@ for (const kind of DATABASE_KINDS) {
         expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE' })
         expect(await read()).toEqual([])
         proxy.close()
+      })
+
+      it('a client shows its certificate to a server that wants one', async () => {
+        const username = `certified_${tables}`
+        if (isPostgres) {
+          const [file] = await server.ask('show hba_file', 'admin')
+          const path = file!.hba_file!
+          const rule = `hostssl all ${username} 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n`
+          writeFileSync(path, rule + readFileSync(path, 'utf8'))
+          await server.ask(`create role ${username} login password '${SECRET}'`, 'admin')
+          await server.ask(`grant insert on ${table} to ${username}`, 'admin')
+          await server.ask(`grant create on schema public to ${username}`, 'admin')
+          await server.ask('select pg_reload_conf()', 'admin')
+        } else {
+          await server.ask(`create user ${username}@'%' identified by '${SECRET}' require x509`, 'admin')
+          await server.ask(`grant all on reports.* to ${username}@'%'`, 'admin')
+        }
+        const given = { username, ledger_table: `ledger_${tables}` }
+        const shown = { client_certificate: certificate('client.pem'), client_key: certificate('client-encrypted.key') }
+        const opened = { ...tls, ...shown, client_key_passphrase: 'open-sesame' }
+        const deliver = () => send(secure({ ...given, tls: opened }), fresh(1))
+        // PostgreSQL reads its rules anew a moment after it was told to.
+        await expect
+          .poll(() =>
+            failureOf(send(secure(given), fresh(9))).then(
+              ({ code }) => code,
+              () => 'let in',
+            ),
+          )
+          .toBe('UNAUTHORIZED')
+        await server.ask(`delete from ${table}`)
+        await deliver()
+        expect(await read()).toEqual([{ id: '1', name: 'x' }])
       })
 
       it('a certificate that cannot be read is MISCONFIGURED', async () => {
@@ -208,7 +248,7 @@ for (const kind of DATABASE_KINDS) {
         await blocker.ask(`update ${table} set name = 'theirs' where id = 1`)
         const config = { mode: 'upsert', key_columns: ['id'] }
         const message = aPayload({ id: 1, name: 'ours' })
-        const attempt = failureOf(send(plain({ ...config, timeout_seconds: 3 }), message))
+        const attempt = failureOf(send(plain({ ...config, timeout_seconds: 2 }), message))
         await expect
           .poll(async () => (await server.ask(waiting(isPostgres), 'admin')).length, { interval: 150 })
           .toBe(1)
@@ -281,6 +321,13 @@ for (const kind of DATABASE_KINDS) {
       })
     })
   })
+}
+
+/** A letter for each thread of a process, as Linux has them; T is stopped. */
+function threadStates(pid: number): string {
+  return readdirSync(`/proc/${pid}/task`)
+    .map((thread) => readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8').replace(/^.*\) /s, '')[0])
+    .join('')
 }
 
 function waiting(isPostgres: boolean): string {

@@ -31,7 +31,7 @@ export interface TestDatabaseServer extends Receiver {
 
 export interface DatabaseOptions {
   password: string
-  tls?: { certificate: string; key: string }
+  tls?: { certificate: string; key: string; ca?: string }
 }
 
 export function startDatabase(kind: DatabaseKind, options: DatabaseOptions): Promise<TestDatabaseServer> {
