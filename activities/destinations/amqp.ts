@@ -8,7 +8,7 @@ import { keepConnections } from './connections.ts'
 import { withinDeadline } from './deadline.ts'
 import { defineDestination } from './destination.ts'
 import { DeliveryError } from './errors.ts'
-import { hasPlaceholders } from './placeholders.ts'
+import { hasPlaceholders, literalText } from './placeholders.ts'
 
 /** Opening costs seven round trips and a login. Brokers keep an idle connection for as long as it has a heartbeat. */
 const IDLE_MS = 30_000
@@ -68,7 +68,7 @@ export const amqp = defineDestination({
 async function look({ channel, ended }: Session, { queue, exchange }: AmqpConfig): Promise<void> {
   const name = queue ?? exchange!
   if (hasPlaceholders(name)) return
-  const plain = name.replace(/([{}])\1/g, '$1')
+  const plain = literalText(name)
   try {
     await (queue === undefined ? channel.checkExchange(plain) : channel.checkQueue(plain))
   } catch (error) {

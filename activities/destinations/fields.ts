@@ -1,4 +1,5 @@
 // Fields that several protocols share, in one wording.
+import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
 import { placeholderProblem } from './placeholders.ts'
 import { optionalSecret, type Resolved, reaching } from './secret.ts'
@@ -23,19 +24,43 @@ export function timeoutSeconds() {
   return z.number().min(1).max(600).default(30).describe('From connecting to the last byte of the answer')
 }
 
-const tlsFields = z.strictObject({
-  ca: z.string().max(262144).optional().describe('PEM of the only authorities to trust, instead of the public ones'),
-  client_certificate: z.string().max(262144).optional().describe('PEM, for mutual TLS'),
-  client_key: optionalSecret().describe('PEM of its private key'),
-  client_key_passphrase: optionalSecret().describe('Opens the private key'),
-  server_name: z.string().max(253).optional().describe('Name in the certificate, where the endpoint has another'),
-})
+const tlsFields = z
+  .strictObject({
+    ca: z
+      .string()
+      .max(262144)
+      // OpenSSL takes any other text for no authorities at all: then nobody is trusted, and nobody told why.
+      .refine(isCertificate, 'must be certificates as PEM, not the name of a file')
+      .optional()
+      .describe('PEM of the only authorities to trust, instead of the public ones'),
+    client_certificate: z.string().max(262144).optional().describe('PEM, for mutual TLS'),
+    client_key: optionalSecret().describe('PEM of its private key'),
+    client_key_passphrase: optionalSecret().describe('Opens the private key'),
+    server_name: z.string().max(253).optional().describe('Name in the certificate, where the endpoint has another'),
+  })
+  .superRefine(({ client_certificate, client_key }, context) => {
+    if (client_key === undefined || client_certificate !== undefined) return
+    context.addIssue({ code: 'custom', path: ['client_key'], message: 'needs its "client_certificate"' })
+  })
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0
+  } catch {
+    return false
+  }
+}
 
 export type TlsConfig = Resolved<z.output<typeof tlsFields>>
 
 /** Certificates: whom to trust, and who we are. */
 export function tls() {
   return tlsFields.default({}).describe('Other trust than the public authorities, and mutual TLS')
+}
+
+/** Whether anything is said about TLS. */
+export function statesTls(tls: z.output<typeof tlsFields>): boolean {
+  return Object.values(tls).some((field) => field !== undefined)
 }
 
 /** A text that may hold placeholders; one line unless said otherwise. */
@@ -46,7 +71,9 @@ export function template(max: number, { lines = false } = {}) {
     .superRefine((value, context) => {
       const problem = (lines ? /[^\P{Cc}\t\r\n]/u : /\p{Cc}/u).test(value)
         ? 'has a control character'
-        : placeholderProblem(value)
+        : /\p{Cs}/u.test(value)
+          ? 'has half a character (a lone surrogate)'
+          : placeholderProblem(value)
       if (problem) context.addIssue({ code: 'custom', message: problem })
     })
 }

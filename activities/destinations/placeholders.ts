@@ -28,9 +28,14 @@ export function placeholderProblem(template: string): string | undefined {
   return undefined
 }
 
-/** Whether a text has placeholders at all. */
-export function hasPlaceholders(template: string): boolean {
-  return [...template.matchAll(PARTS)].some(([, name]) => name !== undefined)
+/** Whether a text has placeholders at all, or a certain one. */
+export function hasPlaceholders(template: string, certain?: string): boolean {
+  return [...template.matchAll(PARTS)].some(([, name]) => name !== undefined && name === (certain ?? name))
+}
+
+/** What a text says of itself, its placeholders left out: it never becomes shorter. */
+export function literalText(template: string): string {
+  return fill(template, () => '')
 }
 
 /**

@@ -46,9 +46,12 @@ export const s3 = defineDestination({
     await withinDeadline({ timeoutMs, signal, expects: 'answer' }, (attempt) =>
       asking(config, attempt, egress, async (sdk, client) => {
         const listing = { Bucket: config.bucket, MaxKeys: 1, ExpectedBucketOwner: config.expected_bucket_owner }
-        await client.send(new sdk.s3.ListObjectsV2Command(listing)).catch((error: unknown) => {
+        try {
+          const { Name } = await client.send(new sdk.s3.ListObjectsV2Command(listing))
+          if (Name === undefined) throw new Error('S3 answers a listing with the name of the bucket')
+        } catch (error) {
           if (codeIn(error) !== 'AccessDenied') throw error
-        })
+        }
       }),
     )
   },

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { amqpConfig } from '../../activities/destinations/amqp/config.ts'
 import { replyFailure } from '../../activities/destinations/amqp/failure.ts'
 
+const manyHeaders = Object.fromEntries([1, 2, 3, 4, 5].map((n) => [`h${n}`, 'x'.repeat(8_000)]))
 const base = { host: 'broker.example', username: 'u', password: 'p' }
 
 describe('the configuration of AMQP', () => {
@@ -23,9 +24,15 @@ describe('the configuration of AMQP', () => {
     ['TLS fields without TLS', { queue: 'q', security: 'none', tls: { server_name: 'x' } }, 'tls', 'has no meaning'],
     ['a header of ours', { queue: 'q', headers: { tenant_id: 'x' } }, 'headers.tenant_id', 'by the Distributor'],
     ['a header that routes', { queue: 'q', headers: { CC: 'x' } }, 'headers.CC', 'copies'],
+    ['a header that delays', { queue: 'q', headers: { 'x-delay': 1 } }, 'headers.x-delay', 'deliver_at'],
     ['an unknown placeholder', { queue: '{tenant}' }, 'queue', 'tenant_id'],
     ['a placeholder in the host', { queue: 'q', host: '{payload.host}' }, 'host', 'host name'],
     ['a virtual host of 256 bytes', { queue: 'q', vhost: 'ä'.repeat(128) }, 'vhost', '255 bytes'],
+    ['a queue of 256 bytes', { queue: `${'ä'.repeat(128)}{data_type}` }, 'queue', '255 bytes'],
+    ['an exchange of 256 bytes', { exchange: 'x'.repeat(256) }, 'exchange', '255 bytes'],
+    ['a routing key of 256 bytes', { exchange: 'e', routing_key: 'x'.repeat(256) }, 'routing_key', '255 bytes'],
+    ['headers of 40 KB', { queue: 'q', headers: manyHeaders }, 'headers', '32768 bytes'],
+    ['a number that no header holds', { queue: 'q', headers: { n: -1e19 } }, 'headers.n', '64 bits'],
     ['no password', { queue: 'q', password: undefined }, 'password', 'is required'],
     ['an unknown field', { queue: 'q', que: 'q' }, '', 'que'],
   ])('refuses %s, by the name of the field', (_what, given, path, says) => {

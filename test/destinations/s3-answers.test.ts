@@ -51,6 +51,15 @@ describe('an answer', () => {
     [400, 'InvalidStorageClass', 'REJECTED', false],
     [400, 'MetadataTooLarge', 'REJECTED', false],
     [405, 'MethodNotAllowed', 'REJECTED', false],
+    // Of stores that do not know what the configuration asks for.
+    [501, 'NotImplemented', 'REJECTED', false],
+    [400, 'InvalidPart', 'DESTINATION_UNAVAILABLE', true],
+    [403, 'QuotaExceeded', 'THROTTLED', true],
+    [400, 'XMinioAdminBucketQuotaExceeded', 'THROTTLED', true],
+    [507, 'XMinioStorageFull', 'DESTINATION_UNAVAILABLE', true],
+    // Names that every object of JavaScript has.
+    [400, 'constructor', 'REJECTED', false],
+    [400, '__proto__', 'REJECTED', false],
   ])('%i %s means %s, tried again: %s', async (status, name, code, retryable) => {
     const error = await failureOf(send({ status, body: xml(name), headers: { 'content-type': 'application/xml' } }))
     expect(error).toMatchObject({
@@ -94,6 +103,39 @@ describe('an answer', () => {
     const error = await failureOf(send({ headers: { etag: '"x"' }, body: xml('SlowDown') }))
     expect(error).toMatchObject({ code: 'THROTTLED' })
   })
+
+  it.each([
+    ['and is asked for none of it', ''],
+    ['and took some of it', 'HTTP/1.1 100 Continue\r\n\r\n'],
+  ])('a 200 of somebody who has not read the document is no success (%s)', async (_, first) => {
+    const hasty = createServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => {
+        socket.pause().write(`${first}HTTP/1.1 200 OK\r\netag: "x"\r\ncontent-length: 0\r\n\r\n`)
+      })
+    })
+    hasty.listen(0, '127.0.0.1')
+    await once(hasty, 'listening')
+    const { port } = hasty.address() as AddressInfo
+    const config = s3Config.parse({ endpoint: `http://127.0.0.1:${port}`, ...stated }) as S3Config
+    const message = aMessage({ body: Buffer.alloc(8 * 1024 * 1024, 'x') })
+    try {
+      const error = await failureOf(s3.deliver(config, message, never, surroundings))
+      expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true, response: { status: 200 } })
+    } finally {
+      hasty.close()
+    }
+  })
+
+  it.each(['', '<html><body>Welcome to the hotel</body></html>'])(
+    'a probe that hears 200 and "%s" has found no S3',
+    async (body) => {
+      receiver.reply({ body })
+      const config = s3Config.parse({ endpoint: receiver.url, ...stated }) as S3Config
+      const error = await failureOf(s3.probe(config, never, surroundings))
+      expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', response: { status: 200 } })
+    },
+  )
 
   it.each([
     ['in seconds', '7', 7_000],
@@ -197,6 +239,8 @@ describe('a configuration', () => {
     { bucket: 'my.bucket-1_X' },
     { bucket: 'alias-abcdef-s3alias' },
     { key: 'a/{payload.items[0].id}/{{x}}.json' },
+    { key: '{{attempt_number}}' },
+    { key: `${'é'.repeat(502)}{payload.a}{{` },
     { server_side_encryption: 'aws:kms', kms_key_id: 'alias/documents' },
     { metadata: { Kind: '{data_type}' }, tags: { kind: '{data_type}' } },
     { storage_class: 'GLACIER_IR', acl: 'private', expected_bucket_owner: '111122223333' },
@@ -219,6 +263,11 @@ describe('a configuration', () => {
     ['bucket', { bucket: 'evil.example?' }],
     ['bucket', { bucket: 'arn:aws:s3:us-east-1:1:accesspoint/x' }],
     ['bucket', { bucket: 'fast--use1-az4--x-s3' }],
+    ['bucket', { bucket: 'fast--use1-az4--xa-s3' }],
+    // The SDK would leave the endpoint for a host of its own making.
+    ['bucket', { bucket: 'test-accesspoint-o0123456789abcdef0123456789abcdef0--op-s3' }],
+    ['path_style', { endpoint: 'http://10.0.0.1', path_style: false }],
+    ['path_style', { endpoint: 'http://[2001:db8::1]', path_style: false }],
     ['key', { key: '' }],
     ['key', { key: '/a' }],
     ['key', { key: 'a//b' }],
@@ -228,13 +277,22 @@ describe('a configuration', () => {
     ['key', { key: 'a\nb' }],
     ['key', { key: 'a/{distribution}' }],
     ['key', { key: 'a/{attempt_number}' }],
+    ['key', { key: 'a/{{{attempt_number}}}' }],
+    ['key', { key: 'é'.repeat(513) }],
+    ['key', { key: `${'é'.repeat(512)}{payload.a}{{` }],
+    ['key', { key: 'a\ud800' }],
     ['metadata.Delivery-Id', { metadata: { 'Delivery-Id': 'x' } }],
     ['metadata.a b', { metadata: { 'a b': 'x' } }],
     ['metadata.A', { metadata: { a: 'x', A: 'y' } }],
     ['metadata.a', { metadata: { a: '{nothing}' } }],
+    ['tags.\ud800', { tags: { '\ud800': 'x' } }],
+    ['tags.a', { tags: { a: '\ud800' } }],
     ['tags', { tags: Object.fromEntries(Array.from({ length: 11 }, (_, n) => [`t${n}`, 'x'])) }],
     ['kms_key_id', { kms_key_id: 'x' }],
     ['kms_key_id', { kms_key_id: 'x', server_side_encryption: 'AES256' }],
+    ['tls', { endpoint: 'http://store.example', tls: { server_name: 'x' } }],
+    ['tls.ca', { tls: { ca: '/etc/ssl/ca.pem' } }],
+    ['tls.client_key', { tls: { client_key: 'x' } }],
     ['content_type', { content_type: 'text/plain\r\nx-amz-acl: public-read' }],
     ['expected_bucket_owner', { expected_bucket_owner: '1234' }],
     ['acl', { acl: 'everybody' }],

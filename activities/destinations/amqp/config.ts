@@ -1,10 +1,14 @@
 // The configuration of an AMQP destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
-import { host, template, timeoutSeconds, tls } from '../fields.ts'
+import { host, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
+import { literalText } from '../placeholders.ts'
 import { configuration, credentialField, type Resolved, secret } from '../secret.ts'
 
 /** Names and routing keys are "short strings" in the protocol, counted in bytes of UTF-8. */
 export const SHORT_BYTES = 255
+
+/** All headers travel in one frame, for which brokers have a limit. */
+export const MAX_HEADER_BYTES = 32 * 1024
 
 /** A message's time to live is a 32-bit number of milliseconds for RabbitMQ. */
 const MAX_EXPIRATION_MS = 4_294_967_295
@@ -18,12 +22,43 @@ const headerName = z
   .regex(/^[\x21-\x7e]{1,128}$/, 'must be 1 to 128 printable ASCII characters')
   .refine((name) => !OURS.has(name), 'is set by the Distributor itself')
   .refine((name) => !ROUTING.has(name), 'would send copies to other queues; use another destination for them')
+  // The exchange of RabbitMQ's plugin returns what it delays as routed to no queue: each attempt would be one copy more.
+  .refine(
+    (name) => name !== 'x-delay',
+    'makes a delayed exchange return what it takes, so that it is sent again and again; use "deliver_at"',
+  )
 
 const short = () =>
   z
     .string()
     .min(1)
     .refine((text) => Buffer.byteLength(text) <= SHORT_BYTES, `must be at most ${SHORT_BYTES} bytes`)
+
+/** No message makes it shorter. */
+const shortTemplate = () =>
+  template(1024).refine(
+    (text) => Buffer.byteLength(literalText(text)) <= SHORT_BYTES,
+    `must be at most ${SHORT_BYTES} bytes`,
+  )
+
+type HeaderValue = string | number | boolean
+
+export function headerBytes(entries: [string, HeaderValue][]): number {
+  return entries.reduce((sum, [key, value]) => sum + key.length + Buffer.byteLength(String(value)), 0)
+}
+
+/** amqplib writes whole numbers as 64 bits. */
+const headerNumber = z.number().min(-(2 ** 63), 'must fit into 64 bits')
+
+const headers = z
+  .record(headerName, z.union([template(8192), headerNumber, z.boolean()]))
+  .refine(
+    (given) =>
+      headerBytes(
+        Object.entries(given).map(([key, value]) => [key, typeof value === 'string' ? literalText(value) : value]),
+      ) <= MAX_HEADER_BYTES,
+    `must be at most ${MAX_HEADER_BYTES} bytes in all`,
+  )
 
 export const amqpConfig = configuration({
   host: host(),
@@ -37,23 +72,22 @@ export const amqpConfig = configuration({
     ),
   username: credentialField().describe('User name'),
   password: secret().describe('Password'),
-  exchange: template(1024)
+  exchange: shortTemplate()
     .min(1)
     .optional()
     .describe(
       'Exchange to publish to, or `queue`; may hold placeholders. One that is missing is MISCONFIGURED and final; a message that it routes to no queue is REJECTED and tried again, for queues come and go',
     ),
-  routing_key: template(1024).optional().describe('Beside `exchange`; may hold placeholders. Empty when left out'),
-  queue: template(1024)
+  routing_key: shortTemplate()
+    .optional()
+    .describe('Beside `exchange`; may hold placeholders, whose dots part words like any other. Empty when left out'),
+  queue: shortTemplate()
     .min(1)
     .optional()
     .describe(
       'Queue to publish to, through the default exchange; may hold placeholders. One that is missing is REJECTED and tried again',
     ),
-  headers: z
-    .record(headerName, z.union([template(8192), z.number(), z.boolean()]))
-    .default({})
-    .describe('Message headers; texts may hold placeholders'),
+  headers: headers.default({}).describe('Message headers; texts may hold placeholders'),
   persistent: z.boolean().default(true).describe('Durable queues keep the message over a restart of the broker'),
   priority: z.int().min(0).max(255).optional().describe('For priority queues'),
   expiration_ms: z
@@ -81,7 +115,7 @@ export const amqpConfig = configuration({
   } else if (value.queue !== undefined && value.routing_key !== undefined) {
     issue('routing_key', 'has no meaning beside "queue": leave it out, or name an "exchange"')
   }
-  if (value.security === 'none' && Object.values(value.tls).some((field) => field !== undefined)) {
+  if (value.security === 'none' && statesTls(value.tls)) {
     issue('tls', 'has no meaning with "security": "none"')
   }
 })

@@ -5,10 +5,7 @@ import type { Options } from 'amqplib'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
-import { type AmqpConfig, SHORT_BYTES } from './config.ts'
-
-/** All headers travel in one frame, for which brokers have a limit. */
-const MAX_HEADER_BYTES = 32 * 1024
+import { type AmqpConfig, headerBytes, MAX_HEADER_BYTES, SHORT_BYTES } from './config.ts'
 
 const compress = promisify(gzip)
 
@@ -73,8 +70,7 @@ function headersOf({ headers }: AmqpConfig, message: Message): Record<string, st
     key,
     typeof value === 'string' ? fillTemplate(value, message) : value,
   ])
-  const bytes = entries.reduce((sum, [key, value]) => sum + key.length + Buffer.byteLength(String(value)), 0)
-  if (bytes > MAX_HEADER_BYTES) {
+  if (headerBytes(entries) > MAX_HEADER_BYTES) {
     throw new DeliveryError('MISCONFIGURED', `headers become larger than ${MAX_HEADER_BYTES} bytes`)
   }
   return Object.fromEntries(entries)

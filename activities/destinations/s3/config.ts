@@ -1,6 +1,7 @@
 // The configuration of an S3 destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
-import { template, timeoutSeconds, tls } from '../fields.ts'
+import { parseAddress } from '../addresses.ts'
+import { statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { urlProblem } from '../placeholders.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
 import { keyProblem, OUR_METADATA } from './object.ts'
@@ -36,7 +37,7 @@ const metadata = z.record(metadataName, template(2048)).superRefine((value, cont
 
 /** S3's own limits (object tagging): ten tags, keys of 128 and values of 256 characters. */
 const tags = z
-  .record(z.string().min(1).max(128), template(256))
+  .record(z.string().regex(/^[^\p{Cc}\p{Cs}]{1,128}$/u, 'must be 1 to 128 characters'), template(256))
   .refine((value) => Object.keys(value).length <= 10, 'has more than ten tags')
 
 const header = (max: number) =>
@@ -60,7 +61,11 @@ const fields = configuration({
       'must be the name of a bucket, or the alias of an access point',
     )
     .refine((name) => !name.includes('..'), 'must not have two dots in a row')
-    .refine((name) => !name.endsWith('--x-s3'), 'is a directory bucket, which this protocol does not speak to')
+    // For these the SDK leaves path style, and for some even the endpoint.
+    .refine(
+      (name) => !/--(x|xa|op)-s3$/.test(name),
+      'is a directory bucket or on an Outpost, which this protocol does not speak to',
+    )
     .describe('Must exist; a lifecycle rule that ends incomplete uploads is advised'),
   key: key.describe('Name of the object; placeholders are filled in, but bring no "/" and no control character'),
   path_style: z
@@ -73,14 +78,18 @@ const fields = configuration({
   if_exists: z
     .enum(['overwrite', 'refuse'])
     .default('overwrite')
-    .describe('`refuse` sends `If-None-Match: *`; an object that this very delivery wrote before is a success'),
+    .describe(
+      '`refuse` sends `If-None-Match: *`, which a store must know; an object that this very delivery wrote before is a success, as far as the credential may read it: else a repeat after a lost answer is REJECTED',
+    ),
   content_type: header(200).optional().describe('By default that of the payload'),
   content_disposition: header(1024).optional().describe('Kept with the object'),
   cache_control: header(1024).optional().describe('Kept with the object'),
   compression: z.enum(['none', 'gzip']).default('none').describe('`gzip` also states `Content-Encoding: gzip`'),
   metadata: metadata
     .default({})
-    .describe('Values may hold placeholders. `delivery-id`, `distribution-id` and `tenant-id` are always there'),
+    .describe(
+      'Values may hold placeholders. `delivery-id`, `distribution-id` and `tenant-id` are always there. S3 takes 2 KB in all',
+    ),
   tags: tags.default({}).describe('Object tags; values may hold placeholders'),
   storage_class: z
     .string()
@@ -112,16 +121,26 @@ const fields = configuration({
   checksum: z
     .enum(['none', 'crc32', 'crc32c', 'sha1', 'sha256'])
     .default('none')
-    .describe('Sent as `x-amz-checksum-…`, which some stores refuse; without it the signature covers the bytes'),
+    .describe(
+      'Sent as `x-amz-checksum-…`, which some stores refuse, and buckets with Object Lock want; without it the signature covers the bytes',
+    ),
   tls: tls(),
   timeout_seconds: timeoutSeconds(),
 })
 
 /** What is left out depends on what is there, so it is filled in at the end. */
 export const s3Config = fields
-  .superRefine(({ kms_key_id, server_side_encryption: encryption }, context) => {
-    if (kms_key_id === undefined || encryption?.startsWith('aws:kms')) return
-    context.addIssue({ code: 'custom', path: ['kms_key_id'], message: 'needs "server_side_encryption": "aws:kms"' })
+  .superRefine(({ kms_key_id, server_side_encryption: encryption, endpoint, path_style, tls }, context) => {
+    const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
+    if (kms_key_id !== undefined && !encryption?.startsWith('aws:kms')) {
+      issue('kms_key_id', 'needs "server_side_encryption": "aws:kms"')
+    }
+    if (endpoint === undefined || !URL.canParse(endpoint)) return
+    const { protocol, hostname } = new URL(endpoint)
+    if (path_style === false && parseAddress(hostname)) {
+      issue('path_style', 'must be true where the "endpoint" is an IP address: the bucket cannot stand before it')
+    }
+    if (protocol === 'http:' && statesTls(tls)) issue('tls', 'has no meaning with an "endpoint" of http://')
   })
   .transform((config) => ({
     ...config,

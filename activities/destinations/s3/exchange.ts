@@ -139,7 +139,10 @@ async function roundTrip(
       outgoing.on('response', (incoming) => {
         answering = true
         read(incoming).then((body) => {
-          resolve({ answer: { status: incoming.statusCode ?? 0, headers: incoming.headers }, body })
+          const { statusCode: status = 0, headers } = incoming
+          // Somebody who says that all is well without having read it all.
+          if (status < 300 && !outgoing.writableFinished) reject(tooEarly(status))
+          else resolve({ answer: { status, headers }, body })
         }, reject)
       })
       if (asksFirst) {
@@ -157,6 +160,12 @@ async function roundTrip(
     off()
     socket.destroy()
   }
+}
+
+function tooEarly(status: number): DeliveryError {
+  return new DeliveryError('DESTINATION_UNAVAILABLE', `the destination answered ${status} before it had the document`, {
+    response: { status, body: null },
+  })
 }
 
 async function read(incoming: IncomingMessage): Promise<Buffer> {

@@ -9,7 +9,7 @@ import type { Exchange } from './exchange.ts'
 const MAX_MESSAGE = 1000
 
 /** Codes whose status alone would say something else. */
-const CODES: Record<string, DeliveryCode> = {
+const CODES = new Map<string, DeliveryCode>([
   ...all('THROTTLED', [
     'SlowDown',
     'SlowDownRead',
@@ -22,6 +22,9 @@ const CODES: Record<string, DeliveryCode> = {
     'TooManyRequestsException',
     'BandwidthLimitExceeded',
     'KMS.ThrottlingException',
+    // Full for now (Ceph, MinIO).
+    'QuotaExceeded',
+    'XMinioAdminBucketQuotaExceeded',
   ]),
   ...all('TIMEOUT', ['RequestTimeout', 'RequestTimeoutException']),
   ...all('DESTINATION_UNAVAILABLE', [
@@ -37,8 +40,9 @@ const CODES: Record<string, DeliveryCode> = {
     'IncompleteBody',
     'BadDigest',
     'XAmzContentSHA256Mismatch',
-    // Somebody has given up our parts.
+    // Somebody has given up our parts, or one of them was lost.
     'NoSuchUpload',
+    'InvalidPart',
     // A new bucket whose name is not known everywhere yet.
     'TemporaryRedirect',
   ]),
@@ -61,10 +65,12 @@ const CODES: Record<string, DeliveryCode> = {
     'KMS.DisabledException',
     'KMS.InvalidStateException',
   ]),
-}
+  // A 501 of the store itself: what the configuration asks for is not known there.
+  ...all('REJECTED', ['NotImplemented']),
+])
 
-function all(code: DeliveryCode, names: string[]): Record<string, DeliveryCode> {
-  return Object.fromEntries(names.map((name) => [name, code]))
+function all(code: DeliveryCode, names: string[]): [string, DeliveryCode][] {
+  return names.map((name) => [name, code])
 }
 
 /**
@@ -78,7 +84,7 @@ export function s3Failure(error: unknown, { answer, failure }: Exchange, secrets
   if (answer === undefined) return error
   const { status } = answer
   const name = codeIn(error)
-  const named = name === undefined ? undefined : CODES[name]
+  const named = name === undefined ? undefined : CODES.get(name)
   if (status < 300 && named === undefined) {
     // The SDK's own error may quote the answer.
     const cause = new Error(`${status}, and then ${name ?? 'what cannot be read'}`)

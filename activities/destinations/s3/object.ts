@@ -4,7 +4,7 @@ import { gzip } from 'node:zlib'
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate } from '../placeholders.ts'
+import { fillTemplate, hasPlaceholders, literalText } from '../placeholders.ts'
 import type { S3Config } from './config.ts'
 
 /** S3's limit, in bytes of UTF-8. */
@@ -18,9 +18,10 @@ const compress = promisify(gzip)
 /** What is wrong with a key that may hold placeholders; undefined when nothing is. */
 export function keyProblem(template: string): string | undefined {
   if (template === '') return 'must not be empty'
-  if (template.includes('{attempt_number}')) {
+  if (hasPlaceholders(template, 'attempt_number')) {
     return 'has {attempt_number}: each repeat would make one more object; use {delivery_id}'
   }
+  if (Buffer.byteLength(literalText(template)) > MAX_KEY_BYTES) return `is longer than ${MAX_KEY_BYTES} bytes`
   return strayingSegment(template.replace(/\{[^{}]*\}/g, 'x')) ? STRAYING : undefined
 }
 
