@@ -104,6 +104,34 @@ describe('a server that loses bytes', () => {
   })
 })
 
+describe('a server that is late', () => {
+  it('never gives the name to half of what the next attempt writes', async () => {
+    let late: (() => void) | undefined
+    let renames = 0
+    const seen: number[] = []
+    const { config, files } = await strange({
+      onRename(rename) {
+        renames += 1
+        if (renames === 1) late = rename
+        else rename()
+      },
+      onWrite(answer) {
+        // The first attempt has given up, and the second has written a part.
+        late?.()
+        late = undefined
+        seen.push(files.get('x.json')?.length ?? 0)
+        answer()
+      },
+    })
+    const message = { body: Buffer.alloc(100_000, 'x'), delivery_id: 'd-1' }
+    expect(await failureOf(send({ ...config, timeout_seconds: 1 }, message))).toMatchObject({ code: 'TIMEOUT' })
+    expect(renames).toBe(1)
+    await send(config, { ...message, attempt_number: 2 })
+    expect(seen.filter((length) => length !== 0 && length !== message.body.length)).toEqual([])
+    expect([...files].map(([name, { length }]) => [name, length])).toEqual([['x.json', message.body.length]])
+  })
+})
+
 describe('a large body', () => {
   it('is never more than 64 parts of 30 KiB ahead of the answers', async () => {
     const held: (() => void)[] = []

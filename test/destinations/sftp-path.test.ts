@@ -5,10 +5,10 @@ import { aMessage } from './contract.ts'
 
 const FINGERPRINT = `SHA256:${'A'.repeat(43)}`
 
-const filled = (path: string, payload: unknown = {}) =>
+const filled = (path: string, payload: unknown = {}, attempt_number = 1) =>
   fillPath(
     { path, temporary_suffix: '.part' },
-    aMessage({ delivery_id: 'd-1', body: Buffer.from(JSON.stringify(payload)) }),
+    aMessage({ delivery_id: 'd-1', attempt_number, body: Buffer.from(JSON.stringify(payload)) }),
   )
 
 describe('the path of a remote file', () => {
@@ -17,12 +17,21 @@ describe('the path of a remote file', () => {
       directory: '/in/aggregated_report',
       target: '/in/aggregated_report/Müller & Söhne.json',
       temporary: '/in/aggregated_report/.d-1.part',
+      leftovers: [],
       beside: '/in/aggregated_report/Müller & Söhne-d-1.json',
     })
   })
 
+  it('has another temporary file for each attempt, and knows the earlier ones', () => {
+    expect(filled('in/report', {}, 3)).toMatchObject({
+      target: 'in/report',
+      temporary: 'in/.d-1.3.part',
+      leftovers: ['in/.d-1.part', 'in/.d-1.2.part'],
+    })
+  })
+
   it('may begin where the login leads to, or at the root', () => {
-    expect(filled('report')).toEqual({ directory: '', target: 'report', temporary: '.d-1.part', beside: 'report-d-1' })
+    expect(filled('report')).toMatchObject({ directory: '', temporary: '.d-1.part', beside: 'report-d-1' })
     expect(filled('/report')).toMatchObject({ directory: '/', temporary: '/.d-1.part', beside: '/report-d-1' })
     expect(filled('{{a}}/.cache/x')).toMatchObject({ directory: '{a}/.cache', target: '{a}/.cache/x' })
   })

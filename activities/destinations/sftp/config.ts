@@ -58,7 +58,7 @@ export const sftpConfig = configuration({
     .regex(/^\.[A-Za-z0-9_-]{1,30}$/, 'must be a dot and up to 30 letters, digits, "_" or "-"')
     .default('.part')
     .describe(
-      'While it is written, the file is called `.<delivery id>` and this, in the same folder; one stays behind only where the connection ends and no further attempt comes',
+      'While it is written, the file is called `.<delivery id>` (`.<delivery id>.2` in the second attempt) and this, in the same folder; one stays behind only where the connection ends and no further attempt comes',
     ),
   legacy_algorithms: z
     .boolean()

@@ -9,8 +9,10 @@ export interface RemotePlace {
   directory: string
   /** The file itself. */
   target: string
-  /** Holds the bytes until they are complete; one per delivery, so that a later attempt finds it. */
+  /** Holds the bytes until they are complete; one per attempt, for a server may be late with what an earlier one asked. */
   temporary: string
+  /** Those that earlier attempts of the delivery may have left. */
+  leftovers: string[]
   /** Beside `target`, for those that keep both; one per delivery, so that a repeat makes no third file. */
   beside: string
 }
@@ -54,10 +56,13 @@ export function fillPath(
   }
   const { dir, name, ext } = posix.parse(filled)
   const within = (file: string) => (dir === '' ? file : posix.join(dir, file))
+  const temporary = (attempt: number) =>
+    within(`.${message.delivery_id}${attempt === 1 ? '' : `.${attempt}`}${temporary_suffix}`)
   return {
     directory: dir,
     target: filled,
-    temporary: within(`.${message.delivery_id}${temporary_suffix}`),
+    temporary: temporary(message.attempt_number),
+    leftovers: Array.from({ length: message.attempt_number - 1 }, (_, at) => temporary(at + 1)),
     beside: within(`${name}-${message.delivery_id}${ext}`),
   }
 }

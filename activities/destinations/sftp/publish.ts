@@ -36,7 +36,7 @@ export async function publish(
   place: RemotePlace,
   message: Message,
 ): Promise<Published> {
-  const { target, temporary, beside } = place
+  const { target, temporary, leftovers, beside } = place
   /**
    * Whether a file is the work of an earlier attempt whose answer was lost. Its bytes say so, yet only for a repeat: to
    * another delivery an equal file is somebody else's.
@@ -46,6 +46,7 @@ export async function publish(
   const done = (path: string, already_there = false): Published => ({ path, already_there })
 
   attempt.expect('say what is there')
+  await Promise.all(leftovers.map((path) => remove(session, path).catch(ignore)))
   if (config.if_exists === 'keep_both' && message.attempt_number > 1) {
     if ((await step('look at the file', look(session, beside))) && (await isOurs(beside))) return done(beside, true)
   }

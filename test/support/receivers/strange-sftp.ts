@@ -14,6 +14,8 @@ export interface StrangeSftpOptions {
   keep?: (data: Buffer) => Buffer
   /** Answers a write when called; at once when left out. */
   onWrite?: (answer: () => void) => void
+  /** Does a rename, and answers it, when called; at once when left out. */
+  onRename?: (rename: () => void) => void
   /** Runs when a rename has been answered. */
   afterRename?: (socket: Socket) => void
   /** A rename takes the place of a file of that name, against the specification. */
@@ -50,9 +52,10 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
   await once(server, 'listening')
 
   const lastSocket = () => [...sockets].at(-1)!
+  /** The names of what is open, by handle. */
+  const handles = new Map<string, string>()
 
   function serve(sftp: SFTPWrapper, socket: Socket): void {
-    const handles = new Map<string, string>()
     const path = (handle: Buffer) => handles.get(handle.toString('latin1'))!
     const ok = (id: number) => sftp.status(id, STATUS_CODE.OK)
     const failure = (id: number) => sftp.status(id, STATUS_CODE.FAILURE)
@@ -90,14 +93,20 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
     sftp.on('LSTAT', look)
     sftp.on('REMOVE', (id, name) => (files.delete(name) ? ok(id) : sftp.status(id, STATUS_CODE.NO_SUCH_FILE)))
     sftp.on('RENAME', (id, from, to) => {
+      if (options.onRename) options.onRename(() => rename(id, from, to))
+      else rename(id, from, to)
+    })
+    const rename = (id: number, from: string, to: string) => {
       const file = files.get(from)
       if (!file) return sftp.status(id, STATUS_CODE.NO_SUCH_FILE)
       if (files.has(to) && !options.renameReplaces) return failure(id)
       files.delete(from)
       files.set(to, file)
+      // What is open stays open under its new name.
+      for (const [handle, name] of handles) if (name === from) handles.set(handle, to)
       ok(id)
       options.afterRename?.(socket)
-    })
+    }
   }
 
   return {
