@@ -1,6 +1,7 @@
 // What goes wrong with mail, at every turn of the conversation, with a server that does it on purpose.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { compose } from '../../activities/destinations/email/compose.ts'
 import { email } from '../../activities/destinations/email.ts'
 import type { DeliveryError } from '../../activities/destinations/errors.ts'
 import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
@@ -400,6 +401,29 @@ describe('SIZE', () => {
       code: 'REJECTED',
     })
     expect(server.connections.total).toBe(0)
+  })
+})
+
+describe('a large mail', () => {
+  it('arrives whole, wherever its lines begin with a dot', async () => {
+    const server = await scripted()
+    const x = '.\n..\n.a\n'.repeat(60_000)
+    const config = aConfig(server.port, { text: '{payload.x}', attachment: { format: 'none' }, timeout_seconds: 20 })
+    await send(config, { body: Buffer.from(JSON.stringify({ x })) })
+    const { data } = server.mails[0]!
+    expect(data.length).toBeGreaterThan(600_000)
+    const text = data.toString().slice(data.indexOf('\r\n\r\n') + 4)
+    expect(text.replaceAll('\r\n', '\n').trimEnd() === x.trimEnd()).toBe(true)
+  })
+
+  it('leaves the processor to others before the next one is written', async () => {
+    const order: string[] = []
+    const others = setInterval(() => order.push('others'), 0)
+    const body = Buffer.from(JSON.stringify('x'.repeat(3_000_000)))
+    const write = () => compose(aConfig(25), aMessage({ body })).then(() => order.push('mail'))
+    await Promise.all([write(), write(), write(), write()])
+    clearInterval(others)
+    expect(order.join(' ')).not.toContain('mail mail')
   })
 })
 

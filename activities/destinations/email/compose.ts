@@ -1,6 +1,7 @@
 // Writes the mail: nodemailer makes MIME and the DKIM signature, we say what goes in. Text travels quoted-printable and
 // files as base64, so that every byte arrives over servers that know nothing but ASCII and lines of 998 characters.
 import { createPrivateKey } from 'node:crypto'
+import { setImmediate as othersFirst } from 'node:timers/promises'
 import nodemailer from 'nodemailer'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -30,8 +31,20 @@ const composer = nodemailer.createTransport({
   disableUrlAccess: true,
 })
 
-/** @throws DeliveryError MISCONFIGURED when a placeholder finds nothing or brings what may not stand in its place */
-export async function compose(config: EmailConfig, message: Message): Promise<Composed> {
+let before: Promise<unknown> = Promise.resolve()
+
+/**
+ * One mail after the other: nodemailer lets nobody else have the processor until it is done, and a hundred large mails
+ * at once would leave timers and heartbeats waiting for all of them.
+ * @throws DeliveryError MISCONFIGURED when a placeholder finds nothing or brings what may not stand in its place
+ */
+export function compose(config: EmailConfig, message: Message): Promise<Composed> {
+  const composed = before.then(() => othersFirst()).then(() => write(config, message))
+  before = composed.catch(() => {})
+  return composed
+}
+
+async function write(config: EmailConfig, message: Message): Promise<Composed> {
   const from = ourMailbox(config.from)
   const to = fillAll('to', config.to, message)
   const cc = fillAll('cc', config.cc, message)

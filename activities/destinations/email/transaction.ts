@@ -11,6 +11,8 @@ import { cutText, type Reply, type Session } from './session.ts'
  */
 export type RecipientStatus = 'accepted' | 'refused' | 'deferred' | 'unknown'
 
+const PIECE_BYTES = 256 * 1024
+
 /** Kept twice for each of up to a hundred recipients. */
 const MAX_REPLY = 200
 
@@ -116,8 +118,9 @@ export async function transact(session: Session, attempt: Attempt, mail: Mail, s
   attempt.expect('take the mail')
   const answer = session.read()
   answer.catch(() => {})
-  const early = await Promise.race([answer, session.write(stuffed(mail.bytes)).then(() => undefined)])
-  if (early) {
+  for (const piece of stuffed(mail.bytes)) {
+    const early = await Promise.race([answer, session.write(piece).then(() => undefined)])
+    if (!early) continue
     // It did not wait for the end, and what it makes of the rest nobody knows.
     session.destroy()
     if (early.code < 400) throw replyFailure(early, 'a mail that had not ended')
@@ -129,11 +132,19 @@ export async function transact(session: Session, attempt: Attempt, mail: Mail, s
   sending.decided(await answer)
 }
 
-/** RFC 5321, 4.5.2: a line that begins with a dot gets another one; the last line ends with CRLF. */
-function stuffed(bytes: Buffer): Buffer {
-  const text = bytes.toString('latin1')
-  // A lone CR or LF means a line to some servers and not to others: the way to smuggle in a second mail.
-  if (/\r(?!\n)|(?<!\r)\n/.test(text)) throw new Error('a mail with a lone CR or LF')
-  const whole = text.endsWith('\r\n') ? text : `${text}\r\n`
-  return Buffer.from(whole.replace(/^\./gm, '..'), 'latin1')
+/**
+ * RFC 5321, 4.5.2: a line that begins with a dot gets another one; the last line ends with CRLF. In pieces of whole lines,
+ * for a hundred mails of many megabytes may be under way, and none is to be held twice.
+ */
+function* stuffed(bytes: Buffer): Generator<Buffer> {
+  for (let from = 0; from < bytes.length; ) {
+    const after = bytes.indexOf('\n', from + PIECE_BYTES) + 1
+    const to = after > 0 ? after : bytes.length
+    const text = bytes.toString('latin1', from, to)
+    // A lone CR or LF means a line to some servers and not to others: the way to smuggle in a second mail.
+    if (/\r(?!\n)|(?<!\r)\n/.test(text)) throw new Error('a mail with a lone CR or LF')
+    const whole = text.endsWith('\r\n') ? text : `${text}\r\n`
+    yield Buffer.from(whole.replace(/^\./gm, '..'), 'latin1')
+    from = to
+  }
 }
