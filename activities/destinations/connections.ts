@@ -48,17 +48,19 @@ export function keepConnections<C>(kind: ConnectionKind<C>): Connections<C> {
     close: (connection) => (kind.close ?? kind.destroy)(connection),
   })
 
-  /** The first idle one that still answers; those that do not are ended on the way. */
+  /** The first idle one that still answers; those that are dead are ended on the way. */
   async function living(egress: Egress, key: unknown, attempt: Attempt): Promise<C | undefined> {
     for (;;) {
       const connection = idle.take(egress, key)
       if (connection === undefined) return undefined
       const off = attempt.onStop(() => kind.destroy(connection))
-      const answered = await answers(kind.check(connection), Math.min(CHECK_MS, attempt.remainingMs() / 2))
+      const answer = await answerOf(kind.check(connection), Math.min(CHECK_MS, attempt.remainingMs() / 2))
       off()
       attempt.signal.throwIfAborted()
-      if (answered) return connection
+      if (answer === 'alive') return connection
       kind.destroy(connection)
+      // What silenced it did so to all of them, and each would cost the attempt as much of its time.
+      if (answer === 'silent') return undefined
     }
   }
 
@@ -82,12 +84,12 @@ export function keepConnections<C>(kind: ConnectionKind<C>): Connections<C> {
   }
 }
 
-function answers(check: Promise<unknown>, withinMs: number): Promise<boolean> {
+function answerOf(check: Promise<unknown>, withinMs: number): Promise<'alive' | 'dead' | 'silent'> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), withinMs)
+    const timer = setTimeout(() => resolve('silent'), withinMs)
     check.then(
-      () => resolve(true),
-      () => resolve(false),
+      () => resolve('alive'),
+      () => resolve('dead'),
     )
     check.finally(() => clearTimeout(timer)).catch(() => {})
   })

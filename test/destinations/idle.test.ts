@@ -88,6 +88,21 @@ describe('a connection that is used again', () => {
     expect(made[0]!.destroyed).toBeGreaterThan(0)
   })
 
+  it('FIELD-REPORT 54: is a new one when one is silent, for all of them may be, and time is short', async () => {
+    const { made, use } = source()
+    await Promise.all([1, 2, 3].map(() => use(() => sleep(10))))
+    for (const connection of made) connection.alive = 'silent'
+    expect(await use(async ({ name }) => name, never, 5_000)).toBe('c4')
+    expect(made.filter(({ destroyed }) => destroyed > 0)).toHaveLength(1)
+  })
+
+  it('is found among those that have said that they are dead', async () => {
+    const { made, use } = source()
+    await Promise.all([1, 2, 3].map(() => use(() => sleep(10))))
+    for (const connection of made.slice(1)) connection.alive = false
+    expect(await use(async ({ name }) => name)).toBe('c1')
+  })
+
   it('is destroyed the moment that time is up, or the caller gives up, however long the work goes on', async () => {
     const { made, use } = source()
     const error = await failureOf(use(() => new Promise(() => {}), never, 20))
