@@ -87,6 +87,8 @@ describe('the configuration', () => {
     ['{payload.a};b@example.test', 1],
     ['{payload.user}@exa mple.test', 1],
     ['{unknown}', 1],
+    ['Try {attempt_number} <a@example.test>', 0],
+    ['a+{attempt_number}@example.test', 1],
   ])('of the recipient %s it says so many problems: %i', (recipient, count) => {
     expect(problems({ to: [recipient] })).toHaveLength(count)
   })
@@ -102,6 +104,11 @@ describe('the configuration', () => {
       'to',
     ],
     [{ from: '{payload.from}' }, 'from'],
+    [{ from: '{payload.user}@sender.test' }, 'from: has a placeholder; none is filled in here'],
+    [{ from: 'Reports of {data_type} <a@sender.test>' }, 'from: has a placeholder'],
+    [{ reply_to: '{tenant_id}@sender.test' }, 'reply_to: has a placeholder'],
+    [{ bounce_to: '{tenant_id}@sender.test' }, 'bounce_to: has a placeholder'],
+    [{ security: 'none', tls: { ca: 'x' } }, 'tls: has no meaning with "security": "none"'],
     [{ from: 'ä@example.test' }, 'from: has characters beyond ASCII before the @, which needs SMTPUTF8'],
     [{ security: 'ssl' }, 'security'],
     [{ username: 'u' }, 'password: is missing'],

@@ -54,6 +54,8 @@ export function mailboxProblem(template: string): string | undefined {
   if (problem) return problem
   const parts = partsOf(template)
   if (!parts) return 'is not one address; write local@domain or Name <local@domain>'
+  // Who has the mail already is known by address.
+  if (parts.address.includes('{attempt_number}')) return 'would be another recipient with each attempt'
   const sample = parts.address.replace(/\{\{|\}\}|\{[^{}]*\}/g, (part) => (part.length > 2 ? 'x' : part.slice(0, 1)))
   if (hasPlaceholders(parts.address) && !sample.includes('@')) {
     return UNSAFE.test(sample) ? 'is not one address' : undefined

@@ -1,6 +1,7 @@
 // The configuration of an EMAIL destination.
 import { z } from 'zod'
 import { host, template, timeoutSeconds, tls } from '../fields.ts'
+import { hasPlaceholders } from '../placeholders.ts'
 import { configuration, optionalCredentialField, optionalSecret, type Resolved, secret } from '../secret.ts'
 import { mailboxProblem, readAddress, readMailbox } from './addresses.ts'
 
@@ -18,9 +19,15 @@ const mailbox = z
   .string()
   .max(500)
   .superRefine((value, context) => {
-    const read = readMailbox(value)
-    if ('problem' in read) context.addIssue({ code: 'custom', message: read.problem })
+    const problem = literalProblem(value, readMailbox(value))
+    if (problem) context.addIssue({ code: 'custom', message: problem })
   })
+
+/** Braces may stand in an address, but whoever writes `{tenant_id}` means something else. */
+function literalProblem(value: string, read: ReturnType<typeof readAddress>): string | undefined {
+  if ('problem' in read) return read.problem
+  return hasPlaceholders(value) ? 'has a placeholder; none is filled in here' : undefined
+}
 
 const recipient = z
   .string()
@@ -110,8 +117,8 @@ export const emailConfig = configuration({
     .string()
     .max(254)
     .superRefine((value, context) => {
-      const read = readAddress(value)
-      if ('problem' in read) context.addIssue({ code: 'custom', message: read.problem })
+      const problem = literalProblem(value, readAddress(value))
+      if (problem) context.addIssue({ code: 'custom', message: problem })
     })
     .optional()
     .describe('Address for reports of mail that could not be delivered, instead of the one in `from`'),
@@ -150,9 +157,12 @@ export const emailConfig = configuration({
     .describe('A larger mail is not even offered'),
   timeout_seconds: timeoutSeconds(),
 }).superRefine((value, context) => {
-  const { to, cc, bcc, username, password, credentials } = value
+  const { to, cc, bcc, username, password, credentials, security, tls } = value
   if (to.length + cc.length + bcc.length > MAX_RECIPIENTS) {
     context.addIssue({ code: 'custom', path: ['to'], message: `to, cc and bcc may name ${MAX_RECIPIENTS} in all` })
+  }
+  if (security === 'none' && Object.values(tls).some((field) => field !== undefined)) {
+    context.addIssue({ code: 'custom', path: ['tls'], message: 'has no meaning with "security": "none"' })
   }
   if (credentials === undefined && (username === undefined) !== (password === undefined)) {
     const missing = username === undefined ? 'username' : 'password'
