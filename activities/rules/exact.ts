@@ -1,0 +1,196 @@
+// JSON with every digit of its numbers: 64-bit integers and long decimals compare as they were written. Only what is
+// asked for is built, so that a payload of megabytes costs one scan and no tree.
+import { createScanner } from 'jsonc-parser'
+
+/** A number as it was written. */
+export class Digits {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+  /** Embedded in other JSON it may lose digits; `exactText` loses none. */
+  toJSON(): number {
+    return Number(this.text)
+  }
+}
+
+export type Exact = string | boolean | null | Digits | Exact[] | { [key: string]: Exact }
+
+/** Which parts of a document are wanted: `whole`, or the steps below it that are. */
+export interface Wanted {
+  whole: boolean
+  steps: Map<string | number, Wanted>
+}
+
+export const EVERYTHING: Wanted = { whole: true, steps: new Map() }
+
+/** The parts that these paths lead to. */
+export function wantedParts(paths: Iterable<readonly (string | number)[]>): Wanted {
+  const root: Wanted = { whole: false, steps: new Map() }
+  for (const path of paths) {
+    let at = root
+    for (const step of path) {
+      const next = at.steps.get(step) ?? { whole: false, steps: new Map() }
+      at.steps.set(step, next)
+      at = next
+    }
+    at.whole = true
+  }
+  return root
+}
+
+/** jsonc-parser's `SyntaxKind`: an ambient const enum, which cannot be imported file by file. */
+const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, comma: 5, colon: 6, null: 7, true: 8 }
+const [FALSE, STRING, NUMBER, END] = [9, 10, 11, 17]
+
+type Container = Exact[] | { [key: string]: Exact }
+
+interface Frame {
+  container: Container
+  wanted: Wanted
+  key: string
+  /** Position in an array; -1 in an object. */
+  index: number
+}
+
+/**
+ * Reads the wanted parts of valid JSON; what is not wanted is missing from the answer. Of a key that occurs twice the
+ * last one counts, as for PostgreSQL's jsonb. No recursion, whatever the depth.
+ */
+export function readExact(text: string, wanted: Wanted = EVERYTHING): Exact | undefined {
+  const scanner = createScanner(text, true)
+  const stack: Frame[] = []
+  let root: Exact | undefined
+  let skipped = 0
+  let expectsKey = false
+
+  const frame = () => stack[stack.length - 1]
+  function below(): Wanted | undefined {
+    const at = frame()
+    if (!at) return wanted
+    if (at.wanted.whole) return EVERYTHING
+    return at.wanted.steps.get(at.index < 0 ? at.key : at.index)
+  }
+  function put(value: Exact): void {
+    const at = frame()
+    if (!at) root = value
+    else if (Array.isArray(at.container)) at.container[at.index] = value
+    else at.container[at.key] = value
+  }
+
+  for (let token: number = scanner.scan(); token !== END; token = scanner.scan()) {
+    const opens = token === TOKEN.openBrace || token === TOKEN.openBracket
+    const closes = token === TOKEN.closeBrace || token === TOKEN.closeBracket
+    if (skipped > 0) {
+      if (opens) skipped += 1
+      else if (closes) skipped -= 1
+      continue
+    }
+    const at = frame()
+    if (token === TOKEN.comma) {
+      if (at && at.index >= 0) at.index += 1
+      expectsKey = at !== undefined && at.index < 0
+      continue
+    }
+    if (token === TOKEN.colon) continue
+    if (closes) {
+      stack.pop()
+      expectsKey = false
+      continue
+    }
+    if (token === STRING && expectsKey && at) {
+      at.key = scanner.getTokenValue()
+      expectsKey = false
+      continue
+    }
+    const part = below()
+    if (opens) {
+      if (!part) {
+        skipped = 1
+        continue
+      }
+      const isObject = token === TOKEN.openBrace
+      // Without a prototype: a key `__proto__` is a key like any other.
+      const container: Container = isObject ? Object.create(null) : []
+      put(container)
+      stack.push({ container, wanted: part, key: '', index: isObject ? -1 : 0 })
+      expectsKey = isObject
+    } else if (part) {
+      if (token === STRING) put(scanner.getTokenValue())
+      else if (token === NUMBER) put(new Digits(scanner.getTokenValue()))
+      else if (token === TOKEN.true) put(true)
+      else if (token === FALSE) put(false)
+      else if (token === TOKEN.null) put(null)
+    } else if (at && !Array.isArray(at.container)) {
+      // A key that comes again as something that is not followed takes the earlier one's place.
+      delete at.container[at.key]
+    }
+  }
+  return root
+}
+
+/** The value as JSON text, digits as they were; longer ones end in `…`. */
+export function exactText(value: Exact | undefined, max = Number.POSITIVE_INFINITY): string {
+  let text = ''
+  const write = (part: Exact | undefined): void => {
+    if (text.length > max) return
+    if (part === undefined) text += 'null'
+    else if (part instanceof Digits) text += part.text
+    else if (typeof part === 'string') text += JSON.stringify(part.length > max ? part.slice(0, max + 1) : part)
+    else if (Array.isArray(part)) {
+      text += '['
+      for (let i = 0; i < part.length && text.length <= max; i++) {
+        if (i > 0) text += ','
+        write(part[i])
+      }
+      text += ']'
+    } else if (typeof part === 'object' && part !== null) {
+      text += '{'
+      let first = true
+      for (const key of Object.keys(part)) {
+        if (text.length > max) break
+        text += `${first ? '' : ','}${JSON.stringify(key)}:`
+        first = false
+        write(part[key])
+      }
+      text += '}'
+    } else text += JSON.stringify(part)
+  }
+  write(value)
+  return text.length > max ? `${text.slice(0, max)}…` : text
+}
+
+/** The same without exactness: numbers become doubles, prototypes ordinary. */
+export function plain(value: Exact): unknown {
+  return JSON.parse(exactText(value))
+}
+
+/** Compares two numbers by all of their digits: negative, 0 or positive, as `sort` wants it. */
+export function compareDigits(a: Digits, b: Digits): number {
+  if (isShort(a.text) && isShort(b.text)) return Number(a.text) - Number(b.text)
+  const [x, y] = [normalise(a.text), normalise(b.text)]
+  if (x.sign !== y.sign) return x.sign - y.sign
+  if (x.sign === 0) return 0
+  if (x.magnitude !== y.magnitude) return x.sign * (x.magnitude - y.magnitude)
+  if (x.digits === y.digits) return 0
+  // Without leading and trailing zeros: digit by digit, and a longer one with the same beginning is larger.
+  return x.sign * (x.digits < y.digits ? -1 : 1)
+}
+
+/** A double tells any two decimals of 15 digits apart. */
+function isShort(text: string): boolean {
+  return text.length <= 15 && !/e/i.test(text)
+}
+
+function normalise(text: string): { sign: number; magnitude: number; digits: string } {
+  const [, minus, whole = '', fraction = '', exponent = '0'] =
+    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? []
+  const all = whole + fraction
+  let start = 0
+  while (all[start] === '0') start += 1
+  let end = all.length
+  while (end > start && all[end - 1] === '0') end -= 1
+  if (start === end) return { sign: 0, magnitude: 0, digits: '' }
+  const magnitude = whole.length - start + Number(exponent)
+  return { sign: minus === '-' ? -1 : 1, magnitude, digits: all.slice(start, end) }
+}

@@ -1,0 +1,163 @@
+// Why a distribution went where it went, in words and values; bounded, for it is kept with the job.
+import type { Outcome } from './conditions.ts'
+import { exactText } from './exact.ts'
+import type { Considered, RulePlan } from './plan.ts'
+
+export interface ExplanationOptions {
+  /** False: paths alone, where the payload is sealed. */
+  values: boolean
+  /** Characters of a value that are shown. */
+  max_value: number
+  /** Bytes of all the rules together; what is left out is counted. */
+  max_bytes: number
+}
+
+/** Kept with the job. */
+export const KEPT: ExplanationOptions = { values: true, max_value: 200, max_bytes: 65_536 }
+/** Answered to whoever brings the sample. */
+export const SHOWN: ExplanationOptions = { values: true, max_value: 1000, max_bytes: 4_194_304 }
+
+export interface ExplainedCondition {
+  matched: boolean
+  all?: ExplainedCondition[]
+  any?: ExplainedCondition[]
+  not?: ExplainedCondition
+  path?: string
+  operator?: string
+  /** JSON text, shortened: numbers keep their digits. */
+  value?: string
+  /** JSON text of what stood there; absent when nothing did. */
+  actual?: string
+  missing?: true
+  time_zone?: string
+  note?: string
+}
+
+export interface ExplainedRule {
+  id: string
+  name: string
+  rule_type: string
+  priority: number
+  /** Null: not asked. */
+  matched: boolean | null
+  conditions?: ExplainedCondition
+  note?: string
+}
+
+export interface Explanation {
+  chosen_by: RulePlan['chosen_by']
+  rules: ExplainedRule[]
+  /** Rules that are left out for their size. */
+  rules_omitted: number
+  destinations: ExplainedDestination[]
+  destinations_omitted: number
+  dropped: RulePlan['dropped']
+  priority: RulePlan['priority']
+  expires_in_seconds: RulePlan['expires_in_seconds']
+  max_retries: RulePlan['max_retries']
+  warnings: string[]
+}
+
+export interface ExplainedDestination {
+  name: string
+  protocol: string | null
+  status: string
+  error_code: string | null
+  error_message: string | null
+  rule: string | null
+  failover_group: number | null
+  standby: boolean
+  shaped: boolean
+}
+
+/** What matched comes first, so that it is the last to be left out. */
+export function explain(plan: RulePlan, options: ExplanationOptions): Explanation {
+  const budget = { left: options.max_bytes }
+  const keep = <T>(list: T[]): T[] => {
+    const kept: T[] = []
+    for (const one of list) {
+      budget.left -= Buffer.byteLength(JSON.stringify(one))
+      if (budget.left < 0) break
+      kept.push(one)
+    }
+    return kept
+  }
+  const rank = ({ outcome }: Considered) => (outcome?.matched ? 0 : outcome ? 1 : 2)
+  const ordered = plan.considered.toSorted((a, b) => rank(a) - rank(b))
+  const rules = keepLazily(ordered, (one) => explainRule(one, options), budget)
+  const destinations = keep(
+    plan.destinations.map(
+      ({ name, candidate, status, error_code, error_message, rule, failover_group, standby, shape }) => ({
+        name,
+        protocol: candidate?.protocol ?? null,
+        status,
+        error_code,
+        error_message,
+        rule,
+        failover_group,
+        standby,
+        shaped: shape !== null,
+      }),
+    ),
+  )
+  const { chosen_by, dropped, priority, expires_in_seconds, max_retries } = plan
+  return {
+    chosen_by,
+    rules,
+    rules_omitted: ordered.length - rules.length,
+    destinations,
+    destinations_omitted: plan.destinations.length - destinations.length,
+    dropped,
+    priority,
+    expires_in_seconds,
+    max_retries,
+    warnings: plan.warnings.slice(0, 100),
+  }
+}
+
+/** A thousand rules that did not match need not all be put into words to be left out. */
+function keepLazily<T, U>(list: T[], word: (one: T) => U, budget: { left: number }): U[] {
+  const kept: U[] = []
+  for (const one of list) {
+    const worded = word(one)
+    budget.left -= Buffer.byteLength(JSON.stringify(worded))
+    if (budget.left < 0) {
+      // The destinations still have their share.
+      budget.left = 16_384
+      break
+    }
+    kept.push(worded)
+  }
+  return kept
+}
+
+function explainRule(
+  { id, name, rule_type, priority, outcome, unreadable }: Considered,
+  options: ExplanationOptions,
+): ExplainedRule {
+  const rule = { id, name, rule_type, priority }
+  if (unreadable) return { ...rule, matched: false, note: `cannot be read: ${unreadable}` }
+  if (!outcome) return { ...rule, matched: null, note: 'was not asked: a rule before it ended the matter' }
+  return { ...rule, matched: outcome.matched, conditions: explainOutcome(outcome, options) }
+}
+
+function explainOutcome(outcome: Outcome, options: ExplanationOptions): ExplainedCondition {
+  if (outcome.kind === 'not') return { matched: outcome.matched, not: explainOutcome(outcome.of[0]!, options) }
+  if (outcome.kind !== 'leaf') {
+    return { matched: outcome.matched, [outcome.kind]: outcome.of.map((one) => explainOutcome(one, options)) }
+  }
+  const { leaf, actual, matched, note } = outcome
+  return {
+    matched,
+    path: leaf.path.text,
+    operator: leaf.operator,
+    ...(options.values ? { value: exactText(leaf.value, options.max_value) } : {}),
+    ...(actual === undefined
+      ? { missing: true as const }
+      : options.values
+        ? { actual: exactText(actual, options.max_value) }
+        : {}),
+    ...(leaf.path.root === 'time' ? { time_zone: leaf.timeZone } : {}),
+    ...(note ? { note } : {}),
+  }
+}

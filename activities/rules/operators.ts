@@ -1,0 +1,235 @@
+// The operators of conditions, one entry each: how its value must look, and what it answers.
+import { compareDigits, Digits, type Exact } from './exact.ts'
+import type { Path } from './paths.ts'
+import { MAX_MATCHED_TEXT, PATTERN_WORK, type Pattern, readPattern } from './patterns.ts'
+
+/** True or false, or false for a reason that the values do not show. */
+export type Answer = boolean | string
+
+/** What an evaluation may still spend on patterns. */
+export interface Work {
+  patterns: number
+}
+
+export const freshWork = (): Work => ({ patterns: PATTERN_WORK })
+
+export type Test = (actual: Exact | undefined, work: Work) => Answer
+
+export interface Operator {
+  /** For the documentation. */
+  about: string
+  /** The condition's question, or what is wrong with its value; `at` leads from the value to the fault. */
+  read(value: Exact | undefined, path: Path): Test | { issue: string; at?: number }
+}
+
+const MAX_LIST = 1000
+const MAX_TEXT = 10_000
+
+/** The order of priorities, so that `greater_than "normal"` means what it says. */
+const RANKS: Record<string, number> = { low: 0, normal: 1, high: 2, critical: 3 }
+
+function isScalar(value: Exact | undefined): value is string | boolean | null | Digits {
+  return value === null || value instanceof Digits || typeof value === 'string' || typeof value === 'boolean'
+}
+
+function scalarIssue(value: Exact | undefined): string | undefined {
+  if (value === undefined) return 'is required'
+  if (!isScalar(value)) return 'must be a text, a number, true, false or null'
+  if (typeof value === 'string' && value.length > MAX_TEXT) return `must have at most ${MAX_TEXT} characters`
+  return undefined
+}
+
+/** A value that this path can never have would make a rule that never, or always, matches. */
+function impossible(value: Exact, path: Path): string | undefined {
+  if (path.root === 'priority' && !(typeof value === 'string' && Object.hasOwn(RANKS, value))) {
+    return `must be one of ${Object.keys(RANKS).join(', ')}`
+  }
+  if (path.root === 'data_type' || path.root === 'tenant_id') {
+    return typeof value === 'string' ? undefined : 'must be a text'
+  }
+  if (path.root !== 'time') return undefined
+  switch (path.steps[0]) {
+    case 'hour':
+      return value instanceof Digits && /^(\d|1\d|2[0-3])$/.test(value.text)
+        ? undefined
+        : 'must be a whole number from 0 to 23'
+    case 'weekday':
+      return typeof value === 'string' && /^(mon|tues|wednes|thurs|fri|satur|sun)day$/.test(value)
+        ? undefined
+        : 'must be a weekday in English and lower case, such as "monday"'
+    case 'date':
+      return typeof value === 'string' && isDay(value) ? undefined : 'must be a day such as "2026-01-15"'
+    default:
+      return typeof value === 'string' && /^([01]\d|2[0-3]):[0-5]\d$/.test(value)
+        ? undefined
+        : 'must be a time of day from "00:00" to "23:59"'
+  }
+}
+
+function isDay(text: string): boolean {
+  return /^\d{4}-\d\d-\d\d$/.test(text) && new Date(`${text}T00:00:00Z`).toJSON()?.slice(0, 10) === text
+}
+
+function same(a: Exact | undefined, b: Exact): boolean {
+  return a instanceof Digits && b instanceof Digits ? compareDigits(a, b) === 0 : a === b
+}
+
+function nameOf(value: Exact | undefined): string {
+  if (value === undefined) return 'missing'
+  if (value === null) return 'null'
+  if (value instanceof Digits) return 'a number'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object') return 'an object'
+  return typeof value === 'boolean' ? 'true or false' : 'a text'
+}
+
+function equality(holds: (same: boolean) => boolean, about: string): Operator {
+  return {
+    about,
+    read(value, path) {
+      const issue = scalarIssue(value) ?? impossible(value as Exact, path)
+      return issue ? { issue } : (actual) => holds(same(actual, value as Exact))
+    },
+  }
+}
+
+function membership(holds: (found: boolean) => boolean, about: string): Operator {
+  return {
+    about,
+    read(value, path) {
+      if (!Array.isArray(value) || value.length === 0) return { issue: 'must be a list with at least one entry' }
+      if (value.length > MAX_LIST) return { issue: `must have at most ${MAX_LIST} entries` }
+      for (const [at, entry] of value.entries()) {
+        const issue = scalarIssue(entry) ?? impossible(entry, path)
+        if (issue) return { issue, at }
+      }
+      const numbers = value.filter((entry) => entry instanceof Digits)
+      const others = new Set<Exact | undefined>(value.filter((entry) => !(entry instanceof Digits)))
+      return (actual) => holds(actual instanceof Digits ? numbers.some((one) => same(actual, one)) : others.has(actual))
+    },
+  }
+}
+
+/** Numbers by all their digits, texts character by character (so ISO 8601 times of one form order), priorities by rank. */
+function ordering(path: Path, bound: Exact): { issue: string } | ((actual: Exact | undefined) => number | string) {
+  const issue = impossible(bound, path)
+  if (issue) return { issue }
+  if (path.root === 'priority') return (actual) => RANKS[actual as string]! - RANKS[bound as string]!
+  if (path.root === 'time' && path.steps[0] === 'weekday') return { issue: 'weekdays have no order; use "in"' }
+  if (bound instanceof Digits) {
+    return (actual) => (actual instanceof Digits ? compareDigits(actual, bound) : `is ${nameOf(actual)}, not a number`)
+  }
+  if (typeof bound === 'string') {
+    return (actual) => {
+      if (typeof actual !== 'string') return `is ${nameOf(actual)}, not a text`
+      return actual < bound ? -1 : actual > bound ? 1 : 0
+    }
+  }
+  return { issue: 'must be a number or a text' }
+}
+
+function comparison(holds: (order: number) => boolean, about: string): Operator {
+  return {
+    about,
+    read(value, path) {
+      const issue = scalarIssue(value)
+      if (issue) return { issue }
+      const order = ordering(path, value as Exact)
+      if ('issue' in order) return order
+      return (actual) => {
+        const found = order(actual)
+        return typeof found === 'string' ? found : holds(found)
+      }
+    },
+  }
+}
+
+function textual(holds: (actual: string, value: string) => boolean, about: string): Operator {
+  return {
+    about,
+    read(value) {
+      const issue = scalarIssue(value) ?? textIssue(value as Exact)
+      if (issue) return { issue }
+      return (actual) =>
+        typeof actual === 'string' ? holds(actual, value as string) : `is ${nameOf(actual)}, not a text`
+    },
+  }
+}
+
+function textIssue(value: Exact): string | undefined {
+  if (typeof value !== 'string') return 'must be a text'
+  return value === '' ? 'must not be empty: every text would match' : undefined
+}
+
+export const OPERATORS = {
+  equal: equality((is) => is, 'The value itself: `1` equals `1.0`, and never `"1"`'),
+  not_equal: equality((is) => !is, 'Anything else, also nothing at all'),
+  in: membership((found) => found, 'One of a list'),
+  not_in: membership((found) => !found, 'None of a list; also where nothing stands'),
+  greater_than: comparison(
+    (order) => order > 0,
+    'Numbers by all digits, texts by their characters, priorities by rank',
+  ),
+  greater_than_or_equal: comparison((order) => order >= 0, 'As `greater_than`'),
+  less_than: comparison((order) => order < 0, 'As `greater_than`'),
+  less_than_or_equal: comparison((order) => order <= 0, 'As `greater_than`'),
+  between: {
+    about: 'Both ends count: `[low, high]`',
+    read(value, path) {
+      if (!Array.isArray(value) || value.length !== 2) return { issue: 'must be a list of two: [low, high]' }
+      const bounds = value.map((bound) =>
+        isScalar(bound) ? ordering(path, bound) : { issue: 'must be a number or a text' },
+      )
+      for (const [at, bound] of bounds.entries()) if ('issue' in bound) return { issue: bound.issue, at }
+      const [low, high] = bounds as ((actual: Exact | undefined) => number | string)[]
+      const width = high!(value[0])
+      if (typeof width === 'string') return { issue: 'must be two numbers or two texts' }
+      if (width > 0) return { issue: 'must not begin above its end; for the time around midnight use "any" of two' }
+      return (actual) => {
+        const found = low!(actual)
+        return typeof found === 'string' ? found : found >= 0 && (high!(actual) as number) <= 0
+      }
+    },
+  },
+  contains: {
+    about: 'A text within a text, or an entry of a list',
+    read(value) {
+      const issue = scalarIssue(value) ?? (typeof value === 'string' ? textIssue(value) : undefined)
+      if (issue) return { issue }
+      return (actual) => {
+        if (Array.isArray(actual)) return actual.some((entry) => same(entry, value as Exact))
+        if (typeof actual === 'string') return typeof value === 'string' && actual.includes(value)
+        return `is ${nameOf(actual)}, neither a text nor a list`
+      }
+    },
+  },
+  starts_with: textual((actual, value) => actual.startsWith(value), 'The beginning of a text'),
+  ends_with: textual((actual, value) => actual.endsWith(value), 'The end of a text'),
+  matches: {
+    about: `An RE2 pattern, found anywhere in a text of at most ${MAX_MATCHED_TEXT} characters`,
+    read(value) {
+      const issue = scalarIssue(value) ?? textIssue(value as Exact)
+      if (issue) return { issue }
+      const pattern = readPattern(value as string)
+      return 'issue' in pattern ? pattern : (actual, work) => matches(actual, pattern, work)
+    },
+  },
+  exists: {
+    about: '`true`: something stands there, even null; `false`: nothing does',
+    read(value) {
+      if (typeof value !== 'boolean') return { issue: 'must be true or false' }
+      return (actual) => (actual !== undefined) === value
+    },
+  },
+} satisfies Record<string, Operator>
+
+function matches(actual: Exact | undefined, pattern: Pattern, work: Work): Answer {
+  if (typeof actual !== 'string') return `is ${nameOf(actual)}, not a text`
+  if (actual.length > MAX_MATCHED_TEXT) return `is longer than ${MAX_MATCHED_TEXT} characters and was not tried`
+  work.patterns -= pattern.program * (actual.length + 1)
+  if (work.patterns < 0) return 'was not tried: the patterns of the rules cost too much together'
+  return pattern.found(actual)
+}
+
+export type OperatorName = keyof typeof OPERATORS
+export const OPERATOR_NAMES = Object.keys(OPERATORS) as OperatorName[]

@@ -1,0 +1,88 @@
+// What a condition may look at: `payload.customer.id`, `payload.items[0].sku`, `metadata["odd key"]`, `data_type`,
+// `time.hour`. A path is only followed, never run.
+import { distance } from 'fastest-levenshtein'
+import { Digits, type Exact, readExact } from './exact.ts'
+import { type Moment, TIME_PARTS, type TimePart } from './time.ts'
+
+export const ROOTS = ['payload', 'metadata', 'data_type', 'tenant_id', 'priority', 'time'] as const
+export type Root = (typeof ROOTS)[number]
+
+export interface Path {
+  text: string
+  root: Root
+  steps: (string | number)[]
+}
+
+export interface Facts {
+  /** Only the parts that the rules ask for. */
+  payload: Exact | undefined
+  metadata: Exact | undefined
+  data_type: string
+  tenant_id: string
+  priority: string
+  time: Moment
+}
+
+const MAX_LENGTH = 500
+const MAX_STEPS = 50
+const STEPS = /^(?:\.([^.[\]"\s]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\])/
+
+/** The path, or what is wrong with it. */
+export function readPath(text: string): Path | { issue: string } {
+  if (text.length > MAX_LENGTH) return { issue: `must have at most ${MAX_LENGTH} characters` }
+  const name = /^[^.[]*/.exec(text)![0]
+  const root = ROOTS.find((one) => one === name)
+  if (!root) return { issue: `is not a known path${nearest(text, name)}` }
+  const steps: (string | number)[] = []
+  let rest = text.slice(name.length)
+  while (rest !== '') {
+    const match = STEPS.exec(rest)
+    const key = match?.[3] === undefined ? match?.[1] : quoted(match[3])
+    if (!match || (key === undefined && match[2] === undefined)) {
+      return {
+        issue: `cannot be read at ${JSON.stringify(rest.slice(0, 20))}; write payload.items[0].id or payload["odd key"]`,
+      }
+    }
+    steps.push(key ?? Number(match[2]))
+    rest = rest.slice(match[0].length)
+  }
+  if (steps.length > MAX_STEPS) return { issue: `must have at most ${MAX_STEPS} steps` }
+  if (root === 'time') {
+    if (steps.length === 1 && (TIME_PARTS as readonly unknown[]).includes(steps[0])) return { text, root, steps }
+    return { issue: `is not a known time: ${TIME_PARTS.map((part) => `time.${part}`).join(', ')}` }
+  }
+  if (root !== 'payload' && root !== 'metadata' && steps.length > 0) return { issue: `has nothing below ${root}` }
+  return { text, root, steps }
+}
+
+function nearest(text: string, name: string): string {
+  const near = [...ROOTS].toSorted((a, b) => distance(name, a) - distance(name, b))[0]!
+  const close = distance(name, near) <= Math.max(2, Math.floor(near.length / 2))
+  if (close) return `, did you mean ${JSON.stringify(near + text.slice(name.length))}?`
+  return `; it begins with ${ROOTS.join(', ')}`
+}
+
+function quoted(text: string): string | undefined {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** What stands at the path; undefined when nothing does. */
+export function follow(path: Path, facts: Facts, timeZone: string): Exact | undefined {
+  if (path.root === 'time') return facts.time.part(path.steps[0] as TimePart, timeZone)
+  let at: Exact | undefined = facts[path.root]
+  for (const step of path.steps) {
+    if (Array.isArray(at)) at = typeof step === 'number' ? at[step] : undefined
+    else if (typeof at !== 'object' || at === null || at instanceof Digits || typeof step === 'number') return undefined
+    else at = Object.hasOwn(at, step) ? at[step] : undefined
+  }
+  return at
+}
+
+/** The metadata as jsonb spells it, with all its digits. */
+export function metadataFacts(text: string): Exact | undefined {
+  return readExact(text)
+}

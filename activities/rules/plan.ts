@@ -1,0 +1,321 @@
+// From facts and rules to a plan: who is served, how, and why. The same for a real distribution and for a dry run; what
+// must be looked up is passed in.
+import type { DestinationStatus, Priority, Protocol } from '../../db/states.ts'
+import type { RuleType } from './actions.ts'
+import { type Member, pick } from './balance.ts'
+import { evaluate, type Outcome } from './conditions.ts'
+import { freshWork } from './operators.ts'
+import type { Facts } from './paths.ts'
+import type { Rule, RuleOf, RuleSet } from './rule.ts'
+
+/** A registered destination as rules see it. */
+export interface Candidate {
+  id: string
+  name: string
+  protocol: Protocol
+  status: DestinationStatus
+  deleted: boolean
+  tags: string[]
+  unhealthy: boolean
+}
+
+export interface Lookups {
+  /** The tenant's destinations of these names, and the living ones with one of these tags. */
+  destinations(names: string[], tags: string[]): Promise<Candidate[]>
+  /** Takes a turn of each rule, from 0. */
+  turns(ruleIds: string[]): Promise<Map<string, number>>
+  /** Share of the recent attempts that failed, by destination. */
+  failures(names: string[]): Promise<Map<string, number>>
+}
+
+export interface PlannedDestination {
+  name: string
+  /** Null: the submission's own, inline. */
+  candidate: Candidate | null
+  status: 'pending' | 'failed' | 'skipped'
+  error_code: 'DESTINATION_DISABLED' | 'DESTINATION_DELETED' | 'MISCONFIGURED' | null
+  error_message: string | null
+  /** The rule that chose it. */
+  rule: string | null
+  failover_group: number | null
+  /** Waits until those before it in its group have failed for good. */
+  standby: boolean
+  shape: Record<string, unknown> | null
+}
+
+export interface Considered {
+  id: string
+  name: string
+  rule_type: RuleType
+  priority: number
+  /** Null: not asked, since a rule before it said stop or dropped everything. */
+  outcome: Outcome | null
+  unreadable?: string
+}
+
+export interface RulePlan {
+  chosen_by: 'submission' | 'rules' | 'default' | 'none'
+  destinations: PlannedDestination[]
+  /** Everything was dropped, by this rule. */
+  dropped: { rule: string; reason: string | null } | null
+  priority: { value: Priority; rule: string } | null
+  expires_in_seconds: { value: number; rule: string } | null
+  max_retries: { value: number; rule: string } | null
+  warnings: string[]
+  considered: Considered[]
+}
+
+export interface Submitted {
+  name: string
+  /** Its configuration comes with the submission. */
+  inline: boolean
+}
+
+const MAX_DESTINATIONS = 1000
+
+export async function planByRules(
+  set: RuleSet,
+  facts: Facts,
+  submitted: readonly Submitted[],
+  defaults: readonly string[],
+  lookups: Lookups,
+): Promise<RulePlan> {
+  const considered: Considered[] = []
+  const work = freshWork()
+  const ask = <T extends RuleType>(type: T, unless = false): RuleOf<T>[] => {
+    const matched: RuleOf<T>[] = []
+    let stopped = unless
+    for (const rule of set.rules as Rule[]) {
+      if (rule.rule_type !== type) continue
+      const { id, name, rule_type, priority } = rule
+      const outcome = stopped ? null : evaluate(rule.condition, facts, work)
+      considered.push({ id, name, rule_type, priority, outcome })
+      if (!outcome?.matched) continue
+      matched.push(rule as unknown as RuleOf<T>)
+      if (rule.actions.stop) stopped = true
+    }
+    return matched
+  }
+
+  const filtering = ask('filtering')
+  const all = filtering.find(({ actions }) => !actions.destinations && !actions.tags)
+  const routing = submitted.length > 0 ? [] : ask('routing', all !== undefined)
+  const transformation = ask('transformation', all !== undefined)
+  const prioritization = ask('prioritization', all !== undefined)
+  for (const { issue, ...row } of set.unreadable) considered.push({ ...row, outcome: null, unreadable: issue })
+
+  const asked = [...filtering, ...routing, ...transformation].map(({ actions }) => actions)
+  const candidates = await lookups.destinations(
+    [
+      ...new Set([
+        ...submitted.flatMap(({ name, inline }) => (inline ? [] : [name])),
+        ...asked.flatMap(({ destinations = [] }) => destinations),
+        ...(submitted.length > 0 ? [] : defaults),
+      ]),
+    ],
+    [...new Set(asked.flatMap(({ tags = [] }) => tags))],
+  )
+  const known = new Map(candidates.map((candidate) => [candidate.name, candidate]))
+  const plan: RulePlan = {
+    chosen_by: 'submission',
+    destinations: [],
+    dropped: all ? { rule: all.name, reason: all.actions.reason ?? null } : null,
+    priority: firstSet(prioritization, 'priority'),
+    expires_in_seconds: firstSet(prioritization, 'expires_in_seconds'),
+    max_retries: firstSet(prioritization, 'max_retries'),
+    warnings: set.unreadable.map(({ name, issue }) => `The rule ${name} cannot be read: ${issue}`),
+    considered,
+  }
+  if (all) plan.warnings.push(dropped(all, 'The distribution was'))
+  const dropping = (name: string) => filtering.find((rule) => concerns(rule, name, known.get(name)))
+
+  if (submitted.length > 0) {
+    for (const { name, inline } of submitted) {
+      plan.destinations.push(inline ? row(name, null, null) : member(name, known.get(name), null, false))
+    }
+  } else if (!all) {
+    await choose(plan, routing, known, candidates, dropping, lookups)
+    plan.chosen_by = plan.destinations.length > 0 ? 'rules' : 'none'
+    if (plan.destinations.length === 0) {
+      for (const name of defaults) plan.destinations.push(member(name, known.get(name), null, true))
+      if (defaults.length > 0) plan.chosen_by = 'default'
+    }
+  } else plan.chosen_by = 'none'
+
+  for (const [index, planned] of plan.destinations.entries()) {
+    const rule = dropping(planned.name)
+    if (rule) {
+      Object.assign(planned, {
+        status: 'skipped',
+        error_code: null,
+        error_message: dropped(rule, 'This destination was'),
+        standby: false,
+      })
+      if (!all) plan.warnings.push(dropped(rule, `The destination ${planned.name} was`))
+      continue
+    }
+    if (index >= MAX_DESTINATIONS && planned.status === 'pending') {
+      const error_message = `The rules chose more than ${MAX_DESTINATIONS} destinations`
+      Object.assign(planned, { status: 'skipped', error_code: 'MISCONFIGURED', error_message, standby: false })
+    }
+    const shaping = transformation.find((one) => !isScoped(one) || concerns(one, planned.name, known.get(planned.name)))
+    if (shaping) planned.shape = shaping.actions.shape
+  }
+  for (const { name, candidate } of plan.destinations) {
+    if (candidate?.status === 'deprecated') plan.warnings.push(`The destination ${name} is deprecated`)
+  }
+  return plan
+}
+
+type Scoped = RuleOf<'filtering'> | RuleOf<'transformation'>
+
+function isScoped({ actions }: Scoped): boolean {
+  return actions.destinations !== undefined || actions.tags !== undefined
+}
+
+/** Whether a rule is about this destination; a filter without names and tags is about every one. */
+function concerns(rule: Scoped, name: string, candidate: Candidate | undefined): boolean {
+  if (!isScoped(rule)) return true
+  const { destinations, tags } = rule.actions
+  return Boolean(destinations?.includes(name) || tags?.some((tag) => candidate?.tags.includes(tag)))
+}
+
+function dropped(rule: RuleOf<'filtering'>, what: string): string {
+  return `${what} dropped by the rule ${rule.name}${rule.actions.reason ? `: ${rule.actions.reason}` : ''}`
+}
+
+function firstSet<K extends 'priority' | 'expires_in_seconds' | 'max_retries'>(
+  rules: RuleOf<'prioritization'>[],
+  key: K,
+) {
+  const rule = rules.find(({ actions }) => actions[key] !== undefined)
+  return rule ? { value: rule.actions[key]!, rule: rule.name } : null
+}
+
+/** What the routing rules choose: each destination once, by the first rule that has it. */
+async function choose(
+  plan: RulePlan,
+  rules: RuleOf<'routing'>[],
+  known: ReadonlyMap<string, Candidate>,
+  candidates: Candidate[],
+  dropping: (name: string) => unknown,
+  lookups: Lookups,
+): Promise<void> {
+  const balanced = rules.filter(({ actions }) => actions.strategy === 'load_balance')
+  const members = new Map(rules.map((rule) => [rule, membersOf(rule, candidates)]))
+  const turns = balanced.length > 0 ? await lookups.turns(balanced.map(({ id }) => id)) : new Map<string, number>()
+  const failing = balanced.filter(({ actions }) => actions.balance === 'least_failing')
+  const failures =
+    failing.length > 0
+      ? await lookups.failures([...new Set(failing.flatMap((rule) => members.get(rule)!))])
+      : new Map<string, number>()
+  const chosen = new Map<string, PlannedDestination>()
+  const add = (planned: PlannedDestination) => {
+    chosen.set(planned.name, planned)
+    plan.destinations.push(planned)
+  }
+  for (const [group, rule] of rules.entries()) {
+    const names = members.get(rule)!
+    if (names.length === 0) {
+      plan.warnings.push(
+        `The rule ${rule.name} chose nothing: no destination has the tag ${rule.actions.tags?.join(' or ')}`,
+      )
+    }
+    const take = (name: string) => member(name, known.get(name), rule.name, true)
+    switch (rule.actions.strategy) {
+      case 'all':
+        for (const name of names) if (!chosen.has(name)) add(take(name))
+        break
+      case 'failover': {
+        let served = false
+        for (const name of names) {
+          const present = chosen.get(name)
+          // One that goes out in any case leads the group; one of another group stays there.
+          if (present && present.failover_group !== null) continue
+          const planned = present ?? take(name)
+          if (!present) add(planned)
+          if (dropping(name)) continue
+          planned.failover_group = group
+          if (planned.status !== 'pending') continue
+          if (!present) planned.standby = served
+          served = true
+        }
+        break
+      }
+      case 'load_balance': {
+        const open = names.filter((name) => !dropping(name))
+        const usable = open.filter((name) => isUsable(known.get(name)))
+        const present = open.find((name) => chosen.has(name))
+        // One of them goes out already.
+        if (present !== undefined) break
+        const { balance = 'round_robin', weights = {} } = rule.actions
+        const turn = turns.get(rule.id) ?? 0
+        const among = (usable.length > 0 ? usable : open).map(
+          (name): Member => ({
+            name,
+            weight: weights[name] ?? 1,
+            failing: failures.get(name) ?? 0,
+            unhealthy: known.get(name)?.unhealthy ?? false,
+          }),
+        )
+        if (among.length > 0) add(take(pick(among, balance, turn).name))
+        else for (const name of names) if (!chosen.has(name)) add(take(name))
+      }
+    }
+  }
+}
+
+/** By name in the rule's order, then by tag in the order of names. */
+function membersOf({ actions }: RuleOf<'routing'>, candidates: Candidate[]): string[] {
+  const tagged = candidates.filter(({ deleted, tags }) => !deleted && actions.tags?.some((tag) => tags.includes(tag)))
+  return [...new Set([...(actions.destinations ?? []), ...tagged.map(({ name }) => name).sort()])]
+}
+
+function isUsable(candidate: Candidate | undefined): boolean {
+  return (
+    candidate !== undefined &&
+    !candidate.deleted &&
+    (candidate.status === 'active' || candidate.status === 'deprecated')
+  )
+}
+
+function row(name: string, candidate: Candidate | null, rule: string | null): PlannedDestination {
+  return {
+    name,
+    candidate,
+    status: 'pending',
+    error_code: null,
+    error_message: null,
+    rule,
+    failover_group: null,
+    standby: false,
+    shape: null,
+  }
+}
+
+/** A registered destination as it is now. One that rules chose is skipped while it is inactive; a named one waits. */
+function member(
+  name: string,
+  candidate: Candidate | undefined,
+  rule: string | null,
+  byRules: boolean,
+): PlannedDestination {
+  const planned = row(name, candidate ?? null, rule)
+  if (!candidate || candidate.deleted) {
+    return {
+      ...planned,
+      status: 'failed',
+      error_code: 'DESTINATION_DELETED',
+      error_message: 'The destination was deleted before it was served',
+    }
+  }
+  if (byRules && candidate.status === 'inactive') {
+    return {
+      ...planned,
+      status: 'skipped',
+      error_code: 'DESTINATION_DISABLED',
+      error_message: 'The destination was disabled when the rules chose it',
+    }
+  }
+  return planned
+}

@@ -1,0 +1,71 @@
+// A rule as it is kept, and as it can be asked.
+import { ACTIONS, type Actions, type RuleType } from './actions.ts'
+import { type Issue, type ReadConditions, readConditions } from './conditions.ts'
+import { readExact, type Wanted, wantedParts } from './exact.ts'
+
+export interface StoredRule {
+  id: string
+  name: string
+  rule_type: RuleType
+  priority: number
+  /** JSON text: parsed otherwise, its numbers would lose digits. */
+  conditions: string
+  actions: unknown
+}
+
+export type Rule = { [T in RuleType]: RuleOf<T> }[RuleType]
+
+export interface RuleOf<T extends RuleType> extends ReadConditions {
+  id: string
+  name: string
+  rule_type: T
+  priority: number
+  actions: Actions<T>
+}
+
+/** The rule, or what is wrong with its conditions and actions, each by its path. */
+export function readRule(stored: StoredRule): Rule | { issues: Issue[] } {
+  const { id, name, rule_type, priority } = stored
+  const conditions = readConditions(readExact(stored.conditions))
+  const actions = ACTIONS[rule_type].safeParse(stored.actions)
+  const issues: Issue[] = []
+  if ('issues' in conditions)
+    issues.push(...conditions.issues.map(({ path, issue }) => ({ path: ['conditions', ...path], issue })))
+  if (!actions.success) {
+    for (const issue of actions.error.issues) {
+      issues.push({
+        path: ['actions', ...issue.path.map((step) => (typeof step === 'number' ? step : String(step)))],
+        issue: issue.message,
+      })
+    }
+  }
+  if ('issues' in conditions || !actions.success) return { issues }
+  return { id, name, rule_type, priority, actions: actions.data, ...conditions } as Rule
+}
+
+export interface RuleSet {
+  /** By priority, the highest first, then by name. */
+  rules: Rule[]
+  /** Rows that somebody wrote past the API: they never match, and the explanation says why. */
+  unreadable: { id: string; name: string; rule_type: RuleType; priority: number; issue: string }[]
+  /** What of the payload must be read; null: nothing. */
+  payload: Wanted | null
+}
+
+/** The rules in the order in which they are asked. */
+export function ruleSet(stored: readonly StoredRule[]): RuleSet {
+  const rules: Rule[] = []
+  const unreadable: RuleSet['unreadable'] = []
+  for (const row of stored.toSorted((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1))) {
+    const rule = readRule(row)
+    if ('issues' in rule) {
+      const { id, name, rule_type, priority } = row
+      const first = rule.issues[0]!
+      unreadable.push({ id, name, rule_type, priority, issue: `${first.path.join('.')} ${first.issue}` })
+    } else rules.push(rule)
+  }
+  const paths = rules.flatMap(({ leaves }) =>
+    leaves.filter(({ path }) => path.root === 'payload').map(({ path }) => path.steps),
+  )
+  return { rules, unreadable, payload: paths.length > 0 ? wantedParts(paths) : null }
+}

@@ -1,0 +1,370 @@
+// From rules and facts to a plan: pure, with the look-ups played from a list.
+import { describe, expect, it } from 'vitest'
+import { readExact } from '../../activities/rules/exact.ts'
+import { explain, KEPT } from '../../activities/rules/explanation.ts'
+import type { Facts } from '../../activities/rules/paths.ts'
+import { type Candidate, planByRules, type RulePlan } from '../../activities/rules/plan.ts'
+import { ruleSet, type StoredRule } from '../../activities/rules/rule.ts'
+import { momentOf } from '../../activities/rules/time.ts'
+
+interface ARule extends Partial<Omit<StoredRule, 'conditions' | 'actions'>> {
+  conditions?: unknown
+  actions: unknown
+}
+
+function candidate(name: string, over: Partial<Candidate> = {}): Candidate {
+  return { id: name, name, protocol: 'REST', status: 'active', deleted: false, tags: [], unhealthy: false, ...over }
+}
+
+const FACTS: Facts = {
+  payload: readExact('{"country": "IT"}'),
+  metadata: readExact('{}'),
+  data_type: 'report',
+  tenant_id: 'acme',
+  priority: 'normal',
+  time: momentOf(new Date('2026-01-15T09:30:00Z')),
+}
+const ITALY = { path: 'payload.country', operator: 'equal', value: 'IT' }
+const FRANCE = { path: 'payload.country', operator: 'equal', value: 'FR' }
+
+interface Given {
+  rules?: ARule[]
+  registered?: (string | Candidate)[]
+  submitted?: (string | { inline: string })[]
+  defaults?: string[]
+  turn?: number
+  failures?: Record<string, number>
+}
+
+async function planned(given: Given): Promise<RulePlan> {
+  const registered = (given.registered ?? ['a', 'b', 'c']).map((one) =>
+    typeof one === 'string' ? candidate(one) : one,
+  )
+  const rules = (given.rules ?? []).map(
+    (rule, index): StoredRule => ({
+      id: `r${index}`,
+      name: `r${index}`,
+      rule_type: 'routing',
+      priority: 100 - index,
+      ...rule,
+      conditions: JSON.stringify(rule.conditions ?? {}),
+    }),
+  )
+  const submitted = (given.submitted ?? []).map((one) =>
+    typeof one === 'string' ? { name: one, inline: false } : { name: one.inline, inline: true },
+  )
+  return planByRules(ruleSet(rules), FACTS, submitted, given.defaults ?? [], {
+    destinations: async (names, tags) =>
+      registered.filter(
+        ({ name, tags: own, deleted }) => names.includes(name) || (!deleted && own.some((tag) => tags.includes(tag))),
+      ),
+    turns: async (ids) => new Map(ids.map((id) => [id, given.turn ?? 0])),
+    failures: async () => new Map(Object.entries(given.failures ?? {})),
+  })
+}
+
+const shown = ({ destinations }: RulePlan) =>
+  destinations.map(({ name, status, standby, error_code }) =>
+    [name, status === 'pending' ? '' : status, standby ? 'standby' : '', error_code ?? ''].filter(Boolean).join(' '),
+  )
+const route = (destinations: string[], over: Record<string, unknown> = {}, conditions: unknown = {}): ARule => ({
+  conditions,
+  actions: { destinations, ...over },
+})
+
+describe('routing', () => {
+  it.each<[string, Given, string[], RulePlan['chosen_by']]>([
+    [
+      'what matches adds up, each destination once',
+      { rules: [route(['a', 'b'], {}, ITALY), route(['b', 'c']), route(['d'], {}, FRANCE)] },
+      ['a', 'b', 'c'],
+      'rules',
+    ],
+    ['stop ends it', { rules: [route(['a'], { stop: true }), route(['b'])] }, ['a'], 'rules'],
+    [
+      'stop of a rule that does not match ends nothing',
+      { rules: [route(['a'], { stop: true }, FRANCE), route(['b'])] },
+      ['b'],
+      'rules',
+    ],
+    [
+      'the higher priority is asked first',
+      {
+        rules: [
+          { ...route(['a']), priority: 1 },
+          { ...route(['b'], { stop: true }), priority: 2 },
+        ],
+      },
+      ['b'],
+      'rules',
+    ],
+    [
+      'equal priorities go by name',
+      {
+        rules: [
+          { ...route(['a']), priority: 1, name: 'z' },
+          { ...route(['b'], { stop: true }), priority: 1, name: 'y' },
+        ],
+      },
+      ['b'],
+      'rules',
+    ],
+    [
+      'named destinations are not routed',
+      { submitted: ['c', { inline: 'x' }], rules: [route(['a'])] },
+      ['c', 'x'],
+      'submission',
+    ],
+    [
+      'the default route serves what no rule chose',
+      { rules: [route(['a'], {}, FRANCE)], defaults: ['c'] },
+      ['c'],
+      'default',
+    ],
+    ['and only that', { rules: [route(['a'])], defaults: ['c'] }, ['a'], 'rules'],
+    ['nothing chosen', { rules: [route(['a'], {}, FRANCE)] }, [], 'none'],
+    [
+      'by tag, in the order of names',
+      {
+        registered: [
+          candidate('z', { tags: ['eu'] }),
+          candidate('m', { tags: ['eu', 'x'] }),
+          candidate('n', { tags: ['us'] }),
+        ],
+        rules: [{ actions: { tags: ['eu'] } }],
+      },
+      ['m', 'z'],
+      'rules',
+    ],
+    [
+      'a disabled one is skipped with its reason',
+      { registered: ['a', candidate('b', { status: 'inactive' })], rules: [route(['a', 'b'])] },
+      ['a', 'b skipped DESTINATION_DISABLED'],
+      'rules',
+    ],
+    [
+      'one under maintenance waits',
+      { registered: [candidate('a', { status: 'maintenance' })], rules: [route(['a'])] },
+      ['a'],
+      'rules',
+    ],
+    [
+      'a deleted one fails',
+      { registered: ['a', candidate('b', { deleted: true })], rules: [route(['a', 'b', 'c'])] },
+      ['a', 'b failed DESTINATION_DELETED', 'c failed DESTINATION_DELETED'],
+      'rules',
+    ],
+    [
+      'named and disabled since: waits',
+      { registered: [candidate('a', { status: 'inactive' })], submitted: ['a'] },
+      ['a'],
+      'submission',
+    ],
+  ])('%s', async (_title, given, expected, chosen_by) => {
+    const plan = await planned(given)
+    expect(shown(plan)).toEqual(expected)
+    expect(plan.chosen_by).toBe(chosen_by)
+  })
+
+  it('warns of a tag that nothing has, of deprecated destinations and of rules that cannot be read', async () => {
+    const plan = await planned({
+      registered: [candidate('a', { status: 'deprecated' })],
+      rules: [
+        { actions: { tags: ['eu'] } },
+        route(['a']),
+        { ...route(['a']), conditions: { region: 'eu' }, name: 'old' },
+      ],
+    })
+    expect(plan.warnings).toEqual([
+      expect.stringContaining('The rule old cannot be read: conditions.region is not a known field'),
+      'The rule r0 chose nothing: no destination has the tag eu',
+      'The destination a is deprecated',
+    ])
+    expect(shown(plan)).toEqual(['a'])
+  })
+
+  it('more than 1000 destinations: the rest is skipped where it can be seen and retried', async () => {
+    const many = Array.from({ length: 1002 }, (_, i) => candidate(`d${String(i).padStart(4, '0')}`, { tags: ['all'] }))
+    const plan = await planned({ registered: many, rules: [{ actions: { tags: ['all'] } }] })
+    expect(shown(plan).slice(999)).toEqual(['d0999', 'd1000 skipped MISCONFIGURED', 'd1001 skipped MISCONFIGURED'])
+  })
+})
+
+describe('strategies', () => {
+  const failover = (...names: string[]) => route(names, { strategy: 'failover' })
+  const balance = (names: string[], over: Record<string, unknown> = {}) =>
+    route(names, { strategy: 'load_balance', ...over })
+  it.each<[string, Given, string[]]>([
+    ['failover: the others stand by', { rules: [failover('b', 'a', 'c')] }, ['b', 'a standby', 'c standby']],
+    [
+      'failover: a disabled first one hands over',
+      { registered: [candidate('a', { status: 'inactive' }), 'b', 'c'], rules: [failover('a', 'b', 'c')] },
+      ['a skipped DESTINATION_DISABLED', 'b', 'c standby'],
+    ],
+    [
+      'failover: a deleted first one too',
+      { registered: ['b'], rules: [failover('a', 'b')] },
+      ['a failed DESTINATION_DELETED', 'b'],
+    ],
+    [
+      'failover: one that goes out in any case leads',
+      { rules: [route(['b']), failover('a', 'b', 'c')] },
+      ['b', 'a', 'c standby'],
+    ],
+    [
+      'failover: one of another group stays there',
+      { rules: [failover('a', 'b'), failover('b', 'c')] },
+      ['a', 'b standby', 'c'],
+    ],
+    ['round robin: turn 0', { rules: [balance(['a', 'b', 'c'])] }, ['a']],
+    ['round robin: turn 4', { turn: 4, rules: [balance(['a', 'b', 'c'])] }, ['b']],
+    [
+      'round robin passes by what is disabled',
+      { turn: 1, registered: ['a', candidate('b', { status: 'inactive' }), 'c'], rules: [balance(['a', 'b', 'c'])] },
+      ['c'],
+    ],
+    [
+      'all disabled: one is skipped with the reason',
+      { registered: [candidate('a', { status: 'inactive' })], rules: [balance(['a'])] },
+      ['a skipped DESTINATION_DISABLED'],
+    ],
+    ['one of them goes out already', { rules: [route(['b']), balance(['a', 'b'])] }, ['b']],
+    [
+      'least failing',
+      { failures: { a: 0.5, b: 0.1, c: 0.2 }, rules: [balance(['a', 'b', 'c'], { balance: 'least_failing' })] },
+      ['b'],
+    ],
+    [
+      'least failing: equals take turns',
+      { turn: 1, failures: { a: 0.5 }, rules: [balance(['a', 'b', 'c'], { balance: 'least_failing' })] },
+      ['c'],
+    ],
+    [
+      'least failing: unhealthy ones last',
+      {
+        registered: [candidate('a', { unhealthy: true }), 'b'],
+        failures: { b: 0.9 },
+        rules: [balance(['a', 'b'], { balance: 'least_failing' })],
+      },
+      ['b'],
+    ],
+  ])('%s', async (_title, given, expected) => {
+    expect(shown(await planned(given))).toEqual(expected)
+  })
+
+  it('weighted: over a whole cycle each has its share, and none comes in a block', async () => {
+    const rules = [balance(['a', 'b', 'c'], { balance: 'weighted', weights: { a: 30, b: 10, c: 0 } })]
+    const turns = await Promise.all(Array.from({ length: 8 }, (_, turn) => planned({ turn, rules }).then(shown)))
+    expect(turns.flat().join('')).toBe('aabaaaba')
+  })
+})
+
+describe('filtering', () => {
+  const drop = (over: Record<string, unknown> = {}, conditions: unknown = {}): ARule => ({
+    rule_type: 'filtering',
+    conditions,
+    actions: { drop: true, ...over },
+  })
+
+  it('drops a whole distribution, also one with named destinations, without asking where it would go', async () => {
+    const rules = [drop({ reason: 'embargo' }, ITALY), route(['a'])]
+    const named = await planned({ rules, submitted: ['a', { inline: 'x' }] })
+    expect(shown(named)).toEqual(['a skipped', 'x skipped'])
+    expect(named.destinations[0]).toMatchObject({
+      error_message: 'This destination was dropped by the rule r0: embargo',
+    })
+    expect(named.warnings).toEqual(['The distribution was dropped by the rule r0: embargo'])
+    const routed = await planned({ rules })
+    expect(routed).toMatchObject({ destinations: [], dropped: { rule: 'r0', reason: 'embargo' }, chosen_by: 'none' })
+    expect(routed.considered[1]).toMatchObject({ name: 'r1', outcome: null })
+  })
+
+  it('drops single destinations by name and tag, and takes them out of their group', async () => {
+    const registered = ['a', candidate('b', { tags: ['eu'] }), 'c']
+    const rules = [
+      drop({ destinations: ['a'] }),
+      drop({ tags: ['eu'] }),
+      route(['a', 'b', 'c'], { strategy: 'failover' }),
+    ]
+    expect(shown(await planned({ registered, rules }))).toEqual(['a skipped', 'b skipped', 'c'])
+    expect(shown(await planned({ registered, rules, submitted: ['c', 'b'] }))).toEqual(['c', 'b skipped'])
+    const balanced = [drop({ destinations: ['a'] }), route(['a', 'b'], { strategy: 'load_balance' })]
+    expect(shown(await planned({ rules: balanced }))).toEqual(['b'])
+  })
+})
+
+describe('prioritization and transformation', () => {
+  it('the first rule that sets a field wins, and named destinations are concerned as well', async () => {
+    const plan = await planned({
+      submitted: ['a'],
+      rules: [
+        { rule_type: 'prioritization', actions: { max_retries: 0 } },
+        { rule_type: 'prioritization', actions: { priority: 'critical', max_retries: 7, expires_in_seconds: 60 } },
+      ],
+    })
+    expect(plan).toMatchObject({
+      priority: { value: 'critical', rule: 'r1' },
+      max_retries: { value: 0, rule: 'r0' },
+      expires_in_seconds: { value: 60, rule: 'r1' },
+    })
+  })
+
+  it('a shape goes to the destinations that it names, or to all', async () => {
+    const shape = (title: string, over: Record<string, unknown> = {}): ARule => ({
+      rule_type: 'transformation',
+      actions: { shape: { title }, ...over },
+    })
+    const plan = await planned({
+      submitted: ['a', 'b', { inline: 'x' }],
+      rules: [shape('for a', { destinations: ['a'] }), shape('for all')],
+    })
+    expect(plan.destinations.map(({ shape }) => shape?.title)).toEqual(['for a', 'for all', 'for all'])
+  })
+})
+
+describe('the explanation', () => {
+  it('says of each rule which condition failed, on which value', async () => {
+    const conditions = { all: [ITALY, { path: 'payload.total', operator: 'greater_than', value: 5 }] }
+    const explanation = explain(await planned({ rules: [route(['a'], {}, conditions), route(['b'])] }), KEPT)
+    expect(explanation.rules).toMatchObject([
+      { name: 'r1', matched: true },
+      {
+        name: 'r0',
+        matched: false,
+        conditions: {
+          all: [
+            { path: 'payload.country', operator: 'equal', value: '"IT"', actual: '"IT"', matched: true },
+            {
+              path: 'payload.total',
+              operator: 'greater_than',
+              value: '5',
+              missing: true,
+              matched: false,
+              note: 'is missing, not a number',
+            },
+          ],
+        },
+      },
+    ])
+    expect(explanation.destinations).toMatchObject([{ name: 'b', rule: 'r1' }])
+  })
+
+  it('is bounded, keeps what matched, and counts what it leaves out', async () => {
+    const many = Array.from({ length: 2000 }, () =>
+      route(['a'], {}, { any: [FRANCE, { path: 'payload.country', operator: 'equal', value: 'x'.repeat(5000) }] }),
+    )
+    const explanation = explain(await planned({ rules: [...many, route(['b'])] }), KEPT)
+    expect(explanation.rules[0]).toMatchObject({ name: 'r2000', matched: true })
+    expect(explanation.rules.length + explanation.rules_omitted).toBe(2001)
+    expect(explanation.destinations).toHaveLength(1)
+    expect(Buffer.byteLength(JSON.stringify(explanation))).toBeLessThan(90_000)
+  })
+
+  it('holds no values where they are sealed', async () => {
+    const text = JSON.stringify(
+      explain(await planned({ rules: [route(['a'], {}, ITALY)] }), { ...KEPT, values: false }),
+    )
+    expect(text).toContain('payload.country')
+    expect(text).not.toContain('IT')
+  })
+})
