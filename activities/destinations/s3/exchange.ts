@@ -3,6 +3,7 @@
 // may do: die unnoticed, or in the very moment of its reuse.
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import { type Attempt, withinDeadline } from '../deadline.ts'
 import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
@@ -12,6 +13,7 @@ import { type TlsMaterial, tlsConnection } from '../tls.ts'
 const MAX_ANSWER_BYTES = 1024 * 1024
 /** Stores that do not know the question say nothing; then the body goes all the same. */
 const CONTINUE_MS = 1_000
+const PIECE_BYTES = 256 * 1024
 /** Parts that were sent in vain are given back within this, also when the attempt's own time is over. */
 const CLEAN_UP_MS = 5_000
 
@@ -117,6 +119,7 @@ async function roundTrip(
     return await new Promise((resolve, reject) => {
       // What was answered counts, and not that the rest of the body could not be sent.
       let answering = false
+      let sending = false
       const broken = (error: Error) => {
         if (!answering) reject(error)
       }
@@ -152,7 +155,11 @@ async function roundTrip(
 
       function sendBody(): void {
         clearTimeout(patience)
-        if (!answering && !outgoing.writableEnded) outgoing.end(request.body)
+        if (answering || sending) return
+        sending = true
+        const { body } = request
+        if (body instanceof Uint8Array) Readable.from(pieces(body), { objectMode: false }).pipe(outgoing)
+        else outgoing.end(body)
       }
     })
   } finally {
@@ -160,6 +167,11 @@ async function roundTrip(
     off()
     socket.destroy()
   }
+}
+
+/** TLS copies all that it is given at once, and keeps it until the other side has read it. */
+function* pieces(body: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < body.length; at += PIECE_BYTES) yield body.subarray(at, at + PIECE_BYTES)
 }
 
 function tooEarly(status: number): DeliveryError {
