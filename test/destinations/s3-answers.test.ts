@@ -6,7 +6,7 @@ import { type S3Config, s3Config } from '../../activities/destinations/s3/config
 import { s3 } from '../../activities/destinations/s3.ts'
 import { reachedHosts, toJsonSchema } from '../../activities/destinations/secret.ts'
 import { resolveSecrets } from '../../activities/destinations/secret-resolution.ts'
-import { type HttpReceiver, type Reply, startHttpReceiver } from '../support/receivers/http.ts'
+import { certificate, type HttpReceiver, type Reply, startHttpReceiver } from '../support/receivers/http.ts'
 import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
 
 const stated = { bucket: 'documents', key: '{delivery_id}', access_key_id: 'me', secret_access_key: SECRET }
@@ -216,6 +216,13 @@ describe('an answer', () => {
     } finally {
       deaf.close()
     }
+  })
+
+  it('a client certificate without its key is MISCONFIGURED', async () => {
+    const tls = { client_certificate: certificate('client.pem') }
+    const error = await failureOf(send({}, { endpoint: 'https://127.0.0.1:1', tls }))
+    expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+    expect(error.message).toContain('client_key')
   })
 
   it('a credential that no header can hold is MISCONFIGURED', async () => {
