@@ -20,7 +20,7 @@ import { postgresFailure, stateOf } from './failure.ts'
 const UNDEFINED_TABLE = '42P01'
 const INSUFFICIENT_PRIVILEGE = '42501'
 /** Two that make the same table at once: one of them may find it in a catalog already. */
-const ALREADY_THERE = ['42P07', '23505']
+const ALREADY_THERE = ['42P07', '42710', '23505']
 
 export async function openPostgresDatabase(
   config: JdbcConfig,
