@@ -35,7 +35,7 @@ export const email = defineDestination({
     signal.throwIfAborted()
     const earlier = settledBefore(message)
     const { bytes, message_id, sender, recipients } = await compose(config, message)
-    if (config.max_message_bytes !== undefined && bytes.length > config.max_message_bytes) {
+    if (bytes.length > config.max_message_bytes) {
       const limit = `"max_message_bytes" allows ${config.max_message_bytes}`
       throw new DeliveryError('REJECTED', `the mail has ${bytes.length} bytes, and ${limit}`)
     }

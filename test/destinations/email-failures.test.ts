@@ -416,6 +416,12 @@ describe('a large mail', () => {
     expect(text.replaceAll('\r\n', '\n').trimEnd() === x.trimEnd()).toBe(true)
   })
 
+  it('is not held beyond 50 MB, unless it is wanted', async () => {
+    const error = await failed(aConfig(1), { body: Buffer.from(JSON.stringify('x'.repeat(39_000_000))) })
+    expect(error).toMatchObject({ code: 'REJECTED', retryable: false })
+    expect(error.message).toContain('"max_message_bytes" allows 52428800')
+  })
+
   it('leaves the processor to others before the next one is written', async () => {
     const order: string[] = []
     const others = setInterval(() => order.push('others'), 0)

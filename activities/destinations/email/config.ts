@@ -153,7 +153,7 @@ export const emailConfig = configuration({
     .int()
     .min(1024)
     .max(1024 ** 3)
-    .optional()
+    .default(52_428_800)
     .describe('A larger mail is not even offered'),
   timeout_seconds: timeoutSeconds(),
 }).superRefine((value, context) => {
