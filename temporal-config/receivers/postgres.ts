@@ -36,19 +36,24 @@ export async function startPostgresReceiver(options: PostgresReceiverOptions): P
   const start = (port: number) => startPostgres({ dir, port, durable: false })
   let server: RunningPostgres = await start(0)
   const { port } = server
+  const remove = () => {
+    removeReachableFolder(dir, 'postgres')
+    rmSync(dir, { recursive: true, force: true })
+  }
+  // In the normal case `close` is called; this is for a starter that ends in another way.
   const killAtExit = () => {
     try {
       process.kill(server.process.pid, 'SIGKILL')
     } catch {
       // It has ended.
     }
+    remove()
   }
   process.once('exit', killAtExit)
   const close = async () => {
     process.off('exit', killAtExit)
     await server.stop()
-    removeReachableFolder(dir, 'postgres')
-    rmSync(dir, { recursive: true, force: true })
+    remove()
   }
   try {
     await prepare(server.url, options)

@@ -9,6 +9,8 @@ export interface Column {
   name: string
   /** As the database names it, for its own statements. */
   type: string
+  /** The values of an enumeration, where they may be mistaken for positions in it. */
+  labels?: readonly string[]
 }
 
 export interface Batch {

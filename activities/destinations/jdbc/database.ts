@@ -11,7 +11,7 @@ export interface LedgerEntry {
 
 /** An open connection. What it throws is a DeliveryError, or a bug. */
 export interface Database {
-  /** One round trip, which also ends a transaction and gives back a lock. */
+  /** One round trip without effect, between deliveries. */
   check(): Promise<unknown>
   /** Ends the socket at once. */
   destroy(): void

@@ -45,7 +45,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
     explained(connection.execute(text, parameters), about)
 
   return {
-    check: () => query('rollback'),
+    check: () => query('do 1'),
     destroy: connection.destroy,
     close: connection.close,
 
@@ -146,7 +146,7 @@ async function explained(result: Promise<Result>, statement: Statement): Promise
 
 async function describe(connection: MysqlConnection, name: TableName, place: string): Promise<TableDescription> {
   const schema = name.length === 2 ? '?' : 'database()'
-  const text = `select c.column_name, c.data_type, e.transactions
+  const text = `select c.column_name, c.data_type, e.transactions, c.column_type
     from information_schema.columns c
     join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name
     left join information_schema.engines e on e.engine = t.engine
@@ -157,13 +157,19 @@ async function describe(connection: MysqlConnection, name: TableName, place: str
     throw new DeliveryError('MISCONFIGURED', `${place} has an engine without transactions; use InnoDB`)
   }
   const byName = new Map(
-    rows.map(([column, type]): [string, Column] => [
+    rows.map(([column, type, , definition]): [string, Column] => [
       String(column).toLowerCase(),
-      { name: String(column), type: String(type).toLowerCase() },
+      { name: String(column), type: String(type).toLowerCase(), ...labelsIn(String(definition)) },
     ]),
   )
   // Columns have no case there.
   return { column: (column) => byName.get(column.toLowerCase()) }
+}
+
+/** Of `enum('a','b')` and `set('a','b')`. */
+function labelsIn(definition: string): Pick<Column, 'labels'> {
+  if (!/^(enum|set)\(/i.test(definition)) return {}
+  return { labels: [...definition.matchAll(/'((?:[^']|'')*)'/g)].map(([, label]) => label!.replaceAll("''", "'")) }
 }
 
 interface Part {
@@ -177,8 +183,8 @@ function* parts(batch: Batch, timeZone: string): Generator<Part> {
   let bytes = 0
   for (const [index, cells] of batch.rows.entries()) {
     const row = batch.first + index
-    const parameters = batch.columns.map(({ name, type }, at) =>
-      parameterOf(cells[at], { column: name, type, row }, timeZone),
+    const parameters = batch.columns.map(({ name, type, labels }, at) =>
+      parameterOf(cells[at], { column: name, type, labels, row }, timeZone),
     )
     const size = parameters.reduce<number>((sum, parameter) => sum + sizeOf(parameter), 0)
     const tooMany = part.parameters.length + parameters.length > MAX_PARAMETERS

@@ -16,6 +16,7 @@ export interface CellPlace {
   column: string
   /** As `information_schema` has it: `bigint`, `datetime` … */
   type: string
+  labels?: readonly string[] | undefined
   row: number
 }
 
@@ -29,13 +30,21 @@ export function parameterOf(cell: Cell, place: CellPlace, timeZone: string): Par
   if (place.type === 'bit') return bits(cell.value, place)
   // The server would round it.
   if (INTEGER.has(place.type) && !/^-?\d+(\.0+)?$/.test(cell.value)) throw misfit(place)
-  return cell.value
+  return named(cell.value, place)
 }
 
 function text(cell: string, place: CellPlace, timeZone: string): string {
   if (place.type === 'json') return JSON.stringify(cell)
   if (MOMENT.has(place.type)) return moment(cell, timeZone) ?? wellFormed(cell, place)
-  return wellFormed(cell, place)
+  // Digits in a text are rounded too; what is none at all the server refuses.
+  if (INTEGER.has(place.type) && /[.e]/i.test(cell) && !/^[-+]?\d+\.0*$/.test(cell)) throw misfit(place)
+  return wellFormed(named(cell, place), place)
+}
+
+/** To enumerations a number is a position, unless there is a value of that name. */
+function named(value: string, place: CellPlace): string {
+  if (place.labels && /^\s*[-+]?\d+\s*$/.test(value) && !place.labels.includes(value)) throw misfit(place)
+  return value
 }
 
 /** The servers know no `Z`, and keep no offset: the same moment, as a clock in `timeZone` shows it. */

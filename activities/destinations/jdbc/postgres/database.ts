@@ -51,7 +51,8 @@ function database(sql: postgres.Sql, config: JdbcConfig): Omit<Database, 'destro
     )
 
   return {
-    check: () => run('rollback; select pg_advisory_unlock_all()'),
+    // Without a rollback: no transaction is open after a success, and the server would warn of it in its log each time.
+    check: () => run('select pg_advisory_unlock_all()'),
 
     async describe() {
       described ??= await describe(sql, name, place)
@@ -186,8 +187,9 @@ function onConflict({ mode, key_columns }: JdbcConfig, batch: Batch): string {
   return ` on conflict${target} do update set ${changes.join(', ')}`
 }
 
+/** A timestamp without zone is read as one with it, and then written as UTC: read as it is, it loses its zone unsaid. */
 function definition({ name, type }: Column): string {
-  return `${quoted(name)} ${type}`
+  return `${quoted(name)} ${type.replace(/^(timestamp(?:\(\d\))?) without/, '$1 with')}`
 }
 
 function recordset(columns: readonly Column[], rows: readonly Cell[][]): string {
