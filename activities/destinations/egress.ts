@@ -42,6 +42,15 @@ export interface Egress {
 /** @throws TypeError for an entry of `allow` that is no CIDR */
 export function createEgress({ allow, lookup: lookupName = systemLookup }: EgressOptions): Egress {
   const ranges = parseCidrs(allow)
+  // Look-ups under way. The system has two at a time for the whole process: one name whose servers are silent, asked for
+  // by many deliveries, would hold up all other names.
+  const asking = new Map<string, Promise<dns.LookupAddress[]>>()
+
+  function addressesOf(host: string): Promise<dns.LookupAddress[]> {
+    const answer = asking.get(host) ?? lookupName(host).finally(() => asking.delete(host))
+    asking.set(host, answer)
+    return answer
+  }
 
   function assertHost(host: string): void {
     const address = parseAddress(host)
@@ -52,7 +61,7 @@ export function createEgress({ allow, lookup: lookupName = systemLookup }: Egres
     assertHost(host)
     const literal = parseAddress(host)
     if (literal) return [{ address: literal.toString(), family: literal.kind() === 'ipv4' ? 4 : 6 }]
-    const addresses = await lookupName(host).catch((cause: unknown) => {
+    const addresses = await addressesOf(host).catch((cause: unknown) => {
       throw new DeliveryError('DESTINATION_UNAVAILABLE', `the host name cannot be resolved (${codeOf(cause)})`, {
         cause,
       })

@@ -151,3 +151,24 @@ it('FIELD-REPORT 12: an unknown name is DESTINATION_UNAVAILABLE and is tried aga
     message: 'the host name cannot be resolved (ENOTFOUND)',
   })
 })
+
+describe('a name', () => {
+  it('FIELD-REPORT 30: that is asked for many times at once is looked up once, and again afterwards', async () => {
+    const answers: (() => void)[] = []
+    const egress = createEgress({
+      allow: [],
+      lookup: () =>
+        new Promise((resolve, reject) => {
+          const fails = answers.length === 0
+          answers.push(() => (fails ? reject(new Error('nothing')) : resolve([{ address: PUBLIC, family: 4 }])))
+        }),
+    })
+    const first = [1, 2, 3].map(() => egress.resolve('dead.example').catch(({ code }) => code))
+    expect(answers).toHaveLength(1)
+    answers[0]!()
+    expect(await Promise.all(first)).toEqual(Array(3).fill('DESTINATION_UNAVAILABLE'))
+    const second = egress.resolve('dead.example')
+    answers[1]!()
+    expect(await second).toEqual([{ address: PUBLIC, family: 4 }])
+  })
+})
