@@ -38,7 +38,6 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
   const name = parseTableName(config.table)!
   const table = dotted(name)
   const place = `the table ${shown(name)}`
-  let described: TableDescription | undefined
 
   const query = (text: string) => explained(connection.query(text), { place })
   const execute = (text: string, parameters: Parameter[], about: Statement = { place }) =>
@@ -49,10 +48,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
     destroy: connection.destroy,
     close: connection.close,
 
-    async describe() {
-      described ??= await describe(connection, name, place)
-      return described
-    },
+    describe: () => describe(connection, name, place),
 
     begin: async () => {
       await query('start transaction')

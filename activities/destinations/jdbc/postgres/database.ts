@@ -40,7 +40,6 @@ function database(sql: postgres.Sql, config: JdbcConfig): Omit<Database, 'destro
   const name = parseTableName(config.table)!
   const table = dotted(name)
   const place = `the table ${shown(name)}`
-  let described: TableDescription | undefined
 
   const run = (text: string, parameters: string[] = [], about = place) =>
     sql.unsafe(text, parameters).then(
@@ -54,10 +53,7 @@ function database(sql: postgres.Sql, config: JdbcConfig): Omit<Database, 'destro
     // Without a rollback: no transaction is open after a success, and the server would warn of it in its log each time.
     check: () => run('select pg_advisory_unlock_all()'),
 
-    async describe() {
-      described ??= await describe(sql, name, place)
-      return described
-    },
+    describe: () => describe(sql, name, place),
 
     begin: async () => {
       await run(`begin isolation level ${config.isolation_level.replace('_', ' ')}`)
