@@ -2,7 +2,9 @@
 //
 // The one rule behind the shape: before a send, a database error may fail the call, for nothing has happened; after a
 // send, nothing may, or the document goes out twice. The outcome is then handed back and written by `record`.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { withTenant } from '../db/pool.ts'
+import { giveBackSlot } from '../db/slots.ts'
 import { AD_HOC } from '../temporal-config/metrics.ts'
 import type { AttemptOutcome, DeliverInput } from '../workflows/messages.ts'
 import type { Delivered } from './delivered.ts'
@@ -14,6 +16,7 @@ import { resolveSecrets } from './destinations/secret-resolution.ts'
 import { configurationOf, type Opened, openDelivery } from './open.ts'
 import { Aborted, causeOf, outcomeOf } from './outcome.ts'
 import { recordFor } from './record.ts'
+import type { Place } from './shares.ts'
 
 export interface DeliverControl {
   /** Aborts the send. */
@@ -25,8 +28,24 @@ export interface DeliverControl {
 }
 
 export async function deliver(deps: ActivityDeps, input: DeliverInput, control: DeliverControl): Promise<Delivered> {
-  const opened = await withTenant(deps.pool, input.tenant_id, (db) => openDelivery(deps, db, input, control.turn))
-  if (opened.kind !== 'opened') return opened
+  const place = deps.shares.place()
+  try {
+    const opened = await withTenant(deps.pool, input.tenant_id, (db) =>
+      openDelivery(deps, db, input, control.turn, place),
+    )
+    return opened.kind === 'opened' ? await carryOut(deps, input, opened, control, place) : opened
+  } finally {
+    place.leave()
+  }
+}
+
+async function carryOut(
+  deps: ActivityDeps,
+  input: DeliverInput,
+  opened: Opened,
+  control: DeliverControl,
+  place: Place,
+): Promise<Delivered> {
   const log = deps.logger.child({
     tenant_id: input.tenant_id,
     distribution_id: input.distribution_id,
@@ -37,10 +56,12 @@ export async function deliver(deps: ActivityDeps, input: DeliverInput, control: 
   })
   const startedAt = performance.now()
   const sent = await send(deps, input, opened, control)
+  place.end()
   const registered = opened.delivery.destination_id
   if (registered) deps.usage.count(input.tenant_id, registered)
   if (sent instanceof Aborted && !control.workerLost()) {
     log.info('attempt stopped by an order to cancel')
+    await giveBack(deps, input, opened)
     return { kind: 'aborted' }
   }
   const outcome = outcomeOf(opened, sent, deps.backoff)
@@ -59,6 +80,15 @@ export async function deliver(deps: ActivityDeps, input: DeliverInput, control: 
   return deliveredBy(outcome)
 }
 
+/** `finish` closes the attempt; the place is free at once. Should that fail, it is free when its time is over. */
+async function giveBack(deps: ActivityDeps, input: DeliverInput, { slotted, delivery }: Opened): Promise<void> {
+  const { target, delivery_id } = delivery
+  if (!slotted || target === null) return
+  await withTenant(deps.pool, input.tenant_id, (db) => giveBackSlot(db, input.tenant_id, target, delivery_id)).catch(
+    () => {},
+  )
+}
+
 async function send(
   deps: ActivityDeps,
   input: DeliverInput,
@@ -68,6 +98,7 @@ async function send(
   const { delivery, attempt, payload, credentials } = opened
   try {
     if (credentials instanceof Error) throw credentials
+    if (opened.held_back_ms > 0) await sleep(opened.held_back_ms, undefined, { signal: control.signal })
     const destination = destinationFor(delivery.protocol)
     const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
     const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment)

@@ -8,6 +8,7 @@ import type { Db } from '../db/pool.ts'
 import { UnsealError } from '../db/secrets.ts'
 import type { DeliveryCode } from '../db/states.ts'
 import type { DeliverInput } from '../workflows/messages.ts'
+import { admit } from './admission.ts'
 import { retryDelay } from './backoff.ts'
 import { decide } from './decide.ts'
 import type { Delivered } from './delivered.ts'
@@ -16,6 +17,7 @@ import { destinationFor } from './destinations/registry.ts'
 import type { Credential } from './destinations/secret-resolution.ts'
 import { secretReferences } from './destinations/secret-storage.ts'
 import { WORKER_LOST } from './outcome.ts'
+import type { Place } from './shares.ts'
 
 export interface Opened {
   kind: 'opened'
@@ -28,6 +30,10 @@ export interface Opened {
   /** Counts from 1 within the round; the back-off's exponent. */
   failures: number
   credentials: Map<string, Credential> | UnsealError
+  /** So long the send has still to wait for its turn under a rate limit, in milliseconds. */
+  held_back_ms: number
+  /** It holds one of the destination's places, to be given back. */
+  slotted: boolean
 }
 
 /** The decision and the opened row, in one transaction under the delivery's lock. */
@@ -36,6 +42,7 @@ export async function openDelivery(
   db: Db,
   input: DeliverInput,
   turn: number,
+  place: Place,
 ): Promise<Opened | Delivered> {
   const id = jobId(input.distribution_id)
   const { destination } = input
@@ -54,6 +61,7 @@ export async function openDelivery(
       return { kind: 'later', delay_ms: decision.delay_ms, ...lastFailure(delivery), deferred: false }
     case 'defer': {
       const delay_ms = deferral(turn, deps)
+      deps.metrics.deferrals.inc({ reason: 'disabled' })
       await deferDelivery(db, id, destination, decision.code, decision.message, delay_ms)
       return { kind: 'later', delay_ms, code: decision.code, message: decision.message, deferred: true }
     }
@@ -72,6 +80,13 @@ export async function openDelivery(
     }
   }
   const credentials = await credentialsFor(deps, db, delivery)
+  const admission = await admit(db, input.tenant_id, delivery, place)
+  if (admission.kind === 'defer') {
+    const { reason, code, message, delay_ms } = admission
+    deps.metrics.deferrals.inc({ reason })
+    await deferDelivery(db, id, destination, code, message, delay_ms)
+    return { kind: 'later', delay_ms, code, message, deferred: true }
+  }
   const payload = await deps.payloads.share(`${input.tenant_id}/${id}`, async () => {
     const bytes = await readPayload(db, id)
     if (!bytes) throw new Error('the payload went away under the lock of its delivery')
@@ -82,7 +97,9 @@ export async function openDelivery(
     worker: deps.worker,
   })
   const failures = delivery.round_attempts + 1
-  return { kind: 'opened', attempt, delivery, payload, retriesLeft: failures < budget, failures, credentials }
+  const { held_back_ms, slotted } = admission
+  const retriesLeft = failures < budget
+  return { kind: 'opened', attempt, delivery, payload, retriesLeft, failures, credentials, held_back_ms, slotted }
 }
 
 function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: string } {

@@ -19,6 +19,8 @@ export interface EndedAttempt {
   retriesLeft: boolean
   /** Counts from 1 within the round; the back-off's exponent. */
   failures: number
+  /** It holds one of the destination's places. */
+  slotted?: boolean
 }
 
 export function outcomeOf(opened: EndedAttempt, sent: Receipt | Error, backoff: Backoff): AttemptOutcome {
@@ -28,6 +30,7 @@ export function outcomeOf(opened: EndedAttempt, sent: Receipt | Error, backoff: 
     completed_at: new Date().toISOString(),
     gone: false,
     metadata: {},
+    ...(opened.slotted ? { slotted: true } : {}),
   }
   if (!(sent instanceof Error)) {
     return {

@@ -3,7 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { acceptLateSuccess, closeAttempt, disableGoneDestination } from '../db/attempts.ts'
 import { jobId } from '../db/job-id.ts'
 import { withTenant } from '../db/pool.ts'
+import { giveBackSlot } from '../db/slots.ts'
 import type { AttemptOutcome, DeliverInput } from '../workflows/messages.ts'
+import { noteOutcome } from './circuit.ts'
 import type { ActivityDeps } from './deps.ts'
 
 /**
@@ -39,17 +41,22 @@ async function recordUntil(
 }
 
 /** Closes the attempt and moves its delivery on; idempotent. Answers whether the delivery is final. */
-export function record(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
+export async function record(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
   const id = jobId(input.distribution_id)
-  return withTenant(
+  const changes = await withTenant(
     deps.pool,
     input.tenant_id,
     async (db) => {
       const closed = await closeAttempt(db, id, input.destination, outcome)
       if (!closed && outcome.status === 'success') await acceptLateSuccess(db, id, input.destination, outcome)
+      // What everybody's attempts meet in comes last, and its locks are brief.
+      const changes = closed ? await noteOutcome(db, closed, outcome) : []
+      if (closed?.target && outcome.slotted) await giveBackSlot(db, closed.tenant_id, closed.target, closed.delivery_id)
       if (outcome.gone) await disableGoneDestination(db, id, input.destination)
-      return outcome.status !== 'retry'
+      return changes
     },
     { statementTimeoutMs: 2000 },
   )
+  for (const change of changes) deps.metrics.circuits.inc({ change })
+  return outcome.status !== 'retry'
 }

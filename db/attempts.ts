@@ -1,5 +1,6 @@
 // Attempts: opened under the delivery's lock before anything is sent, closed by guarded updates that a repeat leaves alone.
 import type { AttemptOutcome } from '../workflows/messages.ts'
+import type { CircuitSettings, Target } from './circuits.ts'
 import type { Db } from './pool.ts'
 
 export interface OpenedAttempt {
@@ -69,15 +70,38 @@ export async function onlyLostAttempts(db: Db, id: string, destination: string, 
   return rows[0]!.only_lost
 }
 
+/** What the circuit of an attempt's destination needs to know once it is closed. */
+export interface ClosedAttempt extends Omit<Target, 'target'> {
+  target: string | null
+  /** Null for an inline destination. */
+  destination_id: string | null
+  started_at: Date
+  /** The destination has failed before: a success must say that this is over. */
+  troubled: boolean
+  circuit_breaker: Partial<CircuitSettings> | null
+  auto_disable: AutoDisable | null
+}
+
+/** A destination that fails this often in a row, over at least this long, is disabled. */
+export interface AutoDisable {
+  failures: number
+  over_seconds: number
+}
+
 /**
  * Closes an attempt with what happened. Guarded by its id and `processing`; the delivery follows only while this is
- * its latest attempt. Returns false when the attempt was closed already. Locks the delivery before the attempt, as the
- * opening does.
+ * its latest attempt. Null when the attempt was closed already. Locks the delivery before the attempt, as the opening does.
  */
-export async function closeAttempt(db: Db, id: string, destination: string, outcome: AttemptOutcome): Promise<boolean> {
-  const { rowCount } = await db.query(
+export async function closeAttempt(
+  db: Db,
+  id: string,
+  destination: string,
+  outcome: AttemptOutcome,
+): Promise<ClosedAttempt | null> {
+  const { rows } = await db.query<ClosedAttempt>(
     `with held as (
-       select destination_name from distribution_deliveries
+       select tenant_id, destination_id, coalesce(target, destination_id::text) as target
+         from distribution_deliveries
         where distribution_job_id = $1 and destination_name = $2
           for update),
      closed as (
@@ -87,7 +111,7 @@ export async function closeAttempt(db: Db, id: string, destination: string, outc
               completed_at = greatest(least(clock_timestamp(), $11::timestamptz), a.started_at)
          from held
         where a.distribution_job_id = $1 and a.id = $3 and a.status = 'processing'
-       returning a.attempt_number, a.started_at, a.completed_at),
+       returning a.attempt_number, a.started_at, a.completed_at, a.delivery_id),
      followed as (
        update distribution_deliveries d
           set status = case $4::text when 'success' then 'success' when 'failed' then 'failed' else 'waiting' end,
@@ -99,7 +123,11 @@ export async function closeAttempt(db: Db, id: string, destination: string, outc
          from closed
         where d.distribution_job_id = $1 and d.destination_name = $2
           and d.attempts = closed.attempt_number and d.status = 'processing')
-     select from closed`,
+     select held.tenant_id, held.target, held.destination_id, closed.delivery_id, closed.started_at,
+            c.target is not null as troubled, r.circuit_breaker, r.auto_disable
+       from closed cross join held
+       left join destination_circuits c on c.tenant_id = held.tenant_id and c.target = held.target
+       left join destinations r on r.id = held.destination_id`,
     [
       id,
       destination,
@@ -115,7 +143,7 @@ export async function closeAttempt(db: Db, id: string, destination: string, outc
       outcome.progress === undefined ? null : JSON.stringify(outcome.progress),
     ],
   )
-  return rowCount === 1
+  return rows[0] ?? null
 }
 
 /**

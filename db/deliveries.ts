@@ -1,5 +1,7 @@
 // Statements around the opening of an attempt: the delivery under its lock, with all that the decision needs.
+import type { CircuitSettings, OpenCircuit } from './circuits.ts'
 import type { Db } from './pool.ts'
+import type { RateLimit } from './rate-limits.ts'
 import type { DeliveryStatus, DestinationStatus, JobStatus, Protocol } from './states.ts'
 
 /** One delivery, its job and its destination as they are now. Times in milliseconds on the database's clock. */
@@ -34,6 +36,15 @@ export interface LockedDelivery {
   configuration_version: number | null
   /** What an earlier attempt under this delivery id left for the next one; null when none did. */
   progress: unknown
+  /** What its circuit and its limits go by; null where they have nothing to go by. */
+  target: string | null
+  /** Null while it is closed. */
+  circuit: OpenCircuit | null
+  circuit_breaker: Partial<CircuitSettings> | null
+  rate_limit: RateLimit | null
+  max_concurrency: number | null
+  /** Of all deliveries of the tenant. */
+  tenant_rate_limit: RateLimit | null
 }
 
 /**
@@ -58,10 +69,19 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             r.status as destination_status,
             coalesce(r.deleted_at is not null, false) as destination_deleted,
             r.configuration, r.version as configuration_version,
-            d.progress
+            d.progress,
+            coalesce(d.target, d.destination_id::text) as target,
+            case when c.opened_at is not null then jsonb_build_object(
+              'wait_ms', greatest(0, extract(epoch from c.open_until - clock_timestamp()) * 1000),
+              'probe_wait_ms', greatest(0, extract(epoch from coalesce(c.probe_until, clock_timestamp()) - clock_timestamp()) * 1000),
+              'own', coalesce(c.probe = d.delivery_id::text, false), 'openings', c.openings) end as circuit,
+            r.circuit_breaker, r.rate_limit, r.max_concurrency, t.delivery_rate_limit as tenant_rate_limit
        from distribution_deliveries d
        join distribution_jobs j on j.id = d.distribution_job_id
        left join destinations r on r.id = d.destination_id
+       left join destination_circuits c
+              on c.tenant_id = d.tenant_id and c.target = coalesce(d.target, d.destination_id::text)
+       left join tenants t on t.id = d.tenant_id
       where d.distribution_job_id = $1 and d.destination_name = $2
         for key share of j
         for update of d`,

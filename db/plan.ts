@@ -1,6 +1,7 @@
 // Statements of `plan`: the job under its lock, the destinations it may go to, and the stored plan.
 import type { Db } from './pool.ts'
 import type { DestinationStatus, JobStatus, Protocol } from './states.ts'
+import { inlineTarget } from './targets.ts'
 
 /** One entry of `distribution_jobs.destinations`: the name of a registered destination, or a whole inline one. */
 export type SubmittedDestination =
@@ -81,16 +82,26 @@ export async function insertPlan(
     await db.query(
       `insert into distribution_deliveries
               (distribution_job_id, tenant_id, destination_name, delivery_id, protocol, destination_id, configuration,
-               round, max_retries, position, status, error_code, error_message, completed_at)
-       select $1, $2, p.destination_name, new_uuidv7(), p.protocol, p.destination_id, p.configuration,
+               target, round, max_retries, position, status, error_code, error_message, completed_at)
+       select $1, $2, p.destination_name, new_uuidv7(), p.protocol, p.destination_id, p.configuration, p.target,
               (select round from distribution_jobs where id = $1),
               p.max_retries, p.position, p.status, p.error_code, p.error_message,
               case when p.status <> 'pending' then clock_timestamp() end
          from jsonb_to_recordset($3::jsonb) as p (
-              destination_name text, protocol text, destination_id uuid, configuration jsonb, max_retries int,
+              destination_name text, protocol text, destination_id uuid, configuration jsonb, target text, max_retries int,
               position int, status text, error_code text, error_message text)
            on conflict do nothing`,
-      [id, tenantId, JSON.stringify(deliveries.map((delivery, position) => ({ ...delivery, position })))],
+      [
+        id,
+        tenantId,
+        JSON.stringify(
+          deliveries.map((delivery, position) => ({
+            ...delivery,
+            position,
+            target: delivery.configuration && inlineTarget(delivery.protocol, delivery.configuration),
+          })),
+        ),
+      ],
     )
   }
   await db.query(

@@ -1,5 +1,6 @@
 // What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
 import { createEgress, type Egress } from '../activities/destinations/egress.ts'
+import { openCircuits } from '../db/circuits.ts'
 import { missingMigrations } from '../db/migrate.ts'
 import { partitionsAhead } from '../db/partitions.ts'
 import { createPool, type Pool, withoutTenant } from '../db/pool.ts'
@@ -76,14 +77,16 @@ export function scraped(parts: Parts, sdk?: { read(): Promise<string> }): Metric
   const { registry } = metrics
   return Object.assign(Object.create(registry) as typeof registry, {
     async metrics() {
-      const [depths, months] = await Promise.all([
+      const [depths, months, circuits] = await Promise.all([
         withoutTenant(pool, queueDepths, { statementTimeoutMs: 2000 }).catch(() => undefined),
         withoutTenant(pool, partitionsAhead, { statementTimeoutMs: 2000 }).catch(() => undefined),
+        withoutTenant(pool, openCircuits, { statementTimeoutMs: 2000 }).catch(() => undefined),
       ])
       if (depths) {
         metrics.queueDepth.reset()
         for (const [queue_name, depth] of Object.entries(depths)) metrics.queueDepth.set({ queue_name }, depth)
       }
+      if (circuits !== undefined) metrics.openCircuits.set(circuits)
       if (months !== undefined) metrics.partitionsAhead.set(months)
       return `${await registry.metrics()}${(await sdk?.read()) ?? ''}`
     },

@@ -18,6 +18,11 @@ export interface Metrics {
   /** Submission to final state. */
   latency: Histogram
   attemptSeconds: Histogram<'protocol'>
+  /** Deliveries put off without an attempt. */
+  deferrals: Counter<'reason'>
+  /** Circuits that opened or closed, and destinations that were disabled by their failures. */
+  circuits: Counter<'change'>
+  openCircuits: Gauge
   queueDepth: Gauge<'queue_name'>
   activeWorkers: Gauge<'worker_type'>
   /** Whole months for which partitions stand ready. */
@@ -54,6 +59,23 @@ export function createMetrics(): Metrics {
       help: 'One attempt, from opening to close',
       labelNames: ['protocol'],
       buckets: SECONDS,
+      registers,
+    }),
+    deferrals: new Counter({
+      name: 'zenia_distribution_deferrals_total',
+      help: 'Deliveries put off without an attempt, by reason: circuit, share, concurrency, rate_limit, disabled',
+      labelNames: ['reason'],
+      registers,
+    }),
+    circuits: new Counter({
+      name: 'zenia_distribution_circuit_changes_total',
+      help: 'Circuits that opened or closed, and destinations that were disabled after too many failures',
+      labelNames: ['change'],
+      registers,
+    }),
+    openCircuits: new Gauge({
+      name: 'zenia_distribution_open_circuits',
+      help: 'Destinations whose circuit is open',
       registers,
     }),
     queueDepth: new Gauge({

@@ -5,6 +5,7 @@ import type { ConnectionLike } from '@temporalio/client'
 import type { NativeConnection } from '@temporalio/worker'
 import { BACKOFF } from '../activities/backoff.ts'
 import { createPayloads } from '../activities/payloads.ts'
+import { createShares } from '../activities/shares.ts'
 import { createUsage } from '../activities/usage.ts'
 import type { Parts } from './assemble.ts'
 import { connectLazily, connectPatiently, type TemporalAddress } from './connection.ts'
@@ -74,6 +75,7 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
       ...parts,
       usage: createUsage(parts.pool),
       payloads: createPayloads(),
+      shares: createShares(),
       backoff: BACKOFF,
       closeWithinMs: CLOSE_WITHIN_MS,
       worker: `${process.pid}@${hostname()}`,

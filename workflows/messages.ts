@@ -58,6 +58,8 @@ export interface AttemptOutcome {
   metadata: Record<string, unknown>
   /** What the next attempt must know (a destination's own words); absent: nothing new. */
   progress?: unknown
+  /** It held one of the destination's places, which is given back. */
+  slotted?: boolean
 }
 
 /** `deliver` answers `recorded`, or hands over the outcome that is still to be written. */

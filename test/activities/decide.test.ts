@@ -29,6 +29,12 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     configuration: null,
     configuration_version: null,
     progress: null,
+    target: null,
+    circuit: null,
+    circuit_breaker: null,
+    rate_limit: null,
+    max_concurrency: null,
+    tenant_rate_limit: null,
     ...given,
   }
 }

@@ -5,6 +5,7 @@ import pino from 'pino'
 import { BACKOFF, type Backoff } from '../../activities/backoff.ts'
 import { createEgress } from '../../activities/destinations/egress.ts'
 import { createPayloads } from '../../activities/payloads.ts'
+import { createShares } from '../../activities/shares.ts'
 import type { SweepDeps } from '../../activities/sweep.ts'
 import { createUsage } from '../../activities/usage.ts'
 import { type NewJob, submitJob } from '../../db/jobs.ts'
@@ -120,6 +121,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     metrics,
     usage: createUsage(workerPool),
     payloads: createPayloads(),
+    shares: createShares(),
     backoff: options.backoff ?? QUICK,
     closeWithinMs: options.closeWithinMs ?? 5000,
     worker: 'test',

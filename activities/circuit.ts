@@ -1,0 +1,105 @@
+// What an attempt's end says about its destination, and how long a delivery stays away from an open circuit.
+
+import type { ClosedAttempt } from '../db/attempts.ts'
+import { writeAudit } from '../db/audit.ts'
+import { autoDisable } from '../db/auto-disable.ts'
+import {
+  CIRCUIT_DEFAULTS,
+  type CircuitSettings,
+  giveBackProbe,
+  noteAnswer,
+  noteFailure,
+  noteSuccess,
+  type OpenCircuit,
+  type Target,
+} from '../db/circuits.ts'
+import type { Db } from '../db/pool.ts'
+import type { DeliveryCode } from '../db/states.ts'
+import type { AttemptOutcome } from '../workflows/messages.ts'
+
+/** The destination could not be reached, or has no time: these open a circuit. */
+const COUNTED: ReadonlySet<DeliveryCode> = new Set(['DESTINATION_UNAVAILABLE', 'TIMEOUT', 'THROTTLED'])
+/** The destination answered: it can be reached. */
+const ANSWERED: ReadonlySet<DeliveryCode> = new Set(['REJECTED', 'UNAUTHORIZED'])
+
+/** Deferrals grow up to this while a circuit stays open. */
+const LONGEST_MS = 900_000
+
+/**
+ * How long a delivery stays away: until somebody may try, and then, the longer the circuit has been open, the more spread
+ * out. Of many that wait one comes soon after the time, and the others are no load.
+ */
+export function circuitDelay(
+  circuit: OpenCircuit,
+  settings: Partial<CircuitSettings> | null,
+  random: () => number = Math.random,
+): number {
+  const open = circuitSettings(settings).open_seconds * 1000
+  const least = circuit.wait_ms > 0 ? circuit.wait_ms : Math.max(100, Math.min(circuit.probe_wait_ms, open / 4))
+  const longest = Math.min(LONGEST_MS, open * 2 ** Math.min(circuit.openings - 1, 20))
+  return Math.ceil(Math.min(LONGEST_MS, least + random() * Math.max(0.2 * open, longest - open)))
+}
+
+export function circuitSettings(given: Partial<CircuitSettings> | null): CircuitSettings {
+  return { ...CIRCUIT_DEFAULTS, ...given }
+}
+
+/** What changed, for counting. */
+export type CircuitChange = 'opened' | 'closed' | 'disabled'
+
+/**
+ * Tells the circuit how an attempt ended; call it in the transaction that closed the attempt, last. A healthy destination
+ * that stays healthy costs nothing here.
+ */
+export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: AttemptOutcome): Promise<CircuitChange[]> {
+  if (closed.target === null) return []
+  const target: Target = { tenant_id: closed.tenant_id, target: closed.target, delivery_id: closed.delivery_id }
+  if (outcome.status === 'success') {
+    return closed.troubled && (await noteSuccess(db, target, closed.started_at)) ? await wasClosed(db, closed) : []
+  }
+  const { code } = outcome
+  if (code === null) return []
+  const counted = COUNTED.has(code)
+  const changes: CircuitChange[] = []
+  if (counted || code === 'UNAUTHORIZED') {
+    const settings = circuitSettings(closed.circuit_breaker)
+    const noted = await noteFailure(db, target, { attempt_id: outcome.attempt_id, counted, settings })
+    if (noted.opened) {
+      await audit(db, closed, 'circuit.opened', { code, failures: settings.failures })
+      changes.push('opened')
+    }
+    if (await isOverdue(db, closed, noted)) changes.push('disabled')
+  }
+  if (closed.troubled && !counted) {
+    if (!ANSWERED.has(code)) await giveBackProbe(db, target)
+    else if (await noteAnswer(db, target)) changes.push(...(await wasClosed(db, closed)))
+  }
+  return changes
+}
+
+/** Several failures over a time: one failure and then silence is none of this. */
+async function isOverdue(
+  db: Db,
+  { destination_id, auto_disable }: ClosedAttempt,
+  noted: { failures_in_a_row: number; failing_seconds: number },
+): Promise<boolean> {
+  if (destination_id === null || auto_disable === null) return false
+  if (noted.failures_in_a_row < auto_disable.failures || noted.failing_seconds < auto_disable.over_seconds) return false
+  return await autoDisable(db, destination_id, noted)
+}
+
+async function wasClosed(db: Db, closed: ClosedAttempt): Promise<CircuitChange[]> {
+  await audit(db, closed, 'circuit.closed', {})
+  return ['closed']
+}
+
+function audit(db: Db, closed: ClosedAttempt, action: string, details: Record<string, unknown>): Promise<void> {
+  return writeAudit(db, {
+    tenant_id: closed.tenant_id,
+    actor: 'distributor',
+    action,
+    resource_type: 'destination',
+    resource_id: closed.destination_id ?? closed.target!,
+    details,
+  })
+}

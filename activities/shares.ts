@@ -1,0 +1,127 @@
+// How much of this worker one destination may hold. A place is held while a send runs; a destination that hangs would soon
+// hold all of them, and every other one would wait for it. What is shared out here is this process's own, so it is counted
+// here, and a killed worker's count goes with its places.
+
+/** A destination that is not known to be quick holds so many at most. */
+const SLOW_SHARE = 20
+/** One that is quick earns more, one with each quick send, up to this many: some are always left to others. */
+const QUICK_SHARE = 80
+/** So many places may be held by slow sends of one tenant, whatever the number of its destinations. */
+const TENANT_SHARE = 60
+/** A send that takes longer than this is slow. */
+const SLOW_MS = 1000
+const LEAST_DELAY_MS = 250
+const LONGEST_DELAY_MS = 900_000
+/** Destinations that are remembered beside those that hold a place. */
+const REMEMBERED = 10_000
+
+interface Held {
+  tenant: string
+  key: string
+  since: number
+}
+
+interface Known {
+  held: Set<Held>
+  /** Places it may hold. */
+  most: number
+  /** What its sends take, smoothed, in milliseconds. */
+  usual_ms: number
+  /** The time up to which others were told to come again. */
+  booked: number
+}
+
+/** One call's place. */
+export interface Place {
+  take(tenant: string, key: string): { taken: true } | { taken: false; delay_ms: number }
+  /** Gives it back, when one was taken: nothing was sent. */
+  leave(): void
+  /** Gives it back after a send, which says how quick the destination is. */
+  end(): void
+  /** When to come again where `most` sends at once are the limit: behind all who were told so before. */
+  delay(key: string, most: number): number
+}
+
+export interface Shares {
+  place(): Place
+}
+
+export function createShares(now: () => number = () => performance.now(), random: () => number = Math.random): Shares {
+  const known = new Map<string, Known>()
+  const tenants = new Map<string, Set<Held>>()
+
+  function find(key: string): Known {
+    const found = known.get(key) ?? { held: new Set(), most: SLOW_SHARE, usual_ms: SLOW_MS, booked: 0 }
+    // The latest is the last: what is forgotten first has not been heard of for longest.
+    known.delete(key)
+    known.set(key, found)
+    if (known.size > REMEMBERED) for (const [old, { held }] of known) if (held.size === 0) return forget(old, found)
+    return found
+  }
+
+  function forget(old: string, found: Known): Known {
+    known.delete(old)
+    return found
+  }
+
+  /** Those that are slow already; a set is in the order in which they began. */
+  function slow(held: ReadonlySet<Held>): number {
+    let count = 0
+    for (const { since } of held) {
+      if (now() - since < SLOW_MS) break
+      count += 1
+    }
+    return count
+  }
+
+  function delay(key: string, most: number): number {
+    const destination = find(key)
+    const [oldest] = destination.held
+    const takes = Math.max(destination.usual_ms, oldest ? now() - oldest.since : 0)
+    const longest = now() + LONGEST_DELAY_MS
+    destination.booked = Math.max(destination.booked, now()) + takes / most
+    if (destination.booked < longest) return Math.ceil(Math.max(LEAST_DELAY_MS, destination.booked - now()))
+    destination.booked = longest
+    return Math.ceil(LONGEST_DELAY_MS * (0.5 + random() / 2))
+  }
+
+  return {
+    place() {
+      let mine: Held | undefined
+      const release = (): Known | undefined => {
+        if (!mine) return undefined
+        const destination = find(mine.key)
+        destination.held.delete(mine)
+        const ofTenant = tenants.get(mine.tenant)
+        ofTenant?.delete(mine)
+        if (ofTenant?.size === 0) tenants.delete(mine.tenant)
+        return destination
+      }
+      return {
+        delay,
+        take(tenant, key) {
+          const destination = find(key)
+          const ofTenant = tenants.get(tenant) ?? new Set<Held>()
+          const full = destination.held.size >= destination.most || slow(destination.held) >= SLOW_SHARE
+          if (full || slow(ofTenant) >= TENANT_SHARE) return { taken: false, delay_ms: delay(key, destination.most) }
+          mine = { tenant, key, since: now() }
+          destination.held.add(mine)
+          tenants.set(tenant, ofTenant.add(mine))
+          return { taken: true }
+        },
+        leave() {
+          release()
+          mine = undefined
+        },
+        end() {
+          const destination = release()
+          if (!mine || !destination) return
+          const took = now() - mine.since
+          mine = undefined
+          destination.usual_ms += (took - destination.usual_ms) / 8
+          destination.most = took < SLOW_MS ? Math.min(QUICK_SHARE, destination.most + 1) : SLOW_SHARE
+        },
+      }
+    },
+  }
+}

@@ -1,0 +1,110 @@
+// The statement behind every rate limit of deliveries: asked by many at once, it never lets more through than it says.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createPool, type Pool, withTenant } from '../../db/pool.ts'
+import { type AskedLimit, distanceMs, type RateLimit, takeTurn } from '../../db/rate-limits.ts'
+import { giveBackSlot, takeSlot } from '../../db/slots.ts'
+import type { TestDatabase } from '../support/postgres.ts'
+import { onEachPostgres } from '../support/postgres-versions.ts'
+
+onEachPostgres((database: () => TestDatabase) => {
+  let pool: Pool
+  beforeAll(() => {
+    pool = createPool({ connectionString: database().url, max: 12, application_name: 'test' })
+  })
+  afterAll(() => pool.end())
+
+  const take = (tenant: string, asked: AskedLimit[], returning = false) =>
+    withTenant(pool, tenant, (db) => takeTurn(db, tenant, asked, returning))
+  const one = (scope: string, limit: RateLimit): AskedLimit[] => [{ scope, limit }]
+
+  it('gives so many at once as the burst allows, and says when the next one’s turn is', async () => {
+    const limit = { requests: 1, per_seconds: 60, burst: 2 }
+    const turns = []
+    for (let i = 0; i < 5; i++) turns.push(await take('acme', one('burst', limit)))
+    expect(turns.map(({ go }) => go)).toEqual([true, true, true, false, false])
+    const distance = distanceMs(limit)
+    expect(turns[3]!.wait_ms).toBeGreaterThan(distance - 5000)
+    expect(turns[3]!.wait_ms).toBeLessThanOrEqual(distance)
+    // Behind the one that was denied before, so that the two do not come again together.
+    expect(turns[4]!.wait_ms).toBeGreaterThan(turns[3]!.wait_ms + distance - 5000)
+  })
+
+  it('takes nothing of those that it denies', async () => {
+    const limit = { requests: 1, per_seconds: 1 }
+    expect((await take('acme', one('denied', limit))).go).toBe(true)
+    const waits: number[] = []
+    for (let i = 0; i < 20; i++) {
+      const turn = await take('acme', one('denied', { ...limit, requests: 1 }), true)
+      if (!turn.go) waits.push(turn.wait_ms)
+    }
+    expect(waits.length).toBeGreaterThan(0)
+    await sleep(distanceMs(limit))
+    expect((await take('acme', one('denied', limit), true)).go).toBe(true)
+  })
+
+  it('holds over many connections that ask at once', async () => {
+    const limit = { requests: 10, per_seconds: 1, burst: 5 }
+    const began = performance.now()
+    let gone = 0
+    await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        while (performance.now() - began < 2000) {
+          const turn = await take('acme', one('crowd', limit), true)
+          if (turn.go) gone += 1
+        }
+      }),
+    )
+    const seconds = (performance.now() - began) / 1000
+    // Turns up to half a second ahead may have been given already.
+    expect(gone).toBeLessThanOrEqual(1 + 5 + ((seconds + 0.5) * 1000) / distanceMs(limit))
+    expect(gone).toBeGreaterThan(10)
+  })
+
+  it('of two limits takes of both or of none', async () => {
+    const wide = { scope: 'wide', limit: { requests: 100, per_seconds: 1, burst: 100 } }
+    const narrow = { scope: 'narrow', limit: { requests: 1, per_seconds: 600 } }
+    expect((await take('acme', [narrow, wide])).go).toBe(true)
+    const before = await arrival('wide')
+    for (let i = 0; i < 3; i++) expect((await take('acme', [narrow, wide])).go).toBe(false)
+    expect(await arrival('wide')).toEqual(before)
+    expect((await take('acme', [wide])).go).toBe(true)
+  })
+
+  it('FIELD-REPORT 33: the same scope of two tenants is two limits', async () => {
+    const limit = { requests: 1, per_seconds: 600 }
+    expect((await take('acme', one('same', limit))).go).toBe(true)
+    expect((await take('globex', one('same', limit))).go).toBe(true)
+    expect((await take('globex', one('same', limit))).go).toBe(false)
+  })
+
+  describe('places', () => {
+    const slot = (delivery: string, most: number, leaseMs = 60_000) =>
+      withTenant(pool, 'acme', (db) => takeSlot(db, 'acme', 'target', delivery, most, leaseMs))
+
+    it('are never held by more than there are, are given back, and are free when their time is over', async () => {
+      const taken = await Promise.all(Array.from({ length: 30 }, (_, i) => slot(`a${i}`, 7)))
+      expect(taken.filter(Boolean).length).toBeLessThanOrEqual(7)
+      for (let i = 0; i < 7; i++) await slot(`b${i}`, 7)
+      expect(await slot('c', 7)).toBe(false)
+      // One that has a place keeps it: its worker was lost.
+      const { rows } = await withTenant(pool, 'acme', (db) => db.query('select holder, slot from destination_slots'))
+      expect(rows).toHaveLength(7)
+      expect(await slot(rows[0].holder, 7)).toBe(true)
+      await withTenant(pool, 'acme', (db) => giveBackSlot(db, 'acme', 'target', rows[0].holder))
+      expect(await slot('c', 7, 100)).toBe(true)
+      expect(await slot('d', 7)).toBe(false)
+      await sleep(150)
+      expect(await slot('d', 7)).toBe(true)
+      // Fewer places from now on: nobody gets one above.
+      expect(await slot('e', 3)).toBe(false)
+    })
+  })
+
+  async function arrival(scope: string): Promise<unknown> {
+    const { rows } = await withTenant(pool, 'acme', (db) =>
+      db.query('select arrival from rate_limits where scope = $1', [scope]),
+    )
+    return rows[0]
+  }
+})

@@ -1,0 +1,153 @@
+// The circuit of a destination, over real workers: it opens, lets one delivery try, and closes.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { circuitStates } from '../../db/circuits.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { register } from '../support/destinations.ts'
+import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+const receivers: HttpReceiver[] = []
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  await system.tenant('acme')
+  await system.tenant('globex')
+  await system.startWorkers()
+})
+afterAll(() => system.close())
+afterEach(async () => {
+  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
+})
+
+async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
+  const receiver = await startHttpReceiver({ script })
+  receivers.push(receiver)
+  return receiver
+}
+
+async function ended(ref: DistributionRef) {
+  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()
+  return await system.job(ref)
+}
+
+const circuitOf = (id: string, tenant = 'acme') => system.as(tenant, async (db) => (await circuitStates(db, [id]))(id))
+const audited = async (action: string, id: string, tenant = 'acme') => {
+  const { rows } = await system.as(tenant, (db) =>
+    db.query('select details from audit_log where action = $1 and resource_id = $2', [action, id]),
+  )
+  return rows.map((row) => row.details)
+}
+
+describe('a circuit', () => {
+  it('opens after so many failures in a row, lets one delivery try, and closes by its success', async () => {
+    let broken = true
+    const receiver = await aReceiver(() => ({ status: broken ? 503 : 200 }))
+    const id = await register(system, 'flaky', receiver.url, { circuit_breaker: { failures: 3, open_seconds: 2 } })
+    const first = await system.distribute({ max_retries: 10, destinations: [{ name: 'flaky' }] })
+    await expect.poll(async () => (await circuitOf(id)).state).toBe('open')
+    expect(receiver.requests).toHaveLength(3)
+    expect(await audited('circuit.opened', id)).toEqual([{ code: 'DESTINATION_UNAVAILABLE', failures: 3 }])
+    const others = await Promise.all(
+      Array.from({ length: 10 }, () => system.distribute({ destinations: [{ name: 'flaky' }] })),
+    )
+    for (const ref of others) {
+      await expect
+        .poll(async () => (await system.deliveries(ref))[0])
+        .toMatchObject({ status: 'waiting', attempts: 0, error_code: 'DESTINATION_UNAVAILABLE' })
+    }
+    expect(receiver.requests).toHaveLength(3)
+    broken = false
+    for (const ref of [first, ...others]) expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await circuitOf(id)).toMatchObject({ state: 'closed', consecutive_failures: 0, opened_at: null })
+    expect(await audited('circuit.closed', id)).toEqual([{}])
+    expect(receiver.requests).toHaveLength(14)
+  })
+
+  it('FIELD-REPORT 32: waiting for an open circuit costs no attempt, and still obeys expiry', async () => {
+    const receiver = await aReceiver({ status: 503 })
+    const id = await register(system, 'dead', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 60 } })
+    await system.distribute({ max_retries: 0, destinations: [{ name: 'dead' }] })
+    await expect.poll(async () => (await circuitOf(id)).state).toBe('open')
+    const waiting = await system.distribute({ max_retries: 0, timeout_seconds: 3, destinations: [{ name: 'dead' }] })
+    await expect.poll(async () => (await system.deliveries(waiting))[0]?.status).toBe('waiting')
+    const [delivery] = await system.deliveries(waiting)
+    expect(delivery!.next_attempt_at!.getTime()).toBeGreaterThan(Date.now() + 10_000)
+    expect(await ended(waiting)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
+    expect(await system.attempts(waiting)).toEqual([])
+    expect(receiver.requests).toHaveLength(1)
+    expect(await system.metrics.registry.metrics()).toMatch(/deferrals_total\{reason="circuit"\} [1-9]/)
+  })
+
+  it('lets exactly one delivery try at a time, and opens again when that one fails', async () => {
+    const open: number[] = []
+    let under_way = 0
+    const receiver = await aReceiver(async () => {
+      under_way += 1
+      open.push(under_way)
+      await new Promise((resolve) => setTimeout(resolve, 700))
+      under_way -= 1
+      return { status: 503 }
+    })
+    const id = await register(system, 'slow-dead', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 1 } })
+    await system.distribute({ max_retries: 0, destinations: [{ name: 'slow-dead' }] })
+    await expect.poll(async () => (await circuitOf(id)).state).toBe('open')
+    for (let i = 0; i < 15; i++) {
+      await system.distribute({ max_retries: 20, timeout_seconds: 8, destinations: [{ name: 'slow-dead' }] })
+    }
+    await receiver.until(({ requests }) => requests.length >= 4, 20_000)
+    expect(Math.max(...open)).toBe(1)
+    expect((await circuitOf(id)).state).not.toBe('closed')
+    // Opened once, however often it was tried in vain.
+    expect(await audited('circuit.opened', id)).toHaveLength(1)
+  })
+
+  it('does not open by refusals, which say that the destination is there', async () => {
+    const receiver = await aReceiver({ status: 422 })
+    const id = await register(system, 'picky', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 60 } })
+    for (let i = 0; i < 3; i++) await ended(await system.distribute({ destinations: [{ name: 'picky' }] }))
+    expect(receiver.requests).toHaveLength(3)
+    expect(await circuitOf(id)).toMatchObject({ state: 'closed', consecutive_failures: 0 })
+  })
+
+  it('of an inline destination goes by protocol, host and port, whatever its name', async () => {
+    const receiver = await aReceiver({ status: 503 })
+    const ref = await system.distribute({ max_retries: 4, destinations: [restTo('one', receiver.url)] })
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE' })
+    const other = await system.distribute({ destinations: [restTo('another', `${receiver.url}/else`)] })
+    await expect
+      .poll(async () => (await system.deliveries(other))[0])
+      .toMatchObject({ status: 'waiting', attempts: 0, error_code: 'DESTINATION_UNAVAILABLE' })
+    expect(receiver.requests).toHaveLength(5)
+    expect(await audited('circuit.opened', `REST://127.0.0.1:${receiver.port}`)).toHaveLength(1)
+  })
+
+  it('FIELD-REPORT 33: the same destination names, and the same server, in two tenants never meet', async () => {
+    const receiver = await aReceiver((request) => ({ status: request.path === '/acme' ? 503 : 200 }))
+    const settings = { circuit_breaker: { failures: 2, open_seconds: 60 } }
+    const acme = await register(system, 'shared-name', `${receiver.url}/acme`, settings)
+    const globex = await register(system, 'shared-name', `${receiver.url}/globex`, { tenant: 'globex', ...settings })
+    await ended(await system.distribute({ max_retries: 1, destinations: [{ name: 'shared-name' }] }))
+    expect((await circuitOf(acme)).state).toBe('open')
+    for (let i = 0; i < 5; i++) {
+      await ended(await system.distribute({ max_retries: 0, destinations: [restTo('inline', `${receiver.url}/acme`)] }))
+    }
+    const destinations = [{ name: 'shared-name' }, restTo('inline', `${receiver.url}/globex`)]
+    const theirs = await system.distribute({ tenant_id: 'globex', destinations })
+    expect(await ended(theirs)).toMatchObject({ status: 'completed', retry_count: 0 })
+    expect(await circuitOf(globex, 'globex')).toMatchObject({ state: 'closed', consecutive_failures: 0 })
+    const { rows } = await system.as('globex', (db) => db.query('select * from destination_circuits'))
+    expect(rows).toEqual([])
+  })
+
+  it('a healthy destination has no row, and a success after failures ends the trouble', async () => {
+    const receiver = await aReceiver([{ status: 503 }, { status: 503 }, { status: 200 }])
+    const id = await register(system, 'recovering', receiver.url)
+    await ended(await system.distribute({ destinations: [{ name: 'recovering' }] }))
+    expect((await circuitOf(id)).consecutive_failures).toBe(0)
+    const { rows } = await system.as('acme', (db) =>
+      db.query('select from destination_circuits where target = $1', [id]),
+    )
+    expect(rows).toEqual([])
+  })
+})
