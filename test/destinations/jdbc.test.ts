@@ -145,6 +145,18 @@ for (const kind of DATABASE_KINDS) {
         expect(error.message).toContain('no column "colour"')
       })
 
+      it('a column that was added or changed since the last delivery is seen at once', async () => {
+        await create('id smallint')
+        await send(config(), aPayload({ id: 1 }))
+        await server.ask(`alter table ${table} add name varchar(20)`)
+        await server.ask(`alter table ${table} ${isPostgres ? 'alter id type bigint' : 'modify id bigint'}`)
+        await send(config(), aPayload({ id: 9_000_000_000, name: 'x' }))
+        expect(await read()).toEqual([
+          { id: '1', name: null },
+          { id: '9000000000', name: 'x' },
+        ])
+      })
+
       it('names with quotation marks, spaces, upper case and placeholders stay names', async () => {
         const odd = `Odd "T\`able'; drop table x; -- ${tables}`
         const column = `a "b\`c' {x} $1 ?`

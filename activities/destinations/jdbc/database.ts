@@ -18,7 +18,7 @@ export interface Database {
   /** Says goodbye, and ends the socket once that is sent. */
   close(): void
   /**
-   * The columns of the table by their names; kept for as long as the connection lives.
+   * The columns of the table by their names; asked anew for each delivery, for tables change under a connection.
    * @throws DeliveryError MISCONFIGURED when there is no such table
    */
   describe(): Promise<TableDescription>
