@@ -20,6 +20,7 @@ import type { ActivityDeps } from './deps.ts'
 import { finish } from './finish.ts'
 import { plan } from './plan.ts'
 import { record } from './record.ts'
+import { createRuleCache } from './rule-cache.ts'
 
 export type Activities = ReturnType<typeof createActivities>
 
@@ -27,9 +28,10 @@ export type Activities = ReturnType<typeof createActivities>
 const HEARTBEAT_MS = 1000
 
 export function createActivities(deps: ActivityDeps) {
+  const rules = createRuleCache()
   return {
     async plan(ref: DistributionRef): Promise<Plan> {
-      return (await plan(deps.pool, ref)) ?? (await missing(deps, ref))
+      return (await plan(deps.pool, ref, rules)) ?? (await missing(deps, ref))
     },
 
     async deliver(input: DeliverInput): Promise<DeliverResult> {

@@ -3,6 +3,7 @@
 import { closeLostAttempt, onlyLostAttempts, openAttempt } from '../db/attempts.ts'
 import { loadCredentials } from '../db/credentials.ts'
 import { deferDelivery, failDelivery, type LockedDelivery, lockDelivery, readPayload } from '../db/deliveries.ts'
+import { handTurnOn } from '../db/failover.ts'
 import { jobId } from '../db/job-id.ts'
 import type { Db } from '../db/pool.ts'
 import { UnsealError } from '../db/secrets.ts'
@@ -60,6 +61,7 @@ export async function openDelivery(
     case 'wait':
       return { kind: 'later', delay_ms: decision.delay_ms, ...lastFailure(delivery), deferred: false }
     case 'defer': {
+      if (decision.code === 'DESTINATION_DISABLED' && (await handTurnOn(db, id, destination))) return { kind: 'over' }
       const delay_ms = deferral(turn, deps)
       deps.metrics.deferrals.inc({ reason: 'disabled' })
       await deferDelivery(db, id, destination, decision.code, decision.message, delay_ms)

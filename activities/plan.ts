@@ -1,16 +1,27 @@
-// `plan`: looks at the job under its lock, runs the rules once and stores what they chose, and says what is still open.
-
+// `plan`: looks at the job under its lock, runs the rules once and stores what they chose, moves failover on, and says
+// what is still open.
+import { readPayload } from '../db/deliveries.ts'
+import { moveFailoverOn } from '../db/failover.ts'
 import { jobId } from '../db/job-id.ts'
-import { findDestinations, insertPlan, type KnownDestination, lockJob, openDeliveries, startJob } from '../db/plan.ts'
-import { type Pool, withTenant } from '../db/pool.ts'
+import { insertPlan, type LockedJob, lockJob, type NewDelivery, startJob } from '../db/plan.ts'
+import { type Db, type Pool, withTenant } from '../db/pool.ts'
+import { findCandidates, recentFailures, takeTurns } from '../db/rule-lookups.ts'
+import { markDeliveries, markJob, openDeliveries, readJobFacts } from '../db/rule-plans.ts'
+import { PRIORITY_KEYS } from '../temporal-config/names.ts'
 import type { DistributionRef, Plan } from '../workflows/messages.ts'
-import { choose } from './rules/choose.ts'
+import { createRuleCache, type RuleCache } from './rule-cache.ts'
+import { readExact } from './rules/exact.ts'
+import { explain, KEPT } from './rules/explanation.ts'
+import type { Facts } from './rules/paths.ts'
+import { planByRules, type RulePlan } from './rules/plan.ts'
+import type { RuleSet } from './rules/rule.ts'
+import { momentOf } from './rules/time.ts'
 
 /** Within a local activity's time; the transaction is one, so a body that outlives its call does no harm. */
 const STATEMENT_TIMEOUT_MS = 2000
 
 /** The plan as it stands, or null when there is no such job. Idempotent. */
-export function plan(pool: Pool, ref: DistributionRef): Promise<Plan | null> {
+export function plan(pool: Pool, ref: DistributionRef, cache: RuleCache = createRuleCache()): Promise<Plan | null> {
   return withTenant(
     pool,
     ref.tenant_id,
@@ -18,7 +29,7 @@ export function plan(pool: Pool, ref: DistributionRef): Promise<Plan | null> {
       const id = jobId(ref.distribution_id)
       const job = await lockJob(db, id)
       if (!job) return null
-      const answer = {
+      const answer: Plan = {
         final: job.status !== 'pending' && job.status !== 'processing',
         round: job.round,
         delay_ms: job.delay_ms,
@@ -27,24 +38,81 @@ export function plan(pool: Pool, ref: DistributionRef): Promise<Plan | null> {
         deliveries: [],
       }
       if (answer.final || job.cancel_requested) return answer
-      if (!job.planned) {
-        const named = job.destinations.filter((destination) => destination.protocol === undefined)
-        const known = await findDestinations(
-          db,
-          named.map((destination) => destination.name),
-        )
-        await insertPlan(db, ref.tenant_id, id, choose(job.destinations, known), warningsOf(known))
-      }
+      if (!job.planned) answer.expires_in_ms = await makePlan(db, ref, job, cache)
       if (job.delay_ms === 0) await startJob(db, id)
-      return { ...answer, deliveries: await openDeliveries(db, id) }
+      let open = await openDeliveries(db, id)
+      if (open.deliveries.some(({ standby }) => standby)) {
+        await moveFailoverOn(db, id)
+        open = await openDeliveries(db, id)
+      }
+      if (open.changed_priority) answer.priority_key = PRIORITY_KEYS[open.changed_priority]
+      // What stands by is not the workflow's concern until its turn has come.
+      for (const { name, protocol, round, standby, backed } of open.deliveries) {
+        if (!standby) answer.deliveries.push({ name, protocol, round, ...(backed ? { backed } : {}) })
+      }
+      return answer
     },
     { statementTimeoutMs: STATEMENT_TIMEOUT_MS },
   )
 }
 
-/** A deprecated destination still delivers; its users hear of it. */
-function warningsOf(known: ReadonlyMap<string, KnownDestination>): string[] {
-  return [...known.values()]
-    .filter((destination) => destination.status === 'deprecated')
-    .map((destination) => `The destination ${destination.name} is deprecated`)
+/** Runs the rules and writes what they chose; answers the milliseconds until the expiry, which they may have moved. */
+async function makePlan(db: Db, { tenant_id }: DistributionRef, job: LockedJob, cache: RuleCache): Promise<number> {
+  const { state, set } = await cache.rulesOf(db, tenant_id)
+  const asked = set.rules.length + set.unreadable.length > 0
+  const stored = asked ? await readJobFacts(db, job.id) : null
+  const facts: Facts = {
+    payload: await payloadFor(db, job.id, set),
+    metadata: stored ? readExact(stored.metadata) : undefined,
+    data_type: job.data_type,
+    tenant_id,
+    priority: stored?.priority ?? '',
+    time: momentOf(state.now),
+  }
+  const submitted = job.destinations.map(({ name, protocol }) => ({ name, inline: protocol !== undefined }))
+  const planned = await planByRules(set, facts, submitted, state.default_destinations, {
+    destinations: (names, tags) => findCandidates(db, names, tags),
+    turns: (rules) => takeTurns(db, tenant_id, rules),
+    failures: (names) => recentFailures(db, tenant_id, names),
+  })
+  await insertPlan(db, tenant_id, job.id, deliveriesOf(planned, job), planned.warnings)
+  await markDeliveries(db, job.id, marksOf(planned))
+  if (!asked && submitted.length > 0) return job.expires_in_ms
+  return await markJob(db, job.id, {
+    priority: planned.priority?.value ?? null,
+    expires_in_seconds: planned.expires_in_seconds?.value ?? null,
+    explanation: explain(planned, { ...KEPT, values: !stored?.sealed }),
+  })
+}
+
+/** Only what the rules ask for, and nothing is read when none asks. An erased payload is missing. */
+async function payloadFor(db: Db, id: string, set: RuleSet): Promise<Facts['payload']> {
+  if (!set.payload) return undefined
+  const bytes = await readPayload(db, id)
+  return bytes ? readExact(bytes.toString('utf8'), set.payload) : undefined
+}
+
+function deliveriesOf(planned: RulePlan, job: LockedJob): NewDelivery[] {
+  const submitted = new Map(job.destinations.map((destination) => [destination.name, destination]))
+  return planned.destinations.map(({ name, candidate, status, error_code, error_message }) => {
+    const given = submitted.get(name)
+    const inline = given?.protocol === undefined ? undefined : given
+    return {
+      destination_name: name,
+      // Of one that is not there any more nobody knows it; the row has already failed.
+      protocol: inline?.protocol ?? candidate?.protocol ?? 'REST',
+      destination_id: candidate?.id ?? null,
+      configuration: inline?.configuration ?? null,
+      max_retries: planned.max_retries?.value ?? inline?.max_retries ?? null,
+      status,
+      error_code,
+      error_message,
+    }
+  })
+}
+
+function marksOf({ destinations }: RulePlan) {
+  return destinations.flatMap(({ name, shape, failover_group, standby }) =>
+    shape === null && failover_group === null ? [] : [{ destination_name: name, shape, failover_group, standby }],
+  )
 }

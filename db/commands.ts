@@ -1,5 +1,6 @@
 // Cancel and retry: guarded changes of rows. The signal to the workflow comes after, and whoever finds the row can
 // repeat it. All of them run inside a `withTenant` transaction and lock the job's row first.
+import { lineUpAgain } from './failover.ts'
 import type { Db } from './pool.ts'
 import type { JobStatus, Priority } from './states.ts'
 
@@ -73,19 +74,36 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   if (job.cancel_requested && !isFinal(job.status)) return { outcome: 'cancelling' }
   const unknown = await unknownDestinations(db, id, request.destinations ?? [])
   if (unknown.length > 0) return { outcome: 'nothing', status: job.status, unknown }
-  const { rows } = await db.query<{ destination_name: string }>(
-    `update distribution_deliveries
-        set delivery_id = case status when 'success' then new_uuidv7() else delivery_id end,
-            progress = case status when 'success' then null else progress end,
-            status = 'pending', round = $2, round_attempts = 0, next_attempt_at = null, error_code = null,
+  // Left alone unless they are named: what a rule dropped, and what its group did without. With `force` a group that is
+  // done starts anew.
+  const { rows } = await db.query<{ destination_name: string; grouped: boolean }>(
+    `with groups as (
+       select failover_group, bool_or(status = 'success') as served,
+              bool_or(status in ('pending', 'processing', 'waiting')) as under_way
+         from distribution_deliveries
+        where distribution_job_id = $1 and failover_group is not null
+        group by failover_group),
+     chosen as (
+       select d.destination_name
+         from distribution_deliveries d
+         left join groups g on g.failover_group = d.failover_group
+        where d.distribution_job_id = $1
+          and (d.status in ('failed', 'skipped', 'cancelled') or ($3 and d.status = 'success'))
+          and case when $4::text[] is not null then d.destination_name = any ($4)
+                   when g.failover_group is not null then not g.under_way and ($3 or not g.served)
+                   else d.status <> 'skipped' or d.error_code is not null end)
+     update distribution_deliveries d
+        set delivery_id = case d.status when 'success' then new_uuidv7() else d.delivery_id end,
+            progress = case d.status when 'success' then null else d.progress end,
+            status = 'pending', standby = false, round = $2, round_attempts = 0, next_attempt_at = null, error_code = null,
             error_message = null, response_status = null, response_time_ms = null, completed_at = null,
             updated_at = clock_timestamp()
-      where distribution_job_id = $1
-        and (status in ('failed', 'skipped', 'cancelled') or ($3 and status = 'success'))
-        and ($4::text[] is null or destination_name = any ($4))
-      returning destination_name`,
+       from chosen c
+      where d.distribution_job_id = $1 and d.destination_name = c.destination_name
+      returning d.destination_name, d.failover_group is not null as grouped`,
     [id, job.round + 1, request.force, request.destinations ?? null],
   )
+  if (rows.some(({ grouped }) => grouped)) await lineUpAgain(db, id, job.round + 1)
   // A job that was cancelled before its plan was made has no deliveries yet; retrying it means planning it.
   if (rows.length === 0 && !(isFinal(job.status) && !job.planned)) {
     return { outcome: 'nothing', status: job.status, unknown: [] }

@@ -7,6 +7,8 @@ export interface DeliverySummary {
   attempts: number
   error_code: DeliveryCode | null
   error_message: string | null
+  /** Of several with one number, one success is enough; null or absent: it stands alone. */
+  failover_group?: number | null
 }
 
 export interface FinalState {
@@ -42,6 +44,12 @@ export function deriveFinalState(
       ? state('failed', 'MISCONFIGURED', NOTHING_CHOSEN)
       : state('completed', null, null, [NOTHING_CHOSEN])
   }
+  const served = new Set(
+    deliveries.filter(({ status }) => status === 'success').map(({ failover_group }) => failover_group),
+  )
+  served.delete(null)
+  served.delete(undefined)
+  const isServed = (delivery: DeliverySummary) => isNeedless(delivery) || served.has(delivery.failover_group)
   if (deliveries.length > 0 && deliveries.every((delivery) => isServed(delivery))) return state('completed')
   if (endedBy === 'cancel') return state('cancelled', 'CANCELLED')
   if (endedBy === 'expiry')
@@ -55,7 +63,7 @@ export function deriveFinalState(
   )
 }
 
-/** Served, or skipped because a strategy did not need it (a skip for a reason carries that reason as its code). */
-function isServed(delivery: DeliverySummary): boolean {
+/** Served, or skipped because a rule did not need it (a skip that is a fault carries its reason as a code). */
+function isNeedless(delivery: DeliverySummary): boolean {
   return delivery.status === 'success' || (delivery.status === 'skipped' && delivery.error_code === null)
 }

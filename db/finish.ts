@@ -3,6 +3,7 @@
 import type { FinishCause } from '../workflows/messages.ts'
 import { insertCallback } from './callbacks.ts'
 import { distributionMetrics, findJobState, listDeliveryStates } from './distribution-status.ts'
+import { moveFailoverOn } from './failover.ts'
 import { type DeliverySummary, deriveFinalState, type EndedBy, type FinalState } from './final-state.ts'
 import type { Db } from './pool.ts'
 import type { DeliveryCode, DeliveryStatus, JobStatus } from './states.ts'
@@ -35,11 +36,16 @@ export interface FinishRequest {
  * database's clock; `done` ends only a job whose deliveries are all final (or whose order to cancel or expiry came).
  */
 export async function finishDistribution(db: Db, id: string, request: FinishRequest): Promise<Finished> {
-  const job = await lockJobToFinish(db, id)
+  let job = await lockJobToFinish(db, id)
   if (!job) return { outcome: 'missing' }
   if (job.round !== request.round) return { outcome: 'again' }
   if (job.status !== 'pending' && job.status !== 'processing') {
     return { outcome: 'final', status: job.status, round: job.round, notify: job.callback_pending, ended: null }
+  }
+  if (job.standing_by) {
+    // Those that stand by for a success are not open, whatever ends the job.
+    await moveFailoverOn(db, id)
+    job = (await lockJobToFinish(db, id))!
   }
   const endedBy = endedByOf(job, request.cause)
   if (endedBy === null) return { outcome: 'again' }
@@ -56,11 +62,7 @@ export async function finishDistribution(db: Db, id: string, request: FinishRequ
     )
   }
   const deliveries = await summariseDeliveries(db, id)
-  const final = deriveFinalState(
-    deliveries,
-    endedBy,
-    deliveries.length === 0 && (await failsWhenEmpty(db, job.tenant_id)),
-  )
+  const final = deriveFinalState(deliveries, endedBy, deliveries.length === 0 && (await failsWhenEmpty(db, job)))
   return { outcome: 'final', ...(await end(db, job, endedBy, final)) }
 }
 
@@ -148,6 +150,7 @@ interface JobToFinish {
   cancel_requested: boolean
   callback_pending: boolean
   open_deliveries: number
+  standing_by: boolean
   age_seconds: number
 }
 
@@ -166,6 +169,8 @@ async function lockJobToFinish(db: Db, id: string): Promise<JobToFinish | null> 
                      where c.distribution_job_id = j.id and c.round = j.round and c.status = 'pending') as callback_pending,
             (select count(*)::int from distribution_deliveries d
               where d.distribution_job_id = j.id and d.status in ('pending', 'processing', 'waiting')) as open_deliveries,
+            exists (select from distribution_deliveries d
+                     where d.distribution_job_id = j.id and d.standby and d.status = 'pending') as standing_by,
             extract(epoch from clock_timestamp() - j.created_at)::float8 as age_seconds
        from distribution_jobs j
       where j.id = $1`,
@@ -209,17 +214,20 @@ async function closeOpenDeliveries(
 
 async function summariseDeliveries(db: Db, id: string): Promise<DeliverySummary[]> {
   const { rows } = await db.query<DeliverySummary>(
-    `select destination_name, status, attempts, error_code, error_message
+    `select destination_name, status, attempts, error_code, error_message, failover_group
        from distribution_deliveries where distribution_job_id = $1 order by position`,
     [id],
   )
   return rows
 }
 
-async function failsWhenEmpty(db: Db, tenantId: string): Promise<boolean> {
+/** The tenant's wish for a plan without destinations; what a rule dropped is no failure. */
+async function failsWhenEmpty(db: Db, { id, tenant_id }: JobToFinish): Promise<boolean> {
   const { rows } = await db.query<{ fails: boolean }>(
-    `select coalesce(config ->> 'no_destination' = 'fail', false) as fails from tenants where id = $1`,
-    [tenantId],
+    `select coalesce(t.config ->> 'no_destination' = 'fail' and j.plan_explanation ->> 'dropped' is null, false) as fails
+       from tenants t join distribution_jobs j on j.id = $2
+      where t.id = $1`,
+    [tenant_id, id],
   )
   return rows[0]?.fails ?? false
 }

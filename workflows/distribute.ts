@@ -130,17 +130,16 @@ async function startDeliveries(
 ): Promise<void> {
   // A retry may come between a delivery's final row and the end of its activity: that end must not pass for the retry's.
   for (const { name, round } of planned.deliveries) running.note(name, round)
+  const priority = planned.priority_key === undefined ? undefined : { priorityKey: planned.priority_key }
   const idle = planned.deliveries.filter((delivery) => !running.has(delivery.name))
   for (let from = 0; from < idle.length; from += CHUNK) {
     if (from > 0) await sleep(1)
     for (const delivery of idle.slice(from, from + CHUNK)) {
       const scope = new CancellationScope({ cancellable: true })
-      running.add(
-        delivery.name,
-        { done: scope.run(() => deliverTo(ref, delivery)), stop: () => scope.cancel(), round: delivery.round },
-        onError,
-        lookAgain,
-      )
+      const ended = scope.run(() => deliverTo(ref, delivery, priority))
+      // Its end may be another one's turn, which the rows know.
+      const done = delivery.backed ? ended.finally(lookAgain) : ended
+      running.add(delivery.name, { done, stop: () => scope.cancel(), round: delivery.round }, onError, lookAgain)
     }
   }
 }
@@ -149,9 +148,13 @@ async function startDeliveries(
  * One destination, until its row is final or the scope is cancelled. Attempts, delays and the budget are the activity's;
  * here it is called again only when an outcome had to come through the history.
  */
-async function deliverTo(ref: DistributionRef, { name, protocol }: PlannedDelivery): Promise<void> {
+async function deliverTo(
+  ref: DistributionRef,
+  { name, protocol }: PlannedDelivery,
+  priority: { priorityKey: number } | undefined,
+): Promise<void> {
   const input = { ...ref, destination: name }
-  const named = { summary: `${protocol} → ${name}` }
+  const named = { summary: `${protocol} → ${name}`, ...(priority ? { priority } : {}) }
   try {
     for (;;) {
       const delivered = await deliver.executeWithOptions(named, [input])

@@ -25,8 +25,10 @@ export interface Plan {
   /** From now until `expires_at`, in milliseconds on the database's clock. */
   expires_in_ms: number
   cancel_requested: boolean
-  /** The deliveries that are not final. */
+  /** The deliveries that are not final, without those that stand by for others. */
   deliveries: PlannedDelivery[]
+  /** Temporal's priority of their activities; absent: the run's own. */
+  priority_key?: number
 }
 
 export interface PlannedDelivery {
@@ -34,6 +36,8 @@ export interface PlannedDelivery {
   protocol: Protocol
   /** The round that the delivery was last opened in; a manual retry raises it. */
   round: number
+  /** Others stand by for it: when it has ended, the plan is to be asked again. */
+  backed?: true | undefined
 }
 
 export interface DeliverInput extends DistributionRef {
@@ -102,6 +106,19 @@ export interface ProbeResult {
   message: string | null
   response_time_ms: number
 }
+
+/** The one argument of `batch`; `batch_id` is the row's uuid. */
+export interface BatchRef {
+  tenant_id: string
+  batch_id: string
+}
+
+/** What one step of a batch came to. */
+export type BatchStep =
+  /** Go on after so many milliseconds. */
+  | { done: false; wait_ms: number }
+  /** All is final; `callback`: its owner waits to be told. */
+  | { done: true; callback: boolean }
 
 export interface SweepInput {
   /** Every open job, not only those that are due: Temporal's data may be new. */
