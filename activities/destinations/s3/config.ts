@@ -48,7 +48,11 @@ const header = (max: number) =>
     .regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')
 
 const fields = configuration({
-  endpoint: endpoint.optional().describe('http(s) URL of the store; left out: AWS, in `region`'),
+  endpoint: endpoint
+    .optional()
+    .describe(
+      'http(s) URL of the store; left out: AWS, in `region`. Its host, bucket aside, is compared with the `allowed_hosts` of a credential',
+    ),
   region: z
     .string()
     .regex(/^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/, 'must be the name of a region')
