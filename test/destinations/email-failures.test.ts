@@ -422,6 +422,15 @@ describe('a large mail', () => {
     expect(error.message).toContain('"max_message_bytes" allows 52428800')
   })
 
+  it.each(['text', 'html'])(
+    'is not even written where a long value would stand in it many times: %s',
+    async (field) => {
+      const body = Buffer.from(JSON.stringify({ x: 'x'.repeat(1_000_000) }))
+      const config = aConfig(1, { [field]: '{payload.x}'.repeat(1000), attachment: { format: 'none' } })
+      expect(await failed(config, { body })).toMatchObject({ code: 'REJECTED', retryable: false })
+    },
+  )
+
   it('leaves the processor to others before the next one is written', async () => {
     const order: string[] = []
     const others = setInterval(() => order.push('others'), 0)

@@ -70,8 +70,8 @@ async function write(config: EmailConfig, message: Message): Promise<Composed> {
       'Auto-Submitted': 'auto-generated',
       'X-Distribution-Id': message.distribution_id,
     },
-    text: lines(fillTemplate(config.text, message)),
-    ...(config.html !== undefined && { html: lines(fillTemplate(config.html, message, escapeHtml)) }),
+    text: fillLines(config.text, config, message),
+    ...(config.html !== undefined && { html: fillLines(config.html, config, message, escapeHtml) }),
     textEncoding: 'quoted-printable',
     attachments: attachment ? [{ ...attachment, contentTransferEncoding: 'base64' }] : [],
     ...(config.dkim && { dkim: signature(config.dkim) }),
@@ -117,6 +117,23 @@ function fillLine(field: string, template: string, message: Message): string {
     if (!/\p{Cc}/u.test(value)) return value
     throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into ${field}`)
   })
+}
+
+/** Ends before a long value in many places has become a text that no worker can hold. */
+function fillLines(
+  template: string,
+  { max_message_bytes }: EmailConfig,
+  message: Message,
+  write = (value: string) => value,
+): string {
+  let length = template.length
+  const filled = fillTemplate(template, message, (value) => {
+    const written = write(value)
+    length += written.length
+    if (length <= max_message_bytes) return written
+    throw new DeliveryError('REJECTED', `the mail is too large, and "max_message_bytes" allows ${max_message_bytes}`)
+  })
+  return lines(filled)
 }
 
 /** Every kind of line end is one; control characters that mail has no use for are made visible. */
