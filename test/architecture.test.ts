@@ -96,10 +96,21 @@ describe('the architecture', () => {
     expect(strangers('db/', [NODE, /^db\//, /^(pg|node-pg-migrate)$/], ['db/migrate-cli.ts'])).toEqual([])
   })
 
-  it('the API never reaches into activities, but for the schemas and the guard of destinations, and the rules', () => {
+  it('shaping knows documents, and neither Temporal nor our tables', () => {
+    expect(
+      strangers('activities/shaping/', [
+        NODE,
+        /^activities\/(shaping|formats)\//,
+        /^activities\/destinations\/(errors|placeholders)\.ts$/,
+        /^(zod|lossless-json|fastest-levenshtein|jsonata|ajv(\/dist\/20(19|20)\.js)?|ajv-formats)$/,
+      ]),
+    ).toEqual([])
+  })
+
+  it('the API reaches into no activities, but for schemas, the guard of destinations, rules and shaping', () => {
     const ours = imports.filter(({ file, typeOnly }) => file.startsWith('api/') && !typeOnly)
     const reached = ours.filter(({ target }) => target.startsWith('activities/'))
-    for (const { target } of reached) expect(target).toMatch(/^activities\/(destinations|rules)\//)
+    for (const { target } of reached) expect(target).toMatch(/^activities\/(destinations|rules|shaping)\//)
     expect(ours.filter(({ target }) => target.startsWith('workflows/') && target !== 'workflows/messages.ts')).toEqual(
       [],
     )

@@ -1,0 +1,199 @@
+// How a payload is shaped for a destination: the one schema of a destination's `transform_config` and of a rule's shape.
+// Both may be there; the rule's is applied first, and the destination's to what it made.
+import { z } from 'zod'
+import { placeholderProblem } from '../destinations/placeholders.ts'
+import { expressionProblem, MAX_EXPRESSION } from './expression.ts'
+import { jsonSchemaProblems } from './json-schema.ts'
+import { MAX_POSITION } from './mapping.ts'
+import { EACH, readPath } from './paths.ts'
+
+/** Of the whole configuration, as JSON. */
+const MAX_BYTES = 131_072
+const MAX_PATHS = 500
+
+const path = z
+  .string()
+  .min(1)
+  .max(1000)
+  .superRefine((text, context) => {
+    const steps = readPath(text)
+    if (!Array.isArray(steps)) context.addIssue({ code: 'custom', message: steps.problem })
+  })
+
+const target = path.superRefine((text, context) => {
+  const steps = readPath(text)
+  if (!Array.isArray(steps)) return
+  if (steps.some((step) => typeof step === 'number' && step > MAX_POSITION)) {
+    context.addIssue({ code: 'custom', message: `has a position beyond ${MAX_POSITION}` })
+  }
+})
+
+const paths = z.array(path).min(1).max(MAX_PATHS)
+
+const masking = z.union(
+  [
+    path,
+    z.strictObject({
+      path: path.describe('What is masked'),
+      keep_last: z.int().min(0).max(100).describe('So many characters at the end stay, the others become `*`'),
+    }),
+    z.strictObject({ path, text: z.string().max(1000).describe('Stands there instead') }),
+    z.strictObject({
+      path,
+      hash: z.literal('sha256').describe('Its SHA-256 in hexadecimal stands there'),
+      salt: z
+        .string()
+        .min(1)
+        .max(200)
+        .optional()
+        .describe('Key of an HMAC-SHA-256 instead; without one, short values can be found by trying'),
+    }),
+  ],
+  { error: 'must be a path, or an object with "path" and one of "keep_last", "text" or "hash"' },
+)
+
+const fieldSource = z.union(
+  [
+    path,
+    z.strictObject({
+      path: path.describe('Where the value comes from'),
+      required: z.boolean().optional().describe('Nothing there is a failure; otherwise the field is left out'),
+      default: z.unknown().optional().describe('Stands there when nothing is found'),
+    }),
+    z.strictObject({ value: z.unknown().describe('A constant') }),
+  ],
+  { error: 'must be a path, or an object with "path" or "value"' },
+)
+
+const fieldMapping = z.record(z.string(), fieldSource).superRefine((mapping, context) => {
+  const issue = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message })
+  const entries = Object.entries(mapping)
+  if (entries.length === 0) context.addIssue({ code: 'custom', message: 'must map at least one field' })
+  if (entries.length > MAX_PATHS) context.addIssue({ code: 'custom', message: `must map at most ${MAX_PATHS} fields` })
+  for (const [key, source] of entries) {
+    const checked = target.safeParse(key)
+    if (!checked.success) {
+      issue(key, checked.error.issues[0]!.message)
+      continue
+    }
+    const from = typeof source === 'string' ? source : 'path' in source ? source.path : undefined
+    const [into, out] = [eachIn(key), from === undefined ? 0 : eachIn(from)]
+    if (into > 0 && into !== out) {
+      issue(key, `has ${into} [*], but its source has ${out}; with none at all it takes all values as a list`)
+    }
+  }
+})
+
+function eachIn(text: string): number {
+  const steps = readPath(text)
+  return Array.isArray(steps) ? steps.filter((step) => step === EACH).length : 0
+}
+
+const expression = z
+  .string()
+  .min(1)
+  .max(MAX_EXPRESSION)
+  .superRefine((text, context) => {
+    const problem = expressionProblem(text)
+    if (problem) context.addIssue({ code: 'custom', message: problem })
+  })
+
+const rowsPath = path.optional().describe('Where the rows are: a list of objects, or one object; all of it when absent')
+
+const outputFormat = z.discriminatedUnion('format', [
+  z.strictObject({ format: z.literal('json') }),
+  z.strictObject({
+    format: z.literal('ndjson'),
+    rows_path: path.optional().describe('Where the list is; one line each'),
+  }),
+  z.strictObject({
+    format: z.literal('csv'),
+    rows_path: rowsPath,
+    columns: z
+      .array(z.string().min(1).max(200))
+      .min(1)
+      .max(500)
+      .optional()
+      .describe('Keys of the rows, in this order; all keys when absent'),
+    delimiter: z.enum(['comma', 'semicolon', 'tab']).default('comma').describe('Between fields'),
+    formulas: z
+      .enum(['escape', 'keep'])
+      .default('escape')
+      .describe("Text that a spreadsheet would take for a formula gets a leading '; numbers never do"),
+  }),
+  z.strictObject({
+    format: z.literal('xml'),
+    root: z
+      .string()
+      .max(100)
+      .regex(/^(?!xml)[A-Za-z_][A-Za-z0-9._-]*$/i, 'is not a name for an XML element')
+      .default('payload')
+      .describe('Name of the outermost element'),
+  }),
+  z.strictObject({
+    format: z.literal('text'),
+    template: z
+      .string()
+      .max(100_000)
+      .superRefine((text, context) => {
+        const problem = placeholderProblem(text)
+        if (problem) context.addIssue({ code: 'custom', message: problem })
+        else if (/(?<!\{)\{attempt_number\}/.test(text)) {
+          context.addIssue({ code: 'custom', message: 'has {attempt_number}: a repeat must be the same document' })
+        }
+      })
+      .optional()
+      .describe(
+        '`{payload.a.b}` is filled in from the shaped document, and `{distribution_id}`, `{delivery_id}`, `{tenant_id}` and `{data_type}`; absent: the shaped document must be one text itself',
+      ),
+    content_type: z
+      .string()
+      .max(200)
+      .regex(/^[\w.+-]+\/[\w.+-]+(;\s?[\w-]+=[\w-]+)*$/, 'is not a media type')
+      .default('text/plain; charset=utf-8')
+      .describe('As which it is sent; always UTF-8'),
+  }),
+])
+
+const SHORT = { json: { format: 'json' }, ndjson: { format: 'ndjson' }, csv: { format: 'csv' }, xml: { format: 'xml' } }
+
+const output = z.preprocess(
+  (given) => (typeof given === 'string' && Object.hasOwn(SHORT, given) ? SHORT[given as keyof typeof SHORT] : given),
+  outputFormat,
+)
+
+const outputSchema = z
+  .union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
+  .superRefine((schema, context) => {
+    for (const { path, issue } of jsonSchemaProblems(schema)) {
+      context.addIssue({ code: 'custom', path, message: issue })
+    }
+  })
+
+/** The steps, applied in this order; `{}` leaves the payload as it is, to the byte. */
+export const shapeConfig = z
+  .strictObject({
+    include: paths.optional().describe('Only these places stay'),
+    exclude: paths.optional().describe('These places go'),
+    mask: z.array(masking).min(1).max(MAX_PATHS).optional().describe('Values that are hidden; a path alone: `***`'),
+    field_mapping: fieldMapping.optional().describe('A new document: target path ← source path'),
+    expression: expression.optional().describe('JSONata; its result is the document from there on'),
+    output_schema: outputSchema
+      .optional()
+      .describe('JSON Schema (2020-12, 2019-09 or draft-07) of the shaped document'),
+    output: output.optional().describe('How the document is written; JSON when absent'),
+  })
+  .superRefine((shape, context) => {
+    if (Buffer.byteLength(JSON.stringify(shape)) > MAX_BYTES) {
+      context.addIssue({ code: 'custom', message: `must have at most ${MAX_BYTES} bytes` })
+    }
+  })
+
+export type Shape = z.output<typeof shapeConfig>
+/** As it is sent and stored. */
+export type ShapeInput = z.input<typeof shapeConfig>
+
+/** Whether a configuration does anything at all. */
+export function shapes(config: Record<string, unknown> | null | undefined): config is Record<string, unknown> {
+  return config !== null && config !== undefined && Object.keys(config).length > 0
+}

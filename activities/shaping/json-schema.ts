@@ -1,0 +1,274 @@
+// JSON Schemas of tenants: checked when they are written, compiled once, and asked for what is wrong with a document.
+import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
+import { Ajv2019 } from 'ajv/dist/2019.js'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
+import { closest, distance } from 'fastest-levenshtein'
+
+export interface Problem {
+  path: (string | number)[]
+  issue: string
+}
+
+/** Of a schema as JSON. */
+export const MAX_SCHEMA_BYTES = 262_144
+const MAX_SCHEMA_DEPTH = 100
+const MAX_PROBLEMS = 50
+/** All that is wrong is listed for documents up to this size, and the first fault alone in larger ones. */
+const LISTED_UP_TO = 1_048_576
+
+const DRAFTS: Record<string, new (options: Options) => Ajv> = {
+  'http://json-schema.org/draft-07/schema': Ajv,
+  'https://json-schema.org/draft/2019-09/schema': Ajv2019,
+  'https://json-schema.org/draft/2020-12/schema': Ajv2020,
+}
+
+const OPTIONS: Options = {
+  // A keyword that nobody knows is a misspelt one: it would be taken and never be applied.
+  strictSchema: true,
+  strictTypes: false,
+  strictTuples: false,
+  strictRequired: false,
+  // 1e400 is a number, although not a double.
+  strictNumbers: false,
+  // 0.07 is a multiple of 0.01, although not of the doubles that stand for them.
+  multipleOfPrecision: 9,
+  allowUnionTypes: true,
+  logger: false,
+}
+
+/** Words without effect that schemas carry from elsewhere. */
+const ANNOTATIONS = ['example']
+
+type Schema = boolean | Record<string, unknown>
+
+/** What is wrong with a schema, by the path to it; nothing when it can be used. */
+export function jsonSchemaProblems(schema: Schema): Problem[] {
+  if (Buffer.byteLength(JSON.stringify(schema)) > MAX_SCHEMA_BYTES) {
+    return [{ path: [], issue: `must have at most ${MAX_SCHEMA_BYTES} bytes` }]
+  }
+  if (typeof schema === 'boolean') return []
+  const draft = draftOf(schema)
+  if (!draft) {
+    const known = Object.keys(DRAFTS).join(', ')
+    return [{ path: ['$schema'], issue: `is none of the drafts that are known: ${known}` }]
+  }
+  const ajv = newAjv(draft, schema, { allErrors: true })
+  const walked = walk(ajv, schema)
+  if (walked.length > 0) return walked
+  try {
+    if (!ajv.validateSchema(schema)) return problemsOf(ajv.errors ?? [], schema, [])
+    ajv.compile(schema)
+    return []
+  } catch (error) {
+    return [{ path: [], issue: error instanceof RangeError ? 'nests too deep' : compileProblem(error) }]
+  }
+}
+
+/** ajv's messages speak of the schema alone. */
+function compileProblem(error: unknown): string {
+  const message = error instanceof Error ? error.message : ''
+  return `cannot be used: ${message.replace(/^strict mode: /, '').slice(0, 300)}`
+}
+
+function draftOf(schema: Schema): (new (options: Options) => Ajv) | undefined {
+  const stated = typeof schema === 'object' ? schema.$schema : undefined
+  if (stated === undefined) return Ajv2020
+  return typeof stated === 'string' ? DRAFTS[stated.replace(/#$/, '')] : undefined
+}
+
+function newAjv(draft: new (options: Options) => Ajv, schema: Schema, options: Options): Ajv {
+  const ajv = new draft({ ...OPTIONS, ...options })
+  addFormats.default(ajv)
+  for (const word of [...ANNOTATIONS, ...extensions(schema)]) if (!ajv.RULES.keywords[word]) ajv.addKeyword(word)
+  return ajv
+}
+
+/** `x-…` keywords are anybody's own. */
+function extensions(schema: Schema): string[] {
+  const found = new Set<string>()
+  const open: unknown[] = [schema]
+  for (let at = 0; at < open.length; at++) {
+    const node = open[at]
+    if (typeof node !== 'object' || node === null) continue
+    for (const [key, child] of Object.entries(node)) {
+      if (/^x-[a-z0-9_$-]+$/i.test(key)) found.add(key)
+      open.push(child)
+    }
+  }
+  return [...found]
+}
+
+const MAPS = new Set(['properties', 'patternProperties', '$defs', 'definitions', 'dependentSchemas', 'dependencies'])
+const NESTED = new Set(
+  `items additionalItems prefixItems contains additionalProperties propertyNames unevaluatedItems unevaluatedProperties
+   not if then else allOf anyOf oneOf`.split(/\s+/),
+)
+
+/** Unknown keywords and references out of the schema, with their places, which ajv does not tell. */
+function walk(ajv: Ajv, schema: Schema): Problem[] {
+  const problems: Problem[] = []
+  const known = [...Object.keys(ajv.RULES.keywords), ...Object.keys(ajv.RULES.all), ...CORE]
+  const open: { node: unknown; path: (string | number)[] }[] = [{ node: schema, path: [] }]
+  for (let next = open.pop(); next && problems.length < MAX_PROBLEMS; next = open.pop()) {
+    const { node, path } = next
+    if (path.length > MAX_SCHEMA_DEPTH) return [{ path: [], issue: 'nests too deep' }]
+    if (typeof node !== 'object' || node === null || Array.isArray(node)) continue
+    for (const [key, child] of Object.entries(node)) {
+      const at = [...path, key]
+      if (!known.includes(key)) problems.push({ path: at, issue: unknownKeyword(key, known) })
+      else if ((key === '$ref' || key === '$dynamicRef') && typeof child === 'string' && isForeign(child, schema)) {
+        problems.push({ path: at, issue: 'refers to a schema outside of this one, which is never fetched' })
+      } else if (key === 'pattern' && typeof child === 'string') {
+        problems.push(...patternProblems(child, at))
+      } else if (MAPS.has(key) && isRecord(child)) {
+        if (key === 'patternProperties') {
+          for (const name of Object.keys(child)) problems.push(...patternProblems(name, [...at, name]))
+        }
+        for (const [name, inner] of Object.entries(child)) open.push({ node: inner, path: [...at, name] })
+      } else if (NESTED.has(key)) {
+        if (Array.isArray(child)) for (const [n, inner] of child.entries()) open.push({ node: inner, path: [...at, n] })
+        else open.push({ node: child, path: at })
+      }
+    }
+  }
+  return problems
+}
+
+const CORE = [
+  '$id',
+  '$schema',
+  '$comment',
+  '$defs',
+  'definitions',
+  '$anchor',
+  '$dynamicAnchor',
+  '$ref',
+  '$dynamicRef',
+  '$recursiveRef',
+  '$recursiveAnchor',
+  'title',
+  'description',
+  'default',
+  'examples',
+  'deprecated',
+  'readOnly',
+  'writeOnly',
+  'contentMediaType',
+  'contentEncoding',
+  'contentSchema',
+  'if',
+  'then',
+  'else',
+]
+
+function patternProblems(pattern: string, path: (string | number)[]): Problem[] {
+  try {
+    new RegExp(pattern, 'u')
+    return []
+  } catch {
+    return [{ path, issue: 'is no regular expression' }]
+  }
+}
+
+function unknownKeyword(key: string, known: string[]): string {
+  const near = closest(key, known)
+  const plausible = distance(key, near) <= Math.max(2, Math.floor(near.length / 3))
+  return `is not a known keyword${plausible ? `, did you mean ${JSON.stringify(near)}?` : '; "x-…" is free for your own'}`
+}
+
+function isForeign(ref: string, schema: Schema): boolean {
+  if (ref.startsWith('#')) return false
+  const base = ref.split('#')[0]!
+  return !JSON.stringify(schema).includes(`"$id":${JSON.stringify(base)}`)
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+interface Compiled {
+  quick: ValidateFunction
+  /** Made when something is wrong for the first time. */
+  whole: () => ValidateFunction
+}
+
+const compiled = new Map<string, Compiled>()
+const MAX_COMPILED = 200
+
+function compile(text: string): Compiled {
+  const known = compiled.get(text)
+  if (known) return known
+  const schema = JSON.parse(text) as Schema
+  const draft = draftOf(schema) ?? Ajv2020
+  let whole: ValidateFunction | undefined
+  const made: Compiled = {
+    quick: newAjv(draft, schema, {}).compile(schema),
+    whole: () => {
+      whole ??= newAjv(draft, schema, { allErrors: true }).compile(schema)
+      return whole
+    },
+  }
+  if (compiled.size >= MAX_COMPILED) compiled.clear()
+  compiled.set(text, made)
+  return made
+}
+
+/**
+ * What is wrong with a document, by the path into it, and none of its values. Numbers are compared as doubles; none is
+ * refused for its size.
+ * @param schema as JSON, which it is known by
+ * @param bytes the size of the document
+ */
+export function documentProblems(schema: string, document: unknown, bytes: number): Problem[] {
+  const { quick, whole } = compile(schema)
+  if (quick(document)) return []
+  if (bytes > LISTED_UP_TO) return problemsOf(quick.errors ?? [], document, [])
+  const validate = whole()
+  validate(document)
+  return problemsOf(validate.errors ?? [], document, [])
+}
+
+function problemsOf(errors: readonly ErrorObject[], root: unknown, at: (string | number)[]): Problem[] {
+  const problems = new Map<string, Problem>()
+  for (const error of errors) {
+    const problem = problemOf(error, root, at)
+    problems.set(JSON.stringify(problem), problem)
+  }
+  const all = [...problems.values()]
+  if (all.length <= MAX_PROBLEMS) return all
+  return [...all.slice(0, MAX_PROBLEMS), { path: at, issue: `and ${all.length - MAX_PROBLEMS} more` }]
+}
+
+function problemOf(error: ErrorObject, root: unknown, at: (string | number)[]): Problem {
+  const path = [...at, ...pathOf(error.instancePath, root)]
+  const { keyword, params } = error
+  switch (keyword) {
+    case 'required':
+      return { path: [...path, String(params.missingProperty)], issue: 'is required' }
+    case 'additionalProperties':
+      return { path: [...path, String(params.additionalProperty)], issue: 'is not allowed here' }
+    case 'unevaluatedProperties':
+      return { path: [...path, String(params.unevaluatedProperty)], issue: 'is not allowed here' }
+    case 'enum': {
+      const allowed = JSON.stringify(params.allowedValues)
+      return { path, issue: allowed.length <= 200 ? `must be one of ${allowed}` : 'must be one of the allowed values' }
+    }
+    default:
+      return { path, issue: (error.message ?? 'is not valid').slice(0, 300) }
+  }
+}
+
+/** A JSON pointer; which of its parts are positions, only the document can tell. */
+function pathOf(pointer: string, root: unknown): (string | number)[] {
+  let value: unknown = root
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => {
+      const name = part.replaceAll('~1', '/').replaceAll('~0', '~')
+      const step = Array.isArray(value) ? Number(name) : name
+      value = (value as Record<string | number, unknown> | undefined)?.[step]
+      return step
+    })
+}

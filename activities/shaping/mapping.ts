@@ -1,0 +1,76 @@
+// A new document out of single places of another: `field_mapping`.
+import { isObject, type Json, setKey } from '../formats/document.ts'
+import { EACH, findAt, type Step, stepsOf } from './paths.ts'
+import { ShapingError } from './shaping-error.ts'
+
+export type FieldSource =
+  | string
+  | { path: string; required?: boolean | undefined; default?: unknown }
+  | { value: unknown }
+
+/** A list longer than this is no list that somebody meant: `[999999999]` would make one of nothing. */
+export const MAX_POSITION = 10_000
+
+/** @throws ShapingError for a required field that is missing, and for a place where something else stands already */
+export function mapped(document: Json, mapping: Record<string, FieldSource>): Json {
+  const made = new Making()
+  for (const [target, source] of Object.entries(mapping)) {
+    const to = stepsOf(target)
+    if (typeof source === 'object' && 'value' in source) {
+      made.put(to, [], source.value as Json, target)
+      continue
+    }
+    const { path, required, default: instead } = typeof source === 'string' ? { path: source } : source
+    const from = stepsOf(path)
+    const found = [...findAt(document, from)]
+    if (found.length === 0) {
+      const list = from.includes(EACH) && [...findAt(document, from.slice(0, from.indexOf(EACH)))].some(isEmptyList)
+      if (required && !list) throw new ShapingError('field_mapping', `nothing stands at ${path}`, target)
+      if (instead !== undefined) made.put(to, [], instead as Json, target)
+      else if (list) made.put(to.includes(EACH) ? to.slice(0, to.indexOf(EACH)) : to, [], [], target)
+      continue
+    }
+    // Without a [*] of its own, the target takes all that was found as one list.
+    if (from.includes(EACH) && !to.includes(EACH)) {
+      made.put(
+        to,
+        [],
+        found.map(({ value }) => value),
+        target,
+      )
+    } else for (const { value, positions } of found) made.put(to, positions, value, target)
+  }
+  return made.document ?? {}
+}
+
+function isEmptyList({ value }: { value: Json }): boolean {
+  return Array.isArray(value) && value.length === 0
+}
+
+class Making {
+  document: Json | undefined
+
+  put(steps: readonly Step[], positions: readonly number[], value: Json, target: string): void {
+    const left = [...positions]
+    // Positions beyond the target's own [*] do not occur: both have as many, or the target has none.
+    const at = steps.map((step) => (step === EACH ? (left.shift() ?? 0) : step))
+    this.document = into(this.document, at, value, target)
+  }
+}
+
+function into(present: Json | undefined, steps: readonly (string | number)[], value: Json, target: string): Json {
+  const [step, ...rest] = steps
+  if (step === undefined) return value
+  const container = present ?? (typeof step === 'number' ? [] : {})
+  if (typeof step === 'number' && Array.isArray(container)) {
+    // What nobody fills in between is null: JSON knows no holes.
+    while (container.length < step) container.push(null)
+    container[step] = into(container[step] ?? undefined, rest, value, target)
+  } else if (typeof step === 'string' && isObject(container)) {
+    const inner = Object.hasOwn(container, step) ? container[step] : undefined
+    setKey(container, step, into(inner, rest, value, target))
+  } else {
+    throw new ShapingError('field_mapping', 'something else stands there already', target)
+  }
+  return container
+}

@@ -1,0 +1,20 @@
+// What a process and its shaping processes say to each other.
+import type { Problem } from './json-schema.ts'
+import type { ShapingWords } from './shape.ts'
+import type { ShapingStep } from './shaping-error.ts'
+
+export type Task =
+  /** Shapes as JSON, as they are stored. */
+  | { kind: 'shape'; shapes: string[]; payload: Uint8Array; words: ShapingWords }
+  /** A JSON Schema, and a document to be checked against it. */
+  | { kind: 'check'; schema: string; document: Uint8Array }
+
+export type Order = Task & { id: number }
+
+export type Report =
+  | { kind: 'ready' }
+  | { kind: 'shaped'; id: number; body: Uint8Array; content_type: string }
+  | { kind: 'checked'; id: number; problems: Problem[] }
+  /** Final: the same would happen again. `where` counts the shapes from 0. */
+  | { kind: 'refused'; id: number; step: ShapingStep; message: string }
+  | { kind: 'broken'; id: number; error: string }

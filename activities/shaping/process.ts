@@ -1,0 +1,91 @@
+// The process in which payloads are shaped and checked, one at a time. What tenants write runs here: an expression, a
+// regular expression or a schema may run without end or take all memory, and then this process is ended and nothing else.
+import { Worker } from 'node:worker_threads'
+import { type Shape, shapeConfig } from './config.ts'
+import { documentProblems } from './json-schema.ts'
+import type { Order, Report } from './messages.ts'
+import { shaped } from './shape.ts'
+import { ShapingError } from './shaping-error.ts'
+
+/**
+ * A thread of its own, for a loop or a regular expression lets nothing else in: it ends the process when an order has taken
+ * too much of the processor's time (a busy machine is nobody's fault), and when the parent is gone.
+ */
+const WATCH = `
+const { order, limit } = require('node:worker_threads').workerData
+const parent = process.ppid
+let watched = 0
+let before = 0
+setInterval(() => {
+  if (process.ppid !== parent) process.kill(process.pid, 'SIGKILL')
+  const { user, system } = process.cpuUsage()
+  const used = (user + system) / 1000
+  const current = Atomics.load(order, 0)
+  if (current !== watched) [watched, before] = [current, used]
+  else if (current !== 0 && used - before > limit) process.kill(process.pid, 'SIGXCPU')
+}, 100)
+`
+/** The order that is being carried out; 0 for none. */
+const current = new Int32Array(new SharedArrayBuffer(4))
+let orders = 0
+
+const MAX_KNOWN = 200
+const known = new Map<string, Shape>()
+
+async function carryOut(order: Order): Promise<Report> {
+  const { id } = order
+  orders += 1
+  Atomics.store(current, 0, orders)
+  try {
+    if (order.kind === 'check') {
+      const document: unknown = JSON.parse(bufferOf(order.document).toString('utf8'))
+      return { kind: 'checked', id, problems: documentProblems(order.schema, document, order.document.length) }
+    }
+    const result = await shaped(order.shapes.map(readShape), bufferOf(order.payload), order.words)
+    return { kind: 'shaped', id, ...result }
+  } catch (error) {
+    if (error instanceof ShapingError) return { kind: 'refused', id, step: error.step, message: error.message }
+    // Of a stack of ours: everything else is caught where it happens.
+    if (error instanceof RangeError)
+      return { kind: 'refused', id, step: 'limits', message: 'it is too large or nests too deep' }
+    return { kind: 'broken', id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
+  }
+}
+
+/** Parsed once: what was stored is what was checked, unless a newer version checks more. */
+function readShape(text: string): Shape {
+  const found = known.get(text)
+  if (found) return found
+  const parsed = shapeConfig.safeParse(JSON.parse(text))
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    throw new ShapingError(
+      'limits',
+      `the stored configuration is not valid: ${issue!.path.join('.')}: ${issue!.message}`,
+    )
+  }
+  if (known.size >= MAX_KNOWN) known.clear()
+  known.set(text, parsed.data)
+  return parsed.data
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+function say(report: Report): void {
+  process.send?.(report)
+}
+
+// Ctrl-C reaches every process of the terminal; the parent ends this one once its last delivery is done.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {})
+process.on('disconnect', () => process.exit(0))
+process.on('message', (order: Order) => {
+  void carryOut(order).then((report) => {
+    Atomics.store(current, 0, 0)
+    say(report)
+  })
+})
+const limit = Number(process.argv[2])
+new Worker(WATCH, { eval: true, execArgv: [], workerData: { order: current, limit } }).unref()
+say({ kind: 'ready' })

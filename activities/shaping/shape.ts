@@ -1,0 +1,151 @@
+// Applies shapes to a payload: bytes in, bytes out. Pure but for its caches; runs in the process of `child.ts`.
+import { isLosslessNumber } from 'lossless-json'
+import { DeliveryError } from '../destinations/errors.ts'
+import { fillTemplate } from '../destinations/placeholders.ts'
+import { toCsv } from '../formats/csv.ts'
+import { FormatError, isObject, type Json, parseDocument, setKey, toJson } from '../formats/document.ts'
+import { toXml } from '../formats/xml.ts'
+import type { Shape } from './config.ts'
+import { type ExpressionWords, evaluated } from './expression.ts'
+import { documentProblems } from './json-schema.ts'
+import { mapped } from './mapping.ts'
+import { type Masking, masked } from './mask.ts'
+import { branchesOf, changeAt, findAt, keepAt, stepsOf } from './paths.ts'
+import { ShapingError } from './shaping-error.ts'
+
+export interface ShapingWords extends ExpressionWords {
+  delivery_id: string
+}
+
+export interface Shaped {
+  body: Buffer
+  content_type: string
+}
+
+/** A larger result is a mistake, and would be held by everything that it goes through. */
+export const MAX_SHAPED_BYTES = 33_554_432
+
+/**
+ * Each shape is applied to what the one before made, and the last one says how it is written.
+ * @throws ShapingError
+ */
+export async function shaped(shapes: readonly Shape[], payload: Buffer, words: ShapingWords): Promise<Shaped> {
+  let document = parseDocument(payload)
+  for (const shape of shapes) document = await applied(shape, document, words, payload.length)
+  const written = write(shapes.findLast(({ output }) => output)?.output ?? { format: 'json' }, document, words, payload)
+  if (written.body.length > MAX_SHAPED_BYTES) {
+    throw new ShapingError('limits', `the result has more than ${MAX_SHAPED_BYTES} bytes`)
+  }
+  return written
+}
+
+async function applied(shape: Shape, payload: Json, words: ShapingWords, bytes: number): Promise<Json> {
+  let document = payload
+  if (shape.include) {
+    const kept = keepAt(document, [branchesOf(shape.include.map((path) => [path, true]))])
+    document = kept ?? (Array.isArray(document) ? [] : {})
+  }
+  if (shape.exclude) {
+    const gone = branchesOf(shape.exclude.map((path) => [path, true]))
+    document = changeAt(document, [gone], () => undefined)
+  }
+  if (shape.mask) {
+    const hidden = branchesOf(shape.mask.map((mask): [string, Masking] => [pathOf(mask), maskingOf(mask)]))
+    document = changeAt(document, [hidden], masked)
+  }
+  if (shape.field_mapping) document = mapped(document, shape.field_mapping)
+  if (shape.expression !== undefined) document = await evaluated(shape.expression, document, words)
+  if (shape.output_schema !== undefined) check(JSON.stringify(shape.output_schema), document, bytes)
+  return document
+}
+
+type Mask = NonNullable<Shape['mask']>[number]
+
+function pathOf(mask: Mask): string {
+  return typeof mask === 'string' ? mask : mask.path
+}
+
+function maskingOf(mask: Mask): Masking {
+  return typeof mask === 'string' ? { text: '***' } : mask
+}
+
+function check(schema: string, document: Json, bytes: number): void {
+  const problems = documentProblems(schema, asDoubles(document), bytes)
+  if (problems.length === 0) return
+  const [first] = problems
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : ''
+  throw new ShapingError('output_schema', `${first!.issue}${more}`, placeOf(first!.path))
+}
+
+function placeOf(path: readonly (string | number)[]): string {
+  let text = '$'
+  for (const step of path) {
+    if (typeof step === 'number') text += `[${step}]`
+    else text += /^[\w-]{1,100}$/.test(step) ? `.${step}` : `[${JSON.stringify(step.slice(0, 100))}]`
+  }
+  return text
+}
+
+/** For the check alone. */
+function asDoubles(value: Json): unknown {
+  if (Array.isArray(value)) return value.map(asDoubles)
+  if (isLosslessNumber(value)) return Number(value.value)
+  if (!isObject(value)) return value
+  const copy: { [key: string]: Json } = {}
+  for (const [key, child] of Object.entries(value)) setKey(copy, key, asDoubles(child) as Json)
+  return copy
+}
+
+function write(output: NonNullable<Shape['output']>, document: Json, words: ShapingWords, payload: Buffer): Shaped {
+  switch (output.format) {
+    case 'json':
+      return { body: Buffer.from(toJson(document)), content_type: 'application/json' }
+    case 'ndjson': {
+      const lines = rowsAt(document, output.rows_path)
+      const list = Array.isArray(lines) ? lines : [lines]
+      return {
+        body: Buffer.from(list.map((line) => `${toJson(line)}\n`).join('')),
+        content_type: 'application/x-ndjson',
+      }
+    }
+    case 'csv': {
+      const source = { path: output.rows_path ?? 'the document', bytes: payload.length }
+      const body = inFormat(() => toCsv(rowsAt(document, output.rows_path), source, output))
+      return { body, content_type: 'text/csv; charset=utf-8; header=present' }
+    }
+    case 'xml':
+      return { body: inFormat(() => toXml(document, output.root)), content_type: 'application/xml; charset=utf-8' }
+    case 'text':
+      return { body: Buffer.from(textOf(output.template, document, words)), content_type: output.content_type }
+  }
+}
+
+function inFormat<T>(make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof FormatError) throw new ShapingError('output', error.message)
+    throw error
+  }
+}
+
+function rowsAt(document: Json, path: string | undefined): Json {
+  if (path === undefined) return document
+  const steps = stepsOf(path)
+  const found = [...findAt(document, steps)].map(({ value }) => value)
+  if (found.length === 0) throw new ShapingError('output', 'nothing stands there', path)
+  return found.length > 1 || steps.some((step) => typeof step === 'symbol') ? found : found[0]!
+}
+
+function textOf(template: string | undefined, document: Json, words: ShapingWords): string {
+  if (template === undefined) {
+    if (typeof document === 'string') return document
+    throw new ShapingError('output', 'the shaped document is no text, and there is no template')
+  }
+  try {
+    return fillTemplate(template, { ...words, attempt_number: 0, body: Buffer.from(toJson(document)) })
+  } catch (error) {
+    if (error instanceof DeliveryError) throw new ShapingError('output', error.message)
+    throw error
+  }
+}

@@ -1,0 +1,22 @@
+// What went wrong while a document was shaped: the step, the place, and never a value.
+
+export type ShapingStep =
+  | 'include'
+  | 'exclude'
+  | 'mask'
+  | 'field_mapping'
+  | 'expression'
+  | 'output_schema'
+  | 'output'
+  /** The whole: too large, too long, too much memory. */
+  | 'limits'
+
+export class ShapingError extends Error {
+  readonly step: ShapingStep
+
+  /** @param path a place in the configuration's or the document's own words */
+  constructor(step: ShapingStep, message: string, path?: string) {
+    super(path === undefined ? message : `${path}: ${message}`)
+    this.step = step
+  }
+}
