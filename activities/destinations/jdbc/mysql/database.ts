@@ -38,6 +38,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
   const name = parseTableName(config.table)!
   const table = dotted(name)
   const place = `the table ${shown(name)}`
+  let ledgerSeen = false
 
   const query = (text: string) => explained(connection.query(text), { place })
   const execute = (text: string, parameters: Parameter[], about: Statement = { place }) =>
@@ -61,6 +62,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
     },
 
     async enter(ledger, { delivery_id, distribution_id, rows }) {
+      ledgerSeen ||= await isTransactional(connection, ledger)
       const text = `insert into ${dotted(ledger)} (delivery_id, distribution_id, row_count) values (?, ?, ?)`
       try {
         await connection.execute(text, [delivery_id, distribution_id, String(rows)])
@@ -149,9 +151,7 @@ async function describe(connection: MysqlConnection, name: TableName, place: str
     where c.table_schema = ${schema} and c.table_name = ?`
   const { rows } = await explained(connection.execute(text, [...name]), { place })
   if (rows.length === 0) throw missingTable(place)
-  if (rows[0]![2] === 'NO') {
-    throw new DeliveryError('MISCONFIGURED', `${place} has an engine without transactions; use InnoDB`)
-  }
+  if (rows[0]![2] === 'NO') throw withoutTransactions(place)
   const byName = new Map(
     rows.map(([column, type, , definition]): [string, Column] => [
       String(column).toLowerCase(),
@@ -160,6 +160,25 @@ async function describe(connection: MysqlConnection, name: TableName, place: str
   )
   // Columns have no case there.
   return { column: (column) => byName.get(column.toLowerCase()) }
+}
+
+/**
+ * Whether the table is there. An entry that no rollback takes back would make a success of what was refused.
+ * @throws DeliveryError MISCONFIGURED when its engine has no transactions
+ */
+async function isTransactional(connection: MysqlConnection, name: TableName): Promise<boolean> {
+  const place = `the ledger table ${shown(name)}`
+  const text = `select e.transactions
+    from information_schema.tables t
+    left join information_schema.engines e on e.engine = t.engine
+    where t.table_schema = ${name.length === 2 ? '?' : 'database()'} and t.table_name = ?`
+  const { rows } = await explained(connection.execute(text, [...name]), { place })
+  if (rows[0]?.[0] === 'NO') throw withoutTransactions(place)
+  return rows.length > 0
+}
+
+function withoutTransactions(place: string): DeliveryError {
+  return new DeliveryError('MISCONFIGURED', `${place} has an engine without transactions; use InnoDB`)
 }
 
 /** Of `enum('a','b')` and `set('a','b')`. */

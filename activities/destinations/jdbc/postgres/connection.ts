@@ -15,6 +15,8 @@ export type PostgresTarget = Extract<JdbcTarget, { kind: 'postgresql' }>
 
 export interface PostgresConnection {
   sql: postgres.Sql
+  /** Statements that set up the session; also again. */
+  settings: string
   destroy(): void
   close(): void
 }
@@ -71,10 +73,11 @@ async function logIn(
     `set idle_in_transaction_session_timeout = ${abandonedMs}`,
     // For timestamps that name no zone.
     "set timezone = 'UTC'",
-  ]
-  await Promise.race([sql.unsafe(settings.join('; ')).simple(), refusal])
+  ].join('; ')
+  await Promise.race([sql.unsafe(settings).simple(), refusal])
   return {
     sql,
+    settings,
     destroy: () => raw.destroy(),
     close() {
       sql.end().catch(() => {})

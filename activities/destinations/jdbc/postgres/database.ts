@@ -29,14 +29,14 @@ export async function openPostgresDatabase(
   egress: Egress,
 ): Promise<Database> {
   try {
-    const { sql, destroy, close } = await openPostgres(config, target, attempt, egress)
-    return { ...database(sql, config), destroy, close }
+    const { sql, settings, destroy, close } = await openPostgres(config, target, attempt, egress)
+    return { ...database(sql, config, settings), destroy, close }
   } catch (error) {
     throw postgresFailure(error)
   }
 }
 
-function database(sql: postgres.Sql, config: JdbcConfig): Omit<Database, 'destroy' | 'close'> {
+function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit<Database, 'destroy' | 'close'> {
   const name = parseTableName(config.table)!
   const table = dotted(name)
   const place = `the table ${shown(name)}`
@@ -51,7 +51,8 @@ function database(sql: postgres.Sql, config: JdbcConfig): Omit<Database, 'destro
 
   return {
     // Without a rollback: no transaction is open after a success, and the server would warn of it in its log each time.
-    check: () => run('select pg_advisory_unlock_all()'),
+    // Triggers may have left settings and temporary tables of their own.
+    check: () => run(`select pg_advisory_unlock_all(); reset all; discard temp; ${settings}`),
 
     describe: () => describe(sql, name, place),
 

@@ -7,6 +7,11 @@ import { broken, refused, type Verdict, verdictOf, verdicts } from '../failure.t
 /** https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const OWN: Record<string, Verdict> = {
   '0A': verdicts.statement,
+  // Mistakes in triggers and functions of the database.
+  '20': verdicts.raised,
+  '27': verdicts.raised,
+  '2F': verdicts.raised,
+  '39': verdicts.raised,
   '0L': verdicts.privilege,
   '0P': verdicts.privilege,
   '3D': verdicts.unknownName,
@@ -16,6 +21,8 @@ const OWN: Record<string, Verdict> = {
   '42703': verdicts.unknownName,
   '42704': verdicts.unknownName,
   '42P10': verdicts.noSuchKey,
+  // A view that cannot be written through.
+  '55000': verdicts.statement,
   // Out of memory or disk: that may pass.
   '53': verdicts.trouble,
   '53300': verdicts.full,
