@@ -1,6 +1,6 @@
 // `record`: closes an attempt with what it came to, and moves its delivery on. Idempotent, and guarded by the rows.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { acceptLateSuccess, closeAttempt, disableGoneDestination } from '../db/attempts.ts'
+import { acceptLateSuccess, closeAttempt, disableGoneDestination, keepLateProgress } from '../db/attempts.ts'
 import { jobId } from '../db/job-id.ts'
 import { withTenant } from '../db/pool.ts'
 import { giveBackSlot } from '../db/slots.ts'
@@ -49,6 +49,7 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
     async (db) => {
       const closed = await closeAttempt(db, id, input.destination, outcome)
       if (!closed && outcome.status === 'success') await acceptLateSuccess(db, id, input.destination, outcome)
+      if (!closed && outcome.progress !== undefined) await keepLateProgress(db, id, input.destination, outcome)
       // What everybody's attempts meet in comes last, and its locks are brief.
       const changes = closed ? await noteOutcome(db, closed, outcome) : []
       if (closed?.target && outcome.slotted) await giveBackSlot(db, closed.tenant_id, closed.target, closed.delivery_id)

@@ -188,6 +188,34 @@ export async function acceptLateSuccess(
   return rowCount === 1
 }
 
+/**
+ * What an attempt learned that was closed for it meanwhile: who has a mail already stays known, and is shown. Only while no
+ * later attempt can have learned more. How the attempt and its delivery ended does not change.
+ */
+export async function keepLateProgress(
+  db: Db,
+  id: string,
+  destination: string,
+  outcome: AttemptOutcome,
+): Promise<void> {
+  await db.query(
+    `with late as (
+       update distribution_attempts
+          set metadata = (metadata - 'outcome') || $4::jsonb || '{"late": true}'
+        where distribution_job_id = $1 and id = $3 and status in ('retry', 'cancelled')
+          and retry_reason in ('WORKER_LOST', 'CANCELLED', 'EXPIRED') and not metadata ? 'late'
+       returning attempt_number, delivery_id)
+     update distribution_deliveries d
+        set progress = $5::jsonb
+       from late
+      where d.distribution_job_id = $1 and d.destination_name = $2 and d.delivery_id = late.delivery_id
+        and d.status <> 'success'
+        and (d.attempts = late.attempt_number
+             or (d.attempts = late.attempt_number + 1 and d.status = 'processing'))`,
+    [id, destination, outcome.attempt_id, JSON.stringify(outcome.metadata), JSON.stringify(outcome.progress)],
+  )
+}
+
 /** The receiver said that it is gone for good (HTTP 410): the registered destination takes nothing more. */
 export async function disableGoneDestination(db: Db, id: string, destination: string): Promise<boolean> {
   const { rowCount } = await db.query(

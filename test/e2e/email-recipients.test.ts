@@ -1,6 +1,7 @@
 // One mail for several people, of whom some have it and some do not: over attempts, retries by hand, and a database
 // that goes away.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { closeLostAttempt } from '../../db/attempts.ts'
 import { requestRetry } from '../../db/commands.ts'
 import { jobId } from '../../db/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
@@ -153,6 +154,27 @@ describe('a mail to two', () => {
       null,
     ])
     expect(attempts[1]!.metadata).toEqual({})
+  })
+
+  it('FIELD-REPORT 53: goes to none twice when its worker was given up, and knew all the same', async () => {
+    const receiver = await aReceiver({
+      answer(line, connection) {
+        if (connection > 1) return undefined
+        return line.startsWith('RCPT TO:<bob') ? '450 greylisted' : line === '.' ? 'hang' : undefined
+      },
+    })
+    const ref = await mail(receiver)
+    await receiver.until(({ mails }) => mails.length === 1)
+    await system.as('acme', (db) => closeLostAttempt(db, jobId(ref.distribution_id), 'mail'))
+    receiver.say('250 OK')
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(recipients(receiver)).toEqual(['ann', 'bob'])
+    const [first] = await system.attempts(ref)
+    expect(first).toMatchObject({ status: 'retry', retry_reason: 'WORKER_LOST' })
+    expect(statuses(first!.metadata)).toEqual([
+      ['ann', 'accepted', 250],
+      ['bob', 'deferred', 450],
+    ])
   })
 
   it('is another mail to both when the retry is forced', async () => {
