@@ -62,7 +62,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
     },
 
     async enter(ledger, { delivery_id, distribution_id, rows }) {
-      ledgerSeen ||= await isTransactional(connection, ledger)
+      if (!ledgerSeen) ledgerSeen = await isTransactional(connection, ledger)
       const text = `insert into ${dotted(ledger)} (delivery_id, distribution_id, row_count) values (?, ?, ?)`
       try {
         await connection.execute(text, [delivery_id, distribution_id, String(rows)])
