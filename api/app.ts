@@ -11,6 +11,7 @@ import { commandEndpoints } from './routes/commands.ts'
 import { credentialEndpoints } from './routes/credentials.ts'
 import { destinationEndpoints } from './routes/destinations.ts'
 import { distributionEndpoints } from './routes/distributions.ts'
+import { ruleEndpoints } from './routes/rules.ts'
 import { serviceEndpoints } from './routes/service.ts'
 import { tenantEndpoints } from './routes/tenants.ts'
 
@@ -27,6 +28,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
     ...distributionEndpoints(deps),
     ...commandEndpoints(deps),
     ...destinationEndpoints(deps),
+    ...ruleEndpoints(deps),
     ...credentialEndpoints(deps),
     ...auditLogEndpoints(deps),
     ...tenantEndpoints(deps, keys.forget),

@@ -1,9 +1,7 @@
 // Rules as they are kept, with one row per leaf condition beside them.
+import type { RuleType } from '../activities/rules/actions.ts'
 import type { StoredRule } from '../activities/rules/rule.ts'
 import type { Db } from './pool.ts'
-
-export const RULE_TYPES = ['routing', 'transformation', 'filtering', 'prioritization'] as const
-export type RuleType = (typeof RULE_TYPES)[number]
 
 export interface RuleRow extends StoredRule {
   /** Null: shared by all tenants. */
@@ -55,13 +53,13 @@ export async function insertRule(
   return row ?? null
 }
 
-/** Replaces a rule that the caller has locked. */
+/** Replaces a rule that the caller has locked; `leaves` null: its conditions are what they were. */
 export async function updateRule(
   db: Db,
   tenantId: string,
   id: string,
   rule: RuleContent,
-  leaves: LeafRow[],
+  leaves: LeafRow[] | null,
 ): Promise<RuleRow> {
   const { rows } = await db.query<RuleRow>(
     `update distribution_rules
@@ -71,7 +69,7 @@ export async function updateRule(
       returning ${COLUMNS}`,
     [id, ...valuesOf(rule)],
   )
-  await writeLeaves(db, tenantId, id, leaves)
+  if (leaves) await writeLeaves(db, tenantId, id, leaves)
   return rows[0]!
 }
 

@@ -1,0 +1,83 @@
+// A rule before it is kept: everything that is wrong with it, by its path.
+import { closest, distance } from 'fastest-levenshtein'
+import { ACTIONS, type RuleType } from '../activities/rules/actions.ts'
+import { type Leaf, readConditions } from '../activities/rules/conditions.ts'
+import { exactText, readExact } from '../activities/rules/exact.ts'
+import type { Db } from '../db/pool.ts'
+import { findUnknownTargets, knownNames } from '../db/rule-lookups.ts'
+import type { LeafRow } from '../db/rules.ts'
+import { type Detail, invalid } from './errors.ts'
+import { fieldPath } from './json.ts'
+import { issuesOf } from './schemas/issues.ts'
+
+export interface GivenRule {
+  rule_type: RuleType
+  /** JSON text. */
+  conditions: string
+  actions: unknown
+}
+
+/** The rows of its leaf conditions; throws a 400 with everything that is wrong. `at` is where the rule stands. */
+export async function checkRule(db: Db, given: GivenRule, at: string[] = []): Promise<LeafRow[]> {
+  const details: Detail[] = []
+  const conditions = readConditions(readExact(given.conditions))
+  if ('issues' in conditions) {
+    details.push(
+      ...conditions.issues.map(({ path, issue }) => ({ field: fieldPath([...at, 'conditions', ...path]), issue })),
+    )
+  }
+  const schema = ACTIONS[given.rule_type]
+  const actions = schema.safeParse(given.actions)
+  if (!actions.success) details.push(...issuesOf(schema, actions.error, [...at, 'actions']))
+  else if ('destinations' in actions.data || 'tags' in actions.data) {
+    details.push(...(await unknownTargets(db, actions.data, [...at, 'actions'])))
+  }
+  if (details.length > 0 || 'issues' in conditions) throw invalid(details)
+  return conditions.leaves.map(leafRow)
+}
+
+function leafRow({ path, operator, value }: Leaf): LeafRow {
+  return { path: path.text, operator, value: exactText(value) }
+}
+
+/** A rule that names what is not there would be kept, and choose nothing. */
+async function unknownTargets(
+  db: Db,
+  { destinations = [], tags = [] }: { destinations?: string[] | undefined; tags?: string[] | undefined },
+  at: string[],
+): Promise<Detail[]> {
+  const unknown = await findUnknownTargets(db, destinations, tags)
+  if (unknown.names.size + unknown.tags.size === 0) return []
+  const names = unknown.names.size > 0 ? await knownNames(db) : []
+  return [
+    ...destinations.flatMap((name, index) =>
+      unknown.names.has(name)
+        ? [
+            {
+              field: fieldPath([...at, 'destinations', index]),
+              issue: `no destination is registered as ${JSON.stringify(name)}${nearest(name, names)}`,
+            },
+          ]
+        : [],
+    ),
+    ...tags.flatMap((tag, index) =>
+      unknown.tags.has(tag)
+        ? [{ field: fieldPath([...at, 'tags', index]), issue: `no destination has the tag ${JSON.stringify(tag)}` }]
+        : [],
+    ),
+  ]
+}
+
+/** Names of a default route are checked alike. */
+export async function unknownDestinations(db: Db, destinations: string[], at: string): Promise<Detail[]> {
+  const details = await unknownTargets(db, { destinations }, [])
+  return details.map(({ field, issue }) => ({ field: field.replace(/^destinations/, at), issue }))
+}
+
+function nearest(name: string, known: string[]): string {
+  if (known.length === 0) return ''
+  const near = closest(name, known)
+  return distance(name, near) <= Math.max(2, Math.floor(near.length / 2))
+    ? `, did you mean ${JSON.stringify(near)}?`
+    : ''
+}
