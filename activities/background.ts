@@ -3,8 +3,9 @@ import { ApplicationFailure, Context } from '@temporalio/activity'
 import { ensurePartitions, partitionsAhead } from '../db/partitions.ts'
 import { withoutTenant } from '../db/pool.ts'
 import { refreshViews } from '../db/views.ts'
-import type { NotifyInput, ProbeInput, ProbeResult, SweepInput } from '../workflows/messages.ts'
-import { callback } from './callback.ts'
+import type { BatchRef, BatchStep, NotifyInput, ProbeInput, ProbeResult, SweepInput } from '../workflows/messages.ts'
+import { batchStep } from './batch.ts'
+import { batchCallback, type CalledBack, callback } from './callback.ts'
 import { probe } from './probe.ts'
 import { type SweepDeps, sweep } from './sweep.ts'
 
@@ -13,13 +14,15 @@ export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
 export function createBackgroundActivities(deps: SweepDeps) {
   return {
     async callback(input: NotifyInput): Promise<void> {
-      const called = await callback(deps, input, Context.current().cancellationSignal)
-      if (called.done) return
-      throw ApplicationFailure.create({
-        message: called.message,
-        type: 'CALLBACK_FAILED',
-        nextRetryDelay: called.delay_ms,
-      })
+      orAgain(await callback(deps, input, Context.current().cancellationSignal))
+    },
+
+    async batchStep(ref: BatchRef): Promise<BatchStep> {
+      return await batchStep(deps, ref, beating('Another worker takes the step anew'))
+    },
+
+    async batchCallback(ref: BatchRef): Promise<void> {
+      orAgain(await batchCallback(deps, ref, Context.current().cancellationSignal))
     },
 
     async probe(input: ProbeInput): Promise<ProbeResult> {
@@ -27,14 +30,7 @@ export function createBackgroundActivities(deps: SweepDeps) {
     },
 
     async sweep(input: SweepInput): Promise<void> {
-      const context = Context.current()
-      await sweep(deps, input, () => {
-        context.heartbeat()
-        if (context.cancellationDetails?.workerShutdown) {
-          throw ApplicationFailure.retryable('The worker stops; another one begins the pass anew', 'WORKER_LOST')
-        }
-        context.cancellationSignal.throwIfAborted()
-      })
+      await sweep(deps, input, beating('Another worker begins the pass anew'))
     },
 
     async maintain(): Promise<void> {
@@ -42,5 +38,27 @@ export function createBackgroundActivities(deps: SweepDeps) {
       deps.metrics.partitionsAhead.set(await withoutTenant(deps.pool, (db) => partitionsAhead(db)))
       await withoutTenant(deps.pool, (db) => refreshViews(db))
     },
+  }
+}
+
+/** A callback that was not taken is tried again after its own delay. */
+function orAgain(called: CalledBack): void {
+  if (called.done) return
+  throw ApplicationFailure.create({
+    message: called.message,
+    type: 'CALLBACK_FAILED',
+    nextRetryDelay: called.delay_ms,
+  })
+}
+
+/** Called between units of long work: says that it goes on, and stops it when the worker stops. */
+function beating(otherwise: string): () => void {
+  const context = Context.current()
+  return () => {
+    context.heartbeat()
+    if (context.cancellationDetails?.workerShutdown) {
+      throw ApplicationFailure.retryable(`The worker stops. ${otherwise}`, 'WORKER_LOST')
+    }
+    context.cancellationSignal.throwIfAborted()
   }
 }

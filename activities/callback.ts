@@ -1,11 +1,12 @@
-// `callback`: tells a distribution's owner that it has ended, signed as Standard Webhooks. One try per call; the delays
+// `callback`: tells an owner that a distribution or a batch has ended, signed as Standard Webhooks. One try per call; the delays
 // between tries are Temporal's, by what is answered here. The sending is REST's own, with the same guard and deadlines.
 
 import { writeAudit } from '../db/audit.ts'
-import { closeCallback, type DueCallback, openCallback } from '../db/callbacks.ts'
+import { closeBatchCallback, openBatchCallback } from '../db/batch-callbacks.ts'
+import { type CallbackOutcome, closeCallback, type DueCallback, openCallback } from '../db/callbacks.ts'
 import { jobId } from '../db/job-id.ts'
-import { withTenant } from '../db/pool.ts'
-import type { NotifyInput } from '../workflows/messages.ts'
+import { type Db, withTenant } from '../db/pool.ts'
+import type { BatchRef, NotifyInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
 import { DeliveryError } from './destinations/errors.ts'
 import { literalUrl } from './destinations/placeholders.ts'
@@ -20,13 +21,52 @@ const DAY_MS = 86_400_000
 
 export type CalledBack = { done: true } | { done: false; delay_ms: number; message: string }
 
-export async function callback(deps: ActivityDeps, input: NotifyInput, signal: AbortSignal): Promise<CalledBack> {
-  const id = jobId(input.distribution_id)
-  const due = await withTenant(deps.pool, input.tenant_id, (db) => openCallback(db, id, input.round))
+/** What ended, and where its callback stands. */
+interface Ended {
+  tenant_id: string
+  /** For the log. */
+  ids: Record<string, string>
+  /** The `webhook-id`: the same on every repeat, another for each time that something ends. */
+  webhook_id: string
+  resource: { resource_type: string; resource_id: string; details: Record<string, unknown> }
+  open(db: Db): Promise<DueCallback | null>
+  close(db: Db, outcome: CallbackOutcome): Promise<void>
+}
+
+export function callback(deps: ActivityDeps, input: NotifyInput, signal: AbortSignal): Promise<CalledBack> {
+  const { tenant_id, distribution_id, round } = input
+  const id = jobId(distribution_id)
+  const ended: Ended = {
+    tenant_id,
+    ids: { distribution_id },
+    webhook_id: `${distribution_id}.${round}`,
+    resource: { resource_type: 'distribution_job', resource_id: id, details: { round } },
+    open: (db) => openCallback(db, id, round),
+    close: (db, outcome) => closeCallback(db, id, round, outcome),
+  }
+  return tell(deps, ended, signal)
+}
+
+/** The same for a batch. */
+export function batchCallback(deps: ActivityDeps, ref: BatchRef, signal: AbortSignal): Promise<CalledBack> {
+  const { tenant_id, batch_id } = ref
+  const ended: Ended = {
+    tenant_id,
+    ids: { batch_id },
+    webhook_id: `batch_${batch_id}`,
+    resource: { resource_type: 'batch', resource_id: batch_id, details: {} },
+    open: (db) => openBatchCallback(db, batch_id),
+    close: (db, outcome) => closeBatchCallback(db, batch_id, outcome),
+  }
+  return tell(deps, ended, signal)
+}
+
+async function tell(deps: ActivityDeps, input: Ended, signal: AbortSignal): Promise<CalledBack> {
+  const due = await withTenant(deps.pool, input.tenant_id, (db) => input.open(db))
   if (due?.status !== 'pending') return { done: true }
   const log = deps.logger.child({
     tenant_id: input.tenant_id,
-    distribution_id: input.distribution_id,
+    ...input.ids,
     callback: due.event_type,
     attempt_number: due.attempts,
   })
@@ -35,7 +75,7 @@ export async function callback(deps: ActivityDeps, input: NotifyInput, signal: A
   const delay_ms = DELAYS_MS[due.attempts - 1] ?? HOURLY_MS
   const over = failure === null || !isWorthRepeating(failure) || endsBefore(due, delay_ms)
   await withTenant(deps.pool, input.tenant_id, async (db) => {
-    await closeCallback(db, id, input.round, {
+    await input.close(db, {
       status: failure === null ? 'success' : over ? 'failed' : 'pending',
       response_status: (sent instanceof DeliveryError ? sent.response : sent)?.status ?? null,
       error_code: failure?.code ?? null,
@@ -47,9 +87,8 @@ export async function callback(deps: ActivityDeps, input: NotifyInput, signal: A
       tenant_id: input.tenant_id,
       actor: 'distributor',
       action: 'callback.failed',
-      resource_type: 'distribution_job',
-      resource_id: id,
-      details: { round: input.round, error_code: failure.code, error_message: failure.message },
+      ...input.resource,
+      details: { ...input.resource.details, error_code: failure.code, error_message: failure.message },
     })
   })
   if (failure === null) {
@@ -76,7 +115,7 @@ function isWorthRepeating(error: DeliveryError): boolean {
   return error.code !== 'EGRESS_DENIED' && error.code !== 'MISCONFIGURED' && !error.gone
 }
 
-async function send(deps: ActivityDeps, input: NotifyInput, due: DueCallback, signal: AbortSignal) {
+async function send(deps: ActivityDeps, input: Ended, due: DueCallback, signal: AbortSignal) {
   const signing_secret = due.callback_secret && unsealed(deps, input.tenant_id, due.callback_secret)
   const config = rest.config.safeParse({
     endpoint: literalUrl(due.callback_url),
@@ -86,10 +125,9 @@ async function send(deps: ActivityDeps, input: NotifyInput, due: DueCallback, si
   if (!config.success) throw new DeliveryError('MISCONFIGURED', 'The callback URL can not be used')
   const message = {
     tenant_id: input.tenant_id,
-    distribution_id: input.distribution_id,
+    distribution_id: input.ids.distribution_id ?? input.webhook_id,
     data_type: due.event_type,
-    // The `webhook-id`: the same on every repeat, another for each time that the job ends.
-    delivery_id: `${input.distribution_id}.${input.round}`,
+    delivery_id: input.webhook_id,
     attempt_number: due.attempts,
     body: Buffer.from(due.body),
     content_type: 'application/json',

@@ -1,6 +1,7 @@
 // `sweep`: the second half of every command, repeated for whoever could not finish it. It finds open jobs that nobody
 // works at by their row, and brings run and row together again.
 import { writeAudit } from '../db/audit.ts'
+import { type BatchRefRow, dueBatches } from '../db/batches.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
 import {
@@ -54,6 +55,23 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
       deps.logger.warn({ err: error, ...due }, 'the sweep could not start a callback; the next one will')
     })
     beat()
+  }
+  await sweepBatches(deps, runs, input, beat)
+}
+
+/** Batches without a run; starting one that has a run changes nothing. */
+async function sweepBatches(deps: SweepDeps, runs: Runs, input: SweepInput, beat: () => void): Promise<void> {
+  let after: string | null = null
+  for (;;) {
+    const page: BatchRefRow[] = await withoutTenant(deps.pool, (db) => dueBatches(db, PAGE, input.all, after))
+    for (const { tenant_id, id: batch_id } of page) {
+      await runs.startBatch({ tenant_id, batch_id }).catch((error: unknown) => {
+        deps.logger.warn({ err: error, tenant_id, batch_id }, 'the sweep could not start a batch; the next one will')
+      })
+      beat()
+    }
+    if (page.length < PAGE) return
+    after = page.at(-1)!.id
   }
 }
 

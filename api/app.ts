@@ -7,6 +7,7 @@ import { ApiError, renderError } from './errors.ts'
 import { createKeyLookup } from './middleware/auth.ts'
 import { requestId } from './middleware/request-id.ts'
 import { auditLogEndpoints } from './routes/audit-log.ts'
+import { batchEndpoints } from './routes/batches.ts'
 import { commandEndpoints } from './routes/commands.ts'
 import { credentialEndpoints } from './routes/credentials.ts'
 import { destinationEndpoints } from './routes/destinations.ts'
@@ -25,6 +26,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
   app.onError(renderError)
   app.notFound((c) => renderError(new ApiError('NOT_FOUND', 'no such path'), c))
   const endpoints = [
+    ...batchEndpoints(deps),
     ...distributionEndpoints(deps),
     ...commandEndpoints(deps),
     ...destinationEndpoints(deps),

@@ -5,7 +5,7 @@ import type { z } from 'zod'
 import type { Role } from '../db/states.ts'
 import type { ApiEnv, AppDeps, Caller } from './env.ts'
 import { ApiError, invalid } from './errors.ts'
-import { type ParsedJson, parseJson, unstorableFields } from './json.ts'
+import { type JsonForm, type ParsedJson, parseJson, unstorableFields } from './json.ts'
 import type { Authenticate } from './middleware/auth.ts'
 import { requireRole } from './middleware/auth.ts'
 import { decodeText, MEDIA_TYPES, readBody, refuseAnnouncedSize } from './middleware/body.ts'
@@ -59,6 +59,8 @@ export interface EndpointOf<
   body_optional?: boolean
   /** The handler checks the body itself; `body` is its documentation. */
   body_checked_by_handler?: boolean
+  /** How the body is read, where it is not a submission's form. */
+  body_form?: JsonForm
   /** In bytes; 1 MiB when absent, and never above the API's own limit. */
   max_body_bytes?: number
   answers: Record<number, Answer>
@@ -97,7 +99,7 @@ export function mount(
       c.set('caller', caller)
       const params = one.params ? readParams(one.params, c) : undefined
       const query = one.query ? parse(one.query, singleValues(c)) : undefined
-      const raw = one.body ? await readJson(c, limit, one.body_optional ?? false) : NO_BODY
+      const raw = one.body ? await readJson(c, limit, one.body_optional ?? false, one.body_form) : NO_BODY
       const body = one.body && !one.body_checked_by_handler ? parse(one.body, raw.value) : undefined
       return one.handle({ c, caller: caller as Caller, params, query, body, raw })
     })
@@ -107,15 +109,20 @@ export function mount(
 
 const NO_BODY: RequestBody = { bytes: Buffer.alloc(0), value: undefined, texts: new Map() }
 
-async function readJson(c: Context<ApiEnv>, limit: number, optional: boolean): Promise<RequestBody> {
+async function readJson(
+  c: Context<ApiEnv>,
+  limit: number,
+  optional: boolean,
+  form: JsonForm = {},
+): Promise<RequestBody> {
   const bytes = await readBody(c.req, limit)
   if (bytes.length === 0 && optional) return { ...NO_BODY, value: {} }
   const text = decodeText(bytes)
-  const parsed = parseJson(text)
+  const parsed = parseJson(text, form)
   if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
     throw invalid([{ field: 'body', issue: 'must be a JSON object' }])
   }
-  const unstorable = unstorableFields(text, parsed.value)
+  const unstorable = unstorableFields(text, parsed.value, form.opaque)
   if (unstorable.length > 0) throw invalid(unstorable)
   return { bytes, ...parsed }
 }

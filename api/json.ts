@@ -16,12 +16,19 @@ export interface ParsedJson {
 }
 
 /** The one top-level field whose inside is the sender's own: kept byte for byte, whatever it repeats. */
-const OPAQUE = 'payload'
+export const PAYLOAD = 'payload'
+
+export interface JsonForm {
+  /** The top-level field whose inside is not looked into; `payload` when absent. */
+  opaque?: string
+  /** 500 when absent. */
+  max_depth?: number
+}
 
 /** Parses `text`, or throws a 400 that says where and why. */
-export function parseJson(text: string): ParsedJson {
+export function parseJson(text: string, form: JsonForm = {}): ParsedJson {
   // The scan comes first: JSON.parse would build ten million arrays before anyone counted the depth.
-  const scan = scanJson(text)
+  const scan = scanJson(text, form)
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -40,8 +47,32 @@ interface Frame {
   index: number
 }
 
+/** The exact text of every element of a JSON array. `text` is one that was parsed already. */
+export function elementTexts(text: string): string[] {
+  const scanner = createScanner(text, true)
+  const elements: string[] = []
+  let depth = 0
+  let start = -1
+  let end = 0
+  for (let token: number = scanner.scan(); token !== TOKEN.end; token = scanner.scan()) {
+    if (token === TOKEN.closeBrace || token === TOKEN.closeBracket) depth -= 1
+    if (start >= 0 && (depth === 0 || (depth === 1 && token === TOKEN.comma))) {
+      elements.push(text.slice(start, end))
+      start = -1
+    } else if (depth === 1 && start < 0) {
+      start = scanner.getTokenOffset()
+    }
+    end = scanner.getTokenOffset() + scanner.getTokenLength()
+    if (token === TOKEN.openBrace || token === TOKEN.openBracket) depth += 1
+  }
+  return elements
+}
+
 /** Tolerant of broken JSON: only what JSON.parse accepts as well is believed afterwards. */
-function scanJson(text: string): { texts: Map<string, string>; duplicates: Detail[] } {
+function scanJson(
+  text: string,
+  { opaque = PAYLOAD, max_depth = MAX_DEPTH }: JsonForm,
+): { texts: Map<string, string>; duplicates: Detail[] } {
   const scanner = createScanner(text, true)
   const stack: Frame[] = []
   const texts = new Map<string, string>()
@@ -83,9 +114,9 @@ function scanJson(text: string): { texts: Map<string, string>; duplicates: Detai
     end = scanner.getTokenOffset() + scanner.getTokenLength()
     if (token === TOKEN.openBrace || token === TOKEN.openBracket) {
       const isObject = token === TOKEN.openBrace
-      const opaque = stack[0]?.key === OPAQUE
-      stack.push({ keys: isObject && !opaque ? new Set() : null, key: '', index: isObject ? -1 : 0 })
-      if (stack.length > MAX_DEPTH) throw invalid([{ field: 'body', issue: `is nested deeper than ${MAX_DEPTH}` }])
+      const inside = stack[0]?.key === opaque
+      stack.push({ keys: isObject && !inside ? new Set() : null, key: '', index: isObject ? -1 : 0 })
+      if (stack.length > max_depth) throw invalid([{ field: 'body', issue: `is nested deeper than ${MAX_DEPTH}` }])
       expectsKey = isObject
     }
   }
@@ -112,8 +143,8 @@ const isUnstorable = (text: string) => text.includes('\0') || /\p{Surrogate}/u.t
 // In valid UTF-8 both can only come from an escape, so that most bodies need no walk at all.
 const SUSPICIOUS = /\\u(0000|d[89a-f])/i
 
-/** Every string and key outside the payload that PostgreSQL could not store, by its path. */
-export function unstorableFields(text: string, value: unknown): Detail[] {
+/** Every string and key outside the opaque field that PostgreSQL could not store, by its path. */
+export function unstorableFields(text: string, value: unknown, opaque = PAYLOAD): Detail[] {
   if (!SUSPICIOUS.test(text)) return []
   const details: Detail[] = []
   const open: { value: unknown; path: (string | number)[] }[] = [{ value, path: [] }]
@@ -124,7 +155,7 @@ export function unstorableFields(text: string, value: unknown): Detail[] {
     }
     if (typeof current !== 'object' || current === null) continue
     for (const [key, inner] of Object.entries(current)) {
-      if (path.length === 0 && key === OPAQUE) continue
+      if (path.length === 0 && key === opaque) continue
       if (isUnstorable(key)) {
         details.push({ field: fieldPath(path), issue: 'has a key with a NUL character or a lone surrogate' })
       }

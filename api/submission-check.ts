@@ -52,9 +52,9 @@ export function checkSubmission({ body, key, caller }: SubmitRequest, egress: Eg
   return { submission: parsed.success ? parsed.data : undefined, entries, key: inBody ?? key ?? null, details }
 }
 
-function callbackIssues(url: unknown, egress: Egress): Detail[] {
+/** What is wrong with a callback's URL; nothing when there is none. */
+export function callbackIssues(url: unknown, egress: Egress, field = 'options.callback_url'): Detail[] {
   if (typeof url !== 'string') return []
-  const field = 'options.callback_url'
   const parsed = URL.canParse(url) ? new URL(url) : undefined
   if (!parsed || !/^https?:$/.test(parsed.protocol)) return [{ field, issue: 'must be an http or https URL' }]
   if (parsed.username || parsed.password) return [{ field, issue: 'must not hold a user name or password' }]

@@ -1,7 +1,14 @@
 // Takes a distribution in: everything is checked, then one transaction makes it durable, then the workflow is started.
 import { createHash } from 'node:crypto'
 import { claimIdempotencyKey } from '../db/idempotency.ts'
-import { findSubmittedJob, readSurroundings, type SubmittedJob, submitJob } from '../db/jobs.ts'
+import {
+  findSubmittedJob,
+  type NewJob,
+  readSurroundings,
+  type SubmissionSurroundings,
+  type SubmittedJob,
+  submitJob,
+} from '../db/jobs.ts'
 import { findDestinations, type KnownDestination } from '../db/plan.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import { OTHER } from '../temporal-config/metrics.ts'
@@ -95,7 +102,23 @@ async function storeSubmission(
     if (!first) throw new ApiError('CONFLICT', 'the distribution of this idempotency key is no longer kept')
     return { job: first, created: false, catalogued: surroundings.catalogued }
   }
-  const known = await findNamed(db, entries)
+  const details = storedIssues(submission, entries, await findNamed(db, entries), surroundings)
+  if (details.length > 0) throw invalid(details)
+  const job = await submitJob(db, {
+    ...newJob(request, submission, entries),
+    id: claim?.job_id ?? null,
+    payload_queryable: queryable,
+  })
+  return { job, created: true, catalogued: surroundings.catalogued }
+}
+
+/** What is wrong with a submission by the database: its clock, its catalogue, its destinations. */
+export function storedIssues(
+  submission: Submission,
+  entries: CheckedEntries,
+  known: ReadonlyMap<string, KnownDestination>,
+  surroundings: SubmissionSurroundings,
+): Detail[] {
   const details = [
     ...timeIssues(submission, surroundings.now),
     ...checkNames(entries.named, known, submission.options.compression),
@@ -103,14 +126,18 @@ async function storeSubmission(
   if (surroundings.requires_catalogued && !surroundings.catalogued) {
     details.push({ field: 'data_type', issue: 'is not in the catalogue of data types' })
   }
-  if (details.length > 0) throw invalid(details)
-  const job = await submitJob(db, {
+  return details
+}
+
+/** The row of a checked submission, with the payload as a thing that jsonb takes. */
+export function newJob({ caller, body, request_id }: SubmitRequest, submission: Submission, entries: CheckedEntries) {
+  return {
     tenant_id: caller.tenant_id,
-    id: claim?.job_id ?? null,
+    id: null,
     data_type: submission.data_type,
     priority: submission.priority,
     payload_text: body.texts.get('payload')!,
-    payload_queryable: queryable,
+    payload_queryable: true,
     destinations: entries.destinations,
     callback_url: submission.options.callback_url ?? null,
     max_retries: submission.options.max_retries ?? null,
@@ -122,10 +149,9 @@ async function storeSubmission(
       compression: submission.options.compression,
       encryption_required: submission.options.encryption_required,
     },
-    request_id: request.request_id,
+    request_id,
     actor: caller.actor,
-  })
-  return { job, created: true, catalogued: surroundings.catalogued }
+  } satisfies NewJob
 }
 
 function findNamed(db: Db, entries: CheckedEntries): Promise<Map<string, KnownDestination>> {
@@ -152,12 +178,12 @@ function timeIssues(submission: Submission, now: Date): Detail[] {
 /** Untranslatable character, invalid text, number out of range, invalid bytes, and the limits of jsonb itself. */
 const JSONB_REFUSES = /^(22P05|22P02|22003|22021|22023|54000|54001)$/
 
-function isRefusedByJsonb(error: unknown): boolean {
+export function isRefusedByJsonb(error: unknown): boolean {
   return JSONB_REFUSES.test(String((error as { code?: unknown }).code))
 }
 
 /** An expiry so near that the id was made after it. */
-function asRefusal(error: unknown): unknown {
+export function asRefusal(error: unknown): unknown {
   const { code, constraint } = error as { code?: string; constraint?: string }
   return code === '23514' && constraint === 'chk_distribution_jobs_expires_future'
     ? invalid([{ field: 'expires_at', issue: 'is in the past' }])

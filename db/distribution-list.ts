@@ -91,3 +91,20 @@ export async function countDistributions(
   )
   return Object.fromEntries(rows.map(({ status, count }) => [status, count]))
 }
+
+/**
+ * Notes every distribution that the filter matches now as an item of the batch, oldest first; returns how many. One
+ * statement, so that they are chosen once: what changes afterwards is neither missed nor added.
+ */
+export async function selectIntoBatch(
+  db: Db,
+  filter: DistributionFilter,
+  batch: { id: string; tenant_id: string },
+): Promise<number> {
+  const { rowCount } = await db.query(
+    `insert into batch_items (batch_id, position, tenant_id, distribution_job_id)
+     select $7, row_number() over (order by j.id), $8, j.id from distribution_jobs j where ${FILTER}`,
+    [...filterValues(filter), batch.id, batch.tenant_id],
+  )
+  return rowCount ?? 0
+}

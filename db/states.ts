@@ -9,6 +9,14 @@ export const FINAL_JOB_STATUSES = ['completed', 'failed', 'cancelled'] as const 
 export const PRIORITIES = ['low', 'normal', 'high', 'critical'] as const
 export type Priority = (typeof PRIORITIES)[number]
 
+/** States of a batch: those of its distributions, taken together. */
+export const BATCH_STATUSES = ['processing', 'completed', 'failed', 'cancelled'] as const
+export type BatchStatus = (typeof BATCH_STATUSES)[number]
+
+/** States of one distribution within a batch; `skipped`: there was nothing to retry. */
+export const BATCH_ITEM_STATUSES = [...JOB_STATUSES, 'skipped'] as const
+export type BatchItemStatus = (typeof BATCH_ITEM_STATUSES)[number]
+
 /** States of one destination's delivery within a job. */
 export const DELIVERY_STATUSES = [
   'pending',

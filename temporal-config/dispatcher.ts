@@ -1,7 +1,7 @@
 // What the API asks of Temporal. A submission is accepted once its row stands, so nothing here may hold an answer up or
 // fail it: a call that does not come through in time is left to finish behind the answer, and the sweep finds the row.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { DistributionRef, NotifyInput, ProbeInput, ProbeResult } from '../workflows/messages.ts'
+import type { BatchRef, DistributionRef, NotifyInput, ProbeInput, ProbeResult } from '../workflows/messages.ts'
 import type { Logger } from './log.ts'
 import type { SearchAttribute } from './names.ts'
 import type { About, Runs } from './runs.ts'
@@ -21,6 +21,8 @@ export interface Dispatcher {
   retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
   /** Starts the sender of a callback that became due without a run. Never throws. */
   notify(input: NotifyInput): Promise<'started' | 'deferred'>
+  /** Starts the run of a batch. Never throws. */
+  startBatch(ref: BatchRef): Promise<'started' | 'deferred'>
   /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
   probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
   /** Never throws; what can not be asked in time counts as not healthy. */
@@ -55,7 +57,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   /** Runs `call`, but waits for it only so long; what comes later is logged and otherwise left alone. */
   async function inTime<T>(
     what: string,
-    ref: DistributionRef,
+    ref: DistributionRef | BatchRef,
     call: (runs: Runs) => Promise<T>,
   ): Promise<T | 'deferred'> {
     const runs = options.runs()
@@ -68,11 +70,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       })
       .catch((error: unknown) => {
         skippedUntil = performance.now() + pauseMs
-        const { tenant_id, distribution_id } = ref
-        logger.warn(
-          { tenant_id, distribution_id, err: error },
-          `${what} did not reach Temporal; the sweep will find the row`,
-        )
+        logger.warn({ ...idsOf(ref), err: error }, `${what} did not reach Temporal; the sweep will find the row`)
         return 'deferred' as const
       })
       .finally(() => {
@@ -94,6 +92,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       inTime('cancel', ref, async (runs) => ((await runs.signalCancel(ref)) ? 'signalled' : 'no_workflow')),
     retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
     notify: (input) => inTime('notify', input, (runs) => runs.notify(input).then(() => 'started' as const)),
+    startBatch: (ref) => inTime('batch', ref, (runs) => runs.startBatch(ref).then(() => 'started' as const)),
     async probe(input, timeoutMs) {
       const runs = options.runs()
       if (!runs) throw new DispatcherUnavailable('Temporal does not answer')
@@ -115,4 +114,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       }
     },
   }
+}
+
+/** What the log says of a call; a callback's round is not of interest. */
+function idsOf(ref: DistributionRef | BatchRef): Record<string, string> {
+  const { tenant_id } = ref
+  return 'batch_id' in ref ? { tenant_id, batch_id: ref.batch_id } : { tenant_id, distribution_id: ref.distribution_id }
 }

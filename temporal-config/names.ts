@@ -1,6 +1,6 @@
 // The names under which things stand in Temporal, in one place for API, worker, workflows and tests.
 import type { Priority } from '../db/states.ts'
-import type { DistributionRef } from '../workflows/messages.ts'
+import type { BatchRef, DistributionRef } from '../workflows/messages.ts'
 
 /** All workflows; the activities plan, deliver, record, finish. */
 export const MAIN_QUEUE = 'distributor'
@@ -17,6 +17,10 @@ export function distributionWorkflowId(ref: DistributionRef): string {
 /** One callback per time a job becomes final: the round tells them apart. */
 export function callbackWorkflowId(ref: DistributionRef, round: number): string {
   return `callback/${ref.tenant_id}/${ref.distribution_id}/${round}`
+}
+
+export function batchWorkflowId(ref: BatchRef): string {
+  return `batch/${ref.tenant_id}/${ref.batch_id}`
 }
 
 export const SWEEP_SCHEDULE_ID = 'distributor/sweep'

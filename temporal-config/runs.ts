@@ -14,6 +14,7 @@ import {
 } from '@temporalio/common'
 import type { JobStatus, Priority } from '../db/states.ts'
 import {
+  type BatchRef,
   CANCEL_SIGNAL,
   type DistributionRef,
   type NotifyInput,
@@ -21,7 +22,13 @@ import {
   type ProbeResult,
   RETRY_SIGNAL,
 } from '../workflows/messages.ts'
-import { callbackWorkflowId, distributionWorkflowId, PRIORITY_KEYS, type SearchAttribute } from './names.ts'
+import {
+  batchWorkflowId,
+  callbackWorkflowId,
+  distributionWorkflowId,
+  PRIORITY_KEYS,
+  type SearchAttribute,
+} from './names.ts'
 
 /** What a person filters by in the Temporal UI, and what orders the queue. */
 export interface About {
@@ -47,6 +54,8 @@ export interface Runs {
   describe(ref: DistributionRef): Promise<RunState>
   /** Starts the sender of a callback; one that exists already is left alone. */
   notify(input: NotifyInput): Promise<void>
+  /** Starts the run of a batch; one that is running is left alone. */
+  startBatch(ref: BatchRef): Promise<void>
   probe(input: ProbeInput): Promise<ProbeResult>
 }
 
@@ -129,6 +138,17 @@ export function createRuns(options: RunsOptions): Runs {
           workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         }),
       )
+    },
+    async startBatch(ref) {
+      await workflow.start('batch', {
+        workflowId: batchWorkflowId(ref),
+        taskQueue,
+        args: [ref],
+        priority: { fairnessKey: ref.tenant_id },
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+        // A repeat finds in the rows that all is done.
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      })
     },
     async probe(input) {
       return await workflow.execute('probe', {

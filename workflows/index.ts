@@ -1,3 +1,4 @@
+export { batch } from './batch.ts'
 export { distribute } from './distribute.ts'
 export { notify } from './notify.ts'
 export { probe } from './probe.ts'

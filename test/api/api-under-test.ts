@@ -13,7 +13,7 @@ import { bootstrapTenant, insertTenant } from '../../db/tenants.ts'
 import type { Dispatcher, TemporalHealth } from '../../temporal-config/dispatcher.ts'
 import { createLogger } from '../../temporal-config/log.ts'
 import { createMetrics } from '../../temporal-config/metrics.ts'
-import type { DistributionRef, NotifyInput, ProbeInput, ProbeResult } from '../../workflows/messages.ts'
+import type { BatchRef, DistributionRef, NotifyInput, ProbeInput, ProbeResult } from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 
 export interface FakeDispatcher extends Dispatcher {
@@ -21,6 +21,7 @@ export interface FakeDispatcher extends Dispatcher {
   cancelled: DistributionRef[]
   retried: DistributionRef[]
   notified: NotifyInput[]
+  batches: BatchRef[]
   probed: ProbeInput[]
   /** What the next calls answer. */
   answers: {
@@ -152,6 +153,7 @@ function fakeDispatcher(): FakeDispatcher {
     cancelled: [],
     retried: [],
     notified: [],
+    batches: [],
     probed: [],
     answers: {
       start: 'started',
@@ -173,6 +175,10 @@ function fakeDispatcher(): FakeDispatcher {
     },
     async notify(input) {
       fake.notified.push(input)
+      return fake.answers.start
+    },
+    async startBatch(ref) {
+      fake.batches.push(ref)
       return fake.answers.start
     },
     async probe(input) {

@@ -199,6 +199,7 @@ onEachPostgres((database: () => TestDatabase) => {
     )
     expect(functions.rows.map((row) => row.name)).toEqual([
       'drop_month(date)',
+      'due_batches(integer,boolean,uuid)',
       'due_callbacks(integer)',
       'due_events(integer)',
       'due_jobs(integer,boolean,uuid)',

@@ -18,6 +18,7 @@ function runsThat(given: Partial<Runs>): Runs {
     signalRetry: unexpected,
     describe: unexpected,
     notify: unexpected,
+    startBatch: unexpected,
     probe: unexpected,
     ...given,
   }

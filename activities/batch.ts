@@ -1,0 +1,254 @@
+// `batchStep`: one step of a batch. What is left to do is read from the rows and each part of it done once, by guarded
+// changes, so that a step that is repeated, or taken twice at once, changes nothing a second time.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { writeAudit } from '../db/audit.ts'
+import {
+  type BatchProgress,
+  type BatchRow,
+  batchProgress,
+  checkBatchLater,
+  closeBatch,
+  closeItem,
+  findBatch,
+  firstFailed,
+  itemWaits,
+  markBatchCancelled,
+  openItems,
+  peekJob,
+  type ReleasedJob,
+  releaseBatchPage,
+  waitingItems,
+} from '../db/batches.ts'
+import { requestCancel, requestRetry } from '../db/commands.ts'
+import { finishDistribution } from '../db/finish.ts'
+import { lockJob } from '../db/plan.ts'
+import { type Db, withTenant } from '../db/pool.ts'
+import type { BatchStatus } from '../db/states.ts'
+import { countEnd } from '../temporal-config/metrics.ts'
+import type { About, Runs } from '../temporal-config/runs.ts'
+import type { BatchRef, BatchStep } from '../workflows/messages.ts'
+import type { SweepDeps } from './sweep.ts'
+
+/** Distributions that one step of a parallel batch lets go. */
+const PAGE = 100
+/** So many calls to Temporal, or transactions, at once. */
+const AT_ONCE = 10
+/** A step of a batch that goes one after another gives its slot up after this time. */
+const STEP_MS = 5000
+/** The sweep looks for the run of a batch that has said nothing for so long. */
+const SILENT_SECONDS = 120
+
+export async function batchStep(deps: SweepDeps, ref: BatchRef, beat: () => void): Promise<BatchStep> {
+  const runs = deps.runs()
+  if (!runs) throw new Error('Temporal is not connected')
+  const step = {
+    deps,
+    runs,
+    ref,
+    beat,
+    as: <T>(work: (db: Db) => Promise<T>) => withTenant(deps.pool, ref.tenant_id, work),
+  }
+  const batch = await step.as((db) => findBatch(db, ref.batch_id))
+  if (!batch) return { done: true, callback: false }
+  if (batch.status !== 'processing') return { done: true, callback: batch.callback_status === 'pending' }
+  await step.as((db) => checkBatchLater(db, batch.id, SILENT_SECONDS))
+  if (batch.options.fail_fast && (await failsNow(step, batch))) await cancelRest(step, batch)
+  else if (batch.kind === 'retry') await retryPage(step, batch)
+  else if (batch.options.parallel_execution === false) await startOneByOne(step, batch)
+  else await startPage(step, batch)
+  return await look(step, batch)
+}
+
+interface Step {
+  deps: SweepDeps
+  runs: Runs
+  ref: BatchRef
+  /** Between units of work: a heartbeat, which throws when the worker stops. */
+  beat: () => void
+  as<T>(work: (db: Db) => Promise<T>): Promise<T>
+}
+
+/** Ends the batch when all is final; otherwise says when to come again. */
+async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
+  const progress = await step.as((db) => batchProgress(db, batch.id))
+  if (progress.waiting > 0) return { done: false, wait_ms: 0 }
+  if (progress.counts.pending + progress.counts.processing > 0) {
+    // A fraction of its age: soon for a short one, and few looks at one that waits for days.
+    const wait_ms = Math.round(Math.min(30_000, Math.max(200, (Date.now() - batch.created_at.getTime()) / 10)))
+    return { done: false, wait_ms }
+  }
+  const status = batchStatusOf(progress)
+  const body = callbackBody(batch, status, progress)
+  const closed = await step.as(async (db) => {
+    const closed = await closeBatch(db, batch.id, status, body)
+    if (closed) await audit(db, batch, 'batch.completed', { status, ...progress.counts })
+    return closed
+  })
+  if (closed) step.deps.logger.info({ ...step.ref, status, ...progress.counts }, 'batch ended')
+  return { done: true, callback: batch.callback_url !== null }
+}
+
+/** What a batch is, all of whose distributions are final. */
+export function batchStatusOf({ counts }: Pick<BatchProgress, 'counts'>): BatchStatus {
+  if (counts.pending + counts.processing > 0) return 'processing'
+  if (counts.failed > 0) return 'failed'
+  return counts.cancelled > 0 ? 'cancelled' : 'completed'
+}
+
+function callbackBody(batch: BatchRow, status: BatchStatus, { counts, total, completed_at }: BatchProgress): string {
+  return JSON.stringify({
+    event_type: 'batch.completed',
+    batch_id: `batch_${batch.id}`,
+    tenant_id: batch.tenant_id,
+    kind: batch.kind,
+    status,
+    submitted_at: batch.created_at,
+    completed_at: completed_at ?? new Date(),
+    total_distributions: batch.total_distributions,
+    accepted_distributions: total,
+    completed_distributions: counts.completed,
+    failed_distributions: counts.failed,
+    cancelled_distributions: counts.cancelled,
+    skipped_distributions: counts.skipped,
+  })
+}
+
+async function startPage(step: Step, batch: BatchRow): Promise<void> {
+  const { released } = await step.as((db) => releaseBatchPage(db, batch.id, PAGE, false))
+  await startRuns(step, released)
+}
+
+/** One that Temporal does not take is left to the sweep. */
+async function startRuns({ runs, deps, ref, beat }: Step, jobs: ReleasedJob[]): Promise<void> {
+  await inTurns(jobs, beat, async ({ distribution_id, ...about }) => {
+    const job = { tenant_id: ref.tenant_id, distribution_id }
+    await runs.start(job, about).catch((error: unknown) => {
+      deps.logger.warn({ err: error, ...job }, 'a distribution of a batch was not started; the sweep will find it')
+    })
+  })
+}
+
+/** One after another: the next is let go when the one before is final. */
+async function startOneByOne(step: Step, batch: BatchRow): Promise<void> {
+  const until = performance.now() + STEP_MS
+  let [open] = await step.as((db) => openItems(db, batch.id, 1))
+  for (let wait = 10; performance.now() < until; ) {
+    step.beat()
+    const job_id = open?.job_id
+    const now = job_id === undefined ? null : await step.as((db) => peekJob(db, job_id))
+    if (now && (now.status === 'pending' || now.status === 'processing')) {
+      await sleep(wait)
+      wait = Math.min(500, wait * 1.5)
+      continue
+    }
+    if (now?.status === 'failed' && batch.options.fail_fast) return
+    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, 1, true))
+    if (looked === 0) return
+    await startRuns(step, released)
+    const [next] = released
+    open = next && { job_id: next.distribution_id.slice('dist_'.length), round: 1 }
+    wait = 10
+  }
+}
+
+/** Sends the next ones again. Each in a transaction that also closes its place in the batch: once, whoever repeats it. */
+async function retryPage(step: Step, batch: BatchRow): Promise<void> {
+  const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
+  const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
+  await inTurns(items, step.beat, async ({ position, job_id }) => {
+    const retried = await step.as(async (db): Promise<About | null> => {
+      if (!(await lockJob(db, job_id))) {
+        await closeItem(db, batch.id, position, 'skipped', 'the distribution is no longer kept')
+        return null
+      }
+      if (!(await itemWaits(db, batch.id, position))) return null
+      const outcome = await requestRetry(db, job_id, { destinations, force, timeout_seconds })
+      if (outcome.outcome !== 'reset') {
+        await closeItem(db, batch.id, position, 'skipped', SKIPPED[outcome.outcome])
+        return null
+      }
+      await closeItem(db, batch.id, position, 'started')
+      await writeAudit(db, {
+        tenant_id: batch.tenant_id,
+        actor: batch.actor,
+        action: 'retry',
+        resource_type: 'distribution_job',
+        resource_id: job_id,
+        details: { round: outcome.round, force, batch_id: batch.id },
+        request_id: batch.request_id,
+      })
+      return outcome
+    })
+    if (!retried) return
+    const job = { tenant_id: batch.tenant_id, distribution_id: `dist_${job_id}` }
+    await step.runs.signalRetry(job, retried).catch((error: unknown) => {
+      step.deps.logger.warn({ err: error, ...job }, 'a retry of a batch was not begun; the sweep will find it')
+    })
+  })
+}
+
+const SKIPPED = {
+  missing: 'the distribution is no longer kept',
+  cancelling: 'a cancel is under way',
+  nothing: 'there was nothing to retry',
+}
+
+async function failsNow(step: Step, batch: BatchRow): Promise<boolean> {
+  if (batch.cancel_reason !== null) return true
+  const failed = await step.as((db) => firstFailed(db, batch.id))
+  if (failed === null) return false
+  batch.cancel_reason = `fail_fast: ${failed} has failed`
+  const reason = batch.cancel_reason
+  await step.as((db) => markBatchCancelled(db, batch.id, reason))
+  return true
+}
+
+/** Cancels what has not been started by its row, and tells the runs of what is open. */
+async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
+  const reason = batch.cancel_reason ?? 'fail_fast'
+  for (;;) {
+    const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
+    if (items.length === 0) break
+    await inTurns(items, step.beat, async ({ position, job_id }) => {
+      await endByRow(step, job_id, 1, reason)
+      await step.as((db) => closeItem(db, batch.id, position, 'started'))
+    })
+  }
+  for (;;) {
+    const open = await step.as((db) => openItems(db, batch.id, PAGE, true))
+    if (open.length === 0) break
+    await inTurns(open, step.beat, async ({ job_id }) => {
+      const asked = await step.as((db) => requestCancel(db, job_id, reason))
+      if (asked.outcome !== 'requested') return
+      const job = { tenant_id: batch.tenant_id, distribution_id: `dist_${job_id}` }
+      if (!(await step.runs.signalCancel(job))) await endByRow(step, job_id, asked.round, reason)
+    })
+  }
+}
+
+async function endByRow({ deps, runs, ref, as }: Step, jobId: string, round: number, reason: string): Promise<void> {
+  const finished = await as((db) => finishDistribution(db, jobId, { round, cause: 'cancelled', reason }))
+  countEnd(deps.metrics, ref.tenant_id, finished)
+  if (finished.outcome !== 'final' || !finished.notify) return
+  await runs.notify({ tenant_id: ref.tenant_id, distribution_id: `dist_${jobId}`, round: finished.round })
+}
+
+/** `work` on each, a few at once. */
+async function inTurns<T>(items: T[], beat: () => void, work: (item: T) => Promise<void>): Promise<void> {
+  for (let from = 0; from < items.length; from += AT_ONCE) {
+    beat()
+    await Promise.all(items.slice(from, from + AT_ONCE).map(work))
+  }
+}
+
+function audit(db: Db, batch: BatchRow, action: string, details: Record<string, unknown>): Promise<void> {
+  return writeAudit(db, {
+    tenant_id: batch.tenant_id,
+    actor: 'distributor',
+    action,
+    resource_type: 'batch',
+    resource_id: batch.id,
+    details,
+    request_id: batch.request_id,
+  })
+}

@@ -1,0 +1,280 @@
+// Takes many distributions in: each is checked like a single one, the good ones become durable together, and the others
+// are listed with what is wrong. One transaction: a request that is cut off anywhere leaves nothing, and its repeat is a
+// first one. It is bounded by the body's limit and by the number of items.
+import { createHash } from 'node:crypto'
+import { setImmediate as breathe } from 'node:timers/promises'
+import { batchDistributionIds, findBatch, insertBatch, insertBatchItems, newBatchId } from '../db/batches.ts'
+import {
+  claimIdempotencyKeys,
+  forgetIdempotencyKey,
+  insertBatchJobs,
+  type NewBatchJob,
+  newJobIds,
+  type TakenKey,
+} from '../db/bulk.ts'
+import { claimIdempotencyKey } from '../db/idempotency.ts'
+import { readSurroundings, type SubmissionSurroundings } from '../db/jobs.ts'
+import { findDestinations } from '../db/plan.ts'
+import { type Db, withTenant } from '../db/pool.ts'
+import { OTHER } from '../temporal-config/metrics.ts'
+import type { CheckedEntries } from './destination-entries.ts'
+import type { AppDeps } from './env.ts'
+import { ApiError, type Detail, invalid } from './errors.ts'
+import { parseJson, unstorableFields } from './json.ts'
+import type { BulkSubmission } from './schemas/batches.ts'
+import type { Submission } from './schemas/submission.ts'
+import { checkSubmission, type SubmitRequest } from './submission-check.ts'
+import { asRefusal, isRefusedByJsonb, newJob, storedIssues } from './submit.ts'
+
+/** So many items are checked before other requests get their turn. */
+const TURN = 50
+/** So many rows go in one statement. */
+const PAGE = 500
+
+export interface BulkRequest extends Omit<SubmitRequest, 'body'> {
+  /** The exact text of each item. */
+  items: string[]
+  options: BulkSubmission['options']
+  /** The decoded body, by which a repeat is recognised. */
+  bytes: Buffer
+}
+
+export interface Rejected {
+  index: number
+  details: Detail[]
+}
+
+export interface BulkSubmitted {
+  batch_id: string
+  total: number
+  distribution_ids: string[]
+  rejected: Rejected[]
+  /** Labels of what was stored by this very request, for the metrics. */
+  created: string[]
+}
+
+interface Item {
+  index: number
+  request: SubmitRequest
+  submission: Submission
+  entries: CheckedEntries
+  key: string | null
+  sha256: Buffer
+}
+
+/** Checks and stores. A 400 when no item is acceptable. */
+export async function submitBulk(deps: Pick<AppDeps, 'pool' | 'egress'>, request: BulkRequest): Promise<BulkSubmitted> {
+  const rejected: Rejected[] = []
+  const items: Item[] = []
+  for (const [index, text] of request.items.entries()) {
+    if (index % TURN === TURN - 1) await breathe()
+    const checked = checkItem(deps, request, index, text)
+    if ('details' in checked) rejected.push(checked)
+    else items.push(checked)
+  }
+  if (items.length === 0) throw noneAccepted(rejected)
+  return await withTenant(deps.pool, request.caller.tenant_id, (db) => store(db, request, items, rejected))
+}
+
+function checkItem(deps: Pick<AppDeps, 'egress'>, request: BulkRequest, index: number, text: string): Item | Rejected {
+  try {
+    const bytes = Buffer.from(text, 'utf8')
+    const parsed = parseJson(text)
+    if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
+      return { index, details: [{ field: 'body', issue: 'must be a JSON object' }] }
+    }
+    const unstorable = unstorableFields(text, parsed.value)
+    if (unstorable.length > 0) return { index, details: unstorable }
+    const { caller, request_id } = request
+    const single = { caller, request_id, key: undefined, body: { bytes, ...parsed } }
+    const { submission, entries, key, details } = checkSubmission(single, deps.egress)
+    if (!submission || details.length > 0) return { index, details }
+    const sha256 = createHash('sha256').update(bytes).digest()
+    return { index, request: single, submission, entries, key, sha256 }
+  } catch (error) {
+    if (error instanceof ApiError) return { index, details: detailsOf(error) }
+    throw error
+  }
+}
+
+function detailsOf(error: ApiError): Detail[] {
+  return error.details.length > 0 ? error.details : [{ field: 'body', issue: error.message }]
+}
+
+async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejected[]): Promise<BulkSubmitted> {
+  const { tenant_id } = request.caller
+  const sha256 = createHash('sha256').update(request.bytes).digest()
+  const claim = request.key === undefined ? null : await claimIdempotencyKey(db, tenant_id, request.key, sha256)
+  if (claim && !claim.claimed) return await earlierAnswer(db, claim, sha256)
+  const batch_id = claim?.job_id ?? (await newBatchId(db))
+  const surroundings = await surroundingsOf(db, tenant_id, items)
+  const checked = await checkStored(db, items, surroundings)
+  const placed = await placeItems(db, tenant_id, checked.items)
+  const rejected = [...unfit, ...checked.rejected, ...placed.rejected]
+  for (let from = 0; from < placed.fresh.length; from += PAGE) {
+    rejected.push(...(await insertPage(db, batch_id, placed.fresh.slice(from, from + PAGE))))
+  }
+  const refused = new Map(rejected.map((one) => [one.index, one]))
+  // Of several with one key only the first is stored: when that one was refused, so are its repeats.
+  const lost = new Map(
+    placed.fresh.flatMap(({ item, job_id }) => {
+      const refusal = refused.get(item.index)
+      return refusal ? [[job_id, refusal.details]] : []
+    }),
+  )
+  for (const { item, job_id, fresh } of placed.all) {
+    const details = lost.get(job_id)
+    if (!fresh && details) rejected.push({ index: item.index, details })
+  }
+  rejected.sort((one, other) => one.index - other.index)
+  const accepted = placed.all.filter(({ job_id }) => !lost.has(job_id))
+  if (accepted.length === 0) throw noneAccepted(rejected)
+  await insertBatch(db, {
+    id: batch_id,
+    tenant_id,
+    kind: 'submit',
+    total_distributions: request.items.length,
+    options: {
+      parallel_execution: request.options.parallel_execution,
+      fail_fast: request.options.fail_fast,
+    },
+    callback_url: request.options.callback_url ?? null,
+    rejected,
+    request_id: request.request_id,
+    actor: request.caller.actor,
+  })
+  const members = accepted.map(({ job_id, fresh }) => ({ job_id, started: !fresh }))
+  await insertBatchItems(db, tenant_id, batch_id, members)
+  return {
+    batch_id,
+    total: request.items.length,
+    distribution_ids: accepted.map(({ job_id }) => `dist_${job_id}`),
+    rejected,
+    created: accepted
+      .filter(({ fresh }) => fresh)
+      .map(({ item: { submission } }) =>
+        surroundings.get(submission.data_type)?.catalogued ? submission.data_type : OTHER,
+      ),
+  }
+}
+
+/** The answer that the first request with this key had. */
+async function earlierAnswer(db: Db, claim: TakenKey, sha256: Buffer): Promise<BulkSubmitted> {
+  if (!claim.request_sha256.equals(sha256)) {
+    throw new ApiError('CONFLICT', 'the idempotency key was used before with another body', [
+      { field: 'idempotency_key', issue: 'belongs to an earlier request' },
+    ])
+  }
+  const batch = await findBatch(db, claim.job_id)
+  if (!batch) throw new ApiError('CONFLICT', 'the batch of this idempotency key is no longer kept')
+  return {
+    batch_id: batch.id,
+    total: batch.total_distributions,
+    distribution_ids: await batchDistributionIds(db, batch.id),
+    rejected: batch.rejected,
+    created: [],
+  }
+}
+
+async function surroundingsOf(db: Db, tenantId: string, items: Item[]): Promise<Map<string, SubmissionSurroundings>> {
+  const found = new Map<string, SubmissionSurroundings>()
+  for (const { submission } of items) {
+    const { data_type } = submission
+    if (!found.has(data_type)) found.set(data_type, await readSurroundings(db, tenantId, data_type))
+  }
+  return found
+}
+
+async function checkStored(
+  db: Db,
+  items: Item[],
+  surroundings: ReadonlyMap<string, SubmissionSurroundings>,
+): Promise<{ items: Item[]; rejected: Rejected[] }> {
+  const names = new Set(items.flatMap(({ entries }) => entries.named.map(({ name }) => name)))
+  const known = await findDestinations(db, [...names])
+  const rejected: Rejected[] = []
+  const good = items.filter(({ index, submission, entries }) => {
+    const details = storedIssues(submission, entries, known, surroundings.get(submission.data_type)!)
+    if (details.length > 0) rejected.push({ index, details })
+    return details.length === 0
+  })
+  return { items: good, rejected }
+}
+
+interface Placed {
+  item: Item
+  job_id: string
+  /** False: a key led to a distribution that exists. */
+  fresh: boolean
+}
+
+/** Gives each item its id: a new one, or that of the distribution that its idempotency key has already. */
+async function placeItems(db: Db, tenantId: string, items: Item[]) {
+  const ids = await newJobIds(db, items.length)
+  const keyed = items.flatMap(({ key, sha256 }, i) => (key === null ? [] : [{ key, sha256, job_id: ids[i]! }]))
+  const taken = await claimIdempotencyKeys(db, tenantId, keyed)
+  const rejected: Rejected[] = []
+  const all = items.flatMap((item, i): Placed[] => {
+    const owner = item.key === null ? undefined : taken.get(item.key)
+    if (!owner || owner.job_id === ids[i]) return [{ item, job_id: ids[i]!, fresh: true }]
+    if (owner.request_sha256.equals(item.sha256)) return [{ item, job_id: owner.job_id, fresh: false }]
+    const issue = 'belongs to an earlier submission with another body'
+    rejected.push({ index: item.index, details: [{ field: 'options.idempotency_key', issue }] })
+    return []
+  })
+  return { all, fresh: all.filter(({ fresh }) => fresh), rejected }
+}
+
+/** Stores a page; when one row of it is refused, each by itself, so that the others stay. */
+async function insertPage(db: Db, batchId: string, page: Placed[]): Promise<Rejected[]> {
+  const row = ({ item, job_id }: Placed, queryable: boolean): NewBatchJob => {
+    const job = newJob(item.request, item.submission, item.entries)
+    const { expires_at } = item.submission
+    // Kept for a batch that starts one after another: the life of each begins with its turn, but ends no later.
+    const options = expires_at ? { ...job.options, expires_at } : job.options
+    return { ...job, options, id: job_id, payload_queryable: queryable }
+  }
+  const insert = (rows: NewBatchJob[]) => refusable(db, () => insertBatchJobs(db, batchId, rows))
+  if ((await insert(page.map((placed) => row(placed, true)))) === null) return []
+  const rejected: Rejected[] = []
+  for (const placed of page) {
+    let refusal = await insert([row(placed, true)])
+    if (refusal !== null && isRefusedByJsonb(refusal)) refusal = await insert([row(placed, false)])
+    if (refusal === null) continue
+    const { key, index, request } = placed.item
+    if (key !== null) await forgetIdempotencyKey(db, request.caller.tenant_id, key, placed.job_id)
+    const known = asRefusal(refusal)
+    const details =
+      known instanceof ApiError
+        ? detailsOf(known)
+        : [{ field: 'metadata', issue: 'holds a value that cannot be stored' }]
+    rejected.push({ index, details })
+  }
+  return rejected
+}
+
+/** Runs `work`; what is wrong with the rows is answered, with nothing of it kept, and anything else thrown. */
+async function refusable(db: Db, work: () => Promise<void>): Promise<unknown> {
+  await db.query('savepoint page')
+  try {
+    await work()
+    await db.query('release savepoint page')
+    return null
+  } catch (error) {
+    if (!isRefusedByJsonb(error) && asRefusal(error) === error) throw error
+    await db.query('rollback to savepoint page')
+    await db.query('release savepoint page')
+    return error
+  }
+}
+
+function noneAccepted(rejected: Rejected[]): ApiError {
+  return invalid(
+    rejected.flatMap(({ index, details }) =>
+      details.map(({ field, issue }) => ({
+        field: field === 'body' ? `distributions[${index}]` : `distributions[${index}].${field}`,
+        issue,
+      })),
+    ),
+  )
+}

@@ -1,0 +1,325 @@
+// Batches: what belongs to one, how it stands, and what is left to do. Its distributions are ordinary ones.
+import type { Db } from './pool.ts'
+import type { BatchItemStatus, BatchStatus, JobStatus, Priority } from './states.ts'
+
+export interface NewBatch {
+  id: string
+  tenant_id: string
+  kind: 'submit' | 'retry'
+  total_distributions: number
+  options: Record<string, unknown>
+  callback_url: string | null
+  /** What was not accepted. */
+  rejected: unknown[]
+  request_id: string
+  actor: string
+}
+
+/** A new id, by the clock of the database. */
+export async function newBatchId(db: Db): Promise<string> {
+  const { rows } = await db.query<{ id: string }>('select new_uuidv7() as id')
+  return rows[0]!.id
+}
+
+/** Inserts a `processing` batch; the sweep looks for its run after a minute. */
+export async function insertBatch(db: Db, batch: NewBatch): Promise<void> {
+  await db.query(
+    `insert into batches (id, tenant_id, kind, status, total_distributions, options, callback_url, rejected, request_id,
+                          actor, check_at)
+     values ($1, $2, $3, 'processing', $4, $5::jsonb, $6, $7::jsonb, $8, $9, clock_timestamp() + interval '60 seconds')`,
+    [
+      batch.id,
+      batch.tenant_id,
+      batch.kind,
+      batch.total_distributions,
+      JSON.stringify(batch.options),
+      batch.callback_url,
+      JSON.stringify(batch.rejected),
+      batch.request_id,
+      batch.actor,
+    ],
+  )
+}
+
+/** The distributions of a batch in the order given; `started` is one that goes its own way already. */
+export async function insertBatchItems(
+  db: Db,
+  tenantId: string,
+  batchId: string,
+  items: { job_id: string; started: boolean }[],
+): Promise<void> {
+  await db.query(
+    `insert into batch_items (batch_id, position, tenant_id, distribution_job_id, state)
+     select $1, i.position, $2, i.job_id, case when i.started then 'started' else 'waiting' end
+       from unnest($3::uuid[], $4::boolean[]) with ordinality as i (job_id, started, position)`,
+    [batchId, tenantId, items.map(({ job_id }) => job_id), items.map(({ started }) => started)],
+  )
+}
+
+export interface BatchRow {
+  id: string
+  tenant_id: string
+  kind: 'submit' | 'retry'
+  status: BatchStatus
+  total_distributions: number
+  options: BatchOptions
+  callback_url: string | null
+  rejected: { index: number; details: { field: string; issue: string }[] }[]
+  cancel_reason: string | null
+  request_id: string | null
+  actor: string
+  created_at: Date
+  completed_at: Date | null
+  callback_status: 'pending' | 'success' | 'failed' | null
+}
+
+export interface BatchOptions {
+  parallel_execution?: boolean
+  fail_fast?: boolean
+  /** Of a retry: as `RetryRequest` has them. */
+  retry?: { destinations?: string[]; force: boolean; timeout_seconds?: number }
+  /** Of a retry: what it was chosen by. */
+  filter?: Record<string, unknown>
+}
+
+/** The batch, or null when there is none of this id (of this tenant). */
+export async function findBatch(db: Db, id: string): Promise<BatchRow | null> {
+  const { rows } = await db.query<BatchRow>(
+    `select id, tenant_id, kind, status, total_distributions, options, callback_url, rejected, cancel_reason, request_id,
+            actor, created_at, completed_at, callback_status
+       from batches where id = $1`,
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+/** Public names of a batch's distributions, in the order of the request. */
+export async function batchDistributionIds(db: Db, id: string): Promise<string[]> {
+  const { rows } = await db.query<{ distribution_id: string }>(
+    `select 'dist_' || distribution_job_id as distribution_id from batch_items where batch_id = $1 order by position`,
+    [id],
+  )
+  return rows.map((row) => row.distribution_id)
+}
+
+// What has not been started counts as pending whatever its row says: a retry's still has the state that it failed with.
+const ITEM_STATUS = `case i.state when 'started' then coalesce(j.status, 'failed') when 'skipped' then 'skipped' else 'pending' end`
+
+export interface BatchProgress {
+  total: number
+  /** Not started yet. */
+  waiting: number
+  counts: Record<BatchItemStatus, number>
+  /** The latest end among them. */
+  completed_at: Date | null
+}
+
+/** How the distributions of a batch stand, by state. */
+export async function batchProgress(db: Db, id: string): Promise<BatchProgress> {
+  const { rows } = await db.query<{
+    status: BatchItemStatus
+    count: number
+    waiting: number
+    completed_at: Date | null
+  }>(
+    `select ${ITEM_STATUS} as status, count(*)::int as count, count(*) filter (where i.state = 'waiting')::int as waiting,
+            max(j.completed_at) as completed_at
+       from batch_items i
+       left join distribution_jobs j on j.id = i.distribution_job_id
+      where i.batch_id = $1
+      group by 1`,
+    [id],
+  )
+  const counts = { pending: 0, processing: 0, completed: 0, failed: 0, cancelled: 0, skipped: 0 }
+  for (const row of rows) counts[row.status] = row.count
+  const ends = rows.flatMap(({ completed_at }) => (completed_at ? [completed_at.getTime()] : []))
+  return {
+    total: rows.reduce((sum, { count }) => sum + count, 0),
+    waiting: rows.reduce((sum, { waiting }) => sum + waiting, 0),
+    counts,
+    completed_at: ends.length > 0 ? new Date(Math.max(...ends)) : null,
+  }
+}
+
+export interface BatchItem {
+  position: number
+  distribution_id: string
+  status: BatchItemStatus
+  error_code: string | null
+  /** Why there was nothing to retry. */
+  reason: string | null
+  completed_at: Date | null
+}
+
+/** One page of a batch's distributions, behind `after`, in the order of the request. */
+export async function listBatchItems(
+  db: Db,
+  id: string,
+  page: { after: number; limit: number; status: BatchItemStatus | null },
+): Promise<BatchItem[]> {
+  const { rows } = await db.query<BatchItem>(
+    `select i.position, 'dist_' || i.distribution_job_id as distribution_id, ${ITEM_STATUS} as status,
+            case i.state when 'started' then j.error_code end as error_code, i.reason,
+            case i.state when 'started' then j.completed_at end as completed_at
+       from batch_items i
+       left join distribution_jobs j on j.id = i.distribution_job_id
+      where i.batch_id = $1 and i.position > $2 and ($4::text is null or ${ITEM_STATUS} = $4)
+      order by i.position limit $3`,
+    [id, page.after, page.limit, page.status],
+  )
+  return rows
+}
+
+export interface ReleasedJob {
+  position: number
+  distribution_id: string
+  data_type: string
+  priority: Priority
+}
+
+/**
+ * Lets the next distributions of a submitted batch go, `limit` at most, in order: from here on the sweep finds those that
+ * nobody starts. With `renew` their time begins now, for they have been waiting for their turn. `looked` counts those that
+ * were cancelled while they waited as well.
+ */
+export async function releaseBatchPage(
+  db: Db,
+  id: string,
+  limit: number,
+  renew: boolean,
+): Promise<{ looked: number; released: ReleasedJob[] }> {
+  const { rows } = await db.query<ReleasedJob & { released: boolean }>(
+    `with page as (
+       select position, distribution_job_id from batch_items
+        where batch_id = $1 and state = 'waiting' order by position limit $2),
+     released as (
+       update distribution_jobs j
+          set check_at = clock_timestamp() + interval '60 seconds', updated_at = clock_timestamp(),
+              expires_at = case when $3
+                then least((j.options ->> 'expires_at')::timestamptz,
+                           greatest(clock_timestamp(), j.deliver_at) + j.timeout_seconds * interval '1 second')
+                else j.expires_at end
+         from page
+        where j.id = page.distribution_job_id and j.check_at = 'infinity' and j.status = 'pending'
+       returning j.id, j.distribution_id, j.data_type, j.priority),
+     marked as (
+       update batch_items i set state = 'started' from page
+        where i.batch_id = $1 and i.position = page.position and i.state = 'waiting')
+     select page.position, r.distribution_id, r.data_type, r.priority, r.id is not null as released
+       from page left join released r on r.id = page.distribution_job_id
+      order by page.position`,
+    [id, limit, renew],
+  )
+  return { looked: rows.length, released: rows.filter((row) => row.released) }
+}
+
+/** Items that wait, in order. */
+export async function waitingItems(db: Db, id: string, limit: number): Promise<{ position: number; job_id: string }[]> {
+  const { rows } = await db.query<{ position: number; job_id: string }>(
+    `select position, distribution_job_id as job_id from batch_items
+      where batch_id = $1 and state = 'waiting' order by position limit $2`,
+    [id, limit],
+  )
+  return rows
+}
+
+/** Whether an item still waits. Its job is locked by the caller, so that nobody else takes it. */
+export async function itemWaits(db: Db, id: string, position: number): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `select from batch_items where batch_id = $1 and position = $2 and state = 'waiting'`,
+    [id, position],
+  )
+  return rowCount === 1
+}
+
+export async function closeItem(
+  db: Db,
+  id: string,
+  position: number,
+  state: 'started' | 'skipped',
+  reason: string | null = null,
+): Promise<void> {
+  await db.query(
+    `update batch_items set state = $3, reason = $4 where batch_id = $1 and position = $2 and state = 'waiting'`,
+    [id, position, state, reason],
+  )
+}
+
+/** The distributions of a batch that have been started and are open, oldest first. */
+export async function openItems(
+  db: Db,
+  id: string,
+  limit: number,
+  uncancelled = false,
+): Promise<{ job_id: string; round: number }[]> {
+  const { rows } = await db.query<{ job_id: string; round: number }>(
+    `select distinct j.id as job_id, j.round
+       from batch_items i join distribution_jobs j on j.id = i.distribution_job_id
+      where i.batch_id = $1 and i.state = 'started' and j.status in ('pending', 'processing')
+        and ($3 = false or j.cancel_requested_at is null)
+      order by j.id limit $2`,
+    [id, limit, uncancelled],
+  )
+  return rows
+}
+
+/** Status and round of one job, without a lock. */
+export async function peekJob(db: Db, id: string): Promise<{ status: JobStatus; round: number } | null> {
+  const { rows } = await db.query<{ status: JobStatus; round: number }>(
+    'select status, round from distribution_jobs where id = $1',
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+/** The first distribution of the batch that has failed, or null. */
+export async function firstFailed(db: Db, id: string): Promise<string | null> {
+  const { rows } = await db.query<{ distribution_id: string }>(
+    `select j.distribution_id from batch_items i join distribution_jobs j on j.id = i.distribution_job_id
+      where i.batch_id = $1 and i.state = 'started' and j.status = 'failed' order by i.position limit 1`,
+    [id],
+  )
+  return rows[0]?.distribution_id ?? null
+}
+
+/** The rest is to be cancelled; guarded, so that the first reason stays. */
+export async function markBatchCancelled(db: Db, id: string, reason: string): Promise<void> {
+  await db.query(
+    `update batches set cancel_reason = coalesce(cancel_reason, $2), updated_at = clock_timestamp()
+      where id = $1 and status = 'processing'`,
+    [id, reason],
+  )
+}
+
+/** The sweep looks for a run of this batch so many seconds from now, unless it has ended. */
+export async function checkBatchLater(db: Db, id: string, seconds: number): Promise<void> {
+  await db.query(
+    `update batches set check_at = clock_timestamp() + $2 * interval '1 second' where id = $1 and check_at is not null`,
+    [id, seconds],
+  )
+}
+
+/** Ends a batch, once; its callback falls due with it. False when it had ended already. */
+export async function closeBatch(db: Db, id: string, status: BatchStatus, callbackBody: string): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update batches
+        set status = $2, completed_at = clock_timestamp(), updated_at = clock_timestamp(),
+            callback_body = case when callback_url is not null then $3 end,
+            callback_status = case when callback_url is not null then 'pending' end,
+            check_at = case when callback_url is not null then clock_timestamp() + interval '60 seconds' end
+      where id = $1 and status = 'processing'`,
+    [id, status, callbackBody],
+  )
+  return rowCount === 1
+}
+
+export interface BatchRefRow {
+  tenant_id: string
+  id: string
+}
+
+/** Batches with work left whose time to be looked at has come, over all tenants; with `all` every one behind `after`. */
+export async function dueBatches(db: Db, limit: number, all: boolean, after: string | null): Promise<BatchRefRow[]> {
+  const { rows } = await db.query<BatchRefRow>('select tenant_id, id from due_batches($1, $2, $3)', [limit, all, after])
+  return rows
+}

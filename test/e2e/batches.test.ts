@@ -1,0 +1,304 @@
+// Batches on the real servers: in parallel and one after another, failing fast, called back once, lost and found.
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { batchStep } from '../../activities/batch.ts'
+import { sweep } from '../../activities/sweep.ts'
+import { batchProgress, findBatch, insertBatch, insertBatchItems, newBatchId } from '../../db/batches.ts'
+import { insertBatchJobs, newJobIds } from '../../db/bulk.ts'
+import { requestCancel } from '../../db/commands.ts'
+import { selectIntoBatch } from '../../db/distribution-list.ts'
+import { finishDistribution } from '../../db/finish.ts'
+import type { NewJob } from '../../db/jobs.ts'
+import { batchWorkflowId } from '../../temporal-config/names.ts'
+import type { BatchRef } from '../../workflows/messages.ts'
+import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+// Hundreds of runs on a machine that does other things as well.
+vi.setConfig({ testTimeout: 120_000 })
+
+let system: TestSystem
+let receiver: HttpReceiver
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  await system.tenant('acme')
+  await system.tenant('globex')
+  receiver = await startHttpReceiver()
+  await system.startWorkers()
+})
+afterAll(async () => {
+  await system.close()
+  await receiver.close()
+})
+beforeEach(() => receiver.reply({}))
+
+interface Wanted {
+  tenant_id?: string
+  options?: Record<string, unknown>
+  callback_url?: string
+  jobs: Partial<NewJob>[]
+}
+
+const A_JOB = {
+  data_type: 'report',
+  priority: 'normal' as const,
+  payload_queryable: true,
+  callback_url: null,
+  max_retries: 0,
+  timeout_seconds: 300,
+  expires_at: null,
+  deliver_at: null,
+  metadata_text: '{}',
+  options: {},
+  request_id: 'r',
+  actor: 'test',
+}
+
+/** As the API stores it, without starting it. */
+async function stored({ tenant_id = 'acme', options = {}, callback_url, jobs }: Wanted): Promise<BatchRef> {
+  return await system.as(tenant_id, async (db) => {
+    const batch_id = await newBatchId(db)
+    const ids = await newJobIds(db, jobs.length)
+    const rows = jobs.map((job, i) => ({
+      ...A_JOB,
+      payload_text: String(i),
+      destinations: [restTo('a', `${receiver.url}/${i}`)],
+      ...job,
+      id: ids[i]!,
+      tenant_id,
+    }))
+    await insertBatchJobs(db, batch_id, rows)
+    await insertBatch(db, {
+      id: batch_id,
+      tenant_id,
+      kind: 'submit',
+      total_distributions: jobs.length,
+      options,
+      callback_url: callback_url ?? null,
+      rejected: [],
+      request_id: 'r',
+      actor: 'test',
+    })
+    await insertBatchItems(
+      db,
+      tenant_id,
+      batch_id,
+      ids.map((job_id) => ({ job_id, started: false })),
+    )
+    return { tenant_id, batch_id }
+  })
+}
+
+const times = (count: number, job: Partial<NewJob> = {}) => Array.from({ length: count }, () => job)
+const rowOf = (ref: BatchRef) => system.as(ref.tenant_id, (db) => findBatch(db, ref.batch_id))
+const progressOf = (ref: BatchRef) => system.as(ref.tenant_id, (db) => batchProgress(db, ref.batch_id))
+
+async function endsAs(ref: BatchRef, status: string) {
+  await expect.poll(async () => (await rowOf(ref))?.status, { timeout: 90_000, interval: 50 }).toBe(status)
+}
+
+const pathsFrom = (from: number) => receiver.requests.slice(from).map(({ path }) => path)
+
+describe('a batch', () => {
+  it('delivers every distribution exactly once, in pages', async () => {
+    const from = receiver.requests.length
+    const ref = await stored({ jobs: times(120) })
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'completed')
+    expect((await progressOf(ref)).counts).toMatchObject({ completed: 120, pending: 0, failed: 0 })
+    expect(new Set(pathsFrom(from)).size).toBe(120)
+    expect(pathsFrom(from)).toHaveLength(120)
+  })
+
+  it('that is not parallel sends one after another, in order', async () => {
+    const from = receiver.requests.length
+    receiver.reply({ after_ms: 20 })
+    const ref = await stored({ options: { parallel_execution: false }, jobs: times(12) })
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'completed')
+    expect(pathsFrom(from)).toEqual(Array.from({ length: 12 }, (_, i) => `/${i}`))
+    const { rows } = await system.as('acme', (db) =>
+      db.query<{ overlaps: number }>(
+        `with a as (select a.started_at, a.completed_at, a.distribution_job_id from distribution_attempts a
+                      join distribution_jobs j on j.id = a.distribution_job_id where j.batch_id = $1)
+         select count(*)::int as overlaps from a x join a y on x.distribution_job_id < y.distribution_job_id
+          where y.started_at < x.completed_at`,
+        [ref.batch_id],
+      ),
+    )
+    expect(rows[0]).toEqual({ overlaps: 0 })
+  })
+
+  it('gives each its time from its turn on when it is not parallel', async () => {
+    const ref = await stored({
+      options: { parallel_execution: false },
+      jobs: times(3, { timeout_seconds: 2, destinations: [restTo('a', `${receiver.url}/slow`)] }),
+    })
+    receiver.reply({ after_ms: 1200 })
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'completed')
+  })
+
+  it('with fail_fast cancels what is not started and what is open', async () => {
+    const from = receiver.requests.length
+    receiver.reply((request) => ({ status: request.path === '/3' ? 404 : 200 }))
+    const ref = await stored({ options: { parallel_execution: false, fail_fast: true }, jobs: times(8) })
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'failed')
+    expect((await progressOf(ref)).counts).toMatchObject({ completed: 3, failed: 1, cancelled: 4, pending: 0 })
+    expect(pathsFrom(from)).toEqual(['/0', '/1', '/2', '/3'])
+    expect((await rowOf(ref))?.cancel_reason).toMatch(/^fail_fast: dist_.* has failed$/)
+  })
+
+  it('with fail_fast in parallel stops what waits for a retry', async () => {
+    receiver.reply((request) =>
+      request.path === '/1' ? { status: 404 } : { status: 503, headers: { 'retry-after': '600' } },
+    )
+    const ref = await stored({ options: { fail_fast: true }, jobs: times(5, { max_retries: 5 }) })
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'failed')
+    expect((await progressOf(ref)).counts).toMatchObject({ failed: 1, cancelled: 4 })
+  })
+
+  it('tells its owner once, signed with the id that a repeat has', async () => {
+    const owner = await startHttpReceiver({ script: [{ status: 500 }, { status: 200 }] })
+    receiver.reply((request) => ({ status: request.path === '/1' ? 404 : 200 }))
+    const ref = await stored({ callback_url: owner.url, jobs: times(3) })
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'failed')
+    const [first, second] = await owner.received(2)
+    expect(first!.headers['webhook-id']).toBe(`batch_${ref.batch_id}`)
+    expect(second!.headers['webhook-id']).toBe(`batch_${ref.batch_id}`)
+    expect(second!.body.equals(first!.body)).toBe(true)
+    expect(JSON.parse(second!.body.toString())).toMatchObject({
+      event_type: 'batch.completed',
+      batch_id: `batch_${ref.batch_id}`,
+      tenant_id: 'acme',
+      status: 'failed',
+      total_distributions: 3,
+      completed_distributions: 2,
+      failed_distributions: 1,
+    })
+    await system.runs.startBatch(ref)
+    await expect.poll(async () => (await rowOf(ref))?.callback_status).toBe('success')
+    expect(owner.requests).toHaveLength(2)
+    await owner.close()
+  })
+
+  it('a distribution that is cancelled while it waits is not sent, and the rest is', async () => {
+    const from = receiver.requests.length
+    const ref = await stored({ options: { parallel_execution: false }, jobs: times(3) })
+    const { rows } = await system.as('acme', (db) =>
+      db.query<{ id: string }>('select id from distribution_jobs where batch_id = $1 order by id', [ref.batch_id]),
+    )
+    const job_id = rows[1]!.id
+    await system.as('acme', (db) => requestCancel(db, job_id, null))
+    await system.as('acme', (db) => finishDistribution(db, job_id, { round: 1, cause: 'cancelled' }))
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'cancelled')
+    expect(pathsFrom(from)).toEqual(['/0', '/2'])
+  })
+})
+
+describe('a batch without a run', () => {
+  const makeDue = (ref: BatchRef) =>
+    system.as(ref.tenant_id, (db) =>
+      db.query(`update batches set check_at = clock_timestamp() - interval '1 second' where id = $1`, [ref.batch_id]),
+    )
+
+  it('is started by the sweep when it is due, for every tenant, and its distributions by it alone', async () => {
+    const from = receiver.requests.length
+    const refs = [await stored({ jobs: times(3) }), await stored({ tenant_id: 'globex', jobs: times(3) })]
+    await sweep(system.deps, { all: false }, () => {})
+    expect(receiver.requests.length).toBe(from)
+    for (const ref of refs) await makeDue(ref)
+    await sweep(system.deps, { all: false }, () => {})
+    for (const ref of refs) await endsAs(ref, 'completed')
+    expect(receiver.requests.length).toBe(from + 6)
+  })
+
+  it('FIELD-REPORT 4: is started by a full pass when Temporal has forgotten it, and starts nothing out of turn', async () => {
+    const from = receiver.requests.length
+    const ref = await stored({ options: { parallel_execution: false }, jobs: times(5) })
+    await sweep(system.deps, { all: true }, () => {})
+    await endsAs(ref, 'completed')
+    expect(pathsFrom(from)).toEqual(['/0', '/1', '/2', '/3', '/4'])
+  })
+
+  it('that was terminated in mid-work is taken up where it was', async () => {
+    const from = receiver.requests.length
+    receiver.reply({ after_ms: 50 })
+    const ref = await stored({ options: { parallel_execution: false }, jobs: times(20) })
+    await system.runs.startBatch(ref)
+    await receiver.until(() => receiver.requests.length >= from + 5)
+    await system.temporal.client.workflow.getHandle(batchWorkflowId(ref)).terminate()
+    await makeDue(ref)
+    await sweep(system.deps, { all: false }, () => {})
+    await endsAs(ref, 'completed')
+    expect([...new Set(pathsFrom(from))]).toHaveLength(20)
+    expect(pathsFrom(from)).toHaveLength(20)
+  })
+})
+
+describe('a bulk retry', () => {
+  async function failing(count: number, tenant_id = 'acme', data_type = 'report'): Promise<BatchRef> {
+    receiver.reply({ status: 404 })
+    const ref = await stored({ tenant_id, jobs: times(count, { data_type }) })
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'failed')
+    receiver.reply({})
+    return ref
+  }
+
+  async function retryOf(filter: Parameters<typeof selectIntoBatch>[1], tenant_id = 'acme'): Promise<BatchRef> {
+    return await system.as(tenant_id, async (db) => {
+      const batch_id = await newBatchId(db)
+      const total_distributions = await selectIntoBatch(db, filter, { id: batch_id, tenant_id })
+      const options = { retry: { force: false } }
+      const rest = { callback_url: null, rejected: [], request_id: 'r', actor: 'test' }
+      await insertBatch(db, { id: batch_id, tenant_id, kind: 'retry', total_distributions, options, ...rest })
+      return { tenant_id, batch_id }
+    })
+  }
+
+  it('FIELD-REPORT 40: sends the whole filter again, over more than a page, in its own tenant alone, each once', async () => {
+    const mine = await failing(120, 'acme', 'whole-filter')
+    const theirs = await failing(3, 'globex', 'whole-filter')
+    const from = receiver.requests.length
+    const ref = await retryOf({ status: 'failed', data_type: 'whole-filter' })
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'completed')
+    expect((await progressOf(ref)).counts).toMatchObject({ completed: 120, skipped: 0 })
+    expect(receiver.requests.length - from).toBe(120)
+    expect((await progressOf(mine)).counts.completed).toBe(120)
+    expect((await progressOf(theirs)).counts).toMatchObject({ failed: 3 })
+    const { rows } = await system.as('acme', (db) =>
+      db.query('select distinct round from distribution_jobs where batch_id = $1', [mine.batch_id]),
+    )
+    expect(rows).toEqual([{ round: 2 }])
+  })
+
+  it('counts what has nothing to retry as skipped, with the reason', async () => {
+    await failing(2, 'acme', 'skipping')
+    const first = await retryOf({ data_type: 'skipping' })
+    const second = await retryOf({ data_type: 'skipping' })
+    await system.runs.startBatch(first)
+    await endsAs(first, 'completed')
+    await system.runs.startBatch(second)
+    await endsAs(second, 'completed')
+    expect((await progressOf(second)).counts).toMatchObject({ skipped: 2, completed: 0 })
+  })
+
+  it('that is begun again, and twice at once, makes no second round', async () => {
+    const made = await failing(30, 'acme', 'twice')
+    receiver.reply({ status: 404 })
+    const ref = await retryOf({ status: 'failed', data_type: 'twice' })
+    await Promise.all(Array.from({ length: 4 }, () => batchStep(system.deps, ref, () => {})))
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'failed')
+    const { rows } = await system.as('acme', (db) =>
+      db.query('select distinct round from distribution_jobs where batch_id = $1', [made.batch_id]),
+    )
+    expect(rows).toEqual([{ round: 2 }])
+  })
+})

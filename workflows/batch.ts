@@ -1,0 +1,36 @@
+// A batch: lets its distributions go, page by page, watches them by their rows, tells its owner once all are final. They
+// are ordinary distributions with runs of their own; nothing in here is lost with this run.
+import { continueAsNew, proxyActivities, sleep, workflowInfo } from '@temporalio/workflow'
+import type { BackgroundActivities } from '../activities/background.ts'
+import { backgroundQueue } from '../temporal-config/names.ts'
+import type { BatchRef } from './messages.ts'
+
+/** A step leaves about ten events; a run's history stays small. */
+const STEPS_PER_RUN = 50
+
+export async function batch(ref: BatchRef): Promise<void> {
+  const taskQueue = backgroundQueue(workflowInfo().taskQueue)
+  const { batchStep } = proxyActivities<Pick<BackgroundActivities, 'batchStep'>>({
+    taskQueue,
+    startToCloseTimeout: '10 min',
+    heartbeatTimeout: '30 s',
+    // Before the callbacks, which share this queue and may hang by the thousand.
+    priority: { priorityKey: 2, fairnessKey: ref.tenant_id },
+    retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' },
+  })
+  const { batchCallback } = proxyActivities<Pick<BackgroundActivities, 'batchCallback'>>({
+    taskQueue,
+    startToCloseTimeout: '30 s',
+    priority: { fairnessKey: ref.tenant_id },
+    retry: { initialInterval: '5 s', backoffCoefficient: 2, maximumInterval: '1 min' },
+  })
+  for (let steps = 0; steps < STEPS_PER_RUN; steps += 1) {
+    const step = await batchStep(ref)
+    if (step.done) {
+      if (step.callback) await batchCallback(ref)
+      return
+    }
+    if (step.wait_ms > 0) await sleep(step.wait_ms)
+  }
+  await continueAsNew<typeof batch>(ref)
+}
