@@ -2,7 +2,7 @@
 // that goes away.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { closeLostAttempt } from '../../db/attempts.ts'
-import { requestRetry } from '../../db/commands.ts'
+import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { jobId } from '../../db/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
@@ -175,6 +175,32 @@ describe('a mail to two', () => {
       ['ann', 'accepted', 250],
       ['bob', 'deferred', 450],
     ])
+  })
+
+  it('FIELD-REPORT 53: that is cancelled half-way shows who has it, and a retry by hand goes to the other alone', async () => {
+    let asked = 0
+    const receiver = await aReceiver({
+      answer(line) {
+        if (!line.startsWith('RCPT TO:<bob')) return undefined
+        asked += 1
+        return asked === 1 ? '450 greylisted' : 'hang'
+      },
+    })
+    const ref = await mail(receiver)
+    await receiver.until(() => asked === 2)
+    await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
+    await system.dispatcher.cancel(ref)
+    expect(await ended(ref)).toMatchObject({ status: 'cancelled' })
+    const [first, second] = await system.attempts(ref)
+    expect(statuses(first!.metadata)).toEqual([
+      ['ann', 'accepted', 250],
+      ['bob', 'deferred', 450],
+    ])
+    expect(second).toMatchObject({ status: 'cancelled', retry_reason: 'CANCELLED', metadata: { outcome: 'unknown' } })
+    receiver.script({})
+    await retryByHand(ref)
+    await expect.poll(async () => (await system.job(ref)).status).toBe('completed')
+    expect(recipients(receiver)).toEqual(['ann', 'bob'])
   })
 
   it('is another mail to both when the retry is forced', async () => {
