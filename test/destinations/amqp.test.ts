@@ -20,6 +20,7 @@ import {
   HEARTBEAT,
   methodFrame,
   OPEN_OK,
+  SELECT_OK,
   startStrangeAmqp,
 } from '../support/receivers/strange-amqp.ts'
 import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
@@ -382,7 +383,7 @@ describe('AMQP', () => {
           lookup: async () => [{ address: '127.0.0.1', family: 4 }],
         }),
       }
-      await send({ ...trusting(), host: 'localhost.', queue }, {}, around)
+      await send({ ...trusting(), host: 'localhost.', queue }, { body: Buffer.alloc(5_000_000, 'x') }, around)
       await probe({ ...trusting(), queue })
       expect(await read.all(queue)).toHaveLength(1)
     })
@@ -451,6 +452,19 @@ describe('AMQP', () => {
     // What comes after the confirmation spoils the connection, and not the delivery.
     if (says === undefined) await send(given, {}, around)
     else expect((await failureOf(send(given, {}, around))).message).toContain(says)
+    await strange.close()
+  })
+
+  it('a confirmation of a message that the broker cannot have yet is none', async () => {
+    const early = methodFrame(1, 60, 80, Buffer.from('000000000000000100', 'hex'))
+    const strange = await startStrangeAmqp(rabbitmq.port, SELECT_OK, (answer, client) => {
+      client.once('data', () => client.write(early))
+      return answer
+    })
+    const around = { egress: createEgress({ allow: ['127.0.0.0/8'] }) }
+    const message = { body: Buffer.alloc(10_000_000, 'x') }
+    const error = await failureOf(send({ port: strange.port, queue: await aQueue() }, message, around))
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
     await strange.close()
   })
 

@@ -1,10 +1,11 @@
 // amqplib over a socket of ours. Its own `connect` makes the socket itself, where the egress guard could not check the
 // address nor a deadline close it, and keeps of a refusal only a text. So two of its parts, which its package does not
 // export, are put together here as its `connect` does.
-import type { EventEmitter } from 'node:events'
+import { type EventEmitter, once } from 'node:events'
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
 import { dirname, join } from 'node:path'
+import type { Writable } from 'node:stream'
 import { type ChannelModel, credentials } from 'amqplib'
 
 /** What the peer sends, one at a time; content and heartbeats have no `id`. */
@@ -23,8 +24,13 @@ export const CHANNEL_CLOSE = (20 << 16) | 40
 const FRAME_MAX = 131_072
 /** Some brokers do not keep to it. */
 const MAX_INCOMING_FRAME = 1024 * 1024
+/** Head and end of a frame, in bytes (AMQP 0-9-1, 2.3.5). */
+const FRAME_OVERHEAD = 8
 
 interface Connection extends EventEmitter {
+  frameMax: number
+  channels: ({ buffer: Writable } | null)[]
+  sendContent(channel: number, body: Buffer): boolean
   open(fields: Record<string, unknown>, done: (error: Error | null) => void): void
   recvFrame(): Frame | false
 }
@@ -32,6 +38,9 @@ interface Connection extends EventEmitter {
 const require = createRequire(import.meta.url)
 const library = join(dirname(require.resolve('amqplib')), 'lib')
 const { Connection } = require(join(library, 'connection.js')) as { Connection: new (socket: Socket) => Connection }
+const { makeBodyFrame } = require(join(library, 'frame.js')) as {
+  makeBodyFrame: (channel: number, piece: Buffer) => Buffer
+}
 const model = require(join(library, 'channel_model.js')) as {
   ChannelModel: new (connection: Connection) => ChannelModel
 }
@@ -58,6 +67,11 @@ export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }:
     const frame = receive()
     if (frame) onFrame(frame)
     return frame
+  }
+  connection.sendContent = (channel, body) => {
+    // Its failure is that of the connection, which says why.
+    sendBody(connection, channel, body).catch(() => {})
+    return true
   }
   // From the very beginning: amqplib acts on what comes in one packet with the end of the opening before it calls back, and
   // an error that nobody listens for would end the process.
@@ -100,4 +114,13 @@ export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }:
       },
     )
   })
+}
+
+/** Frame by frame: amqplib would copy the whole body at once, and keep the copy until the broker has read it. */
+async function sendBody({ channels, frameMax }: Connection, channel: number, body: Buffer): Promise<void> {
+  const { buffer } = channels[channel]!
+  const most = frameMax - FRAME_OVERHEAD
+  for (let at = 0; at < body.length; at += most) {
+    if (!buffer.write(makeBodyFrame(channel, body.subarray(at, at + most)))) await once(buffer, 'drain')
+  }
 }

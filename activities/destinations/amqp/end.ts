@@ -15,8 +15,10 @@ export interface End {
   hear(frame: Frame): void
   /** The channel is open: reply codes mean something else from now on. */
   opened(): void
-  /** So many bytes more than usual may come from now on. */
-  allow(bytes: number): void
+  /** From now on so many bytes have to go, and may come back beside the usual ones. */
+  expect(bytes: number): void
+  /** Whether they have gone. */
+  gone(): boolean
   /** Keeps the first reason, and answers it. */
   because(error: unknown): unknown
   /** Undefined while there is none. */
@@ -31,6 +33,7 @@ export function createEnd(socket: Socket, secrets: string[]): End {
   let reply: Reply | undefined
   let atLogin = true
   let allowance = MAX_WORDS
+  let due = 0
   // For all of the socket's life: an idle one may break at any time.
   socket.on('error', because)
 
@@ -63,9 +66,11 @@ export function createEnd(socket: Socket, secrets: string[]): End {
     opened() {
       atLogin = false
     },
-    allow(bytes) {
+    expect(bytes) {
       allowance = socket.bytesRead + bytes + MAX_WORDS
+      due = socket.bytesWritten + bytes
     },
+    gone: () => socket.bytesWritten - socket.writableLength >= due,
     because,
     reason: () => reason,
     destroy: () => {

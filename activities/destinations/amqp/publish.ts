@@ -25,7 +25,7 @@ export function publish(session: Session, { exchange, routing_key, body, propert
   if (session.isBlocked()) return Promise.reject(blocked())
   attempt.expect('confirm the message')
   // One that comes back brings its body along.
-  session.allow(body.length)
+  session.expect(body.length)
   return new Promise<void>((resolve, reject) => {
     let returned: Reply | undefined
     let refused = false
@@ -51,9 +51,10 @@ export function publish(session: Session, { exchange, routing_key, body, propert
     channel.prependListener('nack', onNack)
     const onConfirm = (error: unknown) =>
       settle(() => {
-        if (!error && !returned) resolve()
-        else if (returned) reject(replyFailure(returned, []))
-        else reject(refused ? notTaken() : session.endedWith(error))
+        if (returned) reject(replyFailure(returned, []))
+        else if (error) reject(refused ? notTaken() : session.endedWith(error))
+        else if (session.gone()) resolve()
+        else reject(tooEarly())
       })
     try {
       channel.publish(exchange, routing_key, body, { ...properties, mandatory: true }, onConfirm)
@@ -74,4 +75,8 @@ function blocked(): DeliveryError {
 
 function notTaken(): DeliveryError {
   return new DeliveryError('THROTTLED', 'the broker did not take the message (basic.nack): a queue is full or failing')
+}
+
+function tooEarly(): DeliveryError {
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the broker confirmed the message before it had it')
 }

@@ -19,6 +19,9 @@ export type Line = Pick<
 /** How long a farewell may take. */
 const FAREWELL_MS = 1_000
 
+/** So many frames of a message wait for the socket. */
+const MAX_FRAMES = 4
+
 export interface Session {
   channel: ConfirmChannel
   /** Calls when the broker takes no messages for now, being short of memory or disk, or at once. The answer takes it back. */
@@ -28,8 +31,10 @@ export interface Session {
   ended(): unknown
   /** The same once amqplib says that it has ended; its own events may come later than that. */
   endedWith(error: unknown): unknown
-  /** Allows the broker to send so many bytes more than usual from now on. */
-  allow(bytes: number): void
+  /** From now on so many bytes have to go, and may come back beside the usual ones. */
+  expect(bytes: number): void
+  /** Whether they have gone. */
+  gone(): boolean
   /** Ends the socket at once. */
   destroy(): void
   /** Says farewell, and ends the socket within a second in any case. */
@@ -87,7 +92,7 @@ async function openChannel(model: ChannelModel, end: End): Promise<Session> {
   model.on('unblocked', () => {
     blocked.now = false
   })
-  const channel = await model.createConfirmChannel()
+  const channel = await model.createConfirmChannel({ highWaterMark: MAX_FRAMES })
   channel.on('error', end.because)
   channel.on('close', () => end.because(undefined))
   return {
@@ -100,7 +105,8 @@ async function openChannel(model: ChannelModel, end: End): Promise<Session> {
     },
     ended: end.reason,
     endedWith: end.because,
-    allow: end.allow,
+    expect: end.expect,
+    gone: end.gone,
     destroy: end.destroy,
     async leave() {
       const timer = setTimeout(end.destroy, FAREWELL_MS).unref()

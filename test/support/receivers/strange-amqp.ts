@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 /** Class and method as the wire has them, within a frame of type 1. */
 export const OPEN_OK = Buffer.from('000a0029', 'hex')
 export const BASIC_ACK = Buffer.from('003c0050', 'hex')
+export const SELECT_OK = Buffer.from('0055000b', 'hex')
 export const CLOSE_OK = Buffer.from('000a0033', 'hex')
 
 export interface StrangeAmqp {
