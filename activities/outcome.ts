@@ -4,6 +4,7 @@ import type { AttemptOutcome } from '../workflows/messages.ts'
 import { type Backoff, retryDelay } from './backoff.ts'
 import type { Receipt } from './destinations/destination.ts'
 import { DeliveryError } from './destinations/errors.ts'
+import { storable, storableJson } from './destinations/storable.ts'
 
 export const WORKER_LOST = {
   code: 'WORKER_LOST' as const,
@@ -23,7 +24,19 @@ export interface EndedAttempt {
   slotted?: boolean
 }
 
+/** Fit for its row, whatever a destination put into it: a row that is refused could never be closed. */
 export function outcomeOf(opened: EndedAttempt, sent: Receipt | Error, backoff: Backoff): AttemptOutcome {
+  const outcome = rawOutcome(opened, sent, backoff)
+  return {
+    ...outcome,
+    message: outcome.message === null ? null : storable(outcome.message),
+    response_body: outcome.response_body === null ? null : storable(outcome.response_body),
+    metadata: storableJson(outcome.metadata),
+    ...(outcome.progress !== undefined && { progress: storableJson(outcome.progress) }),
+  }
+}
+
+function rawOutcome(opened: EndedAttempt, sent: Receipt | Error, backoff: Backoff): AttemptOutcome {
   const base = {
     attempt_id: opened.attempt.id,
     attempt_number: opened.attempt.attempt_number,

@@ -15,6 +15,19 @@ export function storable(text: string): string {
   return Buffer.from(text, 'utf8').toString('utf8').replaceAll('\u0000', '\ufffd')
 }
 
+/** The same for every text within a JSON value, keys included: jsonb refuses what `text` refuses, and more. */
+export function storableJson<T>(value: T): T {
+  const json = JSON.stringify(value)
+  if (json === undefined) return value
+  // Only what the escapes of JSON can hide needs the walk: nearly nothing does.
+  if (!/\\u(0000|[dD][89abAB])/.test(json)) return value
+  return JSON.parse(json, (_key, inner: unknown) => {
+    if (typeof inner === 'string') return storable(inner)
+    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner
+    return Object.fromEntries(Object.entries(inner).map(([key, each]) => [storable(key), each]))
+  }) as T
+}
+
 function decoderFor(charset: string): TextDecoder {
   try {
     return new TextDecoder(charset)

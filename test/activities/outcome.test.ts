@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest'
+import { BACKOFF } from '../../activities/backoff.ts'
+import { DeliveryError } from '../../activities/destinations/errors.ts'
+import { outcomeOf } from '../../activities/outcome.ts'
+
+const opened = { attempt: { id: 'a', attempt_number: 1 }, retriesLeft: true, failures: 1 }
+const UNFIT = 'a\u0000b\ud800c'
+const FIT = 'a\ufffdb\ufffdc'
+
+describe('what a destination leaves with an attempt', () => {
+  it('FIELD-REPORT 7: is fit for its row: NUL and lone surrogates become the replacement character', () => {
+    const metadata = { [UNFIT]: [{ text: UNFIT, number: 1.5, none: null, flag: true }] }
+    const expected = { [FIT]: [{ text: FIT, number: 1.5, none: null, flag: true }] }
+    expect(outcomeOf(opened, { status: 200, body: UNFIT, metadata }, BACKOFF)).toMatchObject({
+      status: 'success',
+      response_body: FIT,
+      metadata: expected,
+    })
+    const response = { status: 451, body: UNFIT }
+    const failure = new DeliveryError('DESTINATION_UNAVAILABLE', UNFIT, { response, metadata, progress: metadata })
+    expect(outcomeOf(opened, failure, BACKOFF)).toMatchObject({
+      status: 'retry',
+      message: FIT,
+      response_body: FIT,
+      metadata: expected,
+      progress: expected,
+    })
+  })
+
+  it('is left alone otherwise, whole surrogate pairs and written escapes included', () => {
+    const metadata = { text: 'ü😀 \\u0000', list: [1, 'x'] }
+    expect(outcomeOf(opened, { status: null, body: null, metadata }, BACKOFF)).toMatchObject({
+      response_body: null,
+      metadata,
+    })
+  })
+})
