@@ -16,6 +16,7 @@ import { resolveSecrets } from './destinations/secret-resolution.ts'
 import { configurationOf, type Opened, openDelivery } from './open.ts'
 import { Aborted, causeOf, outcomeOf } from './outcome.ts'
 import { recordFor } from './record.ts'
+import { messageBody, shapingMetadata } from './shape-message.ts'
 import type { Place } from './shares.ts'
 
 export interface DeliverControl {
@@ -95,26 +96,29 @@ async function send(
   opened: Opened,
   control: DeliverControl,
 ): Promise<Receipt | Error> {
-  const { delivery, attempt, payload, credentials } = opened
+  const { delivery, attempt, credentials } = opened
   try {
     if (credentials instanceof Error) throw credentials
     if (opened.held_back_ms > 0) await sleep(opened.held_back_ms, undefined, { signal: control.signal })
     const destination = destinationFor(delivery.protocol)
     const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
     const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment)
+    const content = await messageBody(deps, input, opened)
     const message: Message = {
       tenant_id: input.tenant_id,
       distribution_id: input.distribution_id,
       data_type: delivery.data_type,
       delivery_id: delivery.delivery_id,
       attempt_number: attempt.attempt_number,
-      body: payload,
-      content_type: delivery.content_type,
+      ...content,
       compression: delivery.compression,
       round: delivery.round,
       progress: delivery.progress ?? undefined,
     }
-    return await destination.deliver(config, message, control.signal, { egress: deps.egress })
+    // Shaping may have taken its time.
+    control.signal.throwIfAborted()
+    const receipt = await destination.deliver(config, message, control.signal, { egress: deps.egress })
+    return { ...receipt, metadata: { ...receipt.metadata, ...shapingMetadata(content) } }
   } catch (error) {
     if (control.signal.aborted) return new Aborted('aborted', { cause: error })
     return error instanceof Error ? error : new Error('a thrown value that is no error', { cause: error })

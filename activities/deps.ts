@@ -6,6 +6,7 @@ import type { Metrics } from '../temporal-config/metrics.ts'
 import type { Backoff } from './backoff.ts'
 import type { Egress } from './destinations/egress.ts'
 import type { Payloads } from './payloads.ts'
+import type { Shaper } from './shaping/shaper.ts'
 import type { Shares } from './shares.ts'
 import type { Usage } from './usage.ts'
 
@@ -18,6 +19,7 @@ export interface ActivityDeps {
   usage: Usage
   payloads: Payloads
   shares: Shares
+  shaper: Shaper
   backoff: Backoff
   /** How long a send's outcome is tried to be written before it is handed to the history, in milliseconds. */
   closeWithinMs: number

@@ -2,6 +2,7 @@
 
 import type { Counter, Histogram, Registry } from 'prom-client'
 import type { Egress } from '../activities/destinations/egress.ts'
+import type { Shaper } from '../activities/shaping/shaper.ts'
 import type { Pool } from '../db/pool.ts'
 import type { Sealer } from '../db/secrets.ts'
 import type { Role } from '../db/states.ts'
@@ -29,6 +30,7 @@ export interface AppDeps {
   dispatcher: Dispatcher
   sealer: Sealer
   egress: Egress
+  shaper: Shaper
   logger: Logger
   registry: Registry
   metrics: ApiMetrics

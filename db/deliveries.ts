@@ -29,6 +29,10 @@ export interface LockedDelivery {
   compression: 'none' | 'gzip'
   content_type: string
   payload_erased: boolean
+  /** How a rule has the payload shaped for this delivery, before the destination's own shape; null when none does. */
+  rule_shape: Record<string, unknown> | null
+  /** How the registered destination has its payloads shaped; null for an inline one. */
+  transform_config: Record<string, unknown> | null
   /** Null for an inline destination. */
   destination_status: DestinationStatus | null
   destination_deleted: boolean
@@ -66,6 +70,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             coalesce(j.options ->> 'compression', 'none') as compression,
             'application/json' as content_type,
             j.payload_bytes is null as payload_erased,
+            r.transform_config, d.shape as rule_shape,
             r.status as destination_status,
             coalesce(r.deleted_at is not null, false) as destination_deleted,
             r.configuration, r.version as configuration_version,

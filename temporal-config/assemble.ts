@@ -1,5 +1,6 @@
 // What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
 import { createEgress, type Egress } from '../activities/destinations/egress.ts'
+import { createShaper, type Shaper } from '../activities/shaping/shaper.ts'
 import { openCircuits } from '../db/circuits.ts'
 import { missingMigrations } from '../db/migrate.ts'
 import { partitionsAhead } from '../db/partitions.ts'
@@ -20,6 +21,7 @@ export interface Parts {
   sealer: Sealer
   egress: Egress
   metrics: Metrics
+  shaper: Shaper
 }
 
 export interface AssembleOptions {
@@ -35,12 +37,14 @@ export interface AssembleOptions {
 
 /** Makes the parts; refuses a login that row security does not bind, and sealed data whose key is not there. */
 export async function assemble(options: AssembleOptions): Promise<Parts> {
-  const { settings, surroundings, logger } = options
+  const { settings, surroundings, logger, life } = options
   const pool = openPool(options)
   const sealer = createSealer(surroundings.encryption_keys)
   await refuseUnfit(pool, sealer)
   const metrics = createMetrics()
-  return { logger, pool, sealer, egress: createEgress({ allow: settings.EGRESS_ALLOW }), metrics }
+  const shaper = createShaper()
+  life.atEnd('the shaping processes', async () => shaper.close())
+  return { logger, pool, sealer, egress: createEgress({ allow: settings.EGRESS_ALLOW }), metrics, shaper }
 }
 
 /** A pool that is closed at the end, without a look at the role. */

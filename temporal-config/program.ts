@@ -12,6 +12,7 @@ const END_ORDER = [
   'the health server',
   'the connection to Temporal',
   'the connections to the database',
+  'the shaping processes',
   'the receivers',
   'the embedded servers',
 ] as const

@@ -14,9 +14,11 @@ export interface Message {
   /** Stays over attempts and ordinary retries: the receiver's key to tell a repeat. */
   delivery_id: string
   attempt_number: number
-  /** The exact accepted bytes; never an envelope. */
+  /** The exact accepted bytes, or what shaping made of them; never an envelope. */
   body: Buffer
   content_type: string
+  /** The accepted bytes, where `body` was shaped: placeholders read the payload as it was submitted. */
+  source?: Buffer | undefined
   /** `gzip` compresses the body on the wire where the protocol allows it. */
   compression: 'none' | 'gzip'
   /** Counts from 1; a retry by hand begins the next one. */

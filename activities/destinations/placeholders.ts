@@ -10,7 +10,7 @@ const PAYLOAD = 'payload.'
 /** `{{` and `}}` stand for the braces themselves. */
 const PARTS = /\{\{|\}\}|\{([^{}]*)\}|[{}]/g
 
-export type Words = Pick<Message, (typeof NAMES)[number] | 'body'>
+export type Words = Pick<Message, (typeof NAMES)[number] | 'body' | 'source'>
 
 /** What is wrong with a text that may hold placeholders; undefined when nothing is. */
 export function placeholderProblem(template: string): string | undefined {
@@ -122,7 +122,7 @@ function fill(template: string, value: (name: string) => string): string {
 function valuesFor(template: string, words: Words): (name: string) => string {
   const names = [...template.matchAll(PARTS)].flatMap(([, name]) => (name === undefined ? [] : [name]))
   const paths = names.filter((name) => name.startsWith(PAYLOAD) || name.startsWith('payload['))
-  const found = paths.length > 0 ? readPayload(words.body, paths) : new Map<string, string>()
+  const found = paths.length > 0 ? readPayload(words.source ?? words.body, paths) : new Map<string, string>()
   return (name) => {
     const value = found.get(name) ?? (isName(name) ? String(words[name]) : undefined)
     if (value === undefined) {

@@ -1,6 +1,7 @@
 // What a rule does when its conditions hold, kind by kind.
 import { z } from 'zod'
 import { PRIORITIES } from '../../db/states.ts'
+import { shapeConfig } from '../shaping/config.ts'
 
 export const RULE_TYPES = ['routing', 'filtering', 'transformation', 'prioritization'] as const
 export type RuleType = (typeof RULE_TYPES)[number]
@@ -73,10 +74,9 @@ const filtering = z.strictObject({
 })
 
 const transformation = z.strictObject({
-  shape: z
-    .record(z.string(), z.unknown())
+  shape: shapeConfig
     .refine((shape) => Object.keys(shape).length > 0, 'must not be empty')
-    .describe("As a destination's `transform_config`; takes its place for the deliveries that it is attached to"),
+    .describe("As a destination's `transform_config`, which is applied to its result"),
   destinations: names.optional().describe('Only these; all when neither names nor tags are given'),
   tags: tags.optional(),
   stop,

@@ -27,6 +27,8 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     destination_status: null,
     destination_deleted: false,
     configuration: null,
+    rule_shape: null,
+    transform_config: null,
     configuration_version: null,
     progress: null,
     target: null,

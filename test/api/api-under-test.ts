@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { Writable } from 'node:stream'
 import type pg from 'pg'
 import { createEgress } from '../../activities/destinations/egress.ts'
+import { createShaper } from '../../activities/shaping/shaper.ts'
 import { createApp } from '../../api/app.ts'
 import { hashKey } from '../../api/middleware/auth.ts'
 import { insertApiKey } from '../../db/api-keys.ts'
@@ -75,11 +76,13 @@ export async function startApi(options: { max_body_bytes?: number } = {}): Promi
     },
   })
   const { registry, ...metrics } = createMetrics()
+  const shaper = createShaper()
   const app = createApp({
     pool,
     dispatcher,
     sealer,
     egress: createEgress({ allow: ['198.18.0.0/15'] }),
+    shaper,
     logger: createLogger('info', 'api', sink),
     registry,
     metrics,
@@ -116,6 +119,7 @@ export async function startApi(options: { max_body_bytes?: number } = {}): Promi
     },
     rows: (tenant, sql, values) => withTenant(pool, tenant, async (db) => (await db.query(sql, values)).rows),
     async close() {
+      shaper.close()
       await pool.end()
       await database.close()
     },

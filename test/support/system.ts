@@ -5,6 +5,7 @@ import pino from 'pino'
 import { BACKOFF, type Backoff } from '../../activities/backoff.ts'
 import { createEgress } from '../../activities/destinations/egress.ts'
 import { createPayloads } from '../../activities/payloads.ts'
+import { createShaper, type ShaperOptions } from '../../activities/shaping/shaper.ts'
 import { createShares } from '../../activities/shares.ts'
 import type { SweepDeps } from '../../activities/sweep.ts'
 import { createUsage } from '../../activities/usage.ts'
@@ -91,6 +92,7 @@ export interface TestSystemOptions {
   /** Where the workers find the database, when not at its own URL. */
   workerDatabaseUrl?: (url: string) => Promise<string>
   closeWithinMs?: number
+  shaper?: ShaperOptions
 }
 
 export async function createTestSystem(options: TestSystemOptions = {}): Promise<TestSystem> {
@@ -121,6 +123,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     metrics,
     usage: createUsage(workerPool),
     payloads: createPayloads(),
+    shaper: createShaper(options.shaper),
     shares: createShares(),
     backoff: options.backoff ?? QUICK,
     closeWithinMs: options.closeWithinMs ?? 5000,
@@ -207,6 +210,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
       await Promise.all(started.map((workers) => workers.shutdown().catch(() => {})))
       await pool.end()
       if (workerPool !== pool) await workerPool.end()
+      deps.shaper.close()
       await temporal.close()
       await database.close()
     },

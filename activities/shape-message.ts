@@ -1,0 +1,45 @@
+// The body of a message: the accepted bytes, or what the delivery's shapes make of them. The same on every attempt under
+// one configuration, so that a receiver can tell a repeat.
+import type { DeliverInput } from '../workflows/messages.ts'
+import type { ActivityDeps } from './deps.ts'
+import type { Message } from './destinations/destination.ts'
+import { DeliveryError } from './destinations/errors.ts'
+import type { Opened } from './open.ts'
+import { shapes } from './shaping/config.ts'
+import { ShapingError } from './shaping/shaping-error.ts'
+
+export type Content = Pick<Message, 'body' | 'content_type' | 'source'>
+
+/** The rule's shape comes first, then the destination's own. @throws DeliveryError TRANSFORMATION_FAILED, which is final */
+export async function messageBody(
+  deps: Pick<ActivityDeps, 'shaper'>,
+  input: DeliverInput,
+  { delivery, payload }: Pick<Opened, 'delivery' | 'payload'>,
+): Promise<Content> {
+  const configured = [delivery.rule_shape, delivery.transform_config].filter(shapes)
+  if (configured.length === 0) return { body: payload, content_type: delivery.content_type }
+  try {
+    const shaped = await deps.shaper.shape(input.tenant_id, configured, payload, {
+      tenant_id: input.tenant_id,
+      distribution_id: input.distribution_id,
+      delivery_id: delivery.delivery_id,
+      data_type: delivery.data_type,
+      accepted_at: acceptedAt(input.distribution_id),
+    })
+    return { ...shaped, source: payload }
+  } catch (error) {
+    if (!(error instanceof ShapingError)) throw error
+    throw new DeliveryError('TRANSFORMATION_FAILED', `${error.step}: ${error.message}`)
+  }
+}
+
+/** What an attempt's row tells of it. */
+export function shapingMetadata({ body, content_type, source }: Content): Record<string, unknown> {
+  return source === undefined ? {} : { shaped: { content_type, bytes: body.length } }
+}
+
+/** A distribution's id is a UUIDv7: its first 48 bits are the time at which it was accepted, in milliseconds. */
+function acceptedAt(distributionId: string): Date {
+  const uuid = distributionId.slice('dist_'.length)
+  return new Date(Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16))
+}

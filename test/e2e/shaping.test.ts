@@ -1,0 +1,158 @@
+// Shaping through the whole of the product: registered destinations, real workers, a receiver that shows what arrived.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { requestRetry } from '../../db/commands.ts'
+import {
+  type DestinationContent,
+  insertDestination,
+  newDestinationId,
+  updateDestination,
+} from '../../db/destinations.ts'
+import { jobId } from '../../db/job-id.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+const receivers: HttpReceiver[] = []
+
+beforeAll(async () => {
+  system = await createTestSystem({ shaper: { timeoutMs: 3000 } })
+  await system.tenant('acme')
+  await system.tenant('other')
+  await system.startWorkers()
+})
+afterAll(() => system.close())
+afterEach(async () => {
+  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
+})
+
+const PAYLOAD =
+  '{"report_id": 9007199254740993, "total": 1.0, "iban": "IT60X0542811101000000123456", "rows": [{"fee": 1.10}]}'
+const WAIT = { timeout: 60_000 }
+
+async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
+  const receiver = await startHttpReceiver({ script })
+  receivers.push(receiver)
+  return receiver
+}
+
+function content(endpoint: string, transform_config: Record<string, unknown>): DestinationContent {
+  return {
+    description: null,
+    configuration: { endpoint },
+    transform_config,
+    health_check_config: {},
+    max_retries: null,
+    tags: [],
+  } as unknown as DestinationContent
+}
+
+function register(name: string, endpoint: string, transform_config: Record<string, unknown> = {}, tenant_id = 'acme') {
+  return system.as(tenant_id, async (db) => {
+    const id = await newDestinationId(db)
+    await insertDestination(
+      db,
+      { id, tenant_id, name, protocol: 'REST', ...content(endpoint, transform_config) },
+      'test',
+    )
+    return id
+  })
+}
+
+const send = (name: string, payload_text = PAYLOAD, tenant_id = 'acme') =>
+  system.distribute({ tenant_id, payload_text, destinations: [{ name }] })
+
+async function ended(ref: DistributionRef) {
+  await expect.poll(async () => (await system.job(ref)).completed_at, WAIT).not.toBeNull()
+  return await system.job(ref)
+}
+
+describe('a destination that shapes', () => {
+  it('gets the shaped document under its type, at the place that the payload as submitted names', async () => {
+    const receiver = await aReceiver([{ status: 503 }, { status: 200 }])
+    await register('csv', `${receiver.url}/{payload.report_id}`, {
+      exclude: ['report_id'],
+      mask: [{ path: 'iban', keep_last: 4 }],
+      output: { format: 'csv', columns: ['iban', 'total'] },
+    })
+    const ref = await send('csv')
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    const [first, second] = await receiver.received(2)
+    expect(first!.body.toString()).toBe('iban,total\r\n***********************3456,1.0\r\n')
+    expect(second!.body).toEqual(first!.body)
+    expect(first!.path).toBe('/9007199254740993')
+    expect(first!.headers['content-type']).toBe('text/csv; charset=utf-8; header=present')
+    expect((await system.attempts(ref)).at(-1)!.metadata).toMatchObject({
+      shaped: { content_type: 'text/csv; charset=utf-8; header=present', bytes: first!.body.length },
+    })
+  })
+
+  it('without a shape gets the exact bytes', async () => {
+    const receiver = await aReceiver()
+    await register('plain', receiver.url)
+    const ref = await send('plain')
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    const [request] = await receiver.received(1)
+    expect(request!.body.toString()).toBe(PAYLOAD)
+    expect((await system.attempts(ref))[0]!.metadata).not.toHaveProperty('shaped')
+  })
+
+  it("applies a rule's shape first, then its own", async () => {
+    const receiver = await aReceiver()
+    await register('both', receiver.url, { expression: '{"first": fees[0], "left": $keys($)}' })
+    await system.as('acme', (db) =>
+      db.query(
+        `insert into distribution_rules (tenant_id, name, rule_type, conditions, actions)
+         values ('acme', 'fees', 'transformation', '{}', $1)`,
+        [JSON.stringify({ destinations: ['both'], shape: { field_mapping: { fees: 'rows[*].fee' } } })],
+      ),
+    )
+    expect(await ended(await send('both'))).toMatchObject({ status: 'completed' })
+    const [request] = await receiver.received(1)
+    expect(request!.body.toString()).toBe('{"first":1.1,"left":"fees"}')
+  })
+
+  it('FIELD-REPORT 43: fails for good and says where; a retry uses the configuration of now, and names it', async () => {
+    const receiver = await aReceiver()
+    const id = await register('mended', receiver.url, { output_schema: { required: ['period'] } })
+    const ref = await send('mended')
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'TRANSFORMATION_FAILED' })
+    expect(await system.deliveries(ref)).toMatchObject([
+      { status: 'failed', attempts: 1, error_message: 'output_schema: $.period: is required' },
+    ])
+    expect(receiver.requests).toHaveLength(0)
+    await system.as('acme', (db) =>
+      updateDestination(db, 'acme', id, content(receiver.url, { include: ['total'] }), 'test'),
+    )
+    await system.as('acme', (db) => requestRetry(db, jobId(ref.distribution_id), { force: false }))
+    await system.dispatcher.retry(ref, { data_type: 'report', priority: 'normal' })
+    await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('completed')
+    expect((await receiver.received(1))[0]!.body.toString()).toBe('{"total":1.0}')
+    const { rows } = await system.as('acme', (db) =>
+      db.query(
+        `select attempt_number, configuration_version, retry_reason from distribution_attempts
+          where distribution_job_id = $1 order by attempt_number`,
+        [jobId(ref.distribution_id)],
+      ),
+    )
+    expect(rows).toEqual([
+      { attempt_number: 1, configuration_version: 1, retry_reason: 'TRANSFORMATION_FAILED' },
+      { attempt_number: 2, configuration_version: 2, retry_reason: null },
+    ])
+  })
+
+  it('holds nobody else up while its expression runs without end', async () => {
+    const receiver = await aReceiver()
+    await register('endless', receiver.url, { expression: '$match(text, /(a+)+$/)' })
+    await register('quick', receiver.url, { include: ['total'] }, 'other')
+    const endless = await send('endless', JSON.stringify({ text: `${'a'.repeat(60)}!` }))
+    await expect.poll(async () => (await system.deliveries(endless))[0]?.status, WAIT).toBe('processing')
+    for (let count = 0; count < 3; count++) {
+      expect(await ended(await send('quick', PAYLOAD, 'other'))).toMatchObject({ status: 'completed' })
+    }
+    expect(await ended(endless)).toMatchObject({ status: 'failed', error_code: 'TRANSFORMATION_FAILED' })
+    expect(await system.deliveries(endless)).toMatchObject([
+      { attempts: 1, error_message: expect.stringMatching(/^limits: it took longer than/) },
+    ])
+  }, 120_000)
+})
