@@ -2,9 +2,11 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { launch, type RunningServer, type ServerCommand, untilReady } from '../stack/server.ts'
 
 const SETPRIV = '/usr/bin/setpriv'
+const RESTARTS = 5
 
 /** A server of its kind that runs here and now. */
 export interface Receiver {
@@ -72,7 +74,15 @@ export async function startReceiver(options: ReceiverProcess): Promise<Receiver>
     pid: () => server.process.pid,
     async restart() {
       await server.stop()
-      await start()
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await start()
+        } catch (error) {
+          // Some connection going out may have been given the port meanwhile; it will not have it for long.
+          if (attempt === RESTARTS) throw error
+          await wait(1000)
+        }
+      }
     },
     close,
   }
