@@ -1,11 +1,20 @@
 // The activities of the background queue: what must never take a delivery's slot.
 import { ApplicationFailure, Context } from '@temporalio/activity'
+import { forgetLimits } from '../db/circuits.ts'
 import { ensurePartitions, partitionsAhead } from '../db/partitions.ts'
 import { withoutTenant } from '../db/pool.ts'
 import { refreshViews } from '../db/views.ts'
-import type { BatchRef, BatchStep, NotifyInput, ProbeInput, ProbeResult, SweepInput } from '../workflows/messages.ts'
+import type {
+  BatchRef,
+  BatchStep,
+  EventRef,
+  NotifyInput,
+  ProbeInput,
+  ProbeResult,
+  SweepInput,
+} from '../workflows/messages.ts'
 import { batchStep } from './batch.ts'
-import { batchCallback, type CalledBack, callback } from './callback.ts'
+import { announce, batchCallback, type CalledBack, callback } from './callback.ts'
 import { probe } from './probe.ts'
 import { type SweepDeps, sweep } from './sweep.ts'
 
@@ -25,6 +34,10 @@ export function createBackgroundActivities(deps: SweepDeps) {
       orAgain(await batchCallback(deps, ref, Context.current().cancellationSignal))
     },
 
+    async announce(ref: EventRef): Promise<void> {
+      orAgain(await announce(deps, ref, Context.current().cancellationSignal))
+    },
+
     async probe(input: ProbeInput): Promise<ProbeResult> {
       return await probe(deps, input, Context.current().cancellationSignal)
     },
@@ -37,6 +50,7 @@ export function createBackgroundActivities(deps: SweepDeps) {
       await withoutTenant(deps.pool, (db) => ensurePartitions(db))
       deps.metrics.partitionsAhead.set(await withoutTenant(deps.pool, (db) => partitionsAhead(db)))
       await withoutTenant(deps.pool, (db) => refreshViews(db))
+      await withoutTenant(deps.pool, (db) => forgetLimits(db))
     },
   }
 }

@@ -5,8 +5,9 @@ import { writeAudit } from '../db/audit.ts'
 import { closeBatchCallback, openBatchCallback } from '../db/batch-callbacks.ts'
 import { type CallbackOutcome, closeCallback, type DueCallback, openCallback } from '../db/callbacks.ts'
 import { jobId } from '../db/job-id.ts'
+import { closeEvent, openEvent } from '../db/operator-events.ts'
 import { type Db, withTenant } from '../db/pool.ts'
-import type { BatchRef, NotifyInput } from '../workflows/messages.ts'
+import type { BatchRef, EventRef, NotifyInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
 import { DeliveryError } from './destinations/errors.ts'
 import { literalUrl } from './destinations/placeholders.ts'
@@ -57,6 +58,20 @@ export function batchCallback(deps: ActivityDeps, ref: BatchRef, signal: AbortSi
     resource: { resource_type: 'batch', resource_id: batch_id, details: {} },
     open: (db) => openBatchCallback(db, batch_id),
     close: (db, outcome) => closeBatchCallback(db, batch_id, outcome),
+  }
+  return tell(deps, ended, signal)
+}
+
+/** The same for an event that an operator should hear of. */
+export function announce(deps: ActivityDeps, ref: EventRef, signal: AbortSignal): Promise<CalledBack> {
+  const { tenant_id, event_id } = ref
+  const ended: Ended = {
+    tenant_id,
+    ids: { event_id },
+    webhook_id: `event_${event_id}`,
+    resource: { resource_type: 'operator_event', resource_id: event_id, details: {} },
+    open: (db) => openEvent(db, event_id),
+    close: (db, outcome) => closeEvent(db, event_id, outcome),
   }
   return tell(deps, ended, signal)
 }

@@ -3,6 +3,7 @@
 import { writeAudit } from '../db/audit.ts'
 import { type BatchRefRow, dueBatches } from '../db/batches.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
+import { dueEvents } from '../db/operator-events.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
 import {
   changedAfter,
@@ -57,6 +58,17 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
     beat()
   }
   await sweepBatches(deps, runs, input, beat)
+  await sweepEvents(deps, runs, beat)
+}
+
+/** Events that nobody has sent yet: the sweep is what starts their sending. */
+async function sweepEvents(deps: SweepDeps, runs: Runs, beat: () => void): Promise<void> {
+  for (const due of await withoutTenant(deps.pool, (db) => dueEvents(db, PAGE))) {
+    await runs.announce(due).catch((error: unknown) => {
+      deps.logger.warn({ err: error, ...due }, 'the sweep could not start an event; the next one will')
+    })
+    beat()
+  }
 }
 
 /** Batches without a run; starting one that has a run changes nothing. */

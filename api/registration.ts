@@ -1,9 +1,12 @@
 // What stands between a registered destination as it is sent, as it is stored, and as it is shown: its secrets.
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { extractLiterals, maskSecrets } from '../activities/destinations/secret-storage.ts'
+import type { AutoDisable } from '../db/attempts.ts'
+import { CIRCUIT_DEFAULTS, type CircuitSettings, type CircuitState } from '../db/circuits.ts'
 import { loadCredentials, putCredential } from '../db/credentials.ts'
 import type { DestinationContent, DestinationRow } from '../db/destinations.ts'
 import type { Db } from '../db/pool.ts'
+import type { RateLimit } from '../db/rate-limits.ts'
 import type { Sealer } from '../db/secrets.ts'
 import type { Protocol } from '../db/states.ts'
 import { configurationIssues, readProtocol } from './destination-entries.ts'
@@ -15,6 +18,10 @@ export interface SentContent {
   configuration: Record<string, unknown>
   transform_config?: Record<string, unknown> | null | undefined
   health_check_config?: Record<string, unknown> | null | undefined
+  circuit_breaker?: CircuitSettings | null | undefined
+  auto_disable?: AutoDisable | null | undefined
+  rate_limit?: RateLimit | null | undefined
+  max_concurrency?: number | null | undefined
   tags?: string[] | null | undefined
   max_retries?: number | null | undefined
 }
@@ -25,8 +32,8 @@ export function checkContent(protocol: Protocol, sent: SentContent, egress: AppD
   if ('issue' in known) throw invalid([{ field: 'protocol', issue: known.issue }])
   const details = configurationIssues(protocol, sent.configuration, ['configuration'], egress, { literals: true })
   // Refused rather than kept and not applied.
-  for (const field of ['transform_config', 'health_check_config'] as const) {
-    if (Object.keys(sent[field] ?? {}).length > 0) details.push({ field, issue: 'is not served yet' })
+  if (Object.keys(sent.transform_config ?? {}).length > 0) {
+    details.push({ field: 'transform_config', issue: 'is not served yet' })
   }
   if (details.length > 0) throw invalid(details)
 }
@@ -69,6 +76,10 @@ export async function separateSecrets(
       configuration: extraction.configuration,
       transform_config: sent.transform_config ?? {},
       health_check_config: sent.health_check_config ?? {},
+      circuit_breaker: sent.circuit_breaker ?? null,
+      auto_disable: sent.auto_disable ?? null,
+      rate_limit: sent.rate_limit ?? null,
+      max_concurrency: sent.max_concurrency ?? null,
       max_retries: sent.max_retries ?? null,
       tags: sent.tags ?? [],
     },
@@ -94,9 +105,10 @@ export async function keepSecrets(
   })
 }
 
-/** The destination as anyone may see it. */
-export function shownDestination(row: DestinationRow): DestinationRow {
-  return { ...row, configuration: maskSecrets(destinationFor(row.protocol).config, row.configuration) }
+/** The destination as anyone may see it, and how its circuit stands. */
+export function shownDestination(row: DestinationRow, circuit: CircuitState) {
+  const configuration = maskSecrets(destinationFor(row.protocol).config, row.configuration)
+  return { ...row, configuration, circuit_breaker: { ...CIRCUIT_DEFAULTS, ...row.circuit_breaker }, circuit }
 }
 
 function ownCredentialName(destinationId: string): string {

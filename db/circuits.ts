@@ -175,6 +175,11 @@ export async function circuitStates(db: Db, ids: string[]): Promise<(id: string)
   return (id) => found.get(id) ?? CLOSED
 }
 
+/** Removes what nobody asks for any more: limits long over, targets not heard of for a week, old health checks. */
+export async function forgetLimits(db: Db): Promise<void> {
+  await db.query('select forget_limits()')
+}
+
 /** How many circuits are open, over all tenants. */
 export async function openCircuits(db: Db): Promise<number> {
   const { rows } = await db.query<{ count: number }>('select open_circuits()::int as count')

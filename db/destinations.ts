@@ -1,5 +1,8 @@
 // Registered destinations and the versions of their configuration. Secrets stand in `credentials`; here are references.
+import type { AutoDisable } from './attempts.ts'
+import type { CircuitSettings } from './circuits.ts'
 import type { Db } from './pool.ts'
+import type { RateLimit } from './rate-limits.ts'
 import type { DestinationStatus, Protocol } from './states.ts'
 
 export interface DestinationRow {
@@ -12,6 +15,10 @@ export interface DestinationRow {
   configuration: Record<string, unknown>
   transform_config: Record<string, unknown>
   health_check_config: Record<string, unknown>
+  circuit_breaker: CircuitSettings | null
+  auto_disable: AutoDisable | null
+  rate_limit: RateLimit | null
+  max_concurrency: number | null
   version: number
   max_retries: number | null
   tags: string[]
@@ -24,7 +31,7 @@ export interface DestinationRow {
 }
 
 const COLUMNS = `id, name, description, protocol, status, status_reason, configuration, transform_config,
-  health_check_config, version, max_retries, tags, created_at, updated_at, last_used, usage_count, health_status,
+  health_check_config, circuit_breaker, auto_disable, rate_limit, max_concurrency, version, max_retries, tags, created_at, updated_at, last_used, usage_count, health_status,
   last_health_check`
 
 export interface DestinationContent {
@@ -32,6 +39,10 @@ export interface DestinationContent {
   configuration: Record<string, unknown>
   transform_config: Record<string, unknown>
   health_check_config: Record<string, unknown>
+  circuit_breaker: CircuitSettings | null
+  auto_disable: AutoDisable | null
+  rate_limit: RateLimit | null
+  max_concurrency: number | null
   max_retries: number | null
   tags: string[]
 }
@@ -58,8 +69,9 @@ export async function insertDestination(
 ): Promise<DestinationRow | null> {
   const { rows } = await db.query<DestinationRow>(
     `insert into destinations (id, tenant_id, name, protocol, description, configuration, transform_config,
-                               health_check_config, max_retries, tags)
-     values ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8::jsonb, $9, $10)
+                               health_check_config, max_retries, tags, circuit_breaker, auto_disable, rate_limit,
+                               max_concurrency)
+     values ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8::jsonb, $9, $10, $11::jsonb, $12::jsonb, $13::jsonb, $14)
      on conflict (tenant_id, name) where deleted_at is null do nothing
      returning ${COLUMNS}`,
     [
@@ -73,6 +85,7 @@ export async function insertDestination(
       JSON.stringify(destination.health_check_config),
       destination.max_retries,
       destination.tags,
+      ...limitValues(destination),
     ],
   )
   const row = rows[0]
@@ -91,7 +104,8 @@ export async function updateDestination(
   const { rows } = await db.query<DestinationRow>(
     `update destinations
         set description = $2, configuration = $3::jsonb, transform_config = $4::jsonb, health_check_config = $5::jsonb,
-            max_retries = $6, tags = $7, version = version + 1, updated_at = clock_timestamp()
+            max_retries = $6, tags = $7, circuit_breaker = $8::jsonb, auto_disable = $9::jsonb, rate_limit = $10::jsonb,
+            max_concurrency = $11, version = version + 1, updated_at = clock_timestamp()
       where id = $1
       returning ${COLUMNS}`,
     [
@@ -102,11 +116,17 @@ export async function updateDestination(
       JSON.stringify(content.health_check_config),
       content.max_retries,
       content.tags,
+      ...limitValues(content),
     ],
   )
   const row = rows[0]!
   await insertVersion(db, tenantId, row, actor)
   return row
+}
+
+function limitValues({ circuit_breaker, auto_disable, rate_limit, max_concurrency }: DestinationContent) {
+  const json = (value: object | null) => value && JSON.stringify(value)
+  return [json(circuit_breaker), json(auto_disable), json(rate_limit), max_concurrency]
 }
 
 async function insertVersion(db: Db, tenantId: string, row: DestinationRow, actor: string): Promise<void> {

@@ -14,6 +14,18 @@ export async function findDestinationToProbe(
   return rows[0] ?? null
 }
 
+export interface HealthCheckRow {
+  tenant_id: string
+  destination_id: string
+  interval_seconds: number
+}
+
+/** Destinations of all tenants that are to be tried at intervals. */
+export async function healthCheckSchedules(db: Db): Promise<HealthCheckRow[]> {
+  const { rows } = await db.query<HealthCheckRow>('select * from health_check_schedules()')
+  return rows
+}
+
 /** Adds the result of one probe; nothing when the destination is gone by now. */
 export async function recordHealthCheck(db: Db, destinationId: string, result: ProbeResult): Promise<void> {
   const status = result.healthy ? 'healthy' : 'unhealthy'

@@ -1,7 +1,14 @@
 // What the API asks of Temporal. A submission is accepted once its row stands, so nothing here may hold an answer up or
 // fail it: a call that does not come through in time is left to finish behind the answer, and the sweep finds the row.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { BatchRef, DistributionRef, NotifyInput, ProbeInput, ProbeResult } from '../workflows/messages.ts'
+import type {
+  BatchRef,
+  DistributionRef,
+  HealthCheckSchedule,
+  NotifyInput,
+  ProbeInput,
+  ProbeResult,
+} from '../workflows/messages.ts'
 import type { Logger } from './log.ts'
 import type { SearchAttribute } from './names.ts'
 import type { About, Runs } from './runs.ts'
@@ -23,6 +30,8 @@ export interface Dispatcher {
   notify(input: NotifyInput): Promise<'started' | 'deferred'>
   /** Starts the run of a batch. Never throws. */
   startBatch(ref: BatchRef): Promise<'started' | 'deferred'>
+  /** Has a destination tried at intervals, or no longer; what does not come through is put right by the workers. */
+  healthCheck(check: HealthCheckSchedule): void
   /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
   probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
   /** Never throws; what can not be asked in time counts as not healthy. */
@@ -93,6 +102,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
     notify: (input) => inTime('notify', input, (runs) => runs.notify(input).then(() => 'started' as const)),
     startBatch: (ref) => inTime('batch', ref, (runs) => runs.startBatch(ref).then(() => 'started' as const)),
+    healthCheck(check) {
+      void (async () => options.runs()?.healthCheck(check))().catch((error: unknown) => {
+        const { tenant_id, destination_id } = check
+        logger.warn({ tenant_id, destination_id, err: error }, 'a health check could not be scheduled; a worker will')
+      })
+    },
     async probe(input, timeoutMs) {
       const runs = options.runs()
       if (!runs) throw new DispatcherUnavailable('Temporal does not answer')

@@ -23,6 +23,17 @@ export function batchWorkflowId(ref: BatchRef): string {
   return `batch/${ref.tenant_id}/${ref.batch_id}`
 }
 
+/** Of the schedules that try destinations, and of the workflows that they start. */
+export const HEALTH_CHECK_PREFIX = 'health/'
+
+export function healthCheckScheduleId(check: { tenant_id: string; destination_id: string }): string {
+  return `${HEALTH_CHECK_PREFIX}${check.tenant_id}/${check.destination_id}`
+}
+
+export function eventWorkflowId(ref: { tenant_id: string; event_id: string }): string {
+  return `event/${ref.tenant_id}/${ref.event_id}`
+}
+
 export const SWEEP_SCHEDULE_ID = 'distributor/sweep'
 export const MAINTENANCE_SCHEDULE_ID = 'distributor/maintenance'
 

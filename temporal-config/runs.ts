@@ -17,15 +17,19 @@ import {
   type BatchRef,
   CANCEL_SIGNAL,
   type DistributionRef,
+  type EventRef,
+  type HealthCheckSchedule,
   type NotifyInput,
   type ProbeInput,
   type ProbeResult,
   RETRY_SIGNAL,
 } from '../workflows/messages.ts'
+import { setHealthCheck } from './health-checks.ts'
 import {
   batchWorkflowId,
   callbackWorkflowId,
   distributionWorkflowId,
+  eventWorkflowId,
   PRIORITY_KEYS,
   type SearchAttribute,
 } from './names.ts'
@@ -57,6 +61,10 @@ export interface Runs {
   /** Starts the run of a batch; one that is running is left alone. */
   startBatch(ref: BatchRef): Promise<void>
   probe(input: ProbeInput): Promise<ProbeResult>
+  /** Starts the sender of an event; one that exists already is left alone. */
+  announce(ref: EventRef): Promise<void>
+  /** Has a destination tried at intervals from now on, or no longer. */
+  healthCheck(check: HealthCheckSchedule): Promise<void>
 }
 
 export interface RunsOptions {
@@ -158,6 +166,18 @@ export function createRuns(options: RunsOptions): Runs {
         workflowExecutionTimeout: '20 s',
       })
     },
+    async announce(ref) {
+      await ignoreStarted(
+        workflow.start('announce', {
+          workflowId: eventWorkflowId(ref),
+          taskQueue,
+          args: [ref],
+          priority: { fairnessKey: ref.tenant_id },
+          workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        }),
+      )
+    },
+    healthCheck: (check) => setHealthCheck(options, check),
   }
 }
 

@@ -73,7 +73,12 @@ export async function sweepIsScheduled({ connection, namespace }: SchedulesOptio
  * run that Temporal had is left, and `lost` is called before anything is started.
  */
 export async function keepSchedules(
-  options: SchedulesOptions & { lookEveryMs?: number; lost: () => Promise<unknown> },
+  options: SchedulesOptions & {
+    lookEveryMs?: number
+    lost: () => Promise<unknown>
+    /** What else is to be there, as the rows say. */
+    alsoEnsure?: () => Promise<unknown>
+  },
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
@@ -91,6 +96,7 @@ export async function keepSchedules(
       }
       if (passIsDue || performance.now() - ensured > ENSURE_EVERY_MS) {
         await ensureSchedules(options)
+        await options.alsoEnsure?.()
         ensured = performance.now()
       }
       if (passIsDue) await startFirstPass(options)

@@ -7,10 +7,13 @@ import { BACKOFF } from '../activities/backoff.ts'
 import { createPayloads } from '../activities/payloads.ts'
 import { createShares } from '../activities/shares.ts'
 import { createUsage } from '../activities/usage.ts'
+import { healthCheckSchedules } from '../db/health-checks.ts'
+import { withoutTenant } from '../db/pool.ts'
 import type { Parts } from './assemble.ts'
 import { connectLazily, connectPatiently, type TemporalAddress } from './connection.ts'
 import { createDispatcher, type Dispatcher } from './dispatcher.ts'
 import { environmentSecrets } from './env.ts'
+import { reconcileHealthChecks } from './health-checks.ts'
 import { MAIN_QUEUE, SEARCH_ATTRIBUTES, type SearchAttribute } from './names.ts'
 import type { Life } from './program.ts'
 import { createRuns, type Runs } from './runs.ts'
@@ -83,7 +86,9 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
       runs: () => runs,
     }
     life.atEnd('the workers', () => workers?.shutdown())
-    void keepSchedules({ ...shared, lost: attributes.look }, logger, life.ending)
+    const alsoEnsure = async () =>
+      reconcileHealthChecks(shared, await withoutTenant(parts.pool, (db) => healthCheckSchedules(db)))
+    void keepSchedules({ ...shared, lost: attributes.look, alsoEnsure }, logger, life.ending)
     while (!life.ending.aborted) {
       try {
         workers = await startWorkers({ ...shared, deps })

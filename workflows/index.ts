@@ -1,3 +1,4 @@
+export { announce } from './announce.ts'
 export { batch } from './batch.ts'
 export { distribute } from './distribute.ts'
 export { notify } from './notify.ts'

@@ -98,6 +98,21 @@ export interface NotifyInput extends DistributionRef {
 export interface ProbeInput {
   tenant_id: string
   destination_id: string
+  /** A check at intervals: nobody waits for the answer. */
+  scheduled?: true
+}
+
+/** A destination whose connection is tried at intervals; null: no longer. */
+export interface HealthCheckSchedule {
+  tenant_id: string
+  destination_id: string
+  interval_seconds: number | null
+}
+
+/** An event for the tenant's event_url. */
+export interface EventRef {
+  tenant_id: string
+  event_id: string
 }
 
 export interface ProbeResult {

@@ -1,4 +1,5 @@
-// Tests a registered destination now, on a worker: what the API asks for by `POST /destinations/{id}/test`.
+// Tests a registered destination now, on a worker: what the API asks for by `POST /destinations/{id}/test`, and its
+// schedule at intervals.
 import { proxyActivities, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
 import { backgroundQueue } from '../temporal-config/names.ts'
@@ -9,7 +10,7 @@ export async function probe(input: ProbeInput): Promise<ProbeResult> {
     taskQueue: backgroundQueue(workflowInfo().taskQueue),
     startToCloseTimeout: '15 s',
     // Somebody waits for the answer; callbacks, which share this queue, may hang by the thousand.
-    priority: { priorityKey: 1, fairnessKey: input.tenant_id },
+    priority: { priorityKey: input.scheduled ? 3 : 1, fairnessKey: input.tenant_id },
     scheduleToCloseTimeout: '15 s',
     retry: { maximumAttempts: 1 },
   })

@@ -1,6 +1,7 @@
 // Registered destinations: register, change, show, test, take out of service.
 import { configSchema } from '../../activities/destinations/registry.ts'
 import { writeAudit } from '../../db/audit.ts'
+import { circuitStates, resetCircuit } from '../../db/circuits.ts'
 import {
   type DestinationRow,
   deleteDestination,
@@ -39,6 +40,10 @@ type C = Request<unknown, unknown, unknown>['c']
 
 export function destinationEndpoints(deps: AppDeps): Endpoint[] {
   const { pool, sealer, egress, dispatcher } = deps
+  const shown = async (tenantId: string, row: DestinationRow) => {
+    const circuit = await withTenant(pool, tenantId, (db) => circuitStates(db, [row.id]))
+    return shownDestination(row, circuit(row.id))
+  }
 
   const register = endpoint({
     method: 'post',
@@ -66,7 +71,9 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         await audit(db, c, caller, 'register', made, { protocol })
         return made
       })
-      return c.json(shownDestination(row), 201)
+      const check = healthCheckOf(tenant_id, row)
+      if (check.interval_seconds !== null) dispatcher.healthCheck(check)
+      return c.json(await shown(tenant_id, row), 201)
     },
   })
 
@@ -95,7 +102,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         await audit(db, c, caller, 'update', changed, { version: changed.version })
         return changed
       })
-      return c.json(shownDestination(row))
+      dispatcher.healthCheck(healthCheckOf(tenant_id, row))
+      return c.json(await shown(tenant_id, row))
     },
   })
 
@@ -109,7 +117,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     answers: { ...ONE, ...MISSING },
     async handle({ c, caller, params }) {
       const row = await withTenant(pool, caller.tenant_id, (db) => find(db, params.id))
-      return c.json(shownDestination(row))
+      return c.json(await shown(caller.tenant_id, row))
     },
   })
 
@@ -123,10 +131,18 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     answers: { 200: { description: 'One page', schema: destinationList } },
     async handle({ c, caller, query }) {
       const { limit = 50, offset = 0, ...filter } = query
-      const found = await withTenant(pool, caller.tenant_id, (db) => listDestinations(db, filter, { limit, offset }))
-      const { destinations, total } = found
+      const { destinations, total, circuit } = await withTenant(pool, caller.tenant_id, async (db) => {
+        const found = await listDestinations(db, filter, { limit, offset })
+        return {
+          ...found,
+          circuit: await circuitStates(
+            db,
+            found.destinations.map(({ id }) => id),
+          ),
+        }
+      })
       return c.json({
-        destinations: destinations.map(shownDestination),
+        destinations: destinations.map((row) => shownDestination(row, circuit(row.id))),
         pagination: { limit, offset, total, has_more: offset + destinations.length < total },
       })
     },
@@ -142,11 +158,14 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     params: destinationParams,
     answers: { 204: { description: 'Deleted' }, ...MISSING },
     async handle({ c, caller, params }) {
-      await withTenant(pool, caller.tenant_id, async (db) => {
+      const { tenant_id } = caller
+      const id = await withTenant(pool, tenant_id, async (db) => {
         const present = await find(db, params.id, { forUpdate: true })
         await deleteDestination(db, present.id)
         await audit(db, c, caller, 'delete', present)
+        return present.id
       })
+      dispatcher.healthCheck({ tenant_id, destination_id: id, interval_seconds: null })
       return c.body(null, 204)
     },
   })
@@ -189,12 +208,14 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
       answers: { ...ONE, ...MISSING },
       async handle({ c, caller, params }) {
         const row = await withTenant(pool, caller.tenant_id, async (db) => {
+          // The circuit before the destination, as a failing attempt locks them. Enabled, it begins anew.
+          if (verb === 'enable') await resetCircuit(db, caller.tenant_id, (await find(db, params.id)).id)
           const present = await find(db, params.id, { forUpdate: true })
           const changed = await setDestinationStatus(db, present.id, verb === 'enable' ? 'active' : 'inactive')
           await audit(db, c, caller, verb, changed)
           return changed
         })
-        return c.json(shownDestination(row))
+        return c.json(await shown(caller.tenant_id, row))
       },
     }),
   )
@@ -214,6 +235,11 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
 
   // `list` before `{id}`, or a destination called "list" would hide it.
   return [register, list, show, replace, remove, test, ...switches, types]
+}
+
+function healthCheckOf(tenant_id: string, { id, health_check_config }: DestinationRow) {
+  const { enabled, interval_seconds } = health_check_config as { enabled?: boolean; interval_seconds?: number }
+  return { tenant_id, destination_id: id, interval_seconds: (enabled && interval_seconds) || null }
 }
 
 async function find(db: Db, idOrName: string, options?: { forUpdate: boolean }): Promise<DestinationRow> {

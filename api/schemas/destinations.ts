@@ -1,7 +1,9 @@
 // Registered destinations, as they are sent and shown.
 import { z } from '@hono/zod-openapi'
+import { CIRCUIT_DEFAULTS } from '../../db/circuits.ts'
 import { DELIVERY_CODES, DESTINATION_STATUSES, PROTOCOLS } from '../../db/states.ts'
-import { characters, nameField, tenantField, wholeText } from './fields.ts'
+import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
+import { rateLimit } from './limits.ts'
 import { maxRetries } from './submission.ts'
 
 const time = z.iso.datetime()
@@ -16,6 +18,34 @@ export const destinationParams = z.object({
   id: z.string().openapi({ param: { name: 'id', in: 'path' }, description: 'uuid or name', example: 'ms09-reporter' }),
 })
 
+const circuitBreaker = z
+  .strictObject({
+    failures: whole(1, 1000).default(CIRCUIT_DEFAULTS.failures).openapi({
+      description: 'So many in a row open the circuit: unavailable, timeout or throttled, nothing else counts',
+    }),
+    open_seconds: whole(1, 3600)
+      .default(CIRCUIT_DEFAULTS.open_seconds)
+      .openapi({ description: 'Then deliveries wait so long, until one of them may try' }),
+  })
+  .openapi('CircuitBreaker')
+const autoDisable = z
+  .strictObject({
+    failures: whole(2, 100_000).openapi({ description: 'Failures in a row, without one success between them' }),
+    over_seconds: whole(1, 2_592_000)
+      .default(3600)
+      .openapi({ description: 'And the first of them is at least this old: a short outage disables nothing' }),
+  })
+  .openapi('AutoDisable')
+const healthCheck = z
+  .strictObject({
+    enabled: z.boolean().default(false),
+    interval_seconds: whole(10, 86_400)
+      .default(60)
+      .openapi({ description: 'A worker tries the connection this often' }),
+  })
+  .openapi('HealthCheck')
+const maxConcurrency = whole(1, 1000)
+
 const content = {
   tenant_id: tenantField,
   description: characters(0, 10_000).nullish(),
@@ -25,7 +55,18 @@ const content = {
     example: { endpoint: 'https://reporter.example/documents', auth: { type: 'bearer', token: 's3cr3t' } },
   }),
   transform_config: object.nullish(),
-  health_check_config: object.nullish(),
+  health_check_config: healthCheck.nullish().openapi({
+    description: 'Tries the connection at intervals, without delivering anything; absent: only on demand',
+    example: { enabled: true, interval_seconds: 60 },
+  }),
+  circuit_breaker: circuitBreaker.nullish().openapi({ description: 'Absent: 5 failures, 60 s' }),
+  auto_disable: autoDisable.nullish().openapi({
+    description: 'Takes the destination out of service when it only fails; its deliveries wait. Absent: never',
+  }),
+  rate_limit: rateLimit.nullish().openapi({ description: 'Of attempts, over all workers. Absent: none' }),
+  max_concurrency: maxConcurrency
+    .nullish()
+    .openapi({ description: 'Attempts at once, over all workers. Absent: none' }),
   tags: z.array(characters(1, 100)).max(50).nullish(),
   max_retries: maxRetries.nullish(),
 }
@@ -59,6 +100,19 @@ export const destination = z
     configuration: object,
     transform_config: object,
     health_check_config: object,
+    circuit_breaker: circuitBreaker.openapi({ description: 'As it is applied' }),
+    auto_disable: autoDisable.nullable(),
+    rate_limit: rateLimit.nullable(),
+    max_concurrency: z.int().nullable(),
+    circuit: z
+      .object({
+        state: z.enum(['closed', 'open', 'half_open']),
+        consecutive_failures: z.int(),
+        failing_since: time.nullable(),
+        opened_at: time.nullable(),
+        open_until: time.nullable().openapi({ description: 'From then on one delivery may try' }),
+      })
+      .openapi('Circuit'),
     version: z.int(),
     max_retries: z.int().nullable(),
     tags: z.array(z.string()),

@@ -14,7 +14,14 @@ import { bootstrapTenant, insertTenant } from '../../db/tenants.ts'
 import type { Dispatcher, TemporalHealth } from '../../temporal-config/dispatcher.ts'
 import { createLogger } from '../../temporal-config/log.ts'
 import { createMetrics } from '../../temporal-config/metrics.ts'
-import type { BatchRef, DistributionRef, NotifyInput, ProbeInput, ProbeResult } from '../../workflows/messages.ts'
+import type {
+  BatchRef,
+  DistributionRef,
+  HealthCheckSchedule,
+  NotifyInput,
+  ProbeInput,
+  ProbeResult,
+} from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 
 export interface FakeDispatcher extends Dispatcher {
@@ -24,6 +31,7 @@ export interface FakeDispatcher extends Dispatcher {
   notified: NotifyInput[]
   batches: BatchRef[]
   probed: ProbeInput[]
+  healthChecks: HealthCheckSchedule[]
   /** What the next calls answer. */
   answers: {
     start: 'started' | 'deferred'
@@ -159,6 +167,7 @@ function fakeDispatcher(): FakeDispatcher {
     notified: [],
     batches: [],
     probed: [],
+    healthChecks: [],
     answers: {
       start: 'started',
       cancel: 'signalled',
@@ -184,6 +193,9 @@ function fakeDispatcher(): FakeDispatcher {
     async startBatch(ref) {
       fake.batches.push(ref)
       return fake.answers.start
+    },
+    healthCheck(check) {
+      fake.healthChecks.push(check)
     },
     async probe(input) {
       fake.probed.push(input)

@@ -19,6 +19,8 @@ function runsThat(given: Partial<Runs>): Runs {
     describe: unexpected,
     notify: unexpected,
     startBatch: unexpected,
+    announce: unexpected,
+    healthCheck: unexpected,
     probe: unexpected,
     ...given,
   }

@@ -1,0 +1,14 @@
+// Rate limits, as destinations and tenants state them.
+import { z } from '@hono/zod-openapi'
+import { whole } from './fields.ts'
+
+export const rateLimit = z
+  .strictObject({
+    requests: whole(1, 1_000_000),
+    per_seconds: whole(1, 86_400),
+    burst: whole(0, 1_000_000).default(0).openapi({ description: 'So many more may come at once' }),
+  })
+  .openapi('RateLimit', {
+    description: 'Evenly spread; no window of `per_seconds` at the receiver sees more than `requests` and `burst`',
+    example: { requests: 100, per_seconds: 60, burst: 10 },
+  })
