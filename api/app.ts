@@ -4,7 +4,8 @@ import { serveDocs } from './docs.ts'
 import { mount } from './endpoint.ts'
 import type { ApiEnv, AppDeps } from './env.ts'
 import { ApiError, renderError } from './errors.ts'
-import { createKeyLookup } from './middleware/auth.ts'
+import { type Authenticate, createKeyLookup } from './middleware/auth.ts'
+import { createRequestLimit } from './middleware/rate-limit.ts'
 import { requestId } from './middleware/request-id.ts'
 import { auditLogEndpoints } from './routes/audit-log.ts'
 import { batchEndpoints } from './routes/batches.ts'
@@ -35,7 +36,13 @@ export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
     ...auditLogEndpoints(deps),
     ...tenantEndpoints(deps, keys.forget),
   ]
-  mount(app, '/api/v1', endpoints, deps, keys.authenticate)
+  const limit = createRequestLimit(deps.pool, deps.metrics.apiRefusals)
+  const authenticate: Authenticate = async (c) => {
+    const caller = await keys.authenticate(c)
+    await limit.take(caller)
+    return caller
+  }
+  mount(app, '/api/v1', endpoints, deps, authenticate)
   mount(app, '', serviceEndpoints(deps), deps, keys.authenticate)
   serveDocs(app, deps.version)
   return app

@@ -149,7 +149,15 @@ function singleValues(c: Context<ApiEnv>): Record<string, string> {
 
 function document(app: OpenAPIHono<ApiEnv>, prefix: string, one: Endpoint): void {
   const content = (schema: z.ZodType, example: unknown) => ({ schema, ...(example === undefined ? {} : { example }) })
-  const refusals = [400, ...(one.role === null ? [] : [401, 403]), ...(one.body ? [413] : []), 500, 503]
+  const limited = prefix !== '' && one.role !== null
+  const refusals = [
+    400,
+    ...(one.role === null ? [] : [401, 403]),
+    ...(one.body ? [413] : []),
+    ...(limited ? [429] : []),
+    500,
+    503,
+  ]
   const responses: Record<string, object> = {}
   for (const status of refusals) {
     responses[status] = {
@@ -195,6 +203,7 @@ const REFUSALS: Record<number, string> = {
   401: 'No key, or an unknown one',
   403: 'The role does not allow it, or the tenant is suspended',
   413: 'Too large',
+  429: 'Too many requests of this tenant or key; `Retry-After` says when to try again',
   500: 'A fault of ours; the cause is in the log under `request_id`',
   503: 'Not just now; try again',
 }

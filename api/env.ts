@@ -22,6 +22,8 @@ export interface ApiMetrics {
   requests: Counter<'tenant_id' | 'data_type' | 'status'>
   /** `zenia_distribution_latency_seconds`: of what the API itself ends. */
   latency: Histogram
+  /** `zenia_distribution_api_refusals_total`: requests answered with 429. */
+  apiRefusals: Counter<'tenant_id'>
 }
 
 /** All that the API needs from its process. Nothing in `api/` reads the environment. */

@@ -26,9 +26,17 @@ export interface Detail {
 export class ApiError extends Error {
   readonly code: ErrorCode
   readonly details: Detail[]
+  /** Of a 429: whole seconds. */
+  readonly retryAfterSeconds: number | undefined
 
-  constructor(code: ErrorCode, message: string, details: Detail[] = [], options: { cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    details: Detail[] = [],
+    { retryAfterSeconds, ...options }: { cause?: unknown; retryAfterSeconds?: number } = {},
+  ) {
     super(message, options)
+    this.retryAfterSeconds = retryAfterSeconds
     this.name = 'ApiError'
     this.code = code
     this.details = details
@@ -60,11 +68,14 @@ export function renderError(error: Error, c: Context<ApiEnv>): Response {
   const known = error instanceof ApiError ? error : translate(error)
   if (known.status >= 500) c.get('log').error({ err: error, request_id: c.get('request_id') }, 'request failed')
   c.set('error_code', known.code)
+  const { retryAfterSeconds } = known
+  if (retryAfterSeconds !== undefined) c.header('Retry-After', String(retryAfterSeconds))
   return c.json(
     {
       error: known.code,
       message: known.message,
       details: known.details,
+      ...(retryAfterSeconds === undefined ? {} : { retry_after_seconds: retryAfterSeconds }),
       request_id: c.get('request_id'),
       timestamp: new Date().toISOString(),
     },

@@ -23,6 +23,8 @@ export interface ApiKeyRow {
   name: string
   prefix: string
   role: Role
+  /** Of its own, inside the tenant's limit and over the same window; null: the tenant's alone. */
+  rate_limit_requests: number | null
   created_at: Date
   last_used_at: Date | null
   expires_at: Date | null
@@ -37,16 +39,17 @@ export interface NewApiKey {
   prefix: string
   role: Role
   expires_at: Date | null
+  rate_limit_requests?: number | null
 }
 
 /** Adds a key; a hash that is there already changes nothing and answers null. */
 export async function insertApiKey(db: Db, key: NewApiKey): Promise<ApiKeyRow | null> {
   const { rows } = await db.query<ApiKeyRow>(
-    `insert into api_keys (tenant_id, name, key_sha256, prefix, role, expires_at)
-     values ($1, $2, $3, $4, $5, $6)
+    `insert into api_keys (tenant_id, name, key_sha256, prefix, role, expires_at, rate_limit_requests)
+     values ($1, $2, $3, $4, $5, $6, $7)
      on conflict (key_sha256) do nothing
-     returning id, tenant_id, name, prefix, role, created_at, last_used_at, expires_at, revoked_at`,
-    [key.tenant_id, key.name, key.key_sha256, key.prefix, key.role, key.expires_at],
+     returning id, tenant_id, name, prefix, role, rate_limit_requests, created_at, last_used_at, expires_at, revoked_at`,
+    [key.tenant_id, key.name, key.key_sha256, key.prefix, key.role, key.expires_at, key.rate_limit_requests ?? null],
   )
   return rows[0] ?? null
 }
@@ -54,7 +57,7 @@ export async function insertApiKey(db: Db, key: NewApiKey): Promise<ApiKeyRow | 
 /** The tenant's keys, newest first, the revoked ones too. */
 export async function listApiKeys(db: Db): Promise<ApiKeyRow[]> {
   const { rows } = await db.query<ApiKeyRow>(
-    `select id, tenant_id, name, prefix, role, created_at, last_used_at, expires_at, revoked_at
+    `select id, tenant_id, name, prefix, role, rate_limit_requests, created_at, last_used_at, expires_at, revoked_at
        from api_keys order by created_at desc, id desc`,
   )
   return rows

@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { insertApiKey } from './api-keys.ts'
 import { writeAudit } from './audit.ts'
 import { type Db, type Pool, withTenant } from './pool.ts'
+import type { RateLimit } from './rate-limits.ts'
 import type { Sealer } from './secrets.ts'
 
 export interface TenantRow {
@@ -12,8 +13,29 @@ export interface TenantRow {
   status: 'active' | 'suspended' | 'inactive'
   config: Record<string, unknown>
   require_known_data_type: boolean
+  /** Of the API, over `rate_limit_window_seconds`; null: none. */
+  rate_limit_requests: number | null
+  rate_limit_window_seconds: number
+  /** So many at once. */
+  burst_limit: number
+  /** Of all deliveries together. */
+  delivery_rate_limit: RateLimit | null
+  event_url: string | null
   created_at: Date
   updated_at: Date
+}
+
+const COLUMNS = `id, name, description, status, config, require_known_data_type, rate_limit_requests,
+  coalesce(rate_limit_window_seconds, 60) as rate_limit_window_seconds, coalesce(burst_limit, 1) as burst_limit,
+  delivery_rate_limit, event_url, created_at, updated_at`
+
+/** What a platform's operator sets for a tenant. What is absent stays, or has the column's default. */
+export interface TenantLimits {
+  rate_limit_requests?: number | null | undefined
+  rate_limit_window_seconds?: number | undefined
+  burst_limit?: number | undefined
+  delivery_rate_limit?: RateLimit | null | undefined
+  event_url?: string | null | undefined
 }
 
 export interface NewTenant {
@@ -26,11 +48,7 @@ export interface NewTenant {
 
 /** The tenant of the transaction. */
 export async function findTenant(db: Db, id: string): Promise<TenantRow | null> {
-  const { rows } = await db.query<TenantRow>(
-    `select id, name, description, status, config, require_known_data_type, created_at, updated_at
-       from tenants where id = $1`,
-    [id],
-  )
+  const { rows } = await db.query<TenantRow>(`select ${COLUMNS} from tenants where id = $1`, [id])
   return rows[0] ?? null
 }
 
@@ -40,13 +58,13 @@ export async function insertTenant(db: Db, sealer: Sealer, tenant: NewTenant): P
     `insert into tenants (id, name, description, callback_secret)
      values ($1, $2, $3, $4)
      on conflict (id) do nothing
-     returning id, name, description, status, config, require_known_data_type, created_at, updated_at`,
+     returning ${COLUMNS}`,
     [tenant.id, tenant.name, tenant.description, sealCallbackSecret(sealer, tenant.id, tenant.callback_secret)],
   )
   return rows[0] ?? null
 }
 
-export interface TenantChange {
+export interface TenantChange extends TenantLimits {
   name?: string | undefined
   description?: string | null | undefined
   status?: TenantRow['status'] | undefined
@@ -59,9 +77,12 @@ export async function updateTenant(db: Db, id: string, change: TenantChange): Pr
     `update tenants
         set name = coalesce($2, name), description = case when $3 then $4 else description end,
             status = coalesce($5, status), require_known_data_type = coalesce($6, require_known_data_type),
-            updated_at = clock_timestamp()
+            rate_limit_requests = case when $7 then $8 else rate_limit_requests end,
+            rate_limit_window_seconds = coalesce($9, rate_limit_window_seconds), burst_limit = coalesce($10, burst_limit),
+            delivery_rate_limit = case when $11 then $12::jsonb else delivery_rate_limit end,
+            event_url = case when $13 then $14 else event_url end, updated_at = clock_timestamp()
       where id = $1
-      returning id, name, description, status, config, require_known_data_type, created_at, updated_at`,
+      returning ${COLUMNS}`,
     [
       id,
       change.name ?? null,
@@ -69,6 +90,14 @@ export async function updateTenant(db: Db, id: string, change: TenantChange): Pr
       change.description ?? null,
       change.status ?? null,
       change.require_known_data_type ?? null,
+      change.rate_limit_requests !== undefined,
+      change.rate_limit_requests ?? null,
+      change.rate_limit_window_seconds ?? null,
+      change.burst_limit ?? null,
+      change.delivery_rate_limit !== undefined,
+      change.delivery_rate_limit ? JSON.stringify(change.delivery_rate_limit) : null,
+      change.event_url !== undefined,
+      change.event_url ?? null,
     ],
   )
   return rows[0] ?? null
@@ -76,10 +105,7 @@ export async function updateTenant(db: Db, id: string, change: TenantChange): Pr
 
 /** Every tenant by id. The one list that crosses tenants: a definer function, for the role `platform`. */
 export async function listTenants(db: Db): Promise<TenantRow[]> {
-  const { rows } = await db.query<TenantRow>(
-    `select id, name, description, status, config, require_known_data_type, created_at, updated_at
-       from list_tenants() order by id`,
-  )
+  const { rows } = await db.query<TenantRow>(`select ${COLUMNS} from list_tenants() order by id`)
   return rows
 }
 
@@ -112,6 +138,8 @@ export async function bootstrapTenant(pool: Pool, sealer: Sealer, bootstrap: Boo
       callback_secret: callbackSecret ?? null,
     })
     if (!made) await keepCallbackSecret(db, sealer, tenant, callbackSecret)
+    // The operator's own tenant: nobody else shares the service until others are added. A limit can be set later.
+    else await updateTenant(db, tenant, { rate_limit_requests: null })
     if (apiKey === undefined) return
     const key = await insertApiKey(db, {
       tenant_id: tenant,

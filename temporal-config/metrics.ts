@@ -23,6 +23,8 @@ export interface Metrics {
   /** Circuits that opened or closed, and destinations that were disabled by their failures. */
   circuits: Counter<'change'>
   openCircuits: Gauge
+  /** Requests to the API that were answered with 429. */
+  apiRefusals: Counter<'tenant_id'>
   queueDepth: Gauge<'queue_name'>
   activeWorkers: Gauge<'worker_type'>
   /** Whole months for which partitions stand ready. */
@@ -71,6 +73,12 @@ export function createMetrics(): Metrics {
       name: 'zenia_distribution_circuit_changes_total',
       help: 'Circuits that opened or closed, and destinations that were disabled after too many failures',
       labelNames: ['change'],
+      registers,
+    }),
+    apiRefusals: new Counter({
+      name: 'zenia_distribution_api_refusals_total',
+      help: 'Requests to the API that were answered with 429',
+      labelNames: ['tenant_id'],
       registers,
     }),
     openCircuits: new Gauge({

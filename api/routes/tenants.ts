@@ -19,12 +19,13 @@ import {
   tenantList,
   tenantParams,
 } from '../schemas/administration.ts'
+import { callbackIssues } from '../submission-check.ts'
 
 const tag = 'Administration'
 const MISSING = { 404: { description: 'No such tenant' } }
 
 /** `keysChanged` is called whenever a remembered key may no longer be right. */
-export function tenantEndpoints({ pool, sealer }: AppDeps, keysChanged: () => void): Endpoint[] {
+export function tenantEndpoints({ pool, sealer, egress }: AppDeps, keysChanged: () => void): Endpoint[] {
   const addTenant = endpoint({
     method: 'post',
     path: '/tenants',
@@ -37,9 +38,11 @@ export function tenantEndpoints({ pool, sealer }: AppDeps, keysChanged: () => vo
       409: { description: 'The id is taken' },
     },
     async handle({ c, caller, body }) {
-      const { id, name = id, description = null, callback_secret = null } = body
+      const { id, name = id, description = null, callback_secret = null, ...limits } = body
+      checkEventUrl(limits.event_url, egress)
       const row = await withTenant(pool, id, async (db) => {
-        const made = await insertTenant(db, sealer, { id, name, description, callback_secret })
+        const inserted = await insertTenant(db, sealer, { id, name, description, callback_secret })
+        const made = inserted && (await updateTenant(db, id, limits))
         if (!made) throw new ApiError('CONFLICT', 'there is a tenant of this id already')
         await audit(db, c, caller, id, 'create', 'tenant', id)
         return made
@@ -86,6 +89,7 @@ export function tenantEndpoints({ pool, sealer }: AppDeps, keysChanged: () => vo
     body: tenantChange,
     answers: { 200: { description: 'The tenant', schema: tenant }, ...MISSING },
     async handle({ c, caller, params, body }) {
+      checkEventUrl(body.event_url, egress)
       const row = await withTenant(pool, params.id, async (db) => {
         const changed = await updateTenant(db, params.id, body)
         if (!changed) throw notFound('tenant')
@@ -121,6 +125,7 @@ export function tenantEndpoints({ pool, sealer }: AppDeps, keysChanged: () => vo
           name,
           role,
           expires_at,
+          rate_limit_requests: body.rate_limit_requests ?? null,
           key_sha256: hashKey(key),
           prefix: keyPrefix(key),
         }
@@ -168,6 +173,11 @@ export function tenantEndpoints({ pool, sealer }: AppDeps, keysChanged: () => vo
   })
 
   return [addTenant, tenants, oneTenant, changeTenant, addKey, keys, revoke]
+}
+
+function checkEventUrl(url: string | null | undefined, egress: AppDeps['egress']): void {
+  const issues = callbackIssues(url, egress, 'event_url')
+  if (issues.length > 0) throw invalid(issues)
 }
 
 function audit(

@@ -1,7 +1,8 @@
 // Credentials, the audit log, tenants and their keys.
 import { z } from '@hono/zod-openapi'
 import { ROLES } from '../../db/states.ts'
-import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, wholeText } from './fields.ts'
+import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, whole, wholeText } from './fields.ts'
+import { rateLimit } from './limits.ts'
 
 const time = z.iso.datetime()
 
@@ -76,6 +77,24 @@ const tenantFields = {
   description: characters(0, 10_000).nullish(),
   require_known_data_type: z.boolean(),
 }
+const requestLimit = whole(1, 1_000_000)
+const tenantLimits = {
+  rate_limit_requests: requestLimit.nullable().optional().openapi({
+    description: 'Requests to the API per window, health and docs apart; null: no limit. 1000 when absent',
+  }),
+  rate_limit_window_seconds: whole(1, 86_400).optional().openapi({ description: '60 when absent' }),
+  burst_limit: whole(1, 1_000_000)
+    .optional()
+    .openapi({ description: 'So many at once, then evenly spread. 200 when absent' }),
+  delivery_rate_limit: rateLimit
+    .nullable()
+    .optional()
+    .openapi({ description: 'Of all attempts of the tenant together. Absent: none' }),
+  event_url: z.string().max(2048, 'must have at most 2048 characters').nullable().optional().openapi({
+    description: 'Is told what an operator should know, such as a disabled destination; signed like callbacks',
+    example: 'https://sender.example/events',
+  }),
+}
 const tenantId = z.string().regex(TENANT_ID, 'must be 1 to 50 letters, digits, _ or -, the first a letter or digit')
 export const newTenant = z
   .strictObject({
@@ -87,6 +106,7 @@ export const newTenant = z
       .regex(/^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/, 'must be whsec_ and 24 to 64 bytes in base64')
       .optional()
       .openapi({ description: 'Signs its callbacks; one is made when absent. Never shown.' }),
+    ...tenantLimits,
   })
   .openapi('NewTenant')
 export const tenantChange = z
@@ -95,6 +115,7 @@ export const tenantChange = z
     description: tenantFields.description,
     status: z.enum(['active', 'suspended', 'inactive']).optional(),
     require_known_data_type: tenantFields.require_known_data_type.optional(),
+    ...tenantLimits,
   })
   .openapi('TenantChange')
 export const tenant = z
@@ -105,6 +126,11 @@ export const tenant = z
     status: z.enum(['active', 'suspended', 'inactive']),
     config: z.record(z.string(), z.unknown()),
     require_known_data_type: z.boolean(),
+    rate_limit_requests: z.int().nullable(),
+    rate_limit_window_seconds: z.int(),
+    burst_limit: z.int(),
+    delivery_rate_limit: rateLimit.nullable(),
+    event_url: z.string().nullable(),
     created_at: time,
     updated_at: time,
   })
@@ -115,7 +141,14 @@ export const keyParams = tenantParams.extend({
   key_id: z.uuid().openapi({ param: { name: 'key_id', in: 'path' } }),
 })
 export const newKey = z
-  .strictObject({ name: characters(1, 100), role: z.enum(ROLES), expires_at: instant.nullish() })
+  .strictObject({
+    name: characters(1, 100),
+    role: z.enum(ROLES),
+    expires_at: instant.nullish(),
+    rate_limit_requests: requestLimit
+      .nullish()
+      .openapi({ description: "A limit of its own inside the tenant's, over the same window" }),
+  })
   .openapi('NewApiKey', { example: { name: 'reporting service', role: 'operator' } })
 export const apiKey = z
   .object({
@@ -124,6 +157,7 @@ export const apiKey = z
     name: z.string(),
     prefix: z.string().openapi({ description: "The key's first characters" }),
     role: z.enum(ROLES),
+    rate_limit_requests: z.int().nullable(),
     created_at: time,
     last_used_at: time.nullable(),
     expires_at: time.nullable(),
