@@ -1,11 +1,29 @@
 // Databases that are set up in ways that JDBC cannot write to, or that have a mind of their own.
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, it, describe as suite } from 'vitest'
+import { type Batch, batchesOf } from '../../activities/destinations/jdbc/batches.ts'
+import { rowsOf } from '../../activities/destinations/jdbc/rows.ts'
 import { DATABASE_KINDS, startDatabase, type TestDatabaseServer } from '../support/receivers/databases.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
 import { startSwallower } from '../support/swallow.ts'
 import { failureOf, SECRET } from './contract.ts'
 import { aConfig, aPayload, send } from './writing-rows.ts'
+
+suite('a small payload of many rows, and a table of many columns', () => {
+  it('is made into cells piece by piece', () => {
+    const names = Array.from({ length: 1000 }, (_, at) => `c${at}`)
+    const url = 'jdbc:postgresql://database.test/reports'
+    const mapped = aConfig({ url, table: 't', columns: Object.fromEntries(names.map((name) => [name, 'a'])) })
+    const rows = rowsOf(mapped, aPayload(`[${Array.from({ length: 100_000 }, () => '{"a":1}').join(',')}]`))
+    expect(rows.count).toBe(100_000)
+    const batches = batchesOf(rows.each(), { size: 10_000, column: (name) => ({ name, type: 'integer' }) })
+    for (const first of [1, 101]) {
+      const { value } = batches.next()
+      expect(value).toMatchObject({ first })
+      expect((value as Batch).rows).toHaveLength(100)
+    }
+  })
+})
 
 for (const kind of DATABASE_KINDS) {
   const describe = await describeWith(...(kind === 'MariaDB' ? (['mariadb'] as const) : []))
@@ -48,6 +66,30 @@ for (const kind of DATABASE_KINDS) {
       expect(metadata).toMatchObject({ rows: 0, repeat: true })
       await expect.poll(() => swallower.swallowed()).toBe(1)
       await swallower.close()
+    })
+
+    it('a row that shows the same text in many columns is REJECTED before it fills the memory', async () => {
+      const names = Array.from({ length: 200 }, (_, at) => `c${at}`)
+      await server.ask(`create table ${table} (${names.map((name) => `${name} text`).join(', ')})`)
+      const columns = Object.fromEntries(names.map((name) => [name, 'text']))
+      const payload = [{ text: 'x' }, { text: 'x'.repeat(1024 * 1024) }]
+      const error = await failureOf(send(config({ columns }), aPayload(payload)))
+      expect(error).toMatchObject({ code: 'REJECTED', retryable: false })
+      expect(error.message).toBe('row 2 is larger than 64 MiB')
+      expect(await server.ask(`select c0 from ${table}`)).toEqual([])
+    })
+
+    it('rows that are large together are written in several statements', async () => {
+      await server.ask(`create table ${table} (id integer, text ${isPostgres ? 'text' : 'longtext'})`)
+      const payload = Array.from({ length: 9 }, (_, at) => ({ id: at + 1, text: 'x'.repeat(1024 * 512) }))
+      const { metadata } = await send(config(), aPayload(payload))
+      expect(metadata).toMatchObject({ rows: 9 })
+      expect(await server.ask(`select count(*) as n, sum(length(text)) as l from ${table}`)).toEqual([
+        { n: '9', l: String(9 * 1024 * 512) },
+      ])
+      const error = await failureOf(send(config(), aPayload([...payload, { id: 'none', text: 'x' }])))
+      expect(error).toMatchObject({ code: 'REJECTED' })
+      expect(error.message).toContain('column "id", row 10')
     })
 
     const UNWRITABLE: [what: string, statement: string, row: object][] = [

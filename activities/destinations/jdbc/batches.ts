@@ -20,7 +20,15 @@ export interface Batch {
   first: number
 }
 
+/** However many rows may go into one statement. */
+const MAX_CELLS = 100_000
+/** Of one statement, unless a single row has more. Well below what every server takes. */
+export const MAX_STATEMENT_BYTES = 4 * 1024 * 1024
+/** Columns may all show the same part of a payload: a row can be many times as large as that. */
+export const MAX_ROW_BYTES = 64 * 1024 * 1024
+
 export interface BatchOptions {
+  /** Rows in one, at most. */
   size: number
   /** By the name that a row has for it; undefined for a column that does not exist. */
   column(name: string): Column | undefined
@@ -32,22 +40,29 @@ export interface BatchOptions {
  * Rows in their order; those of one batch follow on each other and fill the same columns.
  * @throws DeliveryError MISCONFIGURED for a column that does not exist
  */
-export function batchesOf(rows: readonly Row[], { size, column, apart }: BatchOptions): Batch[] {
-  const batches: Batch[] = []
+export function* batchesOf(rows: Iterable<Row>, { size, column, apart }: BatchOptions): Generator<Batch> {
+  let current: Batch | undefined
   let shape: string | undefined
   let keys = new Set<string>()
-  rows.forEach((row, index) => {
+  let number = 0
+  for (const row of rows) {
+    number += 1
     const rowShape = row.columns.join('\0')
     const key = apart && keyOf(row, apart)
-    const current = batches.at(-1)
-    if (!current || rowShape !== shape || current.rows.length >= size || (key !== undefined && keys.has(key))) {
+    const most = Math.min(size, MAX_CELLS / row.columns.length)
+    if (!current || rowShape !== shape || current.rows.length + 1 > most || (key !== undefined && keys.has(key))) {
+      if (current) yield current
       shape = rowShape
       keys = new Set()
-      batches.push({ columns: row.columns.map((name) => known(name, column)), rows: [row.cells], first: index + 1 })
+      current = { columns: row.columns.map((name) => known(name, column)), rows: [row.cells], first: number }
     } else current.rows.push(row.cells)
     if (key !== undefined) keys.add(key)
-  })
-  return batches
+  }
+  if (current) yield current
+}
+
+export function rowTooLarge(row: number): DeliveryError {
+  return new DeliveryError('REJECTED', `row ${row} is larger than ${MAX_ROW_BYTES / 1024 / 1024} MiB`)
 }
 
 function known(name: string, column: BatchOptions['column']): Column {

@@ -6,7 +6,7 @@ import { batchesOf } from './batches.ts'
 import type { JdbcConfig } from './config.ts'
 import type { Database, TableDescription } from './database.ts'
 import { parseTableName, type TableName } from './identifiers.ts'
-import type { Row } from './rows.ts'
+import type { Rows } from './rows.ts'
 
 const LEDGER = 'distributor_deliveries'
 
@@ -22,12 +22,12 @@ export async function writeOnce(
   database: Database,
   config: JdbcConfig,
   message: Message,
-  rows: Row[],
+  rows: Rows,
   expect: (what: string) => void,
 ): Promise<Outcome> {
   expect('describe the table')
   const table = await database.describe()
-  const batches = batchesOf(rows, {
+  const batches = batchesOf(rows.each(), {
     size: config.batch_size,
     column: table.column,
     apart: config.mode === 'upsert' ? config.key_columns : undefined,
@@ -56,7 +56,7 @@ export async function writeOnce(
   const entered = await enter(database, ledgerOf(config), {
     delivery_id: message.delivery_id,
     distribution_id: message.distribution_id,
-    rows: rows.length,
+    rows: rows.count,
   })
   return entered ? write() : seenBefore()
 }

@@ -17,16 +17,30 @@ export interface Row {
   cells: Cell[]
 }
 
-/** @throws DeliveryError REJECTED for a payload that holds no such rows; MISCONFIGURED for a placeholder without a value */
-export function rowsOf(config: JdbcConfig, message: Message): Row[] {
-  const rows = objectsOf(config.rows_path, payloadOf(message))
+export interface Rows {
+  count: number
+  /**
+   * In their order, each made when it is asked for: a small payload and many columns are more cells than fit in memory.
+   * @throws DeliveryError REJECTED for a row that lacks something
+   */
+  each(): Generator<Row>
+}
+
+/** @throws DeliveryError REJECTED for a payload that holds no rows; MISCONFIGURED for a placeholder without a value */
+export function rowsOf(config: JdbcConfig, message: Message): Rows {
+  const objects = objectsOf(config.rows_path, payloadOf(message))
   const shape = config.columns === undefined ? keysOf : mapping(config.columns, message)
-  return rows.map((object, index) => {
-    const row = shape(object, index + 1)
-    if (config.delivery_id_column !== undefined) add(row, config.delivery_id_column, message.delivery_id)
-    if (row.columns.length === 0) throw rejected(`row ${index + 1} fills no column`)
-    return row
-  })
+  return {
+    count: objects.length,
+    *each() {
+      for (const [index, object] of objects.entries()) {
+        const row = shape(object, index + 1)
+        if (config.delivery_id_column !== undefined) fill(row, config.delivery_id_column, message.delivery_id)
+        if (row.columns.length === 0) throw rejected(`row ${index + 1} fills no column`)
+        yield row
+      }
+    },
+  }
 }
 
 function payloadOf({ body, content_type }: Message): unknown {
@@ -59,7 +73,9 @@ function mapping(columns: Record<string, ColumnSource>, message: Message): (obje
     const row: Row = { columns: [], cells: [] }
     for (const { column, read } of readers) {
       const cell = read(object, number)
-      if (cell !== undefined) add(row, column, cell)
+      if (cell === undefined) continue
+      row.columns.push(column)
+      row.cells.push(cell)
     }
     return row
   }
@@ -93,7 +109,7 @@ function decodeBase64(text: string): Buffer | undefined {
   return Buffer.from(text, 'base64')
 }
 
-function add(row: Row, column: string, cell: Cell): void {
+function fill(row: Row, column: string, cell: Cell): void {
   if (row.columns.includes(column)) throw rejected(`the payload may not fill "${column}", which holds the delivery id`)
   row.columns.push(column)
   row.cells.push(cell)

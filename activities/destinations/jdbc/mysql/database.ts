@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import type { Attempt } from '../../deadline.ts'
 import type { Egress } from '../../egress.ts'
 import { DeliveryError } from '../../errors.ts'
-import type { Batch, Column } from '../batches.ts'
+import { type Batch, type Column, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarge } from '../batches.ts'
 import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
 import { backticked, parseTableName, shown, type TableName } from '../identifiers.ts'
@@ -18,8 +18,6 @@ const NO_RIGHTS = [1142, 1044]
 
 /** The protocol counts parameters with 16 bits. */
 const MAX_PARAMETERS = 65_535
-/** Well below the least `max_allowed_packet` that a server of today comes with, 16 MiB. */
-const MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 
 export async function openMysqlDatabase(
   config: JdbcConfig,
@@ -198,10 +196,14 @@ function* parts(batch: Batch, timeZone: string): Generator<Part> {
   let bytes = 0
   for (const [index, cells] of batch.rows.entries()) {
     const row = batch.first + index
-    const parameters = batch.columns.map(({ name, type, labels }, at) =>
-      parameterOf(cells[at], { column: name, type, labels, row }, timeZone),
-    )
-    const size = parameters.reduce<number>((sum, parameter) => sum + sizeOf(parameter), 0)
+    const parameters: Parameter[] = []
+    let size = 0
+    for (const [at, { name, type, labels }] of batch.columns.entries()) {
+      const parameter = parameterOf(cells[at], { column: name, type, labels, row }, timeZone)
+      size += sizeOf(parameter)
+      if (size > MAX_ROW_BYTES) throw rowTooLarge(row)
+      parameters.push(parameter)
+    }
     const tooMany = part.parameters.length + parameters.length > MAX_PARAMETERS
     if (part.rows > 0 && (tooMany || bytes + size > MAX_STATEMENT_BYTES)) {
       yield part

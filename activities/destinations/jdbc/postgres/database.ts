@@ -11,11 +11,10 @@ import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
 import { refused, verdicts } from '../failure.ts'
 import { parseTableName, quoted, shown, type TableName } from '../identifiers.ts'
-import { jsonText } from '../json.ts'
 import { missingTable, noLedger } from '../messages.ts'
-import type { Cell } from '../rows.ts'
 import { openPostgres, type PostgresTarget } from './connection.ts'
 import { postgresFailure, stateOf } from './failure.ts'
+import { definition, parts } from './recordset.ts'
 
 const UNDEFINED_TABLE = '42P01'
 const INSUFFICIENT_PRIVILEGE = '42501'
@@ -115,12 +114,16 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
       const names = batch.columns.map((column) => quoted(column.name)).join(', ')
       const source = `json_to_recordset($1::text::json) as row_(${batch.columns.map(definition).join(', ')})`
       const text = `insert into ${table} (${names}) select ${names} from ${source}${onConflict(config, batch)}`
-      try {
-        return (await sql.unsafe(text, [recordset(batch.columns, batch.rows)])).count
-      } catch (error) {
-        if (!stateOf(error)?.startsWith('22')) throw postgresFailure(error, { place })
-        throw await named(sql, batch, place, stateOf(error)!)
+      let written = 0
+      for (const part of parts(batch)) {
+        try {
+          written += (await sql.unsafe(text, [part.recordset])).count
+        } catch (error) {
+          if (!stateOf(error)?.startsWith('22')) throw postgresFailure(error, { place })
+          throw await named(sql, part, place, stateOf(error)!)
+        }
       }
+      return written
     },
   }
 }
@@ -152,7 +155,7 @@ async function named(sql: postgres.Sql, batch: Batch, place: string, state: stri
       const rows = batch.rows.slice(from, to).map((row) => [row[at]])
       const text = `select count(*) from json_to_recordset($1::text::json) as row_(${definition(column)})`
       try {
-        await sql.unsafe(text, [recordset([column], rows)])
+        for (const part of parts({ columns: [column], rows, first: 1 })) await sql.unsafe(text, [part.recordset])
         return true
       } catch (error) {
         if (stateOf(error)?.startsWith('22')) return false
@@ -182,22 +185,6 @@ function onConflict({ mode, key_columns }: JdbcConfig, batch: Batch): string {
   if (mode === 'ignore' || changed.length === 0) return ` on conflict${target} do nothing`
   const changes = changed.map(({ name }) => `${quoted(name)} = excluded.${quoted(name)}`)
   return ` on conflict${target} do update set ${changes.join(', ')}`
-}
-
-/** A timestamp without zone is read as one with it, and then written as UTC: read as it is, it loses its zone unsaid. */
-function definition({ name, type }: Column): string {
-  return `${quoted(name)} ${type.replace(/^(timestamp(?:\(\d\))?) without/, '$1 with')}`
-}
-
-function recordset(columns: readonly Column[], rows: readonly Cell[][]): string {
-  const keys = columns.map(({ name }) => `${JSON.stringify(name)}:`)
-  const objects = rows.map((row) => `{${row.map((cell, at) => keys[at]! + json(cell)).join(',')}}`)
-  return `[${objects.join(',')}]`
-}
-
-/** Bytes in the form that `bytea` reads. */
-function json(cell: Cell): string {
-  return Buffer.isBuffer(cell) ? `"\\\\x${cell.toString('hex')}"` : jsonText(cell)
 }
 
 function dotted(name: TableName): string {
