@@ -13,6 +13,7 @@ import { commandEndpoints } from './routes/commands.ts'
 import { credentialEndpoints } from './routes/credentials.ts'
 import { destinationEndpoints } from './routes/destinations.ts'
 import { distributionEndpoints } from './routes/distributions.ts'
+import { previewEndpoints } from './routes/preview.ts'
 import { ruleEndpoints } from './routes/rules.ts'
 import { serviceEndpoints } from './routes/service.ts'
 import { tenantEndpoints } from './routes/tenants.ts'
@@ -31,6 +32,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
     ...distributionEndpoints(deps),
     ...commandEndpoints(deps),
     ...destinationEndpoints(deps),
+    ...previewEndpoints(deps),
     ...ruleEndpoints(deps),
     ...credentialEndpoints(deps),
     ...auditLogEndpoints(deps),

@@ -1,5 +1,7 @@
 // Registered destinations: register, change, show, test, take out of service.
+import { z } from 'zod'
 import { configSchema } from '../../activities/destinations/registry.ts'
+import { shapeConfig } from '../../activities/shaping/config.ts'
 import { writeAudit } from '../../db/audit.ts'
 import { circuitStates, resetCircuit } from '../../db/circuits.ts'
 import {
@@ -229,7 +231,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     answers: { 200: { description: 'Protocols that are served', schema: destinationTypes } },
     async handle({ c }) {
       const served = PROTOCOLS.map((protocol) => ({ protocol, config_schema: configSchema(protocol) }))
-      return c.json({ destination_types: served })
+      return c.json({ destination_types: served, transform_schema: z.toJSONSchema(shapeConfig, { io: 'input' }) })
     },
   })
 

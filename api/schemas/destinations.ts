@@ -54,7 +54,11 @@ const content = {
       "The protocol's own fields (`GET /destination-types`). A secret in plain text is sealed and comes back as `***`.",
     example: { endpoint: 'https://reporter.example/documents', auth: { type: 'bearer', token: 's3cr3t' } },
   }),
-  transform_config: object.nullish(),
+  transform_config: object.nullish().openapi({
+    description:
+      'How the payload is shaped before it is sent; its schema is `transform_schema` of `GET /destination-types`',
+    example: { exclude: ['rows[*].tax_code'], output: { format: 'csv', rows_path: 'rows' } },
+  }),
   health_check_config: healthCheck.nullish().openapi({
     description: 'Tries the connection at intervals, without delivering anything; absent: only on demand',
     example: { enabled: true, interval_seconds: 60 },
@@ -156,5 +160,8 @@ export const destinationTypes = z
     destination_types: z.array(
       z.object({ protocol: z.enum(PROTOCOLS), config_schema: object.openapi({ description: 'JSON schema' }) }),
     ),
+    transform_schema: object.openapi({
+      description: 'JSON schema of `transform_config`, and of what a rule shapes by',
+    }),
   })
   .openapi('DestinationTypes')

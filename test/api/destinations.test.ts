@@ -83,7 +83,8 @@ describe('registering a destination', () => {
     ['a mask without a secret', { configuration: withToken('***') }, ['configuration.auth.token']],
     ['no secret at all', { configuration: { ...withToken(), auth: { type: 'bearer' } } }, ['configuration.auth.token']],
     ['too many retries', { max_retries: 51 }, ['max_retries']],
-    ['what is not served yet', { transform_config: { format: 'csv' } }, ['transform_config']],
+    ['an unknown step of shaping', { transform_config: { outptu: 'csv' } }, ['transform_config.outptu']],
+    ['a shape that cannot be applied', { transform_config: { mask: ['a['] } }, ['transform_config.mask[0]']],
   ])('refuses %s', async (_, given, fields) => {
     const { status, body } = await register('refused', given)
     expect(status).toBe(400)

@@ -100,6 +100,7 @@ describe('the OpenAPI document', () => {
         'PUT /api/v1/destinations/{id}',
         'DELETE /api/v1/destinations/{id}',
         'POST /api/v1/destinations/{id}/test',
+        'POST /api/v1/destinations/{id}/preview',
         'POST /api/v1/destinations/{id}/enable',
         'POST /api/v1/destinations/{id}/disable',
         'GET /api/v1/destination-types',

@@ -16,6 +16,10 @@ export interface Attachment {
 /** @throws DeliveryError MISCONFIGURED when the payload has not the shape that the format needs */
 export function attachmentOf(config: EmailConfig['attachment'], message: Message): Attachment | undefined {
   if (config.format === 'none') return undefined
+  if (config.format !== 'json' && message.content_type !== 'application/json') {
+    const { format } = config
+    throw new DeliveryError('MISCONFIGURED', `attachment: ${format} is made of JSON, not of ${message.content_type}`)
+  }
   const filename = fillFilename(config.filename, message)
   switch (config.format) {
     case 'json':

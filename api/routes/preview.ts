@@ -1,0 +1,83 @@
+// What a destination would get: shapes a sample, and sends nothing.
+import { shapes } from '../../activities/shaping/config.ts'
+import { ShapingError } from '../../activities/shaping/shaping-error.ts'
+import { findDestination } from '../../db/destinations.ts'
+import { withTenant } from '../../db/pool.ts'
+import { type Endpoint, endpoint } from '../endpoint.ts'
+import type { AppDeps } from '../env.ts'
+import { invalid, notFound } from '../errors.ts'
+import { requireOwnTenant } from '../middleware/auth.ts'
+import { shapingIssues } from '../registration.ts'
+import { destinationParams } from '../schemas/destinations.ts'
+import { preview, previewRequest } from '../schemas/preview.ts'
+
+/** More of a result is cut off: it is for a person to look at. */
+const SHOWN_BYTES = 262_144
+/** The ids of a distribution that is none. */
+const NOBODY = '00000000-0000-7000-8000-000000000000'
+
+export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
+  const previewed = endpoint({
+    method: 'post',
+    path: '/destinations/{id}/preview',
+    tag: 'Destinations',
+    summary: 'Shape a sample as the destination has it, without sending',
+    description: 'With a `transform_config` in the body, that one is tried instead of the stored one.',
+    role: 'operator',
+    params: destinationParams,
+    body: previewRequest,
+    max_body_bytes: Number.POSITIVE_INFINITY,
+    answers: {
+      200: { description: 'The body that would be sent, or why there is none', schema: preview },
+      404: { description: 'No such destination of this tenant' },
+    },
+    async handle({ c, caller, params, body, raw }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const { tenant_id } = caller
+      const destination = await withTenant(pool, tenant_id, (db) => findDestination(db, params.id))
+      if (!destination) throw notFound('destination')
+      const { protocol, configuration } = destination
+      const own = body.transform_config ?? destination.transform_config
+      const issues = [
+        ...shapingIssues(protocol, configuration, own, ['transform_config']),
+        ...shapingIssues(protocol, configuration, body.shape, ['shape'], { output: shapes(own) }),
+      ]
+      if (issues.length > 0) throw invalid(issues)
+      // The exact text: the value that was parsed has lost digits.
+      const payload = Buffer.from(raw.texts.get('payload')!, 'utf8')
+      const configured = [body.shape, own].filter(shapes)
+      try {
+        const shaped =
+          configured.length === 0
+            ? { body: payload, content_type: 'application/json' }
+            : await shaper.shape(tenant_id, configured, payload, {
+                tenant_id,
+                distribution_id: `dist_${NOBODY}`,
+                delivery_id: NOBODY,
+                data_type: body.data_type,
+                accepted_at: new Date(),
+              })
+        return c.json({
+          content_type: shaped.content_type,
+          bytes: shaped.body.length,
+          body: shaped.body.subarray(0, SHOWN_BYTES).toString('utf8'),
+          truncated: shaped.body.length > SHOWN_BYTES,
+          error_code: null,
+          error_message: null,
+        })
+      } catch (error) {
+        if (!(error instanceof ShapingError)) throw error
+        return c.json({
+          content_type: null,
+          bytes: null,
+          body: null,
+          truncated: false,
+          error_code: 'TRANSFORMATION_FAILED',
+          error_message: `${error.step}: ${error.message}`,
+        })
+      }
+    },
+  })
+
+  return [previewed]
+}
