@@ -1,0 +1,114 @@
+// Destinations that are tried at intervals, by schedules that the rows can bring back.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { healthCheckSchedules } from '../../db/health-checks.ts'
+import { withoutTenant } from '../../db/pool.ts'
+import { reconcileHealthChecks, setHealthCheck } from '../../temporal-config/health-checks.ts'
+import { HEALTH_CHECK_PREFIX } from '../../temporal-config/names.ts'
+import { register } from '../support/destinations.ts'
+import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+let options: { connection: TestSystem['temporal']['client']['connection']; namespace: string; taskQueue: string }
+const receivers: HttpReceiver[] = []
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  // A schedule's id holds the tenant's: no other test's.
+  for (const tenant of ['checked-1', 'checked-2']) await system.tenant(tenant)
+  await system.startWorkers()
+  const { client, namespace } = system.temporal
+  options = { connection: client.connection, namespace, taskQueue: system.taskQueue }
+})
+afterAll(async () => {
+  await reconcileHealthChecks(options, [])
+  await system.close()
+})
+afterEach(async () => {
+  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
+})
+
+async function aReceiver(): Promise<HttpReceiver> {
+  const receiver = await startHttpReceiver()
+  receivers.push(receiver)
+  return receiver
+}
+
+const reconcile = async () =>
+  reconcileHealthChecks(options, await withoutTenant(system.pool, (db) => healthCheckSchedules(db)))
+
+/** How often the schedule of each of our destinations comes, in seconds, by destination. */
+async function scheduled(): Promise<Record<string, number>> {
+  const found: Record<string, number> = {}
+  for await (const { scheduleId, memo, spec } of system.temporal.client.schedule.list()) {
+    if (!scheduleId.startsWith(HEALTH_CHECK_PREFIX) || memo?.task_queue !== system.taskQueue) continue
+    found[scheduleId.split('/')[2]!] = Number(spec?.intervals?.[0]?.every) / 1000
+  }
+  return found
+}
+
+async function checks(tenant: string, id: string) {
+  const { rows } = await system.as(tenant, (db) =>
+    db.query('select health_status, error_code from destination_health_checks where destination_id = $1 order by id', [
+      id,
+    ]),
+  )
+  return rows
+}
+
+describe('a health check', () => {
+  it('tries the connection again and again, and the destination shows what came of it', async () => {
+    const receiver = await aReceiver()
+    const id = await register(system, 'up-and-down', receiver.url, { tenant: 'checked-1' })
+    const check = { tenant_id: 'checked-1', destination_id: id }
+    await setHealthCheck(options, { ...check, interval_seconds: 1 })
+    const shown = async () => {
+      const { rows } = await system.as('checked-1', (db) =>
+        db.query('select health_status, last_health_check from destinations where id = $1', [id]),
+      )
+      return rows[0]
+    }
+    await expect.poll(async () => (await checks('checked-1', id)).length, { timeout: 25_000 }).toBeGreaterThan(1)
+    expect(await shown()).toMatchObject({ health_status: 'healthy', last_health_check: expect.any(Date) })
+    await receivers.pop()!.close()
+    await expect.poll(async () => (await shown()).health_status, { timeout: 25_000 }).toBe('unhealthy')
+    expect((await checks('checked-1', id)).at(-1)).toEqual({
+      health_status: 'unhealthy',
+      error_code: 'DESTINATION_UNAVAILABLE',
+    })
+    await setHealthCheck(options, { ...check, interval_seconds: null })
+    // Again changes nothing.
+    await setHealthCheck(options, { ...check, interval_seconds: null })
+    await expect.poll(scheduled).not.toHaveProperty(id)
+  })
+
+  it('comes back when Temporal has lost it, changes with its row, and goes with its destination', async () => {
+    const receiver = await aReceiver()
+    const enabled = (interval_seconds: number) => ({ enabled: true, interval_seconds })
+    const one = await register(system, 'same', receiver.url, { tenant: 'checked-1', health_check_config: enabled(600) })
+    const two = await register(system, 'same', receiver.url, { tenant: 'checked-2', health_check_config: enabled(60) })
+    await register(system, 'off', receiver.url, {
+      tenant: 'checked-2',
+      health_check_config: { enabled: false, interval_seconds: 60 },
+    })
+    await reconcile()
+    await expect.poll(scheduled).toEqual({ [one]: 600, [two]: 60 })
+    // Another process of this deployment does the same at the same time.
+    await Promise.all([reconcile(), reconcile()])
+
+    await setHealthCheck(options, { tenant_id: 'checked-1', destination_id: one, interval_seconds: null })
+    await expect.poll(scheduled).toEqual({ [two]: 60 })
+    await system.as('checked-2', (db) =>
+      db.query('update destinations set health_check_config = $2 where id = $1', [two, JSON.stringify(enabled(120))]),
+    )
+    await reconcile()
+    await expect.poll(scheduled).toEqual({ [one]: 600, [two]: 120 })
+
+    await system.as('checked-1', (db) => db.query('update destinations set deleted_at = now() where id = $1', [one]))
+    await reconcile()
+    await expect.poll(scheduled).toEqual({ [two]: 120 })
+    await system.as('checked-2', (db) => db.query(`update tenants set status = 'suspended'`))
+    await reconcile()
+    await expect.poll(scheduled).toEqual({})
+  })
+})
