@@ -79,6 +79,32 @@ for (const kind of DATABASE_KINDS) {
       expect(await server.ask(`select c0 from ${table}`)).toEqual([])
     })
 
+    it('a value that is nested deeper than can be written is REJECTED', async () => {
+      await server.ask(`create table ${table} (id integer, value ${isPostgres ? 'text' : 'longtext'})`)
+      const value = `${'['.repeat(3500)}${']'.repeat(3500)}`
+      const error = await failureOf(send(config(), aPayload(`{"id": 1, "value": ${value}}`)))
+      expect(error).toMatchObject({ code: 'REJECTED', retryable: false })
+    })
+
+    it.each([
+      ['no key at all', ''],
+      ['a key of more than the delivery', ', primary key (delivery_id, distribution_id)'],
+      isPostgres ? ['a key for some rows', ''] : ['a key of the first letters alone', ', primary key (delivery_id(8))'],
+    ])('a ledger with %s is MISCONFIGURED, for it could not tell a repeat', async (what, key) => {
+      await server.ask(`create table ${table} (id integer)`)
+      const ledger_table = `ledger_${tables}`
+      await server.ask(
+        `create table ${ledger_table} (delivery_id varchar(100) not null, distribution_id varchar(100), row_count integer${key})`,
+      )
+      if (what === 'a key for some rows') {
+        await server.ask(`create unique index on ${ledger_table} (delivery_id) where row_count > 5`)
+      }
+      const error = await failureOf(send(config({ ledger_table }), aPayload({ id: 1 })))
+      expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+      expect(error.message).toContain(ledger_table)
+      expect(await server.ask(`select * from ${table}`)).toEqual([])
+    })
+
     it('rows that are large together are written in several statements', async () => {
       await server.ask(`create table ${table} (id integer, text ${isPostgres ? 'text' : 'longtext'})`)
       const payload = Array.from({ length: 9 }, (_, at) => ({ id: at + 1, text: 'x'.repeat(1024 * 512) }))

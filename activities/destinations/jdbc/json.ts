@@ -1,5 +1,6 @@
 // JSON whose numbers keep every digit.
 import { LosslessNumber, parse } from 'lossless-json'
+import { DeliveryError } from '../errors.ts'
 
 /**
  * Of a key that occurs twice the last one counts, as for PostgreSQL's jsonb.
@@ -14,12 +15,24 @@ export function isNumber(value: unknown): value is LosslessNumber {
   return value instanceof LosslessNumber
 }
 
-/** Without white space. */
+/**
+ * Without white space.
+ * @throws DeliveryError REJECTED for what is nested too deeply, or too large, to be a text
+ */
 export function jsonText(value: unknown): string {
+  try {
+    return textOf(value)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new DeliveryError('REJECTED', 'a value is nested too deeply, or too large, to be written')
+  }
+}
+
+function textOf(value: unknown): string {
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
   if (isNumber(value)) return value.value
-  if (Array.isArray(value)) return `[${value.map(jsonText).join(',')}]`
+  if (Array.isArray(value)) return `[${value.map(textOf).join(',')}]`
   return `{${Object.entries(value)
-    .map(([key, item]) => `${JSON.stringify(key)}:${jsonText(item)}`)
+    .map(([key, item]) => `${JSON.stringify(key)}:${textOf(item)}`)
     .join(',')}}`
 }

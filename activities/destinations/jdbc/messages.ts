@@ -6,6 +6,14 @@ export function missingTable(place: string): DeliveryError {
   return new DeliveryError('MISCONFIGURED', `${place} does not exist, or the user may not see it`)
 }
 
+/** Without it a repeat is entered once more, and with a longer or shorter one some other delivery is taken for it. */
+export function ledgerWithoutKey(ledger: TableName): DeliveryError {
+  return new DeliveryError(
+    'MISCONFIGURED',
+    `the ledger table ${shown(ledger)} needs delivery_id as its primary key, or as another unique key of that column alone`,
+  )
+}
+
 /**
  * @param trouble such as `is missing and the user may not make it`
  * @param label the server's code for its refusal

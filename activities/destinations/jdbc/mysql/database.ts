@@ -7,7 +7,7 @@ import { type Batch, type Column, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarg
 import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
 import { backticked, parseTableName, shown, type TableName } from '../identifiers.ts'
-import { missingTable, noLedger } from '../messages.ts'
+import { ledgerWithoutKey, missingTable, noLedger } from '../messages.ts'
 import { type MysqlConnection, type MysqlTarget, openMysql, type Parameter, type Result } from './connection.ts'
 import { mysqlFailure, numberOf, type Statement } from './failure.ts'
 import { parameterOf } from './values.ts'
@@ -60,7 +60,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
     },
 
     async enter(ledger, { delivery_id, distribution_id, rows }) {
-      if (!ledgerSeen) ledgerSeen = await isTransactional(connection, ledger)
+      if (!ledgerSeen) ledgerSeen = await isLedger(connection, ledger)
       const text = `insert into ${dotted(ledger)} (delivery_id, distribution_id, row_count) values (?, ?, ?)`
       try {
         await connection.execute(text, [delivery_id, distribution_id, String(rows)])
@@ -162,17 +162,23 @@ async function describe(connection: MysqlConnection, name: TableName, place: str
 
 /**
  * Whether the table is there. An entry that no rollback takes back would make a success of what was refused.
- * @throws DeliveryError MISCONFIGURED when its engine has no transactions
+ * @throws DeliveryError MISCONFIGURED when its engine has no transactions, or it cannot tell a repeat
  */
-async function isTransactional(connection: MysqlConnection, name: TableName): Promise<boolean> {
+async function isLedger(connection: MysqlConnection, name: TableName): Promise<boolean> {
   const place = `the ledger table ${shown(name)}`
-  const text = `select e.transactions
+  const text = `select e.transactions, exists (
+      select 1 from information_schema.statistics s
+      where s.table_schema = t.table_schema and s.table_name = t.table_name and s.non_unique = 0
+      group by s.index_name
+      having count(*) = 1 and max(lower(s.column_name)) = 'delivery_id' and max(s.sub_part) is null)
     from information_schema.tables t
     left join information_schema.engines e on e.engine = t.engine
     where t.table_schema = ${name.length === 2 ? '?' : 'database()'} and t.table_name = ?`
   const { rows } = await explained(connection.execute(text, [...name]), { place })
-  if (rows[0]?.[0] === 'NO') throw withoutTransactions(place)
-  return rows.length > 0
+  if (!rows[0]) return false
+  if (rows[0][0] === 'NO') throw withoutTransactions(place)
+  if (Number(rows[0][1]) !== 1) throw ledgerWithoutKey(name)
+  return true
 }
 
 function withoutTransactions(place: string): DeliveryError {

@@ -11,7 +11,7 @@ import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
 import { refused, verdicts } from '../failure.ts'
 import { parseTableName, quoted, shown, type TableName } from '../identifiers.ts'
-import { missingTable, noLedger } from '../messages.ts'
+import { ledgerWithoutKey, missingTable, noLedger } from '../messages.ts'
 import { openPostgres, type PostgresTarget } from './connection.ts'
 import { postgresFailure, stateOf } from './failure.ts'
 import { definition, parts } from './recordset.ts'
@@ -39,6 +39,7 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
   const name = parseTableName(config.table)!
   const table = dotted(name)
   const place = `the table ${shown(name)}`
+  let ledgerSeen = false
 
   const run = (text: string, parameters: string[] = [], about = place) =>
     sql.unsafe(text, parameters).then(
@@ -71,6 +72,7 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
       // Without a conflict target it needs the right to insert alone.
       const text = `insert into ${dotted(ledger)} (delivery_id, distribution_id, row_count) values ($1, $2, $3) on conflict do nothing`
       try {
+        if (!ledgerSeen) ledgerSeen = await isLedger(sql, ledger)
         const { count } = await sql.unsafe(text, [delivery_id, distribution_id, String(rows)])
         return count === 0 ? 'known' : 'entered'
       } catch (error) {
@@ -140,6 +142,23 @@ async function describe(sql: postgres.Sql, name: TableName, place: string): Prom
   } catch (error) {
     throw postgresFailure(error, { place })
   }
+}
+
+/**
+ * Whether the table is there.
+ * @throws DeliveryError MISCONFIGURED when it cannot tell a repeat
+ */
+async function isLedger(sql: postgres.Sql, name: TableName): Promise<boolean> {
+  const text = `select exists (
+      select 1 from pg_catalog.pg_index i
+      join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+      where i.indrelid = ledger.id and i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null
+        and i.indnkeyatts = 1 and a.attname = 'delivery_id') as has_key
+    from (select pg_catalog.to_regclass($1::text) as id) ledger
+    where ledger.id is not null`
+  const [found] = await sql.unsafe<{ has_key: boolean }[]>(text, [dotted(name)])
+  if (found && !found.has_key) throw ledgerWithoutKey(name)
+  return found !== undefined
 }
 
 /**
