@@ -20,7 +20,7 @@ import type { ActivityDeps } from './deps.ts'
 import { finish } from './finish.ts'
 import { plan } from './plan.ts'
 import { record } from './record.ts'
-import { createRuleCache } from './rule-cache.ts'
+import { rememberRules } from './rules/remembered.ts'
 
 export type Activities = ReturnType<typeof createActivities>
 
@@ -28,7 +28,7 @@ export type Activities = ReturnType<typeof createActivities>
 const HEARTBEAT_MS = 1000
 
 export function createActivities(deps: ActivityDeps) {
-  const rules = createRuleCache()
+  const rules = rememberRules()
   return {
     async plan(ref: DistributionRef): Promise<Plan> {
       return (await plan(deps.pool, ref, rules)) ?? (await missing(deps, ref))

@@ -1,27 +1,26 @@
 // `plan`: looks at the job under its lock, runs the rules once and stores what they chose, moves failover on, and says
 // what is still open.
-import { readPayload } from '../db/deliveries.ts'
 import { moveFailoverOn } from '../db/failover.ts'
 import { jobId } from '../db/job-id.ts'
 import { insertPlan, type LockedJob, lockJob, type NewDelivery, startJob } from '../db/plan.ts'
 import { type Db, type Pool, withTenant } from '../db/pool.ts'
 import { findCandidates, recentFailures, takeTurns } from '../db/rule-lookups.ts'
 import { markDeliveries, markJob, openDeliveries, readJobFacts } from '../db/rule-plans.ts'
+import { loadRules, readRuleState } from '../db/rules.ts'
 import { PRIORITY_KEYS } from '../temporal-config/names.ts'
 import type { DistributionRef, Plan } from '../workflows/messages.ts'
-import { createRuleCache, type RuleCache } from './rule-cache.ts'
 import { readExact } from './rules/exact.ts'
 import { explain, KEPT } from './rules/explanation.ts'
 import type { Facts } from './rules/paths.ts'
 import { planByRules, type RulePlan } from './rules/plan.ts'
-import type { RuleSet } from './rules/rule.ts'
+import { type RememberedRules, rememberRules } from './rules/remembered.ts'
 import { momentOf } from './rules/time.ts'
 
 /** Within a local activity's time; the transaction is one, so a body that outlives its call does no harm. */
 const STATEMENT_TIMEOUT_MS = 2000
 
 /** The plan as it stands, or null when there is no such job. Idempotent. */
-export function plan(pool: Pool, ref: DistributionRef, cache: RuleCache = createRuleCache()): Promise<Plan | null> {
+export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = rememberRules()): Promise<Plan | null> {
   return withTenant(
     pool,
     ref.tenant_id,
@@ -38,7 +37,7 @@ export function plan(pool: Pool, ref: DistributionRef, cache: RuleCache = create
         deliveries: [],
       }
       if (answer.final || job.cancel_requested) return answer
-      if (!job.planned) answer.expires_in_ms = await makePlan(db, ref, job, cache)
+      if (!job.planned) answer.expires_in_ms = await makePlan(db, ref, job, rules)
       if (job.delay_ms === 0) await startJob(db, id)
       let open = await openDeliveries(db, id)
       if (open.deliveries.some(({ standby }) => standby)) {
@@ -57,12 +56,19 @@ export function plan(pool: Pool, ref: DistributionRef, cache: RuleCache = create
 }
 
 /** Runs the rules and writes what they chose; answers the milliseconds until the expiry, which they may have moved. */
-async function makePlan(db: Db, { tenant_id }: DistributionRef, job: LockedJob, cache: RuleCache): Promise<number> {
-  const { state, set } = await cache.rulesOf(db, tenant_id)
+async function makePlan(
+  db: Db,
+  { tenant_id }: DistributionRef,
+  job: LockedJob,
+  rules: RememberedRules,
+): Promise<number> {
+  const state = await readRuleState(db, tenant_id)
+  const set = await rules.of(tenant_id, state, () => loadRules(db))
   const asked = set.rules.length + set.unreadable.length > 0
-  const stored = asked ? await readJobFacts(db, job.id) : null
+  const stored = asked ? await readJobFacts(db, job.id, { payload: set.payload !== null }) : null
   const facts: Facts = {
-    payload: await payloadFor(db, job.id, set),
+    payload:
+      stored?.payload_bytes && set.payload ? readExact(stored.payload_bytes.toString('utf8'), set.payload) : undefined,
     metadata: stored ? readExact(stored.metadata) : undefined,
     data_type: job.data_type,
     tenant_id,
@@ -83,13 +89,6 @@ async function makePlan(db: Db, { tenant_id }: DistributionRef, job: LockedJob, 
     expires_in_seconds: planned.expires_in_seconds?.value ?? null,
     explanation: explain(planned, { ...KEPT, values: !stored?.sealed }),
   })
-}
-
-/** Only what the rules ask for, and nothing is read when none asks. An erased payload is missing. */
-async function payloadFor(db: Db, id: string, set: RuleSet): Promise<Facts['payload']> {
-  if (!set.payload) return undefined
-  const bytes = await readPayload(db, id)
-  return bytes ? readExact(bytes.toString('utf8'), set.payload) : undefined
 }
 
 function deliveriesOf(planned: RulePlan, job: LockedJob): NewDelivery[] {

@@ -8,14 +8,18 @@ export interface JobFacts {
   metadata: string
   /** The payload may not appear in explanations. */
   sealed: boolean
+  /** Null when it was not asked for, or is erased. */
+  payload_bytes: Buffer | null
 }
 
-export async function readJobFacts(db: Db, id: string): Promise<JobFacts> {
+/** What rules look at; the payload only where they do, for it may have megabytes. */
+export async function readJobFacts(db: Db, id: string, options: { payload: boolean }): Promise<JobFacts> {
   const { rows } = await db.query<JobFacts>(
     `select priority, metadata::text as metadata,
-            coalesce((options ->> 'encryption_required')::boolean, false) as sealed
+            coalesce((options ->> 'encryption_required')::boolean, false) as sealed,
+            case when $2 then payload_bytes end as payload_bytes
        from distribution_jobs where id = $1`,
-    [id],
+    [id, options.payload],
   )
   return rows[0]!
 }

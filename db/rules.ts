@@ -12,7 +12,7 @@ export interface RuleRow extends StoredRule {
   updated_at: Date
 }
 
-const COLUMNS = `id, tenant_id, name, description, rule_type, conditions::text as conditions, actions, priority, enabled,
+const COLUMNS = `id, xmin::text as version, tenant_id, name, description, rule_type, conditions::text as conditions, actions, priority, enabled,
   created_at, updated_at`
 
 export interface RuleContent {
@@ -186,7 +186,7 @@ export async function readRuleState(db: Db, tenantId: string): Promise<RuleState
 /** The rules that are asked: the tenant's own and the shared ones. */
 export async function loadRules(db: Db): Promise<StoredRule[]> {
   const { rows } = await db.query<StoredRule>(
-    `select id, name, rule_type, priority, conditions::text as conditions, actions from distribution_rules where enabled`,
+    `select id, xmin::text as version, name, rule_type, priority, conditions::text as conditions, actions from distribution_rules where enabled`,
   )
   return rows
 }

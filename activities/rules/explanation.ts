@@ -10,12 +10,14 @@ export interface ExplanationOptions {
   max_value: number
   /** Bytes of all the rules together; what is left out is counted. */
   max_bytes: number
+  /** Of a condition that does not hold, only what it failed by. */
+  brief: boolean
 }
 
 /** Kept with the job. */
-export const KEPT: ExplanationOptions = { values: true, max_value: 200, max_bytes: 65_536 }
+export const KEPT: ExplanationOptions = { values: true, max_value: 200, max_bytes: 16_384, brief: true }
 /** Answered to whoever brings the sample. */
-export const SHOWN: ExplanationOptions = { values: true, max_value: 1000, max_bytes: 4_194_304 }
+export const SHOWN: ExplanationOptions = { values: true, max_value: 1000, max_bytes: 4_194_304, brief: false }
 
 export interface ExplainedCondition {
   matched: boolean
@@ -123,7 +125,7 @@ function keepLazily<T, U>(list: T[], word: (one: T) => U, budget: { left: number
     budget.left -= Buffer.byteLength(JSON.stringify(worded))
     if (budget.left < 0) {
       // The destinations still have their share.
-      budget.left = 16_384
+      budget.left = 8192
       break
     }
     kept.push(worded)
@@ -144,7 +146,9 @@ function explainRule(
 function explainOutcome(outcome: Outcome, options: ExplanationOptions): ExplainedCondition {
   if (outcome.kind === 'not') return { matched: outcome.matched, not: explainOutcome(outcome.of[0]!, options) }
   if (outcome.kind !== 'leaf') {
-    return { matched: outcome.matched, [outcome.kind]: outcome.of.map((one) => explainOutcome(one, options)) }
+    // Of an `all` that does not hold, the last one asked is the one that decided.
+    const asked = options.brief && outcome.kind === 'all' && !outcome.matched ? outcome.of.slice(-1) : outcome.of
+    return { matched: outcome.matched, [outcome.kind]: asked.map((one) => explainOutcome(one, options)) }
   }
   const { leaf, actual, matched, note } = outcome
   return {

@@ -8,6 +8,8 @@ export interface StoredRule {
   name: string
   rule_type: RuleType
   priority: number
+  /** Another one after every change of the row. */
+  version: string
   /** JSON text: parsed otherwise, its numbers would lose digits. */
   conditions: string
   actions: unknown
@@ -53,11 +55,11 @@ export interface RuleSet {
 }
 
 /** The rules in the order in which they are asked. */
-export function ruleSet(stored: readonly StoredRule[]): RuleSet {
+export function ruleSet(stored: readonly StoredRule[], read: typeof readRule = readRule): RuleSet {
   const rules: Rule[] = []
   const unreadable: RuleSet['unreadable'] = []
   for (const row of stored.toSorted((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1))) {
-    const rule = readRule(row)
+    const rule = read(row)
     if ('issues' in rule) {
       const { id, name, rule_type, priority } = row
       const first = rule.issues[0]!

@@ -2,6 +2,7 @@
 import { exactText, readExact, wantedParts } from '../../activities/rules/exact.ts'
 import { explain, SHOWN } from '../../activities/rules/explanation.ts'
 import { planByRules } from '../../activities/rules/plan.ts'
+import { rememberRules } from '../../activities/rules/remembered.ts'
 import { ruleSet, type StoredRule } from '../../activities/rules/rule.ts'
 import { momentOf } from '../../activities/rules/time.ts'
 import { writeAudit } from '../../db/audit.ts'
@@ -69,6 +70,7 @@ const EXAMPLE = {
 
 export function ruleEndpoints(deps: AppDeps): Endpoint[] {
   const { pool } = deps
+  const rules = rememberRules()
 
   const add = endpoint({
     method: 'post',
@@ -200,7 +202,9 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const { evaluated_at, planned } = await withTenant(pool, tenant_id, async (db) => {
         const state = await readRuleState(db, tenant_id)
-        const set = ruleSet(await rulesWith(db, body.rule, raw))
+        const set = body.rule
+          ? ruleSet(await rulesWith(db, body.rule, raw))
+          : await rules.of(tenant_id, state, () => loadRules(db))
         const payload = raw.texts.get('payload')
         const metadata = raw.texts.get('metadata')
         const evaluated_at = body.at ? new Date(body.at) : state.now
@@ -292,16 +296,19 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
 /** Stands for a rule that is tried before it is kept. */
 const DRAFT = '00000000-0000-0000-0000-000000000000'
 
-async function rulesWith(db: Db, draft: RuleChange | undefined, raw: RequestBody): Promise<StoredRule[]> {
+async function rulesWith(db: Db, draft: RuleChange, raw: RequestBody): Promise<StoredRule[]> {
   const kept = await loadRules(db)
-  if (!draft?.name || !draft.rule_type) return kept
+  if (!draft.name || !draft.rule_type) return kept
   const whole = readExact(raw.bytes.toString('utf8'), wantedParts([['rule', 'conditions']])) as {
     rule?: { conditions?: Parameters<typeof exactText>[0] }
   }
   const { name, rule_type, actions, priority = 0 } = draft
   const conditions = whole.rule?.conditions === undefined ? '{}' : exactText(whole.rule.conditions)
   await checkRule(db, { rule_type, conditions, actions }, ['rule'])
-  return [...kept.filter((one) => one.name !== name), { id: DRAFT, name, rule_type, priority, conditions, actions }]
+  return [
+    ...kept.filter((one) => one.name !== name),
+    { id: DRAFT, version: '', name, rule_type, priority, conditions, actions },
+  ]
 }
 
 /** What is given, over what is there; texts as they were sent, so that numbers keep their digits. */
@@ -324,7 +331,7 @@ async function find(db: Db, idOrName: string, options?: { own: boolean }): Promi
 }
 
 /** JSON in which the conditions stand as they were sent. */
-function ruleText({ conditions, ...row }: RuleRow): string {
+function ruleText({ conditions, version: _, ...row }: RuleRow): string {
   return `${JSON.stringify(row).slice(0, -1)},"conditions":${conditions}}`
 }
 

@@ -12,6 +12,7 @@ const TIMED_OUT = aDelivery({ destination_name: 'c', status: 'failed', error_cod
 const SWITCHED_OFF = aDelivery({ status: 'skipped', attempts: 0, error_code: 'DESTINATION_DISABLED' })
 const CANCELLED = aDelivery({ status: 'cancelled', error_code: 'CANCELLED' })
 const EXPIRED = aDelivery({ status: 'failed', error_code: 'EXPIRED' })
+const inGroup = (delivery: DeliverySummary, failover_group = 1) => ({ ...delivery, failover_group })
 
 describe('deriveFinalState', () => {
   it.each<[string, DeliverySummary[], EndedBy, string, string | null]>([
@@ -20,6 +21,10 @@ describe('deriveFinalState', () => {
     ['one refused', [SUCCESS, REJECTED], 'deliveries', 'failed', 'REJECTED'],
     ['the first failure by position names the code', [TIMED_OUT, REJECTED], 'deliveries', 'failed', 'TIMEOUT'],
     ['skipped for a reason is not served', [SUCCESS, SWITCHED_OFF], 'deliveries', 'failed', 'DESTINATION_DISABLED'],
+    ['a group of which one was served', [inGroup(REJECTED), inGroup(SUCCESS)], 'deliveries', 'completed', null],
+    ['a group that was served before it expired', [inGroup(SUCCESS), inGroup(EXPIRED)], 'expiry', 'completed', null],
+    ['a group of which none was served', [inGroup(TIMED_OUT), SUCCESS], 'deliveries', 'failed', 'TIMEOUT'],
+    ['another group helps nobody', [inGroup(REJECTED, 2), inGroup(SUCCESS)], 'deliveries', 'failed', 'REJECTED'],
     ['a cancel that came after everything was served', [SUCCESS, SUCCESS], 'cancel', 'completed', null],
     ['a cancel in the middle', [SUCCESS, CANCELLED], 'cancel', 'cancelled', 'CANCELLED'],
     ['a cancel before anything', [], 'cancel', 'cancelled', 'CANCELLED'],

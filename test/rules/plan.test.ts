@@ -1,9 +1,10 @@
 // From rules and facts to a plan: pure, with the look-ups played from a list.
 import { describe, expect, it } from 'vitest'
 import { readExact } from '../../activities/rules/exact.ts'
-import { explain, KEPT } from '../../activities/rules/explanation.ts'
+import { explain, KEPT, SHOWN } from '../../activities/rules/explanation.ts'
 import type { Facts } from '../../activities/rules/paths.ts'
 import { type Candidate, planByRules, type RulePlan } from '../../activities/rules/plan.ts'
+import { rememberRules } from '../../activities/rules/remembered.ts'
 import { ruleSet, type StoredRule } from '../../activities/rules/rule.ts'
 import { momentOf } from '../../activities/rules/time.ts'
 
@@ -43,6 +44,7 @@ async function planned(given: Given): Promise<RulePlan> {
   const rules = (given.rules ?? []).map(
     (rule, index): StoredRule => ({
       id: `r${index}`,
+      version: '1',
       name: `r${index}`,
       rule_type: 'routing',
       priority: 100 - index,
@@ -312,20 +314,23 @@ describe('prioritization and transformation', () => {
   it('a shape goes to the destinations that it names, or to all', async () => {
     const shape = (title: string, over: Record<string, unknown> = {}): ARule => ({
       rule_type: 'transformation',
-      actions: { shape: { title }, ...over },
+      actions: { shape: { include: [title] }, ...over },
     })
     const plan = await planned({
       submitted: ['a', 'b', { inline: 'x' }],
-      rules: [shape('for a', { destinations: ['a'] }), shape('for all')],
+      rules: [shape('a', { destinations: ['a'] }), shape('all')],
     })
-    expect(plan.destinations.map(({ shape }) => shape?.title)).toEqual(['for a', 'for all', 'for all'])
+    expect(plan.destinations.map(({ shape }) => shape?.include)).toEqual([['a'], ['all'], ['all']])
   })
 })
 
 describe('the explanation', () => {
   it('says of each rule which condition failed, on which value', async () => {
     const conditions = { all: [ITALY, { path: 'payload.total', operator: 'greater_than', value: 5 }] }
-    const explanation = explain(await planned({ rules: [route(['a'], {}, conditions), route(['b'])] }), KEPT)
+    const explanation = explain(await planned({ rules: [route(['a'], {}, conditions), route(['b'])] }), SHOWN)
+    // Kept in brief, an `all` that does not hold shows what it failed by.
+    const [, brief] = explain(await planned({ rules: [route(['a'], {}, conditions), route(['b'])] }), KEPT).rules
+    expect(brief?.conditions?.all).toMatchObject([{ path: 'payload.total', matched: false }])
     expect(explanation.rules).toMatchObject([
       { name: 'r1', matched: true },
       {
@@ -357,7 +362,7 @@ describe('the explanation', () => {
     expect(explanation.rules[0]).toMatchObject({ name: 'r2000', matched: true })
     expect(explanation.rules.length + explanation.rules_omitted).toBe(2001)
     expect(explanation.destinations).toHaveLength(1)
-    expect(Buffer.byteLength(JSON.stringify(explanation))).toBeLessThan(90_000)
+    expect(Buffer.byteLength(JSON.stringify(explanation))).toBeLessThan(30_000)
   })
 
   it('holds no values where they are sealed', async () => {
@@ -366,5 +371,38 @@ describe('the explanation', () => {
     )
     expect(text).toContain('payload.country')
     expect(text).not.toContain('IT')
+  })
+})
+
+describe('remembered rules', () => {
+  const stored = (name: string, version: string): StoredRule => ({
+    id: name,
+    name,
+    version,
+    rule_type: 'routing',
+    priority: 0,
+    conditions: '{}',
+    actions: { destinations: ['a'] },
+  })
+
+  it('are read again when the fingerprint says so, and of those only what changed', async () => {
+    const rules = rememberRules()
+    let loads = 0
+    const load =
+      (...rows: StoredRule[]) =>
+      async () => {
+        loads += 1
+        return rows
+      }
+    const state = (fingerprint: string) => ({ enabled: 2, fingerprint })
+    const first = await rules.of('acme', state('1'), load(stored('x', '1'), stored('y', '1')))
+    expect(await rules.of('acme', state('1'), load())).toBe(first)
+    const second = await rules.of('acme', state('2'), load(stored('x', '1'), stored('y', '2')))
+    expect(second.rules[0]).toBe(first.rules[0])
+    expect(second.rules[1]).not.toBe(first.rules[1])
+    expect(loads).toBe(2)
+    expect((await rules.of('other', state('2'), load())).rules).toEqual([])
+    expect((await rules.of('acme', { enabled: 0, fingerprint: '0' }, load())).rules).toEqual([])
+    expect(loads).toBe(3)
   })
 })

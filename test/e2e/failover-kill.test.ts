@@ -1,0 +1,118 @@
+// Groups and turns over several worker processes that are killed: no turn is lost, none is taken twice.
+import pg from 'pg'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type Deployment, type Running, startDeployment } from '../support/deployment.ts'
+import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
+
+let deployment: Deployment
+let api: Running
+let workers: Running[]
+let receiver: HttpReceiver
+
+beforeAll(async () => {
+  deployment = await startDeployment()
+  receiver = await startHttpReceiver()
+  ;[api, ...workers] = await Promise.all([deployment.startApi(), deployment.startWorker(), deployment.startWorker()])
+  for (const name of ['first', 'second', 'third']) {
+    const configuration = { endpoint: `${receiver.url}/${name}` }
+    await call('POST', '/destinations/register', { name, protocol: 'REST', configuration })
+  }
+})
+afterAll(async () => {
+  await deployment?.close()
+  await receiver?.close()
+})
+
+async function call(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
+  const response = await fetch(`${api.url}/api/v1${path}`, {
+    method,
+    headers: { 'content-type': 'application/json', 'x-api-key': deployment.apiKey },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
+  return (await response.json()) as Record<string, unknown>
+}
+
+async function submit(count: number): Promise<string[]> {
+  const answers = await Promise.all(
+    Array.from({ length: count }, (_, i) =>
+      call('POST', '/distribution/submit', { data_type: 'report', payload: { i }, options: { timeout_seconds: 600 } }),
+    ),
+  )
+  return answers.map(({ distribution_id }) => distribution_id as string)
+}
+
+interface Row {
+  distribution_id: string
+  job_status: string
+  name: string
+  status: string
+  error_code: string | null
+  attempts: number
+  delivery_id: string
+}
+
+async function rowsOf(ids: string[]): Promise<Row[]> {
+  const client = new pg.Client({ connectionString: deployment.databaseUrl })
+  await client.connect()
+  try {
+    const { rows } = await client.query<Row>(
+      `select j.distribution_id, j.status as job_status, d.destination_name as name, d.status, d.error_code, d.attempts,
+              d.delivery_id
+         from distribution_jobs j left join distribution_deliveries d on d.distribution_job_id = j.id
+        where j.distribution_id = any ($1) order by j.id, d.position`,
+      [ids],
+    )
+    return rows
+  } finally {
+    await client.end()
+  }
+}
+
+async function allCompleted(ids: string[]): Promise<Row[]> {
+  await expect
+    .poll(async () => (await rowsOf(ids)).filter(({ job_status }) => job_status !== 'completed').length, {
+      timeout: 100_000,
+      interval: 250,
+    })
+    .toBe(0)
+  return await rowsOf(ids)
+}
+
+it('a worker killed between a failure and the next one’s turn neither loses the turn nor gives it twice', async () => {
+  const actions = { destinations: ['first', 'second', 'third'], strategy: 'failover' }
+  await call('POST', '/rules', { name: 'group', rule_type: 'routing', actions })
+  receiver.reply(({ path }) => (path === '/first' ? { status: 422 } : { after_ms: 20 }))
+  const ids = await submit(40)
+  // In the middle: some have been refused and not yet taken over, some are under way, some have not begun.
+  await receiver.until(({ requests }) => requests.filter(({ path }) => path === '/second').length >= 5, 60_000)
+  await Promise.all(workers.map((worker) => worker.kill9()))
+  const between = (await rowsOf(ids)).filter(({ name, status }) => name === 'first' && status === 'failed')
+  workers = await Promise.all([deployment.startWorker(), deployment.startWorker()])
+  const rows = await allCompleted(ids)
+  expect(between.length).toBeGreaterThan(0)
+  for (const id of ids) {
+    const own = rows.filter(({ distribution_id }) => distribution_id === id)
+    expect(own.map(({ name, status, error_code }) => [name, status, error_code])).toEqual([
+      ['first', 'failed', 'REJECTED'],
+      ['second', 'success', null],
+      ['third', 'skipped', null],
+    ])
+    for (const { delivery_id, attempts } of own) {
+      const seen = receiver.requests.filter(({ headers }) => headers['idempotency-key'] === delivery_id).length
+      expect(seen).toBeLessThanOrEqual(attempts)
+    }
+  }
+  expect(receiver.requests.filter(({ path }) => path === '/third')).toEqual([])
+}, 150_000)
+
+it('turns go round over all workers', async () => {
+  await call('PUT', '/rules/group', {
+    actions: { destinations: ['first', 'second', 'third'], strategy: 'load_balance' },
+  })
+  receiver.reply({})
+  const ids = await submit(30)
+  const rows = await allCompleted(ids)
+  const counts = ['first', 'second', 'third'].map((one) => rows.filter(({ name }) => name === one).length)
+  expect(counts).toEqual([10, 10, 10])
+}, 120_000)
