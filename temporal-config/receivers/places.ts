@@ -119,7 +119,7 @@ async function startTable(): Promise<Place> {
     held: () =>
       asking(`
         select delivery_id, count(*) || ' rows in table report_rows' as what,
-               string_agg(service || ' ' || requests || ' ' || fees, ', ' order by ctid) as content
+               string_agg(service || ' ' || requests || ' ' || fees, ', ' order by service) as content
           from report_rows group by delivery_id, report_id`),
     restart: () => server.restart(),
     close: () => server.close(),
