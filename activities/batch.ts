@@ -28,6 +28,7 @@ import { countEnd } from '../temporal-config/metrics.ts'
 import type { About, Runs } from '../temporal-config/runs.ts'
 import type { BatchRef, BatchStep } from '../workflows/messages.ts'
 import type { SweepDeps } from './sweep.ts'
+import { passTurn } from './turns.ts'
 
 /** Distributions that one step of a parallel batch lets go. */
 const PAGE = 100
@@ -229,8 +230,10 @@ async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
 async function endByRow({ deps, runs, ref, as }: Step, jobId: string, round: number, reason: string): Promise<void> {
   const finished = await as((db) => finishDistribution(db, jobId, { round, cause: 'cancelled', reason }))
   countEnd(deps.metrics, ref.tenant_id, finished)
-  if (finished.outcome !== 'final' || !finished.notify) return
-  await runs.notify({ tenant_id: ref.tenant_id, distribution_id: `dist_${jobId}`, round: finished.round })
+  if (finished.outcome !== 'final') return
+  const job = { tenant_id: ref.tenant_id, distribution_id: `dist_${jobId}` }
+  if (finished.ordered) await passTurn(deps, job, null)
+  if (finished.notify) await runs.notify({ ...job, round: finished.round })
 }
 
 /** `work` on each, a few at once. */

@@ -78,7 +78,7 @@ async function carryOut(
     log.error('the attempt could not be closed in time; its outcome goes through the history')
     return { kind: 'unrecorded', outcome }
   }
-  return deliveredBy(outcome)
+  return deliveredBy(outcome, opened.delivery.ordering_key !== null)
 }
 
 /** `finish` closes the attempt; the place is free at once. Should that fail, it is free when its time is over. */
@@ -125,9 +125,9 @@ async function send(
   }
 }
 
-function deliveredBy(outcome: AttemptOutcome): Delivered {
-  if (outcome.status === 'success') return { kind: 'success' }
+function deliveredBy(outcome: AttemptOutcome, ordered: boolean): Delivered {
+  if (outcome.status === 'success') return { kind: 'success', ordered }
   const failure = { code: outcome.code ?? 'UNEXPECTED', message: outcome.message ?? '' }
-  if (outcome.status === 'failed') return { kind: 'failed', ...failure }
+  if (outcome.status === 'failed') return { kind: 'failed', ...failure, ordered }
   return { kind: 'later', delay_ms: outcome.retry_delay_ms ?? 0, ...failure, deferred: false }
 }

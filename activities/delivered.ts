@@ -2,12 +2,14 @@
 import type { DeliveryCode } from '../db/states.ts'
 import type { AttemptOutcome } from '../workflows/messages.ts'
 
-/** What became of one call. */
+/** What became of one call. `ordered`: others may wait for its end. */
 export type Delivered =
   /** The row is final, or `finish` will end it. */
-  | { kind: 'over' }
-  | { kind: 'success' }
-  | { kind: 'failed'; code: DeliveryCode; message: string }
+  | { kind: 'over'; ordered?: boolean }
+  | { kind: 'success'; ordered?: boolean }
+  | { kind: 'failed'; code: DeliveryCode; message: string; ordered?: boolean }
+  /** Others of its ordering key come first; it is told when they have ended. */
+  | { kind: 'held' }
   /** To be called again after `delay_ms`; `deferred` when it cost no attempt. */
   | { kind: 'later'; delay_ms: number; code: DeliveryCode; message: string; deferred: boolean }
   /** Sent, but the row could not be closed in time. */

@@ -3,6 +3,7 @@ import type { Pool } from '../db/pool.ts'
 import type { Sealer } from '../db/secrets.ts'
 import type { Logger } from '../temporal-config/log.ts'
 import type { Metrics } from '../temporal-config/metrics.ts'
+import type { Runs } from '../temporal-config/runs.ts'
 import type { Backoff } from './backoff.ts'
 import type { Egress } from './destinations/egress.ts'
 import type { Payloads } from './payloads.ts'
@@ -27,4 +28,6 @@ export interface ActivityDeps {
   worker: string
   /** Credentials given by the environment, by full name. */
   environmentSecrets: Record<string, string>
+  /** Undefined while Temporal has not answered yet. */
+  runs: () => Runs | undefined
 }

@@ -5,6 +5,7 @@ import { withTenant } from '../db/pool.ts'
 import { countEnd } from '../temporal-config/metrics.ts'
 import type { FinishInput, FinishResult } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
+import { passTurn } from './turns.ts'
 
 /** Null when there is no such job. */
 export async function finish(deps: ActivityDeps, input: FinishInput): Promise<FinishResult | null> {
@@ -17,5 +18,7 @@ export async function finish(deps: ActivityDeps, input: FinishInput): Promise<Fi
   if (finished.outcome === 'missing') return null
   if (finished.outcome === 'again') return { again: true, status: 'processing', notify: false }
   countEnd(deps.metrics, input.tenant_id, finished)
+  // What its deliveries ended they have told themselves.
+  if (finished.ordered && finished.status !== 'completed') await passTurn(deps, input, null)
   return { again: false, status: finished.status, notify: finished.notify }
 }

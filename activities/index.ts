@@ -21,6 +21,7 @@ import { finish } from './finish.ts'
 import { plan } from './plan.ts'
 import { record } from './record.ts'
 import { rememberRules } from './rules/remembered.ts'
+import { passTurn } from './turns.ts'
 
 export type Activities = ReturnType<typeof createActivities>
 
@@ -43,7 +44,10 @@ export function createActivities(deps: ActivityDeps) {
           workerLost: () => isWorkerToBlame(context),
           turn: context.info.attempt,
         })
+        if ('ordered' in delivered && delivered.ordered) await passTurn(deps, input, input.destination)
         switch (delivered.kind) {
+          case 'held':
+            return { recorded: true, held: true }
           case 'over':
           case 'success':
             return { recorded: true }
@@ -68,7 +72,10 @@ export function createActivities(deps: ActivityDeps) {
     },
 
     async record(input: RecordInput): Promise<RecordResult> {
-      return { final: await record(deps, input, input.outcome) }
+      const final = await record(deps, input, input.outcome)
+      // Rare enough not to ask first whether it has an ordering key.
+      if (final) await passTurn(deps, input, input.destination)
+      return { final }
     },
 
     async finish(input: FinishInput): Promise<FinishResult> {

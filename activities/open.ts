@@ -5,6 +5,7 @@ import { loadCredentials } from '../db/credentials.ts'
 import { deferDelivery, failDelivery, type LockedDelivery, lockDelivery, readPayload } from '../db/deliveries.ts'
 import { handTurnOn } from '../db/failover.ts'
 import { jobId } from '../db/job-id.ts'
+import { findAhead, holdDelivery } from '../db/ordering.ts'
 import type { Db } from '../db/pool.ts'
 import { UnsealError } from '../db/secrets.ts'
 import type { DeliveryCode } from '../db/states.ts'
@@ -53,7 +54,7 @@ export async function openDelivery(
   if (decision.kind === 'over') {
     // A late success of an earlier attempt may have ended the delivery while another one was open, and lost since.
     if (delivery.status === 'success') await closeLostAttempt(db, id, destination)
-    return decision
+    return { ...decision, ordered: delivery.ordering_key !== null }
   }
   // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
   if (delivery.status === 'processing') await closeLostAttempt(db, id, destination)
@@ -69,7 +70,7 @@ export async function openDelivery(
     }
     case 'fail':
       await failDelivery(db, id, destination, decision.code, decision.message)
-      return { ...decision, kind: 'failed' }
+      return { ...decision, kind: 'failed', ordered: delivery.ordering_key !== null }
   }
   let budget = delivery.budget
   if (decision.kind === 'exhausted') {
@@ -78,9 +79,11 @@ export async function openDelivery(
     if (!another) {
       const failure = delivery.status === 'processing' ? WORKER_LOST : lastFailure(delivery)
       await failDelivery(db, id, destination, failure.code, failure.message)
-      return { kind: 'failed', ...failure }
+      return { kind: 'failed', ...failure, ordered: delivery.ordering_key !== null }
     }
   }
+  // Before the limits: what is held takes no place and no token.
+  if (await isHeld(db, input, delivery)) return { kind: 'held' }
   const credentials = await credentialsFor(deps, db, delivery)
   const admission = await admit(db, input.tenant_id, delivery, place)
   if (admission.kind === 'defer') {
@@ -102,6 +105,19 @@ export async function openDelivery(
   const { held_back_ms, slotted } = admission
   const retriesLeft = failures < budget
   return { kind: 'opened', attempt, delivery, payload, retriesLeft, failures, credentials, held_back_ms, slotted }
+}
+
+/** Whether others of its ordering key come first; then the row says so. */
+async function isHeld(db: Db, input: DeliverInput, delivery: LockedDelivery): Promise<boolean> {
+  const { ordering_key, ordering_seq } = delivery
+  if (ordering_key === null || ordering_seq === null) return false
+  const { tenant_id, destination } = input
+  const ahead = await findAhead(db, { tenant_id, destination, ordering_key, ordering_seq })
+  if (!ahead) return false
+  const why = `${ahead.distribution_id}, which comes before it under the same ordering_key`
+  const message = ahead.failed ? `Held up by the failure of ${why}` : `Waits for ${why}`
+  await holdDelivery(db, jobId(input.distribution_id), destination, message)
+  return true
 }
 
 function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: string } {

@@ -18,10 +18,10 @@ import { countEnd } from '../temporal-config/metrics.ts'
 import type { Runs } from '../temporal-config/runs.ts'
 import type { SweepInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
+import { passTurn } from './turns.ts'
 
-export interface SweepDeps extends ActivityDeps {
-  runs: () => Runs | undefined
-}
+/** What looks after others' work needs no more than they do. */
+export type SweepDeps = ActivityDeps
 
 const PAGE = 500
 /** So many looks at Temporal at once. */
@@ -138,6 +138,7 @@ async function end(deps: SweepDeps, runs: Runs, job: DueJob, why: Omit<FinishReq
     finishDistribution(db, job.id, { ...why, round: job.round }),
   )
   countEnd(deps.metrics, job.tenant_id, finished)
+  if (finished.outcome === 'final' && finished.ordered) await passTurn(deps, reference(job), null)
   if (finished.outcome === 'final' && finished.notify) await runs.notify({ ...reference(job), round: finished.round })
 }
 

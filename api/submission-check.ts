@@ -42,7 +42,10 @@ export function checkSubmission({ body, key, caller }: SubmitRequest, egress: Eg
     details.push({ field: 'metadata', issue: 'must have at most 65536 bytes' })
   }
   const given = (raw.options ?? {}) as Record<string, unknown>
-  details.push(...callbackIssues(given.callback_url, egress), ...notServedYet(raw, given))
+  details.push(...callbackIssues(given.callback_url, egress), ...notServedYet(given))
+  if (raw.ordering != null && raw.ordering_key == null) {
+    details.push({ field: 'ordering', issue: 'has no meaning without ordering_key' })
+  }
   const header = key === undefined ? undefined : idempotencyKey.safeParse(key)
   if (header && !header.success) details.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
   const inBody = typeof given.idempotency_key === 'string' ? given.idempotency_key : undefined
@@ -63,9 +66,8 @@ export function callbackIssues(url: unknown, egress: Egress, field = 'options.ca
 }
 
 /** Refused rather than taken and not done. */
-function notServedYet(raw: Record<string, unknown>, options: Record<string, unknown>): Detail[] {
+function notServedYet(options: Record<string, unknown>): Detail[] {
   const details: Detail[] = []
-  if (typeof raw.ordering_key === 'string') details.push({ field: 'ordering_key', issue: 'is not served yet' })
   if (options.encryption_required === true) {
     details.push({ field: 'options.encryption_required', issue: 'is not served yet' })
   }

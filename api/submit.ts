@@ -151,6 +151,8 @@ export function newJob({ caller, body, request_id }: SubmitRequest, submission: 
     },
     request_id,
     actor: caller.actor,
+    ordering_key: submission.ordering_key ?? null,
+    ordering_blocks: submission.ordering === 'block',
   } satisfies NewJob
 }
 

@@ -1,6 +1,7 @@
 // Many distributions in one statement each: what `jobs.ts` and `idempotency.ts` do for one. A hundred times fewer round
 // trips, and all of them in the caller's one transaction.
 import type { NewJob } from './jobs.ts'
+import { orderJobs } from './ordering.ts'
 import type { Db } from './pool.ts'
 
 /** So many new ids, in the order in which they sort. */
@@ -109,4 +110,5 @@ export async function insertBatchJobs(db: Db, batchId: string, jobs: NewBatchJob
       column((job) => JSON.stringify(job.options)),
     ],
   )
+  await orderJobs(db, first.tenant_id, jobs)
 }

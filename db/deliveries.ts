@@ -40,6 +40,9 @@ export interface LockedDelivery {
   configuration_version: number | null
   /** What an earlier attempt under this delivery id left for the next one; null when none did. */
   progress: unknown
+  /** Null: it need not wait for others. */
+  ordering_key: string | null
+  ordering_seq: string | null
   /** What its circuit and its limits go by; null where they have nothing to go by. */
   target: string | null
   /** Null while it is closed. */
@@ -74,7 +77,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             r.status as destination_status,
             coalesce(r.deleted_at is not null, false) as destination_deleted,
             r.configuration, r.version as configuration_version,
-            d.progress,
+            d.progress, d.ordering_key, d.ordering_seq::text as ordering_seq,
             coalesce(d.target, d.destination_id::text) as target,
             case when c.opened_at is not null then jsonb_build_object(
               'wait_ms', greatest(0, extract(epoch from c.open_until - clock_timestamp()) * 1000),

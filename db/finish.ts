@@ -19,6 +19,8 @@ export type Finished =
       round: number
       /** A callback waits for this round. */
       notify: boolean
+      /** Others may wait for its end under the same ordering key. */
+      ordered: boolean
       /** This very call ended it: with what metrics need. Null on a repeat. */
       ended: { data_type: string; catalogued: boolean; seconds: number } | null
     }
@@ -40,7 +42,7 @@ export async function finishDistribution(db: Db, id: string, request: FinishRequ
   if (!job) return { outcome: 'missing' }
   if (job.round !== request.round) return { outcome: 'again' }
   if (job.status !== 'pending' && job.status !== 'processing') {
-    return { outcome: 'final', status: job.status, round: job.round, notify: job.callback_pending, ended: null }
+    return alreadyFinal(job)
   }
   if (job.standing_by) {
     // Those that stand by for a success are not open, whatever ends the job.
@@ -72,7 +74,7 @@ export async function giveUp(db: Db, id: string, round: number, message: string)
   if (!job) return { outcome: 'missing' }
   if (job.round !== round) return { outcome: 'again' }
   if (job.status !== 'pending' && job.status !== 'processing') {
-    return { outcome: 'final', status: job.status, round: job.round, notify: job.callback_pending, ended: null }
+    return alreadyFinal(job)
   }
   await closeOpenDeliveries(db, id, 'failed', 'UNEXPECTED', message)
   const deliveries = await summariseDeliveries(db, id)
@@ -87,6 +89,11 @@ export async function giveUp(db: Db, id: string, round: number, message: string)
       warnings: [],
     })),
   }
+}
+
+function alreadyFinal(job: JobToFinish): Finished {
+  const { status, round, callback_pending, ordered } = job
+  return { outcome: 'final', status, round, notify: callback_pending, ordered, ended: null }
 }
 
 function endedByOf(job: JobToFinish, cause: FinishCause): EndedBy | null {
@@ -123,6 +130,7 @@ async function end(db: Db, job: JobToFinish, endedBy: EndedBy, final: FinalState
     status: final.status,
     round: job.round,
     notify: job.callback_url !== null,
+    ordered: job.ordered,
     ended: { data_type: job.data_type, catalogued: job.catalogued, seconds: job.age_seconds },
   }
 }
@@ -145,6 +153,7 @@ interface JobToFinish {
   /** The data type is in the catalogue, the tenant's or the shared one. */
   catalogued: boolean
   callback_url: string | null
+  ordered: boolean
   planned: boolean
   expired: boolean
   cancel_requested: boolean
@@ -160,6 +169,7 @@ async function lockJobToFinish(db: Db, id: string): Promise<JobToFinish | null> 
   if (rowCount === 0) return null
   const { rows } = await db.query<JobToFinish>(
     `select j.id, j.tenant_id, j.status, j.round, j.data_type, j.callback_url,
+            j.ordering_key is not null as ordered,
             exists (select from data_types t
                      where t.id = j.data_type and (t.tenant_id is null or t.tenant_id = j.tenant_id)) as catalogued,
             j.planned_at is not null as planned,

@@ -1,5 +1,6 @@
 // Distributions as the API writes and finds them. Their progress is read in `distribution-status.ts`.
 
+import { orderJobs } from './ordering.ts'
 import type { SubmittedDestination } from './plan.ts'
 import type { Db } from './pool.ts'
 import type { JobStatus, Priority } from './states.ts'
@@ -25,6 +26,10 @@ export interface NewJob {
   options: Record<string, unknown>
   request_id: string
   actor: string
+  /** Distributions of one key go to a destination one after another. */
+  ordering_key?: string | null
+  /** A failure holds up those behind it. */
+  ordering_blocks?: boolean
 }
 
 /** Inserts a `pending` job through the schema's procedure. The earlier of its two ends wins. */
@@ -57,6 +62,7 @@ export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
     ],
   )
   const id = rows[0]!.p_id
+  await orderJobs(db, job.tenant_id, [{ ...job, id }])
   const { data_type, priority, deliver_at } = job
   return {
     id,

@@ -82,14 +82,16 @@ export async function insertPlan(
     await db.query(
       `insert into distribution_deliveries
               (distribution_job_id, tenant_id, destination_name, delivery_id, protocol, destination_id, configuration,
-               target, round, max_retries, position, status, error_code, error_message, completed_at)
+               target, round, ordering_key, ordering_seq, ordering_blocks, max_retries, position, status, error_code,
+               error_message, completed_at)
        select $1, $2, p.destination_name, new_uuidv7(), p.protocol, p.destination_id, p.configuration, p.target,
-              (select round from distribution_jobs where id = $1),
-              p.max_retries, p.position, p.status, p.error_code, p.error_message,
+              j.round, j.ordering_key, j.ordering_seq, j.ordering_blocks, p.max_retries, p.position, p.status, p.error_code,
+              p.error_message,
               case when p.status <> 'pending' then clock_timestamp() end
          from jsonb_to_recordset($3::jsonb) as p (
               destination_name text, protocol text, destination_id uuid, configuration jsonb, target text, max_retries int,
               position int, status text, error_code text, error_message text)
+       join distribution_jobs j on j.id = $1
            on conflict do nothing`,
       [
         id,

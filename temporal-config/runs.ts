@@ -23,6 +23,7 @@ import {
   type ProbeInput,
   type ProbeResult,
   RETRY_SIGNAL,
+  TURN_SIGNAL,
 } from '../workflows/messages.ts'
 import { setHealthCheck } from './health-checks.ts'
 import {
@@ -55,6 +56,8 @@ export interface Runs {
   signalCancel(ref: DistributionRef): Promise<boolean>
   /** Has the run look at its row, and starts one when there is none. */
   signalRetry(ref: DistributionRef, about: About): Promise<void>
+  /** Tells a running one that it may be its turn; where none runs there is nothing to tell. */
+  signalTurn(ref: DistributionRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
   /** Starts the sender of a callback; one that exists already is left alone. */
   notify(input: NotifyInput): Promise<void>
@@ -124,6 +127,13 @@ export function createRuns(options: RunsOptions): Runs {
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         signal: RETRY_SIGNAL,
       })
+    },
+    async signalTurn(ref) {
+      try {
+        await workflow.getHandle(distributionWorkflowId(ref)).signal(TURN_SIGNAL)
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error
+      }
     },
     async describe(ref) {
       try {

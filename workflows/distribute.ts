@@ -31,6 +31,7 @@ import {
   type Plan,
   type PlannedDelivery,
   RETRY_SIGNAL,
+  TURN_SIGNAL,
 } from './messages.ts'
 import { notify } from './notify.ts'
 import { RunningDeliveries } from './running.ts'
@@ -59,6 +60,7 @@ const { deliver } = proxyActivities<Pick<Activities, 'deliver'>>({
 
 export const cancelSignal = defineSignal(CANCEL_SIGNAL)
 export const retrySignal = defineSignal(RETRY_SIGNAL)
+export const turnSignal = defineSignal(TURN_SIGNAL)
 const STATUS = defineSearchAttributeKey('DistributionStatus', SearchAttributeType.KEYWORD)
 
 /** So many activities are scheduled in one workflow task: a thousand at once would pass the size of a message. */
@@ -77,6 +79,10 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
   }
   setHandler(cancelSignal, lookAgain)
   setHandler(retrySignal, lookAgain)
+  let turns = 0
+  setHandler(turnSignal, () => {
+    turns += 1
+  })
   CancellationScope.current().cancelRequested.catch(() => {
     cancelledInTemporal = true
   })
@@ -94,7 +100,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
           await condition(woken, Math.min(planned.delay_ms, planned.expires_in_ms), { summary: 'deliver_at' })
           continue
         }
-        if (planned.expires_in_ms > 0) await startDeliveries(ref, planned, running, fail, lookAgain)
+        if (planned.expires_in_ms > 0) await startDeliveries(ref, planned, running, fail, lookAgain, () => turns)
         const inTime = await condition(() => woken() || running.empty, Math.max(1, planned.expires_in_ms), {
           summary: 'expires_at',
         })
@@ -127,6 +133,7 @@ async function startDeliveries(
   running: RunningDeliveries,
   onError: (error: unknown) => void,
   lookAgain: () => void,
+  turns: () => number,
 ): Promise<void> {
   // A retry may come between a delivery's final row and the end of its activity: that end must not pass for the retry's.
   for (const { name, round } of planned.deliveries) running.note(name, round)
@@ -136,7 +143,7 @@ async function startDeliveries(
     if (from > 0) await sleep(1)
     for (const delivery of idle.slice(from, from + CHUNK)) {
       const scope = new CancellationScope({ cancellable: true })
-      const ended = scope.run(() => deliverTo(ref, delivery, priority))
+      const ended = scope.run(() => deliverTo(ref, delivery, priority, turns))
       // Its end may be another one's turn, which the rows know.
       const done = delivery.backed ? ended.finally(lookAgain) : ended
       running.add(delivery.name, { done, stop: () => scope.cancel(), round: delivery.round }, onError, lookAgain)
@@ -152,12 +159,20 @@ async function deliverTo(
   ref: DistributionRef,
   { name, protocol }: PlannedDelivery,
   priority: { priorityKey: number } | undefined,
+  turns: () => number,
 ): Promise<void> {
   const input = { ...ref, destination: name }
   const named = { summary: `${protocol} → ${name}`, ...(priority ? { priority } : {}) }
   try {
-    for (;;) {
+    for (let holds = 0; ; ) {
+      // Before the call: a turn that comes while it decides to hold counts.
+      const seen = turns()
       const delivered = await deliver.executeWithOptions(named, [input])
+      if (delivered.recorded && delivered.held) {
+        await condition(() => turns() !== seen, lookAfter(holds), { summary: `turn at ${name}` })
+        holds += 1
+        continue
+      }
       if (delivered.recorded) return
       const { outcome } = delivered
       const recorded = await CancellationScope.nonCancellable(() =>
@@ -170,6 +185,11 @@ async function deliverTo(
     if (error instanceof ActivityFailure || isCancellation(error)) return
     throw error
   }
+}
+
+/** The word that it is its turn may be lost with the process that had to send it; looking costs four events each. */
+function lookAfter(holds: number): number {
+  return Math.min(900_000, 1000 * 2 ** holds)
 }
 
 async function planNow(ref: DistributionRef): Promise<Plan> {

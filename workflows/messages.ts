@@ -10,6 +10,8 @@ export interface DistributionRef {
 /** Signals carry nothing: the row holds the order, the signal only says «look at the row». */
 export const CANCEL_SIGNAL = 'cancel'
 export const RETRY_SIGNAL = 'retry'
+/** Those that came before it under its ordering key have ended: what is held may look again. */
+export const TURN_SIGNAL = 'turn'
 
 /** Why `finish` is called. */
 export type FinishCause = 'done' | 'cancelled' | 'expired'
@@ -66,8 +68,8 @@ export interface AttemptOutcome {
   slotted?: boolean
 }
 
-/** `deliver` answers `recorded`, or hands over the outcome that is still to be written. */
-export type DeliverResult = { recorded: true } | { recorded: false; outcome: AttemptOutcome }
+/** `deliver` answers `recorded` (`held`: to be called again, see `TURN_SIGNAL`), or hands over the outcome that is still to be written. */
+export type DeliverResult = { recorded: true; held?: true } | { recorded: false; outcome: AttemptOutcome }
 
 export interface RecordInput extends DeliverInput {
   outcome: AttemptOutcome

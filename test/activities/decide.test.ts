@@ -31,6 +31,8 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     transform_config: null,
     configuration_version: null,
     progress: null,
+    ordering_key: null,
+    ordering_seq: null,
     target: null,
     circuit: null,
     circuit_breaker: null,

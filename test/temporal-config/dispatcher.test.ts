@@ -16,6 +16,7 @@ function runsThat(given: Partial<Runs>): Runs {
     startAgain: unexpected,
     signalCancel: unexpected,
     signalRetry: unexpected,
+    signalTurn: unexpected,
     describe: unexpected,
     notify: unexpected,
     startBatch: unexpected,

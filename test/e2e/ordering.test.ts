@@ -1,0 +1,235 @@
+// One after another under one key, on the real servers: in the order of acceptance, past failures, cancels and retries.
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { requestCancel, requestRetry } from '../../db/commands.ts'
+import { jobId } from '../../db/job-id.ts'
+import { type NewJob, submitJob } from '../../db/jobs.ts'
+import { createPool, withTenant } from '../../db/pool.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+vi.setConfig({ testTimeout: 90_000 })
+
+let system: TestSystem
+let receiver: HttpReceiver
+const about = { data_type: 'report', priority: 'normal' as const }
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  await system.tenant('acme')
+  await system.tenant('globex')
+  receiver = await startHttpReceiver()
+  await system.startWorkers()
+})
+afterAll(async () => {
+  await system.close()
+  await receiver.close()
+})
+beforeEach(() => receiver.reply({}))
+
+const to = (path: string) => [restTo('a', `${receiver.url}/${path}`)]
+const pathsFrom = (from: number) => receiver.requests.slice(from).map(({ path }) => path.slice(1))
+const distribute = (ordering_key: string, path: string, more: Partial<NewJob> = {}) =>
+  system.distribute({ ordering_key, destinations: to(path), max_retries: 5, ...more })
+
+async function statusOf(ref: DistributionRef) {
+  return (await system.deliveries(ref))[0]
+}
+
+async function endsAs(ref: DistributionRef, status: string) {
+  await expect.poll(async () => (await system.job(ref)).status, { timeout: 60_000 }).toBe(status)
+}
+
+/** The order of acceptance, by the rows. */
+async function acceptedOrder(key: string): Promise<string[]> {
+  const { rows } = await system.as('acme', (db) =>
+    db.query<{ distribution_id: string }>(
+      'select distribution_id from distribution_jobs where ordering_key = $1 order by ordering_seq',
+      [key],
+    ),
+  )
+  return rows.map((row) => row.distribution_id)
+}
+
+async function overlaps(key: string): Promise<number> {
+  const { rows } = await system.as('acme', (db) =>
+    db.query<{ n: number }>(
+      `with a as (
+         select a.id, a.started_at, a.completed_at from distribution_attempts a
+           join distribution_jobs j on j.id = a.distribution_job_id where j.ordering_key = $1)
+       select count(*)::int as n from a x join a y on x.id < y.id
+        where x.started_at < y.completed_at and y.started_at < x.completed_at`,
+      [key],
+    ),
+  )
+  return rows[0]!.n
+}
+
+describe('under one ordering key', () => {
+  it('distributions that are accepted at once go out one after another, in the order of acceptance', async () => {
+    const from = receiver.requests.length
+    const refs = await Promise.all(Array.from({ length: 20 }, (_, i) => distribute('at-once', String(i))))
+    for (const ref of refs) await endsAs(ref, 'completed')
+    const byId = new Map(refs.map((ref, i) => [ref.distribution_id, String(i)]))
+    expect(pathsFrom(from)).toEqual((await acceptedOrder('at-once')).map((id) => byId.get(id)))
+    expect(await overlaps('at-once')).toBe(0)
+    // Waiting cost no attempt.
+    for (const ref of refs) expect(await statusOf(ref)).toMatchObject({ attempts: 1, status: 'success' })
+  })
+
+  it('other keys, other destinations, other tenants and those without a key are not held up', async () => {
+    receiver.reply((request) => (request.path === '/stuck' ? { status: 503, headers: { 'retry-after': '600' } } : {}))
+    const stuck = await distribute('held', 'stuck')
+    await expect.poll(async () => (await statusOf(stuck))?.status, { timeout: 30_000 }).toBe('waiting')
+    const behind = await distribute('held', 'behind')
+    const free = await Promise.all([
+      distribute('another', 'free'),
+      system.distribute({ destinations: to('free') }),
+      system.distribute({ ordering_key: 'held', destinations: [restTo('b', receiver.url)] }),
+      system.distribute({ tenant_id: 'globex', ordering_key: 'held', destinations: to('free') }),
+    ])
+    for (const ref of free) await endsAs(ref, 'completed')
+    // The status says why.
+    await expect
+      .poll(() => statusOf(behind), { timeout: 30_000 })
+      .toMatchObject({
+        status: 'waiting',
+        attempts: 0,
+        error_code: null,
+        error_message: `Waits for ${stuck.distribution_id}, which comes before it under the same ordering_key`,
+      })
+    // An order to cancel lets the next one go.
+    await system.as('acme', (db) => requestCancel(db, jobId(stuck.distribution_id), null))
+    await system.dispatcher.cancel(stuck)
+    await endsAs(stuck, 'cancelled')
+    await endsAs(behind, 'completed')
+  })
+
+  it('one that is tried again keeps its place', async () => {
+    const from = receiver.requests.length
+    let failures = 0
+    receiver.reply((request) => (request.path === '/first' && failures++ < 3 ? { status: 503 } : {}))
+    const first = await distribute('retried', 'first')
+    const second = await distribute('retried', 'second')
+    await endsAs(second, 'completed')
+    expect(pathsFrom(from)).toEqual(['first', 'first', 'first', 'first', 'second'])
+    expect(await statusOf(first)).toMatchObject({ status: 'success', attempts: 4 })
+  })
+
+  it('after a failure for good the next one goes', async () => {
+    receiver.reply((request) => ({ status: request.path === '/bad' ? 404 : 200 }))
+    const bad = await distribute('goes-on', 'bad')
+    const next = await distribute('goes-on', 'next')
+    await endsAs(bad, 'failed')
+    await endsAs(next, 'completed')
+  })
+
+  it('with ordering: block it waits, until a retry succeeds', async () => {
+    receiver.reply((request) => ({ status: request.path === '/bad' ? 404 : 200 }))
+    const bad = await distribute('blocks', 'bad', { ordering_blocks: true })
+    const next = await distribute('blocks', 'next')
+    await endsAs(bad, 'failed')
+    await expect
+      .poll(async () => (await statusOf(next))?.error_message, { timeout: 30_000 })
+      .toBe(`Held up by the failure of ${bad.distribution_id}, which comes before it under the same ordering_key`)
+    receiver.reply({})
+    await system.as('acme', (db) => requestRetry(db, jobId(bad.distribution_id), { force: false }))
+    await system.dispatcher.retry(bad, about)
+    await endsAs(bad, 'completed')
+    await endsAs(next, 'completed')
+  })
+
+  it('one that is opened again by a retry waits for a later one that is just being sent', async () => {
+    receiver.reply((request) => (request.path === '/old' ? { status: 404 } : { after_ms: 1500 }))
+    const old = await distribute('reopened', 'old')
+    await endsAs(old, 'failed')
+    const from = receiver.requests.length
+    const later = await distribute('reopened', 'later')
+    const last = await distribute('reopened', 'last')
+    await receiver.until(() => receiver.requests.length > from)
+    receiver.reply({ after_ms: 100 })
+    await system.as('acme', (db) => requestRetry(db, jobId(old.distribution_id), { force: false }))
+    await system.dispatcher.retry(old, about)
+    for (const ref of [later, old, last]) await endsAs(ref, 'completed')
+    expect(pathsFrom(from)).toEqual(['later', 'old', 'last'])
+    expect(await overlaps('reopened')).toBe(0)
+  })
+
+  it('FIELD-REPORT 32: what is held expires as anything else', async () => {
+    receiver.reply((request) => (request.path === '/stuck' ? { status: 503, headers: { 'retry-after': '600' } } : {}))
+    const stuck = await distribute('expires', 'stuck', { timeout_seconds: 4 })
+    const behind = await distribute('expires', 'behind', { timeout_seconds: 2 })
+    await endsAs(behind, 'failed')
+    expect(await system.job(behind)).toMatchObject({ error_code: 'EXPIRED' })
+    const after = await distribute('expires', 'after', { timeout_seconds: 60 })
+    await endsAs(stuck, 'failed')
+    await endsAs(after, 'completed')
+  })
+
+  it('the next one goes although nobody told it', async () => {
+    const { signalTurn } = system.runs
+    system.runs.signalTurn = async () => {
+      throw new Error('Temporal is away')
+    }
+    receiver.reply({ after_ms: 300 })
+    const refs = [await distribute('untold', '1'), await distribute('untold', '2'), await distribute('untold', '3')]
+    for (const ref of refs) await endsAs(ref, 'completed')
+    system.runs.signalTurn = signalTurn
+  })
+})
+
+describe('the place in the order', () => {
+  it('is given in the order of commit, over several connections at once', async () => {
+    const pools = Array.from({ length: 3 }, () =>
+      createPool({ connectionString: system.database.url, max: 5, application_name: 'test' }),
+    )
+    const seen: string[] = []
+    await Promise.all(
+      Array.from({ length: 60 }, async (_, i) => {
+        await withTenant(pools[i % 3]!, 'acme', async (db) => {
+          await submitJob(db, {
+            tenant_id: 'acme',
+            id: null,
+            ...about,
+            payload_text: '1',
+            payload_queryable: true,
+            destinations: [],
+            callback_url: null,
+            max_retries: null,
+            timeout_seconds: 300,
+            expires_at: null,
+            deliver_at: null,
+            metadata_text: '{}',
+            options: {},
+            request_id: 'r',
+            actor: 'test',
+            ordering_key: 'commits',
+          })
+          // Whoever has a number sees all the smaller ones.
+          const { rows } = await db.query<{ numbers: string[] }>(
+            `select array_agg(ordering_seq::text order by ordering_seq) as numbers from distribution_jobs
+              where ordering_key = 'commits'`,
+          )
+          seen.push(JSON.stringify(rows[0]!.numbers))
+        })
+      }),
+    )
+    const lists = seen.map((text) => JSON.parse(text) as string[]).sort((a, b) => a.length - b.length)
+    expect(lists.map((list) => list.length)).toEqual(Array.from({ length: 60 }, (_, i) => i + 1))
+    for (const list of lists) expect(lists.at(-1)!.slice(0, list.length)).toEqual(list)
+    await Promise.all(pools.map((pool) => pool.end()))
+  })
+
+  it('is found by its index, however many have gone before', async () => {
+    const { rows } = await system.as('acme', async (db) => {
+      await db.query('set local enable_seqscan = off')
+      return await db.query<{ 'QUERY PLAN': string }>(
+        `explain select from distribution_deliveries d
+          where d.tenant_id = 'acme' and d.ordering_key = 'k' and d.destination_name = 'a'
+            and (d.status in ('pending', 'processing', 'waiting') or (d.status = 'failed' and d.ordering_blocks))
+            and d.ordering_seq < 5 order by d.ordering_seq limit 1`,
+      )
+    })
+    expect(rows.map((row) => row['QUERY PLAN']).join('\n')).toMatch(/ordering_key_destination|_ordering/)
+  })
+})
