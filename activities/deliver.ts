@@ -110,6 +110,7 @@ async function send(
       data_type: delivery.data_type,
       delivery_id: delivery.delivery_id,
       attempt_number: attempt.attempt_number,
+      is_repeat: attempt.is_repeat,
       ...content,
       compression: delivery.compression,
       round: delivery.round,

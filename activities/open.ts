@@ -23,7 +23,7 @@ import type { Place } from './shares.ts'
 
 export interface Opened {
   kind: 'opened'
-  attempt: { id: string; attempt_number: number }
+  attempt: { id: string; attempt_number: number; is_repeat: boolean }
   delivery: LockedDelivery
   /** The exact bytes to deliver; other attempts send the same ones at the same time. */
   payload: Buffer

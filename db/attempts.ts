@@ -6,6 +6,8 @@ import type { Db } from './pool.ts'
 export interface OpenedAttempt {
   id: string
   attempt_number: number
+  /** There was an earlier one under the same `delivery_id`. */
+  is_repeat: boolean
 }
 
 /** Takes the next number and opens its row; the delivery becomes `processing`. Call with the delivery locked. */
@@ -28,7 +30,11 @@ export async function openAttempt(
              configuration_version, worker)
      select $1, $2, tenant_id, delivery_id, attempts, round, 'processing', clock_timestamp(), $3, $4
        from taken
-     returning id, attempt_number`,
+     returning id, attempt_number,
+               exists (
+                 select from distribution_attempts earlier
+                  where earlier.distribution_job_id = $1 and earlier.destination_name = $2
+                    and earlier.delivery_id = distribution_attempts.delivery_id) as is_repeat`,
     [id, destination, attempt.configuration_version, attempt.worker],
   )
   return rows[0]!

@@ -14,6 +14,11 @@ export interface Message {
   /** Stays over attempts and ordinary retries: the receiver's key to tell a repeat. */
   delivery_id: string
   attempt_number: number
+  /**
+   * An earlier attempt was made under this `delivery_id`: what had succeeded is sent again under a new one. Where this is
+   * left out, every attempt after the first is a repeat.
+   */
+  is_repeat?: boolean
   /** The exact accepted bytes, or what shaping made of them; never an envelope. */
   body: Buffer
   content_type: string

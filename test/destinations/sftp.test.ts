@@ -202,6 +202,17 @@ describe('a file of that name that is there already', () => {
     expect(readdirSync(at).toSorted()).toEqual(['x-three.json', 'x-two.json', 'x.json'])
   })
 
+  it("is somebody else's for a delivery that is sent again under a new id, also in a later attempt", async () => {
+    const at = folder()
+    const config = aConfig(sshd, { path: `${at}/x.json`, if_exists: 'keep_both' })
+    const body = Buffer.from('equal')
+    await send(config, { body, delivery_id: 'one' })
+    const forced = { body, delivery_id: 'two', attempt_number: 2, is_repeat: false }
+    expect((await send(config, forced)).metadata).toMatchObject({ path: `${at}/x-two.json`, already_there: false })
+    expect(await failureOf(send({ ...config, if_exists: 'fail' }, forced))).toMatchObject({ code: 'REJECTED' })
+    expect(readdirSync(at).toSorted()).toEqual(['x-two.json', 'x.json'])
+  })
+
   it.each(['fail', 'keep_both'] as const)(
     'one of several at the same time gets the name with "%s"',
     async (if_exists) => {

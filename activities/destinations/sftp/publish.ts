@@ -37,17 +37,18 @@ export async function publish(
   message: Message,
 ): Promise<Published> {
   const { target, temporary, leftovers, beside } = place
+  const isRepeat = message.is_repeat ?? message.attempt_number > 1
   /**
    * Whether a file is the work of an earlier attempt whose answer was lost. Its bytes say so, yet only for a repeat: to
    * another delivery an equal file is somebody else's.
    */
   const isOurs = async (path: string) =>
-    message.attempt_number > 1 && (await step('read the file', holdsOrUnreadable(session, path, message.body)))
+    isRepeat && (await step('read the file', holdsOrUnreadable(session, path, message.body)))
   const done = (path: string, already_there = false): Published => ({ path, already_there })
 
   attempt.expect('say what is there')
   await Promise.all(leftovers.map((path) => remove(session, path).catch(ignore)))
-  if (config.if_exists === 'keep_both' && message.attempt_number > 1) {
+  if (config.if_exists === 'keep_both' && isRepeat) {
     if ((await step('look at the file', look(session, beside))) && (await isOurs(beside))) return done(beside, true)
   }
   let isTaken = false
