@@ -188,6 +188,18 @@ for (const kind of DATABASE_KINDS) {
         expect(await server.ask(`select * from ledger_${tables}`)).toEqual([])
       })
 
+      it('what a trigger leaves in the session is gone by the next delivery', async () => {
+        await server.ask(`create table ${table} (id integer, at timestamp null)`)
+        await server.ask(
+          `create trigger x${tables} after insert on ${table} for each row set session time_zone = '+05:00'`,
+        )
+        for (const id of [1, 2]) await send(config(), aPayload({ id, at: '2026-06-01T10:00:00Z' }))
+        expect(await server.ask(`select id, at from ${table} order by id`)).toEqual([
+          { id: '1', at: '2026-06-01 10:00:00' },
+          { id: '2', at: '2026-06-01 10:00:00' },
+        ])
+      })
+
       it('a server that has no prepared statements left is tried again', async () => {
         await server.ask(`create table ${table} (id integer)`)
         await server.ask('set global max_prepared_stmt_count = 0', 'admin')

@@ -25,6 +25,8 @@ export interface MysqlConnection {
   query(text: string): Promise<Result>
   /** A prepared statement: parameters travel apart from its text. */
   execute(text: string, parameters: Parameter[]): Promise<Result>
+  /** Gives the session its settings; also again. */
+  setUp(): Promise<void>
   destroy(): void
   close(): void
 }
@@ -45,8 +47,8 @@ export async function openMysql(
   try {
     attempt.expect('greet and accept the login')
     const connection = await logIn({ ...options, stream: named(socket, target.host) })
-    const session = sessionOf(connection, socket)
-    for (const statement of settings(config, target)) await session.query(statement)
+    const session = sessionOf(connection, socket, settings(config, target))
+    await session.setUp()
     return session
   } catch (error) {
     socket.destroy()
@@ -151,7 +153,7 @@ interface Inside {
   write(bytes: Buffer): void
 }
 
-function sessionOf(connection: Connection, socket: Socket): MysqlConnection {
+function sessionOf(connection: Connection, socket: Socket, settings: readonly string[]): MysqlConnection {
   const settle = (resolve: (result: Result) => void, reject: (error: unknown) => void) => {
     return (error: unknown, answer: unknown) => {
       if (error) reject(error)
@@ -159,8 +161,13 @@ function sessionOf(connection: Connection, socket: Socket): MysqlConnection {
       else resolve({ rows: [], affected: (answer as { affectedRows?: number } | undefined)?.affectedRows ?? 0 })
     }
   }
+  const query = (sql: string) =>
+    new Promise<Result>((resolve, reject) => connection.query(sql, settle(resolve, reject)))
   return {
-    query: (sql) => new Promise((resolve, reject) => connection.query(sql, settle(resolve, reject))),
+    query,
+    async setUp() {
+      for (const setting of settings) await query(setting)
+    },
     execute: (sql, parameters) =>
       new Promise((resolve, reject) => connection.execute(sql, parameters, settle(resolve, reject))),
     destroy: () => socket.destroy(),

@@ -43,7 +43,8 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
     explained(connection.execute(text, parameters), about)
 
   return {
-    check: () => query('do 1'),
+    // Triggers may have left settings of their own.
+    check: () => connection.setUp(),
     destroy: connection.destroy,
     close: connection.close,
 
