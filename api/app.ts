@@ -11,6 +11,7 @@ import { auditLogEndpoints } from './routes/audit-log.ts'
 import { batchEndpoints } from './routes/batches.ts'
 import { commandEndpoints } from './routes/commands.ts'
 import { credentialEndpoints } from './routes/credentials.ts'
+import { dataTypeEndpoints } from './routes/data-types.ts'
 import { destinationEndpoints } from './routes/destinations.ts'
 import { distributionEndpoints } from './routes/distributions.ts'
 import { previewEndpoints } from './routes/preview.ts'
@@ -33,6 +34,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
     ...commandEndpoints(deps),
     ...destinationEndpoints(deps),
     ...previewEndpoints(deps),
+    ...dataTypeEndpoints(deps),
     ...ruleEndpoints(deps),
     ...credentialEndpoints(deps),
     ...auditLogEndpoints(deps),

@@ -13,10 +13,11 @@ import {
   type TakenKey,
 } from '../db/bulk.ts'
 import { claimIdempotencyKey } from '../db/idempotency.ts'
-import { readSurroundings, type SubmissionSurroundings } from '../db/jobs.ts'
+import { addWarnings, type DataTypeCheck, readSurroundings, type SubmissionSurroundings } from '../db/jobs.ts'
 import { findDestinations } from '../db/plan.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import { OTHER } from '../temporal-config/metrics.ts'
+import { type CheckedPayload, checkPayload, NotChecked } from './catalogue-check.ts'
 import type { CheckedEntries } from './destination-entries.ts'
 import type { AppDeps } from './env.ts'
 import { ApiError, type Detail, invalid } from './errors.ts'
@@ -60,10 +61,15 @@ interface Item {
   entries: CheckedEntries
   key: string | null
   sha256: Buffer
+  /** By its data type, once that has been read. */
+  payload?: CheckedPayload
 }
 
 /** Checks and stores. A 400 when no item is acceptable. */
-export async function submitBulk(deps: Pick<AppDeps, 'pool' | 'egress'>, request: BulkRequest): Promise<BulkSubmitted> {
+export async function submitBulk(
+  deps: Pick<AppDeps, 'pool' | 'egress' | 'shaper'>,
+  request: BulkRequest,
+): Promise<BulkSubmitted> {
   const rejected: Rejected[] = []
   const items: Item[] = []
   for (const [index, text] of request.items.entries()) {
@@ -73,7 +79,34 @@ export async function submitBulk(deps: Pick<AppDeps, 'pool' | 'egress'>, request
     else items.push(checked)
   }
   if (items.length === 0) throw noneAccepted(rejected)
-  return await withTenant(deps.pool, request.caller.tenant_id, (db) => store(db, request, items, rejected))
+  const { tenant_id } = request.caller
+  for (;;) {
+    try {
+      return await withTenant(deps.pool, tenant_id, (db) => store(db, request, items, rejected))
+    } catch (error) {
+      if (!(error instanceof NotChecked)) throw error
+      await checkPayloads(deps.shaper, tenant_id, error.by, items)
+    }
+  }
+}
+
+/** Checks the payloads of one data type, so many at once. */
+async function checkPayloads(
+  shaper: AppDeps['shaper'],
+  tenantId: string,
+  by: DataTypeCheck,
+  items: Item[],
+): Promise<void> {
+  const own = items.filter(({ submission }) => submission.data_type === by.id)
+  for (let from = 0; from < own.length; from += TURN) {
+    await Promise.all(
+      own.slice(from, from + TURN).map(async (item) => {
+        const { metadata } = item.submission
+        const payload = item.request.body.texts.get('payload')!
+        item.payload = await checkPayload(shaper, tenantId, by, { payload, metadata })
+      }),
+    )
+  }
 }
 
 function checkItem(deps: Pick<AppDeps, 'egress'>, request: BulkRequest, index: number, text: string): Item | Rejected {
@@ -143,6 +176,11 @@ async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejecte
     request_id: request.request_id,
     actor: request.caller.actor,
   })
+  const warned = placed.fresh.filter(({ job_id }) => !lost.has(job_id))
+  await addWarnings(
+    db,
+    warned.map(({ item, job_id }) => ({ id: job_id, warnings: item.payload?.warnings ?? [] })),
+  )
   const members = accepted.map(({ job_id, fresh }) => ({ job_id, started: !fresh }))
   await insertBatchItems(db, tenant_id, batch_id, members)
   return {
@@ -193,8 +231,8 @@ async function checkStored(
   const names = new Set(items.flatMap(({ entries }) => entries.named.map(({ name }) => name)))
   const known = await findDestinations(db, [...names])
   const rejected: Rejected[] = []
-  const good = items.filter(({ index, submission, entries }) => {
-    const details = storedIssues(submission, entries, known, surroundings.get(submission.data_type)!)
+  const good = items.filter(({ index, submission, entries, payload }) => {
+    const details = storedIssues(submission, entries, known, surroundings.get(submission.data_type)!, payload)
     if (details.length > 0) rejected.push({ index, details })
     return details.length === 0
   })

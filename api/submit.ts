@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { claimIdempotencyKey } from '../db/idempotency.ts'
 import {
+  addWarnings,
   findSubmittedJob,
   type NewJob,
   readSurroundings,
@@ -12,6 +13,7 @@ import {
 import { findDestinations, type KnownDestination } from '../db/plan.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import { OTHER } from '../temporal-config/metrics.ts'
+import { type CheckedPayload, checkPayload, NotChecked } from './catalogue-check.ts'
 import { type CheckedEntries, checkNames } from './destination-entries.ts'
 import type { AppDeps } from './env.ts'
 import { ApiError, type Detail, invalid } from './errors.ts'
@@ -29,7 +31,10 @@ export interface Submitted {
 }
 
 /** Checks and stores; whatever is wrong is thrown as one `ApiError`, with nothing stored. */
-export async function submit(deps: Pick<AppDeps, 'pool' | 'egress'>, request: SubmitRequest): Promise<Submitted> {
+export async function submit(
+  deps: Pick<AppDeps, 'pool' | 'egress' | 'shaper'>,
+  request: SubmitRequest,
+): Promise<Submitted> {
   const { caller } = request
   const checked = checkSubmission(request, deps.egress)
   if (!checked.submission || checked.details.length > 0) {
@@ -39,10 +44,20 @@ export async function submit(deps: Pick<AppDeps, 'pool' | 'egress'>, request: Su
     throw invalid([...checked.details, ...checkNames(checked.entries.named, known, compression)])
   }
   const submission = checked.submission
-  const store = (queryable: boolean) =>
-    withTenant(deps.pool, caller.tenant_id, (db) =>
-      storeSubmission(db, request, submission, checked.entries, checked.key, queryable),
-    )
+  let payload: CheckedPayload | undefined
+  const store = async (queryable: boolean): Promise<Submitted> => {
+    try {
+      return await withTenant(deps.pool, caller.tenant_id, (db) =>
+        storeSubmission(db, request, submission, checked.entries, checked.key, payload, queryable),
+      )
+    } catch (error) {
+      if (!(error instanceof NotChecked)) throw error
+      const { metadata } = submission
+      const text = request.body.texts.get('payload')!
+      payload = await checkPayload(deps.shaper, caller.tenant_id, error.by, { payload: text, metadata })
+      return await store(queryable)
+    }
+  }
   try {
     return await store(true)
   } catch (error) {
@@ -86,6 +101,7 @@ async function storeSubmission(
   submission: Submission,
   entries: CheckedEntries,
   key: string | null,
+  payload: CheckedPayload | undefined,
   queryable: boolean,
 ): Promise<Submitted> {
   const { caller, body } = request
@@ -102,23 +118,30 @@ async function storeSubmission(
     if (!first) throw new ApiError('CONFLICT', 'the distribution of this idempotency key is no longer kept')
     return { job: first, created: false, catalogued: surroundings.catalogued }
   }
-  const details = storedIssues(submission, entries, await findNamed(db, entries), surroundings)
+  const details = storedIssues(submission, entries, await findNamed(db, entries), surroundings, payload)
   if (details.length > 0) throw invalid(details)
   const job = await submitJob(db, {
     ...newJob(request, submission, entries),
     id: claim?.job_id ?? null,
     payload_queryable: queryable,
   })
+  await addWarnings(db, [{ id: job.id, warnings: payload?.warnings ?? [] }])
   return { job, created: true, catalogued: surroundings.catalogued }
 }
 
-/** What is wrong with a submission by the database: its clock, its catalogue, its destinations. */
+/**
+ * What is wrong with a submission by the database: its clock, its catalogue, its destinations.
+ * @throws NotChecked when its payload must be checked by its data type first
+ */
 export function storedIssues(
   submission: Submission,
   entries: CheckedEntries,
   known: ReadonlyMap<string, KnownDestination>,
   surroundings: SubmissionSurroundings,
+  payload: CheckedPayload | undefined,
 ): Detail[] {
+  const { check } = surroundings
+  if (check && payload?.state !== check.state) throw new NotChecked(check)
   const details = [
     ...timeIssues(submission, surroundings.now),
     ...checkNames(entries.named, known, submission.options.compression),
@@ -126,7 +149,7 @@ export function storedIssues(
   if (surroundings.requires_catalogued && !surroundings.catalogued) {
     details.push({ field: 'data_type', issue: 'is not in the catalogue of data types' })
   }
-  return details
+  return check ? [...details, ...payload!.refusals] : details
 }
 
 /** The row of a checked submission, with the payload as a thing that jsonb takes. */

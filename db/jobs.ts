@@ -1,5 +1,6 @@
 // Distributions as the API writes and finds them. Their progress is read in `distribution-status.ts`.
 
+import type { ValidationRules } from './data-types.ts'
 import { orderJobs } from './ordering.ts'
 import type { SubmittedDestination } from './plan.ts'
 import type { Db } from './pool.ts'
@@ -102,6 +103,15 @@ export async function findSubmittedJob(db: Db, id: string): Promise<SubmittedJob
   return rows[0] ?? null
 }
 
+/** What a data type asks of a payload. */
+export interface DataTypeCheck {
+  id: string
+  /** Another one after every change. */
+  state: string
+  schema_definition: Record<string, unknown> | boolean | null
+  validation_rules: ValidationRules
+}
+
 export interface SubmissionSurroundings {
   /** The database's clock, by which times are compared. */
   now: Date
@@ -109,14 +119,35 @@ export interface SubmissionSurroundings {
   catalogued: boolean
   /** The tenant takes catalogued data types alone. */
   requires_catalogued: boolean
+  /** Null where the data type asks for nothing, or is not catalogued. */
+  check: DataTypeCheck | null
 }
 
-/** What a submission is checked against besides its destinations. */
+/** What a submission is checked against besides its destinations. A tenant's own data type counts before a shared one. */
 export async function readSurroundings(db: Db, tenantId: string, dataType: string): Promise<SubmissionSurroundings> {
   const { rows } = await db.query<SubmissionSurroundings>(
-    `select clock_timestamp() as now, exists (select from data_types where id = $2) as catalogued,
-            coalesce((select require_known_data_type from tenants where id = $1), false) as requires_catalogued`,
+    `select clock_timestamp() as now, t.id is not null as catalogued,
+            coalesce((select require_known_data_type from tenants where id = $1), false) as requires_catalogued,
+            case when t.schema_definition is not null or t.validation_rules <> '{}' then jsonb_build_object(
+              'id', t.id, 'state', concat_ws(' ', t.tenant_id, t.created_at, t.updated_at),
+              'schema_definition', t.schema_definition, 'validation_rules', t.validation_rules) end as check
+       from (select) as one
+       left join lateral (
+         select id, tenant_id, schema_definition, validation_rules, created_at, updated_at
+           from data_types where id = $2
+          order by tenant_id nulls last limit 1) as t on true`,
     [tenantId, dataType],
   )
   return rows[0]!
+}
+
+/** Warnings that stand with distributions from their acceptance on. */
+export async function addWarnings(db: Db, found: { id: string; warnings: string[] }[]): Promise<void> {
+  const some = found.filter(({ warnings }) => warnings.length > 0)
+  if (some.length === 0) return
+  await db.query(
+    `update distribution_jobs j set warnings = j.warnings || w.warnings
+       from jsonb_to_recordset($1::jsonb) as w (id uuid, warnings jsonb) where j.id = w.id`,
+    [JSON.stringify(some)],
+  )
 }

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { Writable } from 'node:stream'
 import type pg from 'pg'
 import { createEgress } from '../../activities/destinations/egress.ts'
-import { createShaper } from '../../activities/shaping/shaper.ts'
+import { createShaper, type ShaperOptions } from '../../activities/shaping/shaper.ts'
 import { createApp } from '../../api/app.ts'
 import { hashKey } from '../../api/middleware/auth.ts'
 import { insertApiKey } from '../../db/api-keys.ts'
@@ -71,7 +71,9 @@ export interface CallOptions {
   headers?: Record<string, string>
 }
 
-export async function startApi(options: { max_body_bytes?: number } = {}): Promise<ApiUnderTest> {
+export async function startApi(
+  options: { max_body_bytes?: number; shaper?: ShaperOptions } = {},
+): Promise<ApiUnderTest> {
   const database = await createTestDatabase()
   const pool = createPool({ connectionString: database.url, max: 10, application_name: 'api-test' })
   const sealer = createSealer(`k1:${randomBytes(32).toString('base64')}`)
@@ -84,7 +86,7 @@ export async function startApi(options: { max_body_bytes?: number } = {}): Promi
     },
   })
   const { registry, ...metrics } = createMetrics()
-  const shaper = createShaper()
+  const shaper = createShaper(options.shaper)
   const app = createApp({
     pool,
     dispatcher,

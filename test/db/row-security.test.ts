@@ -198,6 +198,7 @@ onEachPostgres((database: () => TestDatabase) => {
        order by 1`,
     )
     expect(functions.rows.map((row) => row.name)).toEqual([
+      'delete_shared_data_type(character varying)',
       'drop_month(date)',
       'due_batches(integer,boolean,uuid)',
       'due_callbacks(integer)',
@@ -209,6 +210,7 @@ onEachPostgres((database: () => TestDatabase) => {
       'health_check_schedules()',
       'list_tenants()',
       'open_circuits()',
+      'put_shared_data_type(character varying,character varying,text,jsonb,jsonb,boolean)',
       'queue_depths()',
       'refresh_views()',
       'sealed_key_ids()',

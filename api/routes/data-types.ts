@@ -1,0 +1,186 @@
+// The catalogue of data types: what a payload must look like to be accepted.
+import { writeAudit } from '../../db/audit.ts'
+import {
+  type DataTypeContent,
+  deleteDataType,
+  findDataType,
+  insertDataType,
+  listDataTypes,
+  rulesNaming,
+  updateDataType,
+} from '../../db/data-types.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
+import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
+import type { AppDeps, Caller } from '../env.ts'
+import { ApiError, notFound } from '../errors.ts'
+import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
+import {
+  dataType,
+  dataTypeDeletionQuery,
+  dataTypeList,
+  dataTypeListQuery,
+  dataTypeParams,
+  dataTypeQuery,
+  dataTypeReplacement,
+  newDataType,
+} from '../schemas/data-types.ts'
+
+const tag = 'Catalogue'
+const MISSING = { 404: { description: 'No such data type' } }
+const ONE = { 200: { description: 'The data type', schema: dataType } }
+
+export function dataTypeEndpoints({ pool }: AppDeps): Endpoint[] {
+  const add = endpoint({
+    method: 'post',
+    path: '/data-types',
+    tag,
+    summary: 'Add a data type',
+    description: 'Payloads that do not fit its schema are refused from then on, with the path to each fault.',
+    role: 'admin',
+    body: newDataType,
+    answers: {
+      201: { description: 'Added', schema: dataType },
+      409: { description: 'There is one of this id already' },
+    },
+    async handle({ c, caller, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const owner = ownerOf(caller, body.shared)
+      const row = await withTenant(pool, caller.tenant_id, async (db) => {
+        const made = await insertDataType(db, owner, body.id, contentOf(body.id, body))
+        if (!made) throw taken(body.id)
+        await audit(db, c, caller, 'create', body.id, owner)
+        return made
+      })
+      return c.json(row, 201)
+    },
+  })
+
+  const list = endpoint({
+    method: 'get',
+    path: '/data-types',
+    tag,
+    summary: 'Data types by id: the tenant’s own and the shared ones',
+    role: 'viewer',
+    query: dataTypeListQuery,
+    answers: { 200: { description: 'One page', schema: dataTypeList } },
+    async handle({ c, caller, query }) {
+      const { limit = 50, offset = 0 } = query
+      const found = await withTenant(pool, caller.tenant_id, (db) => listDataTypes(db, { limit, offset }))
+      const { data_types, total } = found
+      const has_more = offset + data_types.length < total
+      return c.json({ data_types, pagination: { limit, offset, total, has_more } })
+    },
+  })
+
+  const show = endpoint({
+    method: 'get',
+    path: '/data-types/{id}',
+    tag,
+    summary: 'One data type, as submissions are checked by it',
+    role: 'viewer',
+    params: dataTypeParams,
+    query: dataTypeQuery,
+    answers: { ...ONE, ...MISSING },
+    async handle({ c, caller, params, query }) {
+      const shared = query.shared === 'true'
+      const row = await withTenant(pool, caller.tenant_id, (db) => findDataType(db, params.id, { shared }))
+      if (!row) throw notFound('data type')
+      return c.json(row)
+    },
+  })
+
+  const replace = endpoint({
+    method: 'put',
+    path: '/data-types/{id}',
+    tag,
+    summary: 'Replace a data type',
+    description: 'Counts for submissions from then on; what was accepted is delivered as it is, also by a retry.',
+    role: 'admin',
+    params: dataTypeParams,
+    query: dataTypeQuery,
+    body: dataTypeReplacement,
+    answers: { ...ONE, ...MISSING },
+    async handle({ c, caller, params, query, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const owner = ownerOf(caller, query.shared === 'true')
+      const row = await withTenant(pool, caller.tenant_id, async (db) => {
+        const changed = await updateDataType(db, owner, params.id, contentOf(params.id, body))
+        if (!changed) throw notFound('data type')
+        await audit(db, c, caller, 'update', params.id, owner)
+        return changed
+      })
+      return c.json(row)
+    },
+  })
+
+  const remove = endpoint({
+    method: 'delete',
+    path: '/data-types/{id}',
+    tag,
+    summary: 'Delete a data type',
+    description:
+      'Distributions of it go on: they were checked when they were accepted. While rules name it, `force` is needed.',
+    role: 'admin',
+    params: dataTypeParams,
+    query: dataTypeDeletionQuery,
+    answers: { 204: { description: 'Deleted' }, ...MISSING, 409: { description: 'Rules name it' } },
+    async handle({ c, caller, params, query }) {
+      const owner = ownerOf(caller, query.shared === 'true')
+      await withTenant(pool, caller.tenant_id, async (db) => {
+        const rules = query.force === 'true' ? [] : await rulesNaming(db, params.id)
+        if (!(await deleteDataType(db, owner, params.id))) throw notFound('data type')
+        if (rules.length > 0) throw inUse(rules)
+        await audit(db, c, caller, 'delete', params.id, owner)
+      })
+      return c.body(null, 204)
+    },
+  })
+
+  return [add, list, show, replace, remove]
+}
+
+/** Null for a shared one, which only `platform` may write. */
+function ownerOf(caller: Caller, shared: boolean): string | null {
+  if (!shared) return caller.tenant_id
+  requireRole(caller, 'platform')
+  return null
+}
+
+interface Sent {
+  name?: string | undefined
+  description?: string | null | undefined
+  schema_definition?: DataTypeContent['schema_definition'] | undefined
+  validation_rules?: DataTypeContent['validation_rules'] | null | undefined
+}
+
+function contentOf(id: string, { name = id, description, schema_definition, validation_rules }: Sent): DataTypeContent {
+  return {
+    name,
+    description: description ?? null,
+    schema_definition: schema_definition ?? null,
+    validation_rules: validation_rules ?? {},
+  }
+}
+
+function taken(id: string): ApiError {
+  const issue = `there is a data type ${JSON.stringify(id)} already`
+  return new ApiError('CONFLICT', issue, [{ field: 'id', issue }])
+}
+
+function inUse(rules: string[]): ApiError {
+  const issue = `is named by the rules ${rules.map((name) => JSON.stringify(name)).join(', ')}`
+  return new ApiError('CONFLICT', `the data type ${issue}`, [{ field: 'id', issue }])
+}
+
+function audit(
+  db: Db,
+  c: Request<unknown, unknown, unknown>['c'],
+  { tenant_id, actor }: Caller,
+  action: string,
+  id: string,
+  owner: string | null,
+): Promise<void> {
+  const request_id = c.get('request_id')
+  const details = { shared: owner === null }
+  return writeAudit(db, { tenant_id, actor, action, resource_type: 'data_type', resource_id: id, details, request_id })
+}

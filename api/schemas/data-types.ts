@@ -1,0 +1,105 @@
+// The catalogue of data types, as it is sent and shown.
+import { z } from '@hono/zod-openapi'
+import { jsonSchemaProblems } from '../../activities/shaping/json-schema.ts'
+import { characters, tenantField, whole, wholeText } from './fields.ts'
+
+const time = z.iso.datetime()
+
+export const dataTypeParams = z.object({
+  id: z
+    .string()
+    .max(50)
+    .openapi({ param: { name: 'id', in: 'path' }, example: 'aggregated_report' }),
+})
+
+const schemaDefinition = z
+  .union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
+  .superRefine((schema, context) => {
+    for (const { path, issue } of jsonSchemaProblems(schema)) context.addIssue({ code: 'custom', path, message: issue })
+  })
+  .openapi({
+    description:
+      'JSON Schema of the payload: 2020-12, or 2019-09 or draft-07 by `$schema`; without it, any payload fits',
+    example: { type: 'object', required: ['report_id'], properties: { report_id: { type: 'string' } } },
+  })
+
+const validationRules = z
+  .strictObject({
+    mode: z.enum(['enforce', 'warn']).optional().openapi({
+      description: '`warn`: what does not fit the schema is accepted, with a warning in its status; else it is a 400',
+    }),
+    max_payload_bytes: whole(1, 1_073_741_824).optional(),
+    required_metadata: z
+      .array(characters(1, 200))
+      .max(100)
+      .optional()
+      .openapi({ description: 'Keys that `metadata` must have' }),
+  })
+  .openapi({ description: 'What a schema of the payload cannot say' })
+
+const content = {
+  tenant_id: tenantField,
+  name: characters(1, 100).optional().openapi({ description: 'For people; the id when absent' }),
+  description: characters(0, 10_000).nullish(),
+  schema_definition: schemaDefinition.nullish(),
+  validation_rules: validationRules.nullish(),
+}
+
+export const newDataType = z
+  .strictObject({
+    id: characters(1, 50).openapi({ description: '`data_type` of a submission' }),
+    ...content,
+    shared: z.boolean().default(false).openapi({
+      description: 'Of all tenants; needs role `platform`. A tenant’s own of the same id counts before it',
+    }),
+  })
+  .openapi('NewDataType', {
+    example: {
+      id: 'aggregated_report',
+      schema_definition: {
+        type: 'object',
+        required: ['report_id', 'rows'],
+        properties: {
+          report_id: { type: 'string' },
+          rows: { type: 'array', items: { type: 'object', properties: { fees: { type: 'number' } } } },
+        },
+      },
+    },
+  })
+
+export const dataTypeReplacement = z
+  .strictObject(content)
+  .openapi('DataTypeReplacement', { description: 'Replaces everything; counts for submissions from then on.' })
+
+export const dataTypeQuery = z.strictObject({
+  shared: z.enum(['true', 'false']).optional().openapi({ description: 'The shared one; its change needs `platform`' }),
+})
+
+export const dataTypeDeletionQuery = dataTypeQuery.extend({
+  force: z.enum(['true', 'false']).optional().openapi({ description: 'Also when rules name it' }),
+})
+
+export const dataTypeListQuery = z.strictObject({
+  limit: wholeText(1, 1000).optional(),
+  offset: wholeText(0, 100_000_000).optional(),
+})
+
+export const dataType = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    description: z.string().nullable(),
+    schema_definition: z.union([z.boolean(), z.record(z.string(), z.unknown())]).nullable(),
+    validation_rules: z.record(z.string(), z.unknown()),
+    shared: z.boolean(),
+    created_at: time,
+    updated_at: time,
+  })
+  .openapi('DataType')
+
+export const dataTypeList = z
+  .object({
+    data_types: z.array(dataType),
+    pagination: z.object({ limit: z.int(), offset: z.int(), total: z.int(), has_more: z.boolean() }),
+  })
+  .openapi('DataTypeList')
