@@ -26,7 +26,8 @@ export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, 
   const leaseMs = deadlineMs(delivery) + LEASE_MARGIN_MS
   const key = `${tenantId}/${target}`
 
-  if (circuit && (circuit.wait_ms > 0 || (circuit.probe_wait_ms > 0 && !circuit.own))) return circuitIsOpen(delivery)
+  if (circuit && (circuit.wait_ms > 0 || (circuit.probe_wait_ms > 0 && !circuit.own)))
+    return circuitIsOpen(place.apart(key, circuitDelay(circuit, delivery.circuit_breaker)))
   const share = place.take(tenantId, key)
   if (!share.taken) {
     return {
@@ -39,7 +40,7 @@ export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, 
   }
   if (circuit && !(await takeProbe(db, holder, leaseMs))) {
     place.leave()
-    return circuitIsOpen(delivery)
+    return circuitIsOpen(place.apart(key, circuitDelay(circuit, delivery.circuit_breaker)))
   }
   const most = delivery.max_concurrency
   if (most !== null && !(await takeSlot(db, tenantId, target, delivery.delivery_id, most, leaseMs))) {
@@ -69,13 +70,13 @@ export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, 
   }
 }
 
-function circuitIsOpen(delivery: LockedDelivery): Admission {
+function circuitIsOpen(delay_ms: number): Admission {
   return {
     kind: 'defer',
     reason: 'circuit',
     code: 'DESTINATION_UNAVAILABLE',
     message: 'The destination has failed too often in a row; the delivery waits until it is tried again',
-    delay_ms: circuitDelay(delivery.circuit!, delivery.circuit_breaker),
+    delay_ms,
   }
 }
 

@@ -26,8 +26,8 @@ const ANSWERED: ReadonlySet<DeliveryCode> = new Set(['REJECTED', 'UNAUTHORIZED']
 const LONGEST_MS = 900_000
 
 /**
- * How long a delivery stays away: until somebody may try, and then, the longer the circuit has been open, the more spread
- * out. Of many that wait one comes soon after the time, and the others are no load.
+ * How long a delivery stays away at least: until somebody may try, and then, the longer the circuit has been open, the more
+ * spread out. Of many that wait one comes soon after the time.
  */
 export function circuitDelay(
   circuit: OpenCircuit,

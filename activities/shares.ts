@@ -12,6 +12,8 @@ const TENANT_SHARE = 60
 const SLOW_MS = 1000
 const LEAST_DELAY_MS = 250
 const LONGEST_DELAY_MS = 900_000
+/** Those that wait for an open circuit come again at least so far apart: thousands that ask in vain are a load too. */
+const ASK_APART_MS = 100
 /** Destinations that are remembered beside those that hold a place. */
 const REMEMBERED = 10_000
 
@@ -29,6 +31,8 @@ interface Known {
   usual_ms: number
   /** The time up to which others were told to come again. */
   booked: number
+  /** The same for an open circuit. */
+  asked: number
 }
 
 /** One call's place. */
@@ -40,6 +44,8 @@ export interface Place {
   end(): void
   /** When to come again where `most` sends at once are the limit: behind all who were told so before. */
   delay(key: string, most: number): number
+  /** When to ask again, not before `leastMs`: apart from all who were told so before. */
+  apart(key: string, leastMs: number): number
 }
 
 export interface Shares {
@@ -51,7 +57,7 @@ export function createShares(now: () => number = () => performance.now(), random
   const tenants = new Map<string, Set<Held>>()
 
   function find(key: string): Known {
-    const found = known.get(key) ?? { held: new Set(), most: SLOW_SHARE, usual_ms: SLOW_MS, booked: 0 }
+    const found = known.get(key) ?? { held: new Set(), most: SLOW_SHARE, usual_ms: SLOW_MS, booked: 0, asked: 0 }
     // The latest is the last: what is forgotten first has not been heard of for longest.
     known.delete(key)
     known.set(key, found)
@@ -78,10 +84,21 @@ export function createShares(now: () => number = () => performance.now(), random
     const destination = find(key)
     const [oldest] = destination.held
     const takes = Math.max(destination.usual_ms, oldest ? now() - oldest.since : 0)
-    const longest = now() + LONGEST_DELAY_MS
     destination.booked = Math.max(destination.booked, now()) + takes / most
-    if (destination.booked < longest) return Math.ceil(Math.max(LEAST_DELAY_MS, destination.booked - now()))
-    destination.booked = longest
+    return bounded(destination, 'booked')
+  }
+
+  function apart(key: string, leastMs: number): number {
+    const destination = find(key)
+    destination.asked = Math.max(destination.asked + ASK_APART_MS, now() + leastMs)
+    return bounded(destination, 'asked')
+  }
+
+  /** Beyond the longest delay there is no order any more, only a crowd that is spread out. */
+  function bounded(destination: Known, which: 'booked' | 'asked'): number {
+    const longest = now() + LONGEST_DELAY_MS
+    if (destination[which] < longest) return Math.ceil(Math.max(LEAST_DELAY_MS, destination[which] - now()))
+    destination[which] = longest
     return Math.ceil(LONGEST_DELAY_MS * (0.5 + random() / 2))
   }
 
@@ -99,6 +116,7 @@ export function createShares(now: () => number = () => performance.now(), random
       }
       return {
         delay,
+        apart,
         take(tenant, key) {
           const destination = find(key)
           const ofTenant = tenants.get(tenant) ?? new Set<Held>()

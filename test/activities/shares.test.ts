@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest'
+import { circuitDelay } from '../../activities/circuit.ts'
+import { createShares, type Place } from '../../activities/shares.ts'
+
+function shares() {
+  const clock = { now: 1_000_000 }
+  const made = createShares(
+    () => clock.now,
+    () => 0,
+  )
+  /** So many that want a place at once; those that got one. */
+  const take = (count: number, tenant = 'acme', key = `${tenant}/a`): Place[] =>
+    Array.from({ length: count }, () => made.place()).filter((place) => place.take(tenant, key).taken)
+  return { clock, made, take }
+}
+
+describe('the share of a destination', () => {
+  it('is a part of the places as long as it is not known to be quick', () => {
+    const { take } = shares()
+    expect(take(100)).toHaveLength(20)
+    expect(take(10)).toHaveLength(0)
+    expect(take(10, 'acme', 'acme/b')).toHaveLength(10)
+  })
+
+  it('grows with quick sends, and never to all of the places', () => {
+    const { clock, take } = shares()
+    for (let round = 0; round < 10; round++) {
+      const places = take(100)
+      clock.now += 50
+      for (const place of places) place.end()
+    }
+    expect(take(200)).toHaveLength(80)
+  })
+
+  it('is small again once its sends are slow, and takes none while twenty hang', () => {
+    const { clock, take } = shares()
+    for (let i = 0; i < 60; i++) for (const place of take(1)) place.end()
+    const quick = take(100)
+    expect(quick.length).toBe(80)
+    clock.now += 5000
+    for (const place of quick.slice(0, 61)) place.leave()
+    expect(take(5)).toHaveLength(5)
+    quick[70]!.end()
+    expect(take(5)).toHaveLength(0)
+  })
+
+  it('leaves places to other tenants, however many destinations of one hang', () => {
+    const { clock, take } = shares()
+    for (const name of ['a', 'b', 'c']) expect(take(30, 'acme', `acme/${name}`)).toHaveLength(20)
+    clock.now += 2000
+    expect(take(30, 'acme', 'acme/d')).toHaveLength(0)
+    expect(take(30, 'globex', 'globex/a')).toHaveLength(20)
+  })
+
+  it('FIELD-REPORT 33: of the same destination name in two tenants is two shares', () => {
+    const { take } = shares()
+    expect(take(30, 'acme', 'acme/same')).toHaveLength(20)
+    expect(take(30, 'globex', 'globex/same')).toHaveLength(20)
+  })
+
+  it('is free again when nothing was sent, once', () => {
+    const { take } = shares()
+    const [first] = take(20)
+    first!.leave()
+    first!.leave()
+    first!.end()
+    expect(take(5)).toHaveLength(1)
+  })
+
+  it('tells those that it denies to come one after the other, and the later the longer the sends take', () => {
+    const { clock, made, take } = shares()
+    take(20)
+    const delays = () =>
+      Array.from({ length: 100 }, () => {
+        const taken = made.place().take('acme', 'acme/a')
+        return taken.taken ? 0 : taken.delay_ms
+      })
+    expect(Math.max(...delays())).toBeCloseTo(100 * 50, -2)
+    clock.now += 20_000
+    // They hang for 20 s: a place becomes free each second at best.
+    expect(Math.max(...delays())).toBeGreaterThan(90_000)
+    for (let i = 0; i < 10; i++) expect(Math.max(...delays())).toBeLessThanOrEqual(900_000)
+  })
+
+  it('tells thousands that wait for an open circuit to ask apart from each other', () => {
+    const { made } = shares()
+    const delays = Array.from({ length: 2000 }, () => made.place().apart('acme/a', 60_000))
+    expect(Math.min(...delays)).toBe(60_000)
+    expect(new Set(delays).size).toBe(2000)
+    expect(Math.max(...delays)).toBeCloseTo(60_000 + 2000 * 100, -3)
+  })
+})
+
+describe('the delay before an open circuit', () => {
+  const closed = { probe_wait_ms: 0, own: false }
+  it('is at least until somebody may try, and grows to a quarter of an hour while it stays open', () => {
+    const settings = { failures: 5, open_seconds: 60 }
+    const first = { ...closed, wait_ms: 60_000, openings: 1 }
+    expect(circuitDelay(first, settings, () => 0)).toBe(60_000)
+    expect(circuitDelay(first, settings, () => 1)).toBe(72_000)
+    const latest = [2, 3, 4, 5, 30].map((openings) => circuitDelay({ ...first, openings }, settings, () => 1))
+    expect(latest).toEqual([120_000, 240_000, 480_000, 900_000, 900_000])
+    expect(circuitDelay({ ...first, openings: 30 }, settings, () => 0)).toBe(60_000)
+  })
+
+  it('is short while another one tries', () => {
+    const trying = { ...closed, wait_ms: 0, probe_wait_ms: 40_000, openings: 1 }
+    expect(circuitDelay(trying, null, () => 0)).toBe(15_000)
+    expect(circuitDelay({ ...trying, probe_wait_ms: 3000 }, null, () => 0)).toBe(3000)
+  })
+})
