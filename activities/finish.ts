@@ -19,6 +19,7 @@ export async function finish(deps: ActivityDeps, input: FinishInput): Promise<Fi
   if (finished.outcome === 'again') return { again: true, status: 'processing', notify: false }
   countEnd(deps.metrics, input.tenant_id, finished)
   // What its deliveries ended they have told themselves.
-  if (finished.ordered && finished.status !== 'completed') await passTurn(deps, input, null)
+  const untold = finished.status !== 'completed' || finished.grouped
+  if (finished.ordered && untold) await passTurn(deps, input, null)
   return { again: false, status: finished.status, notify: finished.notify }
 }

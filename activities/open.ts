@@ -62,7 +62,9 @@ export async function openDelivery(
     case 'wait':
       return { kind: 'later', delay_ms: decision.delay_ms, ...lastFailure(delivery), deferred: false }
     case 'defer': {
-      if (decision.code === 'DESTINATION_DISABLED' && (await handTurnOn(db, id, destination))) return { kind: 'over' }
+      if (decision.code === 'DESTINATION_DISABLED' && (await handTurnOn(db, id, destination))) {
+        return { kind: 'over', ordered: delivery.ordering_key !== null }
+      }
       const delay_ms = deferral(turn, deps)
       deps.metrics.deferrals.inc({ reason: 'disabled' })
       await deferDelivery(db, id, destination, decision.code, decision.message, delay_ms)

@@ -21,6 +21,8 @@ export type Finished =
       notify: boolean
       /** Others may wait for its end under the same ordering key. */
       ordered: boolean
+      /** Some of its deliveries may have ended without a word, since their group was served. */
+      grouped: boolean
       /** This very call ended it: with what metrics need. Null on a repeat. */
       ended: { data_type: string; catalogued: boolean; seconds: number } | null
     }
@@ -92,8 +94,8 @@ export async function giveUp(db: Db, id: string, round: number, message: string)
 }
 
 function alreadyFinal(job: JobToFinish): Finished {
-  const { status, round, callback_pending, ordered } = job
-  return { outcome: 'final', status, round, notify: callback_pending, ordered, ended: null }
+  const { status, round, callback_pending, ordered, grouped } = job
+  return { outcome: 'final', status, round, notify: callback_pending, ordered, grouped, ended: null }
 }
 
 function endedByOf(job: JobToFinish, cause: FinishCause): EndedBy | null {
@@ -131,6 +133,7 @@ async function end(db: Db, job: JobToFinish, endedBy: EndedBy, final: FinalState
     round: job.round,
     notify: job.callback_url !== null,
     ordered: job.ordered,
+    grouped: job.grouped,
     ended: { data_type: job.data_type, catalogued: job.catalogued, seconds: job.age_seconds },
   }
 }
@@ -154,6 +157,7 @@ interface JobToFinish {
   catalogued: boolean
   callback_url: string | null
   ordered: boolean
+  grouped: boolean
   planned: boolean
   expired: boolean
   cancel_requested: boolean
@@ -181,6 +185,9 @@ async function lockJobToFinish(db: Db, id: string): Promise<JobToFinish | null> 
               where d.distribution_job_id = j.id and d.status in ('pending', 'processing', 'waiting')) as open_deliveries,
             exists (select from distribution_deliveries d
                      where d.distribution_job_id = j.id and d.standby and d.status = 'pending') as standing_by,
+            j.ordering_key is not null and exists (
+              select from distribution_deliveries d
+               where d.distribution_job_id = j.id and d.failover_group is not null) as grouped,
             extract(epoch from clock_timestamp() - j.created_at)::float8 as age_seconds
        from distribution_jobs j
       where j.id = $1`,

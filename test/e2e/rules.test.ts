@@ -317,6 +317,21 @@ describe('failover', () => {
     expect(await rows(ref)).toEqual(['a skipped DESTINATION_DISABLED', 'b success'])
   })
 
+  it('keeps the order of a key at each destination, and holds nobody up for what stood by in vain', async () => {
+    await group('a', 'b')
+    // The first is taken by a, so that its b stands by in vain; the others are refused there.
+    receiver.reply(({ path, body }) => ({ status: path === '/a' && body.toString() !== '1' ? 422 : 200, after_ms: 30 }))
+    const refs: DistributionRef[] = []
+    for (const payload_text of ['1', '2', '3']) refs.push(await distribute({ payload_text, ordering_key: 'k' }))
+    for (const ref of refs) expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    const seen = (name: string) =>
+      receiver.requests.filter(({ path }) => path === name).map(({ body }) => body.toString())
+    expect([seen('/a'), seen('/b')]).toEqual([
+      ['1', '2', '3'],
+      ['2', '3'],
+    ])
+  })
+
   it('one that is disabled or deleted before its turn is passed over', async () => {
     await group('a', 'b', 'c')
     receiver.reply(async ({ path }) => {
