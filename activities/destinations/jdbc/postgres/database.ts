@@ -145,17 +145,17 @@ async function describe(sql: postgres.Sql, name: TableName, place: string): Prom
 }
 
 /**
- * Whether the table is there.
+ * Whether the table is there, and visible to this transaction: somebody may just have made it.
  * @throws DeliveryError MISCONFIGURED when it cannot tell a repeat
  */
 async function isLedger(sql: postgres.Sql, name: TableName): Promise<boolean> {
   const text = `select exists (
       select 1 from pg_catalog.pg_index i
       join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-      where i.indrelid = ledger.id and i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null
+      where i.indrelid = ledger.oid and i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null
         and i.indnkeyatts = 1 and a.attname = 'delivery_id') as has_key
-    from (select pg_catalog.to_regclass($1::text) as id) ledger
-    where ledger.id is not null`
+    from pg_catalog.pg_class ledger
+    where ledger.oid = pg_catalog.to_regclass($1::text)`
   const [found] = await sql.unsafe<{ has_key: boolean }[]>(text, [dotted(name)])
   if (found && !found.has_key) throw ledgerWithoutKey(name)
   return found !== undefined
