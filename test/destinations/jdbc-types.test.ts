@@ -122,6 +122,8 @@ const MISFITS: [type: string, json: string][] = [
   ['date', `"${NEVER_TOLD}"`],
   ['timestamp(6)', '"2026-02-30T10:00:00Z"'],
   ['varchar(40)', '"\\ud800 zq7"'],
+  ['time', '"10:00:00+02:00"'],
+  ['time', '"10:00:00Z"'],
 ]
 
 /** What MySQL and MariaDB would take, as another value. */

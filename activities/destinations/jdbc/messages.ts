@@ -2,6 +2,11 @@
 import { DeliveryError } from '../errors.ts'
 import { shown, type TableName } from './identifiers.ts'
 
+/** A value that the server would bend until it fits. */
+export function misfit({ column, row }: { column: string; row: number }): DeliveryError {
+  return new DeliveryError('REJECTED', `a value does not fit (column "${column.slice(0, 100)}", row ${row})`)
+}
+
 export function missingTable(place: string): DeliveryError {
   return new DeliveryError('MISCONFIGURED', `${place} does not exist, or the user may not see it`)
 }

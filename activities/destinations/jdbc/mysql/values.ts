@@ -1,7 +1,7 @@
 // What a cell is sent as: text, for the most part, which the server reads as its column's type wants it. Numbers go as
 // their digits.
-import { DeliveryError } from '../../errors.ts'
 import { isNumber, jsonText } from '../json.ts'
+import { misfit } from '../messages.ts'
 import type { Cell } from '../rows.ts'
 import type { Parameter } from './connection.ts'
 
@@ -80,8 +80,4 @@ function bits(digits: string, place: CellPlace): Buffer {
 function wellFormed(value: string, place: CellPlace): string {
   if (/\p{Surrogate}/u.test(value)) throw misfit(place)
   return value
-}
-
-function misfit({ column, row }: CellPlace): DeliveryError {
-  return new DeliveryError('REJECTED', `a value does not fit (column "${column.slice(0, 100)}", row ${row})`)
 }

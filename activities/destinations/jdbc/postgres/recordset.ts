@@ -2,7 +2,11 @@
 import { type Batch, type Column, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarge } from '../batches.ts'
 import { quoted } from '../identifiers.ts'
 import { jsonText } from '../json.ts'
+import { misfit } from '../messages.ts'
 import type { Cell } from '../rows.ts'
+
+/** `10:00:00Z`, `10:00:00 +02`. */
+const ZONED = /[\d\s](?:z|[+-]\d\d(?::?\d\d)*)$/i
 
 /** A timestamp without zone is read as one with it, and then written as UTC: read as it is, it loses its zone unsaid. */
 export function definition({ name, type }: Column): string {
@@ -27,7 +31,7 @@ export function* parts({ columns, rows, first }: Batch): Generator<Part> {
     recordset: `[${texts.join(',')}]`,
   })
   for (const [at, row] of rows.entries()) {
-    const text = object(keys, row, first + at)
+    const text = object(columns, keys, row, first + at)
     if (texts.length > 0 && size + text.length > MAX_STATEMENT_BYTES) {
       yield part(at)
       from = at
@@ -40,9 +44,14 @@ export function* parts({ columns, rows, first }: Batch): Generator<Part> {
   yield part(rows.length)
 }
 
-function object(keys: readonly string[], cells: readonly Cell[], row: number): string {
+function object(columns: readonly Column[], keys: readonly string[], cells: readonly Cell[], row: number): string {
   let text = ''
   for (const [at, cell] of cells.entries()) {
+    const { name, type } = columns[at]!
+    // A time of day cannot be taken to another zone without its day.
+    if (/^time(\(\d\))? without/.test(type) && typeof cell === 'string' && ZONED.test(cell)) {
+      throw misfit({ column: name, row })
+    }
     text += `${at > 0 ? ',' : ''}${keys[at]!}${json(cell)}`
     if (text.length > MAX_ROW_BYTES) throw rowTooLarge(row)
   }
