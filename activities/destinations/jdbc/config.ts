@@ -85,7 +85,12 @@ export const jdbcConfig = configuration({
     .max(32)
     .optional()
     .describe('Of the unique key that upsert and ignore go by; MySQL and MariaDB go by every unique key of the table'),
-  batch_size: z.int().min(1).max(10_000).default(500).describe('Rows in one statement, at most; fewer where they are large'),
+  batch_size: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(500)
+    .describe('Rows in one statement, at most; fewer where they are large'),
   isolation_level: z
     .enum(ISOLATION_LEVELS)
     .default('read_committed')
