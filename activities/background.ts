@@ -7,7 +7,10 @@ import { refreshViews } from '../db/views.ts'
 import type {
   BatchRef,
   BatchStep,
+  DistributionRef,
   EventRef,
+  Fired,
+  FireInput,
   NotifyInput,
   ProbeInput,
   ProbeResult,
@@ -16,6 +19,7 @@ import type {
 import { batchStep } from './batch.ts'
 import { announce, batchCallback, type CalledBack, callback } from './callback.ts'
 import { probe } from './probe.ts'
+import { fire, isFinal } from './recur.ts'
 import { type SweepDeps, sweep } from './sweep.ts'
 
 export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
@@ -24,6 +28,14 @@ export function createBackgroundActivities(deps: SweepDeps) {
   return {
     async callback(input: NotifyInput): Promise<void> {
       orAgain(await callback(deps, input, Context.current().cancellationSignal))
+    },
+
+    async fire(input: FireInput): Promise<Fired> {
+      return await fire(deps, input)
+    },
+
+    async isFinal(ref: DistributionRef): Promise<boolean> {
+      return await isFinal(deps, ref)
     },
 
     async batchStep(ref: BatchRef): Promise<BatchStep> {

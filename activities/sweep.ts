@@ -5,6 +5,7 @@ import { type BatchRefRow, dueBatches } from '../db/batches.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
 import { dueEvents } from '../db/operator-events.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
+import { dueRecurring } from '../db/recurring.ts'
 import {
   changedAfter,
   checkLater,
@@ -18,6 +19,7 @@ import { countEnd } from '../temporal-config/metrics.ts'
 import type { Runs } from '../temporal-config/runs.ts'
 import type { SweepInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
+import { syncRecurring } from './recur.ts'
 import { passTurn } from './turns.ts'
 
 /** What looks after others' work needs no more than they do. */
@@ -58,6 +60,7 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
     beat()
   }
   await sweepBatches(deps, runs, input, beat)
+  await sweepRecurring(deps, runs, input, beat)
   await sweepEvents(deps, runs, beat)
 }
 
@@ -68,6 +71,22 @@ async function sweepEvents(deps: SweepDeps, runs: Runs, beat: () => void): Promi
       deps.logger.warn({ err: error, ...due }, 'the sweep could not start an event; the next one will')
     })
     beat()
+  }
+}
+
+/** Schedules that Temporal does not have as their rows say; with `all` it may have none at all. */
+async function sweepRecurring(deps: SweepDeps, runs: Runs, input: SweepInput, beat: () => void): Promise<void> {
+  let after: string | null = null
+  for (;;) {
+    const page: BatchRefRow[] = await withoutTenant(deps.pool, (db) => dueRecurring(db, PAGE, input.all, after))
+    for (const { tenant_id, id: schedule_id } of page) {
+      await syncRecurring(deps, runs, { tenant_id, schedule_id }).catch((error: unknown) => {
+        deps.logger.warn({ err: error, tenant_id, schedule_id }, 'a schedule could not be set; the next sweep will')
+      })
+      beat()
+    }
+    if (page.length < PAGE) return
+    after = page.at(-1)!.id
   }
 }
 

@@ -16,6 +16,7 @@ import { destinationEndpoints } from './routes/destinations.ts'
 import { distributionEndpoints } from './routes/distributions.ts'
 import { previewEndpoints } from './routes/preview.ts'
 import { ruleEndpoints } from './routes/rules.ts'
+import { scheduleEndpoints } from './routes/schedules.ts'
 import { serviceEndpoints } from './routes/service.ts'
 import { tenantEndpoints } from './routes/tenants.ts'
 
@@ -30,6 +31,8 @@ export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
   app.notFound((c) => renderError(new ApiError('NOT_FOUND', 'no such path'), c))
   const endpoints = [
     ...batchEndpoints(deps),
+    // Before the distributions: its ids may be names, such as `status`.
+    ...scheduleEndpoints(deps),
     ...distributionEndpoints(deps),
     ...commandEndpoints(deps),
     ...destinationEndpoints(deps),

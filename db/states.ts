@@ -17,6 +17,10 @@ export type BatchStatus = (typeof BATCH_STATUSES)[number]
 export const BATCH_ITEM_STATUSES = [...JOB_STATUSES, 'skipped'] as const
 export type BatchItemStatus = (typeof BATCH_ITEM_STATUSES)[number]
 
+/** What a recurring distribution does when the one before is not final yet. */
+export const OVERLAPS = ['skip', 'buffer_one', 'buffer_all', 'allow_all'] as const
+export type Overlap = (typeof OVERLAPS)[number]
+
 /** States of one destination's delivery within a job. */
 export const DELIVERY_STATUSES = [
   'pending',

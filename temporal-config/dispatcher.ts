@@ -8,9 +8,11 @@ import type {
   NotifyInput,
   ProbeInput,
   ProbeResult,
+  RecurringRef,
 } from '../workflows/messages.ts'
 import type { Logger } from './log.ts'
 import type { SearchAttribute } from './names.ts'
+import type { RecurringSchedule } from './recurring.ts'
 import type { About, Runs } from './runs.ts'
 
 export interface TemporalHealth {
@@ -32,6 +34,10 @@ export interface Dispatcher {
   startBatch(ref: BatchRef): Promise<'started' | 'deferred'>
   /** Has a destination tried at intervals, or no longer; what does not come through is put right by the workers. */
   healthCheck(check: HealthCheckSchedule): void
+  /** Has Temporal follow the row of a recurring distribution. Never throws. */
+  setRecurring(row: RecurringSchedule): Promise<'started' | 'deferred'>
+  /** The next times of a recurring distribution; null while Temporal does not answer. Never throws. */
+  nextRuns(ref: RecurringRef): Promise<Date[] | null>
   /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
   probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
   /** Never throws; what can not be asked in time counts as not healthy. */
@@ -64,11 +70,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   let slow = false
 
   /** Runs `call`, but waits for it only so long; what comes later is logged and otherwise left alone. */
-  async function inTime<T>(
-    what: string,
-    ref: DistributionRef | BatchRef,
-    call: (runs: Runs) => Promise<T>,
-  ): Promise<T | 'deferred'> {
+  async function inTime<T>(what: string, ref: Named, call: (runs: Runs) => Promise<T>): Promise<T | 'deferred'> {
     const runs = options.runs()
     if (!runs || performance.now() < skippedUntil || behind >= MOST_BEHIND) return 'deferred'
     behind += 1
@@ -108,6 +110,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         logger.warn({ tenant_id, destination_id, err: error }, 'a health check could not be scheduled; a worker will')
       })
     },
+    setRecurring: (row) =>
+      inTime('schedule', refOf(row), (runs) => runs.setRecurring(row).then(() => 'started' as const)),
+    async nextRuns(ref) {
+      const times = await inTime('next times', ref, (runs) => runs.nextRuns(ref))
+      return times === 'deferred' ? null : times
+    },
     async probe(input, timeoutMs) {
       const runs = options.runs()
       if (!runs) throw new DispatcherUnavailable('Temporal does not answer')
@@ -131,8 +139,16 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 }
 
+type Named = DistributionRef | BatchRef | RecurringRef
+
+function refOf({ tenant_id, id }: RecurringSchedule): RecurringRef {
+  return { tenant_id, schedule_id: id }
+}
+
 /** What the log says of a call; a callback's round is not of interest. */
-function idsOf(ref: DistributionRef | BatchRef): Record<string, string> {
+function idsOf(ref: Named): Record<string, string> {
   const { tenant_id } = ref
-  return 'batch_id' in ref ? { tenant_id, batch_id: ref.batch_id } : { tenant_id, distribution_id: ref.distribution_id }
+  if ('batch_id' in ref) return { tenant_id, batch_id: ref.batch_id }
+  if ('schedule_id' in ref) return { tenant_id, schedule_id: ref.schedule_id }
+  return { tenant_id, distribution_id: ref.distribution_id }
 }

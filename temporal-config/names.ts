@@ -1,6 +1,6 @@
 // The names under which things stand in Temporal, in one place for API, worker, workflows and tests.
 import type { Priority } from '../db/states.ts'
-import type { BatchRef, DistributionRef } from '../workflows/messages.ts'
+import type { BatchRef, DistributionRef, RecurringRef } from '../workflows/messages.ts'
 
 /** All workflows; the activities plan, deliver, record, finish. */
 export const MAIN_QUEUE = 'distributor'
@@ -32,6 +32,11 @@ export function healthCheckScheduleId(check: { tenant_id: string; destination_id
 
 export function eventWorkflowId(ref: { tenant_id: string; event_id: string }): string {
   return `event/${ref.tenant_id}/${ref.event_id}`
+}
+
+/** Of the schedule, and of the workflows that it starts. */
+export function recurringScheduleId(ref: RecurringRef): string {
+  return `schedule/${ref.tenant_id}/${ref.schedule_id}`
 }
 
 export const SWEEP_SCHEDULE_ID = 'distributor/sweep'

@@ -23,6 +23,7 @@ import {
   type ProbeInput,
   type ProbeResult,
   RETRY_SIGNAL,
+  type RecurringRef,
   TURN_SIGNAL,
 } from '../workflows/messages.ts'
 import { setHealthCheck } from './health-checks.ts'
@@ -34,6 +35,8 @@ import {
   PRIORITY_KEYS,
   type SearchAttribute,
 } from './names.ts'
+
+import { nextRuns, type RecurringSchedule, setRecurring } from './recurring.ts'
 
 /** What a person filters by in the Temporal UI, and what orders the queue. */
 export interface About {
@@ -63,6 +66,9 @@ export interface Runs {
   notify(input: NotifyInput): Promise<void>
   /** Starts the run of a batch; one that is running is left alone. */
   startBatch(ref: BatchRef): Promise<void>
+  /** Brings the schedule of a recurring distribution in line with its row. */
+  setRecurring(row: RecurringSchedule): Promise<void>
+  nextRuns(ref: RecurringRef): Promise<Date[]>
   probe(input: ProbeInput): Promise<ProbeResult>
   /** Starts the sender of an event; one that exists already is left alone. */
   announce(ref: EventRef): Promise<void>
@@ -168,6 +174,8 @@ export function createRuns(options: RunsOptions): Runs {
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       })
     },
+    setRecurring: (row) => setRecurring(options, row),
+    nextRuns: (ref) => nextRuns(options, ref),
     async probe(input) {
       return await workflow.execute('probe', {
         workflowId: `probe/${input.tenant_id}/${input.destination_id}/${crypto.randomUUID()}`,

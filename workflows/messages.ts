@@ -137,6 +137,24 @@ export type BatchStep =
   /** All is final; `callback`: its owner waits to be told. */
   | { done: true; callback: boolean }
 
+/** The one argument of `recur`; `schedule_id` is the row's uuid. */
+export interface RecurringRef {
+  tenant_id: string
+  schedule_id: string
+}
+
+export interface FireInput extends RecurringRef {
+  /** The time that the schedule meant, ISO 8601: it names the distribution. */
+  at: string
+}
+
+export interface Fired {
+  /** Null: it was paused or deleted meanwhile. */
+  distribution_id: string | null
+  /** The next time has to know when this one is final. */
+  wait: boolean
+}
+
 export interface SweepInput {
   /** Every open job, not only those that are due: Temporal's data may be new. */
   all: boolean

@@ -14,6 +14,7 @@ import { bootstrapTenant, insertTenant } from '../../db/tenants.ts'
 import type { Dispatcher, TemporalHealth } from '../../temporal-config/dispatcher.ts'
 import { createLogger } from '../../temporal-config/log.ts'
 import { createMetrics } from '../../temporal-config/metrics.ts'
+import type { RecurringSchedule } from '../../temporal-config/recurring.ts'
 import type {
   BatchRef,
   DistributionRef,
@@ -30,6 +31,7 @@ export interface FakeDispatcher extends Dispatcher {
   retried: DistributionRef[]
   notified: NotifyInput[]
   batches: BatchRef[]
+  recurring: RecurringSchedule[]
   probed: ProbeInput[]
   healthChecks: HealthCheckSchedule[]
   /** What the next calls answer. */
@@ -168,6 +170,7 @@ function fakeDispatcher(): FakeDispatcher {
     retried: [],
     notified: [],
     batches: [],
+    recurring: [],
     probed: [],
     healthChecks: [],
     answers: {
@@ -191,6 +194,13 @@ function fakeDispatcher(): FakeDispatcher {
     async notify(input) {
       fake.notified.push(input)
       return fake.answers.start
+    },
+    async setRecurring(row) {
+      fake.recurring.push(row)
+      return fake.answers.start
+    },
+    async nextRuns() {
+      return fake.answers.start === 'started' ? [] : null
     },
     async startBatch(ref) {
       fake.batches.push(ref)

@@ -204,6 +204,7 @@ onEachPostgres((database: () => TestDatabase) => {
       'due_callbacks(integer)',
       'due_events(integer)',
       'due_jobs(integer,boolean,uuid)',
+      'due_recurring(integer,boolean,uuid)',
       'ensure_partitions(integer)',
       'find_api_key(bytea)',
       'forget_limits()',

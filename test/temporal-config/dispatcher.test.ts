@@ -20,6 +20,8 @@ function runsThat(given: Partial<Runs>): Runs {
     describe: unexpected,
     notify: unexpected,
     startBatch: unexpected,
+    setRecurring: unexpected,
+    nextRuns: unexpected,
     announce: unexpected,
     healthCheck: unexpected,
     probe: unexpected,

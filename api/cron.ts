@@ -1,0 +1,62 @@
+// Cron expressions of five fields, checked before Temporal sees them: it answers later, and to nobody.
+
+const FIELDS = [
+  { name: 'minute', min: 0, max: 59, words: [] },
+  { name: 'hour', min: 0, max: 23, words: [] },
+  { name: 'day of the month', min: 1, max: 31, words: [] },
+  {
+    name: 'month',
+    min: 1,
+    max: 12,
+    words: ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'],
+  },
+  // 7 would be a second Sunday, which Temporal takes as well.
+  { name: 'day of the week', min: 0, max: 7, words: ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] },
+] as const
+
+type Field = (typeof FIELDS)[number]
+
+/** What is wrong with a cron expression, or undefined. */
+export function cronIssue(expression: string): string | undefined {
+  const parts = expression.trim().split(/\s+/)
+  if (parts.length !== FIELDS.length) {
+    return 'must have five fields: minute, hour, day of the month, month, day of the week'
+  }
+  for (const [i, field] of FIELDS.entries()) {
+    const issue = parts[i]!.split(',')
+      .map((part) => partIssue(part, field))
+      .find((found) => found !== undefined)
+    if (issue) return `has a ${field.name} that ${issue}`
+  }
+  return undefined
+}
+
+/** One of `*`, `5`, `1-5`, each with `/2` behind it or not. */
+function partIssue(part: string, field: Field): string | undefined {
+  const [range = '', step, ...more] = part.split('/')
+  if (more.length > 0 || (step !== undefined && !/^[1-9]\d{0,2}$/.test(step))) return 'has a step that is no number'
+  if (range === '*') return undefined
+  const [from, to, ...rest] = range.split('-').map((text) => readValue(text, field))
+  if (rest.length > 0 || from === undefined || (range.includes('-') && to === undefined)) {
+    return `is not within ${field.min} to ${field.max}`
+  }
+  return to !== undefined && to < from ? 'is a range that ends before it begins' : undefined
+}
+
+function readValue(text: string, field: Field): number | undefined {
+  const word = (field.words as readonly string[]).indexOf(text.toLowerCase())
+  if (word >= 0) return word + (field.min === 0 ? 0 : 1)
+  if (!/^\d{1,2}$/.test(text)) return undefined
+  const value = Number(text)
+  return value >= field.min && value <= field.max ? value : undefined
+}
+
+/** Whether it is the name of a time zone, such as Europe/Rome. */
+export function isTimeZone(name: string): boolean {
+  try {
+    // Offsets such as +02:00 are zones to Intl, and none to Temporal.
+    return /^[A-Za-z]/.test(name) && new Intl.DateTimeFormat('en', { timeZone: name }) !== undefined
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,403 @@
+// Distributions that recur: write, show, pause, resume, and begin one now.
+import { createHash, randomUUID } from 'node:crypto'
+import { z } from '@hono/zod-openapi'
+import { writeAudit } from '../../db/audit.ts'
+import { readSurroundings } from '../../db/jobs.ts'
+import { findDestinations } from '../../db/plan.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
+import {
+  deleteRecurring,
+  findRecurring,
+  fireRecurring,
+  insertRecurring,
+  listRecurring,
+  noteInSync,
+  pauseRecurring,
+  type RecurringContent,
+  type RecurringRow,
+  replaceRecurring,
+} from '../../db/recurring.ts'
+import { type CheckedPayload, checkPayload, NotChecked } from '../catalogue-check.ts'
+import { type Endpoint, endpoint, type Request, type RequestBody } from '../endpoint.ts'
+import type { AppDeps, Caller } from '../env.ts'
+import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
+import { MAX_DEPTH, parseJson, unstorableFields } from '../json.ts'
+import { requireOwnTenant } from '../middleware/auth.ts'
+import { cursorOf, readCursor } from '../pages.ts'
+import { characters, NAME } from '../schemas/fields.ts'
+import { parse } from '../schemas/issues.ts'
+import {
+  schedule,
+  scheduleContent,
+  scheduleList,
+  scheduleListQuery,
+  scheduleParams,
+  scheduleRequest,
+} from '../schemas/schedules.ts'
+import { accepted } from '../schemas/submission.ts'
+import { checkSubmission } from '../submission-check.ts'
+import { acceptedAnswer, isRefusedByJsonb, newJob, storedIssues } from '../submit.ts'
+
+const tag = 'Schedules'
+const MISSING = { 404: { description: 'No such schedule of this tenant' } }
+const ONE = { 200: { description: 'The schedule', schema: schedule } }
+/** The submission stands one level deep, and is read by itself. */
+const FORM = { opaque: 'submission', max_depth: 2 * MAX_DEPTH }
+
+type C = Request<unknown, unknown, unknown>['c']
+
+export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
+  const { pool, dispatcher, egress } = deps
+  const as = <T>(caller: Caller, work: (db: Db) => Promise<T>) => withTenant(pool, caller.tenant_id, work)
+
+  /** A transaction that asks for the payload's check by its data type is taken again once that was made. */
+  async function storing<T>(caller: Caller, content: Content, work: (db: Db) => Promise<T>): Promise<T> {
+    try {
+      return await as(caller, work)
+    } catch (error) {
+      if (!(error instanceof NotChecked)) throw error
+      const payload = content.request.body.texts.get('payload')!
+      const { metadata } = content.submission
+      content.payload = await checkPayload(deps.shaper, caller.tenant_id, error.by, { payload, metadata })
+      return await storing(caller, content, work)
+    }
+  }
+
+  const create = endpoint({
+    method: 'post',
+    path: '/distribution/schedules',
+    tag,
+    summary: 'Have a distribution recur',
+    role: 'admin',
+    body: scheduleRequest,
+    body_checked_by_handler: true,
+    body_form: FORM,
+    max_body_bytes: Number.POSITIVE_INFINITY,
+    answers: {
+      201: { description: 'The schedule', schema: schedule },
+      409: { description: 'The name is taken' },
+    },
+    async handle({ c, caller, raw }) {
+      const content = readContent(c, caller, raw)
+      const row = await storing(caller, content, async (db) => {
+        const checked = await checkContent(db, caller, content)
+        const made = await insertRecurring(db, caller.tenant_id, checked)
+        if (!made) throw nameTaken(checked.name)
+        await audit(db, c, caller, 'create', made)
+        return made
+      })
+      return await answer(c, caller, row, 201)
+    },
+  })
+
+  const replace = endpoint({
+    method: 'put',
+    path: '/distribution/schedules/{id}',
+    tag,
+    summary: 'Replace a schedule',
+    description: 'Counts for the times to come; distributions that were made already go on as they are.',
+    role: 'admin',
+    params: scheduleParams,
+    body: scheduleRequest,
+    body_checked_by_handler: true,
+    body_form: FORM,
+    max_body_bytes: Number.POSITIVE_INFINITY,
+    answers: { ...ONE, ...MISSING, 409: { description: 'The name is taken' } },
+    async handle({ c, caller, params, raw }) {
+      const content = readContent(c, caller, raw)
+      const row = await storing(caller, content, async (db) => {
+        const { id } = await find(db, params.id)
+        const changed = await replaceRecurring(db, id, await checkContent(db, caller, content)).catch(asNameTaken)
+        if (!changed) throw notFound('schedule')
+        await audit(db, c, caller, 'update', changed)
+        return changed
+      })
+      return await answer(c, caller, row, 200)
+    },
+  })
+
+  const show = endpoint({
+    method: 'get',
+    path: '/distribution/schedules/{id}',
+    tag,
+    summary: 'One schedule, with its next times',
+    role: 'viewer',
+    params: scheduleParams,
+    answers: { ...ONE, ...MISSING },
+    async handle({ c, caller, params }) {
+      return await render(c, await as(caller, (db) => find(db, params.id)), 200)
+    },
+  })
+
+  const list = endpoint({
+    method: 'get',
+    path: '/distribution/schedules',
+    tag,
+    summary: 'Schedules by name',
+    role: 'viewer',
+    query: scheduleListQuery,
+    answers: { 200: { description: 'One page', schema: scheduleList } },
+    async handle({ c, caller, query }) {
+      const limit = query.limit ?? 50
+      const after = readCursor(query.cursor, NAME)
+      const rows = await as(caller, (db) => listRecurring(db, { after, limit: limit + 1 }))
+      const page = rows.slice(0, limit)
+      const has_more = rows.length > limit
+      return c.json({
+        schedules: page.map(shown),
+        pagination: { limit, has_more, next_cursor: has_more ? cursorOf(page.at(-1)!.name) : null },
+      })
+    },
+  })
+
+  const remove = endpoint({
+    method: 'delete',
+    path: '/distribution/schedules/{id}',
+    tag,
+    summary: 'End a schedule',
+    description: 'Distributions that it made go on.',
+    role: 'admin',
+    params: scheduleParams,
+    answers: { 204: { description: 'It is gone' }, ...MISSING },
+    async handle({ c, caller, params }) {
+      const row = await as(caller, async (db) => {
+        const row = await find(db, params.id)
+        await deleteRecurring(db, row.id)
+        await audit(db, c, caller, 'delete', row)
+        return row
+      })
+      await sync(caller, row.id)
+      return c.body(null, 204)
+    },
+  })
+
+  const setPaused = (paused: boolean) =>
+    endpoint({
+      method: 'post',
+      path: `/distribution/schedules/{id}/${paused ? 'pause' : 'resume'}`,
+      tag,
+      summary: paused ? 'Let no further time come' : 'Go on from now; what was missed stays missed',
+      role: 'operator',
+      params: scheduleParams,
+      answers: { ...ONE, ...MISSING },
+      async handle({ c, caller, params }) {
+        const row = await as(caller, async (db) => {
+          const { id } = await find(db, params.id)
+          await pauseRecurring(db, id, paused)
+          const row = await find(db, id)
+          await audit(db, c, caller, paused ? 'pause' : 'resume', row)
+          return row
+        })
+        return await answer(c, caller, row, 200)
+      },
+    })
+
+  const trigger = endpoint({
+    method: 'post',
+    path: '/distribution/schedules/{id}/trigger',
+    tag,
+    summary: 'Make one distribution of it now',
+    description:
+      'Also while it is paused, and beside one that is not final yet. A repeat with the same idempotency key makes no second one.',
+    role: 'operator',
+    params: scheduleParams,
+    headers: z.object({ 'Idempotency-Key': characters(1, 255).optional() }),
+    answers: { 202: { description: 'Accepted', schema: accepted }, ...MISSING },
+    async handle({ c, caller, params }) {
+      const key = c.req.header('idempotency-key')
+      const job = await as(caller, async (db) => {
+        const row = await find(db, params.id)
+        const word = key === undefined ? randomUUID() : createHash('sha256').update(key).digest('hex')
+        const by = { request_id: c.get('request_id'), actor: caller.actor }
+        const job = await fireRecurring(db, row, `trigger:${word}`, by)
+        await audit(db, c, caller, 'trigger', row, { distribution_id: job.distribution_id })
+        return job
+      })
+      c.set('distribution_id', job.distribution_id)
+      const { tenant_id } = caller
+      if (job.status === 'pending') await dispatcher.start({ tenant_id, distribution_id: job.distribution_id }, job)
+      const made = acceptedAnswer(job)
+      c.header('Location', made.tracking_url)
+      return c.json(made, 202)
+    },
+  })
+
+  /** Temporal follows at once where it answers; otherwise the sweep sees to it. */
+  async function sync({ tenant_id }: Caller, id: string): Promise<void> {
+    const row = await withTenant(pool, tenant_id, (db) => findRecurring(db, id))
+    if (!row || (await dispatcher.setRecurring(row)) !== 'started') return
+    await withTenant(pool, tenant_id, (db) => noteInSync(db, row.id, row.version))
+  }
+
+  async function answer(c: C, caller: Caller, { id }: RecurringRow, status: 200 | 201): Promise<Response> {
+    await sync(caller, id)
+    return await render(c, await as(caller, (db) => find(db, id)), status)
+  }
+
+  async function render(c: C, row: RecurringRow, status: 200 | 201): Promise<Response> {
+    const next_runs = await dispatcher.nextRuns({ tenant_id: row.tenant_id, schedule_id: row.id })
+    // The submission goes out as it came in: no number loses a digit.
+    const head = JSON.stringify({ ...shown(row), next_runs }).slice(0, -1)
+    return c.body(`${head},"submission":${row.submission}}`, status, { 'Content-Type': 'application/json' })
+  }
+
+  function readContent(c: C, caller: Caller, raw: RequestBody): Content {
+    const given = parse(scheduleContent, raw.value)
+    requireOwnTenant(caller, given.tenant_id)
+    const details: Detail[] = []
+    if ((given.cron == null) === (given.interval_seconds == null)) {
+      details.push({ field: 'cron', issue: 'either cron or interval_seconds is required, and not both' })
+    }
+    const text = raw.texts.get('submission')
+    if (text === undefined) throw invalid([...details, { field: 'submission', issue: 'is required' }])
+    const parsed = below(() => parseJson(text))
+    if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
+      throw invalid([...details, { field: 'submission', issue: 'must be a JSON object' }])
+    }
+    const body = { bytes: Buffer.from(text), ...parsed }
+    const request = { caller, body, key: undefined, request_id: c.get('request_id') }
+    const checked = below(() => checkSubmission(request, egress))
+    const found = [...unstorableFields(text, parsed.value), ...checked.details, ...notRecurring(parsed.value)]
+    details.push(...found.map(underSubmission))
+    if (!checked.submission || details.length > 0) throw invalid(details)
+    return { given, text, request, submission: checked.submission, entries: checked.entries }
+  }
+
+  return [create, list, show, replace, remove, setPaused(true), setPaused(false), trigger]
+}
+
+interface Content {
+  given: z.output<typeof scheduleContent>
+  text: string
+  request: Parameters<typeof newJob>[0]
+  submission: Parameters<typeof newJob>[1]
+  entries: Parameters<typeof newJob>[2]
+  /** By its data type, once that has been read. */
+  payload?: CheckedPayload
+}
+
+/** What belongs to a single time has no meaning for all of them. */
+function notRecurring(submission: object): Detail[] {
+  const { expires_at, deliver_at, options } = submission as Record<string, unknown>
+  const issue = 'has no meaning in a schedule'
+  const key = (options as { idempotency_key?: unknown } | null | undefined)?.idempotency_key
+  return [
+    ...(expires_at == null ? [] : [{ field: 'expires_at', issue: `${issue}; options.timeout_seconds has` }]),
+    ...(deliver_at == null ? [] : [{ field: 'deliver_at', issue }]),
+    ...(key == null ? [] : [{ field: 'options.idempotency_key', issue }]),
+  ]
+}
+
+function underSubmission({ field, issue }: Detail): Detail {
+  return { field: field === 'body' ? 'submission' : `submission.${field}`, issue }
+}
+
+/** What is wrong with the submission is said by its path in the request. */
+function below<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    throw new ApiError(error.code, error.message, error.details.map(underSubmission))
+  }
+}
+
+/** The rest of the check, by the database. */
+async function checkContent(
+  db: Db,
+  { tenant_id }: Caller,
+  { given, text, request, submission, entries, payload }: Content,
+): Promise<RecurringContent> {
+  const names = entries.named.map(({ name }) => name)
+  const surroundings = await readSurroundings(db, tenant_id, submission.data_type)
+  const details = storedIssues(submission, entries, await findDestinations(db, names), surroundings, payload)
+  if (details.length > 0) throw invalid(details.map(underSubmission))
+  const { payload_text, metadata_text, ...job } = newJob(request, submission, entries)
+  const { data_type, priority, destinations, callback_url, max_retries, timeout_seconds, options } = job
+  const { ordering_key, ordering_blocks } = job
+  if (!(await isJsonb(db, metadata_text))) {
+    throw invalid([{ field: 'submission.metadata', issue: 'holds a value that cannot be stored' }])
+  }
+  return {
+    name: given.name,
+    description: given.description ?? null,
+    cron: given.cron ?? null,
+    interval_seconds: given.interval_seconds ?? null,
+    time_zone: given.time_zone,
+    overlap: given.overlap,
+    catchup_seconds: given.catchup_seconds,
+    paused: given.paused,
+    submission: text,
+    payload_text,
+    metadata_text,
+    template: {
+      data_type,
+      priority,
+      payload_queryable: await isJsonb(db, payload_text),
+      destinations,
+      callback_url,
+      max_retries,
+      timeout_seconds,
+      options,
+      ordering_key,
+      ordering_blocks,
+    },
+  }
+}
+
+/** jsonb takes less than JSON. */
+async function isJsonb(db: Db, text: string): Promise<boolean> {
+  await db.query('savepoint jsonb')
+  try {
+    await db.query('select $1::jsonb', [text])
+    return true
+  } catch (error) {
+    if (!isRefusedByJsonb(error)) throw error
+    await db.query('rollback to savepoint jsonb')
+    return false
+  }
+}
+
+async function find(db: Db, idOrName: string): Promise<RecurringRow> {
+  const row = await findRecurring(db, idOrName)
+  if (!row || row.deleted) throw notFound('schedule')
+  return row
+}
+
+function shown(row: RecurringRow) {
+  const { submission: _s, payload_text: _p, metadata_text: _m, template: _t, tenant_id: _i, deleted: _d, ...rest } = row
+  return rest
+}
+
+function audit(
+  db: Db,
+  c: C,
+  { tenant_id, actor }: Caller,
+  action: string,
+  { id, name, version }: RecurringRow,
+  details: Record<string, unknown> = {},
+): Promise<void> {
+  return writeAudit(db, {
+    tenant_id,
+    actor,
+    action,
+    resource_type: 'schedule',
+    resource_id: id,
+    details: { name, version, ...details },
+    request_id: c.get('request_id'),
+  })
+}
+
+function nameTaken(name: string): ApiError {
+  return new ApiError('CONFLICT', `a schedule of the name ${JSON.stringify(name)} exists`, [
+    { field: 'name', issue: 'is taken' },
+  ])
+}
+
+function asNameTaken(error: unknown): never {
+  const { code, constraint } = error as { code?: string; constraint?: string }
+  if (code === '23505' && constraint === 'uk_recurring_distributions_name') {
+    throw new ApiError('CONFLICT', 'a schedule of this name exists', [{ field: 'name', issue: 'is taken' }])
+  }
+  throw error
+}

@@ -1,0 +1,98 @@
+// Distributions that recur: what is asked and answered.
+import { z } from '@hono/zod-openapi'
+import { OVERLAPS } from '../../db/states.ts'
+import { cronIssue, isTimeZone } from '../cron.ts'
+import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
+import { submission } from './submission.ts'
+
+const time = z.iso.datetime()
+
+const fields = {
+  tenant_id: tenantField,
+  name: nameField.openapi({ example: 'nightly-report' }),
+  description: characters(0, 500).nullish(),
+  cron: characters(1, 200)
+    .superRefine((text, context) => {
+      const issue = cronIssue(text)
+      if (issue) context.addIssue({ code: 'custom', message: issue })
+    })
+    .nullish()
+    .openapi({ description: 'Five fields; either this or `interval_seconds`', example: '30 6 * * 1-5' }),
+  interval_seconds: whole(10, 31_536_000).nullish().openapi({ description: 'Counted from 1970-01-01T00:00:00Z' }),
+  time_zone: z
+    .string()
+    .max(100)
+    .refine(isTimeZone, 'is not the name of a time zone, such as Europe/Rome')
+    .default('UTC')
+    .openapi({ description: 'Of `cron`', example: 'Europe/Rome' }),
+  overlap: z.enum(OVERLAPS).default('skip').openapi({
+    description:
+      'When the distribution before is not final yet: leave this time out, keep one for later, keep all, or begin all the same',
+  }),
+  catchup_seconds: whole(10, 31_536_000)
+    .default(60)
+    .openapi({ description: 'Times that were missed are made up for when they are no older than this' }),
+  paused: z.boolean().default(false),
+}
+
+/** The submission is checked by itself. */
+export const scheduleContent = z.strictObject({ ...fields, submission: z.unknown() })
+
+export const scheduleRequest = z
+  .strictObject({
+    ...fields,
+    submission: submission.openapi({
+      description: 'As for a single one, without `expires_at`, `deliver_at` and an idempotency key',
+    }),
+  })
+  .openapi('ScheduleRequest', {
+    example: {
+      name: 'nightly-report',
+      cron: '30 6 * * 1-5',
+      time_zone: 'Europe/Rome',
+      submission: { data_type: 'aggregated_report', payload: { report: 'daily' }, destinations: ['ms09-reporter'] },
+    },
+  })
+
+export const scheduleParams = z.object({
+  id: z.string().openapi({ param: { name: 'id', in: 'path' }, description: 'Its uuid or its name' }),
+})
+
+export const scheduleListQuery = z.strictObject({
+  limit: wholeText(1, 1000).optional().openapi({ description: '50 when absent' }),
+  cursor: characters(1, 200).optional(),
+})
+
+const listed = z
+  .object({
+    id: z.uuid(),
+    name: z.string(),
+    description: z.string().nullable(),
+    cron: z.string().nullable(),
+    interval_seconds: z.int().nullable(),
+    time_zone: z.string(),
+    overlap: z.enum(OVERLAPS),
+    catchup_seconds: z.int(),
+    paused: z.boolean(),
+    version: z.int(),
+    in_sync: z.boolean().openapi({ description: 'False for a moment after a change, or while Temporal is away' }),
+    last_fired_at: time.nullable(),
+    last_distribution_id: z.string().nullable(),
+    created_at: time,
+    updated_at: time,
+  })
+  .openapi('ListedSchedule')
+
+export const schedule = listed
+  .extend({
+    next_runs: z.array(time).nullable().openapi({ description: 'Null while Temporal does not answer' }),
+    submission: z.unknown().openapi({ description: 'As it was sent' }),
+  })
+  .openapi('Schedule')
+
+export const scheduleList = z
+  .object({
+    schedules: z.array(listed),
+    pagination: z.object({ limit: z.int(), has_more: z.boolean(), next_cursor: z.string().nullable() }),
+  })
+  .openapi('ScheduleList')

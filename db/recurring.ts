@@ -1,0 +1,199 @@
+// Recurring distributions: what is to happen when, and the one distribution that each time makes.
+import { createHash } from 'node:crypto'
+import { claimIdempotencyKey } from './idempotency.ts'
+import { findSubmittedJob, type NewJob, type SubmittedJob, submitJob } from './jobs.ts'
+import type { Db } from './pool.ts'
+import type { Overlap } from './states.ts'
+
+/** What each distribution's row is made of, but for its texts. */
+export type RecurringTemplate = Pick<
+  NewJob,
+  | 'data_type'
+  | 'priority'
+  | 'payload_queryable'
+  | 'destinations'
+  | 'callback_url'
+  | 'max_retries'
+  | 'timeout_seconds'
+  | 'options'
+  | 'ordering_key'
+  | 'ordering_blocks'
+>
+
+export interface RecurringContent {
+  name: string
+  description: string | null
+  cron: string | null
+  interval_seconds: number | null
+  time_zone: string
+  overlap: Overlap
+  catchup_seconds: number
+  paused: boolean
+  /** JSON text, as it was sent. */
+  submission: string
+  payload_text: string
+  metadata_text: string
+  template: RecurringTemplate
+}
+
+export interface RecurringRow extends RecurringContent {
+  id: string
+  tenant_id: string
+  version: number
+  last_fired_at: Date | null
+  last_distribution_id: string | null
+  created_at: Date
+  updated_at: Date
+  deleted: boolean
+  /** Temporal's schedule is as this row. */
+  in_sync: boolean
+}
+
+const COLUMNS = `id, tenant_id, name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused,
+  submission, payload_text, metadata_text, template, version, last_fired_at,
+  'dist_' || last_distribution_id as last_distribution_id, created_at, updated_at, deleted_at is not null as deleted,
+  check_at is null as in_sync`
+
+function valuesOf(content: RecurringContent): unknown[] {
+  return [
+    content.name,
+    content.description,
+    content.cron,
+    content.interval_seconds,
+    content.time_zone,
+    content.overlap,
+    content.catchup_seconds,
+    content.paused,
+    content.submission,
+    content.payload_text,
+    content.metadata_text,
+    JSON.stringify(content.template),
+  ]
+}
+
+/** Null when the name is taken. */
+export async function insertRecurring(
+  db: Db,
+  tenantId: string,
+  content: RecurringContent,
+): Promise<RecurringRow | null> {
+  const { rows } = await db.query<RecurringRow>(
+    `insert into recurring_distributions
+            (name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused, submission,
+             payload_text, metadata_text, template, tenant_id)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13)
+         on conflict (tenant_id, name) where deleted_at is null do nothing
+      returning ${COLUMNS}`,
+    [...valuesOf(content), tenantId],
+  )
+  return rows[0] ?? null
+}
+
+/** Replaces the content; null when there is none of this id. */
+export async function replaceRecurring(db: Db, id: string, content: RecurringContent): Promise<RecurringRow | null> {
+  const { rows } = await db.query<RecurringRow>(
+    `update recurring_distributions
+        set name = $1, description = $2, cron = $3, interval_seconds = $4, time_zone = $5, overlap = $6,
+            catchup_seconds = $7, paused = $8, submission = $9, payload_text = $10, metadata_text = $11,
+            template = $12::jsonb, version = version + 1, updated_at = clock_timestamp(),
+            check_at = clock_timestamp() + interval '10 seconds'
+      where id = $13 and deleted_at is null
+      returning ${COLUMNS}`,
+    [...valuesOf(content), id],
+  )
+  return rows[0] ?? null
+}
+
+/** Pauses or resumes; the same again changes nothing. */
+export async function pauseRecurring(db: Db, id: string, paused: boolean): Promise<void> {
+  await db.query(
+    `update recurring_distributions
+        set paused = $2, version = version + 1, updated_at = clock_timestamp(),
+            check_at = clock_timestamp() + interval '10 seconds'
+      where id = $1 and deleted_at is null and paused <> $2`,
+    [id, paused],
+  )
+}
+
+export async function deleteRecurring(db: Db, id: string): Promise<void> {
+  await db.query(
+    `update recurring_distributions
+        set deleted_at = clock_timestamp(), version = version + 1, check_at = clock_timestamp() + interval '10 seconds'
+      where id = $1 and deleted_at is null`,
+    [id],
+  )
+}
+
+/** By uuid or name; a deleted one by its uuid alone. */
+export async function findRecurring(db: Db, idOrName: string): Promise<RecurringRow | null> {
+  const { rows } = await db.query<RecurringRow>(
+    `select ${COLUMNS} from recurring_distributions
+      where id::text = $1 or (name = $1 and deleted_at is null) order by id::text = $1 desc limit 1`,
+    [idOrName],
+  )
+  return rows[0] ?? null
+}
+
+/** By name; `after` is the name of the last one of the page before. */
+export async function listRecurring(db: Db, page: { after: string | null; limit: number }): Promise<RecurringRow[]> {
+  const { rows } = await db.query<RecurringRow>(
+    `select ${COLUMNS} from recurring_distributions
+      where deleted_at is null and ($1::text is null or name > $1) order by name limit $2`,
+    [page.after, page.limit],
+  )
+  return rows
+}
+
+/** Temporal is in line with this version of the row. */
+export async function noteInSync(db: Db, id: string, version: number): Promise<void> {
+  await db.query('update recurring_distributions set check_at = null where id = $1 and version = $2', [id, version])
+}
+
+/** Rows that Temporal is to be brought in line with, over all tenants; with `all` every living one. */
+export async function dueRecurring(
+  db: Db,
+  limit: number,
+  all: boolean,
+  after: string | null,
+): Promise<{ tenant_id: string; id: string }[]> {
+  const { rows } = await db.query<{ tenant_id: string; id: string }>(
+    'select tenant_id, id from due_recurring($1, $2, $3)',
+    [limit, all, after],
+  )
+  return rows
+}
+
+/**
+ * The distribution of one firing: made once per `occasion` (a time of the schedule, a caller's key), whoever repeats it.
+ */
+export async function fireRecurring(
+  db: Db,
+  row: RecurringRow,
+  occasion: string,
+  by: { request_id: string; actor: string },
+): Promise<SubmittedJob> {
+  const key = `schedule:${row.id}:${occasion}`
+  const claim = await claimIdempotencyKey(db, row.tenant_id, key, createHash('sha256').update(key).digest())
+  if (!claim.claimed) {
+    const first = await findSubmittedJob(db, claim.job_id)
+    if (first) return first
+    throw new Error('the distribution of an earlier firing is no longer kept')
+  }
+  const { template, payload_text, metadata_text, tenant_id } = row
+  const job = await submitJob(db, {
+    ...template,
+    options: { ...template.options, schedule: { id: row.id, name: row.name, version: row.version, occasion } },
+    payload_text,
+    metadata_text,
+    tenant_id,
+    id: claim.job_id,
+    expires_at: null,
+    deliver_at: null,
+    ...by,
+  })
+  await db.query(
+    `update recurring_distributions set last_fired_at = clock_timestamp(), last_distribution_id = $2 where id = $1`,
+    [row.id, job.id],
+  )
+  return job
+}

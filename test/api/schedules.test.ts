@@ -1,0 +1,172 @@
+// Recurring distributions over the API: what is taken, shown, changed and begun by hand.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { cronIssue, isTimeZone } from '../../api/cron.ts'
+import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
+
+let api: ApiUnderTest
+beforeAll(async () => {
+  api = await startApi()
+})
+afterAll(() => api.close())
+
+let count = 0
+const aSchedule = (given: Record<string, unknown> = {}) => ({
+  name: `schedule-${count++}`,
+  cron: '30 6 * * 1-5',
+  submission: aSubmission(),
+  ...given,
+})
+const admin = () => ({ key: api.keys.acme.admin })
+const create = (given: Record<string, unknown> = {}) =>
+  api.call('POST', '/distribution/schedules', aSchedule(given), admin())
+
+describe('a schedule', () => {
+  it('is made, shown, listed, replaced and deleted, and Temporal is told each time', async () => {
+    const before = api.dispatcher.recurring.length
+    const made = await create({ name: 'nightly', time_zone: 'Europe/Rome' })
+    expect(made.status).toBe(201)
+    expect(made.body).toMatchObject({
+      name: 'nightly',
+      cron: '30 6 * * 1-5',
+      interval_seconds: null,
+      time_zone: 'Europe/Rome',
+      overlap: 'skip',
+      catchup_seconds: 60,
+      paused: false,
+      version: 1,
+      in_sync: true,
+      last_fired_at: null,
+      next_runs: [],
+    })
+    expect(made.body.submission).toEqual(aSubmission())
+    expect((await api.call('GET', '/distribution/schedules/nightly')).body.id).toBe(made.body.id)
+    const { body: list } = await api.call('GET', '/distribution/schedules?limit=1000')
+    expect(list.schedules.map(({ name }: { name: string }) => name)).toContain('nightly')
+    const changed = await api.call(
+      'PUT',
+      `/distribution/schedules/${made.body.id}`,
+      aSchedule({ name: 'nightly', cron: undefined, interval_seconds: 60 }),
+      admin(),
+    )
+    expect(changed.body).toMatchObject({ version: 2, cron: null, interval_seconds: 60, time_zone: 'UTC' })
+    const gone = await api.call('DELETE', '/distribution/schedules/nightly', undefined, admin())
+    expect(gone.status).toBe(204)
+    expect((await api.call('GET', '/distribution/schedules/nightly')).status).toBe(404)
+    const told = api.dispatcher.recurring.slice(before)
+    expect(told.map(({ deleted }) => deleted)).toEqual([false, false, true])
+    expect((await create({ name: 'nightly' })).status).toBe(201)
+  })
+
+  it('is kept when Temporal is away, for the sweep', async () => {
+    api.dispatcher.answers.start = 'deferred'
+    const { status, body } = await create()
+    api.dispatcher.answers.start = 'started'
+    expect(status).toBe(201)
+    expect(body).toMatchObject({ in_sync: false, next_runs: null })
+  })
+
+  it('shows the submission as it was sent, with every digit', async () => {
+    const text = JSON.stringify(aSchedule({ name: 'digits' })).replace('{"n":1}', '{"n":12345678901234567890.10}')
+    const { text: answer } = await api.call('POST', '/distribution/schedules', text, admin())
+    expect(answer).toContain('{"n":12345678901234567890.10}')
+  })
+
+  it('is paused and resumed, once or twice', async () => {
+    const { body } = await create()
+    const say = (what: string) => api.call('POST', `/distribution/schedules/${body.id}/${what}`)
+    expect((await say('pause')).body).toMatchObject({ paused: true, version: 2 })
+    expect((await say('pause')).body).toMatchObject({ paused: true, version: 2 })
+    expect(api.dispatcher.recurring.at(-1)).toMatchObject({ id: body.id, paused: true })
+    expect((await say('resume')).body).toMatchObject({ paused: false, version: 3 })
+  })
+
+  it('makes a distribution when it is triggered, and with one key one', async () => {
+    const payload = '{"b":1,"a":1.0}'
+    const text = JSON.stringify(aSchedule({ name: 'by-hand' })).replace('{"n":1}', payload)
+    const { body } = await api.call('POST', '/distribution/schedules', text, admin())
+    const trigger = (headers: Record<string, string> = {}) =>
+      api.call('POST', `/distribution/schedules/by-hand/trigger`, undefined, { headers })
+    const first = await trigger({ 'Idempotency-Key': 'now' })
+    expect(first.status).toBe(202)
+    expect((await trigger({ 'Idempotency-Key': 'now' })).body).toEqual(first.body)
+    expect((await trigger()).body.distribution_id).not.toBe(first.body.distribution_id)
+    expect(api.dispatcher.started.map(({ distribution_id }) => distribution_id)).toContain(first.body.distribution_id)
+    const rows = await api.rows<{ payload_bytes: Buffer; options: { schedule: unknown } }>(
+      'acme',
+      'select payload_bytes, options from distribution_jobs where id = $1',
+      [first.body.distribution_id.slice(5)],
+    )
+    expect(rows[0]!.payload_bytes.toString()).toBe(payload)
+    expect(rows[0]!.options.schedule).toMatchObject({ id: body.id, name: 'by-hand', version: 1 })
+    const { body: shown } = await api.call('GET', '/distribution/schedules/by-hand')
+    expect(shown.last_fired_at).not.toBeNull()
+  })
+
+  it('belongs to its tenant', async () => {
+    const { body } = await create({ name: 'mine' })
+    const theirs = { key: api.keys.other.admin }
+    expect((await api.call('GET', `/distribution/schedules/${body.id}`, undefined, theirs)).status).toBe(404)
+    expect((await api.call('POST', '/distribution/schedules/mine/trigger', undefined, theirs)).status).toBe(404)
+    expect((await api.call('POST', '/distribution/schedules', aSchedule({ name: 'mine' }), theirs)).status).toBe(201)
+    expect((await create({ name: 'mine' })).status).toBe(409)
+    expect((await api.call('POST', '/distribution/schedules', aSchedule())).status).toBe(403)
+  })
+
+  it.each([
+    ['neither of the two', { cron: undefined }, 'cron'],
+    ['both', { interval_seconds: 60 }, 'cron'],
+    ['a bad expression', { cron: '61 * * * *' }, 'cron'],
+    ['too short an interval', { cron: undefined, interval_seconds: 1 }, 'interval_seconds'],
+    ['an unknown zone', { time_zone: 'Mars/Base' }, 'time_zone'],
+    ['an unknown policy', { overlap: 'never' }, 'overlap'],
+    ['no submission', { submission: undefined }, 'submission'],
+    ['a fault of the submission', { submission: aSubmission({ data_type: 7 }) }, 'submission.data_type'],
+    ['an unknown destination', { submission: aSubmission({ destinations: ['no'] }) }, 'submission.destinations[0]'],
+    [
+      'a bad endpoint',
+      { submission: aSubmission({ destinations: [inline({ endpoint: 'x' })] }) },
+      'submission.destinations[0].endpoint',
+    ],
+    ['a time of its own', { submission: aSubmission({ deliver_at: '2030-01-01T00:00:00Z' }) }, 'submission.deliver_at'],
+    [
+      'a key of its own',
+      { submission: aSubmission({ options: { idempotency_key: 'k' } }) },
+      'submission.options.idempotency_key',
+    ],
+    ['another tenant', { submission: aSubmission({ tenant_id: 'other' }) }, 'submission.tenant_id'],
+    ['an unknown field', { every: 5 }, 'every'],
+  ])('is refused with %s, by its path', async (_title, given, field) => {
+    const { status, body } = await create(given)
+    expect(status).toBe(field === 'submission.tenant_id' ? 403 : 400)
+    expect(body.details[0].field).toBe(field)
+  })
+})
+
+describe('a cron expression', () => {
+  it.each(['* * * * *', '0 0 1 1 *', '*/15 8-18 * * mon-fri', '5,10,15 0 1-7/2 jan,JUL 7'])('%s is one', (text) => {
+    expect(cronIssue(text)).toBeUndefined()
+  })
+
+  it.each([
+    '',
+    '* * * *',
+    '@daily',
+    '60 * * * *',
+    '* 24 * * *',
+    '* * 0 * *',
+    '* * * 13 *',
+    '* * * * 8',
+    '*/0 * * * *',
+    '9-5 * * * *',
+    '1- * * * *',
+    'a * * * *',
+    '1/2/3 * * * *',
+  ])('%s is none', (text) => {
+    expect(cronIssue(text)).toBeTypeOf('string')
+  })
+
+  it('knows time zones by name', () => {
+    expect(['UTC', 'Europe/Rome', 'America/Argentina/Salta'].every(isTimeZone)).toBe(true)
+    expect(['', '+02:00', 'Nowhere', 'Europe/Atlantis'].some(isTimeZone)).toBe(false)
+  })
+})
