@@ -1,5 +1,6 @@
 // `plan`: looks at the job under its lock, runs the rules once and stores what they chose, moves failover on, and says
 // what is still open.
+import { endedByDeletion } from '../db/deleted-destinations.ts'
 import { moveFailoverOn } from '../db/failover.ts'
 import { jobId } from '../db/job-id.ts'
 import { insertPlan, type LockedJob, lockJob, type NewDelivery, startJob } from '../db/plan.ts'
@@ -37,7 +38,10 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = 
         deliveries: [],
       }
       if (answer.final || job.cancel_requested) return answer
-      if (!job.planned) answer.expires_in_ms = await makePlan(db, ref, job, rules)
+      if (job.planned) {
+        const ended = await endedByDeletion(db, id)
+        if (ended.length > 0) answer.ended = ended
+      } else answer.expires_in_ms = await makePlan(db, ref, job, rules)
       if (job.delay_ms === 0) await startJob(db, id)
       let open = await openDeliveries(db, id)
       if (open.deliveries.some(({ standby }) => standby)) {

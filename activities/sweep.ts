@@ -2,6 +2,7 @@
 // works at by their row, and brings run and row together again.
 import { writeAudit } from '../db/audit.ts'
 import { type BatchRefRow, dueBatches } from '../db/batches.ts'
+import { deletedDestinationsInUse, endDeliveriesOf } from '../db/deleted-destinations.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
 import { dueEvents } from '../db/operator-events.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
@@ -62,6 +63,22 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
   await sweepBatches(deps, runs, input, beat)
   await sweepRecurring(deps, runs, input, beat)
   await sweepEvents(deps, runs, beat)
+  await sweepDeletedDestinations(deps, runs, beat)
+}
+
+/** Ends what waits for deleted destinations, should the API that deleted them not have come to it. */
+async function sweepDeletedDestinations(deps: SweepDeps, runs: Runs, beat: () => void): Promise<void> {
+  for (const due of await withoutTenant(deps.pool, (db) => deletedDestinationsInUse(db, PAGE))) {
+    const { tenant_id, destination_id } = due
+    for (let ended: string[] = []; ; beat()) {
+      ended = await withTenant(deps.pool, tenant_id, (db) => endDeliveriesOf(db, destination_id, PAGE))
+      if (ended.length === 0) break
+      for (let from = 0; from < ended.length; from += AT_ONCE) {
+        const some = ended.slice(from, from + AT_ONCE)
+        await Promise.all(some.map((distribution_id) => runs.signalLook({ tenant_id, distribution_id })))
+      }
+    }
+  }
 }
 
 /** Events that nobody has sent yet: the sweep is what starts their sending. */

@@ -1,5 +1,6 @@
 // Cancel and retry: guarded changes of rows. The signal to the workflow comes after, and whoever finds the row can
 // repeat it. All of them run inside a `withTenant` transaction and lock the job's row first.
+import { followNames } from './deleted-destinations.ts'
 import { lineUpAgain } from './failover.ts'
 import type { Db } from './pool.ts'
 import type { JobStatus, Priority } from './states.ts'
@@ -74,6 +75,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   if (job.cancel_requested && !isFinal(job.status)) return { outcome: 'cancelling' }
   const unknown = await unknownDestinations(db, id, request.destinations ?? [])
   if (unknown.length > 0) return { outcome: 'nothing', status: job.status, unknown }
+  await followNames(db, id)
   // Left alone unless they are named: what a rule dropped, and what its group did without. With `force` a group that is
   // done starts anew.
   const { rows } = await db.query<{ destination_name: string; grouped: boolean }>(

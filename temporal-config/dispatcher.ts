@@ -26,6 +26,8 @@ export interface Dispatcher {
   start(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
   /** `no_workflow`: nothing runs for this distribution; the caller ends it by its row alone. Never throws. */
   cancel(ref: DistributionRef): Promise<'signalled' | 'no_workflow' | 'deferred'>
+  /** Has the run look at its rows, if there is one. Never throws. */
+  look(ref: DistributionRef): Promise<'signalled' | 'deferred'>
   /** Signals the run to look at its row, and starts one when there is none. Never throws. */
   retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
   /** Starts the sender of a callback that became due without a run. Never throws. */
@@ -101,6 +103,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     start: (ref, about) => inTime('start', ref, (runs) => runs.start(ref, about).then(() => 'started' as const)),
     cancel: (ref) =>
       inTime('cancel', ref, async (runs) => ((await runs.signalCancel(ref)) ? 'signalled' : 'no_workflow')),
+    look: (ref) => inTime('look', ref, (runs) => runs.signalLook(ref).then(() => 'signalled' as const)),
     retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
     notify: (input) => inTime('notify', input, (runs) => runs.notify(input).then(() => 'started' as const)),
     startBatch: (ref) => inTime('batch', ref, (runs) => runs.startBatch(ref).then(() => 'started' as const)),

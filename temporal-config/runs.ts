@@ -19,6 +19,7 @@ import {
   type DistributionRef,
   type EventRef,
   type HealthCheckSchedule,
+  LOOK_SIGNAL,
   type NotifyInput,
   type ProbeInput,
   type ProbeResult,
@@ -59,6 +60,8 @@ export interface Runs {
   signalCancel(ref: DistributionRef): Promise<boolean>
   /** Has the run look at its row, and starts one when there is none. */
   signalRetry(ref: DistributionRef, about: About): Promise<void>
+  /** Has a running one look at its rows; where none runs there is nothing to look. */
+  signalLook(ref: DistributionRef): Promise<void>
   /** Tells a running one that it may be its turn; where none runs there is nothing to tell. */
   signalTurn(ref: DistributionRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
@@ -133,6 +136,13 @@ export function createRuns(options: RunsOptions): Runs {
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         signal: RETRY_SIGNAL,
       })
+    },
+    async signalLook(ref) {
+      try {
+        await workflow.getHandle(distributionWorkflowId(ref)).signal(LOOK_SIGNAL)
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error
+      }
     },
     async signalTurn(ref) {
       try {

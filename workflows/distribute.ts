@@ -28,6 +28,7 @@ import {
   type DistributionRef,
   type FinishInput,
   type FinishResult,
+  LOOK_SIGNAL,
   type Plan,
   type PlannedDelivery,
   RETRY_SIGNAL,
@@ -60,6 +61,7 @@ const { deliver } = proxyActivities<Pick<Activities, 'deliver'>>({
 
 export const cancelSignal = defineSignal(CANCEL_SIGNAL)
 export const retrySignal = defineSignal(RETRY_SIGNAL)
+export const lookSignal = defineSignal(LOOK_SIGNAL)
 export const turnSignal = defineSignal(TURN_SIGNAL)
 const STATUS = defineSearchAttributeKey('DistributionStatus', SearchAttributeType.KEYWORD)
 
@@ -79,6 +81,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
   }
   setHandler(cancelSignal, lookAgain)
   setHandler(retrySignal, lookAgain)
+  setHandler(lookSignal, lookAgain)
   let turns = 0
   setHandler(turnSignal, () => {
     turns += 1
@@ -100,6 +103,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
           await condition(woken, Math.min(planned.delay_ms, planned.expires_in_ms), { summary: 'deliver_at' })
           continue
         }
+        for (const name of planned.ended ?? []) running.stop(name)
         if (planned.expires_in_ms > 0) await startDeliveries(ref, planned, running, fail, lookAgain, () => turns)
         const inTime = await condition(() => woken() || running.empty, Math.max(1, planned.expires_in_ms), {
           summary: 'expires_at',

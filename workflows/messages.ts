@@ -10,6 +10,8 @@ export interface DistributionRef {
 /** Signals carry nothing: the row holds the order, the signal only says «look at the row». */
 export const CANCEL_SIGNAL = 'cancel'
 export const RETRY_SIGNAL = 'retry'
+/** Something was done to its rows from outside. */
+export const LOOK_SIGNAL = 'look'
 /** Those that came before it under its ordering key have ended: what is held may look again. */
 export const TURN_SIGNAL = 'turn'
 
@@ -29,6 +31,8 @@ export interface Plan {
   cancel_requested: boolean
   /** The deliveries that are not final, without those that stand by for others. */
   deliveries: PlannedDelivery[]
+  /** Ended from outside, although a run may still wait for their next attempt (their destination was deleted). */
+  ended?: string[]
   /** Temporal's priority of their activities; absent: the run's own. */
   priority_key?: number
 }

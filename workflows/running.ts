@@ -37,6 +37,11 @@ export class RunningDeliveries {
     if (delivery && round > delivery.round) this.#overtaken.add(name)
   }
 
+  /** One whose row is final: nothing is to be sent any more. */
+  stop(name: string): void {
+    this.#running.get(name)?.stop()
+  }
+
   stopAll(): void {
     for (const delivery of this.#running.values()) delivery.stop()
   }

@@ -4,6 +4,7 @@ import { configSchema } from '../../activities/destinations/registry.ts'
 import { shapeConfig } from '../../activities/shaping/config.ts'
 import { writeAudit } from '../../db/audit.ts'
 import { circuitStates, resetCircuit } from '../../db/circuits.ts'
+import { endDeliveriesOf } from '../../db/deleted-destinations.ts'
 import {
   type DestinationRow,
   deleteDestination,
@@ -155,7 +156,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     path: '/destinations/{id}',
     tag,
     summary: 'Delete a destination',
-    description: 'Deliveries that wait for it end as `DESTINATION_DELETED`. The name is free again.',
+    description:
+      'Deliveries that wait for it end as `DESTINATION_DELETED` at once; one that is being sent just now is let finish. The name is free again; a retry goes to what is registered under it by then.',
     role: 'admin',
     params: destinationParams,
     answers: { 204: { description: 'Deleted' }, ...MISSING },
@@ -168,6 +170,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         return present.id
       })
       dispatcher.healthCheck({ tenant_id, destination_id: id, interval_seconds: null })
+      await endWaiting(deps, tenant_id, id)
       return c.body(null, 204)
     },
   })
@@ -242,6 +245,24 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
 function healthCheckOf(tenant_id: string, { id, health_check_config }: DestinationRow) {
   const { enabled, interval_seconds } = health_check_config as { enabled?: boolean; interval_seconds?: number }
   return { tenant_id, destination_id: id, interval_seconds: (enabled && interval_seconds) || null }
+}
+
+/** So many at once, and for so long: what is left then, the sweep ends within half a minute. */
+const ENDED_AT_ONCE = 200
+const ENDING_MS = 2000
+
+/** Ends what waits for a deleted destination, and has the runs look. Never throws: the deletion stands. */
+async function endWaiting({ pool, dispatcher, logger }: AppDeps, tenant_id: string, id: string): Promise<void> {
+  const until = performance.now() + ENDING_MS
+  try {
+    for (;;) {
+      const ended = await withTenant(pool, tenant_id, (db) => endDeliveriesOf(db, id, ENDED_AT_ONCE))
+      await Promise.all(ended.map((distribution_id) => dispatcher.look({ tenant_id, distribution_id })))
+      if (ended.length === 0 || performance.now() > until) return
+    }
+  } catch (error) {
+    logger.warn({ err: error, tenant_id, destination_id: id }, 'the sweep ends what waits for a deleted destination')
+  }
 }
 
 async function find(db: Db, idOrName: string, options?: { forUpdate: boolean }): Promise<DestinationRow> {

@@ -28,6 +28,7 @@ import { createTestDatabase } from '../support/postgres.ts'
 export interface FakeDispatcher extends Dispatcher {
   started: DistributionRef[]
   cancelled: DistributionRef[]
+  looked: DistributionRef[]
   retried: DistributionRef[]
   notified: NotifyInput[]
   batches: BatchRef[]
@@ -167,6 +168,7 @@ function fakeDispatcher(): FakeDispatcher {
   const fake: FakeDispatcher = {
     started: [],
     cancelled: [],
+    looked: [],
     retried: [],
     notified: [],
     batches: [],
@@ -186,6 +188,10 @@ function fakeDispatcher(): FakeDispatcher {
     async cancel(ref) {
       fake.cancelled.push(ref)
       return fake.answers.cancel
+    },
+    async look(ref) {
+      fake.looked.push(ref)
+      return 'signalled'
     },
     async retry(ref) {
       fake.retried.push(ref)

@@ -199,6 +199,7 @@ onEachPostgres((database: () => TestDatabase) => {
     )
     expect(functions.rows.map((row) => row.name)).toEqual([
       'delete_shared_data_type(character varying)',
+      'deleted_destinations_in_use(integer)',
       'drop_month(date)',
       'due_batches(integer,boolean,uuid)',
       'due_callbacks(integer)',

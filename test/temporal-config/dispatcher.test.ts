@@ -15,6 +15,7 @@ function runsThat(given: Partial<Runs>): Runs {
     start: unexpected,
     startAgain: unexpected,
     signalCancel: unexpected,
+    signalLook: unexpected,
     signalRetry: unexpected,
     signalTurn: unexpected,
     describe: unexpected,

@@ -1,0 +1,111 @@
+// A destination goes while something waits for it: what waits ends promptly, with a reason, and can be sent again.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sweep } from '../../activities/sweep.ts'
+import { requestRetry } from '../../db/commands.ts'
+import { endDeliveriesOf } from '../../db/deleted-destinations.ts'
+import { deleteDestination, insertDestination, newDestinationId, setDestinationStatus } from '../../db/destinations.ts'
+import { countDistributions } from '../../db/distribution-list.ts'
+import { jobId } from '../../db/job-id.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+let away: HttpReceiver
+let receiver: HttpReceiver
+const WAIT = { timeout: 40_000 }
+const HOUR = { 'retry-after': '3600' }
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  await system.tenant('acme')
+  await system.startWorkers()
+  away = await startHttpReceiver({ script: { status: 503, headers: HOUR } })
+  receiver = await startHttpReceiver()
+})
+afterAll(async () => {
+  await system.close()
+  await Promise.all([away.close(), receiver.close()])
+})
+
+function register(name: string, endpoint: string) {
+  return system.as('acme', async (db) => {
+    const id = await newDestinationId(db)
+    const content = {
+      description: null,
+      configuration: { endpoint },
+      transform_config: {},
+      health_check_config: {},
+      max_retries: 5,
+      tags: [],
+      circuit_breaker: null,
+      auto_disable: null,
+      rate_limit: null,
+      max_concurrency: null,
+    }
+    await insertDestination(db, { id, tenant_id: 'acme', name, protocol: 'REST', ...content }, 'test')
+    return id
+  })
+}
+
+async function waiting(name: string, more: ReturnType<typeof restTo>[] = []): Promise<DistributionRef> {
+  const ref = await system.distribute({ destinations: [{ name }, ...more] })
+  await expect.poll(async () => (await system.deliveries(ref))[0]?.status, WAIT).toBe('waiting')
+  return ref
+}
+
+const remove = (id: string) => system.as('acme', (db) => deleteDestination(db, id))
+
+describe('a deleted destination', () => {
+  it('FIELD-REPORT 39: ends what waits for it at once and with a reason, and a retry goes to its successor', async () => {
+    const id = await register('leaving', away.url)
+    const ref = await waiting('leaving', [restTo('other', receiver.url)])
+    await remove(id)
+    const ended = await system.as('acme', (db) => endDeliveriesOf(db, id, 100))
+    expect(ended).toEqual([ref.distribution_id])
+    await system.dispatcher.look(ref)
+    await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('failed')
+    expect(await system.job(ref)).toMatchObject({ error_code: 'DESTINATION_DELETED' })
+    expect(await system.deliveries(ref)).toMatchObject([
+      { status: 'failed', error_code: 'DESTINATION_DELETED', attempts: 1, next_attempt_at: null },
+      { status: 'success' },
+    ])
+    const filter = { status: 'failed' as const, destination: 'leaving' }
+    expect(await system.as('acme', (db) => countDistributions(db, filter))).toMatchObject({ failed: 1 })
+    await register('leaving', receiver.url)
+    await system.as('acme', (db) => requestRetry(db, jobId(ref.distribution_id), { force: false }))
+    await system.dispatcher.retry(ref, { data_type: 'report', priority: 'normal' })
+    await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('completed')
+  })
+
+  it('is cleaned up behind by the sweep, should nobody else have come to it', async () => {
+    const id = await register('swept', away.url)
+    const refs = await Promise.all([waiting('swept'), waiting('swept')])
+    await remove(id)
+    await sweep(system.deps, { all: false }, () => {})
+    for (const ref of refs) {
+      await expect.poll(async () => (await system.job(ref)).error_code, WAIT).toBe('DESTINATION_DELETED')
+    }
+  })
+
+  it('leaves alone what waits for another of its name', async () => {
+    const old = await register('renewed', away.url)
+    await remove(old)
+    await register('renewed', away.url)
+    const ref = await waiting('renewed')
+    expect(await system.as('acme', (db) => endDeliveriesOf(db, old, 100))).toEqual([])
+    expect((await system.deliveries(ref))[0]!.status).toBe('waiting')
+  })
+})
+
+describe('a disabled destination', () => {
+  it('FIELD-REPORT 38: has a row for what waits for it, which goes on once it is enabled', async () => {
+    const id = await register('parked', receiver.url)
+    await system.as('acme', (db) => setDestinationStatus(db, id, 'inactive'))
+    const ref = await waiting('parked')
+    expect(await system.deliveries(ref)).toMatchObject([{ attempts: 0, error_code: 'DESTINATION_DISABLED' }])
+    await system.as('acme', (db) => setDestinationStatus(db, id, 'active'))
+    await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('completed')
+    expect(await system.deliveries(ref)).toMatchObject([{ status: 'success', attempts: 1, error_code: null }])
+  })
+})
