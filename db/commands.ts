@@ -1,5 +1,6 @@
 // Cancel and retry: guarded changes of rows. The signal to the workflow comes after, and whoever finds the row can
 // repeat it. All of them run inside a `withTenant` transaction and lock the job's row first.
+
 import { followNames } from './deleted-destinations.ts'
 import { lineUpAgain } from './failover.ts'
 import type { Db } from './pool.ts'
