@@ -6,8 +6,10 @@ import { fileURLToPath } from 'node:url'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { RuleType } from '../../activities/rules/actions.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { jobId } from '../../db/job-id.ts'
+import { insertRule } from '../../db/rules.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import { workflowBundle } from '../../temporal-config/worker.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
@@ -86,11 +88,35 @@ function recordHistories() {
       }),
     )
     await record('no-destination', async () => system.distribute({ destinations: [] }))
+    await record('failover-at-a-changed-priority', async () => {
+      for (const [name, path] of [
+        ['first', '/404'],
+        ['second', ''],
+        ['third', ''],
+      ]) {
+        await system.as('acme', (db) =>
+          db.query(
+            `insert into destinations (tenant_id, name, protocol, configuration)
+             values ('acme', $1, 'REST', jsonb_build_object('endpoint', $2::text))`,
+            [name, `${receiver.url}${path}`],
+          ),
+        )
+      }
+      await addRule('routing', { destinations: ['first', 'second', 'third'], strategy: 'failover' })
+      await addRule('prioritization', { priority: 'critical' })
+      return system.distribute({ destinations: [] })
+    })
   }, 120_000)
   afterAll(async () => {
     await system.close()
     await receiver.close()
   })
+
+  function addRule(rule_type: RuleType, actions: object): Promise<unknown> {
+    const rest = { description: null, conditions: '{}', priority: 0, enabled: true }
+    const rule = { name: rule_type, rule_type, actions: JSON.stringify(actions), ...rest }
+    return system.as('acme', (db) => insertRule(db, 'acme', rule, []))
+  }
 
   async function record(name: string, act: () => Promise<DistributionRef>): Promise<void> {
     const file = join(HISTORIES, `${name}.json`)

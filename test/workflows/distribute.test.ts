@@ -403,6 +403,47 @@ describe('distribute', () => {
     expect(calls.filter((call) => call === 'plan')).toHaveLength(3)
   })
 
+  it('asks the plan again when a delivery has ended for which others stand by', async () => {
+    const plans = [
+      aPlan({
+        deliveries: [
+          { name: 'a', protocol: 'REST', round: 1, backed: true },
+          { name: 'x', protocol: 'REST', round: 1 },
+        ],
+      }),
+      aPlan({
+        deliveries: [
+          { name: 'b', protocol: 'REST', round: 1 },
+          { name: 'x', protocol: 'REST', round: 1 },
+        ],
+      }),
+    ]
+    let endX = () => {}
+    const xMayEnd = new Promise<void>((resolve) => {
+      endX = resolve
+    })
+    const { calls } = await run({
+      plan: plans[0]!,
+      async deliver({ destination }) {
+        if (destination === 'a') throw ApplicationFailure.nonRetryable('refused', 'REJECTED')
+        // The other one is still under way: the turn does not wait for it.
+        if (destination === 'b') endX()
+        if (destination === 'x') await xMayEnd
+        return { recorded: true }
+      },
+      onPlan() {
+        if (this.calls!.filter((call) => call === 'plan').length > 1) this.plan = plans[1]!
+      },
+    })
+    expect(calls.filter((call) => call !== 'finish done').sort()).toEqual([
+      'deliver a',
+      'deliver b',
+      'deliver x',
+      'plan',
+      'plan',
+    ])
+  })
+
   it('FIELD-REPORT 6: starts all of 1000 destinations', async () => {
     const deliveries = Array.from({ length: 1000 }, (_, i) => ({ name: `d${i}`, protocol: 'REST' as const, round: 1 }))
     const { calls } = await run({ plan: aPlan({ deliveries }) })
