@@ -69,6 +69,7 @@ function compile(text: string): jsonata.Expression {
 export async function evaluated(text: string, document: Json, words: ExpressionWords): Promise<Json> {
   const numbers = new Map<number, LosslessNumber | null>()
   const input = asDoubles(document, numbers)
+  if (numbers.size > 0) noteTwins(document, numbers)
   const { accepted_at, ...distribution } = words
   const expression = compile(text)
   let result: unknown
@@ -103,13 +104,27 @@ function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): un
       const other = numbers.get(double)
       const same = other === undefined || (other !== null && digitsOf(other.value) === digitsOf(value.value))
       numbers.set(double, same ? value : null)
-    } else if (!Number.isSafeInteger(double) && numbers.has(double)) numbers.set(double, null)
+    }
     return double
   }
   if (!isObject(value)) return value
   const copy: { [key: string]: Json } = {}
   for (const [key, child] of Object.entries(value)) setKey(copy, key, asDoubles(child, numbers) as Json)
   return copy
+}
+
+/** A double that stands for itself somewhere and for another number elsewhere stands for two as well. */
+function noteTwins(value: Json, numbers: Map<number, LosslessNumber | null>): void {
+  if (typeof value === 'number') {
+    if (numbers.has(value)) numbers.set(value, null)
+  } else if (isLosslessNumber(value)) {
+    const double = Number(value.value)
+    if (numbers.has(double) && digitsOf(value.value) === digitsOf(String(double))) numbers.set(double, null)
+  } else if (Array.isArray(value)) {
+    for (const item of value) noteTwins(item, numbers)
+  } else if (isObject(value)) {
+    for (const child of Object.values(value)) noteTwins(child, numbers)
+  }
 }
 
 function withDigits(value: unknown, numbers: Map<number, LosslessNumber | null>): Json {
