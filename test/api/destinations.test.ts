@@ -148,6 +148,25 @@ describe('a registered destination', () => {
     expect((await register('leaving')).status).toBe(201)
   })
 
+  it('FIELD-REPORT 39: ends what waits for it when it is deleted, and has the runs look', async () => {
+    const { body: made } = await register('awaited')
+    const sent = { data_type: 'report', payload: {}, destinations: ['awaited'] }
+    const { body } = await api.call('POST', '/distribution/submit', sent)
+    await api.rows(
+      'acme',
+      `insert into distribution_deliveries
+              (distribution_job_id, destination_name, tenant_id, protocol, destination_id, position, status, next_attempt_at)
+       values ($1, 'awaited', 'acme', 'REST', $2, 0, 'waiting', now() + interval '1 hour')`,
+      [body.distribution_id.slice('dist_'.length), made.id],
+    )
+    expect((await admin('DELETE', '/destinations/awaited')).status).toBe(204)
+    const state = await api.call('GET', `/distribution/${body.distribution_id}/status`)
+    expect(state.body.destinations).toMatchObject([
+      { name: 'awaited', status: 'failed', error_code: 'DESTINATION_DELETED', next_attempt_at: null },
+    ])
+    expect(api.dispatcher.looked).toEqual([{ tenant_id: 'acme', distribution_id: body.distribution_id }])
+  })
+
   it('is listed by filter and page', async () => {
     await register('listed-1', { tags: ['page'] })
     await register('listed-2', { tags: ['page', 'more'] })

@@ -83,6 +83,17 @@ describe('a transform_config', () => {
   })
 })
 
+describe('the shape of a rule', () => {
+  it('FIELD-REPORT 42: is refused with the path to the error', async () => {
+    const actions = { shape: { mask: ['payload.iban'], expression: '(' } }
+    const { status, body } = await admin('POST', '/rules', { name: 'bad', rule_type: 'transformation', actions })
+    expect(status).toBe(400)
+    expect(body.details.map(({ field }: { field: string }) => field)).toEqual(
+      expect.arrayContaining(['actions.shape.mask[0]', 'actions.shape.expression']),
+    )
+  })
+})
+
 describe('a preview', () => {
   const preview = (name: string, body: string, key = api.keys.acme.operator) =>
     api.call('POST', `/destinations/${name}/preview`, body, { key })
