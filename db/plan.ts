@@ -121,18 +121,3 @@ export async function startJob(db: Db, id: string): Promise<void> {
     [id],
   )
 }
-
-/** The deliveries that are not final, in the order of the submission. */
-export async function openDeliveries(
-  db: Db,
-  id: string,
-): Promise<{ name: string; protocol: Protocol; round: number }[]> {
-  const { rows } = await db.query<{ name: string; protocol: Protocol; round: number }>(
-    `select destination_name as name, protocol, round
-       from distribution_deliveries
-      where distribution_job_id = $1 and status in ('pending', 'processing', 'waiting')
-      order by position`,
-    [id],
-  )
-  return rows
-}

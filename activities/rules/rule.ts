@@ -54,11 +54,11 @@ export interface RuleSet {
   payload: Wanted | null
 }
 
-/** The rules in the order in which they are asked. */
+/** What was read of these rows, in the order in which it is asked. */
 export function ruleSet(stored: readonly StoredRule[], read: typeof readRule = readRule): RuleSet {
   const rules: Rule[] = []
   const unreadable: RuleSet['unreadable'] = []
-  for (const row of stored.toSorted((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1))) {
+  for (const row of stored) {
     const rule = read(row)
     if ('issues' in rule) {
       const { id, name, rule_type, priority } = row
@@ -66,8 +66,17 @@ export function ruleSet(stored: readonly StoredRule[], read: typeof readRule = r
       unreadable.push({ id, name, rule_type, priority, issue: `${first.path.join('.')} ${first.issue}` })
     } else rules.push(rule)
   }
+  return setOf(rules, unreadable)
+}
+
+/** Puts rules in their order. */
+export function setOf(rules: readonly Rule[], unreadable: RuleSet['unreadable']): RuleSet {
   const paths = rules.flatMap(({ leaves }) =>
     leaves.filter(({ path }) => path.root === 'payload').map(({ path }) => path.steps),
   )
-  return { rules, unreadable, payload: paths.length > 0 ? wantedParts(paths) : null }
+  return {
+    rules: rules.toSorted((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1)),
+    unreadable,
+    payload: paths.length > 0 ? wantedParts(paths) : null,
+  }
 }

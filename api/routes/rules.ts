@@ -1,9 +1,9 @@
 // Rules: write, show, try; why a distribution went where it went; the default route.
-import { exactText, readExact, wantedParts } from '../../activities/rules/exact.ts'
+import { type Exact, exactText, readExact, wantedParts } from '../../activities/rules/exact.ts'
 import { explain, SHOWN } from '../../activities/rules/explanation.ts'
 import { planByRules } from '../../activities/rules/plan.ts'
 import { rememberRules } from '../../activities/rules/remembered.ts'
-import { ruleSet, type StoredRule } from '../../activities/rules/rule.ts'
+import { type RuleSet, readRule, setOf } from '../../activities/rules/rule.ts'
 import { momentOf } from '../../activities/rules/time.ts'
 import { writeAudit } from '../../db/audit.ts'
 import { findDefaultRoute, setDefaultRoute } from '../../db/default-route.ts'
@@ -30,6 +30,7 @@ import { checkRule, unknownDestinations } from '../rule-check.ts'
 import { distributionParams } from '../schemas/distributions.ts'
 import { parse } from '../schemas/issues.ts'
 import {
+  type Draft,
   defaultRoute,
   distributionExplanation,
   evaluation,
@@ -202,9 +203,8 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const { evaluated_at, planned } = await withTenant(pool, tenant_id, async (db) => {
         const state = await readRuleState(db, tenant_id)
-        const set = body.rule
-          ? ruleSet(await rulesWith(db, body.rule, raw))
-          : await rules.of(tenant_id, state, () => loadRules(db))
+        const kept = await rules.of(tenant_id, state, () => loadRules(db))
+        const set = body.rule ? await withDraft(db, kept, body.rule, raw) : kept
         const payload = raw.texts.get('payload')
         const metadata = raw.texts.get('metadata')
         const evaluated_at = body.at ? new Date(body.at) : state.now
@@ -296,19 +296,17 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
 /** Stands for a rule that is tried before it is kept. */
 const DRAFT = '00000000-0000-0000-0000-000000000000'
 
-async function rulesWith(db: Db, draft: RuleChange, raw: RequestBody): Promise<StoredRule[]> {
-  const kept = await loadRules(db)
-  if (!draft.name || !draft.rule_type) return kept
-  const whole = readExact(raw.bytes.toString('utf8'), wantedParts([['rule', 'conditions']])) as {
-    rule?: { conditions?: Parameters<typeof exactText>[0] }
-  }
+/** The rules with one more, which takes the place of a kept one of the same name. */
+async function withDraft(db: Db, kept: RuleSet, draft: Draft, raw: RequestBody): Promise<RuleSet> {
   const { name, rule_type, actions, priority = 0 } = draft
+  const whole = readExact(raw.bytes.toString('utf8'), wantedParts([['rule', 'conditions']])) as {
+    rule?: { conditions?: Exact }
+  }
   const conditions = whole.rule?.conditions === undefined ? '{}' : exactText(whole.rule.conditions)
   await checkRule(db, { rule_type, conditions, actions }, ['rule'])
-  return [
-    ...kept.filter((one) => one.name !== name),
-    { id: DRAFT, version: '', name, rule_type, priority, conditions, actions },
-  ]
+  const rule = readRule({ id: DRAFT, version: '', name, rule_type, priority, conditions, actions })
+  if ('issues' in rule) throw new Error('a rule that was checked can not be read')
+  return setOf([...kept.rules.filter((one) => one.name !== name), rule], kept.unreadable)
 }
 
 /** What is given, over what is there; texts as they were sent, so that numbers keep their digits. */

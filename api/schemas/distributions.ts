@@ -160,8 +160,14 @@ export const retryRequest = z
       .min(1, 'must name at least one destination, or be left out')
       .max(1000)
       .optional()
-      .openapi({ description: 'These alone; absent: all that failed, were skipped or cancelled' }),
-    force: z.boolean().default(false).openapi({ description: 'Also send again what succeeded' }),
+      .openapi({
+        description:
+          'These alone; absent: all that failed, were cancelled or skipped for a fault. What a rule dropped, and a failover group that was served, must be named.',
+      }),
+    force: z
+      .boolean()
+      .default(false)
+      .openapi({ description: 'Also send again what succeeded; failover groups begin anew with their first' }),
     timeout_seconds: timeoutSeconds.optional(),
   })
   .openapi('RetryRequest', { example: { destinations: ['ms09-reporter'] } })

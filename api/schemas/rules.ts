@@ -74,6 +74,7 @@ export const newRuleOutline = z.strictObject({
   actions: object,
   ...given,
 })
+export type Draft = z.output<typeof newRuleOutline>
 export const ruleChangeOutline = newRuleOutline.partial()
 export type RuleChange = z.output<typeof ruleChangeOutline>
 
