@@ -124,8 +124,8 @@ describe('all six protocols', () => {
         const port = lines.get(site)!.port
         const configuration = { ...site.configuration(port), credentials: site.name, timeout_seconds: 10 }
         // An open circuit would keep the network's trouble from the deliveries, which is its purpose and not this test's.
-      const circuit_breaker = { failures: 1000, open_seconds: 1 }
-      await call('PUT', `/destinations/${site.name}`, { configuration, circuit_breaker })
+        const circuit_breaker = { failures: 1000, open_seconds: 1 }
+        await call('PUT', `/destinations/${site.name}`, { configuration, circuit_breaker })
       }
       const before = new Map<Site, number>()
       for (const site of sites) before.set(site, (await site.held()).length)
