@@ -46,6 +46,26 @@ export async function checkPayload(
   return { state: by.state, refusals, warnings: unfit.map(({ field, issue }) => `${field} ${issue}`) }
 }
 
+/**
+ * What is wrong with a schema that is to be kept. Compiling one takes its time, so that it is not done here.
+ * @param at where it stands in the request
+ */
+export async function schemaDefinitionIssues(
+  shaper: AppDeps['shaper'],
+  tenantId: string,
+  schema: Record<string, unknown> | boolean | null | undefined,
+  at: string,
+): Promise<Detail[]> {
+  if (schema === null || schema === undefined) return []
+  try {
+    const problems = await shaper.judge(tenantId, schema)
+    return problems.map(({ path, issue }) => ({ field: fieldPath([at, ...path]), issue }))
+  } catch (error) {
+    if (!(error instanceof ShapingError)) throw error
+    return [{ field: at, issue: `cannot be compiled: ${error.message}` }]
+  }
+}
+
 async function schemaIssues(
   shaper: AppDeps['shaper'],
   tenantId: string,

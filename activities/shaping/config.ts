@@ -3,7 +3,7 @@
 import { z } from 'zod'
 import { placeholderProblem } from '../destinations/placeholders.ts'
 import { expressionProblem, MAX_EXPRESSION } from './expression.ts'
-import { jsonSchemaProblems } from './json-schema.ts'
+import { jsonSchemaProblems, MAX_SMALL_SCHEMA_BYTES } from './json-schema.ts'
 import { MAX_POSITION } from './mapping.ts'
 import { EACH, readPath } from './paths.ts'
 
@@ -165,7 +165,7 @@ const output = z.preprocess(
 const outputSchema = z
   .union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
   .superRefine((schema, context) => {
-    for (const { path, issue } of jsonSchemaProblems(schema)) {
+    for (const { path, issue } of jsonSchemaProblems(schema, MAX_SMALL_SCHEMA_BYTES)) {
       context.addIssue({ code: 'custom', path, message: issue })
     }
   })

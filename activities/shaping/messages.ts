@@ -8,6 +8,8 @@ export type Task =
   | { kind: 'shape'; shapes: string[]; payload: Uint8Array; words: ShapingWords }
   /** A JSON Schema, and a document to be checked against it. */
   | { kind: 'check'; schema: string; document: Uint8Array }
+  /** A JSON Schema that is to be kept. */
+  | { kind: 'judge'; schema: string }
 
 export type Order = Task & { id: number }
 

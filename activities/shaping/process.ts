@@ -2,7 +2,7 @@
 // regular expression or a schema may run without end or take all memory, and then this process is ended and nothing else.
 import { Worker } from 'node:worker_threads'
 import { type Shape, shapeConfig } from './config.ts'
-import { documentProblems } from './json-schema.ts'
+import { documentProblems, jsonSchemaProblems, MAX_SCHEMA_BYTES } from './json-schema.ts'
 import type { Order, Report } from './messages.ts'
 import { shaped } from './shape.ts'
 import { ShapingError } from './shaping-error.ts'
@@ -37,6 +37,10 @@ async function carryOut(order: Order): Promise<Report> {
   orders += 1
   Atomics.store(current, 0, orders)
   try {
+    if (order.kind === 'judge') {
+      const schema = JSON.parse(order.schema) as Record<string, unknown> | boolean
+      return { kind: 'checked', id, problems: jsonSchemaProblems(schema, MAX_SCHEMA_BYTES) }
+    }
     if (order.kind === 'check') {
       const document: unknown = JSON.parse(bufferOf(order.document).toString('utf8'))
       return { kind: 'checked', id, problems: documentProblems(order.schema, document, order.document.length) }

@@ -15,6 +15,8 @@ export interface Shaper {
   shape(tenantId: string, shapes: readonly object[], payload: Buffer, words: ShapingWords): Promise<Shaped>
   /** What is wrong with a document (JSON), by its path; @throws ShapingError when that cannot be told within the bounds */
   check(tenantId: string, schema: object | boolean, document: Buffer): Promise<Problem[]>
+  /** What is wrong with a schema, by the path to it; @throws ShapingError when that cannot be told within the bounds */
+  judge(tenantId: string, schema: object | boolean): Promise<Problem[]>
   /** Ends the processes; what is still under way fails. */
   close(): void
 }
@@ -194,6 +196,11 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
     },
     async check(tenantId, schema, document) {
       const report = await outcome(tenantId, { kind: 'check', schema: JSON.stringify(schema), document })
+      if (report.kind !== 'checked') throw new Error('an answer to another question')
+      return report.problems
+    },
+    async judge(tenantId, schema) {
+      const report = await outcome(tenantId, { kind: 'judge', schema: JSON.stringify(schema) })
       if (report.kind !== 'checked') throw new Error('an answer to another question')
       return report.problems
     },

@@ -10,9 +10,10 @@ import {
   updateDataType,
 } from '../../db/data-types.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
+import { schemaDefinitionIssues } from '../catalogue-check.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, notFound } from '../errors.ts'
+import { ApiError, invalid, notFound } from '../errors.ts'
 import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
 import {
   dataType,
@@ -29,7 +30,12 @@ const tag = 'Catalogue'
 const MISSING = { 404: { description: 'No such data type' } }
 const ONE = { 200: { description: 'The data type', schema: dataType } }
 
-export function dataTypeEndpoints({ pool }: AppDeps): Endpoint[] {
+export function dataTypeEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
+  async function refuseSchema({ tenant_id }: Caller, schema: Sent['schema_definition']): Promise<void> {
+    const details = await schemaDefinitionIssues(shaper, tenant_id, schema, 'schema_definition')
+    if (details.length > 0) throw invalid(details)
+  }
+
   const add = endpoint({
     method: 'post',
     path: '/data-types',
@@ -45,6 +51,7 @@ export function dataTypeEndpoints({ pool }: AppDeps): Endpoint[] {
     async handle({ c, caller, body }) {
       requireOwnTenant(caller, body.tenant_id)
       const owner = ownerOf(caller, body.shared)
+      await refuseSchema(caller, body.schema_definition)
       const row = await withTenant(pool, caller.tenant_id, async (db) => {
         const made = await insertDataType(db, owner, body.id, contentOf(body.id, body))
         if (!made) throw taken(body.id)
@@ -103,6 +110,7 @@ export function dataTypeEndpoints({ pool }: AppDeps): Endpoint[] {
     async handle({ c, caller, params, query, body }) {
       requireOwnTenant(caller, body.tenant_id)
       const owner = ownerOf(caller, query.shared === 'true')
+      await refuseSchema(caller, body.schema_definition)
       const row = await withTenant(pool, caller.tenant_id, async (db) => {
         const changed = await updateDataType(db, owner, params.id, contentOf(params.id, body))
         if (!changed) throw notFound('data type')

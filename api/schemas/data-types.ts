@@ -1,6 +1,5 @@
 // The catalogue of data types, as it is sent and shown.
 import { z } from '@hono/zod-openapi'
-import { jsonSchemaProblems } from '../../activities/shaping/json-schema.ts'
 import { characters, tenantField, whole, wholeText } from './fields.ts'
 
 const time = z.iso.datetime()
@@ -14,9 +13,6 @@ export const dataTypeParams = z.object({
 
 const schemaDefinition = z
   .union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
-  .superRefine((schema, context) => {
-    for (const { path, issue } of jsonSchemaProblems(schema)) context.addIssue({ code: 'custom', path, message: issue })
-  })
   .openapi({
     description:
       'JSON Schema of the payload: 2020-12, or 2019-09 or draft-07 by `$schema`; without it, any payload fits',

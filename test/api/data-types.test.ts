@@ -86,6 +86,16 @@ describe('a data type', () => {
     },
   )
 
+  it('may have a schema of many fields, which is compiled where nobody waits', async () => {
+    const fields = (count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, { type: 'string', pattern: '^[a-z]+$' }]))
+    const large = await admin('POST', '/data-types', { id: 'large', schema_definition: { properties: fields(1000) } })
+    expect(large.status, large.text.slice(0, 300)).toBe(201)
+    expect((await submit('large', { k999: '1' })).body.details[0].field).toBe('payload.k999')
+    const tooLarge = await admin('POST', '/data-types', { id: 'x', schema_definition: { properties: fields(8000) } })
+    expect(tooLarge.body.details).toEqual([{ field: 'schema_definition', issue: 'must have at most 262144 bytes' }])
+  }, 60_000)
+
   it('needs an admin', async () => {
     expect((await api.call('POST', '/data-types', { id: 'x' })).status).toBe(403)
   })
