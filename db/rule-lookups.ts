@@ -72,9 +72,9 @@ export async function recentFailures(db: Db, tenantId: string, names: string[]):
        left join lateral (
          select a.status from distribution_attempts a
           where a.tenant_id = $1 and a.destination_name = n.name and a.status in ('success', 'failed', 'retry')
-            and a.started_at > clock_timestamp() - $3 * interval '1 minute'
+            and a.started_at > now() - $3 * interval '1 minute'
             -- What was submitted longer ago is not asked: its month need not be read.
-            and a.distribution_job_id >= id_floor(clock_timestamp() - interval '1 day')
+            and a.distribution_job_id >= id_floor(now() - interval '1 day')
           order by a.started_at desc limit $4) a on true
       group by n.name`,
     [tenantId, names, RECENT.minutes, RECENT.attempts],

@@ -157,7 +157,9 @@ export function exactText(value: Exact | undefined, max = Number.POSITIVE_INFINI
     } else text += JSON.stringify(part)
   }
   write(value)
-  return text.length > max ? `${text.slice(0, max)}…` : text
+  if (text.length <= max) return text
+  // Half of a pair of surrogates would be no text to PostgreSQL.
+  return `${text.slice(0, max).replace(/[\ud800-\udbff]$/, '')}…`
 }
 
 /** The same without exactness: numbers become doubles, prototypes ordinary. */

@@ -141,6 +141,22 @@ describe('routing', () => {
     expect(paths()).toEqual(['a', 'b'])
   })
 
+  it('FIELD-REPORT 7: keeps why for values that PostgreSQL cannot hold, too', async () => {
+    for (const path of ['payload.nul', 'payload.half', 'payload.long']) {
+      await rule('routing', { destinations: ['a'] }, { path, operator: 'starts_with', value: 'x' })
+    }
+    // The pair of surrogates stands where a long value is cut.
+    const payload_text = `{"nul": "\\u0000", "half": "\\ud83d", "long": "${'y'.repeat(198)}😀${'y'.repeat(50)}"}`
+    const ref = await distribute({ payload_text, payload_queryable: false })
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    const found = await system.as(tenant, (db) => findExplanation(db, jobId(ref.distribution_id)))
+    expect(found?.explanation?.rules).toMatchObject([
+      { conditions: { actual: String.raw`"\u0000"` } },
+      { conditions: { actual: String.raw`"\ud83d"` } },
+      { conditions: { actual: `"${'y'.repeat(198)}…` } },
+    ])
+  })
+
   it('falls back on the default route', async () => {
     await rule('routing', { destinations: ['a'] }, { path: 'data_type', operator: 'equal', value: 'other' })
     await system.as(tenant, (db) => setDefaultRoute(db, tenant, { destinations: ['c'], when_none: 'fail' }))
