@@ -2,7 +2,7 @@
 
 import type { ClosedAttempt } from '../db/attempts.ts'
 import { writeAudit } from '../db/audit.ts'
-import { autoDisable } from '../db/auto-disable.ts'
+import { type AutoDisable, autoDisable, failureSettings } from '../db/auto-disable.ts'
 import {
   CIRCUIT_DEFAULTS,
   type CircuitSettings,
@@ -62,13 +62,14 @@ export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: Attemp
   const counted = COUNTED.has(code)
   const changes: CircuitChange[] = []
   if (counted || code === 'UNAUTHORIZED') {
-    const settings = circuitSettings(closed.circuit_breaker)
+    const { circuit_breaker, auto_disable } = await failureSettings(db, closed.destination_id)
+    const settings = circuitSettings(circuit_breaker)
     const noted = await noteFailure(db, target, { attempt_id: outcome.attempt_id, counted, settings })
     if (noted.opened) {
       await audit(db, closed, 'circuit.opened', { code, failures: settings.failures })
       changes.push('opened')
     }
-    if (await isOverdue(db, closed, noted)) changes.push('disabled')
+    if (await isOverdue(db, closed.destination_id, auto_disable, noted)) changes.push('disabled')
   }
   if (closed.troubled && !counted) {
     if (!ANSWERED.has(code)) await giveBackProbe(db, target)
@@ -80,7 +81,8 @@ export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: Attemp
 /** Several failures over a time: one failure and then silence is none of this. */
 async function isOverdue(
   db: Db,
-  { destination_id, auto_disable }: ClosedAttempt,
+  destination_id: string | null,
+  auto_disable: AutoDisable | null,
   noted: { failures_in_a_row: number; failing_seconds: number },
 ): Promise<boolean> {
   if (destination_id === null || auto_disable === null) return false

@@ -56,7 +56,7 @@ async function carryOut(
     attempt_number: opened.attempt.attempt_number,
   })
   const startedAt = performance.now()
-  const sent = await send(deps, input, opened, control)
+  const sent = await send(deps, input, opened, control, place)
   place.end()
   const registered = opened.delivery.destination_id
   if (registered) deps.usage.count(input.tenant_id, registered)
@@ -95,11 +95,12 @@ async function send(
   input: DeliverInput,
   opened: Opened,
   control: DeliverControl,
+  place: Place,
 ): Promise<Receipt | Error> {
   const { delivery, attempt, credentials } = opened
+  const turn = performance.now() + opened.held_back_ms
   try {
     if (credentials instanceof Error) throw credentials
-    if (opened.held_back_ms > 0) await sleep(opened.held_back_ms, undefined, { signal: control.signal })
     const destination = destinationFor(delivery.protocol)
     const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
     const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment)
@@ -116,8 +117,11 @@ async function send(
       round: delivery.round,
       progress: delivery.progress ?? undefined,
     }
+    const early = turn - performance.now()
+    if (early > 0) await sleep(early, undefined, { signal: control.signal })
     // Shaping may have taken its time.
     control.signal.throwIfAborted()
+    place.begin()
     const receipt = await destination.deliver(config, message, control.signal, { egress: deps.egress })
     return { ...receipt, metadata: { ...receipt.metadata, ...shapingMetadata(content) } }
   } catch (error) {

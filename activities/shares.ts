@@ -8,8 +8,10 @@ const SLOW_SHARE = 20
 const QUICK_SHARE = 80
 /** So many places may be held by slow sends of one tenant, whatever the number of its destinations. */
 const TENANT_SHARE = 60
-/** A send that takes longer than this is slow. */
-const SLOW_MS = 1000
+/** A send that takes longer than this is slow; a busy machine's own delays are below. */
+const SLOW_MS = 2000
+/** What a send is taken to last before one has ended. */
+const FIRST_GUESS_MS = 200
 const LEAST_DELAY_MS = 250
 const LONGEST_DELAY_MS = 900_000
 /** Those that wait for an open circuit come again at least so far apart: thousands that ask in vain are a load too. */
@@ -38,6 +40,8 @@ interface Known {
 /** One call's place. */
 export interface Place {
   take(tenant: string, key: string): { taken: true } | { taken: false; delay_ms: number }
+  /** The send begins: what came before was not the destination's doing. */
+  begin(): void
   /** Gives it back, when one was taken: nothing was sent. */
   leave(): void
   /** Gives it back after a send, which says how quick the destination is. */
@@ -57,7 +61,7 @@ export function createShares(now: () => number = () => performance.now(), random
   const tenants = new Map<string, Set<Held>>()
 
   function find(key: string): Known {
-    const found = known.get(key) ?? { held: new Set(), most: SLOW_SHARE, usual_ms: SLOW_MS, booked: 0, asked: 0 }
+    const found = known.get(key) ?? { held: new Set(), most: SLOW_SHARE, usual_ms: FIRST_GUESS_MS, booked: 0, asked: 0 }
     // The latest is the last: what is forgotten first has not been heard of for longest.
     known.delete(key)
     known.set(key, found)
@@ -68,6 +72,11 @@ export function createShares(now: () => number = () => performance.now(), random
   function forget(old: string, found: Known): Known {
     known.delete(old)
     return found
+  }
+
+  function hold(held: Held): void {
+    find(held.key).held.add(held)
+    tenants.set(held.tenant, (tenants.get(held.tenant) ?? new Set<Held>()).add(held))
   }
 
   /** Those that are slow already; a set is in the order in which they began. */
@@ -123,9 +132,16 @@ export function createShares(now: () => number = () => performance.now(), random
           const full = destination.held.size >= destination.most || slow(destination.held) >= SLOW_SHARE
           if (full || slow(ofTenant) >= TENANT_SHARE) return { taken: false, delay_ms: delay(key, destination.most) }
           mine = { tenant, key, since: now() }
-          destination.held.add(mine)
-          tenants.set(tenant, ofTenant.add(mine))
+          hold(mine)
           return { taken: true }
+        },
+        begin() {
+          if (!mine) return
+          // To the end of the sets, which are in the order of beginning.
+          const { tenant, key } = mine
+          release()
+          mine = { tenant, key, since: now() }
+          hold(mine)
         },
         leave() {
           release()

@@ -2,7 +2,7 @@
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { extractLiterals, maskSecrets } from '../activities/destinations/secret-storage.ts'
 import { shapeConfig, shapes } from '../activities/shaping/config.ts'
-import type { AutoDisable } from '../db/attempts.ts'
+import type { AutoDisable } from '../db/auto-disable.ts'
 import { CIRCUIT_DEFAULTS, type CircuitSettings, type CircuitState } from '../db/circuits.ts'
 import { loadCredentials, putCredential } from '../db/credentials.ts'
 import type { DestinationContent, DestinationRow } from '../db/destinations.ts'

@@ -1,6 +1,6 @@
 // Attempts: opened under the delivery's lock before anything is sent, closed by guarded updates that a repeat leaves alone.
 import type { AttemptOutcome } from '../workflows/messages.ts'
-import type { CircuitSettings, Target } from './circuits.ts'
+import type { Target } from './circuits.ts'
 import type { Db } from './pool.ts'
 
 export interface OpenedAttempt {
@@ -84,14 +84,6 @@ export interface ClosedAttempt extends Omit<Target, 'target'> {
   started_at: Date
   /** The destination has failed before: a success must say that this is over. */
   troubled: boolean
-  circuit_breaker: Partial<CircuitSettings> | null
-  auto_disable: AutoDisable | null
-}
-
-/** A destination that fails this often in a row, over at least this long, is disabled. */
-export interface AutoDisable {
-  failures: number
-  over_seconds: number
 }
 
 /**
@@ -130,10 +122,9 @@ export async function closeAttempt(
         where d.distribution_job_id = $1 and d.destination_name = $2
           and d.attempts = closed.attempt_number and d.status = 'processing')
      select held.tenant_id, held.target, held.destination_id, closed.delivery_id, closed.started_at,
-            c.target is not null as troubled, r.circuit_breaker, r.auto_disable
-       from closed cross join held
-       left join destination_circuits c on c.tenant_id = held.tenant_id and c.target = held.target
-       left join destinations r on r.id = held.destination_id`,
+            exists (select from destination_circuits c where c.tenant_id = held.tenant_id and c.target = held.target)
+              as troubled
+       from closed cross join held`,
     [
       id,
       destination,

@@ -1,7 +1,27 @@
 // A destination that has failed for too long is taken out of service, once, with one event.
 import { writeAudit } from './audit.ts'
+import type { CircuitSettings } from './circuits.ts'
 import { insertEvent } from './operator-events.ts'
 import type { Db } from './pool.ts'
+
+/** A destination that fails this often in a row, over at least this long, is disabled. */
+export interface AutoDisable {
+  failures: number
+  over_seconds: number
+}
+
+/** What a destination states about its failures; nothing of an inline one, or of one that is deleted. */
+export async function failureSettings(
+  db: Db,
+  destinationId: string | null,
+): Promise<{ circuit_breaker: CircuitSettings | null; auto_disable: AutoDisable | null }> {
+  if (destinationId === null) return { circuit_breaker: null, auto_disable: null }
+  const { rows } = await db.query<{ circuit_breaker: CircuitSettings | null; auto_disable: AutoDisable | null }>(
+    'select circuit_breaker, auto_disable from destinations where id = $1',
+    [destinationId],
+  )
+  return rows[0] ?? { circuit_breaker: null, auto_disable: null }
+}
 
 /** False when it is out of service already. Its deliveries wait from then on. */
 export async function autoDisable(

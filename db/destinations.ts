@@ -1,5 +1,5 @@
 // Registered destinations and the versions of their configuration. Secrets stand in `credentials`; here are references.
-import type { AutoDisable } from './attempts.ts'
+import type { AutoDisable } from './auto-disable.ts'
 import type { CircuitSettings } from './circuits.ts'
 import type { Db } from './pool.ts'
 import type { RateLimit } from './rate-limits.ts'
