@@ -1,10 +1,12 @@
 // Rules over the real parts: what they choose is delivered, what they drop is not, and groups hand their turn on.
+import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { plan } from '../../activities/plan.ts'
 import type { Actions, RuleType } from '../../activities/rules/actions.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { setDefaultRoute } from '../../db/default-route.ts'
-import { setDestinationStatus } from '../../db/destinations.ts'
+import { endDeliveriesOf } from '../../db/deleted-destinations.ts'
+import { deleteDestination, findDestination, setDestinationStatus } from '../../db/destinations.ts'
 import { jobId } from '../../db/job-id.ts'
 import { findExplanation } from '../../db/rule-plans.ts'
 import { insertRule } from '../../db/rules.ts'
@@ -126,6 +128,24 @@ describe('routing', () => {
         ],
       },
     })
+  })
+
+  it('a rule without a tenant serves all of them, and none may change it', async () => {
+    const owner = new pg.Client({ connectionString: system.database.superuserUrl })
+    await owner.connect()
+    try {
+      await owner.query(
+        `insert into distribution_rules (name, rule_type, actions)
+         values ('shared', 'prioritization', '{"priority": "critical"}')`,
+      )
+      await sql("update distribution_rules set enabled = false where name = 'shared'")
+      const ref = await distribute({ destinations: [{ name: 'a' }] })
+      await ended(ref)
+      expect(await sql('select priority from distribution_jobs')).toEqual([{ priority: 'critical' }])
+    } finally {
+      await owner.query('delete from distribution_rules where tenant_id is null')
+      await owner.end()
+    }
   })
 
   it('a changed rule counts from the next plan on, in every worker', async () => {
@@ -331,6 +351,21 @@ describe('failover', () => {
     await sql("update destinations set status = 'inactive' where name = 'a'")
     expect(await ended(ref)).toMatchObject({ status: 'completed' })
     expect(await rows(ref)).toEqual(['a skipped DESTINATION_DISABLED', 'b success'])
+  })
+
+  it('one that is deleted while it waits hands its turn on', async () => {
+    await group('a', 'b')
+    receiver.reply(({ path }) => (path === '/a' ? { status: 503, headers: { 'retry-after': '3600' } } : {}))
+    const ref = await distribute()
+    await expect.poll(async () => (await system.deliveries(ref))[0]?.status).toBe('waiting')
+    await system.as(tenant, async (db) => {
+      const gone = await findDestination(db, 'a')
+      await deleteDestination(db, gone!.id)
+      await endDeliveriesOf(db, gone!.id, 10)
+    })
+    await system.dispatcher.look(ref)
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await rows(ref)).toEqual(['a failed DESTINATION_DELETED', 'b success'])
   })
 
   it('keeps the order of a key at each destination, and holds nobody up for what stood by in vain', async () => {
