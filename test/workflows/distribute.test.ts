@@ -444,6 +444,35 @@ describe('distribute', () => {
     ])
   })
 
+  it('FIELD-REPORT 39: stops waiting for what was ended from outside, and leaves its siblings alone', async () => {
+    const both = ['a', 'b'].map((name) => ({ name, protocol: 'REST' as const, round: 1 }))
+    let release: () => void = () => {}
+    const { calls, result } = await run(
+      {
+        plan: aPlan({ deliveries: both }),
+        deliver: async ({ destination }) => {
+          if (destination === 'a') {
+            throw ApplicationFailure.create({ message: 'away', type: 'THROTTLED', nextRetryDelay: '1 hour' })
+          }
+          await new Promise<void>((resolve) => {
+            release = resolve
+          })
+          return { recorded: true }
+        },
+      },
+      async (handle, stage) => {
+        await expect.poll(() => stage.calls.filter((call) => call.startsWith('deliver')).length).toBe(2)
+        stage.plan = aPlan({ deliveries: both.slice(1), ended: ['a'] })
+        await handle.signal('look')
+        await expect.poll(() => stage.calls.filter((call) => call === 'plan').length).toBe(2)
+        release()
+      },
+    )
+    expect(result).toEqual({ status: 'completed' })
+    expect(calls.filter((call) => call.startsWith('deliver')).sort()).toEqual(['deliver a', 'deliver b'])
+    expect(calls.at(-1)).toBe('finish done')
+  })
+
   it('FIELD-REPORT 6: starts all of 1000 destinations', async () => {
     const deliveries = Array.from({ length: 1000 }, (_, i) => ({ name: `d${i}`, protocol: 'REST' as const, round: 1 }))
     const { calls } = await run({ plan: aPlan({ deliveries }) })

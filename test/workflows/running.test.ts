@@ -49,6 +49,17 @@ describe('RunningDeliveries', () => {
     expect(onTwo).not.toHaveBeenCalled()
   })
 
+  it('stops one by its name, and knows when there is none', async () => {
+    const running = new RunningDeliveries()
+    const [one, two] = [aDelivery(), aDelivery()]
+    running.add('a', one.delivery, () => {})
+    running.add('b', two.delivery, () => {})
+    running.stop('b')
+    running.stop('c')
+    expect(one.delivery.stop).not.toHaveBeenCalled()
+    expect(two.delivery.stop).toHaveBeenCalledOnce()
+  })
+
   it('stops all that is running and nothing that has ended', async () => {
     const running = new RunningDeliveries()
     const [one, two] = [aDelivery(), aDelivery()]
