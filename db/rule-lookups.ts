@@ -7,8 +7,10 @@ export async function findCandidates(db: Db, names: string[], tags: string[]): P
   if (names.length === 0 && tags.length === 0) return []
   const { rows } = await db.query<Candidate>(
     `select distinct on (name) id, name, protocol, status, deleted_at is not null as deleted, tags,
-            health_status = 'unhealthy' as unhealthy
-       from destinations
+            health_status = 'unhealthy'
+              or exists (select from destination_circuits c
+                          where c.tenant_id = d.tenant_id and c.target = d.id::text and c.opened_at is not null) as unhealthy
+       from destinations d
       where name = any ($1) or (deleted_at is null and tags && $2::text[])
       order by name, deleted_at desc nulls first`,
     [names, tags],

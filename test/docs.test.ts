@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { destinationFor } from '../activities/destinations/registry.ts'
+import { OPERATOR_NAMES } from '../activities/rules/operators.ts'
 import { PROTOCOLS } from '../db/states.ts'
 import { regenerate, staleParts } from '../temporal-config/docs.ts'
 import { describeSettings } from '../temporal-config/env.ts'
@@ -56,6 +57,10 @@ describe('the text of README.md', () => {
         expect(() => readFileSync(new URL(`../${target}`, import.meta.url)), target).not.toThrow()
       }
     }
+  })
+
+  it('names every operator of a condition', () => {
+    for (const name of OPERATOR_NAMES) expect(readme).toContain(`\`${name}\``)
   })
 
   it('names only scripts that exist', () => {

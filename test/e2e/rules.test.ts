@@ -426,5 +426,13 @@ describe('load balance', () => {
     receiver.requests.length = 0
     for (let i = 0; i < 3; i++) await ended(await distribute({ payload_text: '2' }))
     expect(paths().join('')).toBe('bbb')
+    // One whose circuit is open comes last, whatever it did before.
+    await sql(
+      `insert into destination_circuits (tenant_id, target, opened_at, open_until)
+       select tenant_id, id::text, now(), now() + interval '1 hour' from destinations where name = 'b'`,
+    )
+    receiver.reply({})
+    await ended(await distribute({ payload_text: '2' }))
+    expect(paths().at(-1)).toBe('a')
   })
 })
