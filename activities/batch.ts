@@ -53,11 +53,9 @@ export async function batchStep(deps: SweepDeps, ref: BatchRef, beat: () => void
   if (!batch) return { done: true, callback: false }
   if (batch.status !== 'processing') return { done: true, callback: batch.callback_status === 'pending' }
   await step.as((db) => checkBatchLater(db, batch.id, SILENT_SECONDS))
-  if (batch.options.fail_fast && (await failsNow(step, batch))) await cancelRest(step, batch)
-  else if (batch.kind === 'retry') await retryPage(step, batch)
-  else if (batch.options.parallel_execution === false) await startOneByOne(step, batch)
-  else await startPage(step, batch)
-  return await look(step, batch)
+  const begun = await go(step, batch)
+  // There is more to begin at once: no need to count ten thousand rows in between.
+  return begun === 'more' ? { done: false, wait_ms: 0 } : await look(step, batch)
 }
 
 interface Step {
@@ -69,10 +67,21 @@ interface Step {
   as<T>(work: (db: Db) => Promise<T>): Promise<T>
 }
 
+type Begun = 'more' | 'all'
+
+/** Does the next part of what is left to do; `more` when there may be another right behind it. */
+async function go(step: Step, batch: BatchRow): Promise<Begun> {
+  if (batch.options.fail_fast && (await failsNow(step, batch))) {
+    await cancelRest(step, batch)
+    return 'all'
+  }
+  if (batch.kind === 'retry') return await retryPage(step, batch)
+  return await (batch.options.parallel_execution === false ? startOneByOne : startPage)(step, batch)
+}
+
 /** Ends the batch when all is final; otherwise says when to come again. */
 async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
   const progress = await step.as((db) => batchProgress(db, batch.id))
-  if (progress.waiting > 0) return { done: false, wait_ms: 0 }
   if (progress.counts.pending + progress.counts.processing > 0) {
     // A fraction of its age: soon for a short one, and few looks at one that waits for days.
     const wait_ms = Math.round(Math.min(30_000, Math.max(200, (Date.now() - batch.created_at.getTime()) / 10)))
@@ -114,9 +123,10 @@ function callbackBody(batch: BatchRow, status: BatchStatus, { counts, total, com
   })
 }
 
-async function startPage(step: Step, batch: BatchRow): Promise<void> {
-  const { released } = await step.as((db) => releaseBatchPage(db, batch.id, PAGE, false))
+async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
+  const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, PAGE, false))
   await startRuns(step, released)
+  return looked === PAGE ? 'more' : 'all'
 }
 
 /** One that Temporal does not take is left to the sweep. */
@@ -130,8 +140,9 @@ async function startRuns({ runs, deps, ref, beat }: Step, jobs: ReleasedJob[]): 
 }
 
 /** One after another: the next is let go when the one before is final. */
-async function startOneByOne(step: Step, batch: BatchRow): Promise<void> {
+async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun> {
   const until = performance.now() + STEP_MS
+  let begun: Begun = 'all'
   let [open] = await step.as((db) => openItems(db, batch.id, 1))
   for (let wait = 10; performance.now() < until; ) {
     step.beat()
@@ -142,18 +153,21 @@ async function startOneByOne(step: Step, batch: BatchRow): Promise<void> {
       wait = Math.min(500, wait * 1.5)
       continue
     }
-    if (now?.status === 'failed' && batch.options.fail_fast) return
+    if (now?.status === 'failed' && batch.options.fail_fast) return 'more'
     const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, 1, true))
-    if (looked === 0) return
+    if (looked === 0) return 'all'
+    begun = 'more'
     await startRuns(step, released)
     const [next] = released
     open = next && { job_id: next.distribution_id.slice('dist_'.length), round: 1 }
     wait = 10
   }
+  // Nothing has moved in all of this step: the next look may wait.
+  return begun
 }
 
 /** Sends the next ones again. Each in a transaction that also closes its place in the batch: once, whoever repeats it. */
-async function retryPage(step: Step, batch: BatchRow): Promise<void> {
+async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
   const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
   const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
   await inTurns(items, step.beat, async ({ position, job_id }) => {
@@ -186,6 +200,7 @@ async function retryPage(step: Step, batch: BatchRow): Promise<void> {
       step.deps.logger.warn({ err: error, ...job }, 'a retry of a batch was not begun; the sweep will find it')
     })
   })
+  return items.length === PAGE ? 'more' : 'all'
 }
 
 const SKIPPED = {

@@ -29,6 +29,8 @@ import { asRefusal, isRefusedByJsonb, newJob, storedIssues } from './submit.ts'
 
 /** So many items are checked before other requests get their turn. */
 const TURN = 50
+/** SQLSTATE. */
+const DEADLOCK = '40P01'
 /** So many rows go in one statement. */
 const PAGE = 500
 
@@ -80,10 +82,12 @@ export async function submitBulk(
   }
   if (items.length === 0) throw noneAccepted(rejected)
   const { tenant_id } = request.caller
-  for (;;) {
+  for (let died = 0; ; ) {
     try {
       return await withTenant(deps.pool, tenant_id, (db) => store(db, request, items, rejected))
     } catch (error) {
+      // Two requests each of whose own key is that of a distribution of the other: one of them is told to begin anew.
+      if ((error as { code?: unknown }).code === DEADLOCK && died++ < 3) continue
       if (!(error instanceof NotChecked)) throw error
       await checkPayloads(deps.shaper, tenant_id, error.by, items)
     }

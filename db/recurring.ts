@@ -144,9 +144,12 @@ export async function listRecurring(db: Db, page: { after: string | null; limit:
   return rows
 }
 
-/** Temporal is in line with this version of the row. */
+/** Temporal was brought in line with this version of the row; when that is an old one by now, the sweep does it anew. */
 export async function noteInSync(db: Db, id: string, version: number): Promise<void> {
-  await db.query('update recurring_distributions set check_at = null where id = $1 and version = $2', [id, version])
+  await db.query(
+    'update recurring_distributions set check_at = case version when $2 then null else clock_timestamp() end where id = $1',
+    [id, version],
+  )
 }
 
 /** Rows that Temporal is to be brought in line with, over all tenants; with `all` every living one. */

@@ -32,6 +32,8 @@ export interface Dispatcher {
   retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
   /** Starts the sender of a callback that became due without a run. Never throws. */
   notify(input: NotifyInput): Promise<'started' | 'deferred'>
+  /** Tells a run that it may be its turn under its ordering key. Never throws. */
+  turn(ref: DistributionRef): Promise<'started' | 'deferred'>
   /** Starts the run of a batch. Never throws. */
   startBatch(ref: BatchRef): Promise<'started' | 'deferred'>
   /** Has a destination tried at intervals, or no longer; what does not come through is put right by the workers. */
@@ -106,6 +108,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     look: (ref) => inTime('look', ref, (runs) => runs.signalLook(ref).then(() => 'signalled' as const)),
     retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
     notify: (input) => inTime('notify', input, (runs) => runs.notify(input).then(() => 'started' as const)),
+    turn: (ref) => inTime('turn', ref, (runs) => runs.signalTurn(ref).then(() => 'started' as const)),
     startBatch: (ref) => inTime('batch', ref, (runs) => runs.startBatch(ref).then(() => 'started' as const)),
     healthCheck(check) {
       void (async () => options.runs()?.healthCheck(check))().catch((error: unknown) => {

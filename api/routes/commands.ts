@@ -3,6 +3,7 @@ import { writeAudit } from '../../db/audit.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { findJobState, type JobState } from '../../db/distribution-status.ts'
 import { finishDistribution } from '../../db/finish.ts'
+import { findNext } from '../../db/ordering.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { countEnd } from '../../temporal-config/metrics.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
@@ -59,6 +60,10 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
           finishDistribution(db, id, { round: asked.round, cause: 'cancelled' }),
         )
         countEnd(metrics, tenant_id, finished)
+        if (finished.outcome === 'final' && finished.ordered) {
+          const next = await withTenant(pool, tenant_id, (db) => findNext(db, tenant_id, id, null))
+          for (const distribution_id of next) await dispatcher.turn({ tenant_id, distribution_id })
+        }
         if (finished.outcome === 'final' && finished.notify) {
           await dispatcher.notify({ tenant_id, distribution_id: params.id, round: finished.round })
         }

@@ -32,6 +32,7 @@ export interface FakeDispatcher extends Dispatcher {
   retried: DistributionRef[]
   notified: NotifyInput[]
   batches: BatchRef[]
+  turns: DistributionRef[]
   recurring: RecurringSchedule[]
   probed: ProbeInput[]
   healthChecks: HealthCheckSchedule[]
@@ -172,6 +173,7 @@ function fakeDispatcher(): FakeDispatcher {
     retried: [],
     notified: [],
     batches: [],
+    turns: [],
     recurring: [],
     probed: [],
     healthChecks: [],
@@ -207,6 +209,10 @@ function fakeDispatcher(): FakeDispatcher {
     },
     async nextRuns() {
       return fake.answers.start === 'started' ? [] : null
+    },
+    async turn(ref) {
+      fake.turns.push(ref)
+      return fake.answers.start
     },
     async startBatch(ref) {
       fake.batches.push(ref)

@@ -294,3 +294,35 @@ describe('another tenant', () => {
     expect(absent.body).toMatchObject(rest)
   })
 })
+
+describe('an ordering key', () => {
+  it('a cancel by the row alone tells the next one', async () => {
+    const first = await submitted({ ordering_key: 'k' })
+    const second = await submitted({ ordering_key: 'k' })
+    const id = parseDistributionId(second)!
+    await withTenant(api.pool, 'acme', (db) =>
+      insertPlan(
+        db,
+        'acme',
+        id,
+        [
+          {
+            destination_name: 'ad-hoc',
+            protocol: 'REST',
+            destination_id: null,
+            configuration: {},
+            max_retries: null,
+            status: 'pending',
+            error_code: null,
+            error_message: null,
+          },
+        ],
+        [],
+      ),
+    )
+    api.dispatcher.answers.cancel = 'no_workflow'
+    await api.call('POST', `/distribution/${first}/cancel`)
+    api.dispatcher.answers.cancel = 'signalled'
+    expect(api.dispatcher.turns).toEqual([{ tenant_id: 'acme', distribution_id: second }])
+  })
+})

@@ -302,3 +302,17 @@ describe('a bulk retry', () => {
     expect(rows).toEqual([{ round: 2 }])
   })
 })
+
+describe('a batch that goes one after another', () => {
+  it('asks ever more rarely when one of its distributions takes its time', async () => {
+    const ref = await stored({
+      options: { parallel_execution: false },
+      jobs: times(2, { deliver_at: new Date(Date.now() + 3_600_000) }),
+    })
+    await system.as('acme', (db) =>
+      db.query(`update batches set created_at = clock_timestamp() - interval '1 hour' where id = $1`, [ref.batch_id]),
+    )
+    expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms: 0 })
+    expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms: 30_000 })
+  })
+})
