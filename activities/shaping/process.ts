@@ -12,7 +12,8 @@ import { ShapingError } from './shaping-error.ts'
  * too much of the processor's time (a busy machine is nobody's fault), and when the parent is gone.
  */
 const WATCH = `
-const { order, limit } = require('node:worker_threads').workerData
+const { parentPort, workerData } = require('node:worker_threads')
+const { order, limit } = workerData
 const parent = process.ppid
 let watched = 0
 let before = 0
@@ -24,6 +25,7 @@ setInterval(() => {
   if (current !== watched) [watched, before] = [current, used]
   else if (current !== 0 && used - before > limit) process.kill(process.pid, 'SIGXCPU')
 }, 100)
+parentPort.postMessage('watching')
 `
 /** The order that is being carried out; 0 for none. */
 const current = new Int32Array(new SharedArrayBuffer(4))
@@ -91,5 +93,9 @@ process.on('message', (order: Order) => {
   })
 })
 const limit = Number(process.argv[2])
-new Worker(WATCH, { eval: true, execArgv: [], workerData: { order: current, limit } }).unref()
-say({ kind: 'ready' })
+const watch = new Worker(WATCH, { eval: true, execArgv: [], workerData: { order: current, limit } })
+// Not before: its start needs this thread, which an order may keep for itself.
+watch.once('message', () => {
+  watch.unref()
+  say({ kind: 'ready' })
+})

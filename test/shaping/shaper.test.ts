@@ -1,6 +1,8 @@
 // The processes in which shaping runs: what one payload may cost, and that others do not pay for it.
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { createShaper } from '../../activities/shaping/shaper.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
@@ -16,6 +18,11 @@ const PATIENT = 120_000
 
 const shape = (config: object, payload = Buffer.from('{"a":1.0}'), tenant = 'acme') =>
   shaper.shape(tenant, [config], payload, WORDS)
+
+function shapingProcessesOf(parent: number): string[] {
+  const running = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(parent)]).toString()
+  return [...running.matchAll(/(\d+) .*shaping\/process\.ts/g)].map(([, pid]) => pid!)
+}
 
 describe('shaping', () => {
   it(
@@ -81,8 +88,7 @@ describe('shaping', () => {
   it.runIf(process.platform === 'linux')('gives nothing of its caller to what it runs', async () => {
     const { body } = await shape({ expression: '$keys($distribution)' })
     expect(JSON.parse(body.toString())).toEqual(['tenant_id', 'distribution_id', 'delivery_id', 'data_type'])
-    const running = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(process.pid)]).toString()
-    const pid = /(\d+) .*shaping\/process\.ts/.exec(running)?.[1]
+    const [pid] = shapingProcessesOf(process.pid)
     expect(readFileSync(`/proc/${pid}/environ`, 'utf8')).not.toMatch(/PATH|HOME|TEST_|=.*KEY/)
   })
 
@@ -101,6 +107,21 @@ describe('shaping', () => {
       ]),
     )
   })
+
+  it.runIf(process.platform === 'linux')(
+    'leaves nothing behind when its caller is killed in the middle of it',
+    async () => {
+      const tsx = import.meta.resolve('tsx')
+      const program = fileURLToPath(new URL('./endless.ts', import.meta.url))
+      const caller = spawn(process.execPath, ['--import', tsx, program], { stdio: ['ignore', 'pipe', 'inherit'] })
+      await once(caller.stdout, 'data')
+      const [shaping] = shapingProcessesOf(caller.pid!)
+      expect(shaping).toBeDefined()
+      caller.kill('SIGKILL')
+      await expect.poll(() => existsSync(`/proc/${shaping}`), { timeout: 20_000 }).toBe(false)
+    },
+    PATIENT,
+  )
 
   it(
     'ends with its caller',
