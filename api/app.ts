@@ -15,6 +15,7 @@ import { dataTypeEndpoints } from './routes/data-types.ts'
 import { destinationEndpoints } from './routes/destinations.ts'
 import { distributionEndpoints } from './routes/distributions.ts'
 import { previewEndpoints } from './routes/preview.ts'
+import { routingEndpoints } from './routes/routing.ts'
 import { ruleEndpoints } from './routes/rules.ts'
 import { scheduleEndpoints } from './routes/schedules.ts'
 import { serviceEndpoints } from './routes/service.ts'
@@ -39,6 +40,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
     ...previewEndpoints(deps),
     ...dataTypeEndpoints(deps),
     ...ruleEndpoints(deps),
+    ...routingEndpoints(deps),
     ...credentialEndpoints(deps),
     ...auditLogEndpoints(deps),
     ...tenantEndpoints(deps, keys.forget),

@@ -1,4 +1,4 @@
-// Rules: write, show, try; why a distribution went where it went; the default route.
+// Rules: write, show, try.
 import { type Exact, exactText, readExact, wantedParts } from '../../activities/rules/exact.ts'
 import { explain, SHOWN } from '../../activities/rules/explanation.ts'
 import { planByRules } from '../../activities/rules/plan.ts'
@@ -6,10 +6,8 @@ import { rememberRules } from '../../activities/rules/remembered.ts'
 import { type RuleSet, readRule, setOf } from '../../activities/rules/rule.ts'
 import { momentOf } from '../../activities/rules/time.ts'
 import { writeAudit } from '../../db/audit.ts'
-import { findDefaultRoute, setDefaultRoute } from '../../db/default-route.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { findCandidates, peekTurns, recentFailures } from '../../db/rule-lookups.ts'
-import { findExplanation } from '../../db/rule-plans.ts'
 import {
   countRules,
   deleteRule,
@@ -24,15 +22,12 @@ import {
 } from '../../db/rules.ts'
 import { type Endpoint, endpoint, type Request, type RequestBody } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, invalid, notFound } from '../errors.ts'
+import { ApiError, notFound } from '../errors.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
-import { checkRule, unknownDestinations } from '../rule-check.ts'
-import { distributionParams } from '../schemas/distributions.ts'
+import { checkRule } from '../rule-check.ts'
 import { parse } from '../schemas/issues.ts'
 import {
   type Draft,
-  defaultRoute,
-  distributionExplanation,
   evaluation,
   newRule,
   newRuleOutline,
@@ -45,7 +40,6 @@ import {
   ruleParams,
   sample,
 } from '../schemas/rules.ts'
-import { readId } from './distributions.ts'
 
 const tag = 'Rules'
 /** More of them would cost a distribution more than its deliveries. */
@@ -234,63 +228,7 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
     },
   })
 
-  const explained = endpoint({
-    method: 'get',
-    path: '/distribution/{id}/explanation',
-    tag,
-    summary: 'Why a distribution went where it went',
-    description: 'As the rules saw it when it was planned; values are shortened, and long explanations are cut.',
-    role: 'viewer',
-    params: distributionParams,
-    answers: {
-      200: { description: 'The rules, the conditions, the plan', schema: distributionExplanation },
-      404: { description: 'No such distribution of this tenant' },
-    },
-    async handle({ c, caller, params }) {
-      const id = readId(c, params.id)
-      const found = await withTenant(pool, caller.tenant_id, (db) => findExplanation(db, id))
-      if (!found) throw notFound('distribution')
-      return c.json({ distribution_id: params.id, ...found })
-    },
-  })
-
-  const showDefault = endpoint({
-    method: 'get',
-    path: '/routing/default',
-    tag,
-    summary: 'The default route',
-    role: 'viewer',
-    answers: { 200: { description: 'Of this tenant', schema: defaultRoute } },
-    async handle({ c, caller }) {
-      return c.json(await withTenant(pool, caller.tenant_id, (db) => findDefaultRoute(db, caller.tenant_id)))
-    },
-  })
-
-  const setDefault = endpoint({
-    method: 'put',
-    path: '/routing/default',
-    tag,
-    summary: 'Set the default route',
-    role: 'admin',
-    body: defaultRoute,
-    body_example: { destinations: ['archive'], when_none: 'fail' },
-    answers: { 200: { description: 'Of this tenant', schema: defaultRoute } },
-    async handle({ c, caller, body }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const { tenant_id, actor } = caller
-      const { destinations, when_none } = body
-      await withTenant(pool, tenant_id, async (db) => {
-        const details = await unknownDestinations(db, destinations, 'destinations')
-        if (details.length > 0) throw invalid(details)
-        await setDefaultRoute(db, tenant_id, { destinations, when_none })
-        const event = { tenant_id, actor, action: 'update', resource_type: 'default_route', resource_id: tenant_id }
-        await writeAudit(db, { ...event, details: { destinations, when_none }, request_id: c.get('request_id') })
-      })
-      return c.json({ destinations, when_none })
-    },
-  })
-
-  return [add, list, evaluate, show, change, remove, explained, showDefault, setDefault]
+  return [add, list, evaluate, show, change, remove]
 }
 
 /** Stands for a rule that is tried before it is kept. */

@@ -1,0 +1,132 @@
+// Which destinations the routing rules choose, by name, tag and strategy. Pure but for the look-ups that are passed in.
+import { type Member, pick } from './balance.ts'
+import type { Candidate, Lookups, PlannedDestination, RulePlan } from './plan.ts'
+import type { RuleOf } from './rule.ts'
+
+/** What the routing rules choose: each destination once, by the first rule that has it. */
+export async function choose(
+  plan: RulePlan,
+  rules: RuleOf<'routing'>[],
+  known: ReadonlyMap<string, Candidate>,
+  candidates: Candidate[],
+  dropping: (name: string) => unknown,
+  lookups: Lookups,
+): Promise<void> {
+  const balanced = rules.filter(({ actions }) => actions.strategy === 'load_balance')
+  const members = new Map(rules.map((rule) => [rule, membersOf(rule, candidates)]))
+  const turns = balanced.length > 0 ? await lookups.turns(balanced.map(({ id }) => id)) : new Map<string, number>()
+  const failing = balanced.filter(({ actions }) => actions.balance === 'least_failing')
+  const failures =
+    failing.length > 0
+      ? await lookups.failures([...new Set(failing.flatMap((rule) => members.get(rule)!))])
+      : new Map<string, number>()
+  const chosen = new Map<string, PlannedDestination>()
+  const add = (planned: PlannedDestination) => {
+    chosen.set(planned.name, planned)
+    plan.destinations.push(planned)
+  }
+  for (const [group, rule] of rules.entries()) {
+    const names = members.get(rule)!
+    if (names.length === 0) {
+      plan.warnings.push(
+        `The rule ${rule.name} chose nothing: no destination has the tag ${rule.actions.tags?.join(' or ')}`,
+      )
+    }
+    const take = (name: string) => member(name, known.get(name), rule.name, true)
+    switch (rule.actions.strategy) {
+      case 'all':
+        for (const name of names) if (!chosen.has(name)) add(take(name))
+        break
+      case 'failover': {
+        let served = false
+        for (const name of names) {
+          const present = chosen.get(name)
+          // One that goes out in any case leads the group; one of another group stays there.
+          if (present && present.failover_group !== null) continue
+          const planned = present ?? take(name)
+          if (!present) add(planned)
+          if (dropping(name)) continue
+          planned.failover_group = group
+          if (planned.status !== 'pending') continue
+          if (!present) planned.standby = served
+          served = true
+        }
+        break
+      }
+      case 'load_balance': {
+        const open = names.filter((name) => !dropping(name))
+        const usable = open.filter((name) => isUsable(known.get(name)))
+        const present = open.find((name) => chosen.has(name))
+        // One of them goes out already.
+        if (present !== undefined) break
+        const { balance = 'round_robin', weights = {} } = rule.actions
+        const turn = turns.get(rule.id) ?? 0
+        const among = (usable.length > 0 ? usable : open).map(
+          (name): Member => ({
+            name,
+            weight: weights[name] ?? 1,
+            failing: failures.get(name) ?? 0,
+            unhealthy: known.get(name)?.unhealthy ?? false,
+          }),
+        )
+        if (among.length > 0) add(take(pick(among, balance, turn).name))
+        else for (const name of names) if (!chosen.has(name)) add(take(name))
+      }
+    }
+  }
+}
+
+/** By name in the rule's order, then by tag in the order of names. */
+function membersOf({ actions }: RuleOf<'routing'>, candidates: Candidate[]): string[] {
+  const tagged = candidates.filter(({ deleted, tags }) => !deleted && actions.tags?.some((tag) => tags.includes(tag)))
+  return [...new Set([...(actions.destinations ?? []), ...tagged.map(({ name }) => name).sort()])]
+}
+
+function isUsable(candidate: Candidate | undefined): boolean {
+  return (
+    candidate !== undefined &&
+    !candidate.deleted &&
+    (candidate.status === 'active' || candidate.status === 'deprecated')
+  )
+}
+
+export function row(name: string, candidate: Candidate | null, rule: string | null): PlannedDestination {
+  return {
+    name,
+    candidate,
+    status: 'pending',
+    error_code: null,
+    error_message: null,
+    rule,
+    failover_group: null,
+    standby: false,
+    shape: null,
+  }
+}
+
+/** A registered destination as it is now. One that rules chose is skipped while it is inactive; a named one waits. */
+export function member(
+  name: string,
+  candidate: Candidate | undefined,
+  rule: string | null,
+  byRules: boolean,
+): PlannedDestination {
+  const planned = row(name, candidate ?? null, rule)
+  if (!candidate || candidate.deleted) {
+    return {
+      ...planned,
+      status: 'failed',
+      error_code: 'DESTINATION_DELETED',
+      error_message: 'The destination was deleted before it was served',
+    }
+  }
+  if (byRules && candidate.status === 'inactive') {
+    return {
+      ...planned,
+      status: 'skipped',
+      error_code: 'DESTINATION_DISABLED',
+      error_message: 'The destination was disabled when the rules chose it',
+    }
+  }
+  return planned
+}
