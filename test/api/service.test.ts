@@ -149,7 +149,17 @@ describe('the OpenAPI document', () => {
       ].sort(),
     )
     const submit = body.paths['/api/v1/distribution/submit'].post
-    expect(Object.keys(submit.responses).sort()).toEqual(['202', '400', '401', '403', '409', '413', '500', '503'])
+    expect(Object.keys(submit.responses).sort()).toEqual([
+      '202',
+      '400',
+      '401',
+      '403',
+      '409',
+      '413',
+      '429',
+      '500',
+      '503',
+    ])
     expect(submit.requestBody.content['application/json'].example).toBeDefined()
     expect(submit.security).toEqual([{ api_key: [] }])
     const schemas = body.components.schemas
