@@ -1,4 +1,5 @@
-// Order over two APIs and two workers, with one of each killed in the middle; and a batch whose processes die.
+// Order over two APIs and two workers, with one of each killed in the middle; batches, a bulk retry and a schedule whose
+// processes or whose Temporal die.
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Deployment, type Running, startDeployment } from '../support/deployment.ts'
@@ -145,5 +146,54 @@ describe('kill -9', () => {
       String(body.batch_id).slice('batch_'.length),
     ])
     expect(count).toEqual({ n: 3000 })
+  }, 240_000)
+
+  it('FIELD-REPORT 40: of the worker in the middle of a bulk retry: each is sent again in one round', async () => {
+    receiver.reply({ status: 404 })
+    const request = { distributions: Array.from({ length: 100 }, (_, i) => item(`again-${i}`, { data_type: 'again' })) }
+    const made = await post(apis[0]!, '/distribution/bulk-submit', request)
+    const statuses = () =>
+      query<{ status: string; round: number; n: number }>(
+        `select status, round, count(*)::int as n from distribution_jobs where data_type = 'again' group by 1, 2`,
+        [],
+      )
+    expect(made.status).toBe(202)
+    await expect.poll(statuses, { timeout: 90_000, interval: 250 }).toEqual([{ status: 'failed', round: 1, n: 100 }])
+    receiver.reply({ after_ms: 20 })
+    const from = receiver.requests.length
+    const retry = { data_type: 'again' }
+    const key = { 'Idempotency-Key': 'retry-again' }
+    const first = await post(apis[0]!, '/distribution/retry', retry, key)
+    expect(first.body).toMatchObject({ total_distributions: 100 })
+    await receiver.until(() => receiver.requests.length >= from + 10)
+    await workers[0]!.kill9()
+    workers = [await deployment.startWorker()]
+    expect((await post(apis[0]!, '/distribution/retry', retry, key)).body).toEqual(first.body)
+    await expect
+      .poll(statuses, { timeout: 120_000, interval: 250 })
+      .toEqual([{ status: 'completed', round: 2, n: 100 }])
+    expect(new Set(pathsFrom(from)).size).toBe(100)
+  }, 300_000)
+
+  it('of Temporal with all its data: a schedule is made again from its row', async () => {
+    receiver.reply({})
+    const made = await post(apis[0]!, '/distribution/schedules', {
+      name: 'ticks',
+      interval_seconds: 10,
+      submission: item('tick'),
+    })
+    expect(made.status).toBe(201)
+    const ticks = () => receiver.requests.filter(({ path }) => path === '/tick').length
+    await receiver.until(() => ticks() >= 1)
+    await deployment.killTemporal()
+    await deployment.restartTemporal({ forget: true })
+    const before = ticks()
+    await expect.poll(ticks, { timeout: 120_000, interval: 250 }).toBeGreaterThan(before)
+    const occasions = await query<{ occasion: string; n: number }>(
+      `select options #>> '{schedule,occasion}' as occasion, count(*)::int as n from distribution_jobs
+        where options #>> '{schedule,name}' = 'ticks' group by 1 having count(*) > 1`,
+      [],
+    )
+    expect(occasions).toEqual([])
   }, 240_000)
 })
