@@ -13,7 +13,10 @@ const SLOW_MS = 2000
 /** What a send is taken to last before one has ended. */
 const FIRST_GUESS_MS = 200
 const LEAST_DELAY_MS = 250
-const LONGEST_DELAY_MS = 900_000
+/** For a place: a machine that stood still for a moment makes every send look slow, and must not be believed for long. */
+const LONGEST_DELAY_MS = 120_000
+/** For a circuit that stays open. */
+const LONGEST_APART_MS = 900_000
 /** Those that wait for an open circuit come again at least so far apart: thousands that ask in vain are a load too. */
 const ASK_APART_MS = 100
 /** Destinations that are remembered beside those that hold a place. */
@@ -94,21 +97,21 @@ export function createShares(now: () => number = () => performance.now(), random
     const [oldest] = destination.held
     const takes = Math.max(destination.usual_ms, oldest ? now() - oldest.since : 0)
     destination.booked = Math.max(destination.booked, now()) + takes / most
-    return bounded(destination, 'booked')
+    return bounded(destination, 'booked', LONGEST_DELAY_MS)
   }
 
   function apart(key: string, leastMs: number): number {
     const destination = find(key)
     destination.asked = Math.max(destination.asked + ASK_APART_MS, now() + leastMs)
-    return bounded(destination, 'asked')
+    return bounded(destination, 'asked', LONGEST_APART_MS)
   }
 
   /** Beyond the longest delay there is no order any more, only a crowd that is spread out. */
-  function bounded(destination: Known, which: 'booked' | 'asked'): number {
-    const longest = now() + LONGEST_DELAY_MS
+  function bounded(destination: Known, which: 'booked' | 'asked', longestMs: number): number {
+    const longest = now() + longestMs
     if (destination[which] < longest) return Math.ceil(Math.max(LEAST_DELAY_MS, destination[which] - now()))
     destination[which] = longest
-    return Math.ceil(LONGEST_DELAY_MS * (0.5 + random() / 2))
+    return Math.ceil(longestMs * (0.5 + random() / 2))
   }
 
   return {
