@@ -77,8 +77,8 @@ describe('the architecture', () => {
     ).toEqual([])
   })
 
-  it('formats know documents alone', () => {
-    const allowed = [/^activities\/formats\//, /^(csv-stringify\/sync|fast-xml-parser|jsonc-parser|lossless-json)$/]
+  it('formats know documents, and how one asks for them', () => {
+    const allowed = [/^activities\/formats\//, /^(csv-stringify\/sync|jsonc-parser|lossless-json|zod)$/]
     expect(strangers('activities/formats/', allowed)).toEqual([])
   })
 

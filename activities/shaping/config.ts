@@ -2,6 +2,7 @@
 // Both may be there; the rule's is applied first, and the destination's to what it made.
 import { z } from 'zod'
 import { placeholderProblem } from '../destinations/placeholders.ts'
+import { csvFields, xmlFields } from '../formats/fields.ts'
 import { expressionProblem, MAX_EXPRESSION } from './expression.ts'
 import { jsonSchemaProblems, MAX_SMALL_SCHEMA_BYTES } from './json-schema.ts'
 import { MAX_POSITION } from './mapping.ts'
@@ -109,26 +110,11 @@ const outputFormat = z.discriminatedUnion('format', [
   z.strictObject({
     format: z.literal('csv'),
     rows_path: rowsPath,
-    columns: z
-      .array(z.string().min(1).max(200))
-      .min(1)
-      .max(500)
-      .optional()
-      .describe('Keys of the rows, in this order; all keys when absent'),
-    delimiter: z.enum(['comma', 'semicolon', 'tab']).default('comma').describe('Between fields'),
-    formulas: z
-      .enum(['escape', 'keep'])
-      .default('escape')
-      .describe("Text that a spreadsheet would take for a formula gets a leading '; numbers never do"),
+    ...csvFields,
   }),
   z.strictObject({
     format: z.literal('xml'),
-    root: z
-      .string()
-      .max(100)
-      .regex(/^(?!xml)[A-Za-z_][A-Za-z0-9._-]*$/i, 'is not a name for an XML element')
-      .default('payload')
-      .describe('Name of the outermost element'),
+    ...xmlFields,
   }),
   z.strictObject({
     format: z.literal('text'),

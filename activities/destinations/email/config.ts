@@ -1,5 +1,6 @@
 // The configuration of an EMAIL destination.
 import { z } from 'zod'
+import { csvFields, xmlFields } from '../../formats/fields.ts'
 import { host, template, timeoutSeconds, tls } from '../fields.ts'
 import { hasPlaceholders } from '../placeholders.ts'
 import { configuration, optionalCredentialField, optionalSecret, type Resolved, secret } from '../secret.ts'
@@ -56,27 +57,12 @@ const attachment = z.discriminatedUnion('format', [
       .regex(/^payload(\.[^.[\]{}]+|\[\d+\])*$/, 'must be a path such as payload.items')
       .default('payload')
       .describe('Where the rows are: a list of objects, or one object'),
-    columns: z
-      .array(z.string().min(1).max(200))
-      .min(1)
-      .max(500)
-      .optional()
-      .describe('Keys of the rows, in this order; all keys when left out'),
-    delimiter: z.enum(['comma', 'semicolon', 'tab']).default('comma').describe('Between fields'),
-    formulas: z
-      .enum(['escape', 'keep'])
-      .default('escape')
-      .describe("Text that a spreadsheet would take for a formula gets a leading '; numbers never do"),
+    ...csvFields,
   }),
   z.strictObject({
     format: z.literal('xml'),
     filename: filename('{distribution_id}.xml'),
-    root: z
-      .string()
-      .max(100)
-      .regex(/^(?!xml)[A-Za-z_][A-Za-z0-9._-]*$/i, 'is not a name for an XML element')
-      .default('payload')
-      .describe('Name of the outermost element'),
+    ...xmlFields,
   }),
 ])
 

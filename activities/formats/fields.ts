@@ -1,0 +1,25 @@
+// How a document is written as CSV or XML, as configurations state it: in one wording for mail and for shaping.
+import { z } from 'zod'
+
+export const csvFields = {
+  columns: z
+    .array(z.string().min(1).max(200))
+    .min(1)
+    .max(500)
+    .optional()
+    .describe('Keys of the rows, in this order; all keys when left out'),
+  delimiter: z.enum(['comma', 'semicolon', 'tab']).default('comma').describe('Between fields'),
+  formulas: z
+    .enum(['escape', 'keep'])
+    .default('escape')
+    .describe("Text that a spreadsheet would take for a formula gets a leading '; numbers never do"),
+}
+
+export const xmlFields = {
+  root: z
+    .string()
+    .max(100)
+    .regex(/^(?!xml)[A-Za-z_][A-Za-z0-9._-]*$/i, 'is not a name for an XML element')
+    .default('payload')
+    .describe('Name of the outermost element'),
+}
