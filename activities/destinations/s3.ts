@@ -6,10 +6,10 @@ import { defineDestination, type Receipt } from './destination.ts'
 import type { Egress } from './egress.ts'
 import { DeliveryError } from './errors.ts'
 import { clientOf, loadSdk, type Sdk } from './s3/client.ts'
-import { type S3Config, s3Config } from './s3/config.ts'
+import { DELIVERY_ID, type S3Config, s3Config } from './s3/config.ts'
 import { createExchange, type Exchange } from './s3/exchange.ts'
 import { codeIn, s3Failure } from './s3/failure.ts'
-import { DELIVERY_ID, type ObjectInput, objectOf } from './s3/object.ts'
+import { type ObjectInput, objectOf } from './s3/object.ts'
 import { tlsMaterial } from './tls.ts'
 
 /** Larger objects go in parts of this size, one after the other: no more of them is on the wire at once. */

@@ -4,7 +4,11 @@ import { parseAddress } from '../addresses.ts'
 import { statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { urlProblem } from '../placeholders.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
-import { keyProblem, OUR_METADATA } from './object.ts'
+import { keyProblem } from './key.ts'
+
+/** Metadata that every object has; the first one tells a repeat. */
+export const DELIVERY_ID = 'delivery-id'
+const OUR_METADATA = [DELIVERY_ID, 'distribution-id', 'tenant-id']
 
 const endpoint = reaching(
   z

@@ -1,0 +1,41 @@
+// What an object is called.
+import type { Message } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { fillTemplate, hasPlaceholders, literalText } from '../placeholders.ts'
+
+/** S3's limit, in bytes of UTF-8. */
+const MAX_KEY_BYTES = 1024
+
+/** What is wrong with a key that may hold placeholders; undefined when nothing is. */
+export function keyProblem(template: string): string | undefined {
+  if (template === '') return 'must not be empty'
+  if (hasPlaceholders(template, 'attempt_number')) {
+    return 'has {attempt_number}: each repeat would make one more object; use {delivery_id}'
+  }
+  if (Buffer.byteLength(literalText(template)) > MAX_KEY_BYTES) return `is longer than ${MAX_KEY_BYTES} bytes`
+  return strayingSegment(template.replace(/\{[^{}]*\}/g, 'x')) ? STRAYING : undefined
+}
+
+/**
+ * @throws DeliveryError MISCONFIGURED for a placeholder that finds nothing, or whose value would put the object
+ * somewhere else than the template says
+ */
+export function objectKey(template: string, message: Message): string {
+  const key = fillTemplate(template, message, (value, name) => {
+    const found = /[/\\\p{Cc}]/u.exec(value)?.[0]
+    if (found === undefined) return value
+    const what = found === '/' || found === '\\' ? `"${found}"` : 'a control character'
+    throw new DeliveryError('MISCONFIGURED', `key: {${name}} brings ${what}`)
+  })
+  if (strayingSegment(key)) throw new DeliveryError('MISCONFIGURED', `key: ${STRAYING} once it is filled in`)
+  if (Buffer.byteLength(key) > MAX_KEY_BYTES) {
+    throw new DeliveryError('MISCONFIGURED', `key: is longer than ${MAX_KEY_BYTES} bytes once it is filled in`)
+  }
+  return key
+}
+
+const STRAYING = 'has an empty segment, "." or ".." between slashes'
+
+function strayingSegment(key: string): boolean {
+  return key.split('/').some((segment) => /^\.{0,2}$/.test(segment))
+}
