@@ -19,7 +19,7 @@ import type { AttemptOutcome } from '../workflows/messages.ts'
 
 /** The destination could not be reached, or has no time: these open a circuit. */
 const COUNTED: ReadonlySet<DeliveryCode> = new Set(['DESTINATION_UNAVAILABLE', 'TIMEOUT', 'THROTTLED'])
-/** The destination answered: it can be reached. */
+/** The destination answered: it can be reached. So it is where the outcome says `answered`, whatever its code. */
 const ANSWERED: ReadonlySet<DeliveryCode> = new Set(['REJECTED', 'UNAUTHORIZED'])
 
 /** Deferrals grow up to this while a circuit stays open. */
@@ -59,7 +59,8 @@ export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: Attemp
   }
   const { code } = outcome
   if (code === null) return []
-  const counted = COUNTED.has(code)
+  const answered = outcome.answered === true || ANSWERED.has(code)
+  const counted = COUNTED.has(code) && !answered
   const changes: CircuitChange[] = []
   if (counted || code === 'UNAUTHORIZED') {
     const { circuit_breaker, auto_disable } = await failureSettings(db, closed.destination_id)
@@ -72,7 +73,7 @@ export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: Attemp
     if (await isOverdue(db, closed.destination_id, auto_disable, noted)) changes.push('disabled')
   }
   if (closed.troubled && !counted) {
-    if (!ANSWERED.has(code)) await giveBackProbe(db, target)
+    if (!answered) await giveBackProbe(db, target)
     else if (await noteAnswer(db, target)) changes.push(...(await wasClosed(db, closed)))
   }
   return changes

@@ -79,6 +79,7 @@ function rawOutcome(opened: EndedAttempt, sent: Receipt | Error, backoff: Backof
     response_body: failure.response?.body ?? null,
     retry_delay_ms: again ? retryDelay(opened.failures, failure.retryAfterMs, backoff) : null,
     gone: failure.gone,
+    ...(failure.answered && { answered: true }),
     metadata: failure.metadata ?? {},
     ...(failure.progress !== undefined && { progress: failure.progress }),
   }

@@ -1,6 +1,7 @@
 // `record`: closes an attempt with what it came to, and moves its delivery on. Idempotent, and guarded by the rows.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { acceptLateSuccess, closeAttempt, disableGoneDestination, keepLateProgress } from '../db/attempts.ts'
+import { acceptLateSuccess, closeAttempt, keepLateProgress } from '../db/attempts.ts'
+import { disableGone } from '../db/auto-disable.ts'
 import { jobId } from '../db/job-id.ts'
 import { withTenant } from '../db/pool.ts'
 import { giveBackSlot } from '../db/slots.ts'
@@ -53,7 +54,7 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
       // What everybody's attempts meet in comes last, and its locks are brief.
       const changes = closed ? await noteOutcome(db, closed, outcome) : []
       if (closed?.target && outcome.slotted) await giveBackSlot(db, closed.tenant_id, closed.target, closed.delivery_id)
-      if (outcome.gone) await disableGoneDestination(db, id, input.destination)
+      if (outcome.gone && (await disableGone(db, id, input.destination))) changes.push('disabled')
       return changes
     },
     { statementTimeoutMs: 2000 },

@@ -212,22 +212,3 @@ export async function keepLateProgress(
     [id, destination, outcome.attempt_id, JSON.stringify(outcome.metadata), JSON.stringify(outcome.progress)],
   )
 }
-
-/** The receiver said that it is gone for good (HTTP 410): the registered destination takes nothing more. */
-export async function disableGoneDestination(db: Db, id: string, destination: string): Promise<boolean> {
-  const { rowCount } = await db.query(
-    `with disabled as (
-       update destinations r
-          set status = 'inactive', status_reason = 'The destination answered 410 Gone', updated_at = clock_timestamp()
-         from distribution_deliveries d
-        where d.distribution_job_id = $1 and d.destination_name = $2 and r.id = d.destination_id
-          and r.status in ('active', 'deprecated')
-       returning r.tenant_id, r.id, r.name, d.distribution_job_id)
-     insert into audit_log (tenant_id, actor, action, resource_type, resource_id, details)
-     select tenant_id, 'distributor', 'disable', 'destination', id::text,
-            jsonb_build_object('name', name, 'reason', 'gone', 'distribution_id', 'dist_' || distribution_job_id)
-       from disabled`,
-    [id, destination],
-  )
-  return rowCount === 1
-}

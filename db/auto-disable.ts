@@ -23,37 +23,62 @@ export async function failureSettings(
   return rows[0] ?? { circuit_breaker: null, auto_disable: null }
 }
 
-/** False when it is out of service already. Its deliveries wait from then on. */
-export async function autoDisable(
+/** What the audit log and the event say beside the destination's name. */
+interface Disabling {
+  /** For a person, and in the destination's `status_reason`. */
+  because: string
+  /** For programs. */
+  reason: 'failing' | 'gone'
+  facts: Record<string, unknown>
+}
+
+/** It has failed too often, for too long. False when it is out of service already. Its deliveries wait from then on. */
+export function autoDisable(
   db: Db,
   destinationId: string,
   failing: { failures_in_a_row: number; failing_seconds: number },
 ): Promise<boolean> {
   const seconds = Math.floor(failing.failing_seconds)
-  const { rows } = await db.query<{ tenant_id: string; name: string; status_reason: string }>(
+  return disable(db, destinationId, {
+    because: `Disabled after ${failing.failures_in_a_row} failures in a row over ${seconds} s`,
+    reason: 'failing',
+    facts: { consecutive_failures: failing.failures_in_a_row, failing_seconds: seconds },
+  })
+}
+
+/** The receiver said that it is gone for good (HTTP 410): it takes nothing more. An inline one has no row. */
+export async function disableGone(db: Db, id: string, destination: string): Promise<boolean> {
+  const { rows } = await db.query<{ destination_id: string | null }>(
+    'select destination_id from distribution_deliveries where distribution_job_id = $1 and destination_name = $2',
+    [id, destination],
+  )
+  const registered = rows[0]?.destination_id
+  if (!registered) return false
+  const facts = { distribution_id: `dist_${id}` }
+  return await disable(db, registered, { because: 'The destination answered 410 Gone', reason: 'gone', facts })
+}
+
+/** One event, however many attempts find it out at the same time: only the one that disables it tells. */
+async function disable(db: Db, destinationId: string, { because, reason, facts }: Disabling): Promise<boolean> {
+  const { rows } = await db.query<{ tenant_id: string; name: string }>(
     `update destinations
         set status = 'inactive', updated_at = clock_timestamp(), status_reason = $2
       where id = $1 and status in ('active', 'deprecated') and deleted_at is null
-     returning tenant_id, name, status_reason`,
-    [destinationId, `Disabled after ${failing.failures_in_a_row} failures in a row over ${seconds} s`],
+     returning tenant_id, name`,
+    [destinationId, because],
   )
   const [disabled] = rows
   if (!disabled) return false
-  const { tenant_id, name, status_reason } = disabled
-  const numbers = { consecutive_failures: failing.failures_in_a_row, failing_seconds: seconds }
+  const { tenant_id, name } = disabled
   await writeAudit(db, {
     tenant_id,
     actor: 'distributor',
     action: 'disable',
     resource_type: 'destination',
     resource_id: destinationId,
-    details: { name, reason: 'failing', ...numbers },
+    details: { name, reason, ...facts },
   })
-  await insertEvent(db, tenant_id, 'destination.disabled', {
-    destination_id: destinationId,
-    destination: name,
-    reason: status_reason,
-    ...numbers,
-  })
+  const event = { destination_id: destinationId, destination: name, reason: because, ...facts }
+  await insertEvent(db, tenant_id, 'destination.disabled', event)
   return true
 }

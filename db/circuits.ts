@@ -72,23 +72,21 @@ export async function noteFailure(
   const { rows } = await db.query<NotedFailure>(
     `insert into destination_circuits as c
             (tenant_id, target, failures, failures_in_a_row, opened_at, open_until, openings, opened_by)
-     values ($1, $2, $5::int, 1,
-             case when $5::int >= $6 then clock_timestamp() end,
-             case when $5::int >= $6 then clock_timestamp() + $7 * interval '1 second' end,
-             case when $5::int >= $6 then 1 else 0 end,
-             case when $5::int >= $6 then $4::uuid end)
+     select $1, $2, $5::int, 1, case when opens then clock_timestamp() end,
+            case when opens then clock_timestamp() + $7 * interval '1 second' end, opens::int,
+            case when opens then $4::uuid end
+       from (select $5::int >= $6 as opens) as decided
          on conflict (tenant_id, target) do update
         set failures = c.failures + $5::int,
             failures_in_a_row = c.failures_in_a_row + 1,
             failing_since = case when c.failures_in_a_row = 0 then clock_timestamp() else c.failing_since end,
-            opened_at = case when c.opened_at is null and $5::int = 1 and c.failures + 1 >= $6
-                             then clock_timestamp() else c.opened_at end,
-            open_until = case when $5::int = 1 and case when c.opened_at is null then c.failures + 1 >= $6 else c.probe = $3 end
-                              then clock_timestamp() + $7 * interval '1 second' else c.open_until end,
-            openings = c.openings + case when $5::int = 1 and case when c.opened_at is null then c.failures + 1 >= $6
-                                                                   else c.probe = $3 end then 1 else 0 end,
-            opened_by = case when $5::int = 1 and case when c.opened_at is null then c.failures + 1 >= $6 else c.probe = $3 end
-                             then $4::uuid else c.opened_by end,
+            (opened_at, open_until, openings, opened_by) = (
+              select case when opens then coalesce(c.opened_at, clock_timestamp()) else c.opened_at end,
+                     case when opens then clock_timestamp() + $7 * interval '1 second' else c.open_until end,
+                     c.openings + opens::int,
+                     case when opens then $4::uuid else c.opened_by end
+                from (select $5::int = 1 and coalesce(case when c.opened_at is null then c.failures + 1 >= $6
+                                                           else c.probe = $3 end, false) as opens) as decided),
             probe = nullif(c.probe, $3),
             probe_until = case when c.probe is distinct from $3 then c.probe_until end,
             updated_at = clock_timestamp()
@@ -127,16 +125,25 @@ export async function noteSuccess(db: Db, { tenant_id, target }: Target, started
   return false
 }
 
-/** The destination answered the one who tries, though not as wished: it can be reached, so the circuit closes. */
+/**
+ * The destination answered, though not as wished: it can be reached, so what failed before was not in a row. An open
+ * circuit closes by the answer to the one who tries; true when it did.
+ */
 export async function noteAnswer(db: Db, { tenant_id, target, delivery_id }: Target): Promise<boolean> {
-  const { rowCount } = await db.query(
-    `update destination_circuits
+  const { rows } = await db.query<{ was_open: boolean }>(
+    `with held as (
+       select opened_at is not null as was_open from destination_circuits
+        where tenant_id = $1 and target = $2 and case when opened_at is null then failures > 0 else probe = $3 end
+          for update)
+     update destination_circuits
         set failures = 0, opened_at = null, open_until = null, openings = 0, probe = null, probe_until = null,
             updated_at = clock_timestamp()
-      where tenant_id = $1 and target = $2 and opened_at is not null and probe = $3`,
+       from held
+      where tenant_id = $1 and target = $2
+     returning was_open`,
     [tenant_id, target, delivery_id],
   )
-  return rowCount === 1
+  return rows[0]?.was_open ?? false
 }
 
 /** Begins anew: the destination was enabled by hand. */

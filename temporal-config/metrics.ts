@@ -71,7 +71,7 @@ export function createMetrics(): Metrics {
     }),
     circuits: new Counter({
       name: 'zenia_distribution_circuit_changes_total',
-      help: 'Circuits that opened or closed, and destinations that were disabled after too many failures',
+      help: 'Circuits that opened or closed, and destinations that were disabled for their failures',
       labelNames: ['change'],
       registers,
     }),

@@ -65,6 +65,8 @@ export interface AttemptOutcome {
   completed_at: string
   /** The destination answered that it is gone: a registered one is disabled. */
   gone: boolean
+  /** A failure of this delivery's alone: its destination has answered, and is well. */
+  answered?: boolean
   metadata: Record<string, unknown>
   /** What the next attempt must know (a destination's own words); absent: nothing new. */
   progress?: unknown

@@ -41,7 +41,14 @@ export const email = defineDestination({
     }
     const left = recipients.filter((address) => !earlier.has(address))
     const sending = createSending(left, message.attempt_number)
-    const attempted = () => ({ message, message_id, recipients, earlier, outcomes: sending.outcomes() })
+    const attempted = () => ({
+      message,
+      message_id,
+      recipients,
+      earlier,
+      outcomes: sending.outcomes(),
+      singly: sending.singly(),
+    })
     if (left.length === 0) return settle(attempted())
     const server = serverOf(config)
     try {

@@ -20,6 +20,11 @@ export interface DeliveryErrorOptions {
   response?: Response | undefined
   /** The destination is gone for good (HTTP 410): a registered one is disabled. */
   gone?: boolean | undefined
+  /**
+   * The destination is well and has answered; the failure is this delivery's own (one recipient was put off), whatever its
+   * code says. Neither its circuit nor its being disabled goes by it.
+   */
+  answered?: boolean | undefined
   /** Further facts worth keeping in the attempt's metadata, as a receipt has them; never a secret. */
   metadata?: Record<string, unknown> | undefined
   /**
@@ -47,6 +52,7 @@ export class DeliveryError extends Error {
   readonly retryAfterMs: number | undefined
   readonly response: Response | undefined
   readonly gone: boolean
+  readonly answered: boolean
   readonly metadata: Record<string, unknown> | undefined
   readonly progress: unknown
 
@@ -58,6 +64,7 @@ export class DeliveryError extends Error {
     this.retryAfterMs = options.retryAfterMs
     this.response = options.response
     this.gone = options.gone ?? false
+    this.answered = options.answered ?? false
     this.metadata = options.metadata
     this.progress = options.progress
   }

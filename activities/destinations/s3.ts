@@ -97,7 +97,10 @@ async function written(
     if (head.Metadata?.[DELIVERY_ID] === delivery_id) return receiptOf({ Bucket, Key, ...input }, head)
   } catch (error) {
     if (exchange.answer?.status === 404) {
-      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the object that had this key is gone', { response })
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the object that had this key is gone', {
+        response,
+        answered: true,
+      })
     }
     // May write, but not read: then nobody can tell whose it is.
     if (exchange.answer?.status !== 403) throw error

@@ -111,6 +111,16 @@ onEachPostgres((database: () => TestDatabase) => {
     expect(await circuit.state()).toMatchObject({ state: 'closed', consecutive_failures: 1 })
   })
 
+  it('does not open by failures between which it answers: they are not in a row', async () => {
+    const circuit = aCircuit({ failures: 2, open_seconds: 60 })
+    for (let i = 0; i < 3; i++) {
+      expect(await circuit.fail()).toMatchObject({ opened: false, failures_in_a_row: i + 1 })
+      expect(await circuit.answer('one')).toBe(false)
+    }
+    await circuit.fail()
+    expect(await circuit.fail()).toMatchObject({ opened: true })
+  })
+
   it('FIELD-REPORT 33: the same target of two tenants is two circuits', async () => {
     const settings = { failures: 2, open_seconds: 60 }
     const note = (tenant_id: string) =>

@@ -244,6 +244,8 @@ describe('FIELD-REPORT 53: of several recipients', () => {
       retryable: true,
       message: 'the server put off 1 of 3 recipients (450)',
       response: { status: 450, body: 'greylisted' },
+      // One recipient's matter: the server is well.
+      answered: true,
     })
     expect(first.metadata!.recipients).toEqual([
       { address: 'ann@example.test', status: 'accepted', code: 250, reply: '2.0.0 OK', attempt: 1 },
@@ -291,7 +293,7 @@ describe('FIELD-REPORT 53: of several recipients', () => {
       answer: (line) => (line.startsWith('RCPT TO:<ann') ? '550 nobody' : line === '.' ? '451 later' : undefined),
     })
     const error = await failed(aConfig(server.port, THREE))
-    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE' })
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', answered: false })
     expect(statuses(error)).toEqual({ ann: 'refused', bob: 'deferred', eve: 'deferred' })
   })
 

@@ -98,6 +98,34 @@ describe('a destination that only fails', () => {
     await expect.poll(async () => (await system.job(parked)).status, { timeout: 25_000 }).toBe('completed')
   })
 
+  it('is told of once too when it answers 410 to several at the same time', async () => {
+    const events = await aReceiver()
+    await system.as('acme', (db) => db.query('update tenants set event_url = $1', [`${events.url}/events`]))
+    const receiver = await aReceiver({ status: 410, after_ms: 300 })
+    const id = await register(system, 'gone', receiver.url)
+    const refs = await Promise.all(
+      Array.from({ length: 5 }, () => system.distribute({ destinations: [{ name: 'gone' }] })),
+    )
+    await receiver.received(5)
+    for (const ref of refs) await expect.poll(async () => (await system.job(ref)).status).toBe('failed')
+    expect(await statusOf(id)).toEqual({ status: 'inactive', status_reason: 'The destination answered 410 Gone' })
+    await Promise.all([sweep(), sweep()])
+    const [event] = await events.received(1)
+    await sweep()
+    expect(events.requests).toHaveLength(1)
+    expect(JSON.parse(event!.body.toString())).toMatchObject({
+      event_type: 'destination.disabled',
+      destination_id: id,
+      destination: 'gone',
+      reason: 'The destination answered 410 Gone',
+      distribution_id: expect.stringMatching(/^dist_/),
+    })
+    const { rows } = await system.as('acme', (db) =>
+      db.query(`select details from audit_log where action = 'disable' and resource_id = $1`, [id]),
+    )
+    expect(rows).toMatchObject([{ details: { name: 'gone', reason: 'gone' } }])
+  })
+
   it('FIELD-REPORT 35: one failure and then silence is not days of failing, and one success begins anew', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 503 }, { status: 200 }, { status: 503 }])
     const id = await register(system, 'rare', receiver.url, {

@@ -44,7 +44,7 @@ async function aReceiver(script: SmtpScript = {}): Promise<SmtpReceiver> {
 }
 
 /** One mail to ann and bob. */
-function mail(receiver: SmtpReceiver): Promise<DistributionRef> {
+function mail(receiver: SmtpReceiver, job: { max_retries?: number } = {}): Promise<DistributionRef> {
   const configuration = {
     host: '127.0.0.1',
     port: receiver.port,
@@ -52,7 +52,7 @@ function mail(receiver: SmtpReceiver): Promise<DistributionRef> {
     from: 'reports@sender.test',
     to: ['ann@example.test', 'bob@example.test'],
   }
-  return system.distribute({ destinations: [{ name: 'mail', protocol: 'EMAIL', configuration }] })
+  return system.distribute({ ...job, destinations: [{ name: 'mail', protocol: 'EMAIL', configuration }] })
 }
 
 async function ended(ref: DistributionRef) {
@@ -115,6 +115,19 @@ describe('a mail to two', () => {
       ['ann', 'accepted', 250],
       ['bob', 'accepted', 250],
     ])
+  })
+
+  it('opens no circuit, however often one of them is put off: the server is well', async () => {
+    const receiver = await aReceiver({ answer: (line) => (line.startsWith('RCPT TO:<bob') ? '450 full' : undefined) })
+    for (let i = 0; i < 7; i++) {
+      const ref = await mail(receiver, { max_retries: 0 })
+      expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE' })
+    }
+    expect(recipients(receiver)).toHaveLength(7)
+    const { rows } = await system.as('acme', (db) =>
+      db.query('select from destination_circuits where target = $1', [`EMAIL://127.0.0.1:${receiver.port}`]),
+    )
+    expect(rows).toEqual([])
   })
 
   it('FIELD-REPORT 53: of whom one is refused: no plain success, and a retry by hand goes to that one alone', async () => {

@@ -48,6 +48,8 @@ export interface Attempted {
   earlier: Earlier
   /** Of this attempt. */
   outcomes: readonly Outcome[]
+  /** The server is well: it decided about single recipients, and did not put the mail off as a whole. */
+  singly: boolean
 }
 
 /** What the attempt's row and the next attempt keep of it. */
@@ -89,7 +91,7 @@ export function settle(attempted: Attempted): Receipt {
   throw new DeliveryError(
     code,
     `the server ${what} ${decisive.length} of ${recipients.length} recipients (${codes.join(', ')})`,
-    { response, metadata, progress },
+    { response, metadata, progress, answered: attempted.singly },
   )
 }
 

@@ -32,6 +32,8 @@ export interface Sending {
   /** The server has begun to decide about this mail. */
   began: boolean
   outcomes(): Outcome[]
+  /** Nothing was decided against the mail as a whole. */
+  singly(): boolean
   /** The reply that decides about everybody who has no refusal of his own. */
   decided(reply: Reply): void
   answered(address: string, reply: Reply): void
@@ -56,6 +58,7 @@ export function createSending(addresses: readonly string[], attempt: number): Se
       isSent = true
     },
     waiting: () => addresses.filter(pending),
+    singly: () => final === undefined || isTaken(final.code),
     outcomes: () =>
       addresses.map((address) => {
         const own = replies.get(address)

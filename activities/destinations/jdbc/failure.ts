@@ -68,7 +68,8 @@ export function refused({ label, verdict, place, constraint, column, row }: Refu
     label,
   ].filter((detail) => detail !== undefined)
   const message = storable(`${place === undefined ? '' : `${place}: `}${verdict.says} (${details.join(', ')})`)
-  return new DeliveryError(verdict.code, message, { cause: Object.assign(new Error(message), { code: label }) })
+  const cause = Object.assign(new Error(message), { code: label })
+  return new DeliveryError(verdict.code, message, { cause, answered: verdict === verdicts.conflict })
 }
 
 /** The database's connection broke, or it said what nobody understands. */

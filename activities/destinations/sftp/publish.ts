@@ -126,7 +126,7 @@ async function replace(session: Session, from: string, to: string): Promise<void
     if ((await step('look at the file', look(session, to)))?.isDirectory()) throw isFolder()
     await step('remove the older file', remove(session, to))
     if (!(await claim(session, from, to)))
-      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'another file came between')
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'another file came between', { answered: true })
   }
 }
 
