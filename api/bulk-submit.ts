@@ -31,6 +31,8 @@ import { asRefusal, isRefusedByJsonb, newJob, storedIssues } from './submit.ts'
 const TURN = 50
 /** SQLSTATE. */
 const DEADLOCK = '40P01'
+/** Of one distribution; what is wrong with it is kept with the batch, and shown with every look at it. */
+const MOST_DETAILS = 20
 /** So many rows go in one statement. */
 const PAGE = 500
 
@@ -77,7 +79,7 @@ export async function submitBulk(
   for (const [index, text] of request.items.entries()) {
     if (index % TURN === TURN - 1) await breathe()
     const checked = checkItem(deps, request, index, text)
-    if ('details' in checked) rejected.push(checked)
+    if ('details' in checked) rejected.push({ index, details: few(checked.details) })
     else items.push(checked)
   }
   if (items.length === 0) throw noneAccepted(rejected)
@@ -132,6 +134,11 @@ function checkItem(deps: Pick<AppDeps, 'egress'>, request: BulkRequest, index: n
     if (error instanceof ApiError) return { index, details: detailsOf(error) }
     throw error
   }
+}
+
+function few(details: Detail[]): Detail[] {
+  const more = details.length - MOST_DETAILS
+  return more > 0 ? [...details.slice(0, MOST_DETAILS), { field: 'body', issue: `has ${more} more faults` }] : details
 }
 
 function detailsOf(error: ApiError): Detail[] {
@@ -237,7 +244,7 @@ async function checkStored(
   const rejected: Rejected[] = []
   const good = items.filter(({ index, submission, entries, payload }) => {
     const details = storedIssues(submission, entries, known, surroundings.get(submission.data_type)!, payload)
-    if (details.length > 0) rejected.push({ index, details })
+    if (details.length > 0) rejected.push({ index, details: few(details) })
     return details.length === 0
   })
   return { items: good, rejected }
@@ -267,32 +274,36 @@ async function placeItems(db: Db, tenantId: string, items: Item[]) {
   return { all, fresh: all.filter(({ fresh }) => fresh), rejected }
 }
 
-/** Stores a page; when one row of it is refused, each by itself, so that the others stay. */
-async function insertPage(db: Db, batchId: string, page: Placed[]): Promise<Rejected[]> {
-  const row = ({ item, job_id }: Placed, queryable: boolean): NewBatchJob => {
+/**
+ * Stores a page, in order. When one row of it is refused, the halves by themselves, down to that one, so that the others
+ * stay and a thousand cost some twenty statements more and not a thousand.
+ */
+async function insertPage(db: Db, batchId: string, page: Placed[], queryable = true): Promise<Rejected[]> {
+  const row = ({ item, job_id }: Placed): NewBatchJob => {
     const job = newJob(item.request, item.submission, item.entries)
-    const { expires_at } = item.submission
+    const { expires_at, payload } = item.submission
     // Kept for a batch that starts one after another: the life of each begins with its turn, but ends no later.
     const options = expires_at ? { ...job.options, expires_at } : job.options
-    return { ...job, options, id: job_id, payload_queryable: queryable }
+    const payload_queryable = queryable && unstorableFields(job.payload_text, { payload }, '').length === 0
+    return { ...job, options, id: job_id, payload_queryable }
   }
-  const insert = (rows: NewBatchJob[]) => refusable(db, () => insertBatchJobs(db, batchId, rows))
-  if ((await insert(page.map((placed) => row(placed, true)))) === null) return []
-  const rejected: Rejected[] = []
-  for (const placed of page) {
-    let refusal = await insert([row(placed, true)])
-    if (refusal !== null && isRefusedByJsonb(refusal)) refusal = await insert([row(placed, false)])
-    if (refusal === null) continue
-    const { key, index, request } = placed.item
-    if (key !== null) await forgetIdempotencyKey(db, request.caller.tenant_id, key, placed.job_id)
-    const known = asRefusal(refusal)
-    const details =
-      known instanceof ApiError
-        ? detailsOf(known)
-        : [{ field: 'metadata', issue: 'holds a value that cannot be stored' }]
-    rejected.push({ index, details })
+  const refusal = await refusable(db, () => insertBatchJobs(db, batchId, page.map(row)))
+  if (refusal === null) return []
+  const half = page.length >> 1
+  if (half > 0) {
+    return [
+      ...(await insertPage(db, batchId, page.slice(0, half))),
+      ...(await insertPage(db, batchId, page.slice(half))),
+    ]
   }
-  return rejected
+  if (queryable && isRefusedByJsonb(refusal)) return await insertPage(db, batchId, page, false)
+  const { item, job_id } = page[0]!
+  const { key, index, request } = item
+  if (key !== null) await forgetIdempotencyKey(db, request.caller.tenant_id, key, job_id)
+  const known = asRefusal(refusal)
+  const details =
+    known instanceof ApiError ? detailsOf(known) : [{ field: 'metadata', issue: 'holds a value that cannot be stored' }]
+  return [{ index, details }]
 }
 
 /** Runs `work`; what is wrong with the rows is answered, with nothing of it kept, and anything else thrown. */

@@ -17,6 +17,7 @@ import { claimIdempotencyKey } from '../../db/idempotency.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import type { BatchStatus } from '../../db/states.ts'
 import { submitBulk } from '../bulk-submit.ts'
+import { createBulkTurns } from '../bulk-turns.ts'
 import { type Endpoint, endpoint, type RequestBody } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
@@ -43,6 +44,7 @@ const keyHeader = z.object({ 'Idempotency-Key': characters(1, 255).optional() })
 
 export function batchEndpoints(deps: AppDeps): Endpoint[] {
   const { pool, dispatcher, egress } = deps
+  const turns = createBulkTurns(deps.limits.max_body_bytes)
 
   const submit = endpoint({
     method: 'post',
@@ -78,7 +80,8 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
       const key = keyOf(c.req.header('idempotency-key'), options.idempotency_key, 'options.idempotency_key', issues)
       if (issues.length > 0) throw invalid(issues)
       const request_id = c.get('request_id')
-      const done = await submitBulk(deps, { caller, key, request_id, items, options, bytes: raw.bytes })
+      const request = { caller, key, request_id, items, options, bytes: raw.bytes }
+      const done = await turns.run(tenant_id, raw.bytes.length, () => submitBulk(deps, request))
       for (const data_type of done.created) deps.metrics.requests.inc({ tenant_id, data_type, status: 'accepted' })
       // Also for a repeat: its first request may have died between row and start.
       await dispatcher.startBatch({ tenant_id, batch_id: done.batch_id })
@@ -179,7 +182,7 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
         request_id: c.get('request_id'),
         actor: caller.actor,
       }
-      const made = await withTenant(pool, tenant_id, async (db) => {
+      const make = async (db: Db) => {
         const claim = key === undefined ? null : await claimKey(db, tenant_id, key, raw)
         if (claim && !claim.claimed) {
           const first = await findBatch(db, claim.job_id)
@@ -199,7 +202,8 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
           request_id: batch.request_id,
         })
         return { id, total }
-      })
+      }
+      const made = await turns.run(tenant_id, raw.bytes.length, () => withTenant(pool, tenant_id, make))
       await dispatcher.startBatch({ tenant_id, batch_id: made.id })
       const answer = retryAnswer(made.id, made.total, false)
       c.header('Location', answer.tracking_url ?? '')

@@ -1,6 +1,9 @@
 // Bulk submission over the API: what is accepted, what is rejected, and what a repeat gets.
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createBulkTurns } from '../../api/bulk-turns.ts'
+import { claimIdempotencyKey } from '../../db/idempotency.ts'
+import { withTenant } from '../../db/pool.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest
@@ -11,6 +14,15 @@ afterAll(() => api.close())
 
 const bulk = (distributions: unknown[], options?: Record<string, unknown>, headers: Record<string, string> = {}) =>
   api.call('POST', '/distribution/bulk-submit', { distributions, ...(options ? { options } : {}) }, { headers })
+
+/** What waits for the promise goes on when the function is called. */
+function door(): [closed: Promise<void>, open: () => void] {
+  let open = () => {}
+  const closed = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return [closed, open]
+}
 
 async function jobsOf(batchId: string) {
   return await api.rows<{ id: string; payload_bytes: Buffer; check_at: unknown }>(
@@ -108,6 +120,13 @@ describe('bulk-submit', () => {
     expect(answer.rejected[0].details).toEqual([{ field: 'data_type', issue: 'appears more than once' }])
   })
 
+  it('keeps the first of a thousand faults of one item', async () => {
+    const faults = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`strange_${i}`, i]))
+    const { body } = await bulk([aSubmission(), aSubmission(faults)])
+    expect(body.rejected[0].details).toHaveLength(21)
+    expect(body.rejected[0].details[20]).toEqual({ field: 'body', issue: 'has 980 more faults' })
+  })
+
   it('is a 400 that names the items when none is valid, and stores nothing', async () => {
     const [before] = await api.rows<{ n: number }>('acme', 'select count(*)::int as n from batches')
     const { status, body } = await bulk([aSubmission({ data_type: '' }), 7])
@@ -195,6 +214,29 @@ describe('a repeat', () => {
     expect(new Set(answers.flatMap(({ body }) => body.distribution_ids)).size).toBe(40)
   })
 
+  it('keeps the order and costs little when a few rows of thousands are refused', async () => {
+    const text = (n: number) => {
+      const item = JSON.stringify(aSubmission({ payload: n, metadata: { n: 'N' }, ordering_key: 'thousands' }))
+      return item.replace('"N"', n % 400 === 7 ? '1e400000' : '1')
+    }
+    const { body } = await api.call(
+      'POST',
+      '/distribution/bulk-submit',
+      `{"distributions":[${Array.from({ length: 1200 }, (_, n) => text(n)).join(',')}]}`,
+    )
+    expect(body.rejected.map(({ index }: { index: number }) => index)).toEqual([7, 407, 807])
+    const stored = await api.rows<{ payload: number; spent: string }>(
+      'acme',
+      'select payload, cmax::text as spent from distribution_jobs where batch_id = $1 order by ordering_seq',
+      [body.batch_id.slice('batch_'.length)],
+    )
+    expect(stored.map(({ payload }) => payload)).toEqual(
+      Array.from({ length: 1200 }, (_, n) => n).filter((n) => n % 400 !== 7),
+    )
+    // Statements of that transaction, as PostgreSQL counts them: some for each page, not some for each row.
+    expect(Math.max(...stored.map(({ spent }) => Number(spent)))).toBeLessThan(400)
+  })
+
   it('a page with rows that jsonb refuses keeps the others and frees their keys', async () => {
     const bad = { payload: 'x', metadata: { n: 'N' }, options: { idempotency_key: 'bad-1' } }
     const refused = JSON.stringify(aSubmission(bad)).replace('"N"', '1e400000')
@@ -207,6 +249,53 @@ describe('a repeat', () => {
     expect(body).toMatchObject({ accepted_distributions: 1 })
     expect(body.rejected.map(({ index }: { index: number }) => index)).toEqual([1, 2])
     expect(await api.rows('acme', "select from idempotency_keys where key = 'bad-1'")).toEqual([])
+  })
+})
+
+describe('many bulk requests of one tenant at once', () => {
+  it('leave the other tenants their connections, and are all carried out', async () => {
+    const item = aSubmission({ payload: 'held', options: { idempotency_key: 'held' } })
+    const [held, letGo] = door()
+    const [holding, holds] = door()
+    // Somebody is just taking the key that all of them want.
+    const holder = withTenant(api.pool, 'acme', async (db) => {
+      await claimIdempotencyKey(db, 'acme', 'held', Buffer.from('another body'))
+      holds()
+      await held
+      throw new Error('given back')
+    }).catch(() => {})
+    await holding
+    const bulks = Promise.all(Array.from({ length: 12 }, () => bulk([item, aSubmission()])))
+    const key = api.keys.other.operator
+    try {
+      for (let i = 0; i < 3; i += 1) {
+        expect((await api.call('POST', '/distribution/submit', aSubmission(), { key })).status).toBe(202)
+        const theirs = await api.call('POST', '/distribution/bulk-submit', { distributions: [aSubmission()] }, { key })
+        expect(theirs.status).toBe(202)
+      }
+    } finally {
+      letGo()
+      await holder
+    }
+    expect(new Set((await bulks).map(({ status }) => status))).toEqual(new Set([202]))
+  })
+
+  it('are refused when they would fill the memory, with the time to wait', async () => {
+    const turns = createBulkTurns(100)
+    const [held, letGo] = door()
+    const order: string[] = []
+    const run = (tenant: string, bytes: number, name: string) =>
+      turns.run(tenant, bytes, async () => {
+        order.push(name)
+        await held
+      })
+    const all = [run('a', 100, 'a1'), run('a', 200, 'a2'), run('a', 200, 'a3'), run('b', 100, 'b1'), run('c', 1, 'c1')]
+    await expect(run('a', 1, 'a4')).rejects.toMatchObject({ status: 429, retryAfterSeconds: 5 })
+    all.push(run('d', 1, 'd1'))
+    expect(order).toEqual(['a1', 'b1', 'c1'])
+    letGo()
+    await Promise.all(all)
+    expect(order.slice(3)).toEqual(['d1', 'a2', 'a3'])
   })
 })
 
