@@ -50,8 +50,9 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = 
       }
       if (open.changed_priority) answer.priority_key = PRIORITY_KEYS[open.changed_priority]
       // What stands by is not the workflow's concern until its turn has come.
-      for (const { name, protocol, round, standby, backed } of open.deliveries) {
-        if (!standby) answer.deliveries.push({ name, protocol, round, ...(backed ? { backed } : {}) })
+      for (const { name, protocol, round, wakes, standby, backed } of open.deliveries) {
+        if (standby) continue
+        answer.deliveries.push({ name, protocol, round, ...(wakes > 0 && { wakes }), ...(backed && { backed }) })
       }
       return answer
     },
@@ -115,7 +116,9 @@ function deliveriesOf(planned: RulePlan, job: LockedJob): NewDelivery[] {
 }
 
 function marksOf({ destinations }: RulePlan) {
-  return destinations.flatMap(({ name, shape, failover_group, standby }) =>
-    shape === null && failover_group === null ? [] : [{ destination_name: name, shape, failover_group, standby }],
+  return destinations.flatMap(({ name, shape, failover_group, standby, required }) =>
+    shape === null && failover_group === null
+      ? []
+      : [{ destination_name: name, shape, failover_group, standby, required }],
   )
 }

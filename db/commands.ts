@@ -3,6 +3,7 @@
 
 import { followNames } from './deleted-destinations.ts'
 import { lineUpAgain } from './failover.ts'
+import { NOTHING_CHOSEN } from './final-state.ts'
 import type { Db } from './pool.ts'
 import type { JobStatus, Priority } from './states.ts'
 
@@ -93,11 +94,12 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
         where d.distribution_job_id = $1
           and (d.status in ('failed', 'skipped', 'cancelled') or ($3 and d.status = 'success'))
           and case when $4::text[] is not null then d.destination_name = any ($4)
-                   when g.failover_group is not null then not g.under_way and ($3 or not g.served)
+                   when g.failover_group is not null and not d.required then not g.under_way and ($3 or not g.served)
                    else d.status <> 'skipped' or d.error_code is not null end)
      update distribution_deliveries d
         set delivery_id = case d.status when 'success' then new_uuidv7() else d.delivery_id end,
             progress = case d.status when 'success' then null else d.progress end,
+            ordering_blocks = (select ordering_blocks from distribution_jobs where id = $1),
             status = 'pending', standby = false, round = $2, round_attempts = 0, next_attempt_at = null, error_code = null,
             error_message = null, response_status = null, response_time_ms = null, completed_at = null,
             updated_at = clock_timestamp()
@@ -107,8 +109,10 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
     [id, job.round + 1, request.force, request.destinations ?? null],
   )
   if (rows.some(({ grouped }) => grouped)) await lineUpAgain(db, id, job.round + 1)
-  // A job that was cancelled before its plan was made has no deliveries yet; retrying it means planning it.
-  if (rows.length === 0 && !(isFinal(job.status) && !job.planned)) {
+  // One without deliveries is planned anew: it was cancelled before it had a plan, or the rules chose nothing, which a
+  // rule may have mended since.
+  const plansAnew = rows.length === 0 && isFinal(job.status) && !(await hasDeliveries(db, id))
+  if (rows.length === 0 && !(plansAnew && (!job.planned || job.status === 'failed' || request.force))) {
     return { outcome: 'nothing', status: job.status, unknown: [] }
   }
   await db.query(
@@ -116,11 +120,12 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
         set round = round + 1, sweep_starts = 0, cancel_requested_at = null, cancel_reason = null,
             status = case when status in ('pending', 'processing') then status else 'pending' end,
             completed_at = null, error_code = null, error_message = null,
+            planned_at = case when $3 then null else planned_at end, warnings = warnings - $4::text,
             timeout_seconds = coalesce($2, timeout_seconds),
             expires_at = greatest(clock_timestamp(), deliver_at) + coalesce($2, timeout_seconds) * interval '1 second',
             check_at = clock_timestamp() + interval '60 seconds', updated_at = clock_timestamp()
       where id = $1`,
-    [id, request.timeout_seconds ?? null],
+    [id, request.timeout_seconds ?? null, plansAnew, NOTHING_CHOSEN],
   )
   return {
     outcome: 'reset',
@@ -129,6 +134,13 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
     data_type: job.data_type,
     priority: job.priority,
   }
+}
+
+async function hasDeliveries(db: Db, id: string): Promise<boolean> {
+  const { rowCount } = await db.query('select from distribution_deliveries where distribution_job_id = $1 limit 1', [
+    id,
+  ])
+  return rowCount === 1
 }
 
 async function unknownDestinations(db: Db, id: string, names: string[]): Promise<string[]> {

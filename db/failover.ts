@@ -66,7 +66,7 @@ export async function handTurnOn(db: Db, id: string, destination: string): Promi
 export async function lineUpAgain(db: Db, id: string, round: number): Promise<void> {
   await db.query(
     `update distribution_deliveries d
-        set standby = exists (select from distribution_deliveries e
+        set standby = not d.required and exists (select from distribution_deliveries e
                                where e.distribution_job_id = $1 and e.failover_group = d.failover_group
                                  and e.round = $2 and e.status = 'pending' and e.position < d.position)
       where d.distribution_job_id = $1 and d.failover_group is not null and d.round = $2 and d.status = 'pending'`,

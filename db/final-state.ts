@@ -9,6 +9,8 @@ export interface DeliverySummary {
   error_message: string | null
   /** Of several with one number, one success is enough; null or absent: it stands alone. */
   failover_group?: number | null
+  /** It is owed to another rule as well, which a success of its group does not serve. */
+  required?: boolean
 }
 
 export interface FinalState {
@@ -23,7 +25,7 @@ export interface FinalState {
 /** What ended the job: its deliveries, an order to cancel, or its expiry while something was still open. */
 export type EndedBy = 'deliveries' | 'cancel' | 'expiry'
 
-const NOTHING_CHOSEN = 'No destination was chosen for this distribution'
+export const NOTHING_CHOSEN = 'No destination was chosen for this distribution'
 
 /** Derives the state; every delivery given is final. `failsWhenEmpty` is the tenant's wish for an empty plan. */
 export function deriveFinalState(
@@ -49,7 +51,8 @@ export function deriveFinalState(
   )
   served.delete(null)
   served.delete(undefined)
-  const isServed = (delivery: DeliverySummary) => isNeedless(delivery) || served.has(delivery.failover_group)
+  const isServed = (delivery: DeliverySummary) =>
+    isNeedless(delivery) || (!delivery.required && served.has(delivery.failover_group))
   if (deliveries.length > 0 && deliveries.every((delivery) => isServed(delivery))) return state('completed')
   if (endedBy === 'cancel') return state('cancelled', 'CANCELLED')
   if (endedBy === 'expiry')

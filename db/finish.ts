@@ -65,6 +65,7 @@ export async function finishDistribution(db: Db, id: string, request: FinishRequ
       'The distribution expired before this destination was served',
     )
   }
+  if (job.grouped) await letGo(db, id)
   const deliveries = await summariseDeliveries(db, id)
   const final = deriveFinalState(deliveries, endedBy, deliveries.length === 0 && (await failsWhenEmpty(db, job)))
   return { outcome: 'final', ...(await end(db, job, endedBy, final)) }
@@ -196,6 +197,18 @@ async function lockJobToFinish(db: Db, id: string): Promise<JobToFinish | null> 
   return rows[0] ?? null
 }
 
+/** Under `ordering: "block"` a failure holds up what comes behind it, unless another one of its group was served. */
+async function letGo(db: Db, id: string): Promise<void> {
+  await db.query(
+    `update distribution_deliveries d
+        set ordering_blocks = false
+      where d.distribution_job_id = $1 and d.ordering_blocks and d.status = 'failed' and not d.required
+        and exists (select from distribution_deliveries s
+                     where s.distribution_job_id = $1 and s.failover_group = d.failover_group and s.status = 'success')`,
+    [id],
+  )
+}
+
 async function markCancelled(db: Db, id: string, reason: string): Promise<void> {
   await db.query(
     `update distribution_jobs set cancel_requested_at = clock_timestamp(), cancel_reason = coalesce(cancel_reason, $2)
@@ -231,7 +244,7 @@ async function closeOpenDeliveries(
 
 async function summariseDeliveries(db: Db, id: string): Promise<DeliverySummary[]> {
   const { rows } = await db.query<DeliverySummary>(
-    `select destination_name, status, attempts, error_code, error_message, failover_group
+    `select destination_name, status, attempts, error_code, error_message, failover_group, required
        from distribution_deliveries where distribution_job_id = $1 order by position`,
     [id],
   )

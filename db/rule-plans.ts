@@ -29,6 +29,7 @@ export interface RuleMark {
   shape: Record<string, unknown> | null
   failover_group: number | null
   standby: boolean
+  required: boolean
 }
 
 /** What rules say of single deliveries, right after their rows were written. */
@@ -36,8 +37,9 @@ export async function markDeliveries(db: Db, id: string, marks: RuleMark[]): Pro
   if (marks.length === 0) return
   await db.query(
     `update distribution_deliveries d
-        set shape = m.shape, failover_group = m.failover_group, standby = m.standby
-       from jsonb_to_recordset($2::jsonb) as m (destination_name text, shape jsonb, failover_group int, standby boolean)
+        set shape = m.shape, failover_group = m.failover_group, standby = m.standby, required = m.required
+       from jsonb_to_recordset($2::jsonb) as m (
+            destination_name text, shape jsonb, failover_group int, standby boolean, required boolean)
       where d.distribution_job_id = $1 and d.destination_name = m.destination_name`,
     [id, JSON.stringify(marks)],
   )
@@ -51,7 +53,7 @@ export interface RuledJob {
 
 /**
  * What rules say of the job as a whole; keeps their explanation. An expiry counts from the submission or `deliver_at`,
- * and bounds retries by hand as well. Answers the milliseconds until then.
+ * or from the retry or the batch that has it planned now, and bounds retries by hand as well. Answers the milliseconds until then.
  */
 export async function markJob(db: Db, id: string, ruled: RuledJob): Promise<number> {
   const { rows } = await db.query<{ expires_in_ms: number }>(
@@ -60,7 +62,8 @@ export async function markJob(db: Db, id: string, ruled: RuledJob): Promise<numb
             submitted_priority = case when $2::text <> priority then priority else submitted_priority end,
             priority = coalesce($2, priority),
             timeout_seconds = coalesce($3, timeout_seconds),
-            expires_at = coalesce(greatest(created_at, deliver_at) + $3 * interval '1 second', expires_at),
+            expires_at = coalesce(greatest(created_at, deliver_at, case when round > 1 or batch_id is not null then clock_timestamp() end)
+                                    + $3 * interval '1 second', expires_at),
             updated_at = clock_timestamp()
       where id = $1
       returning greatest(0, ceil(extract(epoch from expires_at - clock_timestamp()) * 1000))::float8 as expires_in_ms`,
@@ -73,6 +76,7 @@ export interface OpenDelivery {
   name: string
   protocol: Protocol
   round: number
+  wakes: number
   standby: boolean
   /** Others of its group stand by for it. */
   backed: boolean
@@ -84,7 +88,7 @@ export async function openDeliveries(
   id: string,
 ): Promise<{ deliveries: OpenDelivery[]; changed_priority: Priority | null }> {
   const { rows } = await db.query<OpenDelivery & { changed_priority: Priority | null }>(
-    `select d.destination_name as name, d.protocol, d.round, d.standby,
+    `select d.destination_name as name, d.protocol, d.round, d.wakes, d.standby,
             d.failover_group is not null and not d.standby
               and bool_or(d.standby) over (partition by d.failover_group) as backed,
             case when j.submitted_priority is not null then j.priority end as changed_priority
@@ -95,7 +99,7 @@ export async function openDeliveries(
     [id],
   )
   return {
-    deliveries: rows.map(({ name, protocol, round, standby, backed }) => ({ name, protocol, round, standby, backed })),
+    deliveries: rows.map(({ changed_priority: _, ...delivery }) => delivery),
     changed_priority: rows[0]?.changed_priority ?? null,
   }
 }

@@ -21,10 +21,13 @@ export async function choose(
       ? await lookups.failures([...new Set(failing.flatMap((rule) => members.get(rule)!))])
       : new Map<string, number>()
   const chosen = new Map<string, PlannedDestination>()
-  const add = (planned: PlannedDestination) => {
+  const add = (planned: PlannedDestination): PlannedDestination => {
     chosen.set(planned.name, planned)
     plan.destinations.push(planned)
+    return planned
   }
+  /** Of each failover rule those of which one is to be served. */
+  const groups: string[][] = []
   for (const [group, rule] of rules.entries()) {
     const names = members.get(rule)!
     if (names.length === 0) {
@@ -32,45 +35,65 @@ export async function choose(
         `The rule ${rule.name} chose nothing: no destination has the tag ${rule.actions.tags?.join(' or ')}`,
       )
     }
-    const take = (name: string) => member(name, known.get(name), rule.name, true)
+    const take = (name: string) => add(member(name, known.get(name), rule.name, true))
+    /** Goes out in any case, also one that another rule lets stand by. */
+    const send = (name: string) => {
+      const planned = chosen.get(name) ?? take(name)
+      planned.standby = false
+      planned.required = planned.failover_group !== null
+    }
     switch (rule.actions.strategy) {
       case 'all':
-        for (const name of names) if (!chosen.has(name)) add(take(name))
+        for (const name of names) send(name)
         break
       case 'failover': {
-        let served = false
+        const own: string[] = []
         for (const name of names) {
           const present = chosen.get(name)
-          // One that goes out in any case leads the group; one of another group stays there.
-          if (present && present.failover_group !== null) continue
+          // One of another group stays there.
+          if ((present && present.failover_group !== null) || dropping(name)) {
+            if (!present) take(name)
+            continue
+          }
           const planned = present ?? take(name)
-          if (!present) add(planned)
-          if (dropping(name)) continue
           planned.failover_group = group
+          // One that goes out in any case leads the group, and is owed to the other rule whatever comes of the group.
+          planned.required = present !== undefined
           if (planned.status !== 'pending') continue
-          if (!present) planned.standby = served
-          served = true
+          planned.standby = !present && own.length > 0
+          own.push(name)
         }
+        if (own.length > 0) {
+          groups.push(own)
+          break
+        }
+        // All of them stay in other groups. One of those that can only end with one of these will do.
+        const all = new Set(names)
+        if (groups.some((members) => members.every((name) => all.has(name)))) break
+        const first = names.find((name) => !dropping(name) && chosen.get(name)?.status === 'pending')
+        if (first !== undefined) send(first)
         break
       }
       case 'load_balance': {
         const open = names.filter((name) => !dropping(name))
+        const going = open.find((name) => {
+          const present = chosen.get(name)
+          return present?.status === 'pending' && !present.standby
+        })
         const usable = open.filter((name) => isUsable(known.get(name)))
-        const present = open.find((name) => chosen.has(name))
-        // One of them goes out already.
-        if (present !== undefined) break
         const { balance = 'round_robin', weights = {} } = rule.actions
         const turn = turns.get(rule.id) ?? 0
         const among = (usable.length > 0 ? usable : open).map(
           (name): Member => ({
             name,
-            weight: weights[name] ?? 1,
+            weight: Object.hasOwn(weights, name) ? weights[name]! : 1,
             failing: failures.get(name) ?? 0,
             unhealthy: known.get(name)?.unhealthy ?? false,
           }),
         )
-        if (among.length > 0) add(take(pick(among, balance, turn).name))
-        else for (const name of names) if (!chosen.has(name)) add(take(name))
+        if (going !== undefined) send(going)
+        else if (among.length > 0) send(pick(among, balance, turn).name)
+        else for (const name of names) send(name)
       }
     }
   }
@@ -100,6 +123,7 @@ export function row(name: string, candidate: Candidate | null, rule: string | nu
     rule,
     failover_group: null,
     standby: false,
+    required: false,
     shape: null,
   }
 }

@@ -69,6 +69,7 @@ export interface ExplainedDestination {
   rule: string | null
   failover_group: number | null
   standby: boolean
+  required: boolean
   shaped: boolean
 }
 
@@ -89,7 +90,7 @@ export function explain(plan: RulePlan, options: ExplanationOptions): Explanatio
   const rules = keepLazily(ordered, (one) => explainRule(one, options), budget)
   const destinations = keep(
     plan.destinations.map(
-      ({ name, candidate, status, error_code, error_message, rule, failover_group, standby, shape }) => ({
+      ({ name, candidate, status, error_code, error_message, rule, failover_group, standby, required, shape }) => ({
         name,
         protocol: candidate?.protocol ?? null,
         status,
@@ -98,6 +99,7 @@ export function explain(plan: RulePlan, options: ExplanationOptions): Explanatio
         rule,
         failover_group,
         standby,
+        required,
         shaped: shape !== null,
       }),
     ),

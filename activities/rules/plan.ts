@@ -40,6 +40,8 @@ export interface PlannedDestination {
   failover_group: number | null
   /** Waits until those before it in its group have failed for good. */
   standby: boolean
+  /** Of a group, and owed to another rule as well: a success of the group is not one of this. */
+  required: boolean
   shape: Record<string, unknown> | null
 }
 

@@ -167,6 +167,9 @@ const explanation = {
       rule: maybeText.openapi({ description: 'That chose it' }),
       failover_group: z.int().nullable(),
       standby: z.boolean().openapi({ description: 'Only when those before it in its group have failed' }),
+      required: z
+        .boolean()
+        .openapi({ description: 'Another rule sends to it as well, so that a success of its group does not do' }),
       shaped: z.boolean().openapi({ description: 'A transformation rule shapes its payload' }),
     }),
   ),

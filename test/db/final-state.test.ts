@@ -24,6 +24,13 @@ describe('deriveFinalState', () => {
     ['a group of which one was served', [inGroup(REJECTED), inGroup(SUCCESS)], 'deliveries', 'completed', null],
     ['a group that was served before it expired', [inGroup(SUCCESS), inGroup(EXPIRED)], 'expiry', 'completed', null],
     ['a group of which none was served', [inGroup(TIMED_OUT), SUCCESS], 'deliveries', 'failed', 'TIMEOUT'],
+    [
+      'one that is owed to another rule as well',
+      [{ ...inGroup(REJECTED), required: true }, inGroup(SUCCESS)],
+      'deliveries',
+      'failed',
+      'REJECTED',
+    ],
     ['another group helps nobody', [inGroup(REJECTED, 2), inGroup(SUCCESS)], 'deliveries', 'failed', 'REJECTED'],
     ['a cancel that came after everything was served', [SUCCESS, SUCCESS], 'cancel', 'completed', null],
     ['a cancel in the middle', [SUCCESS, CANCELLED], 'cancel', 'cancelled', 'CANCELLED'],

@@ -186,6 +186,30 @@ describe('routing', () => {
     expect(await ended(await distribute())).toMatchObject({ status: 'failed', error_code: 'MISCONFIGURED' })
   })
 
+  it('what no rule chose is planned anew by a retry, once there is a rule', async () => {
+    await system.as(tenant, (db) => setDefaultRoute(db, tenant, { destinations: [], when_none: 'fail' }))
+    const ref = await distribute()
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'MISCONFIGURED' })
+    await rule('routing', { destinations: ['a'] })
+    await rule('prioritization', { expires_in_seconds: 3600 })
+    expect(await retry(ref)).toMatchObject({ outcome: 'reset', destinations: [] })
+    expect(await ended(ref)).toMatchObject({ status: 'completed', error_code: null, warnings: [] })
+    expect(await rows(ref)).toEqual(['a success'])
+    // The rule's time begins with the retry, not with the submission.
+    expect(await sql("select expires_at >= planned_at + interval '1 hour' as anew from distribution_jobs")).toEqual([
+      { anew: true },
+    ])
+
+    await sql('delete from distribution_rules')
+    await system.as(tenant, (db) => setDefaultRoute(db, tenant, { destinations: [], when_none: 'complete' }))
+    const completed = await distribute()
+    expect(await ended(completed)).toMatchObject({ status: 'completed' })
+    await rule('routing', { destinations: ['b'] })
+    expect(await retry(completed)).toMatchObject({ outcome: 'nothing' })
+    expect(await retry(completed, { force: true })).toMatchObject({ outcome: 'reset' })
+    await expect.poll(() => rows(completed)).toEqual(['b success'])
+  })
+
   it('FIELD-REPORT 38: one that is disabled is skipped with its reason, and served by a retry once it is enabled', async () => {
     const id = await register('off', { status: 'inactive', tags: ['eu'] })
     await register('on', { tags: ['eu'] })
@@ -318,6 +342,31 @@ describe('failover', () => {
     expect(await retry(ref, { force: true })).toMatchObject({ outcome: 'reset' })
     await expect.poll(() => rows(ref)).toEqual(['a success', 'b skipped', 'c success'])
     expect(paths().sort()).toEqual(['a', 'c'])
+  })
+
+  it('one that another rule sends to as well is not served by its group, and a retry knows', async () => {
+    await group('a', 'b')
+    await rule('routing', { destinations: ['b'] })
+    receiver.reply(byName({ b: 422 }))
+    const ref = await distribute()
+    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED' })
+    expect(await rows(ref)).toEqual(['a success', 'b failed REJECTED'])
+    receiver.reply({})
+    expect(await retry(ref)).toMatchObject({ destinations: ['b'] })
+    await expect.poll(() => rows(ref)).toEqual(['a success', 'b success'])
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(paths().sort()).toEqual(['a', 'b', 'b'])
+  })
+
+  it('a failure that its group made good holds up nobody under ordering: "block"', async () => {
+    await group('a', 'b')
+    receiver.reply(({ path, body }) => ({ status: path === '/a' && body.toString() === '1' ? 422 : 200 }))
+    const first = await distribute({ payload_text: '1', ordering_key: 'k', ordering_blocks: true })
+    const second = await distribute({ payload_text: '2', ordering_key: 'k', ordering_blocks: true })
+    expect(await ended(first)).toMatchObject({ status: 'completed' })
+    expect(await ended(second)).toMatchObject({ status: 'completed' })
+    expect(await rows(first)).toEqual(['a failed REJECTED', 'b success'])
+    expect(await rows(second)).toEqual(['a success', 'b skipped'])
   })
 
   it('an order to cancel ends those that stand by as well', async () => {

@@ -218,6 +218,34 @@ describe('strategies', () => {
       { rules: [failover('a', 'b'), failover('b', 'c')] },
       ['a', 'b standby', 'c'],
     ],
+    [
+      'failover: one that stands by goes out when another rule sends to it',
+      { rules: [failover('a', 'b', 'c'), route(['b'])] },
+      ['a', 'b', 'c standby'],
+    ],
+    ['failover: also when another rule has nobody but it', { rules: [failover('a', 'b'), failover('b')] }, ['a', 'b']],
+    [
+      'failover: two groups of the same members are served by one',
+      { rules: [failover('a', 'b'), failover('b', 'a')] },
+      ['a', 'b standby'],
+    ],
+    ['load balance does not count on one that stands by', { rules: [failover('a', 'b'), balance(['b'])] }, ['a', 'b']],
+    [
+      'load balance does not count on one that is disabled',
+      {
+        registered: ['a', candidate('b', { status: 'inactive' })],
+        rules: [route(['b']), balance(['a', 'b'])],
+      },
+      ['b skipped DESTINATION_DISABLED', 'a'],
+    ],
+    [
+      'a weight is looked up among the given ones alone',
+      {
+        registered: ['constructor'],
+        rules: [balance(['constructor', 'a'], { balance: 'weighted', weights: { a: 0 } })],
+      },
+      ['constructor'],
+    ],
     ['round robin: turn 0', { rules: [balance(['a', 'b', 'c'])] }, ['a']],
     ['round robin: turn 4', { turn: 4, rules: [balance(['a', 'b', 'c'])] }, ['b']],
     [
@@ -252,6 +280,16 @@ describe('strategies', () => {
     ],
   ])('%s', async (_title, given, expected) => {
     expect(shown(await planned(given))).toEqual(expected)
+  })
+
+  it('what another rule sends to is owed to that rule, whatever comes of its group', async () => {
+    const required = async (...rules: ARule[]) =>
+      (await planned({ rules })).destinations.flatMap((one) => (one.required ? [one.name] : []))
+    expect(await required(failover('a', 'b'), route(['b']))).toEqual(['b'])
+    expect(await required(route(['a']), failover('a', 'b'))).toEqual(['a'])
+    expect(await required(balance(['a']), failover('a', 'b'))).toEqual(['a'])
+    expect(await required(failover('a', 'b'), balance(['a', 'c']))).toEqual(['a'])
+    expect(await required(failover('a', 'b'), failover('b', 'c'), route(['d']))).toEqual([])
   })
 
   it('weighted: over a whole cycle each has its share, and none comes in a block', async () => {
