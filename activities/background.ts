@@ -15,12 +15,15 @@ import type {
   ProbeInput,
   ProbeResult,
   SweepInput,
+  WakeRef,
+  WakeStep,
 } from '../workflows/messages.ts'
 import { batchStep } from './batch.ts'
 import { announce, batchCallback, type CalledBack, callback } from './callback.ts'
 import { probe } from './probe.ts'
 import { fire, isFinal } from './recur.ts'
 import { type SweepDeps, sweep } from './sweep.ts'
+import { wakeStep } from './wake.ts'
 
 export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
 
@@ -52,6 +55,10 @@ export function createBackgroundActivities(deps: SweepDeps) {
 
     async probe(input: ProbeInput): Promise<ProbeResult> {
       return await probe(deps, input, Context.current().cancellationSignal)
+    },
+
+    async wakeStep(ref: WakeRef, step: number): Promise<WakeStep> {
+      return await wakeStep(deps, ref, step)
     },
 
     async sweep(input: SweepInput): Promise<void> {

@@ -3,6 +3,7 @@
 // The one rule behind the shape: before a send, a database error may fail the call, for nothing has happened; after a
 // send, nothing may, or the document goes out twice. The outcome is then handed back and written by `record`.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { giveBackProbe } from '../db/circuits.ts'
 import { withTenant } from '../db/pool.ts'
 import { giveBackSlot } from '../db/slots.ts'
 import { AD_HOC } from '../temporal-config/metrics.ts'
@@ -81,13 +82,18 @@ async function carryOut(
   return deliveredBy(outcome, opened.delivery.ordering_key !== null)
 }
 
-/** `finish` closes the attempt; the place is free at once. Should that fail, it is free when its time is over. */
+/**
+ * `finish` closes the attempt; its place, and its turn to try a destination whose circuit is open, are others' at once.
+ * Should that fail, they are when their time is over.
+ */
 async function giveBack(deps: ActivityDeps, input: DeliverInput, { slotted, delivery }: Opened): Promise<void> {
-  const { target, delivery_id } = delivery
-  if (!slotted || target === null) return
-  await withTenant(deps.pool, input.tenant_id, (db) => giveBackSlot(db, input.tenant_id, target, delivery_id)).catch(
-    () => {},
-  )
+  const { tenant_id } = input
+  const { target, delivery_id, circuit } = delivery
+  if (target === null || (!slotted && circuit === null)) return
+  await withTenant(deps.pool, tenant_id, async (db) => {
+    if (circuit !== null) await giveBackProbe(db, { tenant_id, target, delivery_id })
+    if (slotted) await giveBackSlot(db, tenant_id, target, delivery_id)
+  }).catch(() => {})
 }
 
 async function send(

@@ -10,6 +10,8 @@ export type Delivered =
   | { kind: 'failed'; code: DeliveryCode; message: string; ordered?: boolean }
   /** Others of its ordering key come first; it is told when they have ended. */
   | { kind: 'held' }
+  /** Its row was woken since: another call does the work. */
+  | { kind: 'overtaken' }
   /** To be called again after `delay_ms`; `deferred` when it cost no attempt. */
   | { kind: 'later'; delay_ms: number; code: DeliveryCode; message: string; deferred: boolean }
   /** Sent, but the row could not be closed in time. */

@@ -48,6 +48,8 @@ export function createActivities(deps: ActivityDeps) {
         switch (delivered.kind) {
           case 'held':
             return { recorded: true, held: true }
+          case 'overtaken':
+            return { recorded: true, overtaken: true }
           case 'over':
           case 'success':
             return { recorded: true }

@@ -56,6 +56,7 @@ export async function openDelivery(
     if (delivery.status === 'success') await closeLostAttempt(db, id, destination)
     return { ...decision, ordered: delivery.ordering_key !== null }
   }
+  if (delivery.wakes > (input.wakes ?? 0)) return { kind: 'overtaken' }
   // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
   if (delivery.status === 'processing') await closeLostAttempt(db, id, destination)
   switch (decision.kind) {
@@ -67,7 +68,7 @@ export async function openDelivery(
       }
       const delay_ms = deferral(turn, deps)
       deps.metrics.deferrals.inc({ reason: 'disabled' })
-      await deferDelivery(db, id, destination, decision.code, decision.message, delay_ms)
+      await deferDelivery(db, id, destination, { ...decision, reason: 'disabled', delay_ms })
       return { kind: 'later', delay_ms, code: decision.code, message: decision.message, deferred: true }
     }
     case 'fail':
@@ -91,7 +92,7 @@ export async function openDelivery(
   if (admission.kind === 'defer') {
     const { reason, code, message, delay_ms } = admission
     deps.metrics.deferrals.inc({ reason })
-    await deferDelivery(db, id, destination, code, message, delay_ms)
+    await deferDelivery(db, id, destination, admission)
     return { kind: 'later', delay_ms, code, message, deferred: true }
   }
   const payload = await deps.payloads.share(`${input.tenant_id}/${id}`, async () => {

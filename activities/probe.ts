@@ -1,4 +1,5 @@
 // `probe`: connects to a registered destination now, as an attempt would, and sends nothing.
+import { halfOpen } from '../db/circuits.ts'
 import { loadCredentials } from '../db/credentials.ts'
 import { findDestinationToProbe, recordHealthCheck } from '../db/health-checks.ts'
 import { withTenant } from '../db/pool.ts'
@@ -9,6 +10,7 @@ import { DeliveryError } from './destinations/errors.ts'
 import { destinationFor } from './destinations/registry.ts'
 import { resolveSecrets } from './destinations/secret-resolution.ts'
 import { secretReferences } from './destinations/secret-storage.ts'
+import { wakeWaiting } from './wake.ts'
 
 /** Within the time that the API waits for an answer. */
 const PROBE_MS = 12_000
@@ -23,7 +25,13 @@ export async function probe(deps: ActivityDeps, input: ProbeInput, signal: Abort
     message: failure?.message ?? null,
     response_time_ms: Math.round(performance.now() - startedAt),
   }
-  await withTenant(deps.pool, input.tenant_id, (db) => recordHealthCheck(db, input.destination_id, result))
+  const { tenant_id, destination_id } = input
+  await withTenant(deps.pool, tenant_id, async (db) => {
+    await recordHealthCheck(db, destination_id, result)
+    // A connection is no delivery: one of those that wait has to try, but it need not wait for it.
+    if (result.healthy) await halfOpen(db, tenant_id, destination_id)
+  })
+  if (result.healthy) await wakeWaiting(deps, { tenant_id, target: destination_id })
   return result
 }
 

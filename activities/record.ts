@@ -8,6 +8,7 @@ import { giveBackSlot } from '../db/slots.ts'
 import type { AttemptOutcome, DeliverInput } from '../workflows/messages.ts'
 import { noteOutcome } from './circuit.ts'
 import type { ActivityDeps } from './deps.ts'
+import { wakeWaiting } from './wake.ts'
 
 /**
  * Writes an outcome, trying again for a while (`closeWithinMs`). False when the database did not take it in that time:
@@ -44,7 +45,7 @@ async function recordUntil(
 /** Closes the attempt and moves its delivery on; idempotent. Answers whether the delivery is final. */
 export async function record(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
   const id = jobId(input.distribution_id)
-  const changes = await withTenant(
+  const { changes, target } = await withTenant(
     deps.pool,
     input.tenant_id,
     async (db) => {
@@ -55,10 +56,12 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
       const changes = closed ? await noteOutcome(db, closed, outcome) : []
       if (closed?.target && outcome.slotted) await giveBackSlot(db, closed.tenant_id, closed.target, closed.delivery_id)
       if (outcome.gone && (await disableGone(db, id, input.destination))) changes.push('disabled')
-      return changes
+      return { changes, target: closed?.target }
     },
     { statementTimeoutMs: 2000 },
   )
   for (const change of changes) deps.metrics.circuits.inc({ change })
+  // Nobody waits for it: the outcome is written.
+  if (target && changes.includes('closed')) void wakeWaiting(deps, { tenant_id: input.tenant_id, target })
   return outcome.status !== 'retry'
 }

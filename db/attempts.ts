@@ -21,7 +21,7 @@ export async function openAttempt(
     `with taken as (
        update distribution_deliveries
           set status = 'processing', attempts = attempts + 1, round_attempts = round_attempts + 1,
-              configuration_version = $3, next_attempt_at = null, updated_at = clock_timestamp(),
+              configuration_version = $3, next_attempt_at = null, deferred_by = null, updated_at = clock_timestamp(),
               started_at = coalesce(started_at, clock_timestamp())
         where distribution_job_id = $1 and destination_name = $2
        returning tenant_id, delivery_id, attempts, round)

@@ -146,6 +146,15 @@ export async function noteAnswer(db: Db, { tenant_id, target, delivery_id }: Tar
   return rows[0]?.was_open ?? false
 }
 
+/** The destination can be reached again: somebody may try at once. */
+export async function halfOpen(db: Db, tenantId: string, target: string): Promise<void> {
+  await db.query(
+    `update destination_circuits set open_until = clock_timestamp(), updated_at = clock_timestamp()
+      where tenant_id = $1 and target = $2 and open_until > clock_timestamp()`,
+    [tenantId, target],
+  )
+}
+
 /** Begins anew: the destination was enabled by hand. */
 export async function resetCircuit(db: Db, tenantId: string, target: string): Promise<void> {
   await db.query('delete from destination_circuits where tenant_id = $1 and target = $2', [tenantId, target])

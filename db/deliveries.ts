@@ -38,6 +38,8 @@ export interface LockedDelivery {
   destination_deleted: boolean
   configuration: Record<string, unknown> | null
   configuration_version: number | null
+  /** How often it was woken. */
+  wakes: number
   /** What an earlier attempt under this delivery id left for the next one; null when none did. */
   progress: unknown
   /** Null: it need not wait for others. */
@@ -77,7 +79,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             r.status as destination_status,
             coalesce(r.deleted_at is not null, false) as destination_deleted,
             r.configuration, r.version as configuration_version,
-            d.progress, d.ordering_key, d.ordering_seq::text as ordering_seq,
+            d.wakes, d.progress, d.ordering_key, d.ordering_seq::text as ordering_seq,
             coalesce(d.target, d.destination_id::text) as target,
             case when c.opened_at is not null then jsonb_build_object(
               'wait_ms', greatest(0, extract(epoch from c.open_until - clock_timestamp()) * 1000),
@@ -124,20 +126,19 @@ export async function failDelivery(
   )
 }
 
-/** A delivery that waits without an attempt (disabled destination): visible in the status, costs nothing. */
+/** A delivery that waits without an attempt, and why: visible in the status, costs nothing. */
 export async function deferDelivery(
   db: Db,
   id: string,
   destination: string,
-  code: string,
-  message: string,
-  delayMs: number,
+  deferral: { reason: string; code: string; message: string; delay_ms: number },
 ): Promise<void> {
+  const { reason, code, message, delay_ms } = deferral
   await db.query(
     `update distribution_deliveries
         set status = 'waiting', error_code = $3, error_message = $4, updated_at = clock_timestamp(),
-            next_attempt_at = clock_timestamp() + $5 * interval '1 millisecond'
+            next_attempt_at = clock_timestamp() + $5 * interval '1 millisecond', deferred_by = $6
       where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
-    [id, destination, code, message, delayMs],
+    [id, destination, code, message, delay_ms, reason],
   )
 }

@@ -9,6 +9,7 @@ import type {
   ProbeInput,
   ProbeResult,
   RecurringRef,
+  WakeRef,
 } from '../workflows/messages.ts'
 import type { Logger } from './log.ts'
 import type { SearchAttribute } from './names.ts'
@@ -34,6 +35,8 @@ export interface Dispatcher {
   notify(input: NotifyInput): Promise<'started' | 'deferred'>
   /** Tells a run that it may be its turn under its ordering key. Never throws. */
   turn(ref: DistributionRef): Promise<'started' | 'deferred'>
+  /** Has those that wait for a destination go on. Never throws. */
+  wake(ref: WakeRef): Promise<'started' | 'deferred'>
   /** Starts the run of a batch. Never throws. */
   startBatch(ref: BatchRef): Promise<'started' | 'deferred'>
   /** Has a destination tried at intervals, or no longer; what does not come through is put right by the workers. */
@@ -109,6 +112,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
     notify: (input) => inTime('notify', input, (runs) => runs.notify(input).then(() => 'started' as const)),
     turn: (ref) => inTime('turn', ref, (runs) => runs.signalTurn(ref).then(() => 'started' as const)),
+    wake: (ref) => inTime('wake', ref, (runs) => runs.wake(ref).then(() => 'started' as const)),
     startBatch: (ref) => inTime('batch', ref, (runs) => runs.startBatch(ref).then(() => 'started' as const)),
     healthCheck(check) {
       void (async () => options.runs()?.healthCheck(check))().catch((error: unknown) => {
@@ -145,7 +149,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 }
 
-type Named = DistributionRef | BatchRef | RecurringRef
+type Named = DistributionRef | BatchRef | RecurringRef | WakeRef
 
 function refOf({ tenant_id, id }: RecurringSchedule): RecurringRef {
   return { tenant_id, schedule_id: id }
@@ -154,6 +158,7 @@ function refOf({ tenant_id, id }: RecurringSchedule): RecurringRef {
 /** What the log says of a call; a callback's round is not of interest. */
 function idsOf(ref: Named): Record<string, string> {
   const { tenant_id } = ref
+  if ('target' in ref) return { tenant_id, target: ref.target }
   if ('batch_id' in ref) return { tenant_id, batch_id: ref.batch_id }
   if ('schedule_id' in ref) return { tenant_id, schedule_id: ref.schedule_id }
   return { tenant_id, distribution_id: ref.distribution_id }

@@ -34,6 +34,10 @@ export function eventWorkflowId(ref: { tenant_id: string; event_id: string }): s
   return `event/${ref.tenant_id}/${ref.event_id}`
 }
 
+export function wakeWorkflowId(ref: { tenant_id: string; target: string }): string {
+  return `wake/${ref.tenant_id}/${ref.target}`
+}
+
 /** Of the schedule, and of the workflows that it starts. */
 export function recurringScheduleId(ref: RecurringRef): string {
   return `schedule/${ref.tenant_id}/${ref.schedule_id}`

@@ -26,6 +26,7 @@ import {
   RETRY_SIGNAL,
   type RecurringRef,
   TURN_SIGNAL,
+  type WakeRef,
 } from '../workflows/messages.ts'
 import { setHealthCheck } from './health-checks.ts'
 import {
@@ -35,6 +36,7 @@ import {
   eventWorkflowId,
   PRIORITY_KEYS,
   type SearchAttribute,
+  wakeWorkflowId,
 } from './names.ts'
 
 import { nextRuns, type RecurringSchedule, setRecurring } from './recurring.ts'
@@ -64,6 +66,8 @@ export interface Runs {
   signalLook(ref: DistributionRef): Promise<void>
   /** Tells a running one that it may be its turn; where none runs there is nothing to tell. */
   signalTurn(ref: DistributionRef): Promise<void>
+  /** Has those that wait for a destination go on, page by page. */
+  wake(ref: WakeRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
   /** Starts the sender of a callback; one that exists already is left alone. */
   notify(input: NotifyInput): Promise<void>
@@ -150,6 +154,16 @@ export function createRuns(options: RunsOptions): Runs {
       } catch (error) {
         if (!(error instanceof WorkflowNotFoundError)) throw error
       }
+    },
+    async wake(ref) {
+      await workflow.signalWithStart('wake', {
+        workflowId: wakeWorkflowId(ref),
+        taskQueue,
+        args: [ref],
+        priority: { fairnessKey: ref.tenant_id },
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        signal: LOOK_SIGNAL,
+      })
     },
     async describe(ref) {
       try {

@@ -140,17 +140,18 @@ async function startDeliveries(
   turns: () => number,
 ): Promise<void> {
   // A retry may come between a delivery's final row and the end of its activity: that end must not pass for the retry's.
-  for (const { name, round } of planned.deliveries) running.note(name, round)
+  for (const { name, round, wakes } of planned.deliveries) running.note(name, round, wakes)
   const priority = planned.priority_key === undefined ? undefined : { priorityKey: planned.priority_key }
   const idle = planned.deliveries.filter((delivery) => !running.has(delivery.name))
   for (let from = 0; from < idle.length; from += CHUNK) {
     if (from > 0) await sleep(1)
     for (const delivery of idle.slice(from, from + CHUNK)) {
       const scope = new CancellationScope({ cancellable: true })
-      const ended = scope.run(() => deliverTo(ref, delivery, priority, turns))
+      const ended = scope.run(() => deliverTo(ref, delivery, priority, turns, lookAgain))
       // Its end may be another one's turn, which the rows know.
       const done = delivery.backed ? ended.finally(lookAgain) : ended
-      running.add(delivery.name, { done, stop: () => scope.cancel(), round: delivery.round }, onError, lookAgain)
+      const { name, round, wakes } = delivery
+      running.add(name, { done, stop: () => scope.cancel(), round, wakes }, onError, lookAgain)
     }
   }
 }
@@ -161,11 +162,12 @@ async function startDeliveries(
  */
 async function deliverTo(
   ref: DistributionRef,
-  { name, protocol }: PlannedDelivery,
+  { name, protocol, wakes }: PlannedDelivery,
   priority: { priorityKey: number } | undefined,
   turns: () => number,
+  lookAgain: () => void,
 ): Promise<void> {
-  const input = { ...ref, destination: name }
+  const input = { ...ref, destination: name, ...(wakes === undefined ? {} : { wakes }) }
   const named = { summary: `${protocol} → ${name}`, ...(priority ? { priority } : {}) }
   try {
     for (let holds = 0; ; ) {
@@ -177,7 +179,11 @@ async function deliverTo(
         holds += 1
         continue
       }
-      if (delivered.recorded) return
+      if (delivered.recorded) {
+        // The word that it was woken got lost: its row tells.
+        if (delivered.overtaken) lookAgain()
+        return
+      }
       const { outcome } = delivered
       const recorded = await CancellationScope.nonCancellable(() =>
         record.executeWithOptions(named, [{ ...input, outcome }]),

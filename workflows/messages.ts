@@ -42,12 +42,16 @@ export interface PlannedDelivery {
   protocol: Protocol
   /** The round that the delivery was last opened in; a manual retry raises it. */
   round: number
+  /** How often it was woken from a wait that it need not wait out; absent: never. */
+  wakes?: number | undefined
   /** Others stand by for it: when it has ended, the plan is to be asked again. */
   backed?: true | undefined
 }
 
 export interface DeliverInput extends DistributionRef {
   destination: string
+  /** As the plan had it; a call that began to wait before the row was woken has nothing to do. */
+  wakes?: number | undefined
 }
 
 /** How a send ended, when its row could not be closed in time; `record` writes it. */
@@ -74,8 +78,13 @@ export interface AttemptOutcome {
   slotted?: boolean
 }
 
-/** `deliver` answers `recorded` (`held`: to be called again, see `TURN_SIGNAL`), or hands over the outcome that is still to be written. */
-export type DeliverResult = { recorded: true; held?: true } | { recorded: false; outcome: AttemptOutcome }
+/**
+ * `deliver` answers `recorded` (`held`: to be called again, see `TURN_SIGNAL`; `overtaken`: its row was woken, and the plan
+ * is to be asked again), or hands over the outcome that is still to be written.
+ */
+export type DeliverResult =
+  | { recorded: true; held?: true; overtaken?: true }
+  | { recorded: false; outcome: AttemptOutcome }
 
 export interface RecordInput extends DeliverInput {
   outcome: AttemptOutcome
@@ -128,6 +137,17 @@ export interface ProbeResult {
   code: DeliveryCode | null
   message: string | null
   response_time_ms: number
+}
+
+/** A registered destination's id, or what the circuit of an inline one goes by. */
+export interface WakeRef {
+  tenant_id: string
+  target: string
+}
+
+export interface WakeStep {
+  /** There may be more of them. */
+  more: boolean
 }
 
 /** The one argument of `batch`; `batch_id` is the row's uuid. */

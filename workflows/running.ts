@@ -3,8 +3,9 @@
 export interface Stoppable {
   done: Promise<void>
   stop(): void
-  /** The delivery's round when it was started. */
+  /** The delivery's round when it was started, and how often it had been woken. */
   round: number
+  wakes?: number | undefined
 }
 
 export class RunningDeliveries {
@@ -31,10 +32,16 @@ export class RunningDeliveries {
     })
   }
 
-  /** Notes the round in which the row of a running delivery is open now. */
-  note(name: string, round: number): void {
+  /**
+   * Notes the round in which the row of a running delivery is open now, and how often it was woken: a delivery that waits
+   * although its row was woken is stopped, to be started anew.
+   */
+  note(name: string, round: number, wakes = 0): void {
     const delivery = this.#running.get(name)
-    if (delivery && round > delivery.round) this.#overtaken.add(name)
+    if (!delivery) return
+    const woken = wakes > (delivery.wakes ?? 0)
+    if (woken || round > delivery.round) this.#overtaken.add(name)
+    if (woken) delivery.stop()
   }
 
   /** One whose row is final: nothing is to be sent any more. */

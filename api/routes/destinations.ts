@@ -220,6 +220,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
           await audit(db, c, caller, verb, changed)
           return changed
         })
+        if (verb === 'enable') await dispatcher.wake({ tenant_id: caller.tenant_id, target: row.id })
         return c.json(await shown(caller.tenant_id, row))
       },
     }),

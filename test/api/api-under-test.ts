@@ -22,6 +22,7 @@ import type {
   NotifyInput,
   ProbeInput,
   ProbeResult,
+  WakeRef,
 } from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 
@@ -33,6 +34,7 @@ export interface FakeDispatcher extends Dispatcher {
   notified: NotifyInput[]
   batches: BatchRef[]
   turns: DistributionRef[]
+  woken: WakeRef[]
   recurring: RecurringSchedule[]
   probed: ProbeInput[]
   healthChecks: HealthCheckSchedule[]
@@ -174,6 +176,7 @@ function fakeDispatcher(): FakeDispatcher {
     notified: [],
     batches: [],
     turns: [],
+    woken: [],
     recurring: [],
     probed: [],
     healthChecks: [],
@@ -209,6 +212,10 @@ function fakeDispatcher(): FakeDispatcher {
     },
     async nextRuns() {
       return fake.answers.start === 'started' ? [] : null
+    },
+    async wake(ref) {
+      fake.woken.push(ref)
+      return fake.answers.start
     },
     async turn(ref) {
       fake.turns.push(ref)

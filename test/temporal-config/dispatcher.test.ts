@@ -18,6 +18,7 @@ function runsThat(given: Partial<Runs>): Runs {
     signalLook: unexpected,
     signalRetry: unexpected,
     signalTurn: unexpected,
+    wake: unexpected,
     describe: unexpected,
     notify: unexpected,
     startBatch: unexpected,

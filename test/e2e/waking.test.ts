@@ -1,0 +1,169 @@
+// Deliveries that wait for a destination which has recovered go on soon, also when they were told to come much later.
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { circuitStates, noteFailure, resetCircuit } from '../../db/circuits.ts'
+import { wakeDeliveries } from '../../db/wake.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { register } from '../support/destinations.ts'
+import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+
+let system: TestSystem
+const receivers: HttpReceiver[] = []
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  await system.tenant('acme')
+  await system.startWorkers()
+})
+afterAll(() => system.close())
+afterEach(async () => {
+  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
+})
+
+async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
+  const receiver = await startHttpReceiver({ script })
+  receivers.push(receiver)
+  return receiver
+}
+
+const circuitOf = (id: string) => system.as('acme', async (db) => (await circuitStates(db, [id]))(id))
+
+/** Opens the circuit for an hour, as if it had been tried in vain several times. */
+const open = (target: string) =>
+  system.as('acme', async (db) => {
+    const settings = { failures: 1, open_seconds: 3600 }
+    const circuit = { tenant_id: 'acme', target, delivery_id: 'x' }
+    await noteFailure(db, circuit, { attempt_id: crypto.randomUUID(), counted: true, settings })
+  })
+
+const distribute = (name: string, job = {}) => system.distribute({ ...job, destinations: [{ name }] })
+
+async function waiting(ref: DistributionRef, code = 'DESTINATION_UNAVAILABLE') {
+  await expect
+    .poll(async () => (await system.deliveries(ref))[0], { timeout: 10_000 })
+    .toMatchObject({ status: 'waiting', error_code: code })
+  return (await system.deliveries(ref))[0]!
+}
+
+const completed = async (ref: DistributionRef, timeout = 15_000) =>
+  await expect.poll(async () => (await system.job(ref)).status, { timeout }).toBe('completed')
+
+/** As a worker does it for a health check, and for `POST /destinations/{id}/test`. */
+const probe = (id: string) => system.runs.probe({ tenant_id: 'acme', destination_id: id })
+
+describe('what waits for an open circuit', () => {
+  it('goes on once a probe has found the destination well, one first and then the others', async () => {
+    const receiver = await aReceiver()
+    const id = await register(system, 'recovers', receiver.url)
+    await open(id)
+    const refs = await Promise.all(Array.from({ length: 30 }, () => distribute('recovers')))
+    for (const ref of refs) {
+      const { next_attempt_at } = await waiting(ref)
+      expect(next_attempt_at!.getTime()).toBeGreaterThan(Date.now() + 60_000)
+    }
+    expect(await probe(id)).toMatchObject({ healthy: true })
+    for (const ref of refs) await completed(ref)
+    expect(await circuitOf(id)).toMatchObject({ state: 'closed' })
+    const tried = receiver.requests.filter(({ method }) => method === 'POST')
+    expect(tried).toHaveLength(30)
+    for (const ref of refs) expect(await system.attempts(ref)).toMatchObject([{ status: 'success' }])
+  })
+
+  it('stays away from one that a probe can not reach, and the circuit stays open', async () => {
+    const receiver = await aReceiver({ status: 503 })
+    const id = await register(system, 'dead', receiver.url)
+    await open(id)
+    const ref = await distribute('dead')
+    await waiting(ref)
+    expect(await probe(id)).toMatchObject({ healthy: false })
+    expect(await circuitOf(id)).toMatchObject({ state: 'open' })
+    expect(await system.attempts(ref)).toEqual([])
+  })
+
+  it('stays away when the one that tries fails: a connection is no delivery', async () => {
+    const receiver = await aReceiver(({ method }) => ({ status: method === 'HEAD' ? 200 : 503 }))
+    const id = await register(system, 'half-well', receiver.url, {
+      circuit_breaker: { failures: 1, open_seconds: 600 },
+    })
+    await open(id)
+    const refs = await Promise.all(Array.from({ length: 5 }, () => distribute('half-well')))
+    for (const ref of refs) await waiting(ref)
+    await probe(id)
+    await receiver.until(({ requests }) => requests.some(({ method }) => method === 'POST'))
+    await expect.poll(async () => (await circuitOf(id)).state).toBe('open')
+    const attempts = await Promise.all(refs.map((ref) => system.attempts(ref)))
+    expect(attempts.flat()).toHaveLength(1)
+  })
+
+  it('of an inline destination goes on when another delivery has closed it', async () => {
+    const receiver = await aReceiver()
+    const target = `REST://127.0.0.1:${receiver.port}`
+    await open(target)
+    const refs = await Promise.all(
+      Array.from({ length: 3 }, () => system.distribute({ destinations: [restTo('one', receiver.url)] })),
+    )
+    for (const ref of refs) await waiting(ref)
+    // The hour is over; the next one that comes may try.
+    await system.as('acme', (db) => db.query('update destination_circuits set open_until = clock_timestamp()'))
+    await completed(await system.distribute({ destinations: [restTo('two', receiver.url)] }))
+    for (const ref of refs) await completed(ref)
+  })
+})
+
+describe('waking', () => {
+  it('never shortens the wait after a failure, nor one that the destination has asked for', async () => {
+    const receiver = await aReceiver([{ status: 503, headers: { 'retry-after': '5' } }, {}])
+    const id = await register(system, 'asks', receiver.url)
+    const ref = await distribute('asks')
+    const { next_attempt_at } = await waiting(ref)
+    await system.as('acme', (db) => resetCircuit(db, 'acme', id))
+    expect(await system.as('acme', (db) => wakeDeliveries(db, 'acme', id, 10))).toEqual([])
+    await system.runs.wake({ tenant_id: 'acme', target: id })
+    await completed(ref)
+    const [first, second] = receiver.requests
+    expect(second!.at - first!.at).toBeGreaterThanOrEqual(5000)
+    expect((await system.deliveries(ref))[0]!.attempts).toBe(2)
+    expect(next_attempt_at!.getTime()).toBeGreaterThan(0)
+  })
+
+  it('lets what waited for a disabled destination go on, and leaves siblings that are being sent alone', async () => {
+    const quick = await aReceiver()
+    const slow = await aReceiver({ after_ms: 4000 })
+    const id = await register(system, 'off', quick.url)
+    await register(system, 'slow', slow.url)
+    const set = (status: string) =>
+      system.as('acme', (db) => db.query('update destinations set status = $2 where id = $1', [id, status]))
+    await set('inactive')
+    const ref = await system.distribute({ destinations: [{ name: 'off' }, { name: 'slow' }] })
+    await waiting(ref, 'DESTINATION_DISABLED')
+    await slow.received(1)
+    // As if it had been asked for a long time already.
+    await system.as('acme', (db) =>
+      db.query(
+        `update distribution_deliveries set next_attempt_at = clock_timestamp() + interval '1 minute'
+          where destination_name = 'off'`,
+      ),
+    )
+    await set('active')
+    await system.runs.wake({ tenant_id: 'acme', target: id })
+    await quick.received(1, 3000)
+    await completed(ref)
+    expect(slow.requests).toHaveLength(1)
+    expect((await system.attempts(ref)).map(({ status }) => status)).toEqual(['success', 'success'])
+  })
+
+  it('whose word was lost costs time only: the call that waited finds out by the row', async () => {
+    const receiver = await aReceiver()
+    const id = await register(system, 'unheard', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 1 } })
+    await system.as('acme', async (db) => {
+      const circuit = { tenant_id: 'acme', target: id, delivery_id: 'x' }
+      const settings = { failures: 1, open_seconds: 3 }
+      await noteFailure(db, circuit, { attempt_id: crypto.randomUUID(), counted: true, settings })
+    })
+    const ref = await distribute('unheard')
+    await waiting(ref)
+    expect(await system.as('acme', (db) => wakeDeliveries(db, 'acme', id, 10))).toEqual([ref.distribution_id])
+    await completed(ref)
+    expect(await system.attempts(ref)).toMatchObject([{ status: 'success' }])
+  })
+})

@@ -1,0 +1,29 @@
+// Wakes the deliveries that wait for a destination which has recovered, page by page.
+import { continueAsNew, defineSignal, proxyActivities, setHandler, sleep, workflowInfo } from '@temporalio/workflow'
+import type { BackgroundActivities } from '../activities/background.ts'
+import { backgroundQueue } from '../temporal-config/names.ts'
+import { LOOK_SIGNAL, type WakeRef } from './messages.ts'
+
+const STEPS_PER_RUN = 500
+
+export async function wake(ref: WakeRef): Promise<void> {
+  const { wakeStep } = proxyActivities<Pick<BackgroundActivities, 'wakeStep'>>({
+    taskQueue: backgroundQueue(workflowInfo().taskQueue),
+    startToCloseTimeout: '30 s',
+    // Before the callbacks, which share this queue and may hang by the thousand.
+    priority: { priorityKey: 2, fairnessKey: ref.tenant_id },
+    retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' },
+  })
+  // It has recovered once more: what was put off in between is to be woken too.
+  let asked = false
+  setHandler(defineSignal(LOOK_SIGNAL), () => {
+    asked = true
+  })
+  for (let steps = 0; steps < STEPS_PER_RUN; steps += 1) {
+    asked = false
+    const { more } = await wakeStep(ref, steps)
+    if (!more && !asked) return
+    await sleep('1 s')
+  }
+  await continueAsNew<typeof wake>(ref)
+}
