@@ -36,10 +36,24 @@ const PAGE = 100
 const AT_ONCE = 10
 /** A step of a batch that goes one after another gives its slot up after this time. */
 const STEP_MS = 5000
+/** It waits in its slot for one of them that ends soon; for another it comes again. */
+const SOON_MS = 1000
+const LONGEST_WAIT_MS = 30_000
 /** The sweep looks for the run of a batch that has said nothing for so long. */
 const SILENT_SECONDS = 120
 
 export async function batchStep(deps: SweepDeps, ref: BatchRef, beat: () => void): Promise<BatchStep> {
+  const place = deps.backgroundShares.place()
+  const taken = place.take(ref.tenant_id, `${ref.tenant_id} batches`)
+  if (!taken.taken) return { done: false, wait_ms: taken.delay_ms }
+  try {
+    return await takeStep(deps, ref, beat)
+  } finally {
+    place.end()
+  }
+}
+
+async function takeStep(deps: SweepDeps, ref: BatchRef, beat: () => void): Promise<BatchStep> {
   const runs = deps.runs()
   if (!runs) throw new Error('Temporal is not connected')
   const step = {
@@ -54,8 +68,9 @@ export async function batchStep(deps: SweepDeps, ref: BatchRef, beat: () => void
   if (batch.status !== 'processing') return { done: true, callback: batch.callback_status === 'pending' }
   await step.as((db) => checkBatchLater(db, batch.id, SILENT_SECONDS))
   const begun = await go(step, batch)
-  // There is more to begin at once: no need to count ten thousand rows in between.
-  return begun === 'more' ? { done: false, wait_ms: 0 } : await look(step, batch)
+  if (begun === 'all') return await look(step, batch)
+  // There is more to begin: no need to count ten thousand rows in between.
+  return { done: false, wait_ms: begun === 'more' ? 0 : begun.wait_ms }
 }
 
 interface Step {
@@ -67,9 +82,9 @@ interface Step {
   as<T>(work: (db: Db) => Promise<T>): Promise<T>
 }
 
-type Begun = 'more' | 'all'
+type Begun = 'more' | 'all' | { wait_ms: number }
 
-/** Does the next part of what is left to do; `more` when there may be another right behind it. */
+/** Does the next part of what is left to do; `more` when there may be another right behind it, or only after a time. */
 async function go(step: Step, batch: BatchRow): Promise<Begun> {
   if (batch.options.fail_fast && (await failsNow(step, batch))) {
     await cancelRest(step, batch)
@@ -84,8 +99,7 @@ async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
   const progress = await step.as((db) => batchProgress(db, batch.id))
   if (progress.counts.pending + progress.counts.processing > 0) {
     // A fraction of its age: soon for a short one, and few looks at one that waits for days.
-    const wait_ms = Math.round(Math.min(30_000, Math.max(200, (Date.now() - batch.created_at.getTime()) / 10)))
-    return { done: false, wait_ms }
+    return { done: false, wait_ms: waitFor((Date.now() - batch.created_at.getTime()) / 10) }
   }
   const status = batchStatusOf(progress)
   const body = callbackBody(batch, status, progress)
@@ -142,28 +156,32 @@ async function startRuns({ runs, deps, ref, beat }: Step, jobs: ReleasedJob[]): 
 /** One after another: the next is let go when the one before is final. */
 async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun> {
   const until = performance.now() + STEP_MS
-  let begun: Begun = 'all'
   let [open] = await step.as((db) => openItems(db, batch.id, 1))
   for (let wait = 10; performance.now() < until; ) {
     step.beat()
     const job_id = open?.job_id
     const now = job_id === undefined ? null : await step.as((db) => peekJob(db, job_id))
     if (now && (now.status === 'pending' || now.status === 'processing')) {
+      if (now.due_in_ms > SOON_MS) return { wait_ms: waitFor(now.due_in_ms) }
+      // A part of what it has taken so far: whoever takes minutes is looked at every few seconds.
+      if (now.due_in_ms < -SOON_MS) return { wait_ms: waitFor(-now.due_in_ms / 5) }
       await sleep(wait)
-      wait = Math.min(500, wait * 1.5)
+      wait = Math.min(250, wait * 1.5)
       continue
     }
     if (now?.status === 'failed' && batch.options.fail_fast) return 'more'
     const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, 1, true))
     if (looked === 0) return 'all'
-    begun = 'more'
     await startRuns(step, released)
     const [next] = released
     open = next && { job_id: next.distribution_id.slice('dist_'.length), round: 1 }
     wait = 10
   }
-  // Nothing has moved in all of this step: the next look may wait.
-  return begun
+  return 'more'
+}
+
+function waitFor(ms: number): number {
+  return Math.round(Math.min(LONGEST_WAIT_MS, Math.max(200, ms)))
 }
 
 /** Sends the next ones again. Each in a transaction that also closes its place in the batch: once, whoever repeats it. */

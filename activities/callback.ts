@@ -12,6 +12,7 @@ import type { ActivityDeps } from './deps.ts'
 import { DeliveryError } from './destinations/errors.ts'
 import { literalUrl } from './destinations/placeholders.ts'
 import { rest } from './destinations/rest.ts'
+import type { Place } from './shares.ts'
 
 /** In all, from connecting to the last byte of the answer. */
 const TRY_SECONDS = 15
@@ -77,15 +78,55 @@ export function announce(deps: ActivityDeps, ref: EventRef, signal: AbortSignal)
 }
 
 async function tell(deps: ActivityDeps, input: Ended, signal: AbortSignal): Promise<CalledBack> {
-  const due = await withTenant(deps.pool, input.tenant_id, (db) => input.open(db))
-  if (due?.status !== 'pending') return { done: true }
+  const place = deps.backgroundShares.place()
+  try {
+    const due = await withTenant(deps.pool, input.tenant_id, async (db) => {
+      const due = await input.open(db)
+      if (due?.status === 'pending') takePlace(place, input.tenant_id, due)
+      return due
+    })
+    return due?.status === 'pending' ? await tellNow(deps, input, due, place, signal) : { done: true }
+  } catch (error) {
+    if (!(error instanceof NoPlace)) throw error
+    return { done: false, delay_ms: error.delayMs, message: error.message }
+  } finally {
+    place.leave()
+  }
+}
+
+/** Thrown, so that the try is not counted. */
+class NoPlace extends Error {
+  readonly delayMs: number
+
+  constructor(delayMs: number) {
+    super('Others of this tenant are being told')
+    this.delayMs = delayMs
+  }
+}
+
+/** A receiver that hangs holds few of the places, and a tenant not many, or all the others would wait for it. */
+function takePlace(place: Place, tenantId: string, { callback_url }: DueCallback): void {
+  const host = URL.canParse(callback_url) ? new URL(callback_url).host : ''
+  const taken = place.take(tenantId, `${tenantId} ${host}`)
+  if (!taken.taken) throw new NoPlace(taken.delay_ms)
+}
+
+async function tellNow(
+  deps: ActivityDeps,
+  input: Ended,
+  due: DueCallback,
+  place: Place,
+  signal: AbortSignal,
+): Promise<CalledBack> {
   const log = deps.logger.child({
     tenant_id: input.tenant_id,
     ...input.ids,
     callback: due.event_type,
     attempt_number: due.attempts,
   })
+  place.begin()
   const sent = await send(deps, input, due, signal).catch((error: unknown) => failureOf(error, signal))
+  place.end()
   const failure = sent instanceof DeliveryError ? sent : null
   const delay_ms = DELAYS_MS[due.attempts - 1] ?? HOURLY_MS
   const over = failure === null || !isWorthRepeating(failure) || endsBefore(due, delay_ms)

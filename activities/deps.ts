@@ -19,7 +19,10 @@ export interface ActivityDeps {
   metrics: Metrics
   usage: Usage
   payloads: Payloads
+  /** Of the places for deliveries. */
   shares: Shares
+  /** Of those for callbacks and batches. */
+  backgroundShares: Shares
   shaper: Shaper
   backoff: Backoff
   /** How long a send's outcome is tried to be written before it is handed to the history, in milliseconds. */

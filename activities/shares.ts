@@ -2,12 +2,19 @@
 // hold all of them, and every other one would wait for it. What is shared out here is this process's own, so it is counted
 // here, and a killed worker's count goes with its places.
 
-/** A destination that is not known to be quick holds so many at most. */
-const SLOW_SHARE = 20
-/** One that is quick earns more, one with each quick send, up to this many: some are always left to others. */
-const QUICK_SHARE = 80
-/** So many places may be held by slow sends of one tenant, whatever the number of its destinations. */
-const TENANT_SHARE = 60
+export interface Share {
+  /** A destination that is not known to be quick holds so many at most. */
+  slow: number
+  /** One that is quick earns more, one with each quick send, up to this many: some are always left to others. */
+  quick: number
+  /** So many places may be held by slow sends of one tenant, whatever the number of its destinations. */
+  tenant: number
+}
+
+/** Of the places for deliveries. */
+const DELIVERIES: Share = { slow: 20, quick: 80, tenant: 60 }
+/** Of the few for slow company: callbacks, by their host, and the steps of batches. */
+export const BACKGROUND: Share = { slow: 5, quick: 12, tenant: 8 }
 /** A send that takes longer than this is slow; a busy machine's own delays are below. */
 const SLOW_MS = 2000
 /** What a send is taken to last before one has ended. */
@@ -59,12 +66,16 @@ export interface Shares {
   place(): Place
 }
 
-export function createShares(now: () => number = () => performance.now(), random: () => number = Math.random): Shares {
+export function createShares(
+  now: () => number = () => performance.now(),
+  random: () => number = Math.random,
+  share: Share = DELIVERIES,
+): Shares {
   const known = new Map<string, Known>()
   const tenants = new Map<string, Set<Held>>()
 
   function find(key: string): Known {
-    const found = known.get(key) ?? { held: new Set(), most: SLOW_SHARE, usual_ms: FIRST_GUESS_MS, booked: 0, asked: 0 }
+    const found = known.get(key) ?? { held: new Set(), most: share.slow, usual_ms: FIRST_GUESS_MS, booked: 0, asked: 0 }
     // The latest is the last: what is forgotten first has not been heard of for longest.
     known.delete(key)
     known.set(key, found)
@@ -92,11 +103,11 @@ export function createShares(now: () => number = () => performance.now(), random
     return count
   }
 
-  function delay(key: string, most: number): number {
+  function delay(key: string, places: number): number {
     const destination = find(key)
     const [oldest] = destination.held
     const takes = Math.max(destination.usual_ms, oldest ? now() - oldest.since : 0)
-    destination.booked = Math.max(destination.booked, now()) + takes / most
+    destination.booked = Math.max(destination.booked, now()) + takes / places
     return bounded(destination, 'booked', LONGEST_DELAY_MS)
   }
 
@@ -132,8 +143,8 @@ export function createShares(now: () => number = () => performance.now(), random
         take(tenant, key) {
           const destination = find(key)
           const ofTenant = tenants.get(tenant) ?? new Set<Held>()
-          const full = destination.held.size >= destination.most || slow(destination.held) >= SLOW_SHARE
-          if (full || slow(ofTenant) >= TENANT_SHARE) return { taken: false, delay_ms: delay(key, destination.most) }
+          const full = destination.held.size >= destination.most || slow(destination.held) >= share.slow
+          if (full || slow(ofTenant) >= share.tenant) return { taken: false, delay_ms: delay(key, destination.most) }
           mine = { tenant, key, since: now() }
           hold(mine)
           return { taken: true }
@@ -156,7 +167,7 @@ export function createShares(now: () => number = () => performance.now(), random
           const took = now() - mine.since
           mine = undefined
           destination.usual_ms += (took - destination.usual_ms) / 8
-          destination.most = took < SLOW_MS ? Math.min(QUICK_SHARE, destination.most + 1) : SLOW_SHARE
+          destination.most = took < SLOW_MS ? Math.min(share.quick, destination.most + 1) : share.slow
         },
       }
     },

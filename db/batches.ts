@@ -263,10 +263,14 @@ export async function openItems(
   return rows
 }
 
-/** Status and round of one job, without a lock. */
-export async function peekJob(db: Db, id: string): Promise<{ status: JobStatus; round: number } | null> {
-  const { rows } = await db.query<{ status: JobStatus; round: number }>(
-    'select status, round from distribution_jobs where id = $1',
+/**
+ * The status of one job, without a lock, and in how many milliseconds it is due; below zero, how long nothing has been
+ * heard of it since.
+ */
+export async function peekJob(db: Db, id: string): Promise<{ status: JobStatus; due_in_ms: number } | null> {
+  const { rows } = await db.query<{ status: JobStatus; due_in_ms: number }>(
+    `select status, extract(epoch from greatest(updated_at, deliver_at) - clock_timestamp())::float8 * 1000 as due_in_ms
+       from distribution_jobs where id = $1`,
     [id],
   )
   return rows[0] ?? null

@@ -5,7 +5,7 @@ import type { ConnectionLike } from '@temporalio/client'
 import type { NativeConnection } from '@temporalio/worker'
 import { BACKOFF } from '../activities/backoff.ts'
 import { createPayloads } from '../activities/payloads.ts'
-import { createShares } from '../activities/shares.ts'
+import { BACKGROUND, createShares } from '../activities/shares.ts'
 import { createUsage } from '../activities/usage.ts'
 import { healthCheckSchedules } from '../db/health-checks.ts'
 import { withoutTenant } from '../db/pool.ts'
@@ -79,6 +79,7 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
       usage: createUsage(parts.pool),
       payloads: createPayloads(),
       shares: createShares(),
+      backgroundShares: createShares(undefined, undefined, BACKGROUND),
       backoff: BACKOFF,
       closeWithinMs: CLOSE_WITHIN_MS,
       worker: `${process.pid}@${hostname()}`,

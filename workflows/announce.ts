@@ -9,6 +9,7 @@ export async function announce(ref: EventRef): Promise<void> {
   const activities = proxyActivities<Pick<BackgroundActivities, 'announce'>>({
     taskQueue: backgroundQueue(workflowInfo().taskQueue),
     startToCloseTimeout: '30 s',
+    priority: { priorityKey: 3, fairnessKey: ref.tenant_id },
     retry: { initialInterval: '5 s', backoffCoefficient: 2, maximumInterval: '1 min' },
   })
   await activities.announce(ref)

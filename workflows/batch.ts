@@ -21,7 +21,7 @@ export async function batch(ref: BatchRef): Promise<void> {
   const { batchCallback } = proxyActivities<Pick<BackgroundActivities, 'batchCallback'>>({
     taskQueue,
     startToCloseTimeout: '30 s',
-    priority: { fairnessKey: ref.tenant_id },
+    priority: { priorityKey: 3, fairnessKey: ref.tenant_id },
     retry: { initialInterval: '5 s', backoffCoefficient: 2, maximumInterval: '1 min' },
   })
   for (let steps = 0; steps < STEPS_PER_RUN; steps += 1) {

@@ -9,6 +9,8 @@ export async function notify(input: NotifyInput): Promise<void> {
   const { callback } = proxyActivities<Pick<BackgroundActivities, 'callback'>>({
     taskQueue: backgroundQueue(workflowInfo().taskQueue),
     startToCloseTimeout: '30 s',
+    // Whatever the priority of what has ended: nobody's callbacks come before the batches of others.
+    priority: { priorityKey: 3, fairnessKey: input.tenant_id },
     retry: { initialInterval: '5 s', backoffCoefficient: 2, maximumInterval: '1 min' },
   })
   await callback(input)

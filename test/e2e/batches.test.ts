@@ -309,10 +309,25 @@ describe('a batch that goes one after another', () => {
       options: { parallel_execution: false },
       jobs: times(2, { deliver_at: new Date(Date.now() + 3_600_000) }),
     })
-    await system.as('acme', (db) =>
-      db.query(`update batches set created_at = clock_timestamp() - interval '1 hour' where id = $1`, [ref.batch_id]),
-    )
-    expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms: 0 })
     expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms: 30_000 })
+    const age = (ms: number) =>
+      system.as('acme', (db) =>
+        db.query(
+          `update distribution_jobs
+              set deliver_at = null, updated_at = clock_timestamp() - $2 * interval '1 millisecond' where batch_id = $1`,
+          [ref.batch_id, ms],
+        ),
+      )
+    for (const [ms, least, most] of [
+      [2000, 400, 600],
+      [20_000, 4000, 4200],
+      [3_600_000, 30_000, 30_000],
+    ]) {
+      await age(ms!)
+      const step = await batchStep(system.deps, ref, () => {})
+      expect(step).toMatchObject({ done: false })
+      expect(step.done ? 0 : step.wait_ms).toBeGreaterThanOrEqual(least!)
+      expect(step.done ? 0 : step.wait_ms).toBeLessThanOrEqual(most!)
+    }
   })
 })

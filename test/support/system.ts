@@ -6,7 +6,7 @@ import { BACKOFF, type Backoff } from '../../activities/backoff.ts'
 import { createEgress } from '../../activities/destinations/egress.ts'
 import { createPayloads } from '../../activities/payloads.ts'
 import { createShaper, type ShaperOptions } from '../../activities/shaping/shaper.ts'
-import { createShares } from '../../activities/shares.ts'
+import { BACKGROUND, createShares } from '../../activities/shares.ts'
 import type { SweepDeps } from '../../activities/sweep.ts'
 import { createUsage } from '../../activities/usage.ts'
 import { type NewJob, submitJob } from '../../db/jobs.ts'
@@ -125,6 +125,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     payloads: createPayloads(),
     shaper: createShaper(options.shaper),
     shares: createShares(),
+    backgroundShares: createShares(undefined, undefined, BACKGROUND),
     backoff: options.backoff ?? QUICK,
     closeWithinMs: options.closeWithinMs ?? 5000,
     worker: 'test',
