@@ -8,8 +8,8 @@ export type Delivered =
   | { kind: 'over'; ordered?: boolean }
   | { kind: 'success'; ordered?: boolean }
   | { kind: 'failed'; code: DeliveryCode; message: string; ordered?: boolean }
-  /** Others of its ordering key come first; it is told when they have ended. */
-  | { kind: 'held' }
+  /** Others of its ordering key come first; it is told when they have ended. `look`: it may not be, and is to look again. */
+  | { kind: 'held'; look: boolean }
   /** Its row was woken since: another call does the work. */
   | { kind: 'overtaken' }
   /** To be called again after `delay_ms`; `deferred` when it cost no attempt. */

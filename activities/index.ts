@@ -47,7 +47,7 @@ export function createActivities(deps: ActivityDeps) {
         if ('ordered' in delivered && delivered.ordered) await passTurn(deps, input, input.destination)
         switch (delivered.kind) {
           case 'held':
-            return { recorded: true, held: true }
+            return { recorded: true, held: true, ...(delivered.look ? { look: true } : {}) }
           case 'overtaken':
             return { recorded: true, overtaken: true }
           case 'over':

@@ -63,6 +63,9 @@ export async function openDelivery(
     case 'wait':
       return { kind: 'later', delay_ms: decision.delay_ms, ...lastFailure(delivery), deferred: false }
     case 'defer': {
+      // Of a key only the first asks again and again whether the destination is back.
+      const held = await heldBy(db, input, delivery)
+      if (held) return held
       if (decision.code === 'DESTINATION_DISABLED' && (await handTurnOn(db, id, destination))) {
         return { kind: 'over', ordered: delivery.ordering_key !== null }
       }
@@ -86,7 +89,8 @@ export async function openDelivery(
     }
   }
   // Before the limits: what is held takes no place and no token.
-  if (await isHeld(db, input, delivery)) return { kind: 'held' }
+  const held = await heldBy(db, input, delivery)
+  if (held) return held
   const credentials = await credentialsFor(deps, db, delivery)
   const admission = await admit(db, input.tenant_id, delivery, place)
   if (admission.kind === 'defer') {
@@ -110,17 +114,21 @@ export async function openDelivery(
   return { kind: 'opened', attempt, delivery, payload, retriesLeft, failures, credentials, held_back_ms, slotted }
 }
 
-/** Whether others of its ordering key come first; then the row says so. */
-async function isHeld(db: Db, input: DeliverInput, delivery: LockedDelivery): Promise<boolean> {
+/** Null unless others of its ordering key come first; then the row says so. */
+async function heldBy(
+  db: Db,
+  input: DeliverInput,
+  delivery: LockedDelivery,
+): Promise<Extract<Delivered, { kind: 'held' }> | null> {
   const { ordering_key, ordering_seq } = delivery
-  if (ordering_key === null || ordering_seq === null) return false
+  if (ordering_key === null || ordering_seq === null) return null
   const { tenant_id, destination } = input
   const ahead = await findAhead(db, { tenant_id, destination, ordering_key, ordering_seq })
-  if (!ahead) return false
+  if (!ahead) return null
   const why = `${ahead.distribution_id}, which comes before it under the same ordering_key`
   const message = ahead.failed ? `Held up by the failure of ${why}` : `Waits for ${why}`
   await holdDelivery(db, jobId(input.distribution_id), destination, message)
-  return true
+  return { kind: 'held', look: ahead.unplanned }
 }
 
 function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: string } {

@@ -5,6 +5,7 @@ import { type BatchRefRow, dueBatches } from '../db/batches.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../db/deleted-destinations.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
 import { dueEvents } from '../db/operator-events.ts'
+import { type DueTurn, dueTurns } from '../db/ordering.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
 import { dueRecurring } from '../db/recurring.ts'
 import {
@@ -64,6 +65,31 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
   await sweepRecurring(deps, runs, input, beat)
   await sweepEvents(deps, runs, beat)
   await sweepDeletedDestinations(deps, runs, beat)
+  await sweepTurns(deps, runs, beat)
+}
+
+/** Tells those whose turn it is, should the word of those before them have been lost: they ask nobody by themselves. */
+async function sweepTurns(deps: SweepDeps, runs: Runs, beat: () => void): Promise<void> {
+  let after: DueTurn | null = null
+  for (;;) {
+    const page: DueTurn[] = await withoutTenant(deps.pool, (db) => dueTurns(db, PAGE, after))
+    for (let from = 0; from < page.length; from += AT_ONCE) {
+      await Promise.all(
+        page.slice(from, from + AT_ONCE).map(async ({ tenant_id, distribution_job_id, destination_name }) => {
+          const ref = { tenant_id, distribution_id: `dist_${distribution_job_id}` }
+          await runs.signalTurn(ref, [destination_name]).catch((error: unknown) => {
+            deps.logger.warn(
+              { err: error, ...ref },
+              'one was not told that it is its turn; the next sweep will tell it',
+            )
+          })
+        }),
+      )
+      beat()
+    }
+    if (page.length < PAGE) return
+    after = page.at(-1)!
+  }
 }
 
 /** Ends what waits for deleted destinations, should the API that deleted them not have come to it. */
@@ -197,6 +223,7 @@ async function abandon(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> 
   if (finished.outcome !== 'final') return
   countEnd(deps.metrics, job.tenant_id, finished)
   if (finished.ended) deps.logger.error(reference(job), message)
+  if (finished.ordered) await passTurn(deps, reference(job), null)
   if (finished.notify) await runs.notify({ ...reference(job), round: finished.round })
 }
 

@@ -1,5 +1,5 @@
 // Whose turn it is under an ordering key. Whoever ends a delivery tells the next one; a word that is lost with its process
-// costs time only, for a held delivery looks again by itself.
+// costs time only, for the sweep finds the one whose turn it is.
 import { jobId } from '../db/job-id.ts'
 import { findNext } from '../db/ordering.ts'
 import { withTenant } from '../db/pool.ts'
@@ -20,7 +20,9 @@ export async function passTurn(
       { statementTimeoutMs: 2000 },
     )
     const runs = deps.runs()
-    for (const waiting of next) await runs?.signalTurn({ tenant_id, distribution_id: waiting })
+    for (const { distribution_id, destinations } of next) {
+      await runs?.signalTurn({ tenant_id, distribution_id }, destinations)
+    }
   } catch (error) {
     deps.logger.warn({ err: error, tenant_id, distribution_id }, 'the next under an ordering key was not told')
   }

@@ -26,41 +26,45 @@ export interface OrderedDelivery {
   ordering_seq: string
 }
 
-// As the index has it, word for word.
-const IN_THE_WAY = `(d.status in ('pending', 'processing', 'waiting') or (d.status = 'failed' and d.ordering_blocks))`
+/** Who stands in the way. */
+export interface Ahead {
+  distribution_id: string
+  /** It has failed for good, and holds up those behind it. */
+  failed: boolean
+  /** Nobody knows yet where it goes: it may turn out not to stand in the way, and then nobody says so. */
+  unplanned: boolean
+}
 
 /**
  * The distribution that a delivery must wait for, or null when it may go. Until the transaction ends nobody else of this
  * key and destination gets an answer, so that two can not both find the way free: an earlier one may be opened again by
  * a retry while a later one is just being sent, and then waits for that.
  */
-export async function findAhead(
-  db: Db,
-  delivery: OrderedDelivery,
-): Promise<{ distribution_id: string; failed: boolean } | null> {
+export async function findAhead(db: Db, delivery: OrderedDelivery): Promise<Ahead | null> {
   const { tenant_id, ordering_key, destination, ordering_seq } = delivery
   await db.query(
     `select pg_advisory_xact_lock(hashtextextended(concat_ws(' ', 'turn', $1::text, $2::text, $3::text), 0))`,
     [tenant_id, destination, ordering_key],
   )
-  const { rows } = await db.query<{ distribution_id: string; failed: boolean }>(
-    `(select 'dist_' || d.distribution_job_id as distribution_id, d.status = 'failed' as failed
+  const { rows } = await db.query<Ahead>(
+    `(select 'dist_' || d.distribution_job_id as distribution_id, d.ordering_state = 'blocking' as failed,
+             false as unplanned
         from distribution_deliveries d
-       where d.tenant_id = $1 and d.ordering_key = $2 and d.destination_name = $3 and ${IN_THE_WAY}
+       where d.tenant_id = $1 and d.ordering_key = $2 and d.destination_name = $3 and d.ordering_state is not null
          and d.ordering_seq < $4
        order by d.ordering_seq limit 1)
      union all
-     (select j.distribution_id, false
+     (select j.distribution_id, false, true
         from distribution_jobs j
        where j.tenant_id = $1 and j.ordering_key = $2 and j.planned_at is null
          and j.status in ('pending', 'processing') and j.ordering_seq < $4
        order by j.ordering_seq limit 1)
      union all
-     (select 'dist_' || d.distribution_job_id, false
+     (select 'dist_' || d.distribution_job_id, false, false
         from distribution_deliveries d
-       where d.tenant_id = $1 and d.ordering_key = $2 and d.destination_name = $3 and d.status = 'processing'
+       where d.tenant_id = $1 and d.ordering_key = $2 and d.destination_name = $3 and d.ordering_state = 'sending'
          and d.ordering_seq > $4
-       limit 1)
+       order by d.ordering_seq limit 1)
      limit 1`,
     [tenant_id, ordering_key, destination, ordering_seq],
   )
@@ -78,21 +82,59 @@ export async function holdDelivery(db: Db, id: string, destination: string, mess
   )
 }
 
+/** A distribution whose turn it is, and where. */
+export interface Turn {
+  distribution_id: string
+  destinations: string[]
+}
+
 /**
- * Who is next after something of job `id` has ended: the first open one of its key at the destination, or at each of
- * them. Nobody where that one is being sent already, or where the job has no key.
+ * Who is next after something of job `id` has ended: the first one of its key at the destination, or at each of them.
+ * Nobody where that one is being sent already or holds the others up, or where the job has no key. It reads the first row
+ * of each, however many wait behind.
  */
-export async function findNext(db: Db, tenantId: string, id: string, destination: string | null): Promise<string[]> {
-  const { rows } = await db.query<{ distribution_id: string; status: string }>(
-    `select distinct on (d.destination_name) 'dist_' || d.distribution_job_id as distribution_id, d.status
-       from distribution_deliveries d
-      where d.tenant_id = $1
-        and d.ordering_key = (select ordering_key from distribution_jobs where id = $2)
-        and ($3::text is null or d.destination_name = $3)
-        and d.status in ('pending', 'processing', 'waiting')
-      order by d.destination_name, d.ordering_seq`,
+export async function findNext(db: Db, tenantId: string, id: string, destination: string | null): Promise<Turn[]> {
+  const { rows } = await db.query<Turn>(
+    `with recursive key as (select ordering_key from distribution_jobs where id = $2),
+     heads as (
+       (select d.destination_name, d.distribution_job_id, d.ordering_state
+          from distribution_deliveries d
+         where d.tenant_id = $1 and d.ordering_key = (select ordering_key from key) and d.ordering_state is not null
+           and ($3::text is null or d.destination_name = $3)
+         order by d.destination_name, d.ordering_seq limit 1)
+       union all
+       select n.*
+         from heads h
+        cross join lateral (
+          select d.destination_name, d.distribution_job_id, d.ordering_state
+            from distribution_deliveries d
+           where d.tenant_id = $1 and d.ordering_key = (select ordering_key from key) and d.ordering_state is not null
+             and d.destination_name > h.destination_name
+           order by d.destination_name, d.ordering_seq limit 1) n
+        where $3::text is null)
+     select 'dist_' || distribution_job_id as distribution_id, array_agg(destination_name) as destinations
+       from heads
+      where ordering_state in ('open', 'held') and distribution_job_id <> $2
+      group by distribution_job_id`,
     [tenantId, id, destination],
   )
-  const next = rows.filter(({ status }) => status !== 'processing').map(({ distribution_id }) => distribution_id)
-  return [...new Set(next)].filter((distributionId) => distributionId !== `dist_${id}`)
+  return rows
+}
+
+export interface DueTurn {
+  tenant_id: string
+  ordering_key: string
+  destination_name: string
+  distribution_job_id: string
+}
+
+/** Held deliveries whose turn it is without anybody having told them, over all tenants, those behind `after`. */
+export async function dueTurns(db: Db, limit: number, after: DueTurn | null): Promise<DueTurn[]> {
+  const { rows } = await db.query<DueTurn>('select * from due_turns($1, $2, $3, $4)', [
+    limit,
+    after?.tenant_id ?? null,
+    after?.ordering_key ?? null,
+    after?.destination_name ?? null,
+  ])
+  return rows
 }

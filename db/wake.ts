@@ -3,8 +3,7 @@
 import type { Db } from './pool.ts'
 
 /** Put off until the destination can be reached, or is in service. */
-const WAITING = `d.tenant_id = $1 and coalesce(d.target, d.destination_id::text) = $2 and d.status = 'waiting'
-                 and d.deferred_by in ('circuit', 'disabled')`
+const WAITING = `d.tenant_id = $1 and d.deferred_target = $2 and d.deferred_by in ('circuit', 'disabled')`
 /** Those that are due by then need nobody to wake them. */
 const LATER = `d.next_attempt_at > clock_timestamp() + interval '2 seconds'`
 /** A circuit may open and close for weeks: each time adds to the history of the run. */

@@ -33,8 +33,8 @@ export interface Dispatcher {
   retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
   /** Starts the sender of a callback that became due without a run. Never throws. */
   notify(input: NotifyInput): Promise<'started' | 'deferred'>
-  /** Tells a run that it may be its turn under its ordering key. Never throws. */
-  turn(ref: DistributionRef): Promise<'started' | 'deferred'>
+  /** Tells a run that it may be its turn under its ordering key at these destinations. Never throws. */
+  turn(ref: DistributionRef, destinations: string[]): Promise<'started' | 'deferred'>
   /** Has those that wait for a destination go on. Never throws. */
   wake(ref: WakeRef): Promise<'started' | 'deferred'>
   /** Starts the run of a batch. Never throws. */
@@ -111,7 +111,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     look: (ref) => inTime('look', ref, (runs) => runs.signalLook(ref).then(() => 'signalled' as const)),
     retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
     notify: (input) => inTime('notify', input, (runs) => runs.notify(input).then(() => 'started' as const)),
-    turn: (ref) => inTime('turn', ref, (runs) => runs.signalTurn(ref).then(() => 'started' as const)),
+    turn: (ref, destinations) =>
+      inTime('turn', ref, (runs) => runs.signalTurn(ref, destinations).then(() => 'started' as const)),
     wake: (ref) => inTime('wake', ref, (runs) => runs.wake(ref).then(() => 'started' as const)),
     startBatch: (ref) => inTime('batch', ref, (runs) => runs.startBatch(ref).then(() => 'started' as const)),
     healthCheck(check) {

@@ -64,8 +64,8 @@ export interface Runs {
   signalRetry(ref: DistributionRef, about: About): Promise<void>
   /** Has a running one look at its rows; where none runs there is nothing to look. */
   signalLook(ref: DistributionRef): Promise<void>
-  /** Tells a running one that it may be its turn; where none runs there is nothing to tell. */
-  signalTurn(ref: DistributionRef): Promise<void>
+  /** Tells a running one that it may be its turn at these destinations; where none runs there is nothing to tell. */
+  signalTurn(ref: DistributionRef, destinations: string[]): Promise<void>
   /** Has those that wait for a destination go on, page by page. */
   wake(ref: WakeRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
@@ -148,9 +148,9 @@ export function createRuns(options: RunsOptions): Runs {
         if (!(error instanceof WorkflowNotFoundError)) throw error
       }
     },
-    async signalTurn(ref) {
+    async signalTurn(ref, destinations) {
       try {
-        await workflow.getHandle(distributionWorkflowId(ref)).signal(TURN_SIGNAL)
+        await workflow.getHandle(distributionWorkflowId(ref)).signal(TURN_SIGNAL, destinations)
       } catch (error) {
         if (!(error instanceof WorkflowNotFoundError)) throw error
       }

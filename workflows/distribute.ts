@@ -36,6 +36,7 @@ import {
 } from './messages.ts'
 import { notify } from './notify.ts'
 import { RunningDeliveries } from './running.ts'
+import { Turns } from './turns.ts'
 
 /** Infrastructure errors: tried again without end, for they cost no attempt of the tenant's. */
 const PATIENT = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' } as const
@@ -62,7 +63,7 @@ const { deliver } = proxyActivities<Pick<Activities, 'deliver'>>({
 export const cancelSignal = defineSignal(CANCEL_SIGNAL)
 export const retrySignal = defineSignal(RETRY_SIGNAL)
 export const lookSignal = defineSignal(LOOK_SIGNAL)
-export const turnSignal = defineSignal(TURN_SIGNAL)
+export const turnSignal = defineSignal<[destinations?: string[]]>(TURN_SIGNAL)
 const STATUS = defineSearchAttributeKey('DistributionStatus', SearchAttributeType.KEYWORD)
 
 /** So many activities are scheduled in one workflow task: a thousand at once would pass the size of a message. */
@@ -82,10 +83,8 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
   setHandler(cancelSignal, lookAgain)
   setHandler(retrySignal, lookAgain)
   setHandler(lookSignal, lookAgain)
-  let turns = 0
-  setHandler(turnSignal, () => {
-    turns += 1
-  })
+  const turns = new Turns()
+  setHandler(turnSignal, (destinations) => turns.come(destinations))
   CancellationScope.current().cancelRequested.catch(() => {
     cancelledInTemporal = true
   })
@@ -104,7 +103,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
           continue
         }
         for (const name of planned.ended ?? []) running.stop(name)
-        if (planned.expires_in_ms > 0) await startDeliveries(ref, planned, running, fail, lookAgain, () => turns)
+        if (planned.expires_in_ms > 0) await startDeliveries(ref, planned, running, fail, lookAgain, turns)
         const inTime = await condition(() => woken() || running.empty, Math.max(1, planned.expires_in_ms), {
           summary: 'expires_at',
         })
@@ -137,7 +136,7 @@ async function startDeliveries(
   running: RunningDeliveries,
   onError: (error: unknown) => void,
   lookAgain: () => void,
-  turns: () => number,
+  turns: Turns,
 ): Promise<void> {
   // A retry may come between a delivery's final row and the end of its activity: that end must not pass for the retry's.
   for (const { name, round, wakes } of planned.deliveries) running.note(name, round, wakes)
@@ -164,19 +163,19 @@ async function deliverTo(
   ref: DistributionRef,
   { name, protocol, wakes }: PlannedDelivery,
   priority: { priorityKey: number } | undefined,
-  turns: () => number,
+  turns: Turns,
   lookAgain: () => void,
 ): Promise<void> {
   const input = { ...ref, destination: name, ...(wakes === undefined ? {} : { wakes }) }
   const named = { summary: `${protocol} → ${name}`, ...(priority ? { priority } : {}) }
   try {
-    for (let holds = 0; ; ) {
+    for (let looks = 0; ; ) {
       // Before the call: a turn that comes while it decides to hold counts.
-      const seen = turns()
+      const seen = turns.of(name)
       const delivered = await deliver.executeWithOptions(named, [input])
       if (delivered.recorded && delivered.held) {
-        await condition(() => turns() !== seen, lookAfter(holds), { summary: `turn at ${name}` })
-        holds += 1
+        const longest = delivered.look ? lookAfter(looks++) : LONGEST_HOLD_MS
+        await condition(() => turns.of(name) !== seen, longest, { summary: `turn at ${name}` })
         continue
       }
       if (delivered.recorded) {
@@ -197,9 +196,15 @@ async function deliverTo(
   }
 }
 
-/** The word that it is its turn may be lost with the process that had to send it; looking costs four events each. */
-function lookAfter(holds: number): number {
-  return Math.min(900_000, 1000 * 2 ** holds)
+/**
+ * A held delivery is told when its turn has come, if need be by the sweep: ten thousand of them ask nobody meanwhile, and
+ * their histories do not grow.
+ */
+const LONGEST_HOLD_MS = 86_400_000
+
+/** While it is not known yet whether those before it go there at all. */
+function lookAfter(looks: number): number {
+  return Math.min(900_000, 1000 * 2 ** looks)
 }
 
 async function planNow(ref: DistributionRef): Promise<Plan> {

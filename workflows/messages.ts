@@ -12,7 +12,10 @@ export const CANCEL_SIGNAL = 'cancel'
 export const RETRY_SIGNAL = 'retry'
 /** Something was done to its rows from outside. */
 export const LOOK_SIGNAL = 'look'
-/** Those that came before it under its ordering key have ended: what is held may look again. */
+/**
+ * Those that came before it under its ordering key have ended: what is held may look again. Names the destinations, of which
+ * a thousand may be held; without names it means all of them.
+ */
 export const TURN_SIGNAL = 'turn'
 
 /** Why `finish` is called. */
@@ -79,11 +82,11 @@ export interface AttemptOutcome {
 }
 
 /**
- * `deliver` answers `recorded` (`held`: to be called again, see `TURN_SIGNAL`; `overtaken`: its row was woken, and the plan
+ * `deliver` answers `recorded` (`held`: to be called again, see `TURN_SIGNAL`, and with `look` soon in any case; `overtaken`: its row was woken, and the plan
  * is to be asked again), or hands over the outcome that is still to be written.
  */
 export type DeliverResult =
-  | { recorded: true; held?: true; overtaken?: true }
+  | { recorded: true; held?: true; look?: true; overtaken?: true }
   | { recorded: false; outcome: AttemptOutcome }
 
 export interface RecordInput extends DeliverInput {

@@ -62,7 +62,9 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
         countEnd(metrics, tenant_id, finished)
         if (finished.outcome === 'final' && finished.ordered) {
           const next = await withTenant(pool, tenant_id, (db) => findNext(db, tenant_id, id, null))
-          for (const distribution_id of next) await dispatcher.turn({ tenant_id, distribution_id })
+          for (const { distribution_id, destinations } of next) {
+            await dispatcher.turn({ tenant_id, distribution_id }, destinations)
+          }
         }
         if (finished.outcome === 'final' && finished.notify) {
           await dispatcher.notify({ tenant_id, distribution_id: params.id, round: finished.round })

@@ -206,6 +206,7 @@ onEachPostgres((database: () => TestDatabase) => {
       'due_events(integer)',
       'due_jobs(integer,boolean,uuid)',
       'due_recurring(integer,boolean,uuid)',
+      'due_turns(integer,character varying,character varying,character varying)',
       'ensure_partitions(integer)',
       'find_api_key(bytea)',
       'forget_limits()',

@@ -1,9 +1,12 @@
 // One after another under one key, on the real servers: in the order of acceptance, past failures, cancels and retries.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { sweep } from '../../activities/sweep.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { jobId } from '../../db/job-id.ts'
 import { type NewJob, submitJob } from '../../db/jobs.ts'
-import { createPool, withTenant } from '../../db/pool.ts'
+import { dueTurns } from '../../db/ordering.ts'
+import { createPool, withoutTenant, withTenant } from '../../db/pool.ts'
+import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
@@ -166,15 +169,44 @@ describe('under one ordering key', () => {
     await endsAs(after, 'completed')
   })
 
-  it('the next one goes although nobody told it', async () => {
+  it('the sweep tells the next one whom nobody told, and only that one', async () => {
     const { signalTurn } = system.runs
-    system.runs.signalTurn = async () => {
-      throw new Error('Temporal is away')
+    const told: string[] = []
+    let lost = true
+    system.runs.signalTurn = async (ref, ...rest) => {
+      if (lost) throw new Error('Temporal is away')
+      told.push(ref.distribution_id)
+      await signalTurn(ref, ...rest)
     }
     receiver.reply({ after_ms: 300 })
     const refs = [await distribute('untold', '1'), await distribute('untold', '2'), await distribute('untold', '3')]
-    for (const ref of refs) await endsAs(ref, 'completed')
+    await endsAs(refs[0]!, 'completed')
+    for (const ref of refs.slice(1)) {
+      await expect.poll(() => statusOf(ref)).toMatchObject({ status: 'waiting', next_attempt_at: null })
+    }
+    // What has looked just now may be about to be told.
+    await expect
+      .poll(() => withoutTenant(system.pool, (db) => dueTurns(db, 10, null)), { timeout: 10_000 })
+      .toMatchObject([{ tenant_id: 'acme', ordering_key: 'untold', destination_name: 'a' }])
+    lost = false
+    await sweep(system.deps, { all: false }, () => {})
+    expect(told[0]).toBe(refs[1]!.distribution_id)
+    expect(told).not.toContain(refs[2]!.distribution_id)
+    for (const ref of refs.slice(1)) await endsAs(ref, 'completed')
     system.runs.signalTurn = signalTurn
+  })
+
+  it('what is held asks nobody and adds nothing to its history', async () => {
+    const firsts = Array.from({ length: 20 }, (_, i) => restTo(`d${i}`, `${receiver.url}/quiet-${i}`))
+    // One after another, each with a word of its own.
+    receiver.reply(({ path }) => ({ after_ms: 500 + 75 * Number(path.split('-')[1]) }))
+    await system.distribute({ ordering_key: 'quiet', destinations: firsts })
+    const behind = await system.distribute({ ordering_key: 'quiet', destinations: firsts })
+    await endsAs(behind, 'completed')
+    const { events } = await system.temporal.client.workflow.getHandle(distributionWorkflowId(behind)).fetchHistory()
+    const calls = events!.filter(({ activityTaskScheduledEventAttributes: scheduled }) => scheduled)
+    // Each destination: one call that is held, one that sends.
+    expect(calls.length).toBeLessThanOrEqual(2 * firsts.length)
   })
 })
 
@@ -226,8 +258,7 @@ describe('the place in the order', () => {
       return await db.query<{ 'QUERY PLAN': string }>(
         `explain select from distribution_deliveries d
           where d.tenant_id = 'acme' and d.ordering_key = 'k' and d.destination_name = 'a'
-            and (d.status in ('pending', 'processing', 'waiting') or (d.status = 'failed' and d.ordering_blocks))
-            and d.ordering_seq < 5 order by d.ordering_seq limit 1`,
+            and d.ordering_state is not null and d.ordering_seq < 5 order by d.ordering_seq limit 1`,
       )
     })
     expect(rows.map((row) => row['QUERY PLAN']).join('\n')).toMatch(/ordering_key_destination|_ordering/)

@@ -87,6 +87,12 @@ function recordHistories() {
         destinations: [restTo('a', receiver.url)],
       }),
     )
+    await record('held-under-an-ordering-key', async () => {
+      const ordered = (path: string) =>
+        system.distribute({ ordering_key: 'k', destinations: [restTo('a', `${receiver.url}/${path}`)] })
+      await ordered('503-twice')
+      return ordered('')
+    })
     await record('no-destination', async () => system.distribute({ destinations: [] }))
     await record('failover-at-a-changed-priority', async () => {
       for (const [name, path] of [
