@@ -110,7 +110,7 @@ async function send(
     const destination = destinationFor(delivery.protocol)
     const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
     const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment)
-    const content = await messageBody(deps, input, opened)
+    const content = await messageBody(deps, input, opened, control.signal)
     const message: Message = {
       tenant_id: input.tenant_id,
       distribution_id: input.distribution_id,

@@ -69,7 +69,8 @@ function rawOutcome(opened: EndedAttempt, sent: Receipt | Error, backoff: Backof
     }
   }
   const failure = asDeliveryError(sent)
-  const again = failure.retryable && opened.retriesLeft
+  // What was lost with a process may be tried once more than the budget says; the next opening decides.
+  const again = failure.retryable && (opened.retriesLeft || failure.code === 'WORKER_LOST')
   return {
     ...base,
     status: again ? 'retry' : 'failed',

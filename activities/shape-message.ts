@@ -10,26 +10,35 @@ import { ShapingError } from './shaping/shaping-error.ts'
 
 export type Content = Pick<Message, 'body' | 'content_type' | 'source'>
 
-/** The rule's shape comes first, then the destination's own. @throws DeliveryError TRANSFORMATION_FAILED, which is final */
+/**
+ * The rule's shape comes first, then the destination's own.
+ * @throws DeliveryError TRANSFORMATION_FAILED, which is final, or WORKER_LOST when the work itself was not to blame
+ */
 export async function messageBody(
   deps: Pick<ActivityDeps, 'shaper'>,
   input: DeliverInput,
   { delivery, payload }: Pick<Opened, 'delivery' | 'payload'>,
+  signal: AbortSignal,
 ): Promise<Content> {
   const configured = [delivery.rule_shape, delivery.transform_config].filter(shapes)
   if (configured.length === 0) return { body: payload, content_type: delivery.content_type }
+  const words = {
+    tenant_id: input.tenant_id,
+    distribution_id: input.distribution_id,
+    delivery_id: delivery.delivery_id,
+    data_type: delivery.data_type,
+    accepted_at: acceptedAt(input.distribution_id),
+  }
   try {
-    const shaped = await deps.shaper.shape(input.tenant_id, configured, payload, {
-      tenant_id: input.tenant_id,
-      distribution_id: input.distribution_id,
-      delivery_id: delivery.delivery_id,
-      data_type: delivery.data_type,
-      accepted_at: acceptedAt(input.distribution_id),
-    })
+    const shaped = await deps.shaper.shape(input.tenant_id, configured, payload, words, signal)
     return { ...shaped, source: payload }
   } catch (error) {
-    if (!(error instanceof ShapingError)) throw error
-    throw new DeliveryError('TRANSFORMATION_FAILED', `${error.step}: ${error.message}`)
+    if (signal.aborted) throw error
+    if (error instanceof ShapingError) {
+      throw new DeliveryError('TRANSFORMATION_FAILED', `${error.step}: ${error.message}`)
+    }
+    const message = 'The process that shapes the payload was lost; nothing was sent'
+    throw new DeliveryError('WORKER_LOST', message, { cause: error })
   }
 }
 

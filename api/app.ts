@@ -1,5 +1,6 @@
 // The HTTP API, put together from what its process hands in. No port is opened here.
 import { OpenAPIHono } from '@hono/zod-openapi'
+import { boundedShaper } from './bounded-shaper.ts'
 import { serveDocs } from './docs.ts'
 import { mount } from './endpoint.ts'
 import type { ApiEnv, AppDeps } from './env.ts'
@@ -24,7 +25,8 @@ import { tenantEndpoints } from './routes/tenants.ts'
 export type { AppDeps } from './env.ts'
 
 /** The whole API; `app.fetch` serves it, `app.request()` tests it. */
-export function createApp(deps: AppDeps): OpenAPIHono<ApiEnv> {
+export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
+  const deps = { ...given, shaper: boundedShaper(given.shaper) }
   const app = new OpenAPIHono<ApiEnv>()
   const keys = createKeyLookup(deps.pool)
   app.use(requestId(deps.logger))

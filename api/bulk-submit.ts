@@ -29,6 +29,8 @@ import { asRefusal, isRefusedByJsonb, newJob, storedIssues } from './submit.ts'
 
 /** So many items are checked before other requests get their turn. */
 const TURN = 50
+/** The payloads of one request are checked within this time, or none is accepted. */
+const CHECKED_MS = 60_000
 /** SQLSTATE. */
 const DEADLOCK = '40P01'
 /** Of one distribution; what is wrong with it is kept with the batch, and shown with every look at it. */
@@ -84,6 +86,7 @@ export async function submitBulk(
   }
   if (items.length === 0) throw noneAccepted(rejected)
   const { tenant_id } = request.caller
+  const until = AbortSignal.timeout(CHECKED_MS)
   for (let died = 0; ; ) {
     try {
       return await withTenant(deps.pool, tenant_id, (db) => store(db, request, items, rejected))
@@ -91,7 +94,7 @@ export async function submitBulk(
       // Two requests each of whose own key is that of a distribution of the other: one of them is told to begin anew.
       if ((error as { code?: unknown }).code === DEADLOCK && died++ < 3) continue
       if (!(error instanceof NotChecked)) throw error
-      await checkPayloads(deps.shaper, tenant_id, error.by, items)
+      await checkPayloads(deps.shaper, tenant_id, error.by, items, until)
     }
   }
 }
@@ -102,6 +105,7 @@ async function checkPayloads(
   tenantId: string,
   by: DataTypeCheck,
   items: Item[],
+  until: AbortSignal,
 ): Promise<void> {
   const own = items.filter(({ submission }) => submission.data_type === by.id)
   for (let from = 0; from < own.length; from += TURN) {
@@ -109,7 +113,7 @@ async function checkPayloads(
       own.slice(from, from + TURN).map(async (item) => {
         const { metadata } = item.submission
         const payload = item.request.body.texts.get('payload')!
-        item.payload = await checkPayload(shaper, tenantId, by, { payload, metadata })
+        item.payload = await checkPayload(shaper, tenantId, by, { payload, metadata }, until)
       }),
     )
   }

@@ -30,6 +30,7 @@ export async function checkPayload(
   tenantId: string,
   by: DataTypeCheck,
   submitted: { payload: string; metadata: Record<string, unknown> | null | undefined },
+  signal?: AbortSignal,
 ): Promise<CheckedPayload> {
   const { max_payload_bytes, required_metadata, mode } = by.validation_rules
   const payload = Buffer.from(submitted.payload, 'utf8')
@@ -41,7 +42,7 @@ export async function checkPayload(
     if (Object.hasOwn(submitted.metadata ?? {}, key)) continue
     refusals.push({ field: fieldPath(['metadata', key]), issue: 'is required' })
   }
-  const unfit = refusals.length > 0 ? [] : await schemaIssues(shaper, tenantId, by, payload)
+  const unfit = refusals.length > 0 ? [] : await schemaIssues(shaper, tenantId, by, payload, signal)
   if (mode !== 'warn') return { state: by.state, refusals: [...refusals, ...unfit], warnings: [] }
   return { state: by.state, refusals, warnings: unfit.map(({ field, issue }) => `${field} ${issue}`) }
 }
@@ -71,10 +72,11 @@ async function schemaIssues(
   tenantId: string,
   { schema_definition }: DataTypeCheck,
   payload: Buffer,
+  signal: AbortSignal | undefined,
 ): Promise<Detail[]> {
   if (schema_definition === null) return []
   try {
-    const problems = await shaper.check(tenantId, schema_definition, payload)
+    const problems = await shaper.check(tenantId, schema_definition, payload, signal)
     return problems.map(({ path, issue }) => ({ field: fieldPath(['payload', ...path]), issue }))
   } catch (error) {
     if (!(error instanceof ShapingError)) throw error

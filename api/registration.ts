@@ -1,7 +1,6 @@
 // What stands between a registered destination as it is sent, as it is stored, and as it is shown: its secrets.
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { extractLiterals, maskSecrets } from '../activities/destinations/secret-storage.ts'
-import { shapeConfig, shapes } from '../activities/shaping/config.ts'
 import type { AutoDisable } from '../db/auto-disable.ts'
 import { CIRCUIT_DEFAULTS, type CircuitSettings, type CircuitState } from '../db/circuits.ts'
 import { loadCredentials, putCredential } from '../db/credentials.ts'
@@ -13,8 +12,7 @@ import type { Protocol } from '../db/states.ts'
 import { configurationIssues, readProtocol } from './destination-entries.ts'
 import type { AppDeps } from './env.ts'
 import { type Detail, invalid } from './errors.ts'
-import { fieldPath } from './json.ts'
-import { issuesOf } from './schemas/issues.ts'
+import { shapingIssues } from './shape-check.ts'
 
 export interface SentContent {
   description?: string | null | undefined
@@ -30,35 +28,19 @@ export interface SentContent {
 }
 
 /** Throws a 400 with everything that is wrong. */
-export function checkContent(protocol: Protocol, sent: SentContent, egress: AppDeps['egress']): void {
+export async function checkContent(
+  { egress, shaper }: Pick<AppDeps, 'egress' | 'shaper'>,
+  tenantId: string,
+  protocol: Protocol,
+  sent: SentContent,
+): Promise<void> {
   const known = readProtocol(protocol)
   if ('issue' in known) throw invalid([{ field: 'protocol', issue: known.issue }])
-  const details = configurationIssues(protocol, sent.configuration, ['configuration'], egress, { literals: true })
-  details.push(...shapingIssues(protocol, sent.configuration, sent.transform_config, ['transform_config']))
+  const { configuration, transform_config } = sent
+  const details = configurationIssues(protocol, configuration, ['configuration'], egress, { literals: true })
+  const destination = { protocol, configuration }
+  details.push(...(await shapingIssues(shaper, tenantId, destination, transform_config, ['transform_config'])))
   if (details.length > 0) throw invalid(details)
-}
-
-/**
- * What is wrong with a shape, by itself and with what the protocol makes of its result.
- * @param at where it stands in the request
- * @param overruled its output is not the last word: another shape follows
- */
-export function shapingIssues(
-  protocol: Protocol,
-  configuration: Record<string, unknown>,
-  shape: Record<string, unknown> | null | undefined,
-  at: string[],
-  overruled: { output: boolean } = { output: false },
-): Detail[] {
-  if (!shapes(shape)) return []
-  const parsed = shapeConfig.safeParse(shape)
-  if (!parsed.success) return issuesOf(shapeConfig, parsed.error, at)
-  const format = parsed.data.output?.format ?? 'json'
-  const { attachment } = configuration as { attachment?: { format?: unknown } }
-  const made = attachment?.format === 'csv' || attachment?.format === 'xml' ? attachment.format : undefined
-  const maker = protocol === 'JDBC' ? 'rows are' : protocol === 'EMAIL' && made && `an attachment as ${made} is`
-  if (!maker || format === 'json' || overruled.output) return []
-  return [{ field: fieldPath([...at, 'output']), issue: `must be json: ${maker} made of JSON` }]
 }
 
 export interface OwnCredential {

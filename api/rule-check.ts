@@ -6,9 +6,11 @@ import { exactText, readExact } from '../activities/rules/exact.ts'
 import type { Db } from '../db/pool.ts'
 import { findUnknownTargets, knownNames } from '../db/rule-lookups.ts'
 import type { LeafRow } from '../db/rules.ts'
+import type { AppDeps } from './env.ts'
 import { type Detail, invalid } from './errors.ts'
 import { fieldPath } from './json.ts'
 import { issuesOf } from './schemas/issues.ts'
+import { costlyIssues } from './shape-check.ts'
 
 export interface GivenRule {
   rule_type: RuleType
@@ -17,9 +19,24 @@ export interface GivenRule {
   actions: unknown
 }
 
-/** The rows of its leaf conditions; throws a 400 with everything that is wrong. `at` is where the rule stands. */
-export async function checkRule(db: Db, given: GivenRule, at: string[] = []): Promise<LeafRow[]> {
-  const details: Detail[] = []
+/** What is wrong with the shape of a rule's actions and takes its time to be found out: not within a transaction. */
+export function shapeIssues(shaper: AppDeps['shaper'], tenantId: string, actions: unknown, at: string[] = []) {
+  const { shape } = (actions ?? {}) as { shape?: unknown }
+  return costlyIssues(shaper, tenantId, shape, [...at, 'actions', 'shape'])
+}
+
+/**
+ * The rows of its leaf conditions; throws a 400 with everything that is wrong.
+ * @param found what `shapeIssues` found
+ * @param at where the rule stands
+ */
+export async function checkRule(
+  db: Db,
+  given: GivenRule,
+  found: readonly Detail[],
+  at: string[] = [],
+): Promise<LeafRow[]> {
+  const details: Detail[] = [...found]
   const conditions = readConditions(readExact(given.conditions))
   if ('issues' in conditions) {
     details.push(

@@ -1,15 +1,15 @@
 // How a payload is shaped for a destination: the one schema of a destination's `transform_config` and of a rule's shape.
-// Both may be there; the rule's is applied first, and the destination's to what it made.
+// Both may be there; the rule's is applied first, and the destination's to what it made. What takes its time to be checked,
+// an expression and a JSON Schema, is not checked here (judge.ts): this is read where others wait.
 import { z } from 'zod'
 import { placeholderProblem } from '../destinations/placeholders.ts'
 import { csvFields, xmlFields } from '../formats/fields.ts'
-import { expressionProblem, MAX_EXPRESSION } from './expression.ts'
-import { jsonSchemaProblems, MAX_SMALL_SCHEMA_BYTES } from './json-schema.ts'
 import { MAX_POSITION } from './mapping.ts'
 import { EACH, readPath } from './paths.ts'
 
 /** Of the whole configuration, as JSON. */
 const MAX_BYTES = 131_072
+const MAX_EXPRESSION = 20_000
 const MAX_PATHS = 500
 
 const path = z
@@ -90,15 +90,6 @@ function eachIn(text: string): number {
   return Array.isArray(steps) ? steps.filter((step) => step === EACH).length : 0
 }
 
-const expression = z
-  .string()
-  .min(1)
-  .max(MAX_EXPRESSION)
-  .superRefine((text, context) => {
-    const problem = expressionProblem(text)
-    if (problem) context.addIssue({ code: 'custom', message: problem })
-  })
-
 const rowsPath = path.optional().describe('Where the rows are: a list of objects, or one object; all of it when absent')
 
 const outputFormat = z.discriminatedUnion('format', [
@@ -148,13 +139,7 @@ const output = z.preprocess(
   outputFormat,
 )
 
-const outputSchema = z
-  .union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
-  .superRefine((schema, context) => {
-    for (const { path, issue } of jsonSchemaProblems(schema, MAX_SMALL_SCHEMA_BYTES)) {
-      context.addIssue({ code: 'custom', path, message: issue })
-    }
-  })
+const outputSchema = z.union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
 
 /** The steps, applied in this order; `{}` leaves the payload as it is, to the byte. */
 export const shapeConfig = z
@@ -163,7 +148,12 @@ export const shapeConfig = z
     exclude: paths.optional().describe('These places go'),
     mask: z.array(masking).min(1).max(MAX_PATHS).optional().describe('Values that are hidden; a path alone: `***`'),
     field_mapping: fieldMapping.optional().describe('A new document: target path ← source path'),
-    expression: expression.optional().describe('JSONata; its result is the document from there on'),
+    expression: z
+      .string()
+      .min(1)
+      .max(MAX_EXPRESSION)
+      .optional()
+      .describe('JSONata; its result is the document from there on'),
     output_schema: outputSchema
       .optional()
       .describe('JSON Schema (2020-12, 2019-09 or draft-07) of the shaped document'),

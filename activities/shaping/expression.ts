@@ -6,7 +6,6 @@ import { isLosslessNumber, type LosslessNumber } from 'lossless-json'
 import { isObject, type Json, setKey } from '../formats/document.ts'
 import { ShapingError } from './shaping-error.ts'
 
-export const MAX_EXPRESSION = 20_000
 /** Nested evaluations; each level of a function of one's own takes some four. */
 const MAX_DEPTH = 1000
 const MAX_SEQUENCE = 5_000_000
@@ -55,6 +54,9 @@ const MAX_COMPILED = 200
 function compile(text: string): jsonata.Expression {
   const known = compiled.get(text)
   if (known) return known
+  // What was written past the API was checked by nobody.
+  const problem = expressionProblem(text)
+  if (problem) throw new ShapingError('expression', problem)
   const made = jsonata(text, { stack: MAX_DEPTH, sequence: MAX_SEQUENCE })
   if (compiled.size >= MAX_COMPILED) compiled.clear()
   compiled.set(text, made)

@@ -4,6 +4,7 @@ import { Ajv2019 } from 'ajv/dist/2019.js'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { closest, distance } from 'fastest-levenshtein'
+import { ShapingError } from './shaping-error.ts'
 
 export interface Problem {
   path: (string | number)[]
@@ -11,9 +12,7 @@ export interface Problem {
 }
 
 /** Of a schema as JSON: compiling one of this size takes a second or two. */
-export const MAX_SCHEMA_BYTES = 262_144
-/** Of one that is compiled where others wait: a tenth of a second. */
-export const MAX_SMALL_SCHEMA_BYTES = 32_768
+const MAX_SCHEMA_BYTES = 262_144
 const MAX_SCHEMA_DEPTH = 100
 const MAX_PROBLEMS = 50
 /** All that is wrong is listed for documents up to this size, and the first fault alone in larger ones. */
@@ -36,6 +35,8 @@ const OPTIONS: Options = {
   // 0.07 is a multiple of 0.01, although not of the doubles that stand for them.
   multipleOfPrecision: 9,
   allowUnionTypes: true,
+  // A definition is compiled once and not wherever it is referred to: 20 KB of references took 27 s (measured).
+  inlineRefs: false,
   logger: false,
 }
 
@@ -45,9 +46,9 @@ const ANNOTATIONS = ['example']
 type Schema = boolean | Record<string, unknown>
 
 /** What is wrong with a schema, by the path to it; nothing when it can be used. */
-export function jsonSchemaProblems(schema: Schema, maxBytes: number): Problem[] {
-  if (Buffer.byteLength(JSON.stringify(schema)) > maxBytes) {
-    return [{ path: [], issue: `must have at most ${maxBytes} bytes` }]
+export function jsonSchemaProblems(schema: Schema): Problem[] {
+  if (Buffer.byteLength(JSON.stringify(schema)) > MAX_SCHEMA_BYTES) {
+    return [{ path: [], issue: `must have at most ${MAX_SCHEMA_BYTES} bytes` }]
   }
   if (typeof schema === 'boolean') return []
   const draft = draftOf(schema)
@@ -110,7 +111,8 @@ const NESTED = new Set(
 /** Unknown keywords and references out of the schema, with their places, which ajv does not tell. */
 function walk(ajv: Ajv, schema: Schema): Problem[] {
   const problems: Problem[] = []
-  const known = [...Object.keys(ajv.RULES.keywords), ...Object.keys(ajv.RULES.all), ...CORE]
+  const known = new Set([...Object.keys(ajv.RULES.keywords), ...Object.keys(ajv.RULES.all), ...CORE])
+  const text = JSON.stringify(schema)
   const open: { node: unknown; path: (string | number)[] }[] = [{ node: schema, path: [] }]
   for (let next = open.pop(); next && problems.length < MAX_PROBLEMS; next = open.pop()) {
     const { node, path } = next
@@ -118,8 +120,8 @@ function walk(ajv: Ajv, schema: Schema): Problem[] {
     if (typeof node !== 'object' || node === null || Array.isArray(node)) continue
     for (const [key, child] of Object.entries(node)) {
       const at = [...path, key]
-      if (!known.includes(key)) problems.push({ path: at, issue: unknownKeyword(key, known) })
-      else if ((key === '$ref' || key === '$dynamicRef') && typeof child === 'string' && isForeign(child, schema)) {
+      if (!known.has(key)) problems.push({ path: at, issue: unknownKeyword(key, [...known]) })
+      else if ((key === '$ref' || key === '$dynamicRef') && typeof child === 'string' && isForeign(child, text)) {
         problems.push({ path: at, issue: 'refers to a schema outside of this one, which is never fetched' })
       } else if (key === 'pattern' && typeof child === 'string') {
         problems.push(...patternProblems(child, at))
@@ -179,10 +181,11 @@ function unknownKeyword(key: string, known: string[]): string {
   return `is not a known keyword${plausible ? `, did you mean ${JSON.stringify(near)}?` : '; "x-…" is free for your own'}`
 }
 
-function isForeign(ref: string, schema: Schema): boolean {
+/** @param schema as JSON */
+function isForeign(ref: string, schema: string): boolean {
   if (ref.startsWith('#')) return false
   const base = ref.split('#')[0]!
-  return !JSON.stringify(schema).includes(`"$id":${JSON.stringify(base)}`)
+  return !schema.includes(`"$id":${JSON.stringify(base)}`)
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -190,30 +193,48 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 interface Compiled {
-  quick: ValidateFunction
-  /** Made when something is wrong for the first time. */
+  /** Finds all that is wrong. */
   whole: () => ValidateFunction
+  /** Stops at the first fault. Its code nests as deep as a schema has fields, so that of very many it cannot be made. */
+  quick: () => ValidateFunction
 }
 
 const compiled = new Map<string, Compiled>()
 const MAX_COMPILED = 200
+/** Of the schemas that are kept, as JSON: compiled, one takes up to a hundred times as much of the process's memory. */
+const MAX_COMPILED_BYTES = 2_097_152
+let compiledBytes = 0
 
 function compile(text: string): Compiled {
   const known = compiled.get(text)
   if (known) return known
-  const schema = JSON.parse(text) as Schema
-  const draft = draftOf(schema) ?? Ajv2020
-  let whole: ValidateFunction | undefined
-  const made: Compiled = {
-    quick: newAjv(draft, schema, {}).compile(schema),
-    whole: () => {
-      whole ??= newAjv(draft, schema, { allErrors: true }).compile(schema)
-      return whole
-    },
+  if (compiled.size >= MAX_COMPILED || compiledBytes + text.length > MAX_COMPILED_BYTES) {
+    compiled.clear()
+    compiledBytes = 0
   }
-  if (compiled.size >= MAX_COMPILED) compiled.clear()
+  const schema = JSON.parse(text) as Schema
+  const made = { whole: once(() => compileAs(schema, { allErrors: true })), quick: once(() => compileAs(schema, {})) }
   compiled.set(text, made)
+  compiledBytes += text.length
   return made
+}
+
+function once<T>(make: () => T): () => T {
+  let made: T | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
+}
+
+/** @throws ShapingError for one that cannot be used: it was written past the API */
+function compileAs(schema: Schema, options: Options): ValidateFunction {
+  try {
+    return newAjv(draftOf(schema) ?? Ajv2020, schema, options).compile(schema)
+  } catch (error) {
+    if (error instanceof RangeError) throw error
+    throw new ShapingError('output_schema', `the schema ${compileProblem(error)}`)
+  }
 }
 
 /**
@@ -224,11 +245,18 @@ function compile(text: string): Compiled {
  */
 export function documentProblems(schema: string, document: unknown, bytes: number): Problem[] {
   const { quick, whole } = compile(schema)
-  if (quick(document)) return []
-  if (bytes > LISTED_UP_TO) return problemsOf(quick.errors ?? [], document, [])
-  const validate = whole()
-  validate(document)
-  return problemsOf(validate.errors ?? [], document, [])
+  if (bytes > LISTED_UP_TO) {
+    try {
+      return problemsFound(quick(), document)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+    }
+  }
+  return problemsFound(whole(), document)
+}
+
+function problemsFound(validate: ValidateFunction, document: unknown): Problem[] {
+  return validate(document) ? [] : problemsOf(validate.errors ?? [], document, [])
 }
 
 function problemsOf(errors: readonly ErrorObject[], root: unknown, at: (string | number)[]): Problem[] {

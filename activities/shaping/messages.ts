@@ -10,6 +10,8 @@ export type Task =
   | { kind: 'check'; schema: string; document: Uint8Array }
   /** A JSON Schema that is to be kept. */
   | { kind: 'judge'; schema: string }
+  /** The costly parts of a shape that is to be kept, as JSON. */
+  | { kind: 'judge_shape'; parts: string }
 
 export type Order = Task & { id: number }
 

@@ -1,8 +1,10 @@
 // The process in which payloads are shaped and checked, one at a time. What tenants write runs here: an expression, a
 // regular expression or a schema may run without end or take all memory, and then this process is ended and nothing else.
+import { writeFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { type Shape, shapeConfig } from './config.ts'
-import { documentProblems, jsonSchemaProblems, MAX_SCHEMA_BYTES } from './json-schema.ts'
+import { documentProblems, jsonSchemaProblems } from './json-schema.ts'
+import { type Costly, costlyProblems } from './judge.ts'
 import type { Order, Report } from './messages.ts'
 import { shaped } from './shape.ts'
 import { ShapingError } from './shaping-error.ts'
@@ -41,7 +43,10 @@ async function carryOut(order: Order): Promise<Report> {
   try {
     if (order.kind === 'judge') {
       const schema = JSON.parse(order.schema) as Record<string, unknown> | boolean
-      return { kind: 'checked', id, problems: jsonSchemaProblems(schema, MAX_SCHEMA_BYTES) }
+      return { kind: 'checked', id, problems: jsonSchemaProblems(schema) }
+    }
+    if (order.kind === 'judge_shape') {
+      return { kind: 'checked', id, problems: costlyProblems(JSON.parse(order.parts) as Costly) }
     }
     if (order.kind === 'check') {
       const document: unknown = JSON.parse(bufferOf(order.document).toString('utf8'))
@@ -83,6 +88,10 @@ function say(report: Report): void {
   process.send?.(report)
 }
 
+// When the machine runs out of memory, this process goes and not the one that it works for. Linux alone knows the file.
+try {
+  writeFileSync('/proc/self/oom_score_adj', '1000')
+} catch {}
 // Ctrl-C reaches every process of the terminal; the parent ends this one once its last delivery is done.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {})
 process.on('disconnect', () => process.exit(0))

@@ -2,7 +2,9 @@
 // is killed, and the next one takes its place. Threads would not do: one that runs out of memory ends the whole process.
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { createQueue } from './fair-queue.ts'
 import type { Problem } from './json-schema.ts'
+import { costlyParts } from './judge.ts'
 import type { Order, Report, Task } from './messages.ts'
 import type { Shaped, ShapingWords } from './shape.ts'
 import { ShapingError } from './shaping-error.ts'
@@ -10,13 +12,22 @@ import { ShapingError } from './shaping-error.ts'
 export interface Shaper {
   /**
    * @param shapes configurations as they are stored, in the order in which they are applied
+   * @param signal ends the waiting with its reason
    * @throws ShapingError when the same would happen again; any other error is a fault of ours or of the machine
    */
-  shape(tenantId: string, shapes: readonly object[], payload: Buffer, words: ShapingWords): Promise<Shaped>
+  shape(
+    tenantId: string,
+    shapes: readonly object[],
+    payload: Buffer,
+    words: ShapingWords,
+    signal?: AbortSignal,
+  ): Promise<Shaped>
   /** What is wrong with a document (JSON), by its path; @throws ShapingError when that cannot be told within the bounds */
-  check(tenantId: string, schema: object | boolean, document: Buffer): Promise<Problem[]>
+  check(tenantId: string, schema: object | boolean, document: Buffer, signal?: AbortSignal): Promise<Problem[]>
   /** What is wrong with a schema, by the path to it; @throws ShapingError when that cannot be told within the bounds */
-  judge(tenantId: string, schema: object | boolean): Promise<Problem[]>
+  judge(tenantId: string, schema: object | boolean, signal?: AbortSignal): Promise<Problem[]>
+  /** What is wrong with the expression and the schema of a shape, by the path from it; @throws ShapingError likewise */
+  judgeShape(tenantId: string, shape: unknown, signal?: AbortSignal): Promise<Problem[]>
   /** Ends the processes; what is still under way fails. */
   close(): void
 }
@@ -34,22 +45,23 @@ interface Job {
   tenantId: string
   task: Task
   resolve(report: Report): void
-  reject(error: Error): void
+  reject(error: unknown): void
 }
 
 interface Seat {
   child: ChildProcess
   ready: boolean
   job: Job | undefined
+  since: number
   timer: NodeJS.Timeout | undefined
-  /** Why we ended it ourselves. */
-  verdict: Error | undefined
   stderr: string
 }
 
 const START_MS = 60_000
-/** On a machine so busy that a process hardly gets to run, it is ended after so many times its time. */
-const PATIENCE = 6
+/** After one that did not come up: whatever was in its way will not be gone at once. */
+const START_AGAIN_MS = 1000
+/** A process that hardly gets to run is ended after so many times its time. That is no fault of what it was to do. */
+const PATIENCE = 15
 const TOO_LONG = 'SIGXCPU'
 /** What V8 ends its process with when it can allocate no more. */
 const OUT_OF_MEMORY = new Set<string | null>(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV'])
@@ -57,18 +69,31 @@ const PROGRAM = fileURLToPath(new URL('./process.ts', import.meta.url))
 
 export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512 }: ShaperOptions = {}): Shaper {
   const seats = new Set<Seat>()
-  // By tenant, the one that has waited longest for its turn first: a thousand jobs of one do not hold up another's.
-  const waiting = new Map<string, Job[]>()
-  /** One tenant never has them all, or its slow expression would be everybody's. */
-  const mostOfOne = Math.max(1, processes - 1)
+  const queue = createQueue<Job>(processes)
+  let mayStartAt = 0
   let closed = false
 
-  function run(tenantId: string, task: Task): Promise<Report> {
+  function run(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Report> {
     return new Promise((resolve, reject) => {
       if (closed) return reject(new Error('shaping has ended'))
-      const jobs = waiting.get(tenantId) ?? []
-      jobs.push({ tenantId, task, resolve, reject })
-      waiting.set(tenantId, jobs)
+      if (signal?.aborted) return reject(signal.reason)
+      const job: Job = { tenantId, task, resolve, reject }
+      // What runs already is let run: its time is bounded.
+      const giveUp = () => {
+        queue.drop(tenantId, job)
+        reject(signal?.reason)
+      }
+      signal?.addEventListener('abort', giveUp)
+      const settled = () => signal?.removeEventListener('abort', giveUp)
+      job.resolve = (report) => {
+        settled()
+        resolve(report)
+      }
+      job.reject = (error) => {
+        settled()
+        reject(error)
+      }
+      queue.add(tenantId, job)
       dispatch()
     })
   }
@@ -76,66 +101,46 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
   function dispatch(): void {
     for (;;) {
       const seat = [...seats].find(({ ready, job }) => ready && !job)
-      const next = seat ? nextJob() : undefined
+      const next = seat ? queue.next() : undefined
       if (!seat || !next) break
       start(seat, next)
     }
     const starting = [...seats].filter(({ ready }) => !ready).length
-    if (seats.size < processes && starting < countWaiting() && hasTurn()) seats.add(open())
-  }
-
-  function countWaiting(): number {
-    let count = 0
-    for (const jobs of waiting.values()) count += jobs.length
-    return count
-  }
-
-  function runningOf(tenantId: string): number {
-    return [...seats].filter(({ job }) => job?.tenantId === tenantId).length
-  }
-
-  function hasTurn(): boolean {
-    return [...waiting.keys()].some((tenantId) => runningOf(tenantId) < mostOfOne)
-  }
-
-  function nextJob(): Job | undefined {
-    for (const [tenantId, jobs] of waiting) {
-      if (runningOf(tenantId) >= mostOfOne) continue
-      const job = jobs.shift()
-      waiting.delete(tenantId)
-      // To the end of the line.
-      if (jobs.length > 0) waiting.set(tenantId, jobs)
-      if (job) return job
-    }
-    return undefined
+    if (closed || seats.size >= processes || starting >= queue.size() || !queue.hasTurn()) return
+    const early = mayStartAt - performance.now()
+    if (early > 0) setTimeout(dispatch, early).unref()
+    else open()
   }
 
   function start(seat: Seat, job: Job): void {
     seat.job = job
+    seat.since = performance.now()
     seat.child.ref()
-    seat.timer = setTimeout(() => {
-      seat.verdict = tooLong()
-      seat.child.kill('SIGKILL')
-    }, timeoutMs * PATIENCE)
+    seat.timer = setTimeout(() => seat.child.kill('SIGKILL'), timeoutMs * PATIENCE)
     seat.child.send({ ...job.task, id: 0 } satisfies Order, (error) => {
       // Its end says more; without an end, nobody would ever hear of this.
       if (error && seat.child.connected) seat.child.kill('SIGKILL')
     })
   }
 
-  function tooLong(): Error {
-    return new ShapingError('limits', `it took longer than ${timeoutMs / 1000} s`)
-  }
-
-  function open(): Seat {
-    const child = fork(PROGRAM, [String(timeoutMs)], {
-      execArgv: ['--import', import.meta.resolve('tsx'), `--max-old-space-size=${memoryMb}`],
-      // Nothing of ours: neither settings nor secrets.
-      env: {},
-      serialization: 'advanced',
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    })
-    const seat: Seat = { child, ready: false, job: undefined, timer: undefined, verdict: undefined, stderr: '' }
+  function open(): void {
+    let child: ChildProcess
+    try {
+      child = fork(PROGRAM, [String(timeoutMs)], {
+        execArgv: ['--import', import.meta.resolve('tsx'), `--max-old-space-size=${memoryMb}`],
+        // Nothing of ours: neither settings nor secrets.
+        env: {},
+        serialization: 'advanced',
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      })
+    } catch (error) {
+      // Too little memory for one more process, for example.
+      mayStartAt = performance.now() + START_AGAIN_MS
+      if (seats.size === 0) failWaiting(error as Error)
+      return
+    }
+    const seat: Seat = { child, ready: false, job: undefined, since: 0, timer: undefined, stderr: '' }
+    seats.add(seat)
     seat.timer = setTimeout(() => child.kill('SIGKILL'), START_MS)
     child.channel?.unref()
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -145,14 +150,11 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
     child.on('message', (report: Report) => hear(seat, report))
     child.on('error', () => child.kill('SIGKILL'))
     child.once('close', (code, signal) => leave(seat, code, signal))
-    return seat
   }
 
   function hear(seat: Seat, report: Report): void {
-    clearTimeout(seat.timer)
-    const { job } = seat
+    const job = free(seat)
     seat.ready = true
-    seat.job = undefined
     // An idle process keeps nobody from ending.
     seat.child.unref()
     if (report.kind !== 'ready') job?.resolve(report)
@@ -160,49 +162,70 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
   }
 
   function leave(seat: Seat, code: number | null, signal: string | null): void {
-    clearTimeout(seat.timer)
+    const job = free(seat)
     seats.delete(seat)
-    const memory = OUT_OF_MEMORY.has(signal) || code === 134
-    if (signal === TOO_LONG) seat.verdict ??= tooLong()
     const end = new Error(`the shaping process ended (${signal ?? code}): ${seat.stderr}`)
-    seat.job?.reject(
-      seat.verdict ?? (memory ? new ShapingError('limits', `it takes more than ${memoryMb} MiB of memory`) : end),
-    )
-    // One that never came up would be started again and again for jobs that wait.
-    if (!seat.ready && seats.size === 0) failWaiting(end)
+    job?.reject(verdict(code, signal) ?? end)
+    if (!seat.ready) {
+      mayStartAt = performance.now() + START_AGAIN_MS
+      // It would be started again and again for jobs that wait.
+      if (seats.size === 0) failWaiting(end)
+    }
     dispatch()
   }
 
-  function failWaiting(error: Error): void {
-    const all = [...waiting.values()].flat()
-    waiting.clear()
-    for (const job of all) job.reject(error)
+  function free(seat: Seat): Job | undefined {
+    clearTimeout(seat.timer)
+    const { job } = seat
+    seat.job = undefined
+    if (job) queue.done(job.tenantId, performance.now() - seat.since)
+    return job
   }
 
-  async function outcome(tenantId: string, task: Task): Promise<Report> {
-    const report = await run(tenantId, task)
+  /** What the work itself is to blame for. Whoever else ended the process, the next attempt may do better. */
+  function verdict(code: number | null, signal: string | null): ShapingError | undefined {
+    if (signal === TOO_LONG) return new ShapingError('limits', `it took longer than ${timeoutMs / 1000} s`)
+    if (OUT_OF_MEMORY.has(signal) || code === 134) {
+      return new ShapingError('limits', `it takes more than ${memoryMb} MiB of memory`)
+    }
+    return undefined
+  }
+
+  function failWaiting(error: Error): void {
+    for (const job of queue.clear()) job.reject(error)
+  }
+
+  async function outcome(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Report> {
+    const report = await run(tenantId, task, signal)
     if (report.kind === 'refused') throw new ShapingError(report.step, report.message)
     if (report.kind === 'broken') throw new Error(report.error)
     return report
   }
 
+  async function problems(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Problem[]> {
+    const report = await outcome(tenantId, task, signal)
+    if (report.kind !== 'checked') throw new Error('an answer to another question')
+    return report.problems
+  }
+
   return {
-    async shape(tenantId, shapes, payload, words) {
+    async shape(tenantId, shapes, payload, words, signal) {
       const texts = shapes.map((shape) => JSON.stringify(shape))
-      const report = await outcome(tenantId, { kind: 'shape', shapes: texts, payload, words })
+      const report = await outcome(tenantId, { kind: 'shape', shapes: texts, payload, words }, signal)
       if (report.kind !== 'shaped') throw new Error('an answer to another question')
       const { body, content_type } = report
       return { body: Buffer.from(body.buffer, body.byteOffset, body.byteLength), content_type }
     },
-    async check(tenantId, schema, document) {
-      const report = await outcome(tenantId, { kind: 'check', schema: JSON.stringify(schema), document })
-      if (report.kind !== 'checked') throw new Error('an answer to another question')
-      return report.problems
+    check(tenantId, schema, document, signal) {
+      return problems(tenantId, { kind: 'check', schema: JSON.stringify(schema), document }, signal)
     },
-    async judge(tenantId, schema) {
-      const report = await outcome(tenantId, { kind: 'judge', schema: JSON.stringify(schema) })
-      if (report.kind !== 'checked') throw new Error('an answer to another question')
-      return report.problems
+    judge(tenantId, schema, signal) {
+      return problems(tenantId, { kind: 'judge', schema: JSON.stringify(schema) }, signal)
+    },
+    async judgeShape(tenantId, shape, signal) {
+      const parts = costlyParts(shape)
+      if (!parts) return []
+      return await problems(tenantId, { kind: 'judge_shape', parts: JSON.stringify(parts) }, signal)
     },
     close() {
       closed = true

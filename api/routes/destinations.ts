@@ -42,7 +42,7 @@ const ONE = { 200: { description: 'The destination, secrets masked', schema: des
 type C = Request<unknown, unknown, unknown>['c']
 
 export function destinationEndpoints(deps: AppDeps): Endpoint[] {
-  const { pool, sealer, egress, dispatcher } = deps
+  const { pool, sealer, dispatcher } = deps
   const shown = async (tenantId: string, row: DestinationRow) => {
     const circuit = await withTenant(pool, tenantId, (db) => circuitStates(db, [row.id]))
     return shownDestination(row, circuit(row.id))
@@ -61,9 +61,9 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     },
     async handle({ c, caller, body }) {
       requireOwnTenant(caller, body.tenant_id)
-      checkContent(body.protocol, body, egress)
       const { name, protocol } = body
       const { tenant_id } = caller
+      await checkContent(deps, tenant_id, protocol, body)
       const row = await withTenant(pool, tenant_id, async (db) => {
         const id = await newDestinationId(db)
         const own = { tenant_id, destination_id: id, protocol }
@@ -93,11 +93,13 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     async handle({ c, caller, params, body }) {
       requireOwnTenant(caller, body.tenant_id)
       const { tenant_id } = caller
+      const known = await withTenant(pool, tenant_id, (db) => find(db, params.id))
+      refuseChange(known, body)
+      await checkContent(deps, tenant_id, known.protocol, body)
       const row = await withTenant(pool, tenant_id, async (db) => {
-        const present = await find(db, params.id, { forUpdate: true })
+        // By its id: the name may be another one's by now, of another protocol.
+        const present = await find(db, known.id, { forUpdate: true })
         const { id, protocol } = present
-        refuseChange(present, body)
-        checkContent(protocol, body, egress)
         const own = { tenant_id, destination_id: id, protocol }
         const { content, fields } = await separateSecrets(db, sealer, own, body, present.configuration)
         const changed = await updateDestination(db, tenant_id, id, content, caller.actor)

@@ -7,9 +7,9 @@ import { type Endpoint, endpoint } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { invalid, notFound } from '../errors.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
-import { shapingIssues } from '../registration.ts'
 import { destinationParams } from '../schemas/destinations.ts'
 import { preview, previewRequest } from '../schemas/preview.ts'
+import { shapingIssues } from '../shape-check.ts'
 
 /** More of a result is cut off: it is for a person to look at. */
 const SHOWN_BYTES = 262_144
@@ -36,11 +36,12 @@ export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const destination = await withTenant(pool, tenant_id, (db) => findDestination(db, params.id))
       if (!destination) throw notFound('destination')
-      const { protocol, configuration } = destination
       const own = body.transform_config ?? destination.transform_config
+      const issuesWith = (shape: typeof own | undefined | null, at: string, overruled = false) =>
+        shapingIssues(shaper, tenant_id, destination, shape, [at], { output: overruled })
       const issues = [
-        ...shapingIssues(protocol, configuration, own, ['transform_config']),
-        ...shapingIssues(protocol, configuration, body.shape, ['shape'], { output: shapes(own) }),
+        ...(await issuesWith(own, 'transform_config')),
+        ...(await issuesWith(body.shape, 'shape', shapes(own))),
       ]
       if (issues.length > 0) throw invalid(issues)
       // The exact text: the value that was parsed has lost digits.

@@ -22,9 +22,9 @@ import {
 } from '../../db/rules.ts'
 import { type Endpoint, endpoint, type Request, type RequestBody } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, notFound } from '../errors.ts'
+import { ApiError, type Detail, notFound } from '../errors.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
-import { checkRule } from '../rule-check.ts'
+import { checkRule, shapeIssues } from '../rule-check.ts'
 import { parse } from '../schemas/issues.ts'
 import {
   type Draft,
@@ -64,7 +64,7 @@ const EXAMPLE = {
 }
 
 export function ruleEndpoints(deps: AppDeps): Endpoint[] {
-  const { pool } = deps
+  const { pool, shaper } = deps
   const rules = rememberRules()
 
   const add = endpoint({
@@ -83,9 +83,10 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       const body = parse(newRuleOutline, raw.value)
       requireOwnTenant(caller, body.tenant_id)
       const { tenant_id } = caller
+      const found = await shapeIssues(shaper, tenant_id, body.actions)
       const row = await withTenant(pool, tenant_id, async (db) => {
         const content = contentOf(body, raw)
-        const leaves = await checkRule(db, { ...content, actions: body.actions })
+        const leaves = await checkRule(db, { ...content, actions: body.actions }, found)
         if ((await countRules(db)) >= MAX_RULES) throw new ApiError('CONFLICT', `there are ${MAX_RULES} rules already`)
         const made = await insertRule(db, tenant_id, content, leaves)
         if (!made) throw nameTaken(body.name)
@@ -113,13 +114,14 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       const body = parse(ruleChangeOutline, raw.value)
       requireOwnTenant(caller, body.tenant_id)
       const { tenant_id } = caller
+      const found = await shapeIssues(shaper, tenant_id, body.actions)
       const row = await withTenant(pool, tenant_id, async (db) => {
         const present = await find(db, params.id, { own: true })
         const content = contentOf(body, raw, present)
         // Taking a rule out of use must not fail for what has been deleted since.
         const onlyOff = Object.keys(body).every((key) => key === 'enabled' || key === 'tenant_id') && !content.enabled
         const actions = body.actions ?? present.actions
-        const leaves = onlyOff ? null : await checkRule(db, { ...content, actions })
+        const leaves = onlyOff ? null : await checkRule(db, { ...content, actions }, found)
         const changed = await updateRule(db, tenant_id, present.id, content, leaves).catch(
           refuseTakenName(content.name),
         )
@@ -195,10 +197,11 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
     async handle({ c, caller, body, raw }) {
       requireOwnTenant(caller, body.tenant_id)
       const { tenant_id } = caller
+      const found = body.rule ? await shapeIssues(shaper, tenant_id, body.rule.actions, ['rule']) : []
       const { evaluated_at, planned } = await withTenant(pool, tenant_id, async (db) => {
         const state = await readRuleState(db, tenant_id)
         const kept = await rules.of(tenant_id, state, () => loadRules(db))
-        const set = body.rule ? await withDraft(db, kept, body.rule, raw) : kept
+        const set = body.rule ? await withDraft(db, kept, body.rule, found, raw) : kept
         const payload = raw.texts.get('payload')
         const metadata = raw.texts.get('metadata')
         const evaluated_at = body.at ? new Date(body.at) : state.now
@@ -235,13 +238,19 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
 const DRAFT = '00000000-0000-0000-0000-000000000000'
 
 /** The rules with one more, which takes the place of a kept one of the same name. */
-async function withDraft(db: Db, kept: RuleSet, draft: Draft, raw: RequestBody): Promise<RuleSet> {
+async function withDraft(
+  db: Db,
+  kept: RuleSet,
+  draft: Draft,
+  found: readonly Detail[],
+  raw: RequestBody,
+): Promise<RuleSet> {
   const { name, rule_type, actions, priority = 0 } = draft
   const whole = readExact(raw.bytes.toString('utf8'), wantedParts([['rule', 'conditions']])) as {
     rule?: { conditions?: Exact }
   }
   const conditions = whole.rule?.conditions === undefined ? '{}' : exactText(whole.rule.conditions)
-  await checkRule(db, { rule_type, conditions, actions }, ['rule'])
+  await checkRule(db, { rule_type, conditions, actions }, found, ['rule'])
   const rule = readRule({ id: DRAFT, version: '', name, rule_type, priority, conditions, actions })
   if ('issues' in rule) throw new Error('a rule that was checked can not be read')
   return setOf([...kept.rules.filter((one) => one.name !== name), rule], kept.unreadable)

@@ -7,6 +7,12 @@ const opened = { attempt: { id: 'a', attempt_number: 1 }, retriesLeft: true, fai
 const UNFIT = 'a\u0000b\ud800c'
 const FIT = 'a\ufffdb\ufffdc'
 
+it('an attempt that was lost with a process is never the last one by itself', () => {
+  const last = { ...opened, retriesLeft: false }
+  expect(outcomeOf(last, new DeliveryError('WORKER_LOST', 'x'), BACKOFF)).toMatchObject({ status: 'retry' })
+  expect(outcomeOf(last, new DeliveryError('TIMEOUT', 'x'), BACKOFF)).toMatchObject({ status: 'failed' })
+})
+
 describe('what a destination leaves with an attempt', () => {
   it('FIELD-REPORT 7: is fit for its row: NUL and lone surrogates become the replacement character', () => {
     const metadata = { [UNFIT]: [{ text: UNFIT, number: 1.5, none: null, flag: true }] }

@@ -2,10 +2,15 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { shapeConfig } from '../../activities/shaping/config.ts'
+import { costlyParts, costlyProblems } from '../../activities/shaping/judge.ts'
 
 function issues(config: unknown): string[] {
   const parsed = shapeConfig.safeParse(config)
-  return parsed.success ? [] : parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
+  const costly = costlyProblems(costlyParts(config) ?? {})
+  return [
+    ...(parsed.error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`) ?? []),
+    ...costly.map(({ path, issue }) => `${path.join('.')}: ${issue}`),
+  ]
 }
 
 describe('a shape', () => {

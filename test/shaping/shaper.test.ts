@@ -85,6 +85,67 @@ describe('shaping', () => {
     expect((await shape({ include: ['a'] })).body.toString()).toBe('{"a":1.0}')
   })
 
+  it(
+    'reads a schema that refers to one definition many times',
+    async () => {
+      const fields = (count: number, schema: object) =>
+        Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, schema]))
+      const a = { type: 'object', properties: fields(300, { type: 'string' }) }
+      const output_schema = { $defs: { a }, properties: fields(500, { $ref: '#/$defs/a' }) }
+      const patient = createShaper({ timeoutMs: 10_000 })
+      expect(await patient.judgeShape('acme', { output_schema, expression: '(' })).toEqual([
+        { path: ['expression'], issue: expect.stringMatching(/^is no JSONata/) },
+      ])
+      patient.close()
+    },
+    PATIENT,
+  )
+
+  it(
+    'waits no longer than its caller does, and lets the next one through',
+    async () => {
+      const own = createShaper({ processes: 1, timeoutMs: 1500 })
+      await own.shape('acme', [{ include: ['a'] }], Buffer.from('{"a":1}'), WORDS)
+      const running = own.shape('acme', [REGEX_WITHOUT_END], EXPLODING, WORDS, AbortSignal.abort(new Error('gone')))
+      await expect(running).rejects.toThrow('gone')
+      const both = new AbortController()
+      const first = own.shape('acme', [REGEX_WITHOUT_END], EXPLODING, WORDS, both.signal)
+      const second = own.shape('acme', [REGEX_WITHOUT_END], EXPLODING, WORDS, both.signal)
+      const other = own.shape('other', [{ include: ['a'] }], Buffer.from('{"a":1}'), WORDS)
+      both.abort(new Error('gone too'))
+      await expect(first).rejects.toThrow('gone too')
+      await expect(second).rejects.toThrow('gone too')
+      expect((await other).body.toString()).toBe('{"a":1}')
+      own.close()
+    },
+    PATIENT,
+  )
+
+  it.runIf(process.platform === 'linux')(
+    'blames nobody for a process that was killed or hardly got to run',
+    async () => {
+      const own = createShaper({ processes: 1, timeoutMs: 400 })
+      for (const signal of ['SIGKILL', 'SIGSTOP'] as const) {
+        const before = new Set(shapingProcessesOf(process.pid))
+        await own.shape('acme', [{ include: ['a'] }], Buffer.from('{"a":1}'), WORDS)
+        const [pid] = shapingProcessesOf(process.pid).filter((one) => !before.has(one))
+        process.kill(Number(pid), signal)
+        const lost = await own.shape('acme', [{ include: ['a'] }], Buffer.from('{"a":1}'), WORDS).catch((e) => e)
+        // A kill may be noticed before the next order is given: then it is carried out by another process.
+        if (signal === 'SIGSTOP') expect(lost).toBeInstanceOf(Error)
+        expect(lost).not.toBeInstanceOf(ShapingError)
+      }
+      own.close()
+    },
+    PATIENT,
+  )
+
+  it.runIf(process.platform === 'linux')('is what the kernel ends first when memory is short', async () => {
+    await shape({ include: ['a'] })
+    const [pid] = shapingProcessesOf(process.pid)
+    expect(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim()).toBe('1000')
+  })
+
   it.runIf(process.platform === 'linux')('gives nothing of its caller to what it runs', async () => {
     const { body } = await shape({ expression: '$keys($distribution)' })
     expect(JSON.parse(body.toString())).toEqual(['tenant_id', 'distribution_id', 'delivery_id', 'data_type'])
