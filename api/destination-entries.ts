@@ -9,7 +9,7 @@ import { PROTOCOLS, type Protocol } from '../db/states.ts'
 import type { Detail } from './errors.ts'
 import { fieldPath } from './json.ts'
 import { NAME } from './schemas/fields.ts'
-import { issuesOf, unknownName } from './schemas/issues.ts'
+import { issuesOf } from './schemas/issues.ts'
 import { maxRetries } from './schemas/submission.ts'
 
 export interface CheckedEntries {
@@ -59,7 +59,7 @@ export function checkNames(
     const living = found && !found.deleted ? found : undefined
     if (inline) {
       const field = fieldPath(['destinations', index, 'name'])
-      const issue = 'is the name of a registered destination: give the name alone, as a string, without overrides'
+      const issue = 'is the name of a registered destination: give that alone, as a string, or take another name here'
       const own = protocol
         ? compressionIssue(protocol, fieldPath(['destinations', index, 'protocol']), compression)
         : []
@@ -84,6 +84,18 @@ function compressionIssue(protocol: Protocol, field: string, compression: 'none'
 // Made once: making a schema costs more than using it, and there may be 1000 entries.
 const ownRetries = maxRetries.nullish()
 
+const KEPT = 'is kept with a registered destination alone'
+/** What a registration has beside its configuration, of whose names no protocol has a field. */
+const REGISTERED_ALONE = {
+  configuration: 'its fields stand beside name and protocol here',
+  transform_config: KEPT,
+  health_check_config: KEPT,
+  circuit_breaker: KEPT,
+  auto_disable: KEPT,
+  rate_limit: KEPT,
+  max_concurrency: KEPT,
+}
+
 interface InlineEntry {
   details: Detail[]
   destination?: SubmittedDestination
@@ -102,7 +114,14 @@ function inlineEntry(entry: unknown, index: number, egress: Egress): InlineEntry
   if (!retries.success) details.push(...issuesOf(ownRetries, retries.error, [...at, 'max_retries']))
   const known = readProtocol(protocol)
   if ('issue' in known) details.push(fault(['protocol'], known.issue))
-  else details.push(...configurationIssues(known.protocol, configuration, at, egress, { literals: false }))
+  else {
+    for (const [key, issue] of Object.entries(REGISTERED_ALONE)) {
+      if (!Object.hasOwn(configuration, key)) continue
+      details.push(fault([key], issue))
+      delete configuration[key]
+    }
+    details.push(...configurationIssues(known.protocol, configuration, at, egress, { literals: false }))
+  }
   if (typeof name !== 'string') return { details }
   if ('issue' in known) return { details, destination: { name } }
   return { details, destination: { name, protocol: known.protocol, configuration, max_retries: retries.data ?? null } }
@@ -114,7 +133,7 @@ export function readProtocol(given: unknown): { protocol: Protocol } | { issue: 
     return { issue: 'is required in an inline destination; a registered one is named by a string, without overrides' }
   }
   const protocol = PROTOCOLS.find((one) => one === given)
-  if (!protocol) return { issue: unknownName(String(given).slice(0, 50).toUpperCase(), PROTOCOLS, 'protocol') }
+  if (!protocol) return { issue: `must be one of ${PROTOCOLS.join(', ')}` }
   return { protocol }
 }
 

@@ -117,6 +117,7 @@ async function readJson(
 ): Promise<RequestBody> {
   const bytes = await readBody(c.req, limit)
   if (bytes.length === 0 && optional) return { ...NO_BODY, value: {} }
+  if (bytes.length === 0) throw invalid([{ field: 'body', issue: 'is empty, and must be a JSON object' }])
   const text = decodeText(bytes)
   const parsed = parseJson(text, form)
   if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {

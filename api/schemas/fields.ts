@@ -25,7 +25,9 @@ export const instant = z.iso.datetime({
 
 export function whole(min: number, max: number) {
   return z
-    .int(`must be a whole number from ${min} to ${max}`)
+    .int({
+      error: ({ input }) => (input === undefined ? 'is required' : `must be a whole number from ${min} to ${max}`),
+    })
     .min(min, `must be at least ${min}`)
     .max(max, `must be at most ${max}`)
 }

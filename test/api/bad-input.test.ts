@@ -220,6 +220,41 @@ describe('fields are refused with their path:', () => {
     ])
   })
 
+  it.each<[string, Record<string, unknown>, string, string]>([
+    ['a field of the options outside of them', { max_retries: 3 }, 'max_retries', 'belongs in "options"'],
+    [
+      'a field among the options that is none',
+      { options: { ordering_key: 'k' } },
+      'options.ordering_key',
+      'belongs beside "options", not in it',
+    ],
+    ['half of a name', { expires: 1 }, 'expires', 'is not a known field, did you mean "expires_at"?'],
+    ['another word', { options: { gzip: true } }, 'options.gzip', 'is not a known field: callback_url, '],
+    ['a name that every object has', { constructor: 1 }, 'constructor', 'is not a known field: '],
+    ['one of no choice', { priority: 'urgent' }, 'priority', 'must be one of low, normal, high, critical'],
+    [
+      'a shape for one that is not registered',
+      { destinations: [inline({ transform_config: { exclude: ['a'] } })] },
+      'destinations[0].transform_config',
+      'is kept with a registered destination alone',
+    ],
+    [
+      'a configuration as a registration has it',
+      { destinations: [inline({ configuration: {} })] },
+      'destinations[0].configuration',
+      'its fields stand beside name and protocol here',
+    ],
+    [
+      'a protocol by its scheme',
+      { destinations: [inline({ protocol: 'SMTP' })] },
+      'destinations[0].protocol',
+      'must be one of REST, AMQP, JDBC, S3, SFTP, EMAIL',
+    ],
+  ])('the way out is named: %s', async (_, given, field, issue) => {
+    const { body } = await submit(aSubmission(given))
+    expect(body.details).toEqual([{ field, issue: expect.stringContaining(issue) }])
+  })
+
   it('another tenant is a 403 that names the field', async () => {
     expectRefusal(await submit(aSubmission({ tenant_id: 'other' })), 403, 'AUTHORIZATION_FAILED', ['tenant_id'])
   })

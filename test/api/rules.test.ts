@@ -198,7 +198,7 @@ describe('FIELD-REPORT 42: a rule that cannot be meant is refused on write, with
       'an unknown strategy',
       { actions: { destinations: ['reporter'], strategy: 'some' } },
       'actions.strategy',
-      'nvalid option',
+      'must be one of all, failover, load_balance',
     ],
     [
       'weights without a balance for them',
