@@ -2,8 +2,18 @@
 // was read can be asked, and one that cannot be read says where and why.
 import { closest, distance } from 'fastest-levenshtein'
 import { Digits, type Exact } from './exact.ts'
-import { OPERATOR_NAMES, OPERATORS, type Operator, type OperatorName, type Test, type Work } from './operators.ts'
-import { type Facts, follow, type Path, readPath } from './paths.ts'
+import {
+  type Answer,
+  OPERATOR_NAMES,
+  OPERATORS,
+  type Operator,
+  type OperatorName,
+  spend,
+  type Test,
+  TOO_MUCH,
+  type Work,
+} from './operators.ts'
+import { type Facts, follow, isMany, type Path, pathOfElement, readPath, someElement } from './paths.ts'
 import { isTimeZone } from './time.ts'
 
 export interface Leaf {
@@ -137,27 +147,81 @@ function unknown(name: string, known: readonly string[], what: string): string {
   return `is not a known ${what}${plausible ? `, did you mean ${JSON.stringify(near)}?` : `: ${known.join(', ')}`}`
 }
 
-/** What was asked, and what came of it. Conditions that did not need to be asked are not in it. */
-export type Outcome =
-  | { kind: 'leaf'; matched: boolean; leaf: Leaf; actual: Exact | undefined; note?: string }
-  | { kind: 'all' | 'any' | 'not'; matched: boolean; of: Outcome[] }
+/**
+ * What was asked, and what came of it. Conditions that did not need to be asked are not in it. `undecided`: something that
+ * matters was not tried, so that nobody knows; it does not match, and neither does its `not`.
+ */
+export type Outcome = {
+  matched: boolean
+  undecided?: true
+} /** `elements`: of a list, of which none holds; `at` is the one that does. */ & (
+  | { kind: 'leaf'; leaf: Leaf; actual: Exact | undefined; elements?: number; at?: string; note?: string }
+  | { kind: 'all' | 'any' | 'not'; of: Outcome[] }
+)
+
+/** What one element of a list costs. The questions themselves are bounded by the size of the rules. */
+const ELEMENT = 10
 
 /** Asks in order and stops as soon as the answer stands. */
 export function evaluate(condition: Condition, facts: Facts, work: Work): Outcome {
-  if (condition.kind === 'leaf') {
-    const actual = follow(condition.path, facts, condition.timeZone)
-    const answer = condition.test(actual, work)
-    return typeof answer === 'string'
-      ? { kind: 'leaf', matched: false, leaf: condition, actual, note: answer }
-      : { kind: 'leaf', matched: answer, leaf: condition, actual }
-  }
+  if (condition.kind === 'leaf')
+    return isMany(condition.path) ? askEach(condition, facts, work) : ask(condition, facts, work)
   const { kind } = condition
   const of: Outcome[] = []
+  let undecided = false
   for (const one of condition.of) {
     const outcome = evaluate(one, facts, work)
     of.push(outcome)
-    if (kind === 'not') return { kind, matched: !outcome.matched, of }
-    if (outcome.matched === (kind === 'any')) return { kind, matched: outcome.matched, of }
+    if (outcome.undecided) undecided = true
+    else if (kind === 'not') return { kind, matched: !outcome.matched, of }
+    else if (outcome.matched === (kind === 'any')) return { kind, matched: outcome.matched, of }
   }
-  return { kind, matched: kind === 'all', of }
+  return undecided ? { kind, matched: false, undecided, of } : { kind, matched: kind === 'all', of }
+}
+
+function ask(leaf: Leaf, facts: Facts, work: Work): Outcome {
+  const actual = follow(leaf.path, facts, leaf.timeZone)
+  const answer = isAffordable(actual, work) ? leaf.test(actual, work) : TOO_MUCH
+  return { kind: 'leaf', leaf, actual, ...verdict(answer) }
+}
+
+/** Holds when it holds for one element; says for which. */
+function askEach(leaf: Leaf, facts: Facts, work: Work): Outcome {
+  let elements = 0
+  let actual: Exact | undefined
+  let at: string | undefined
+  let last: Answer = false
+  const found = someElement(
+    leaf.path,
+    facts,
+    () => spend(work, ELEMENT),
+    (value, indexes) => {
+      elements += 1
+      actual = value
+      last = isAffordable(value, work) ? leaf.test(value, work) : TOO_MUCH
+      // What was not tried may be the one that holds.
+      const ends = last === true || isUntried(last)
+      if (ends) at = pathOfElement(leaf.path, indexes)
+      return ends
+    },
+  )
+  if (found === undefined) return { kind: 'leaf', leaf, actual: undefined, ...verdict(TOO_MUCH) }
+  if (found) return { kind: 'leaf', leaf, actual, ...(at ? { at } : {}), ...verdict(last) }
+  const why = typeof last === 'string' ? `; the last one ${last}` : ''
+  const note = elements === 0 ? 'there is no element' : `none of ${elements} elements${why}`
+  return { kind: 'leaf', leaf, actual, elements, matched: false, note }
+}
+
+function isAffordable(actual: Exact | undefined, work: Work): boolean {
+  return !(actual instanceof Digits) || actual.text.length < 100 || spend(work, actual.text.length / 8)
+}
+
+function isUntried(answer: Answer): answer is Exclude<Answer, boolean | string> {
+  return typeof answer === 'object'
+}
+
+function verdict(answer: Answer): { matched: boolean; undecided?: true; note?: string } {
+  if (typeof answer === 'boolean') return { matched: answer }
+  if (typeof answer === 'string') return { matched: false, note: answer }
+  return { matched: false, undecided: true, note: answer.untried }
 }

@@ -1,6 +1,7 @@
 // JSON with every digit of its numbers: 64-bit integers and long decimals compare as they were written. Only what is
 // asked for is built, so that a payload of megabytes costs one scan and no tree.
 import { createScanner } from 'jsonc-parser'
+import { EACH, type Step } from '../shaping/paths.ts'
 
 /** A number as it was written. */
 export class Digits {
@@ -19,13 +20,13 @@ export type Exact = string | boolean | null | Digits | Exact[] | { [key: string]
 /** Which parts of a document are wanted: `whole`, or the steps below it that are. */
 export interface Wanted {
   whole: boolean
-  steps: Map<string | number, Wanted>
+  steps: Map<Step, Wanted>
 }
 
 export const EVERYTHING: Wanted = { whole: true, steps: new Map() }
 
 /** The parts that these paths lead to. */
-export function wantedParts(paths: Iterable<readonly (string | number)[]>): Wanted {
+export function wantedParts(paths: Iterable<readonly Step[]>): Wanted {
   const root: Wanted = { whole: false, steps: new Map() }
   for (const path of paths) {
     let at = root
@@ -36,7 +37,26 @@ export function wantedParts(paths: Iterable<readonly (string | number)[]>): Want
     }
     at.whole = true
   }
+  spreadEach(root)
   return root
+}
+
+/** What is wanted of each element is wanted of one that is named by its number, too. */
+function spreadEach({ steps }: Wanted): void {
+  const each = steps.get(EACH)
+  for (const [step, wanted] of steps) {
+    if (each && typeof step === 'number') absorb(wanted, each)
+    spreadEach(wanted)
+  }
+}
+
+function absorb(into: Wanted, from: Wanted): void {
+  into.whole ||= from.whole
+  for (const [step, wanted] of from.steps) {
+    const present = into.steps.get(step) ?? { whole: false, steps: new Map() }
+    into.steps.set(step, present)
+    absorb(present, wanted)
+  }
 }
 
 /** jsonc-parser's `SyntaxKind`: an ambient const enum, which cannot be imported file by file. */
@@ -69,7 +89,8 @@ export function readExact(text: string, wanted: Wanted = EVERYTHING): Exact | un
     const at = frame()
     if (!at) return wanted
     if (at.wanted.whole) return EVERYTHING
-    return at.wanted.steps.get(at.index < 0 ? at.key : at.index)
+    if (at.index < 0) return at.wanted.steps.get(at.key)
+    return at.wanted.steps.get(at.index) ?? at.wanted.steps.get(EACH)
   }
   function put(value: Exact): void {
     const at = frame()
@@ -179,9 +200,15 @@ export function compareDigits(a: Digits, b: Digits): number {
   return x.sign * (x.digits < y.digits ? -1 : 1)
 }
 
+/** The same text for equal numbers, and for no others. */
+export function canonicalDigits({ text }: Digits): string {
+  const { sign, magnitude, digits } = normalise(text)
+  return `${sign} ${digits} ${magnitude}`
+}
+
 /** A double tells any two decimals of 15 digits apart. */
 function isShort(text: string): boolean {
-  return text.length <= 15 && !/e/i.test(text)
+  return text.length <= 15 && !text.includes('e') && !text.includes('E')
 }
 
 function normalise(text: string): { sign: number; magnitude: number; digits: string } {

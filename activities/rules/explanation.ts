@@ -1,6 +1,6 @@
 // Why a distribution went where it went, in words and values; bounded, for it is kept with the job.
 import type { Outcome } from './conditions.ts'
-import { exactText } from './exact.ts'
+import { type Exact, exactText } from './exact.ts'
 import type { Considered, RulePlan } from './plan.ts'
 
 export interface ExplanationOptions {
@@ -25,6 +25,8 @@ export interface ExplainedCondition {
   any?: ExplainedCondition[]
   not?: ExplainedCondition
   path?: string
+  /** The element of a list for which it holds. */
+  at?: string
   operator?: string
   /** JSON text, shortened: numbers keep their digits. */
   value?: string
@@ -142,27 +144,33 @@ function explainRule(
   const rule = { id, name, rule_type, priority }
   if (unreadable) return { ...rule, matched: false, note: `cannot be read: ${unreadable}` }
   if (!outcome) return { ...rule, matched: null, note: 'was not asked: a rule before it ended the matter' }
-  return { ...rule, matched: outcome.matched, conditions: explainOutcome(outcome, options) }
+  const conditions = explainOutcome(outcome, options)
+  if (outcome.undecided)
+    return { ...rule, matched: false, conditions, note: 'is not decided, and counts as not matched' }
+  return { ...rule, matched: outcome.matched, conditions }
+}
+
+function explainActual(actual: Exact | undefined, { values, max_value }: ExplanationOptions) {
+  if (actual === undefined) return { missing: true as const }
+  return values ? { actual: exactText(actual, max_value) } : {}
 }
 
 function explainOutcome(outcome: Outcome, options: ExplanationOptions): ExplainedCondition {
   if (outcome.kind === 'not') return { matched: outcome.matched, not: explainOutcome(outcome.of[0]!, options) }
   if (outcome.kind !== 'leaf') {
     // Of an `all` that does not hold, the last one asked is the one that decided.
-    const asked = options.brief && outcome.kind === 'all' && !outcome.matched ? outcome.of.slice(-1) : outcome.of
+    const brief = options.brief && outcome.kind === 'all' && !outcome.matched && !outcome.undecided
+    const asked = brief ? outcome.of.slice(-1) : outcome.of
     return { matched: outcome.matched, [outcome.kind]: asked.map((one) => explainOutcome(one, options)) }
   }
-  const { leaf, actual, matched, note } = outcome
+  const { leaf, actual, elements, at, matched, note } = outcome
   return {
     matched,
     path: leaf.path.text,
+    ...(at === undefined ? {} : { at }),
     operator: leaf.operator,
     ...(options.values ? { value: exactText(leaf.value, options.max_value) } : {}),
-    ...(actual === undefined
-      ? { missing: true as const }
-      : options.values
-        ? { actual: exactText(actual, options.max_value) }
-        : {}),
+    ...(elements === undefined ? explainActual(actual, options) : {}),
     ...(leaf.path.root === 'time' ? { time_zone: leaf.timeZone } : {}),
     ...(note ? { note } : {}),
   }

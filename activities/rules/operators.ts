@@ -1,17 +1,37 @@
 // The operators of conditions, one entry each: how its value must look, and what it answers.
-import { compareDigits, Digits, type Exact } from './exact.ts'
+import { canonicalDigits, compareDigits, Digits, type Exact } from './exact.ts'
 import type { Path } from './paths.ts'
-import { MAX_MATCHED_TEXT, PATTERN_WORK, type Pattern, readPattern } from './patterns.ts'
+import { MAX_MATCHED_TEXT, type Pattern, readPattern } from './patterns.ts'
 
-/** True or false, or false for a reason that the values do not show. */
-export type Answer = boolean | string
-
-/** What an evaluation may still spend on patterns. */
-export interface Work {
-  patterns: number
+/** Nobody knows: it was not tried, for this reason. */
+export interface Untried {
+  untried: string
 }
 
-export const freshWork = (): Work => ({ patterns: PATTERN_WORK })
+/** True or false, or false for a reason that the values do not show. */
+export type Answer = boolean | string | Untried
+
+/** What the rules of one plan may still spend together. */
+export interface Work {
+  left: number
+}
+
+/**
+ * A unit is some 100 ns, an instruction of a pattern on one character: all of them last about a second. Rules run where
+ * everybody's distributions are planned.
+ */
+const WORK = 10_000_000
+
+export const freshWork = (): Work => ({ left: WORK })
+
+/** False takes nothing: what costs less may still be tried. */
+export function spend(work: Work, units: number): boolean {
+  if (units > work.left) return false
+  work.left -= units
+  return true
+}
+
+export const TOO_MUCH: Untried = { untried: 'was not tried: the rules ask for too much together' }
 
 export type Test = (actual: Exact | undefined, work: Work) => Answer
 
@@ -71,7 +91,8 @@ function isDay(text: string): boolean {
 }
 
 function same(a: Exact | undefined, b: Exact): boolean {
-  return a instanceof Digits && b instanceof Digits ? compareDigits(a, b) === 0 : a === b
+  if (!(a instanceof Digits && b instanceof Digits)) return a === b
+  return a.text === b.text || compareDigits(a, b) === 0
 }
 
 function nameOf(value: Exact | undefined): string {
@@ -103,9 +124,10 @@ function membership(holds: (found: boolean) => boolean, about: string): Operator
         const issue = scalarIssue(entry) ?? impossible(entry, path)
         if (issue) return { issue, at }
       }
-      const numbers = value.filter((entry) => entry instanceof Digits)
       const others = new Set<Exact | undefined>(value.filter((entry) => !(entry instanceof Digits)))
-      return (actual) => holds(actual instanceof Digits ? numbers.some((one) => same(actual, one)) : others.has(actual))
+      const numbers = new Set(value.flatMap((entry) => (entry instanceof Digits ? [canonicalDigits(entry)] : [])))
+      return (actual) =>
+        holds(actual instanceof Digits ? numbers.size > 0 && numbers.has(canonicalDigits(actual)) : others.has(actual))
     },
   }
 }
@@ -196,9 +218,14 @@ export const OPERATORS = {
     read(value) {
       const issue = scalarIssue(value) ?? (typeof value === 'string' ? textIssue(value) : undefined)
       if (issue) return { issue }
-      return (actual) => {
-        if (Array.isArray(actual)) return actual.some((entry) => same(entry, value as Exact))
-        if (typeof actual === 'string') return typeof value === 'string' && actual.includes(value)
+      return (actual, work) => {
+        if (Array.isArray(actual)) {
+          return spend(work, actual.length * 2) ? actual.some((entry) => same(entry, value as Exact)) : TOO_MUCH
+        }
+        if (typeof actual === 'string') {
+          if (!spend(work, actual.length / 8)) return TOO_MUCH
+          return typeof value === 'string' && actual.includes(value)
+        }
         return `is ${nameOf(actual)}, neither a text nor a list`
       }
     },
@@ -225,10 +252,10 @@ export const OPERATORS = {
 
 function matches(actual: Exact | undefined, pattern: Pattern, work: Work): Answer {
   if (typeof actual !== 'string') return `is ${nameOf(actual)}, not a text`
-  if (actual.length > MAX_MATCHED_TEXT) return `is longer than ${MAX_MATCHED_TEXT} characters and was not tried`
-  work.patterns -= pattern.program * (actual.length + 1)
-  if (work.patterns < 0) return 'was not tried: the patterns of the rules cost too much together'
-  return pattern.found(actual)
+  if (actual.length > MAX_MATCHED_TEXT) {
+    return { untried: `is longer than ${MAX_MATCHED_TEXT} characters and was not tried` }
+  }
+  return spend(work, pattern.program * (actual.length + 1)) ? pattern.found(actual) : TOO_MUCH
 }
 
 export type OperatorName = keyof typeof OPERATORS

@@ -1,6 +1,7 @@
-// What a condition may look at: `payload.customer.id`, `payload.items[0].sku`, `metadata["odd key"]`, `data_type`,
-// `time.hour`. A path is only followed, never run.
+// What a condition may look at: `payload.customer.id`, `payload.items[0].sku`, `payload.items[*].sku`,
+// `metadata["odd key"]`, `data_type`, `time.hour`. A path is only followed, never run.
 import { distance } from 'fastest-levenshtein'
+import { EACH, type Step } from '../shaping/paths.ts'
 import { Digits, type Exact, readExact } from './exact.ts'
 import { type Moment, TIME_PARTS, type TimePart } from './time.ts'
 
@@ -10,7 +11,7 @@ export type Root = (typeof ROOTS)[number]
 export interface Path {
   text: string
   root: Root
-  steps: (string | number)[]
+  steps: Step[]
 }
 
 export interface Facts {
@@ -25,7 +26,7 @@ export interface Facts {
 
 const MAX_LENGTH = 500
 const MAX_STEPS = 50
-const STEPS = /^(?:\.([^.[\]"\s]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\])/
+const STEPS = /^(?:\.([^.[\]"\s]+)|\[(\d{1,9}|\*)\]|\[("(?:[^"\\]|\\.)*")\])/
 
 /** The path, or what is wrong with it. */
 export function readPath(text: string): Path | { issue: string } {
@@ -33,17 +34,17 @@ export function readPath(text: string): Path | { issue: string } {
   const name = /^[^.[]*/.exec(text)![0]
   const root = ROOTS.find((one) => one === name)
   if (!root) return { issue: `is not a known path${nearest(text, name)}` }
-  const steps: (string | number)[] = []
+  const steps: Step[] = []
   let rest = text.slice(name.length)
   while (rest !== '') {
     const match = STEPS.exec(rest)
     const key = match?.[3] === undefined ? match?.[1] : quoted(match[3])
     if (!match || (key === undefined && match[2] === undefined)) {
       return {
-        issue: `cannot be read at ${JSON.stringify(rest.slice(0, 20))}; write payload.items[0].id or payload["odd key"]`,
+        issue: `cannot be read at ${JSON.stringify(rest.slice(0, 20))}; write payload.items[0].id, payload.items[*].id or payload["odd key"]`,
       }
     }
-    steps.push(key ?? Number(match[2]))
+    steps.push(key ?? (match[2] === '*' ? EACH : Number(match[2])))
     rest = rest.slice(match[0].length)
   }
   if (steps.length > MAX_STEPS) return { issue: `must have at most ${MAX_STEPS} steps` }
@@ -74,12 +75,60 @@ function quoted(text: string): string | undefined {
 export function follow(path: Path, facts: Facts, timeZone: string): Exact | undefined {
   if (path.root === 'time') return facts.time.part(path.steps[0] as TimePart, timeZone)
   let at: Exact | undefined = facts[path.root]
-  for (const step of path.steps) {
-    if (Array.isArray(at)) at = typeof step === 'number' ? at[step] : undefined
-    else if (typeof at !== 'object' || at === null || at instanceof Digits || typeof step === 'number') return undefined
-    else at = Object.hasOwn(at, step) ? at[step] : undefined
-  }
+  for (const step of path.steps) at = below(at, step)
   return at
+}
+
+function below(at: Exact | undefined, step: Step): Exact | undefined {
+  if (Array.isArray(at)) return typeof step === 'number' ? at[step] : undefined
+  if (typeof at !== 'object' || at === null || at instanceof Digits || typeof step !== 'string') return undefined
+  return Object.hasOwn(at, step) ? at[step] : undefined
+}
+
+/** The path leads to each element of a list, or of several. */
+export function isMany({ steps }: Path): boolean {
+  return steps.includes(EACH)
+}
+
+/**
+ * Whether `holds` for what stands at the path in one of the elements, in their order. Where there is no list there is no
+ * element. `spend` is asked before each; false from it ends the walk without an answer.
+ */
+export function someElement(
+  path: Path,
+  facts: Facts,
+  spend: () => boolean,
+  holds: (actual: Exact | undefined, indexes: readonly number[]) => boolean,
+): boolean | undefined {
+  const indexes: number[] = []
+  const walk = (start: Exact | undefined, from: number): boolean | undefined => {
+    let at = start
+    for (let i = from; i < path.steps.length; i++) {
+      const step = path.steps[i]!
+      if (step !== EACH) {
+        at = below(at, step)
+        continue
+      }
+      const list = Array.isArray(at) ? at : []
+      for (let index = 0; index < list.length; index++) {
+        if (!spend()) return undefined
+        indexes.push(index)
+        const found = walk(list[index], i + 1)
+        if (found !== false) return found
+        indexes.pop()
+      }
+      return false
+    }
+    return holds(at, indexes)
+  }
+  return walk(path.root === 'metadata' ? facts.metadata : facts.payload, 0)
+}
+
+/** The path to one of the elements: `payload.items[2].sku`. */
+export function pathOfElement(path: Path, indexes: readonly number[]): string {
+  let next = 0
+  // A quoted key may hold the same three characters.
+  return path.text.replace(/"(?:[^"\\]|\\.)*"|\[\*\]/g, (part) => (part === '[*]' ? `[${indexes[next++]}]` : part))
 }
 
 /** The metadata as jsonb spells it, with all its digits. */

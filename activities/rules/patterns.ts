@@ -7,9 +7,6 @@ export const MAX_PATTERN = 500
 const MAX_PROGRAM = 500
 /** Characters of a text that a pattern is tried on. */
 export const MAX_MATCHED_TEXT = 10_000
-/** Instructions times characters that all patterns of one plan may cost together: well below a second. */
-export const PATTERN_WORK = 10_000_000
-
 export interface Pattern {
   text: string
   program: number

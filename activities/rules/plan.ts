@@ -125,7 +125,12 @@ export async function planByRules(
     priority: firstSet(prioritization, 'priority'),
     expires_in_seconds: firstSet(prioritization, 'expires_in_seconds'),
     max_retries: firstSet(prioritization, 'max_retries'),
-    warnings: set.unreadable.map(({ name, issue }) => `The rule ${name} cannot be read: ${issue}`),
+    warnings: [
+      ...set.unreadable.map(({ name, issue }) => `The rule ${name} cannot be read: ${issue}`),
+      ...considered.flatMap(({ name, outcome }) =>
+        outcome?.undecided ? [`The rule ${name} is not decided, and counts as not matched: see the explanation`] : [],
+      ),
+    ],
     considered,
   }
   if (all) plan.warnings.push(dropped(all, 'The distribution was'))

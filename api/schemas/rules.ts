@@ -23,7 +23,7 @@ const priority = whole(-1_000_000, 1_000_000)
 const question = z
   .strictObject({
     path: z.string().openapi({
-      description: `What is looked at; begins with ${ROOTS.join(', ')}. Below payload and metadata: \`.name\`, \`[0]\`, \`["odd key"]\`; below time: hour, weekday, date, time.`,
+      description: `What is looked at; begins with ${ROOTS.join(', ')}. Below payload and metadata: \`.name\`, \`[0]\`, \`[*]\` (each element; holds when it does for one), \`["odd key"]\`; below time: hour, weekday, date, time.`,
       example: 'payload.customer.country',
     }),
     operator: z.enum(OPERATOR_NAMES).openapi({
@@ -150,7 +150,7 @@ const explanation = {
         matched: z.boolean().nullable().openapi({ description: 'Null: not asked, a rule before it ended the matter' }),
         conditions: object.optional().openapi({
           description:
-            'As asked, each with `matched`; of a question also `value` and `actual` as JSON text, or `missing`. What did not need to be asked is left out.',
+            'As asked, each with `matched`; of a question also `value` and `actual` as JSON text, or `missing`; below `[*]` also `at`, the element for which it holds. What did not need to be asked is left out.',
         }),
         note: z.string().optional(),
       }),

@@ -13,7 +13,7 @@ const PAYLOAD = `{"country": "IT", "total": 12.50, "id": 9007199254740993, "none
 
 const facts = (payload = PAYLOAD): Facts => ({
   payload: readExact(payload),
-  metadata: readExact('{"source": "ms01", "length": 2}'),
+  metadata: readExact('{"source": "ms01", "length": 2, "list": [[], [1, 2], 7, [[3], 3]]}'),
   data_type: 'aggregated_report',
   tenant_id: 'acme',
   priority: 'high',
@@ -83,6 +83,18 @@ describe('a question about one value', () => {
     ['payload.constructor', 'exists', 'true', false],
     ['payload.__proto__', 'exists', 'true', false],
     ['payload["odd key"].__proto__', 'equal', '"x"', true],
+    ['payload.items[*].sku', 'equal', '"B-2"', true],
+    ['payload.items[*].sku', 'equal', '"C-3"', false],
+    ['payload.items[*].n', 'greater_than', '2', true],
+    ['payload.items[*].n', 'exists', 'false', true],
+    ['payload.items[*]["sku"]', 'starts_with', '"B"', true],
+    ['payload.items[0].sku', 'equal', '"A-1"', true],
+    ['payload.tags[*]', 'in', '[7.0]', true],
+    ['payload.tags[*]', 'equal', 'null', false],
+    ['payload.missing[*].sku', 'not_equal', '"A"', false],
+    ['payload.country[*]', 'exists', 'false', false],
+    ['payload[*]', 'exists', 'true', false],
+    ['metadata.list[*][*]', 'equal', '3', true],
     ['payload', 'exists', 'true', true],
     ['metadata.source', 'equal', '"ms01"', true],
     ['metadata.length', 'equal', '2', true],
@@ -188,6 +200,86 @@ describe('questions together', () => {
   })
 })
 
+describe('each element of a list', () => {
+  const one = (over: Record<string, unknown> = {}) => ({
+    path: 'payload.rows[*].fee',
+    operator: 'equal',
+    value: 5,
+    ...over,
+  })
+  const outcome = (condition: unknown, payload: string) => {
+    const read = readConditions(readExact(JSON.stringify(condition)))
+    if ('issues' in read) throw new Error(JSON.stringify(read.issues))
+    const steps = read.leaves.map(({ path }) => path.steps)
+    return evaluate(read.condition, { ...facts(), payload: readExact(payload, wantedParts(steps)) }, freshWork())
+  }
+
+  it('says for which one it holds, and `not` means none of them', () => {
+    const rows = '{"rows": [{"fee": 1}, {"fee": 5.0, "x": "not read"}, {"fee": 5}]}'
+    expect(outcome(one(), rows)).toMatchObject({ matched: true, at: 'payload.rows[1].fee', actual: { text: '5.0' } })
+    expect(outcome({ not: one() }, rows)).toMatchObject({ matched: false })
+    expect(outcome({ not: one({ value: 6 }) }, rows)).toMatchObject({ matched: true })
+    expect(outcome(one({ operator: 'greater_than', value: 9 }), '{"rows": [{"fee": 1}, {"fee": "x"}]}')).toMatchObject({
+      matched: false,
+      note: 'none of 2 elements; the last one is a text, not a number',
+    })
+    expect(outcome(one(), '{"rows": {"fee": 5}}')).toMatchObject({ matched: false, note: 'there is no element' })
+    expect(outcome({ not: one() }, '{"rows": []}')).toMatchObject({ matched: true })
+    const odd = one({ path: 'payload["[*]"][*][1]' })
+    expect(outcome(odd, '{"[*]": [[1, 2], [4, 5]]}')).toMatchObject({ at: 'payload["[*]"][1][1]' })
+    // Of one element more is wanted than of the others.
+    const both = { all: [one({ path: 'payload.rows[1].id' }), one({ value: 7 })] }
+    expect(outcome(both, '{"rows": [{"fee": 7}, {"id": 5}]}')).toMatchObject({ matched: true })
+    expect(outcome(both, '{"rows": [{"fee": 6}, {"id": 5, "fee": 7}]}')).toMatchObject({ matched: true })
+  })
+})
+
+describe('what was not tried', () => {
+  const undecided = { path: 'payload.text', operator: 'matches', value: 'a' }
+  const yes = { path: 'data_type', operator: 'exists', value: true }
+  const no = { path: 'data_type', operator: 'exists', value: false }
+  it.each([
+    [undecided, { matched: false, undecided: true }],
+    [{ not: undecided }, { matched: false, undecided: true }],
+    [{ all: [undecided, yes] }, { matched: false, undecided: true }],
+    [{ not: { all: [undecided, no] } }, { matched: true }],
+    [{ any: [undecided, no] }, { matched: false, undecided: true }],
+    [{ any: [undecided, yes] }, { matched: true }],
+    [{ not: { path: 'payload.list[*]', operator: 'matches', value: 'a' } }, { matched: false, undecided: true }],
+  ])('%j: %j', (condition, expected) => {
+    const read = readConditions(readExact(JSON.stringify(condition)))
+    if ('issues' in read) throw new Error('refused')
+    const long = 'b'.repeat(10_001)
+    const { matched, undecided } = evaluate(
+      read.condition,
+      facts(JSON.stringify({ text: long, list: [long] })),
+      freshWork(),
+    )
+    expect({ matched, ...(undecided ? { undecided } : {}) }).toEqual(expected)
+  })
+
+  it.each([
+    ['a long text', { text: 'a'.repeat(1_000_000) }, { path: 'payload.text', operator: 'contains', value: 'b' }],
+    ['a long list', { list: Array(50_000).fill(1) }, { path: 'payload.list', operator: 'contains', value: 2 }],
+    ['many elements', { list: Array(50_000).fill(1) }, { path: 'payload.list[*]', operator: 'equal', value: 2 }],
+    ['many empty lists', { list: Array(50_000).fill([]) }, { path: 'payload.list[*][*]', operator: 'equal', value: 2 }],
+  ])('%s is not looked at without end, however many rules ask', (_title, payload, condition) => {
+    const read = readConditions(readExact(JSON.stringify({ not: condition })))
+    if ('issues' in read) throw new Error('refused')
+    const given = facts(JSON.stringify(payload))
+    const work = { left: freshWork().left / 10 }
+    const outcomes = Array.from({ length: 1000 }, () => evaluate(read.condition, given, work))
+    // Without a bound all of them, which takes minutes.
+    expect(outcomes.filter(({ undecided }) => !undecided).length).toBeLessThan(20)
+    expect(outcomes[0]).toMatchObject({ matched: true })
+    expect(outcomes.at(-1)).toMatchObject({
+      matched: false,
+      undecided: true,
+      of: [{ note: 'was not tried: the rules ask for too much together' }],
+    })
+  })
+})
+
 describe('FIELD-REPORT 42: what cannot be meant is refused, with the path to it', () => {
   const leaf = (over: Record<string, unknown>) => ({ path: 'payload.a', operator: 'equal', value: 1, ...over })
   it.each([
@@ -205,7 +297,8 @@ describe('FIELD-REPORT 42: what cannot be meant is refused, with the path to it'
     [leaf({ path: 'payload.a[x]' }), 'path: cannot be read at "[x]"; write payload.items[0].id'],
     [leaf({ path: '$.a' }), 'path: is not a known path'],
     [leaf({ path: 'payload..a' }), 'path: cannot be read at "..a"'],
-    [leaf({ path: 'payload.items[*].id' }), 'path: cannot be read at "[*].id"'],
+    [leaf({ path: 'payload.items[**].id' }), 'path: cannot be read at "[**].id"'],
+    [leaf({ path: 'data_type[*]' }), 'path: has nothing below data_type'],
     [leaf({ path: 'data_type.x' }), 'path: has nothing below data_type'],
     [leaf({ path: 'time.minute' }), 'path: is not a known time: time.hour'],
     [leaf({ path: 7 }), 'path: must be a text'],
