@@ -22,7 +22,7 @@ export interface Turn {
   wait_ms: number
 }
 
-/** Nobody is told to come later than this: limits change. */
+/** Nobody is told to come later than this; beyond it there is no order any more, only a crowd that is spread out. */
 const LONGEST_WAIT_MS = 900_000
 /** A turn so near is given at once, and the send held back until then: two that come at once both keep their place. */
 const MOST_HELD_BACK_MS = 500
@@ -40,12 +40,13 @@ export function distanceMs({ requests, per_seconds }: RateLimit): number {
 /**
  * Asks all limits at once; takes one turn of each when all of them have one, else of none. Who is denied is told when its
  * turn would be behind those who were denied before, so that thousands do not all come again at the same moment. Who
- * comes for the first time (`returning` false) has to stand behind them too.
+ * comes for the first time (`returning` false) has to stand behind them too. A limit that was changed applies at once: what
+ * was taken and told under the old one does not reach beyond the new one's room.
  */
 export async function takeTurn(db: Db, tenantId: string, asked: AskedLimit[], returning: boolean): Promise<Turn> {
   for (;;) {
     const turn = await tryTurn(db, tenantId, asked, returning)
-    if (turn) return turn
+    if (turn) return turn.wait_ms < LONGEST_WAIT_MS - 1 ? turn : { ...turn, wait_ms: spread(LONGEST_WAIT_MS) }
     await db.query(`insert into rate_limits (tenant_id, scope) select $1, unnest($2::text[]) on conflict do nothing`, [
       tenantId,
       asked.map(({ scope }) => scope),
@@ -53,33 +54,42 @@ export async function takeTurn(db: Db, tenantId: string, asked: AskedLimit[], re
   }
 }
 
+function spread(ms: number): number {
+  return ms * (0.5 + Math.random() / 2)
+}
+
 /** Null when a row is missing. */
 async function tryTurn(db: Db, tenantId: string, asked: AskedLimit[], returning: boolean): Promise<Turn | null> {
   const distances = asked.map(({ limit }) => distanceMs(limit))
   const { rows } = await db.query<Turn>(
     `with asked as (
-       select scope, distance * interval '1 millisecond' as distance, room * interval '1 millisecond' as room,
+       select scope, distance as distance_ms, distance * interval '1 millisecond' as distance,
+              room * interval '1 millisecond' as room,
               held_back * interval '1 millisecond' as held_back, position
          from unnest($2::text[], $3::float8[], $4::float8[], $5::float8[])
               with ordinality as a (scope, distance, room, held_back, position)),
      held as materialized (
-       select l.scope, l.arrival, l.booked, a.distance, a.room, a.held_back
+       select l.scope, l.arrival, a.distance_ms, a.distance, a.room, a.held_back,
+              case when l.distance_ms = a.distance_ms then l.booked else '-infinity' end as booked
          from asked a join rate_limits l on l.tenant_id = $1 and l.scope = a.scope
         order by a.position
           for update of l),
      -- The time is taken once all locks are held.
      clock as materialized (select clock_timestamp() as now, count(*) as scopes from held),
      turns as materialized (
-       select h.*, c.now, c.scopes,
+       select h.scope, h.distance_ms, h.distance, h.held_back, h.booked, b.arrival, c.now, c.scopes,
               -- When this one's turn is: at once, or when the room is no longer full.
-              greatest(c.now, h.arrival + h.distance - h.room) as turn,
+              greatest(c.now, b.arrival + h.distance - h.room) as turn,
               $6::bool or h.booked <= c.now as first
-         from held h cross join clock c),
+         from held h cross join clock c
+        -- Nobody who went under this limit made it later.
+        cross join lateral (select least(h.arrival, c.now + h.held_back + h.room) as arrival) b),
      answer as materialized (
        select now, bool_and(first and turn <= now + held_back) as go, max(turn) as turn, scopes from turns group by now, scopes),
      taken as (
        update rate_limits l
           set arrival = case when a.go then greatest(t.arrival, t.now) + t.distance else t.arrival end,
+              distance_ms = t.distance_ms,
               booked = case when a.go or (t.first and t.turn <= t.now + t.held_back) then t.booked
                             else least(greatest(t.booked + t.distance, t.turn), t.now + $7 * interval '1 millisecond') end
          from turns t cross join answer a

@@ -15,17 +15,20 @@ export interface RequestLimit {
 const KEPT_MS = 500
 /** So many at once at most. */
 const MOST_AT_ONCE = 16
-/** A tenant without a limit is asked about again after this time. */
+/** A tenant without a limit is asked about again after this time; one that was refused, sooner: limits change. */
 const UNLIMITED_MS = 3000
+const REFUSED_MS = 1000
 const REMEMBERED = 10_000
 
 interface Known {
   left: number
   /** `left` is worth nothing afterwards. */
   until: number
-  /** No limit, or refused, until then. */
+  /** No limit until then. */
   unlimited: number
+  /** Refused until `refused`, and told to come again at `again`. */
   refused: number
+  again: number
   /** How many were taken the last time, and when. */
   taken: number
   at: number
@@ -43,7 +46,7 @@ export function createRequestLimit(
     const found = known.get(id)
     if (found) return found
     if (known.size >= REMEMBERED) known.clear()
-    const made = { left: 0, until: 0, unlimited: 0, refused: 0, taken: 1, at: 0, asking: undefined }
+    const made = { left: 0, until: 0, unlimited: 0, refused: 0, again: 0, taken: 1, at: 0, asking: undefined }
     known.set(id, made)
     return made
   }
@@ -63,7 +66,8 @@ export function createRequestLimit(
         return
       }
     }
-    state.refused = now() + (wait ?? 0)
+    const wait_ms = wait ?? 0
+    Object.assign(state, { refused: now() + Math.min(REFUSED_MS, wait_ms), again: now() + wait_ms })
   }
 
   return {
@@ -77,7 +81,7 @@ export function createRequestLimit(
         }
         if (state.refused > now()) {
           refusals.inc({ tenant_id: caller.tenant_id })
-          throw tooMany(state.refused - now())
+          throw tooMany(state.again - now())
         }
         state.asking ??= ask(caller, state).finally(() => {
           state.asking = undefined

@@ -58,13 +58,24 @@ describe('requests to the API', () => {
   })
 
   it('of one tenant are no other’s, and one key has its own limit inside the tenant’s', async () => {
-    const slow = await aTenant('two-keys', { rate_limit_requests: 600, burst_limit: 8 }, { rate_limit_requests: 1 })
+    const slow = await aTenant('two-keys', { rate_limit_requests: 6, burst_limit: 8 }, { rate_limit_requests: 1 })
     const usual = await aKey('two-keys')
     await platform('PUT', '/tenants/two-keys', { burst_limit: 5 })
     expect(statuses(await several(8, slow)).filter((status) => status === 200)).toHaveLength(5)
     // What the key was denied, the tenant still has; what it had, the tenant has not.
     expect((await list(usual)).status).toBe(429)
     expect((await list(await aTenant('bystander', {}))).status).toBe(200)
+  })
+
+  it('go again soon once a limit was raised, whatever the old one had said', async () => {
+    const hour = { rate_limit_requests: 1, rate_limit_window_seconds: 3600, burst_limit: 1 }
+    const key = await aTenant('raised', hour, { rate_limit_requests: 1 })
+    expect(statuses(await several(2, key)).sort()).toEqual([200, 429])
+    await platform('PUT', '/tenants/raised', { rate_limit_requests: 600, rate_limit_window_seconds: 60 })
+    const other = await aKey('raised')
+    await expect.poll(async () => (await list(other)).status).toBe(200)
+    // The key's own limit, within the same window, is 1 per minute by now.
+    await expect.poll(async () => Number((await list(key)).headers.get('retry-after'))).toBeLessThanOrEqual(60)
   })
 
   it('are counted over all processes', async () => {

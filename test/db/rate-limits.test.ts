@@ -71,6 +71,39 @@ onEachPostgres((database: () => TestDatabase) => {
     expect((await take('acme', [wide])).go).toBe(true)
   })
 
+  it('that is raised applies at once, also to those who come for the first time', async () => {
+    const low = { requests: 1, per_seconds: 3600 }
+    expect((await take('acme', one('raised', low))).go).toBe(true)
+    for (let i = 0; i < 3; i++) expect((await take('acme', one('raised', low))).go).toBe(false)
+    const high = one('raised', { requests: 10, per_seconds: 1 })
+    // Taken as full at the moment of the change: no more go at once than the new limit lets through.
+    const { wait_ms } = await take('acme', high)
+    expect(wait_ms).toBeLessThan(1000)
+    await sleep(wait_ms)
+    expect((await take('acme', high)).go).toBe(true)
+    const soon = await Promise.all(Array.from({ length: 30 }, () => take('acme', high, true)))
+    expect(soon.filter(({ go }) => go).length).toBeLessThanOrEqual(500 / distanceMs(high[0]!.limit) + 2)
+    expect(Math.max(...soon.map(({ wait_ms }) => wait_ms))).toBeLessThan(10_000)
+  })
+
+  it('that is lowered applies at once', async () => {
+    const high = one('lowered', { requests: 100, per_seconds: 1, burst: 100 })
+    for (let i = 0; i < 50; i++) await take('acme', high, true)
+    const low = one('lowered', { requests: 1, per_seconds: 600 })
+    const turns = await Promise.all(Array.from({ length: 10 }, () => take('acme', low, true)))
+    expect(turns.filter(({ go }) => go).length).toBeLessThanOrEqual(1)
+  })
+
+  it('spreads those out whose turn is too far away to be told', async () => {
+    const limit = one('far', { requests: 1, per_seconds: 600 })
+    const turns = []
+    for (let i = 0; i < 12; i++) turns.push(await take('acme', limit))
+    const far = turns.slice(4).map(({ wait_ms }) => wait_ms)
+    expect(Math.max(...far)).toBeLessThanOrEqual(900_000)
+    expect(Math.min(...far)).toBeGreaterThanOrEqual(450_000)
+    expect(Math.max(...far) - Math.min(...far)).toBeGreaterThan(10_000)
+  })
+
   it('FIELD-REPORT 33: the same scope of two tenants is two limits', async () => {
     const limit = { requests: 1, per_seconds: 600 }
     expect((await take('acme', one('same', limit))).go).toBe(true)
