@@ -1,6 +1,7 @@
 // Shaping through the whole of the product: registered destinations, real workers, a receiver that shows what arrived.
+import { execFileSync } from 'node:child_process'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { requestRetry } from '../../db/commands.ts'
+import { requestCancel, requestRetry } from '../../db/commands.ts'
 import {
   type DestinationContent,
   insertDestination,
@@ -155,4 +156,44 @@ describe('a destination that shapes', () => {
       { attempts: 1, error_message: expect.stringMatching(/^limits: it took longer than/) },
     ])
   }, 120_000)
+
+  it('whose process is lost is tried again, also without a retry to spend', async () => {
+    const receiver = await aReceiver()
+    await register('lost', receiver.url, { expression: '$match(text, /(a+)+$/)' })
+    const payload_text = JSON.stringify({ text: `${'a'.repeat(60)}!` })
+    const ref = await system.distribute({ payload_text, max_retries: 0, destinations: [{ name: 'lost' }] })
+    // One that is just starting may be the one that is lost, so again until an attempt has noticed.
+    await expect
+      .poll(async () => {
+        if ((await system.deliveries(ref))[0]?.status === 'processing') killShapingProcesses()
+        return (await system.attempts(ref))[0]?.retry_reason
+      }, WAIT)
+      .toBe('WORKER_LOST')
+    expect(await ended(ref)).toMatchObject({ error_code: 'TRANSFORMATION_FAILED' })
+    expect(await system.attempts(ref)).toMatchObject([
+      { status: 'retry', error_message: 'The process that shapes the payload was lost; nothing was sent' },
+      { status: 'failed', error_message: expect.stringMatching(/^limits: it took longer than/) },
+    ])
+  }, 120_000)
+
+  it('and is cancelled while others of its tenant are being shaped does not wait for them', async () => {
+    const receiver = await aReceiver()
+    await register('slow', receiver.url, { expression: '$match(text, /(a+)+$/)' })
+    const text = `${'a'.repeat(60)}!`
+    const endless: DistributionRef[] = []
+    for (let count = 0; count < 3; count++) endless.push(await send('slow', JSON.stringify({ text, count })))
+    const last = endless[2]!
+    await expect.poll(async () => (await system.deliveries(last))[0]?.status, WAIT).toBe('processing')
+    await system.as('acme', (db) => requestCancel(db, jobId(last.distribution_id), null))
+    await system.dispatcher.cancel(last)
+    expect(await ended(last)).toMatchObject({ status: 'cancelled' })
+    const others = await Promise.all(endless.slice(0, 2).map((ref) => system.deliveries(ref)))
+    expect(others.flat().filter(({ status }) => status === 'processing')).not.toEqual([])
+    for (const ref of endless) await ended(ref)
+  }, 120_000)
 })
+
+function killShapingProcesses(): void {
+  const running = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(process.pid)]).toString()
+  for (const [, pid] of running.matchAll(/(\d+) .*shaping\/process\.ts/g)) process.kill(Number(pid), 'SIGKILL')
+}
