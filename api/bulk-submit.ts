@@ -14,7 +14,6 @@ import {
 } from '../db/bulk.ts'
 import { claimIdempotencyKey } from '../db/idempotency.ts'
 import { addWarnings, type DataTypeCheck, readSurroundings, type SubmissionSurroundings } from '../db/jobs.ts'
-import { findDestinations } from '../db/plan.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import { OTHER } from '../temporal-config/metrics.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from './catalogue-check.ts'
@@ -22,6 +21,7 @@ import type { CheckedEntries } from './destination-entries.ts'
 import type { AppDeps } from './env.ts'
 import { ApiError, type Detail, invalid } from './errors.ts'
 import { parseJson, unstorableFields } from './json.ts'
+import { knownDestinations } from './known-destinations.ts'
 import type { BulkSubmission } from './schemas/batches.ts'
 import type { Submission } from './schemas/submission.ts'
 import { checkSubmission, type SubmitRequest } from './submission-check.ts'
@@ -243,8 +243,10 @@ async function checkStored(
   items: Item[],
   surroundings: ReadonlyMap<string, SubmissionSurroundings>,
 ): Promise<{ items: Item[]; rejected: Rejected[] }> {
-  const names = new Set(items.flatMap(({ entries }) => entries.named.map(({ name }) => name)))
-  const known = await findDestinations(db, [...names])
+  const known = await knownDestinations(
+    db,
+    items.flatMap(({ entries }) => entries.named),
+  )
   const rejected: Rejected[] = []
   const good = items.filter(({ index, submission, entries, payload }) => {
     const details = storedIssues(submission, entries, known, surroundings.get(submission.data_type)!, payload)

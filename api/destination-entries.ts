@@ -4,12 +4,13 @@ import { DeliveryError } from '../activities/destinations/errors.ts'
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { reachedHosts } from '../activities/destinations/secret.ts'
 import { findLiteralSecrets, findReservedReferences } from '../activities/destinations/secret-storage.ts'
-import type { KnownDestination, SubmittedDestination } from '../db/plan.ts'
+import type { SubmittedDestination } from '../db/plan.ts'
 import { PROTOCOLS, type Protocol } from '../db/states.ts'
 import type { Detail } from './errors.ts'
 import { fieldPath } from './json.ts'
+import type { KnownDestinations } from './known-destinations.ts'
 import { NAME } from './schemas/fields.ts'
-import { issuesOf } from './schemas/issues.ts'
+import { didYouMean, issuesOf } from './schemas/issues.ts'
 import { maxRetries } from './schemas/submission.ts'
 
 export interface CheckedEntries {
@@ -48,14 +49,14 @@ export function checkEntries(entries: readonly unknown[], egress: Egress): Check
   return checked
 }
 
-/** Checks the names against the tenant's registered destinations; `known` holds those that were found. */
+/** Checks the names against the tenant's registered destinations. */
 export function checkNames(
   named: CheckedEntries['named'],
-  known: ReadonlyMap<string, KnownDestination>,
+  known: KnownDestinations,
   compression: 'none' | 'gzip',
 ): Detail[] {
   return named.flatMap(({ name, index, inline, protocol }): Detail[] => {
-    const found = known.get(name)
+    const found = known.found.get(name)
     const living = found && !found.deleted ? found : undefined
     if (inline) {
       const field = fieldPath(['destinations', index, 'name'])
@@ -66,7 +67,10 @@ export function checkNames(
       return [...(living ? [{ field, issue }] : []), ...own]
     }
     const field = fieldPath(['destinations', index])
-    if (!found) return [{ field, issue: `no destination is registered as ${JSON.stringify(name)}` }]
+    if (!found) {
+      const meant = didYouMean(known.meant.get(name))
+      return [{ field, issue: `no destination is registered as ${JSON.stringify(name)}${meant}` }]
+    }
     if (!living) return [{ field, issue: `the destination ${JSON.stringify(name)} was deleted` }]
     if (living.status === 'inactive') return [{ field, issue: `the destination ${JSON.stringify(name)} is disabled` }]
     return compressionIssue(living.protocol, field, compression)

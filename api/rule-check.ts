@@ -1,5 +1,4 @@
 // A rule before it is kept: everything that is wrong with it, by its path.
-import { closest, distance } from 'fastest-levenshtein'
 import { ACTIONS, type RuleType } from '../activities/rules/actions.ts'
 import { type Leaf, readConditions } from '../activities/rules/conditions.ts'
 import { exactText, readExact } from '../activities/rules/exact.ts'
@@ -9,7 +8,7 @@ import type { LeafRow } from '../db/rules.ts'
 import type { AppDeps } from './env.ts'
 import { type Detail, invalid } from './errors.ts'
 import { fieldPath } from './json.ts'
-import { issuesOf } from './schemas/issues.ts'
+import { didYouMean, issuesOf, nearestName } from './schemas/issues.ts'
 import { costlyIssues } from './shape-check.ts'
 
 export interface GivenRule {
@@ -72,7 +71,7 @@ async function unknownTargets(
         ? [
             {
               field: fieldPath([...at, 'destinations', index]),
-              issue: `no destination is registered as ${JSON.stringify(name)}${nearest(name, names)}`,
+              issue: `no destination is registered as ${JSON.stringify(name)}${didYouMean(nearestName(name, names))}`,
             },
           ]
         : [],
@@ -89,12 +88,4 @@ async function unknownTargets(
 export async function unknownDestinations(db: Db, destinations: string[], at: string): Promise<Detail[]> {
   const details = await unknownTargets(db, { destinations }, [])
   return details.map(({ field, issue }) => ({ field: field.replace(/^destinations/, at), issue }))
-}
-
-function nearest(name: string, known: string[]): string {
-  if (known.length === 0) return ''
-  const near = closest(name, known)
-  return distance(name, near) <= Math.max(2, Math.floor(near.length / 2))
-    ? `, did you mean ${JSON.stringify(near)}?`
-    : ''
 }

@@ -10,13 +10,13 @@ import {
   type SubmittedJob,
   submitJob,
 } from '../db/jobs.ts'
-import { findDestinations, type KnownDestination } from '../db/plan.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import { OTHER } from '../temporal-config/metrics.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from './catalogue-check.ts'
 import { type CheckedEntries, checkNames } from './destination-entries.ts'
 import type { AppDeps } from './env.ts'
 import { ApiError, type Detail, invalid } from './errors.ts'
+import { type KnownDestinations, knownDestinations } from './known-destinations.ts'
 import type { Submission } from './schemas/submission.ts'
 import { checkSubmission, type SubmitRequest } from './submission-check.ts'
 
@@ -39,7 +39,7 @@ export async function submit(
   const checked = checkSubmission(request, deps.egress)
   if (!checked.submission || checked.details.length > 0) {
     // Names are looked up all the same, so that one answer lists everything.
-    const known = await withTenant(deps.pool, caller.tenant_id, (db) => findNamed(db, checked.entries))
+    const known = await withTenant(deps.pool, caller.tenant_id, (db) => knownDestinations(db, checked.entries.named))
     const compression = checked.submission?.options.compression ?? 'none'
     throw invalid([...checked.details, ...checkNames(checked.entries.named, known, compression)])
   }
@@ -118,7 +118,7 @@ async function storeSubmission(
     if (!first) throw new ApiError('CONFLICT', 'the distribution of this idempotency key is no longer kept')
     return { job: first, created: false, catalogued: surroundings.catalogued }
   }
-  const details = storedIssues(submission, entries, await findNamed(db, entries), surroundings, payload)
+  const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)
   if (details.length > 0) throw invalid(details)
   const job = await submitJob(db, {
     ...newJob(request, submission, entries),
@@ -136,7 +136,7 @@ async function storeSubmission(
 export function storedIssues(
   submission: Submission,
   entries: CheckedEntries,
-  known: ReadonlyMap<string, KnownDestination>,
+  known: KnownDestinations,
   surroundings: SubmissionSurroundings,
   payload: CheckedPayload | undefined,
 ): Detail[] {
@@ -177,13 +177,6 @@ export function newJob({ caller, body, request_id }: SubmitRequest, submission: 
     ordering_key: submission.ordering_key ?? null,
     ordering_blocks: submission.ordering === 'block',
   } satisfies NewJob
-}
-
-function findNamed(db: Db, entries: CheckedEntries): Promise<Map<string, KnownDestination>> {
-  return findDestinations(
-    db,
-    entries.named.map(({ name }) => name),
-  )
 }
 
 function timeIssues(submission: Submission, now: Date): Detail[] {

@@ -3,7 +3,6 @@ import { createHash, randomUUID } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
 import { writeAudit } from '../../db/audit.ts'
 import { readSurroundings } from '../../db/jobs.ts'
-import { findDestinations } from '../../db/plan.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import {
   deleteRecurring,
@@ -22,6 +21,7 @@ import { type Endpoint, endpoint, type Request, type RequestBody } from '../endp
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
 import { MAX_DEPTH, parseJson, unstorableFields } from '../json.ts'
+import { knownDestinations } from '../known-destinations.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
 import { cursorOf, readCursor } from '../pages.ts'
 import { characters, NAME } from '../schemas/fields.ts'
@@ -308,9 +308,8 @@ async function checkContent(
   { tenant_id }: Caller,
   { given, text, request, submission, entries, payload }: Content,
 ): Promise<RecurringContent> {
-  const names = entries.named.map(({ name }) => name)
   const surroundings = await readSurroundings(db, tenant_id, submission.data_type)
-  const details = storedIssues(submission, entries, await findDestinations(db, names), surroundings, payload)
+  const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)
   if (details.length > 0) throw invalid(details.map(underSubmission))
   const { payload_text, metadata_text, ...job } = newJob(request, submission, entries)
   const { data_type, priority, destinations, callback_url, max_retries, timeout_seconds, options } = job

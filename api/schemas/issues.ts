@@ -31,8 +31,13 @@ const MAX_LISTED = 20
 /** «is not a known field», with the one that was probably meant, else with those that there are. */
 export function unknownName(name: string, known: readonly string[]): string {
   const near = nearestName(name, known)
-  if (near !== undefined) return `is not a known field, did you mean ${JSON.stringify(near)}?`
+  if (near !== undefined) return `is not a known field${didYouMean(near)}`
   return `is not a known field${known.length > 0 && known.length <= MAX_LISTED ? `: ${known.join(', ')}` : ''}`
+}
+
+/** What is said behind a fault when the right name can be guessed. */
+export function didYouMean(near: string | undefined): string {
+  return near === undefined ? '' : `, did you mean ${JSON.stringify(near)}?`
 }
 
 /** The known name that was probably meant: one with a slip in it, or the only one that begins or goes on with this one. */

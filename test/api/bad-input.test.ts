@@ -314,6 +314,21 @@ describe('destinations are refused with their path:', () => {
     expectRefusal(answer, 400, 'VALIDATION_ERROR', ['destinations[0].endpoint'])
   })
 
+  it('a mistyped name comes with the registered one that is like it, wherever a submission stands', async () => {
+    const mistaken = aSubmission({ destinations: ['livng', 'else'] })
+    const issues = [
+      'no destination is registered as "livng", did you mean "living"?',
+      'no destination is registered as "else"',
+    ]
+    const found = (at: string) => issues.map((issue, index) => ({ field: `${at}destinations[${index}]`, issue }))
+    expect((await submit(mistaken)).body.details).toEqual(found(''))
+    const bulk = await api.call('POST', '/distribution/bulk-submit', { distributions: [mistaken] })
+    expect(bulk.body.details).toEqual(found('distributions[0].'))
+    const recurring = { name: 'daily', cron: '0 6 * * *', submission: mistaken }
+    const schedule = await api.call('POST', '/distribution/schedules', recurring, { key: api.keys.acme.admin })
+    expect(schedule.body.details).toEqual(found('submission.'))
+  })
+
   it('lists what is wrong with several of them, and with the rest, in one answer', async () => {
     const destinations = ['nobody', inline({ endpoint: 'x' }), inline({ name: 'b', tokn: 1 })]
     const { body } = await submit(aSubmission({ priority: 'urgent', destinations }))
