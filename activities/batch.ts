@@ -6,6 +6,7 @@ import {
   type BatchProgress,
   type BatchRow,
   batchProgress,
+  batchStatusOf,
   checkBatchLater,
   closeBatch,
   closeItem,
@@ -15,8 +16,10 @@ import {
   markBatchCancelled,
   openItems,
   peekJob,
+  publicBatchId,
   type ReleasedJob,
   releaseBatchPage,
+  requestBatchCancel,
   waitingItems,
 } from '../db/batches.ts'
 import { requestCancel, requestRetry } from '../db/commands.ts'
@@ -63,6 +66,7 @@ async function takeStep(deps: SweepDeps, ref: BatchRef, beat: () => void): Promi
     beat,
     as: <T>(work: (db: Db) => Promise<T>) => withTenant(deps.pool, ref.tenant_id, work),
   }
+  if (ref.cancelled) await step.as((db) => requestBatchCancel(db, ref.batch_id, 'cancelled in Temporal'))
   const batch = await step.as((db) => findBatch(db, ref.batch_id))
   if (!batch) return { done: true, callback: false }
   if (batch.status !== 'processing') return { done: true, callback: batch.callback_status === 'pending' }
@@ -86,7 +90,7 @@ type Begun = 'more' | 'all' | { wait_ms: number }
 
 /** Does the next part of what is left to do; `more` when there may be another right behind it, or only after a time. */
 async function go(step: Step, batch: BatchRow): Promise<Begun> {
-  if (batch.options.fail_fast && (await failsNow(step, batch))) {
+  if (batch.cancel_reason !== null || (batch.options.fail_fast && (await failsNow(step, batch)))) {
     await cancelRest(step, batch)
     return 'all'
   }
@@ -101,7 +105,7 @@ async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
     // A fraction of its age: soon for a short one, and few looks at one that waits for days.
     return { done: false, wait_ms: waitFor((Date.now() - batch.created_at.getTime()) / 10) }
   }
-  const status = batchStatusOf(progress)
+  const status = batchStatusOf(batch, progress)
   const body = callbackBody(batch, status, progress)
   const closed = await step.as(async (db) => {
     const closed = await closeBatch(db, batch.id, status, body)
@@ -112,17 +116,10 @@ async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
   return { done: true, callback: batch.callback_url !== null }
 }
 
-/** What a batch is, all of whose distributions are final. */
-export function batchStatusOf({ counts }: Pick<BatchProgress, 'counts'>): BatchStatus {
-  if (counts.pending + counts.processing > 0) return 'processing'
-  if (counts.failed > 0) return 'failed'
-  return counts.cancelled > 0 ? 'cancelled' : 'completed'
-}
-
 function callbackBody(batch: BatchRow, status: BatchStatus, { counts, total, completed_at }: BatchProgress): string {
   return JSON.stringify({
     event_type: 'batch.completed',
-    batch_id: `batch_${batch.id}`,
+    batch_id: publicBatchId(batch.id),
     tenant_id: batch.tenant_id,
     kind: batch.kind,
     status,
@@ -188,13 +185,18 @@ function waitFor(ms: number): number {
 async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
   const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
   const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
-  await inTurns(items, step.beat, async ({ position, job_id }) => {
+  await inTurns(items, step.beat, async ({ position, job_id, round }) => {
     const retried = await step.as(async (db): Promise<About | null> => {
-      if (!(await lockJob(db, job_id))) {
+      const job = await lockJob(db, job_id)
+      if (!job) {
         await closeItem(db, batch.id, position, 'skipped', 'the distribution is no longer kept')
         return null
       }
       if (!(await itemWaits(db, batch.id, position))) return null
+      if (round !== null && job.round !== round) {
+        await closeItem(db, batch.id, position, 'skipped', 'it was sent again meanwhile')
+        return null
+      }
       const outcome = await requestRetry(db, job_id, { destinations, force, timeout_seconds })
       if (outcome.outcome !== 'reset') {
         await closeItem(db, batch.id, position, 'skipped', SKIPPED[outcome.outcome])
@@ -228,7 +230,6 @@ const SKIPPED = {
 }
 
 async function failsNow(step: Step, batch: BatchRow): Promise<boolean> {
-  if (batch.cancel_reason !== null) return true
   const failed = await step.as((db) => firstFailed(db, batch.id))
   if (failed === null) return false
   batch.cancel_reason = `fail_fast: ${failed} has failed`
@@ -239,11 +240,15 @@ async function failsNow(step: Step, batch: BatchRow): Promise<boolean> {
 
 /** Cancels what has not been started by its row, and tells the runs of what is open. */
 async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
-  const reason = batch.cancel_reason ?? 'fail_fast'
+  const reason = batch.cancel_reason ?? 'cancelled'
   for (;;) {
     const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
     if (items.length === 0) break
     await inTurns(items, step.beat, async ({ position, job_id }) => {
+      if (batch.kind === 'retry') {
+        await step.as((db) => closeItem(db, batch.id, position, 'skipped', 'the batch was cancelled'))
+        return
+      }
       await endByRow(step, job_id, 1, reason)
       await step.as((db) => closeItem(db, batch.id, position, 'started'))
     })

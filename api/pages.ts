@@ -1,4 +1,5 @@
 // Pages of lists: cursors that say nothing, and days that mean the whole day.
+import { parseBatchId } from '../db/batches.ts'
 import { invalid } from './errors.ts'
 
 /** A cursor for «after this row»: opaque to callers, so that its inside may change. */
@@ -16,6 +17,14 @@ export function readCursor(cursor: string | undefined, form: RegExp): string | n
 
 export const UUID_CURSOR = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 export const NUMBER_CURSOR = /^\d{1,18}$/
+
+/** The row's uuid of a filter's `batch_id`; a 400 when it cannot be one. */
+export function readBatchId(given: string | undefined): string | undefined {
+  if (given === undefined) return undefined
+  const id = parseBatchId(given)
+  if (!id) throw invalid([{ field: 'batch_id', issue: 'must be the id of a batch, such as batch_019bc0de-…' }])
+  return id
+}
 
 const DAY_MS = 86_400_000
 

@@ -15,6 +15,17 @@ export interface NewBatch {
   actor: string
 }
 
+const PUBLIC_ID = /^batch_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/
+
+/** The row's uuid of `batch_…`, or null when no batch can have this name. */
+export function parseBatchId(text: string): string | null {
+  return PUBLIC_ID.exec(text)?.[1] ?? null
+}
+
+export function publicBatchId(id: string): string {
+  return `batch_${id}`
+}
+
 /** A new id, by the clock of the database. */
 export async function newBatchId(db: Db): Promise<string> {
   const { rows } = await db.query<{ id: string }>('select new_uuidv7() as id')
@@ -78,8 +89,9 @@ export interface BatchOptions {
   fail_fast?: boolean
   /** Of a retry: as `RetryRequest` has them. */
   retry?: { destinations?: string[]; force: boolean; timeout_seconds?: number }
-  /** Of a retry: what it was chosen by. */
+  /** Of a retry: what it was chosen by, and how many were looked at. */
   filter?: Record<string, unknown>
+  matched?: number
 }
 
 /** The batch, or null when there is none of this id (of this tenant). */
@@ -112,6 +124,15 @@ export interface BatchProgress {
   counts: Record<BatchItemStatus, number>
   /** The latest end among them. */
   completed_at: Date | null
+}
+
+/** What a batch is, by its distributions. */
+export function batchStatusOf(batch: Pick<BatchRow, 'cancel_reason'>, { counts }: BatchProgress): BatchStatus {
+  if (counts.pending + counts.processing > 0) return 'processing'
+  if (counts.failed > 0) return 'failed'
+  // What a retry had not come to when it was cancelled is skipped.
+  const cancelled = counts.cancelled > 0 || (batch.cancel_reason !== null && counts.skipped > 0)
+  return cancelled ? 'cancelled' : 'completed'
 }
 
 /** How the distributions of a batch stand, by state. */
@@ -213,10 +234,17 @@ export async function releaseBatchPage(
   return { looked: rows.length, released: rows.filter((row) => row.released) }
 }
 
+export interface WaitingItem {
+  position: number
+  job_id: string
+  /** Of a retry: the round that was chosen. */
+  round: number | null
+}
+
 /** Items that wait, in order. */
-export async function waitingItems(db: Db, id: string, limit: number): Promise<{ position: number; job_id: string }[]> {
-  const { rows } = await db.query<{ position: number; job_id: string }>(
-    `select position, distribution_job_id as job_id from batch_items
+export async function waitingItems(db: Db, id: string, limit: number): Promise<WaitingItem[]> {
+  const { rows } = await db.query<WaitingItem>(
+    `select position, distribution_job_id as job_id, round from batch_items
       where batch_id = $1 and state = 'waiting' order by position limit $2`,
     [id, limit],
   )
@@ -284,6 +312,18 @@ export async function firstFailed(db: Db, id: string): Promise<string | null> {
     [id],
   )
   return rows[0]?.distribution_id ?? null
+}
+
+/** Asks for the end of a batch. A repeat is `requested` again, and the first reason stays. */
+export async function requestBatchCancel(
+  db: Db,
+  id: string,
+  reason: string,
+): Promise<{ outcome: 'requested' } | { outcome: 'missing' } | { outcome: 'finished'; status: BatchStatus }> {
+  await markBatchCancelled(db, id, reason)
+  const batch = await findBatch(db, id)
+  if (!batch) return { outcome: 'missing' }
+  return batch.status === 'processing' ? { outcome: 'requested' } : { outcome: 'finished', status: batch.status }
 }
 
 /** The rest is to be cancelled; guarded, so that the first reason stays. */

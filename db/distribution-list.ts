@@ -4,10 +4,12 @@ import type { Db } from './pool.ts'
 import type { JobStatus, Priority } from './states.ts'
 
 export interface DistributionFilter {
-  status?: JobStatus | undefined
+  statuses?: readonly JobStatus[] | undefined
   data_type?: string | undefined
   priority?: Priority | undefined
   destination?: string | undefined
+  /** The uuid of a batch that they belong to. */
+  batch?: string | undefined
   /** Inclusive. */
   from?: Date | undefined
   /** Exclusive. */
@@ -34,23 +36,25 @@ export interface ListedDistribution {
 
 // Each filter is left out by a null; a list is asked for with few of them, and planned anew each time.
 const FILTER = `
-  ($1::text is null or j.status = $1)
+  ($1::text[] is null or j.status = any ($1))
   and ($2::text is null or j.data_type = $2)
   and ($3::text is null or j.priority = $3)
   and ($4::text is null
        or exists (select from distribution_deliveries d where d.distribution_job_id = j.id and d.destination_name = $4)
        or (j.planned_at is null and j.destinations @> jsonb_build_array(jsonb_build_object('name', $4::text))))
   and ($5::timestamptz is null or j.id >= id_floor($5))
-  and ($6::timestamptz is null or j.id < id_floor($6))`
+  and ($6::timestamptz is null or j.id < id_floor($6))
+  and ($7::uuid is null or j.id in (select i.distribution_job_id from batch_items i where i.batch_id = $7))`
 
 function filterValues(filter: DistributionFilter): unknown[] {
   return [
-    filter.status ?? null,
+    filter.statuses ?? null,
     filter.data_type ?? null,
     filter.priority ?? null,
     filter.destination ?? null,
     filter.from ?? null,
     filter.until ?? null,
+    filter.batch ?? null,
   ]
 }
 
@@ -68,8 +72,8 @@ export async function listDistributions(
        from (select id, distribution_id, status, priority, data_type, created_at, started_at, completed_at, expires_at,
                     error_code, error_message, retry_count, planned_at, destinations
                from distribution_jobs j
-              where ${FILTER} and ($7::uuid is null or j.id < $7)
-              order by j.id desc limit $8 offset $9) j
+              where ${FILTER} and ($8::uuid is null or j.id < $8)
+              order by j.id desc limit $9 offset $10) j
       cross join lateral (
             select count(*)::int as count, count(*) filter (where status = 'success')::int as succeeded,
                    count(*) filter (where status = 'failed')::int as failed
@@ -92,19 +96,51 @@ export async function countDistributions(
   return Object.fromEntries(rows.map(({ status, count }) => [status, count]))
 }
 
+// As a retry chooses (commands.ts), except that a group of which one was served is told apart only there: what is open,
+// or final without a plan, has something to send; `$8` is its `force`.
+const SENDABLE = `
+  (exists (select from distribution_deliveries d
+            where d.distribution_job_id = j.id
+              and (d.status in ('failed', 'cancelled') or ($8::boolean and d.status = 'success')
+                   or (d.status = 'skipped' and ($4::text is not null or d.error_code is not null)))
+              and ($4::text is null or d.destination_name = $4))
+   or (j.planned_at is null and j.status not in ('pending', 'processing')))`
+
+export interface Matched {
+  /** By the filter. */
+  matched: number
+  /** Those of them that have something to send again. */
+  sendable: number
+}
+
+/** How many distributions a retry by this filter would look at, and how many of them it would send again. */
+export async function countSendable(db: Db, filter: DistributionFilter, force: boolean): Promise<Matched> {
+  const { rows } = await db.query<Matched>(
+    `select count(*)::int as matched, count(*) filter (where ${SENDABLE})::int as sendable
+       from distribution_jobs j where ${FILTER}`,
+    [...filterValues(filter), force],
+  )
+  return rows[0]!
+}
+
 /**
- * Notes every distribution that the filter matches now as an item of the batch, oldest first; returns how many. One
- * statement, so that they are chosen once: what changes afterwards is neither missed nor added.
+ * Notes every distribution that the filter matches now, and that has something to send again, as an item of the batch,
+ * oldest first. One statement, so that they are chosen once: what changes afterwards is neither missed nor added.
  */
 export async function selectIntoBatch(
   db: Db,
   filter: DistributionFilter,
-  batch: { id: string; tenant_id: string },
-): Promise<number> {
-  const { rowCount } = await db.query(
-    `insert into batch_items (batch_id, position, tenant_id, distribution_job_id)
-     select $7, row_number() over (order by j.id), $8, j.id from distribution_jobs j where ${FILTER}`,
-    [...filterValues(filter), batch.id, batch.tenant_id],
+  batch: { id: string; tenant_id: string; force: boolean },
+): Promise<Matched> {
+  const { rows } = await db.query<Matched>(
+    `with matched as materialized (
+       select j.id, j.round, ${SENDABLE} as sendable from distribution_jobs j where ${FILTER}),
+     noted as (
+       insert into batch_items (batch_id, position, tenant_id, distribution_job_id, round)
+       select $9, row_number() over (order by id), $10, id, round from matched where sendable
+       returning position)
+     select (select count(*) from matched)::int as matched, (select count(*) from noted)::int as sendable`,
+    [...filterValues(filter), batch.force, batch.id, batch.tenant_id],
   )
-  return rowCount ?? 0
+  return rows[0]!
 }

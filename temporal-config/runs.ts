@@ -71,7 +71,7 @@ export interface Runs {
   describe(ref: DistributionRef): Promise<RunState>
   /** Starts the sender of a callback; one that exists already is left alone. */
   notify(input: NotifyInput): Promise<void>
-  /** Starts the run of a batch; one that is running is left alone. */
+  /** Starts the run of a batch; one that is running looks at its rows. */
   startBatch(ref: BatchRef): Promise<void>
   /** Brings the schedule of a recurring distribution in line with its row. */
   setRecurring(row: RecurringSchedule): Promise<void>
@@ -188,10 +188,11 @@ export function createRuns(options: RunsOptions): Runs {
       )
     },
     async startBatch(ref) {
-      await workflow.start('batch', {
+      await workflow.signalWithStart('batch', {
         workflowId: batchWorkflowId(ref),
         taskQueue,
         args: [ref],
+        signal: LOOK_SIGNAL,
         priority: { fairnessKey: ref.tenant_id },
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
         // A repeat finds in the rows that all is done.

@@ -1,9 +1,19 @@
 // A batch: lets its distributions go, page by page, watches them by their rows, tells its owner once all are final. They
 // are ordinary distributions with runs of their own; nothing in here is lost with this run.
-import { continueAsNew, proxyActivities, sleep, workflowInfo } from '@temporalio/workflow'
+import {
+  CancellationScope,
+  condition,
+  continueAsNew,
+  defineSignal,
+  proxyActivities,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
 import { backgroundQueue } from '../temporal-config/names.ts'
-import type { BatchRef } from './messages.ts'
+import { type BatchRef, LOOK_SIGNAL } from './messages.ts'
+
+const lookSignal = defineSignal(LOOK_SIGNAL)
 
 /** A step leaves about ten events; a run's history stays small. */
 const STEPS_PER_RUN = 50
@@ -24,13 +34,26 @@ export async function batch(ref: BatchRef): Promise<void> {
     priority: { priorityKey: 3, fairnessKey: ref.tenant_id },
     retry: { initialInterval: '5 s', backoffCoefficient: 2, maximumInterval: '1 min' },
   })
-  for (let steps = 0; steps < STEPS_PER_RUN; steps += 1) {
-    const step = await batchStep(ref)
-    if (step.done) {
-      if (step.callback) await batchCallback(ref)
-      return
+  let look = false
+  let cancelled = false
+  setHandler(lookSignal, () => {
+    look = true
+  })
+  CancellationScope.current().cancelRequested.catch(() => {
+    look = true
+    cancelled = true
+  })
+  // A cancellation from Temporal's UI cancels the batch; it must not end this code.
+  await CancellationScope.nonCancellable(async () => {
+    for (let steps = 0; steps < STEPS_PER_RUN || look; steps += 1) {
+      look = false
+      const step = await batchStep(cancelled ? { ...ref, cancelled } : ref)
+      if (step.done) {
+        if (step.callback) await batchCallback(ref)
+        return
+      }
+      if (step.wait_ms > 0) await condition(() => look, step.wait_ms)
     }
-    if (step.wait_ms > 0) await sleep(step.wait_ms)
-  }
-  await continueAsNew<typeof batch>(ref)
+    await continueAsNew<typeof batch>(ref)
+  })
 }

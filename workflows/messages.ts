@@ -157,6 +157,8 @@ export interface WakeStep {
 export interface BatchRef {
   tenant_id: string
   batch_id: string
+  /** Its run was cancelled in Temporal. */
+  cancelled?: boolean
 }
 
 /** What one step of a batch came to. */

@@ -7,15 +7,18 @@ import {
   type BatchProgress,
   type BatchRow,
   batchProgress,
+  batchStatusOf,
   findBatch,
   insertBatch,
   listBatchItems,
   newBatchId,
+  parseBatchId,
+  publicBatchId,
+  requestBatchCancel,
 } from '../../db/batches.ts'
-import { countDistributions, type DistributionFilter, selectIntoBatch } from '../../db/distribution-list.ts'
+import { countSendable, type Matched, selectIntoBatch } from '../../db/distribution-list.ts'
 import { claimIdempotencyKey } from '../../db/idempotency.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
-import type { BatchStatus } from '../../db/states.ts'
 import { submitBulk } from '../bulk-submit.ts'
 import { createBulkTurns } from '../bulk-turns.ts'
 import { type Endpoint, endpoint, type RequestBody } from '../endpoint.ts'
@@ -23,8 +26,9 @@ import type { AppDeps } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
 import { elementTexts, MAX_DEPTH } from '../json.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
-import { cursorOf, NUMBER_CURSOR, readCursor, readRange } from '../pages.ts'
+import { cursorOf, NUMBER_CURSOR, readBatchId, readCursor, readRange } from '../pages.ts'
 import {
+  batchCancelAnswer,
   batchParams,
   batchQuery,
   batchStatus,
@@ -35,6 +39,7 @@ import {
   bulkSubmission,
   MAX_ITEMS,
 } from '../schemas/batches.ts'
+import { cancelRequest } from '../schemas/distributions.ts'
 import { characters } from '../schemas/fields.ts'
 import { parse } from '../schemas/issues.ts'
 import { callbackIssues } from '../submission-check.ts'
@@ -89,7 +94,7 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
       c.header('Location', tracking_url)
       return c.json(
         {
-          batch_id: publicId(done.batch_id),
+          batch_id: publicBatchId(done.batch_id),
           total_distributions: done.total,
           accepted_distributions: done.distribution_ids.length,
           distribution_ids: done.distribution_ids,
@@ -115,7 +120,7 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
       404: { description: 'No such batch of this tenant' },
     },
     async handle({ c, caller, params, query }) {
-      const id = BATCH_ID.exec(params.batch_id)?.[1]
+      const id = parseBatchId(params.batch_id)
       if (!id) throw notFound('batch')
       const limit = query.limit ?? MAX_ITEMS
       const after = Number(readCursor(query.cursor, NUMBER_CURSOR) ?? 0)
@@ -148,12 +153,12 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
     tag,
     summary: 'Send again what a filter matches',
     description:
-      'Everything that the filter matches at this moment, each exactly once; what has nothing to retry counts as skipped. `dry_run` only counts. A repeat with the same idempotency key and body gets the first answer.',
+      'Everything that the filter matches at this moment and that has something to send again, each exactly once: what is sent again by somebody else before its turn is skipped. `dry_run` only counts. A repeat with the same idempotency key and body gets the first answer.',
     role: 'operator',
     headers: keyHeader,
     body: bulkRetryRequest,
     answers: {
-      200: { description: 'Only counted, or nothing matched', schema: bulkRetryAnswer },
+      200: { description: 'Only counted', schema: bulkRetryAnswer },
       202: { description: 'A batch that sends them again', schema: bulkRetryAnswer },
       409: { description: 'The idempotency key was used with another body' },
     },
@@ -163,19 +168,21 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
       const issues = callbackIssues(body.callback_url, egress, 'callback_url')
       const key = keyOf(c.req.header('idempotency-key'), body.idempotency_key, 'idempotency_key', issues)
       if (issues.length > 0) throw invalid(issues)
-      const { data_type, priority, destination, from_date, to_date, force, timeout_seconds } = body
+      const { data_type, priority, destination, batch_id, from_date, to_date, force, timeout_seconds } = body
       const status = body.status ?? (force ? undefined : ('failed' as const))
-      const filter = { status, data_type, priority, destination, ...readRange({ from_date, to_date }) }
+      const statuses = typeof status === 'string' ? [status] : status
+      const range = readRange({ from_date, to_date })
+      const filter = { statuses, data_type, priority, destination, batch: readBatchId(batch_id), ...range }
       if (body.dry_run) {
-        const matched = await withTenant(pool, tenant_id, (db) => countMatched(db, filter))
-        return c.json(retryAnswer(null, matched, true))
+        const counted = await withTenant(pool, tenant_id, (db) => countSendable(db, filter, force))
+        return c.json(retryAnswer(null, counted, true))
       }
       const batch = {
         tenant_id,
         kind: 'retry' as const,
         options: {
           retry: { ...(destination === undefined ? {} : { destinations: [destination] }), force, timeout_seconds },
-          filter: { status, data_type, priority, destination, from_date, to_date },
+          filter: { status, data_type, priority, destination, batch_id, from_date, to_date },
         },
         callback_url: body.callback_url ?? null,
         rejected: [],
@@ -187,41 +194,77 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
         if (claim && !claim.claimed) {
           const first = await findBatch(db, claim.job_id)
           if (!first) throw new ApiError('CONFLICT', 'the batch of this idempotency key is no longer kept')
-          return { id: first.id, total: first.total_distributions }
+          const sendable = first.total_distributions
+          return { id: first.id, matched: first.options.matched ?? sendable, sendable }
         }
         const id = claim?.job_id ?? (await newBatchId(db))
-        const total = await selectIntoBatch(db, filter, { id, tenant_id })
-        await insertBatch(db, { ...batch, id, total_distributions: total })
+        const chosen = await selectIntoBatch(db, filter, { id, tenant_id, force })
+        const { matched, sendable } = chosen
+        const options = { ...batch.options, matched }
+        await insertBatch(db, { ...batch, id, options, total_distributions: sendable })
         await writeAudit(db, {
           tenant_id,
           actor: caller.actor,
           action: 'bulk_retry',
           resource_type: 'batch',
           resource_id: id,
-          details: { ...batch.options.filter, force, total },
+          details: { ...batch.options.filter, force, total: sendable },
           request_id: batch.request_id,
         })
-        return { id, total }
+        return { id, ...chosen }
       }
       const made = await turns.run(tenant_id, raw.bytes.length, () => withTenant(pool, tenant_id, make))
       await dispatcher.startBatch({ tenant_id, batch_id: made.id })
-      const answer = retryAnswer(made.id, made.total, false)
+      const answer = retryAnswer(made.id, made, false)
       c.header('Location', answer.tracking_url ?? '')
       return c.json(answer, 202)
     },
   })
 
-  return [submit, status, retry]
-}
+  const cancel = endpoint({
+    method: 'post',
+    path: '/distribution/batch/{batch_id}/cancel',
+    tag,
+    summary: 'Cancel what a batch has not finished',
+    description:
+      'Of its distributions those that are not final; of a retry also those that it has not come to, which stay as they are and count as skipped.',
+    role: 'operator',
+    params: batchParams,
+    body: cancelRequest,
+    body_optional: true,
+    answers: {
+      202: { description: 'Will be cancelled; asking again changes nothing', schema: batchCancelAnswer },
+      404: { description: 'No such batch of this tenant' },
+      409: { description: 'It has ended already' },
+    },
+    async handle({ c, caller, params, body }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const id = parseBatchId(params.batch_id)
+      if (!id) throw notFound('batch')
+      const { tenant_id, actor } = caller
+      const asked = await withTenant(pool, tenant_id, async (db) => {
+        const asked = await requestBatchCancel(db, id, body.reason || 'cancelled on request')
+        const resource = { resource_type: 'batch', resource_id: id, details: {} }
+        if (asked.outcome === 'requested') {
+          await writeAudit(db, { tenant_id, actor, action: 'cancel', ...resource, request_id: c.get('request_id') })
+        }
+        return asked
+      })
+      if (asked.outcome === 'missing') throw notFound('batch')
+      if (asked.outcome === 'finished') {
+        const issue = `ended as ${asked.status}; what was sent again since is cancelled by itself`
+        throw new ApiError('CONFLICT', `the batch has ended already, as ${asked.status}`, [{ field: 'status', issue }])
+      }
+      await dispatcher.startBatch({ tenant_id, batch_id: id })
+      return c.json({ batch_id: params.batch_id, status: 'processing', tracking_url: trackingUrl(id) }, 202)
+    },
+  })
 
-const BATCH_ID = /^batch_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/
-
-function publicId(id: string): string {
-  return `batch_${id}`
+  return [submit, status, retry, cancel]
 }
 
 function trackingUrl(id: string): string {
-  return `/api/v1/distribution/batch/${publicId(id)}/status`
+  return `/api/v1/distribution/batch/${publicBatchId(id)}/status`
 }
 
 /** The request as a whole; a fault of one item is none of it. */
@@ -261,31 +304,25 @@ async function claimKey(db: Db, tenantId: string, key: string, { bytes }: Reques
   ])
 }
 
-async function countMatched(db: Db, filter: DistributionFilter): Promise<number> {
-  const counts = await countDistributions(db, filter)
-  return Object.values(counts).reduce((sum, one) => sum + one, 0)
-}
-
-function retryAnswer(id: string | null, total: number, dry_run: boolean) {
+function retryAnswer(id: string | null, { matched, sendable }: Matched, dry_run: boolean) {
   return {
     dry_run,
-    matched_distributions: total,
-    batch_id: id === null ? null : publicId(id),
-    total_distributions: total,
+    matched_distributions: matched,
+    batch_id: id === null ? null : publicBatchId(id),
+    total_distributions: sendable,
     status: id === null ? ('counted' as const) : ('processing' as const),
     tracking_url: id === null ? null : trackingUrl(id),
   }
 }
 
 /** By its distributions as they are now: a retry of one opens its batch's view again. */
-function shownBatch(batch: BatchRow, { total, waiting, counts, completed_at }: BatchProgress) {
+function shownBatch(batch: BatchRow, progress: BatchProgress) {
+  const { total, waiting, counts, completed_at } = progress
   const open = counts.pending + counts.processing
-  const status: BatchStatus =
-    open > 0 ? 'processing' : counts.failed > 0 ? 'failed' : counts.cancelled > 0 ? 'cancelled' : 'completed'
   return {
-    batch_id: publicId(batch.id),
+    batch_id: publicBatchId(batch.id),
     kind: batch.kind,
-    status,
+    status: batchStatusOf(batch, progress),
     total_distributions: batch.total_distributions,
     completed_distributions: counts.completed,
     failed_distributions: counts.failed,

@@ -1,6 +1,6 @@
 // Many distributions in one request: submitted, or sent again.
 import { z } from '@hono/zod-openapi'
-import { BATCH_ITEM_STATUSES, BATCH_STATUSES } from '../../db/states.ts'
+import { BATCH_ITEM_STATUSES, BATCH_STATUSES, JOB_STATUSES } from '../../db/states.ts'
 import { listQuery } from './distributions.ts'
 import { characters, tenantField, wholeText } from './fields.ts'
 import { idempotencyKey, submission, timeoutSeconds } from './submission.ts'
@@ -124,12 +124,20 @@ export const batchStatus = z
   })
   .openapi('BatchStatus')
 
+export const batchCancelAnswer = z
+  .object({ batch_id: z.string(), status: z.literal('processing'), tracking_url: z.string() })
+  .openapi('BatchCancelAccepted')
+
 const { limit: _limit, offset: _offset, cursor: _cursor, ...filter } = listQuery.shape
 
 export const bulkRetryRequest = z
   .strictObject({
     tenant_id: tenantField,
     ...filter,
+    status: z
+      .union([z.enum(JOB_STATUSES), z.array(z.enum(JOB_STATUSES)).min(1, 'must name at least one status')])
+      .optional()
+      .openapi({ description: 'One or several; absent: `failed`, or with `force` all' }),
     dry_run: z.boolean().default(false).openapi({ description: 'Only counts' }),
     force: z.boolean().default(false).openapi({ description: 'Also send again what succeeded' }),
     timeout_seconds: timeoutSeconds.optional(),
@@ -138,16 +146,16 @@ export const bulkRetryRequest = z
   })
   .openapi('BulkRetryRequest', {
     description:
-      'Filters as of the list. Without `status`, the failed ones. With `destination`, that destination of each alone.',
-    example: { destination: 'ms09-reporter', from_date: '2026-01-15T09:00:00Z' },
+      'Filters as of the list. Without `status`, the failed ones, which the expired are among. With `destination`, that destination of each alone.',
+    example: { destination: 'ms09-reporter', from_date: '2026-01-15T09:00:00Z', status: ['failed', 'cancelled'] },
   })
 
 export const bulkRetryAnswer = z
   .object({
     dry_run: z.boolean(),
-    matched_distributions: count,
+    matched_distributions: count.openapi({ description: 'By the filter' }),
     batch_id: z.string().nullable().openapi({ description: 'Null when nothing was asked for but the count' }),
-    total_distributions: count,
+    total_distributions: count.openapi({ description: 'Those of them that have something to send again' }),
     status: z.enum(['processing', 'counted']),
     tracking_url: z.string().nullable(),
   })

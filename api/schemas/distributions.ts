@@ -101,6 +101,7 @@ export const listQuery = z.strictObject({
   data_type: characters(1, 50).optional(),
   priority: z.enum(PRIORITIES).optional(),
   destination: nameField.optional(),
+  batch_id: characters(1, 100).optional().openapi({ description: 'Those of this batch' }),
   from_date: dayOrInstant.optional().openapi({ description: 'Submitted at or after this', example: '2026-01-01' }),
   to_date: dayOrInstant.optional().openapi({ description: 'Submitted at or before this; a day counts as a whole' }),
   limit: wholeText(1, 1000).optional().openapi({ description: '50 when absent' }),

@@ -329,6 +329,40 @@ describe('the status of a batch', () => {
   })
 })
 
+describe('cancelling a batch', () => {
+  const cancel = (id: string, body?: unknown, key?: string) =>
+    api.call('POST', `/distribution/batch/${id}/cancel`, body, key ? { key } : {})
+
+  it('is noted once, with its reason, and its run is told', async () => {
+    const { body } = await bulk([aSubmission(), aSubmission()])
+    const before = api.dispatcher.batches.length
+    const first = await cancel(body.batch_id, { reason: 'sent by mistake' })
+    expect(first.status).toBe(202)
+    expect(first.body).toEqual({ batch_id: body.batch_id, status: 'processing', tracking_url: body.tracking_url })
+    expect((await cancel(body.batch_id, { reason: 'again' })).status).toBe(202)
+    expect(api.dispatcher.batches.length).toBe(before + 2)
+    const { body: shown } = await api.call('GET', `/distribution/batch/${body.batch_id}/status`)
+    expect(shown.cancel_reason).toBe('sent by mistake')
+    const audits = await api.rows(
+      'acme',
+      "select action from audit_log where resource_type = 'batch' and resource_id = $1",
+      [body.batch_id.slice('batch_'.length)],
+    )
+    expect(audits).toEqual([{ action: 'cancel' }, { action: 'cancel' }])
+  })
+
+  it('is a 404 for others, a 403 for viewers, and a 409 when it has ended', async () => {
+    const { body } = await bulk([aSubmission()])
+    expect((await cancel(body.batch_id, undefined, api.keys.other.operator)).status).toBe(404)
+    expect((await cancel('batch_1')).status).toBe(404)
+    expect((await cancel(body.batch_id, undefined, api.keys.acme.viewer)).status).toBe(403)
+    await api.rows('acme', "update batches set status = 'completed' where id = $1", [body.batch_id.slice(6)])
+    const ended = await cancel(body.batch_id)
+    expect(ended.status).toBe(409)
+    expect(ended.body.message).toBe('the batch has ended already, as completed')
+  })
+})
+
 describe('bulk retry', () => {
   const retry = (body: Record<string, unknown>, headers: Record<string, string> = {}, key?: string) =>
     api.call('POST', '/distribution/retry', body, { headers, ...(key ? { key } : {}) })
@@ -383,6 +417,56 @@ describe('bulk retry', () => {
     expect(new Set(answers.map(({ body }) => body.batch_id)).size).toBe(1)
     expect(answers.every(({ body }) => body.total_distributions === 2)).toBe(true)
     expect((await retry({ data_type: 'other' }, { 'Idempotency-Key': 'retry-1' })).status).toBe(409)
+  })
+
+  it('counts what has something to send, by several statuses, of a batch, of a destination', async () => {
+    const items = Array.from({ length: 4 }, (_, i) =>
+      aSubmission({ payload: i, destinations: [inline(), inline({ name: 'beside' })] }),
+    )
+    const { body } = await bulk(items)
+    const ids = body.distribution_ids.map((id: string) => id.slice('dist_'.length))
+    const end = async (at: number, status: string, deliveries: Record<string, string>) => {
+      await api.rows(
+        'acme',
+        'update distribution_jobs set status = $2, check_at = null, planned_at = clock_timestamp() where id = $1',
+        [ids[at], status],
+      )
+      for (const [name, state] of Object.entries(deliveries)) {
+        await api.rows(
+          'acme',
+          `insert into distribution_deliveries (distribution_job_id, tenant_id, destination_name, position, protocol, status)
+           values ($1, 'acme', $2, 0, 'REST', $3)`,
+          [ids[at], name, state],
+        )
+      }
+    }
+    await end(0, 'failed', { 'ad-hoc': 'failed', beside: 'success' })
+    await end(1, 'failed', { 'ad-hoc': 'success', beside: 'failed' })
+    await end(2, 'cancelled', { 'ad-hoc': 'cancelled', beside: 'cancelled' })
+    await end(3, 'completed', { 'ad-hoc': 'success', beside: 'success' })
+    const batch_id = body.batch_id
+    const count = async (more: Record<string, unknown>) => {
+      const dry = (await retry({ batch_id, ...more, dry_run: true })).body
+      return [dry.matched_distributions, dry.total_distributions]
+    }
+    expect(await count({})).toEqual([2, 2])
+    expect(await count({ destination: 'beside' })).toEqual([2, 1])
+    expect(await count({ status: ['failed', 'cancelled'] })).toEqual([3, 3])
+    expect(await count({ status: ['failed', 'cancelled', 'completed'] })).toEqual([4, 3])
+    expect(await count({ force: true })).toEqual([4, 4])
+    expect((await retry({ status: [] })).body.details[0].field).toBe('status')
+    const key = { 'Idempotency-Key': 'beside-again' }
+    const done = await retry({ batch_id, destination: 'beside' }, key)
+    expect(done.body).toMatchObject({ matched_distributions: 2, total_distributions: 1 })
+    expect((await retry({ batch_id, destination: 'beside' }, key)).body).toEqual(done.body)
+    expect(await itemsOf(done.body.batch_id)).toMatchObject([{ distribution_job_id: ids[1] }])
+    const { body: listed } = await api.call('GET', `/distribution/list?batch_id=${batch_id}&status=failed`)
+    expect(listed.summary).toMatchObject({ total: 2, failed: 2 })
+    expect((await api.call('GET', '/distribution/list?batch_id=batch_1')).body.details[0].field).toBe('batch_id')
+    const { body: theirs } = await api.call('GET', `/distribution/list?batch_id=${batch_id}`, undefined, {
+      key: api.keys.other.operator,
+    })
+    expect(theirs.summary.total).toBe(0)
   })
 
   it('refuses unknown filters and viewers', async () => {

@@ -2,7 +2,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { batchStep } from '../../activities/batch.ts'
 import { sweep } from '../../activities/sweep.ts'
-import { batchProgress, findBatch, insertBatch, insertBatchItems, newBatchId } from '../../db/batches.ts'
+import {
+  batchProgress,
+  findBatch,
+  insertBatch,
+  insertBatchItems,
+  newBatchId,
+  requestBatchCancel,
+} from '../../db/batches.ts'
 import { insertBatchJobs, newJobIds } from '../../db/bulk.ts'
 import { requestCancel } from '../../db/commands.ts'
 import { selectIntoBatch } from '../../db/distribution-list.ts'
@@ -200,6 +207,39 @@ describe('a batch', () => {
   })
 })
 
+describe('a batch that is cancelled', () => {
+  const cancel = async (ref: BatchRef) => {
+    await system.as(ref.tenant_id, (db) => requestBatchCancel(db, ref.batch_id, 'by mistake'))
+    await system.runs.startBatch(ref)
+  }
+
+  it('sends nothing more, at once, though it was waiting for long, and says why', async () => {
+    const from = receiver.requests.length
+    receiver.reply((request) => (request.path === '/1' ? { stall: 'headers' } : {}))
+    const ref = await stored({ options: { parallel_execution: false }, jobs: times(150) })
+    await system.runs.startBatch(ref)
+    await receiver.until(() => receiver.requests.length >= from + 2)
+    await cancel(ref)
+    await endsAs(ref, 'cancelled')
+    expect((await progressOf(ref)).counts).toMatchObject({ completed: 1, cancelled: 149, pending: 0 })
+    expect(pathsFrom(from)).toEqual(['/0', '/1'])
+    const { rows } = await system.as('acme', (db) =>
+      db.query('select distinct cancel_reason from distribution_jobs where batch_id = $1', [ref.batch_id]),
+    )
+    expect(rows).toEqual(expect.arrayContaining([{ cancel_reason: 'by mistake' }]))
+  })
+
+  it('in the Temporal UI ends like any other', async () => {
+    const ref = await stored({ jobs: times(3, { deliver_at: new Date(Date.now() + 3_600_000) }) })
+    await system.runs.startBatch(ref)
+    await expect.poll(async () => (await progressOf(ref)).waiting).toBe(0)
+    await system.temporal.client.workflow.getHandle(batchWorkflowId(ref)).cancel()
+    await endsAs(ref, 'cancelled')
+    expect((await rowOf(ref))?.cancel_reason).toBe('cancelled in Temporal')
+    expect((await progressOf(ref)).counts).toMatchObject({ cancelled: 3 })
+  })
+})
+
 describe('a batch without a run', () => {
   const makeDue = (ref: BatchRef) =>
     system.as(ref.tenant_id, (db) =>
@@ -253,7 +293,8 @@ describe('a bulk retry', () => {
   async function retryOf(filter: Parameters<typeof selectIntoBatch>[1], tenant_id = 'acme'): Promise<BatchRef> {
     return await system.as(tenant_id, async (db) => {
       const batch_id = await newBatchId(db)
-      const total_distributions = await selectIntoBatch(db, filter, { id: batch_id, tenant_id })
+      const chosen = await selectIntoBatch(db, filter, { id: batch_id, tenant_id, force: false })
+      const total_distributions = chosen.sendable
       const options = { retry: { force: false } }
       const rest = { callback_url: null, rejected: [], request_id: 'r', actor: 'test' }
       await insertBatch(db, { id: batch_id, tenant_id, kind: 'retry', total_distributions, options, ...rest })
@@ -265,7 +306,7 @@ describe('a bulk retry', () => {
     const mine = await failing(120, 'acme', 'whole-filter')
     const theirs = await failing(3, 'globex', 'whole-filter')
     const from = receiver.requests.length
-    const ref = await retryOf({ status: 'failed', data_type: 'whole-filter' })
+    const ref = await retryOf({ statuses: ['failed'], data_type: 'whole-filter' })
     await system.runs.startBatch(ref)
     await endsAs(ref, 'completed')
     expect((await progressOf(ref)).counts).toMatchObject({ completed: 120, skipped: 0 })
@@ -289,10 +330,34 @@ describe('a bulk retry', () => {
     expect((await progressOf(second)).counts).toMatchObject({ skipped: 2, completed: 0 })
   })
 
+  it('of the same failures as another sends each again once, also when they fail again', async () => {
+    await failing(3, 'acme', 'chosen-twice')
+    const first = await retryOf({ statuses: ['failed'], data_type: 'chosen-twice' })
+    const second = await retryOf({ statuses: ['failed'], data_type: 'chosen-twice' })
+    receiver.reply({ status: 404 })
+    const from = receiver.requests.length
+    await system.runs.startBatch(first)
+    await endsAs(first, 'failed')
+    await system.runs.startBatch(second)
+    await endsAs(second, 'completed')
+    expect((await progressOf(second)).counts).toMatchObject({ skipped: 3 })
+    expect(receiver.requests.length - from).toBe(3)
+  })
+
+  it('that is cancelled leaves what it has not come to as it is', async () => {
+    const made = await failing(3, 'acme', 'not-again')
+    const ref = await retryOf({ statuses: ['failed'], data_type: 'not-again' })
+    await system.as('acme', (db) => requestBatchCancel(db, ref.batch_id, 'enough'))
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'cancelled')
+    expect((await progressOf(ref)).counts).toMatchObject({ skipped: 3 })
+    expect((await progressOf(made)).counts).toMatchObject({ failed: 3 })
+  })
+
   it('that is begun again, and twice at once, makes no second round', async () => {
     const made = await failing(30, 'acme', 'twice')
     receiver.reply({ status: 404 })
-    const ref = await retryOf({ status: 'failed', data_type: 'twice' })
+    const ref = await retryOf({ statuses: ['failed'], data_type: 'twice' })
     await Promise.all(Array.from({ length: 4 }, () => batchStep(system.deps, ref, () => {})))
     await system.runs.startBatch(ref)
     await endsAs(ref, 'failed')
@@ -310,12 +375,16 @@ describe('a batch that goes one after another', () => {
       jobs: times(2, { deliver_at: new Date(Date.now() + 3_600_000) }),
     })
     expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms: 30_000 })
+    // One that nobody works at.
+    const other = await stored({ options: { parallel_execution: false }, jobs: times(2) })
+    await system.as('acme', (db) =>
+      db.query(`update batch_items set state = 'started' where batch_id = $1 and position = 1`, [other.batch_id]),
+    )
     const age = (ms: number) =>
       system.as('acme', (db) =>
         db.query(
-          `update distribution_jobs
-              set deliver_at = null, updated_at = clock_timestamp() - $2 * interval '1 millisecond' where batch_id = $1`,
-          [ref.batch_id, ms],
+          `update distribution_jobs set updated_at = clock_timestamp() - $2 * interval '1 millisecond' where batch_id = $1`,
+          [other.batch_id, ms],
         ),
       )
     for (const [ms, least, most] of [
@@ -324,7 +393,7 @@ describe('a batch that goes one after another', () => {
       [3_600_000, 30_000, 30_000],
     ]) {
       await age(ms!)
-      const step = await batchStep(system.deps, ref, () => {})
+      const step = await batchStep(system.deps, other, () => {})
       expect(step).toMatchObject({ done: false })
       expect(step.done ? 0 : step.wait_ms).toBeGreaterThanOrEqual(least!)
       expect(step.done ? 0 : step.wait_ms).toBeLessThanOrEqual(most!)

@@ -70,7 +70,7 @@ describe('a deleted destination', () => {
       { status: 'failed', error_code: 'DESTINATION_DELETED', attempts: 1, next_attempt_at: null },
       { status: 'success' },
     ])
-    const filter = { status: 'failed' as const, destination: 'leaving' }
+    const filter = { statuses: ['failed' as const], destination: 'leaving' }
     expect(await system.as('acme', (db) => countDistributions(db, filter))).toMatchObject({ failed: 1 })
     await register('leaving', receiver.url)
     await system.as('acme', (db) => requestRetry(db, jobId(ref.distribution_id), { force: false }))
