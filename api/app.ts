@@ -31,7 +31,9 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
   const keys = createKeyLookup(deps.pool)
   app.use(requestId(deps.logger))
   app.onError(renderError)
-  app.notFound((c) => renderError(new ApiError('NOT_FOUND', 'no such path'), c))
+  app.notFound((c) =>
+    renderError(new ApiError('NOT_FOUND', 'no such path, or not for this method; GET /docs shows all of them'), c),
+  )
   const endpoints = [
     ...batchEndpoints(deps),
     // Before the distributions: its ids may be names, such as `status`.

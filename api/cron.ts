@@ -28,7 +28,26 @@ export function cronIssue(expression: string): string | undefined {
       .find((found) => found !== undefined)
     if (issue) return `has a ${field.name} that ${issue}`
   }
-  return undefined
+  return comes(parts[2]!, parts[3]!) ? undefined : 'never comes: none of its months has one of its days'
+}
+
+/** Of each month; the 29th of February comes, if seldom. */
+const DAYS = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+
+function comes(days: string, months: string): boolean {
+  const earliest = Math.min(...values(days, FIELDS[2]))
+  return values(months, FIELDS[3]).some((month) => earliest <= DAYS[month - 1]!)
+}
+
+/** The values of a field that is known to be right. */
+function values(text: string, field: Field): number[] {
+  return text.split(',').flatMap((part) => {
+    const [range = '', step] = part.split('/')
+    const [from, to] = range === '*' ? [field.min, field.max] : range.split('-').map((one) => readValue(one, field)!)
+    const last = to ?? (step === undefined ? from! : field.max)
+    const every = Number(step ?? 1)
+    return Array.from({ length: Math.floor((last - from!) / every) + 1 }, (_, i) => from! + i * every)
+  })
 }
 
 /** One of `*`, `5`, `1-5`, each with `/2` behind it or not. */

@@ -70,6 +70,19 @@ function assetFolder(): string {
   return dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
 }
 
+/** In the order in which they are read. */
+const TAGS = [
+  'Distributions',
+  'Batches',
+  'Schedules',
+  'Destinations',
+  'Rules',
+  'Catalogue',
+  'Credentials',
+  'Administration',
+  'Service',
+]
+
 function documentConfig(version: string) {
   return {
     openapi: '3.1.0',
@@ -84,6 +97,6 @@ function documentConfig(version: string) {
       ].join('\n'),
     },
     servers: [{ url: '/' }],
-    tags: ['Distributions', 'Destinations', 'Credentials', 'Administration', 'Service'].map((name) => ({ name })),
+    tags: TAGS.map((name) => ({ name })),
   }
 }

@@ -39,9 +39,9 @@ export const credential = z
 export const credentialList = z.object({ credentials: z.array(credential) }).openapi('CredentialList')
 
 export const auditQuery = z.strictObject({
-  action: characters(1, 100).optional(),
-  resource_type: characters(1, 50).optional(),
-  resource_id: characters(1, 200).optional(),
+  action: characters(1, 100).optional().openapi({ example: 'disable' }),
+  resource_type: characters(1, 50).optional().openapi({ example: 'destination' }),
+  resource_id: characters(1, 200).optional().openapi({ description: 'Of a destination its uuid' }),
   from_date: dayOrInstant.optional(),
   to_date: dayOrInstant.optional(),
   limit: wholeText(1, 1000).optional(),

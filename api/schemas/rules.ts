@@ -161,7 +161,9 @@ const explanation = {
     z.object({
       name: z.string(),
       protocol: maybeText,
-      status: z.enum(['pending', 'failed', 'skipped']),
+      status: z
+        .enum(['pending', 'failed', 'skipped'])
+        .openapi({ description: 'As it was planned; how it went since is in the status of the distribution' }),
       error_code: maybeText,
       error_message: maybeText,
       rule: maybeText.openapi({ description: 'That chose it' }),

@@ -17,7 +17,11 @@ const fields = {
       if (issue) context.addIssue({ code: 'custom', message: issue })
     })
     .nullish()
-    .openapi({ description: 'Five fields; either this or `interval_seconds`', example: '30 6 * * 1-5' }),
+    .openapi({
+      description:
+        'Minute, hour, day of the month, month, day of the week (0 or `sun` to 6); a day must fit both of its fields. Either this or `interval_seconds`',
+      example: '30 6 * * 1-5',
+    }),
   interval_seconds: whole(10, 31_536_000).nullish().openapi({ description: 'Counted from 1970-01-01T00:00:00Z' }),
   time_zone: z
     .string()
@@ -85,7 +89,9 @@ const listed = z
 
 export const schedule = listed
   .extend({
-    next_runs: z.array(time).nullable().openapi({ description: 'Null while Temporal does not answer' }),
+    next_runs: z.array(time).nullable().openapi({
+      description: 'Also those that a pause will keep from coming; null while Temporal does not answer',
+    }),
     submission: z.unknown().openapi({ description: 'As it was sent' }),
   })
   .openapi('Schedule')

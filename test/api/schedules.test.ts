@@ -143,7 +143,15 @@ describe('a schedule', () => {
 })
 
 describe('a cron expression', () => {
-  it.each(['* * * * *', '0 0 1 1 *', '*/15 8-18 * * mon-fri', '5,10,15 0 1-7/2 jan,JUL 7'])('%s is one', (text) => {
+  it.each([
+    '* * * * *',
+    '0 0 1 1 *',
+    '*/15 8-18 * * mon-fri',
+    '5,10,15 0 1-7/2 jan,JUL 7',
+    '0 6 29-31 2 *',
+    '0 6 31 */2 *',
+    '0 6 31 2-6/3,4 *',
+  ])('%s is one', (text) => {
     expect(cronIssue(text)).toBeUndefined()
   })
 
@@ -161,6 +169,8 @@ describe('a cron expression', () => {
     '1- * * * *',
     'a * * * *',
     '1/2/3 * * * *',
+    '0 6 30 2 *',
+    '0 6 31 feb,4-6/2,9,11 *',
   ])('%s is none', (text) => {
     expect(cronIssue(text)).toBeTypeOf('string')
   })

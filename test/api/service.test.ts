@@ -168,6 +168,14 @@ describe('the OpenAPI document', () => {
     expect(Object.keys(schemas.DistributionStatus.properties)).toContain('progress_percentage')
   })
 
+  it('has every group of paths in the order in which the page shows them', async () => {
+    const { body } = await api.request('/openapi.json')
+    const used = Object.values<Record<string, { tags: string[] }>>(body.paths).flatMap((path) =>
+      Object.values(path).flatMap(({ tags }) => tags),
+    )
+    expect(body.tags.map(({ name }: { name: string }) => name).sort()).toEqual([...new Set(used)].sort())
+  })
+
   it('refers to nothing that it does not hold', async () => {
     const { text, body } = await api.request('/openapi.json')
     const names = [...text.matchAll(/"#\/components\/schemas\/([^"]+)"/g)].map(([, name]) => name!)
@@ -212,5 +220,6 @@ it('a database that is away makes a request a 503 that names no address', async 
 it('an unknown path is a 404 in the form of every error', async () => {
   const { status, body } = await api.request('/api/v1/distributions')
   expect([status, body.error]).toEqual([404, 'NOT_FOUND'])
+  expect(body.message).toContain('/docs')
   expect((await api.call('PATCH', '/distribution/list')).status).toBe(404)
 })
