@@ -53,15 +53,26 @@ const masking = z.union(
   { error: 'must be a path, or an object with "path" and one of "keep_last", "text" or "hash"' },
 )
 
+/** Its numbers have been doubles on the way here: what that may have changed is refused. */
+const constant = z.unknown().superRefine((value, context) => {
+  const open = [value]
+  for (let next = open.pop(); next !== undefined || open.length > 0; next = open.pop()) {
+    if (typeof next === 'number' && Math.abs(next) > Number.MAX_SAFE_INTEGER) {
+      return context.addIssue({ code: 'custom', message: 'has a number that may have lost digits; write it as a text' })
+    }
+    if (typeof next === 'object' && next !== null) for (const inner of Object.values(next)) open.push(inner)
+  }
+})
+
 const fieldSource = z.union(
   [
     path,
     z.strictObject({
       path: path.describe('Where the value comes from'),
       required: z.boolean().optional().describe('Nothing there is a failure; otherwise the field is left out'),
-      default: z.unknown().optional().describe('Stands there when nothing is found'),
+      default: constant.optional().describe('Stands there when nothing is found'),
     }),
-    z.strictObject({ value: z.unknown().describe('A constant') }),
+    z.strictObject({ value: constant.describe('A constant') }),
   ],
   { error: 'must be a path, or an object with "path" or "value"' },
 )
@@ -121,7 +132,7 @@ const outputFormat = z.discriminatedUnion('format', [
       })
       .optional()
       .describe(
-        '`{payload.a.b}` is filled in from the shaped document, and `{distribution_id}`, `{delivery_id}`, `{tenant_id}` and `{data_type}`; absent: the shaped document must be one text itself',
+        '`{payload.a.b}` is filled in from the shaped document as it is (nothing is escaped), and `{distribution_id}`, `{delivery_id}`, `{tenant_id}` and `{data_type}`; absent: the shaped document must be one text itself',
       ),
     content_type: z
       .string()

@@ -49,28 +49,44 @@ function isEmptyList({ value }: { value: Json }): boolean {
 
 class Making {
   document: Json | undefined
+  /** What was made here, and may be written into: all else is the payload's, or a constant that serves others too. */
+  readonly own = new WeakSet<object>()
 
   put(steps: readonly Step[], positions: readonly number[], value: Json, target: string): void {
     const left = [...positions]
     // Positions beyond the target's own [*] do not occur: both have as many, or the target has none.
     const at = steps.map((step) => (step === EACH ? (left.shift() ?? 0) : step))
-    this.document = into(this.document, at, value, target)
+    this.document = this.into(this.document, at, value, target)
+  }
+
+  private into(present: Json | undefined, steps: readonly (string | number)[], value: Json, target: string): Json {
+    const [step, ...rest] = steps
+    if (step === undefined) return value
+    const container = this.owned(present ?? (typeof step === 'number' ? [] : {}))
+    if (typeof step === 'number' && Array.isArray(container)) {
+      // What nobody fills in between is null: JSON knows no holes.
+      while (container.length < step) container.push(null)
+      container[step] = this.into(container[step] ?? undefined, rest, value, target)
+    } else if (typeof step === 'string' && isObject(container)) {
+      const inner = Object.hasOwn(container, step) ? container[step] : undefined
+      setKey(container, step, this.into(inner, rest, value, target))
+    } else {
+      throw new ShapingError('field_mapping', 'something else stands there already', target)
+    }
+    return container
+  }
+
+  private owned(container: Json): Json {
+    if (typeof container !== 'object' || container === null || this.own.has(container)) return container
+    if (!Array.isArray(container) && !isObject(container)) return container
+    const copy = Array.isArray(container) ? [...container] : copyOf(container)
+    this.own.add(copy)
+    return copy
   }
 }
 
-function into(present: Json | undefined, steps: readonly (string | number)[], value: Json, target: string): Json {
-  const [step, ...rest] = steps
-  if (step === undefined) return value
-  const container = present ?? (typeof step === 'number' ? [] : {})
-  if (typeof step === 'number' && Array.isArray(container)) {
-    // What nobody fills in between is null: JSON knows no holes.
-    while (container.length < step) container.push(null)
-    container[step] = into(container[step] ?? undefined, rest, value, target)
-  } else if (typeof step === 'string' && isObject(container)) {
-    const inner = Object.hasOwn(container, step) ? container[step] : undefined
-    setKey(container, step, into(inner, rest, value, target))
-  } else {
-    throw new ShapingError('field_mapping', 'something else stands there already', target)
-  }
-  return container
+function copyOf(container: { [key: string]: Json }): { [key: string]: Json } {
+  const copy: { [key: string]: Json } = {}
+  for (const [key, child] of Object.entries(container)) setKey(copy, key, child)
+  return copy
 }

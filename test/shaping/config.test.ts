@@ -32,6 +32,11 @@ describe('a shape', () => {
       [{ field_mapping: { 'a[*].x': 'b.x' } }, /^field_mapping\.a\[\*\]\.x: has 1 \[\*\], but its source has 0/],
       [{ field_mapping: { 'a[999999999]': 'b' } }, /^field_mapping\.a\[999999999\]: has a position beyond 10000/],
       [{ field_mapping: {} }, /^field_mapping: must map/],
+      [{ field_mapping: { a: { value: { n: [2 ** 53] } } } }, /^field_mapping\.a\.value: .*write it as a text/],
+      [
+        { field_mapping: { a: { path: 'b', default: Number.POSITIVE_INFINITY } } },
+        /^field_mapping\.a\.default: .*text/,
+      ],
       [{ expression: '{"a": ' }, /^expression: is no JSONata: .* at position \d+ \(S\d+\)/],
       [{ expression: 'a + $random()' }, /^expression: uses \$random at position \d+: a repeat/],
       [{ expression: '($r := $shuffle; $r(a))' }, /^expression: uses \$shuffle/],

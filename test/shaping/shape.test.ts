@@ -114,6 +114,17 @@ describe('field_mapping', () => {
     expect(await shape({ field_mapping })).toBe(expected)
   })
 
+  it('writes into its own document alone: neither into the payload nor into a constant', async () => {
+    const twice: ShapeInput = { field_mapping: { a: 'rows[0].who', b: 'rows[0].who', 'b.note': 'period' } }
+    expect(await shape(twice)).toBe('{"a":{"name":"Mario"},"b":{"name":"Mario","note":"2026-01"}}')
+    const kept = shapeConfig.parse({ field_mapping: { a: { value: { list: [{}] } }, 'a.list[0].code': 'code' } })
+    const bodyOf = async (payload: string) => (await shaped([kept], Buffer.from(payload), WORDS)).body.toString()
+    expect(await bodyOf('{"code":"of another distribution"}')).toBe(
+      '{"a":{"list":[{"code":"of another distribution"}]}}',
+    )
+    expect(await bodyOf('{}')).toBe('{"a":{"list":[{}]}}')
+  })
+
   it.each([
     [{ a: { path: 'rows[7].fee', required: true } }, 'field_mapping: a: nothing stands at rows[7].fee'],
     [{ a: 'total', 'a.b': 'total' }, 'field_mapping: a.b: something else stands there already'],
