@@ -21,11 +21,12 @@ export async function wakeWaiting(deps: ActivityDeps, ref: WakeRef): Promise<voi
   }
 }
 
-export async function wakeStep(deps: ActivityDeps, { tenant_id, target }: WakeRef, step: number): Promise<WakeStep> {
+export async function wakeStep(deps: ActivityDeps, ref: WakeRef, step: number): Promise<WakeStep> {
+  const { tenant_id, target } = ref
   const { state, woken } = await withTenant(deps.pool, tenant_id, async (db) => {
     const state = await readiness(db, tenant_id, target)
     const page = state === 'half_open' ? HALF_OPEN_PAGE : Math.min(LARGEST_PAGE, FIRST_PAGE * 2 ** Math.min(step, 10))
-    return { state, woken: state === 'away' ? [] : await wakeDeliveries(db, tenant_id, target, page) }
+    return { state, woken: state === 'away' ? [] : await wakeDeliveries(db, ref, page) }
   })
   const runs = deps.runs()
   await Promise.all(woken.map((distribution_id) => runs?.signalLook({ tenant_id, distribution_id })))

@@ -1,9 +1,13 @@
 // Deliveries that were put off for their destination's sake, and may go on now. What waits after a failed attempt, or
 // because its destination asked for it, is left alone.
+import type { WakeRef } from '../workflows/messages.ts'
 import type { Db } from './pool.ts'
 
 /** Put off until the destination can be reached, or is in service. */
-const WAITING = `d.tenant_id = $1 and d.deferred_target = $2 and d.deferred_by in ('circuit', 'disabled')`
+const RECOVERED = ['circuit', 'disabled']
+/** Put off under limits that have changed since. */
+const CHANGED = ['rate_limit', 'concurrency']
+const WAITING = `d.tenant_id = $1 and d.deferred_target = $2 and d.deferred_by = any ($3)`
 /** Those that are due by then need nobody to wake them. */
 const LATER = `d.next_attempt_at > clock_timestamp() + interval '2 seconds'`
 /** A circuit may open and close for weeks: each time adds to the history of the run. */
@@ -31,23 +35,28 @@ export async function readiness(db: Db, tenantId: string, target: string): Promi
 export async function anyWaits(db: Db, tenantId: string, target: string): Promise<boolean> {
   const { rows } = await db.query<{ waits: boolean }>(
     `select exists (select from distribution_deliveries d where ${WAITING} and ${LATER}) as waits`,
-    [tenantId, target],
+    [tenantId, target, RECOVERED],
   )
   return rows[0]!.waits
 }
 
 /**
  * Has the oldest of them go at once; answers their distributions, whose runs are to look at their rows. One that somebody
- * holds just now is passed over: it is being asked already.
+ * holds just now is passed over: it is being asked already. With `changed_at` those who were put off by limits until then,
+ * each once: who is put off again was by the new ones.
  */
-export async function wakeDeliveries(db: Db, tenantId: string, target: string, limit: number): Promise<string[]> {
+export async function wakeDeliveries(
+  db: Db,
+  { tenant_id, target, changed_at }: WakeRef,
+  limit: number,
+): Promise<string[]> {
   const { rows } = await db.query<{ distribution_id: string }>(
     `with oldest as materialized (
        select d.distribution_job_id, d.destination_name
          from distribution_deliveries d
-        where ${WAITING} and ${LATER} and d.wakes < $4
+        where ${WAITING} and ${LATER} and d.wakes < $5 and ($6::timestamptz is null or d.updated_at <= $6)
         order by d.distribution_job_id
-        limit $3 for update skip locked),
+        limit $4 for update skip locked),
      woken as (
        update distribution_deliveries d
           set deferred_by = null, wakes = wakes + 1, next_attempt_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -55,7 +64,7 @@ export async function wakeDeliveries(db: Db, tenantId: string, target: string, l
         where d.distribution_job_id = oldest.distribution_job_id and d.destination_name = oldest.destination_name
        returning d.distribution_job_id)
      select distinct 'dist_' || distribution_job_id as distribution_id from woken`,
-    [tenantId, target, limit, MOST_WAKES],
+    [tenant_id, target, changed_at ? CHANGED : RECOVERED, limit, MOST_WAKES, changed_at],
   )
   return rows.map(({ distribution_id }) => distribution_id)
 }

@@ -1,6 +1,6 @@
 // The names under which things stand in Temporal, in one place for API, worker, workflows and tests.
 import type { Priority } from '../db/states.ts'
-import type { BatchRef, DistributionRef, RecurringRef } from '../workflows/messages.ts'
+import type { BatchRef, DistributionRef, RecurringRef, WakeRef } from '../workflows/messages.ts'
 
 /** All workflows; the activities plan, deliver, record, finish. */
 export const MAIN_QUEUE = 'distributor'
@@ -34,8 +34,8 @@ export function eventWorkflowId(ref: { tenant_id: string; event_id: string }): s
   return `event/${ref.tenant_id}/${ref.event_id}`
 }
 
-export function wakeWorkflowId(ref: { tenant_id: string; target: string }): string {
-  return `wake/${ref.tenant_id}/${ref.target}`
+export function wakeWorkflowId({ tenant_id, target, changed_at }: WakeRef): string {
+  return `wake/${tenant_id}/${target}${changed_at ? `/${changed_at}` : ''}`
 }
 
 /** Of the schedule, and of the workflows that it starts. */

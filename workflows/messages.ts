@@ -146,6 +146,8 @@ export interface ProbeResult {
 export interface WakeRef {
   tenant_id: string
   target: string
+  /** Its limits were changed then (ISO 8601, on the database's clock): those that these put off before are meant. */
+  changed_at?: string
 }
 
 export interface WakeStep {

@@ -96,7 +96,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
       const known = await withTenant(pool, tenant_id, (db) => find(db, params.id))
       refuseChange(known, body)
       await checkContent(deps, tenant_id, known.protocol, body)
-      const row = await withTenant(pool, tenant_id, async (db) => {
+      const { row, limits_changed } = await withTenant(pool, tenant_id, async (db) => {
         // By its id: the name may be another one's by now, of another protocol.
         const present = await find(db, known.id, { forUpdate: true })
         const { id, protocol } = present
@@ -105,9 +105,12 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
         await keepSecrets(db, sealer, own, fields, true)
         await audit(db, c, caller, 'update', changed, { version: changed.version })
-        return changed
+        return { row: changed, limits_changed: limitsOf(present) !== limitsOf(changed) }
       })
       dispatcher.healthCheck(healthCheckOf(tenant_id, row))
+      if (limits_changed) {
+        await dispatcher.wake({ tenant_id, target: row.id, changed_at: row.updated_at.toISOString() })
+      }
       return c.json(await shown(tenant_id, row))
     },
   })
@@ -248,6 +251,10 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
 function healthCheckOf(tenant_id: string, { id, health_check_config }: DestinationRow) {
   const { enabled, interval_seconds } = health_check_config as { enabled?: boolean; interval_seconds?: number }
   return { tenant_id, destination_id: id, interval_seconds: (enabled && interval_seconds) || null }
+}
+
+function limitsOf({ rate_limit, max_concurrency }: DestinationRow): string {
+  return JSON.stringify([rate_limit, max_concurrency])
 }
 
 /** So many at once, and for so long: what is left then, the sweep ends within half a minute. */

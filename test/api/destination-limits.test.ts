@@ -96,6 +96,19 @@ describe('the limits of a destination', () => {
       state: 'closed',
       consecutive_failures: 0,
     })
+    expect(api.dispatcher.woken.at(-1)).toEqual({ tenant_id: 'acme', target: body.id })
+  })
+
+  it('have those who wait ask anew when they change, and nobody else', async () => {
+    const { body } = await register('changing', { rate_limit: { requests: 1, per_seconds: 60 } })
+    const from = api.dispatcher.woken.length
+    const put = (given: object) => admin('PUT', '/destinations/changing', { configuration, ...given })
+    await put({ rate_limit: { requests: 1, per_seconds: 60 }, description: 'the same limit' })
+    expect(api.dispatcher.woken).toHaveLength(from)
+    const changed = await put({ rate_limit: { requests: 2, per_seconds: 60 } })
+    expect(api.dispatcher.woken.slice(from)).toEqual([
+      { tenant_id: 'acme', target: body.id, changed_at: changed.body.updated_at },
+    ])
   })
 
   it('schedule checks with the destination, and end them with it', async () => {

@@ -117,7 +117,7 @@ describe('waking', () => {
     const ref = await distribute('asks')
     const { next_attempt_at } = await waiting(ref)
     await system.as('acme', (db) => resetCircuit(db, 'acme', id))
-    expect(await system.as('acme', (db) => wakeDeliveries(db, 'acme', id, 10))).toEqual([])
+    expect(await system.as('acme', (db) => wakeDeliveries(db, { tenant_id: 'acme', target: id }, 10))).toEqual([])
     await system.runs.wake({ tenant_id: 'acme', target: id })
     await completed(ref)
     const [first, second] = receiver.requests
@@ -152,6 +152,37 @@ describe('waking', () => {
     expect((await system.attempts(ref)).map(({ status }) => status)).toEqual(['success', 'success'])
   })
 
+  it('lets what an old rate limit had put off ask the new one, once', async () => {
+    const receiver = await aReceiver()
+    const id = await register(system, 'narrow', receiver.url, { rate_limit: { requests: 1, per_seconds: 3600 } })
+    await completed(await distribute('narrow'))
+    const refs = await Promise.all(Array.from({ length: 12 }, () => distribute('narrow')))
+    for (const ref of refs) await waiting(ref, 'THROTTLED')
+    const change = async (limit: object | null) => {
+      const { rows } = await system.as('acme', (db) =>
+        db.query<{ updated_at: Date }>(
+          `update destinations set rate_limit = $2, updated_at = clock_timestamp() where id = $1 returning updated_at`,
+          [id, limit && JSON.stringify(limit)],
+        ),
+      )
+      return { tenant_id: 'acme', target: id, changed_at: rows[0]!.updated_at.toISOString() }
+    }
+    // Lower still: they ask, and are put off again; nobody is woken a second time.
+    const ref = await change({ requests: 1, per_seconds: 86_400 })
+    await system.runs.wake(ref)
+    const count = async (where: string) => {
+      const { rows } = await system.as('acme', (db) =>
+        db.query(`select from distribution_deliveries where destination_name = 'narrow' and ${where}`),
+      )
+      return rows.length
+    }
+    await expect.poll(() => count(`wakes = 1 and deferred_by = 'rate_limit'`), { timeout: 10_000 }).toBe(12)
+    expect(await system.as('acme', (db) => wakeDeliveries(db, ref, 50))).toEqual([])
+    expect(receiver.requests).toHaveLength(1)
+    await system.runs.wake(await change(null))
+    for (const each of refs) await completed(each)
+  })
+
   it('whose word was lost costs time only: the call that waited finds out by the row', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'unheard', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 1 } })
@@ -162,7 +193,9 @@ describe('waking', () => {
     })
     const ref = await distribute('unheard')
     await waiting(ref)
-    expect(await system.as('acme', (db) => wakeDeliveries(db, 'acme', id, 10))).toEqual([ref.distribution_id])
+    expect(await system.as('acme', (db) => wakeDeliveries(db, { tenant_id: 'acme', target: id }, 10))).toEqual([
+      ref.distribution_id,
+    ])
     await completed(ref)
     expect(await system.attempts(ref)).toMatchObject([{ status: 'success' }])
   })
