@@ -86,8 +86,8 @@ describe('the architecture', () => {
     expect(
       strangers('activities/rules/', [
         /^activities\/rules\//,
-        // The one schema of a shape.
-        /^activities\/shaping\/config\.ts$/,
+        // The one schema of a shape, and its paths.
+        /^activities\/shaping\/(config|paths)\.ts$/,
         /^db\/states\.ts$/,
         /^(zod|re2js|jsonc-parser|fastest-levenshtein)$/,
       ]),

@@ -111,6 +111,7 @@ describe('the OpenAPI document', () => {
         'GET /api/v1/destination-types',
         'POST /api/v1/distribution/bulk-submit',
         'GET /api/v1/distribution/batch/{batch_id}/status',
+        'POST /api/v1/distribution/batch/{batch_id}/cancel',
         'POST /api/v1/distribution/retry',
         'POST /api/v1/distribution/schedules',
         'GET /api/v1/distribution/schedules',
