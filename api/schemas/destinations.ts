@@ -100,7 +100,7 @@ export const destination = z
     description: z.string().nullable(),
     protocol: z.enum(PROTOCOLS),
     status: z.enum(DESTINATION_STATUSES),
-    status_reason: z.string().nullable(),
+    status_reason: z.string().nullable().openapi({ description: 'Why it was disabled, when the Distributor did it' }),
     configuration: object,
     transform_config: object,
     health_check_config: object,
@@ -110,7 +110,9 @@ export const destination = z
     max_concurrency: z.int().nullable(),
     circuit: z
       .object({
-        state: z.enum(['closed', 'open', 'half_open']),
+        state: z.enum(['closed', 'open', 'half_open']).openapi({
+          description: '`open`: all wait; `half_open`: one delivery may try, and decides',
+        }),
         consecutive_failures: z.int(),
         failing_since: time.nullable(),
         opened_at: time.nullable(),
@@ -124,7 +126,9 @@ export const destination = z
     updated_at: time,
     last_used: time.nullable(),
     usage_count: z.int(),
-    health_status: z.enum(['healthy', 'unhealthy', 'unknown']),
+    health_status: z
+      .enum(['healthy', 'unhealthy', 'unknown'])
+      .openapi({ description: 'As the last health check or test found it' }),
     last_health_check: time.nullable(),
   })
   .openapi('Destination')

@@ -15,8 +15,11 @@ export const deliveryState = z
   .object({
     name: z.string(),
     protocol: z.enum(PROTOCOLS).nullable(),
-    status: z.enum(DELIVERY_STATUSES),
-    attempts: z.int(),
+    status: z.enum(DELIVERY_STATUSES).openapi({
+      description:
+        '`waiting`: for its next attempt, or without an attempt for a limit, an open circuit, a disabled destination or its turn, which `error_message` then says',
+    }),
+    attempts: z.int().openapi({ description: 'Of all rounds together' }),
     started_at: maybeTime,
     completed_at: maybeTime,
     response_time_ms: z.int().nullable(),
@@ -100,12 +103,12 @@ export const listQuery = z.strictObject({
   status: z.enum(JOB_STATUSES).optional(),
   data_type: characters(1, 50).optional(),
   priority: z.enum(PRIORITIES).optional(),
-  destination: nameField.optional(),
+  destination: nameField.optional().openapi({ description: 'Those that go, or were to go, to it' }),
   batch_id: characters(1, 100).optional().openapi({ description: 'Those of this batch' }),
   from_date: dayOrInstant.optional().openapi({ description: 'Submitted at or after this', example: '2026-01-01' }),
   to_date: dayOrInstant.optional().openapi({ description: 'Submitted at or before this; a day counts as a whole' }),
   limit: wholeText(1, 1000).optional().openapi({ description: '50 when absent' }),
-  offset: wholeText(0, 100_000_000).optional(),
+  offset: wholeText(0, 100_000_000).optional().openapi({ description: 'Leaves out so many; `cursor` is quicker' }),
   cursor: characters(1, 100).optional().openapi({ description: '`next_cursor` of the page before; instead of offset' }),
 })
 
