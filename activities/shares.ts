@@ -9,12 +9,14 @@ export interface Share {
   quick: number
   /** So many places may be held by slow sends of one tenant, whatever the number of its destinations. */
   tenant: number
+  /** And by those of all tenants together: who has none himself gets a place all the same. */
+  all: number
 }
 
 /** Of the places for deliveries. */
-const DELIVERIES: Share = { slow: 20, quick: 80, tenant: 60 }
+const DELIVERIES: Share = { slow: 20, quick: 80, tenant: 60, all: 80 }
 /** Of the few for slow company: callbacks, by their host, and the steps of batches. */
-export const BACKGROUND: Share = { slow: 5, quick: 12, tenant: 8 }
+export const BACKGROUND: Share = { slow: 5, quick: 12, tenant: 8, all: 14 }
 /** A send that takes longer than this is slow; a busy machine's own delays are below. */
 const SLOW_MS = 2000
 /** What a send is taken to last before one has ended. */
@@ -73,6 +75,7 @@ export function createShares(
 ): Shares {
   const known = new Map<string, Known>()
   const tenants = new Map<string, Set<Held>>()
+  const all = new Set<Held>()
 
   function find(key: string): Known {
     const found = known.get(key) ?? { held: new Set(), most: share.slow, usual_ms: FIRST_GUESS_MS, booked: 0, asked: 0 }
@@ -90,6 +93,7 @@ export function createShares(
 
   function hold(held: Held): void {
     find(held.key).held.add(held)
+    all.add(held)
     tenants.set(held.tenant, (tenants.get(held.tenant) ?? new Set<Held>()).add(held))
   }
 
@@ -101,6 +105,20 @@ export function createShares(
       count += 1
     }
     return count
+  }
+
+  /** Those that are slow, or may be for all that is known: what hangs is not slow before its time. */
+  function doubtful(held: ReadonlySet<Held>): number {
+    let count = 0
+    for (const { since, key } of held) if (now() - since >= SLOW_MS || known.get(key)!.most <= share.slow) count += 1
+    return count
+  }
+
+  /** Whether a tenant leaves enough to the others. Of those who hang, the one who has most gets none before them. */
+  function tenantIsFull(ofTenant: ReadonlySet<Held>): boolean {
+    if (ofTenant.size >= share.quick) return true
+    const [own, total] = [doubtful(ofTenant), doubtful(all)]
+    return own >= share.tenant || (total >= share.tenant && own > total / 2) || (total >= share.all && own > 0)
   }
 
   function delay(key: string, places: number): number {
@@ -132,6 +150,7 @@ export function createShares(
         if (!mine) return undefined
         const destination = find(mine.key)
         destination.held.delete(mine)
+        all.delete(mine)
         const ofTenant = tenants.get(mine.tenant)
         ofTenant?.delete(mine)
         if (ofTenant?.size === 0) tenants.delete(mine.tenant)
@@ -144,7 +163,7 @@ export function createShares(
           const destination = find(key)
           const ofTenant = tenants.get(tenant) ?? new Set<Held>()
           const full = destination.held.size >= destination.most || slow(destination.held) >= share.slow
-          if (full || slow(ofTenant) >= share.tenant) return { taken: false, delay_ms: delay(key, destination.most) }
+          if (full || tenantIsFull(ofTenant)) return { taken: false, delay_ms: delay(key, destination.most) }
           mine = { tenant, key, since: now() }
           hold(mine)
           return { taken: true }

@@ -52,6 +52,36 @@ describe('the share of a destination', () => {
     expect(take(30, 'globex', 'globex/a')).toHaveLength(20)
   })
 
+  it('leaves places to other tenants before anything can have become slow', () => {
+    const { clock, take } = shares()
+    const names = ['a', 'b', 'c', 'd', 'e']
+    const taken = names.flatMap((name) => take(30, 'acme', `acme/${name}`))
+    expect(taken).toHaveLength(60)
+    expect(take(30, 'globex', 'globex/a')).toHaveLength(20)
+    for (const place of taken) place.end()
+    clock.now += 10
+    // Known to be quick, all of them, and yet not all places.
+    expect(names.flatMap((name) => take(30, 'acme', `acme/${name}`))).toHaveLength(80)
+  })
+
+  it('FIELD-REPORT 30: leaves places to other tenants, however many tenants have destinations that hang', () => {
+    const { clock, take } = shares()
+    const hostile = ['a', 'b', 'c'].map((tenant) =>
+      ['1', '2', '3'].flatMap((name) => take(20, tenant, `${tenant}/${name}`)),
+    )
+    expect(hostile.map((places) => places.length)).toEqual([60, 20, 1])
+    clock.now += 60_000
+    // Someone new is heard, and once he is known to be quick is not held up at all.
+    const [first] = take(5, 'quick', 'quick/a')
+    clock.now += 20
+    first!.end()
+    expect(take(10, 'quick', 'quick/a')).toHaveLength(10)
+    // Of those that hang, who has most gets none before the others have as many.
+    for (const place of hostile[0]!.splice(0, 15)) place.leave()
+    expect(take(30, 'a', 'a/4')).toHaveLength(0)
+    expect(take(30, 'b', 'b/4')).toHaveLength(14)
+  })
+
   it('FIELD-REPORT 33: of the same destination name in two tenants is two shares', () => {
     const { take } = shares()
     expect(take(30, 'acme', 'acme/same')).toHaveLength(20)
