@@ -273,20 +273,24 @@ export async function closeItem(
   )
 }
 
-/** The distributions of a batch that have been started and are open, oldest first. */
+/**
+ * The distributions of a batch that have been started and are open, oldest first; with `toCancel` those that nobody has
+ * asked to cancel yet, also when they wait for another batch. One that stands in a batch twice, or in two, counts as
+ * started where it came second, and is not before the other place has come to it: nobody may wait for that.
+ */
 export async function openItems(
   db: Db,
   id: string,
   limit: number,
-  uncancelled = false,
+  toCancel = false,
 ): Promise<{ job_id: string; round: number }[]> {
   const { rows } = await db.query<{ job_id: string; round: number }>(
     `select distinct j.id as job_id, j.round
        from batch_items i join distribution_jobs j on j.id = i.distribution_job_id
       where i.batch_id = $1 and i.state = 'started' and j.status in ('pending', 'processing')
-        and ($3 = false or j.cancel_requested_at is null)
+        and case when $3 then j.cancel_requested_at is null else j.check_at is distinct from 'infinity' end
       order by j.id limit $2`,
-    [id, limit, uncancelled],
+    [id, limit, toCancel],
   )
   return rows
 }

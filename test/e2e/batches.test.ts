@@ -136,6 +136,23 @@ describe('a batch', () => {
     expect(rows[0]).toEqual({ overlaps: 0 })
   })
 
+  it('that is not parallel sends once, in its place, what stands in it twice', async () => {
+    const from = receiver.requests.length
+    const ref = await stored({ options: { parallel_execution: false }, jobs: times(3) })
+    // As two items with one idempotency key are stored.
+    await system.as('acme', (db) =>
+      db.query(
+        `insert into batch_items (batch_id, position, tenant_id, distribution_job_id, state)
+         select batch_id, 4, tenant_id, distribution_job_id, 'started' from batch_items where batch_id = $1 and position = 2`,
+        [ref.batch_id],
+      ),
+    )
+    await system.runs.startBatch(ref)
+    await endsAs(ref, 'completed')
+    expect(pathsFrom(from)).toEqual(['/0', '/1', '/2'])
+    expect((await progressOf(ref)).counts).toMatchObject({ completed: 4 })
+  })
+
   it('gives each its time from its turn on when it is not parallel', async () => {
     const ref = await stored({
       options: { parallel_execution: false },
