@@ -17,6 +17,20 @@ const PROBE_MS = 12_000
 
 /** How the destination is; the result is also a row of `destination_health_checks`. */
 export async function probe(deps: ActivityDeps, input: ProbeInput, signal: AbortSignal): Promise<ProbeResult> {
+  // A thousand that hang would hold every place for callbacks.
+  const place = deps.backgroundShares.place()
+  const taken = place.take(input.tenant_id, `${input.tenant_id} probes`)
+  if (!taken.taken) {
+    return { busy_ms: taken.delay_ms, healthy: false, code: null, message: null, response_time_ms: 0 }
+  }
+  try {
+    return await probeNow(deps, input, signal)
+  } finally {
+    place.end()
+  }
+}
+
+async function probeNow(deps: ActivityDeps, input: ProbeInput, signal: AbortSignal): Promise<ProbeResult> {
   const startedAt = performance.now()
   const failure = await tryProbe(deps, input, AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]))
   const result: ProbeResult = {

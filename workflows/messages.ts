@@ -136,6 +136,8 @@ export interface EventRef {
 }
 
 export interface ProbeResult {
+  /** Not tried: so many of this tenant's are being tried already. Milliseconds until another may be. */
+  busy_ms?: number
   healthy: boolean
   code: DeliveryCode | null
   message: string | null

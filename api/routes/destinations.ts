@@ -85,7 +85,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     path: '/destinations/{id}',
     tag,
     summary: 'Replace the content of a destination',
-    description: 'Takes effect with the next attempt, also of deliveries that wait.',
+    description:
+      'Takes effect with the next attempt, also of deliveries that wait. What changes nothing makes no new version.',
     role: 'admin',
     params: destinationParams,
     body: replacement,
@@ -101,7 +102,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         const present = await find(db, known.id, { forUpdate: true })
         const { id, protocol } = present
         const own = { tenant_id, destination_id: id, protocol }
-        const { content, fields } = await separateSecrets(db, sealer, own, body, present.configuration)
+        const { content, fields, changed: isChange } = await separateSecrets(db, sealer, own, body, present)
+        if (!isChange) return { row: present, limits_changed: false }
         const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
         await keepSecrets(db, sealer, own, fields, true)
         await audit(db, c, caller, 'update', changed, { version: changed.version })
@@ -194,7 +196,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
       const { id, name } = await withTenant(pool, tenant_id, (db) => find(db, params.id))
       try {
         const found = await dispatcher.probe({ tenant_id, destination_id: id }, PROBE_MS)
-        const { healthy, code, message, response_time_ms } = found
+        const { healthy, code, message, response_time_ms, busy_ms } = found
+        if (busy_ms !== undefined) throw tooManyTests(busy_ms)
         return c.json({ destination: name, healthy, error_code: code, error_message: message, response_time_ms })
       } catch (error) {
         if (!(error instanceof DispatcherUnavailable)) throw error
@@ -246,6 +249,13 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
 
   // `list` before `{id}`, or a destination called "list" would hide it.
   return [register, list, show, replace, remove, test, ...switches, types]
+}
+
+function tooManyTests(waitMs: number): ApiError {
+  const retryAfterSeconds = Math.ceil(waitMs / 1000)
+  return new ApiError('RATE_LIMIT_EXCEEDED', 'several destinations are being tested already, try again soon', [], {
+    retryAfterSeconds,
+  })
 }
 
 function healthCheckOf(tenant_id: string, { id, health_check_config }: DestinationRow) {

@@ -111,6 +111,17 @@ describe('the limits of a destination', () => {
     ])
   })
 
+  it('a test that has to wait for others is a 429 that says how long', async () => {
+    await register('busy')
+    const result = api.dispatcher.answers.probe
+    api.dispatcher.answers.probe = { ...result, healthy: false, busy_ms: 2500 }
+    const { status, body, headers } = await admin('POST', '/destinations/busy/test')
+    api.dispatcher.answers.probe = result
+    expect(status).toBe(429)
+    expect(body).toMatchObject({ error: 'RATE_LIMIT_EXCEEDED', retry_after_seconds: 3 })
+    expect(headers.get('retry-after')).toBe('3')
+  })
+
   it('schedule checks with the destination, and end them with it', async () => {
     const { healthChecks } = api.dispatcher
     const from = healthChecks.length

@@ -82,6 +82,36 @@ describe('a health check', () => {
     await expect.poll(scheduled).not.toHaveProperty(id)
   })
 
+  it('of one tenant whose destinations hang leaves places to those of others', async () => {
+    const hanging = await startHttpReceiver({ script: { stall: 'headers' } })
+    receivers.push(hanging)
+    const ids: string[] = []
+    for (let i = 0; i < 25; i++)
+      ids.push(
+        await register(system, `hangs-${i}`, hanging.url, {
+          tenant: 'checked-1',
+          configuration: { timeout_seconds: 4 },
+        }),
+      )
+    const well = await aReceiver()
+    const id = await register(system, 'well', well.url, { tenant: 'checked-2' })
+    const probe = (tenant_id: string, destination_id: string) => system.runs.probe({ tenant_id, destination_id })
+    const all = ids.map((one) => probe('checked-1', one))
+    await hanging.received(5)
+    const began = performance.now()
+    expect(await probe('checked-2', id)).toMatchObject({ healthy: true })
+    expect(performance.now() - began).toBeLessThan(5000)
+    const found = await Promise.all(all)
+    const tried = found.filter(({ busy_ms }) => busy_ms === undefined)
+    expect(tried.length).toBeLessThanOrEqual(8)
+    for (const { code } of tried) expect(code).toBe('TIMEOUT')
+    // Who was not tried is not unhealthy.
+    const { rows } = await system.as('checked-1', (db) =>
+      db.query(`select from destinations where name like 'hangs-%' and health_status = 'unhealthy'`),
+    )
+    expect(rows).toHaveLength(tried.length)
+  })
+
   it('comes back when Temporal has lost it, changes with its row, and goes with its destination', async () => {
     const receiver = await aReceiver()
     const enabled = (interval_seconds: number) => ({ enabled: true, interval_seconds })
