@@ -151,6 +151,34 @@ onEachPostgres((database) => {
       expect(await dropMonth(pool, leaving)).toBe(false)
     })
 
+    it('takes its batches along, except those with something left to do', async () => {
+      const [leaving, staying] = [await month(8), await month(7)]
+      await owner.query('select make_month($1), make_month($2)', [leaving, staying])
+      const job = await aWholeJob(staying, 'completed')
+      const made: string[] = []
+      for (const [day, check_at] of [
+        [leaving, null],
+        [leaving, 'now'],
+        [staying, null],
+      ]) {
+        const { rows } = await owner.query(
+          `with b as (insert into batches (id, tenant_id, kind, check_at) values ($1, 'demo', 'retry', $2) returning id)
+           insert into batch_items (batch_id, position, tenant_id, distribution_job_id) select id, 1, 'demo', $3 from b
+           returning batch_id`,
+          [await idOf(owner, new Date(`${day}T12:00:00Z`)), check_at, job],
+        )
+        made.push(rows[0].batch_id)
+      }
+      expect(await dropMonth(pool, leaving)).toBe(true)
+      for (const [table, column] of [
+        ['batches', 'id'],
+        ['batch_items', 'batch_id'],
+      ]) {
+        const { rows } = await owner.query(`select ${column} as id from ${table} where ${column} = any ($1)`, [made])
+        expect(rows.map(({ id }) => id).sort()).toEqual(made.slice(1).sort())
+      }
+    })
+
     it('stays while a distribution of it is open, with all its keys', async () => {
       const day = await month(9)
       await owner.query('select make_month($1)', [day])
