@@ -16,6 +16,7 @@ import type { Facts } from './rules/paths.ts'
 import { planByRules, type RulePlan } from './rules/plan.ts'
 import { type RememberedRules, rememberRules } from './rules/remembered.ts'
 import { momentOf } from './rules/time.ts'
+import { keptShape } from './shaping/kept.ts'
 
 /** Within a local activity's time; the transaction is one, so a body that outlives its call does no harm. */
 const STATEMENT_TIMEOUT_MS = 2000
@@ -119,6 +120,6 @@ function marksOf({ destinations }: RulePlan) {
   return destinations.flatMap(({ name, shape, failover_group, standby, required }) =>
     shape === null && failover_group === null
       ? []
-      : [{ destination_name: name, shape, failover_group, standby, required }],
+      : [{ destination_name: name, shape: shape && keptShape(shape), failover_group, standby, required }],
   )
 }

@@ -1,4 +1,5 @@
 // What stands between a registered destination as it is sent, as it is stored, and as it is shown: its secrets.
+import { isDeepStrictEqual } from 'node:util'
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { extractLiterals, maskSecrets } from '../activities/destinations/secret-storage.ts'
 import type { AutoDisable } from '../db/auto-disable.ts'
@@ -7,12 +8,13 @@ import { loadCredentials, putCredential } from '../db/credentials.ts'
 import type { DestinationContent, DestinationRow } from '../db/destinations.ts'
 import type { Db } from '../db/pool.ts'
 import type { RateLimit } from '../db/rate-limits.ts'
-import type { Sealer } from '../db/secrets.ts'
+import { type Sealer, UnsealError } from '../db/secrets.ts'
 import type { Protocol } from '../db/states.ts'
 import { configurationIssues, readProtocol } from './destination-entries.ts'
 import type { AppDeps } from './env.ts'
 import { type Detail, invalid } from './errors.ts'
 import { shapingIssues } from './shape-check.ts'
+import { shownShape, takeIn } from './shape-forms.ts'
 
 export interface SentContent {
   description?: string | null | undefined
@@ -51,44 +53,65 @@ export interface OwnCredential {
 
 /**
  * The content to store: literals become references into the destination's own credential, which is returned as the
- * fields it must hold from now on. `previous` is what stands there, for secrets that are sent as `***`.
+ * fields it must hold from now on. `present` is what is replaced: secrets that are sent as `***` stay, and `changed` says
+ * whether anything becomes another thing.
  */
 export async function separateSecrets(
   db: Db,
   sealer: Sealer,
   own: OwnCredential,
   sent: SentContent,
-  previous?: Record<string, unknown>,
-): Promise<{ content: DestinationContent; fields: Record<string, string> }> {
+  present?: DestinationRow,
+): Promise<{ content: DestinationContent; fields: Record<string, string>; changed: boolean }> {
   const credential = ownCredentialName(own.destination_id)
   const schema = destinationFor(own.protocol).config
-  const extraction = extractLiterals(schema, sent.configuration, { credential, previous })
-  if (extraction.missing.length > 0) {
-    throw invalid(
-      extraction.missing.map((path): Detail => ({ field: `configuration.${path}`, issue: 'has no secret to keep' })),
-    )
-  }
-  const present = extraction.kept.length > 0 ? await loadCredentials(db, sealer, [credential]) : new Map()
+  const extraction = extractLiterals(schema, sent.configuration, { credential, previous: present?.configuration })
+  const shape = takeIn(sent.transform_config ?? {}, present?.transform_config, ['transform_config'])
+  const missing = extraction.missing.map(
+    (path): Detail => ({ field: `configuration.${path}`, issue: 'has no secret to keep' }),
+  )
+  if (missing.length + shape.details.length > 0) throw invalid([...missing, ...shape.details])
+  const before = present ? await presentFields(db, sealer, credential, extraction.kept.length > 0) : {}
   const fields: Record<string, string> = { ...extraction.secrets }
   for (const name of extraction.kept) {
-    const value = present.get(credential)?.fields[name]
+    const value = before?.[name]
     if (value !== undefined) fields[name] = value
   }
-  return {
-    fields,
-    content: {
-      description: sent.description ?? null,
-      configuration: extraction.configuration,
-      transform_config: sent.transform_config ?? {},
-      health_check_config: sent.health_check_config ?? {},
-      circuit_breaker: sent.circuit_breaker ?? null,
-      auto_disable: sent.auto_disable ?? null,
-      rate_limit: sent.rate_limit ?? null,
-      max_concurrency: sent.max_concurrency ?? null,
-      max_retries: sent.max_retries ?? null,
-      tags: sent.tags ?? [],
-    },
+  const content: DestinationContent = {
+    description: sent.description ?? null,
+    configuration: extraction.configuration,
+    transform_config: shape.shape,
+    health_check_config: sent.health_check_config ?? {},
+    circuit_breaker: sent.circuit_breaker ?? null,
+    auto_disable: sent.auto_disable ?? null,
+    rate_limit: sent.rate_limit ?? null,
+    max_concurrency: sent.max_concurrency ?? null,
+    max_retries: sent.max_retries ?? null,
+    tags: sent.tags ?? [],
   }
+  const changed = !present || !before || !isDeepStrictEqual(fields, { ...before }) || !isKept(content, present)
+  return { content, fields, changed }
+}
+
+/** Null for what cannot be opened any more, unless something of it is to stay: new secrets are the way to mend that. */
+async function presentFields(
+  db: Db,
+  sealer: Sealer,
+  credential: string,
+  needed: boolean,
+): Promise<Record<string, string> | null> {
+  try {
+    return (await loadCredentials(db, sealer, [credential])).get(credential)?.fields ?? {}
+  } catch (error) {
+    if (needed || !(error instanceof UnsealError)) throw error
+    return null
+  }
+}
+
+/** Whether the row holds this content already, whatever the order of its keys. */
+function isKept(content: DestinationContent, row: DestinationRow): boolean {
+  const keys = Object.keys(content) as (keyof DestinationContent)[]
+  return isDeepStrictEqual(JSON.parse(JSON.stringify(content)), Object.fromEntries(keys.map((key) => [key, row[key]])))
 }
 
 /** Seals the fields; call it once the destination's row is there. */
@@ -113,7 +136,14 @@ export async function keepSecrets(
 /** The destination as anyone may see it, and how its circuit stands. */
 export function shownDestination(row: DestinationRow, circuit: CircuitState) {
   const configuration = maskSecrets(destinationFor(row.protocol).config, row.configuration)
-  return { ...row, configuration, circuit_breaker: { ...CIRCUIT_DEFAULTS, ...row.circuit_breaker }, circuit }
+  const transform_config = shownShape(row.transform_config)
+  return {
+    ...row,
+    configuration,
+    transform_config,
+    circuit_breaker: { ...CIRCUIT_DEFAULTS, ...row.circuit_breaker },
+    circuit,
+  }
 }
 
 function ownCredentialName(destinationId: string): string {

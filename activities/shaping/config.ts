@@ -4,6 +4,7 @@
 import { z } from 'zod'
 import { placeholderProblem } from '../destinations/placeholders.ts'
 import { csvFields, xmlFields } from '../formats/fields.ts'
+import { mappingOf } from './kept.ts'
 import { MAX_POSITION } from './mapping.ts'
 import { EACH, readPath } from './paths.ts'
 
@@ -77,7 +78,7 @@ const fieldSource = z.union(
   { error: 'must be a path, or an object with "path" or "value"' },
 )
 
-const fieldMapping = z.record(z.string(), fieldSource).superRefine((mapping, context) => {
+const mapping = z.record(z.string(), fieldSource).superRefine((mapping, context) => {
   const issue = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message })
   const entries = Object.entries(mapping)
   if (entries.length === 0) context.addIssue({ code: 'custom', message: 'must map at least one field' })
@@ -95,6 +96,8 @@ const fieldMapping = z.record(z.string(), fieldSource).superRefine((mapping, con
     }
   }
 })
+
+const fieldMapping = z.preprocess(mappingOf, mapping)
 
 function eachIn(text: string): number {
   const steps = readPath(text)
@@ -158,7 +161,9 @@ export const shapeConfig = z
     include: paths.optional().describe('Only these places stay'),
     exclude: paths.optional().describe('These places go'),
     mask: z.array(masking).min(1).max(MAX_PATHS).optional().describe('Values that are hidden; a path alone: `***`'),
-    field_mapping: fieldMapping.optional().describe('A new document: target path ← source path'),
+    field_mapping: fieldMapping
+      .optional()
+      .describe('A new document: target path ← source path; its fields are in the order of the targets'),
     expression: z
       .string()
       .min(1)

@@ -10,6 +10,7 @@ import { requireOwnTenant } from '../middleware/auth.ts'
 import { destinationParams } from '../schemas/destinations.ts'
 import { preview, previewRequest } from '../schemas/preview.ts'
 import { shapingIssues } from '../shape-check.ts'
+import { takeIn } from '../shape-forms.ts'
 
 /** More of a result is cut off: it is for a person to look at. */
 const SHOWN_BYTES = 262_144
@@ -36,17 +37,22 @@ export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const destination = await withTenant(pool, tenant_id, (db) => findDestination(db, params.id))
       if (!destination) throw notFound('destination')
-      const own = body.transform_config ?? destination.transform_config
+      const tried =
+        body.transform_config && takeIn(body.transform_config, destination.transform_config, ['transform_config'])
+      const before = body.shape && takeIn(body.shape, undefined, ['shape'])
+      const own = tried?.shape ?? destination.transform_config
       const issuesWith = (shape: typeof own | undefined | null, at: string, overruled = false) =>
         shapingIssues(shaper, tenant_id, destination, shape, [at], { output: overruled })
       const issues = [
         ...(await issuesWith(own, 'transform_config')),
-        ...(await issuesWith(body.shape, 'shape', shapes(own))),
+        ...(await issuesWith(before?.shape, 'shape', shapes(own))),
+        ...(tried?.details ?? []),
+        ...(before?.details ?? []),
       ]
       if (issues.length > 0) throw invalid(issues)
       // The exact text: the value that was parsed has lost digits.
       const payload = Buffer.from(raw.texts.get('payload')!, 'utf8')
-      const configured = [body.shape, own].filter(shapes)
+      const configured = [before?.shape, own].filter(shapes)
       try {
         const shaped =
           configured.length === 0

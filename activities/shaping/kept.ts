@@ -1,0 +1,16 @@
+// A shape as the database keeps it: jsonb forgets the order of keys, and those of a `field_mapping` are written in that order.
+
+export type AnyShape = Record<string, unknown>
+
+/** The mapping as a list of target and source. */
+export function keptShape(shape: AnyShape): AnyShape {
+  const { field_mapping } = shape
+  if (typeof field_mapping !== 'object' || field_mapping === null || Array.isArray(field_mapping)) return shape
+  return { ...shape, field_mapping: Object.entries(field_mapping) }
+}
+
+/** The list as the mapping that was sent; anything else as it is. */
+export function mappingOf(kept: unknown): unknown {
+  if (!Array.isArray(kept) || !kept.every((pair) => Array.isArray(pair) && pair.length === 2)) return kept
+  return Object.fromEntries(kept as [string, unknown][])
+}

@@ -1,0 +1,118 @@
+// What of a shape is kept as it was sent, and what of it is never shown.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type ApiUnderTest, startApi } from './api-under-test.ts'
+
+let api: ApiUnderTest
+beforeAll(async () => {
+  api = await startApi()
+})
+afterAll(() => api.close())
+
+const admin = (method: string, path: string, body?: unknown) =>
+  api.call(method, path, body, { key: api.keys.acme.admin })
+const configuration = { endpoint: 'https://reporter.example/documents' }
+const register = (name: string, transform_config: unknown) =>
+  admin('POST', '/destinations/register', { name, protocol: 'REST', configuration, transform_config })
+const preview = async (name: string, payload: unknown, tried = {}) =>
+  (await api.call('POST', `/destinations/${name}/preview`, { payload, ...tried })).body.body as string
+
+const PAYLOAD = { first: 1, second: 2, third: 3 }
+/** jsonb would have them the other way round. */
+const MAPPING = { 'long.name.a': 'first', zz: 'second', b: { path: 'third', required: true } }
+
+describe('the fields of a mapping', () => {
+  it('stay in the order in which they were written', async () => {
+    const { body } = await register('ordered', { field_mapping: MAPPING, output: 'xml' })
+    expect(Object.keys(body.transform_config.field_mapping)).toEqual(Object.keys(MAPPING))
+    const { text } = await api.call('GET', '/destinations/ordered')
+    expect(JSON.stringify(JSON.parse(text).transform_config.field_mapping)).toBe(JSON.stringify(MAPPING))
+    expect(await preview('ordered', PAYLOAD)).toContain(
+      '<long><name><a>1</a></name></long><zz>2</zz><b>3</b></payload>',
+    )
+  })
+
+  it('are refused by their names', async () => {
+    const { body } = await register('refused', { field_mapping: { a: 'x', 'b[': 'y' } })
+    expect(body.details.map(({ field }: { field: string }) => field)).toEqual(['transform_config.field_mapping["b["]'])
+  })
+})
+
+describe('the salt of a hash', () => {
+  const SALT = 'never-to-be-seen-4712'
+  const mask = (path: string, salt: string) => ({ path, hash: 'sha256', salt })
+
+  it('is not shown, and stays when it is sent as ***, for the path that it is of', async () => {
+    const { text } = await register('salted', { mask: [mask('first', SALT), mask('second', `${SALT}-2`), 'third'] })
+    expect(text).not.toContain(SALT)
+    expect(JSON.parse(text).transform_config.mask).toEqual([mask('first', '***'), mask('second', '***'), 'third'])
+    const before = await preview('salted', PAYLOAD)
+    const kept = { mask: [mask('second', '***'), mask('first', '***')] }
+    expect(await preview('salted', PAYLOAD, { transform_config: { ...kept, exclude: ['third'] } })).toBe(
+      before.replace(',"third":"***"', ''),
+    )
+    const changed = await admin('PUT', '/destinations/salted', { configuration, transform_config: kept })
+    expect(changed.body).toMatchObject({ version: 2, transform_config: kept })
+    expect(await preview('salted', PAYLOAD)).toBe(before.replace('"third":"***"', '"third":3'))
+    const list = await admin('GET', '/destinations/list')
+    const audit = await admin('GET', '/audit-log')
+    for (const shown of [list.text, audit.text, api.log.lines().join('')]) expect(shown).not.toContain(SALT)
+  })
+
+  it('that is not there cannot stay', async () => {
+    const refusal = { field: 'transform_config.mask[0].salt', issue: 'has no secret to keep' }
+    const transform_config = { mask: [mask('third', '***')] }
+    expect((await register('unsalted', transform_config)).body.details).toEqual([refusal])
+    const changed = await admin('PUT', '/destinations/salted', { configuration, transform_config })
+    expect(changed.body.details).toEqual([refusal])
+    const tried = await api.call('POST', '/destinations/salted/preview', { payload: {}, transform_config })
+    expect(tried.body.details).toEqual([refusal])
+  })
+})
+
+describe('a destination that is replaced by itself', () => {
+  const content = (token: string, more = {}) => ({
+    configuration: { ...configuration, auth: { type: 'bearer', token } },
+    transform_config: { field_mapping: MAPPING, mask: [{ path: 'first', hash: 'sha256', salt: 's' }] },
+    health_check_config: { enabled: true },
+    tags: ['a', 'b'],
+    ...more,
+  })
+  const versionAfter = async (body: object) => (await admin('PUT', '/destinations/same', body)).body.version
+
+  it('makes no version and no event, and one with anything else makes both', async () => {
+    await admin('POST', '/destinations/register', { name: 'same', protocol: 'REST', ...content('t') })
+    const shown = (await admin('GET', '/destinations/same')).body
+    const { transform_config, health_check_config, tags } = shown
+    const roundTrip = { configuration: shown.configuration, transform_config, health_check_config, tags }
+    expect(await versionAfter(content('t'))).toBe(1)
+    expect(await versionAfter(roundTrip)).toBe(1)
+    expect(await versionAfter({ ...roundTrip, description: null })).toBe(1)
+    expect((await admin('GET', '/destinations/same')).body).toEqual(shown)
+    expect(await versionAfter(content('another'))).toBe(2)
+    expect(await versionAfter(content('***', { tags: ['b', 'a'] }))).toBe(3)
+    expect(await versionAfter(content('***', { tags: ['b', 'a'], max_retries: 2 }))).toBe(4)
+    const reordered = Object.fromEntries(Object.entries(MAPPING).toReversed())
+    const turned = { ...transform_config, field_mapping: reordered }
+    expect(await versionAfter(content('***', { tags: ['b', 'a'], max_retries: 2, transform_config: turned }))).toBe(5)
+    const { body } = await admin('GET', '/audit-log')
+    const updates = body.events.filter(
+      ({ action, resource_id }: { action: string; resource_id: string }) =>
+        action === 'update' && resource_id === shown.id,
+    )
+    expect(updates).toHaveLength(4)
+  })
+
+  it('is mended by new secrets when the present ones cannot be opened any more', async () => {
+    const { body } = await admin('POST', '/destinations/register', {
+      name: 'sealed',
+      protocol: 'REST',
+      ...content('t'),
+    })
+    await api.rows('acme', "update credentials set sealed = 'v1.gone.x' where destination_id = $1", [body.id])
+    const { status } = await admin('PUT', '/destinations/sealed', content('t'))
+    expect(status).toBe(200)
+    expect(await versionOf('sealed')).toBe(2)
+  })
+
+  const versionOf = async (name: string) => (await admin('GET', `/destinations/${name}`)).body.version
+})
