@@ -16,7 +16,13 @@ export interface GivenRule {
   /** JSON text. */
   conditions: string
   actions: unknown
+  /** Its destinations are each tenant's own. */
+  shared: boolean
 }
+
+/** As JSON. Lists of names and values have room. */
+const MAX_CONDITIONS = 131_072
+const MAX_ACTIONS = 262_144
 
 /** What is wrong with the shape of a rule's actions and takes its time to be found out: not within a transaction. */
 export function shapeIssues(shaper: AppDeps['shaper'], tenantId: string, actions: unknown, at: string[] = []) {
@@ -36,6 +42,7 @@ export async function checkRule(
   at: string[] = [],
 ): Promise<LeafRow[]> {
   const details: Detail[] = [...found]
+  refuseHuge(given, at)
   const conditions = readConditions(readExact(given.conditions))
   if ('issues' in conditions) {
     details.push(
@@ -45,11 +52,19 @@ export async function checkRule(
   const schema = ACTIONS[given.rule_type]
   const actions = schema.safeParse(given.actions)
   if (!actions.success) details.push(...issuesOf(schema, actions.error, [...at, 'actions']))
-  else if ('destinations' in actions.data || 'tags' in actions.data) {
+  else if (!given.shared && ('destinations' in actions.data || 'tags' in actions.data)) {
     details.push(...(await unknownTargets(db, actions.data, [...at, 'actions'])))
   }
   if (details.length > 0 || 'issues' in conditions) throw invalid(details)
   return conditions.leaves.map(leafRow)
+}
+
+function refuseHuge({ conditions, actions }: GivenRule, at: string[]): void {
+  const fail = (field: string, max: number) => {
+    throw invalid([{ field: fieldPath([...at, field]), issue: `must have at most ${max} characters of JSON` }])
+  }
+  if (conditions.length > MAX_CONDITIONS) fail('conditions', MAX_CONDITIONS)
+  if (JSON.stringify(actions ?? null).length > MAX_ACTIONS) fail('actions', MAX_ACTIONS)
 }
 
 function leafRow({ path, operator, value }: Leaf): LeafRow {

@@ -12,7 +12,7 @@ export interface RuleRow extends StoredRule {
   updated_at: Date
 }
 
-const COLUMNS = `id, xmin::text as version, tenant_id, name, description, rule_type, conditions::text as conditions, actions, priority, enabled,
+const COLUMNS = `id, xmin::text as version, tenant_id, tenant_id is null as shared, name, description, rule_type, conditions::text as conditions, actions, priority, enabled,
   created_at, updated_at`
 
 export interface RuleContent {
@@ -100,13 +100,17 @@ export async function deleteRule(db: Db, id: string): Promise<void> {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
-/** The rule of this uuid or name; `own` finds and locks the tenant's own alone, not a shared one. */
-export async function findRule(db: Db, idOrName: string, options: { own?: boolean } = {}): Promise<RuleRow | null> {
+/** The rule of this uuid or name, the tenant's own before a shared one; `lock` works for the tenant's own alone. */
+export async function findRule(
+  db: Db,
+  idOrName: string,
+  options: { shared?: boolean | undefined; lock?: boolean } = {},
+): Promise<RuleRow | null> {
   const { rows } = await db.query<RuleRow>(
     `select ${COLUMNS} from distribution_rules
-      where (id = $1 or name = $2) ${options.own ? 'and tenant_id is not null' : ''}
-      order by id = $1 desc nulls last, tenant_id nulls last limit 1 ${options.own ? 'for update' : ''}`,
-    [UUID.test(idOrName) ? idOrName : null, idOrName],
+      where (id = $1 or name = $2) and ($3::boolean is null or (tenant_id is null) = $3)
+      order by id = $1 desc nulls last, tenant_id nulls last limit 1 ${options.lock ? 'for update' : ''}`,
+    [UUID.test(idOrName) ? idOrName : null, idOrName, options.shared ?? null],
   )
   return rows[0] ?? null
 }
@@ -114,6 +118,7 @@ export async function findRule(db: Db, idOrName: string, options: { own?: boolea
 export interface RuleFilter {
   rule_type?: RuleType | undefined
   enabled?: boolean | undefined
+  shared?: boolean | undefined
   /** Rules whose actions name this destination. */
   destination?: string | undefined
   tag?: string | undefined
@@ -131,16 +136,19 @@ export async function listRules(
     and ($3::text is null or actions -> 'destinations' ? $3) and ($4::text is null or actions -> 'tags' ? $4)
     and ($5::text is null or exists (
           select from rule_conditions c
-           where c.rule_id = r.id and (c.path = $5 or starts_with(c.path, $5 || '.') or starts_with(c.path, $5 || '['))))`
+           where c.rule_id = r.id and (c.path = $5 or starts_with(c.path, $5 || '.') or starts_with(c.path, $5 || '['))))
+    and ($6::boolean is null or (r.tenant_id is null) = $6)`
   const values = [
     filter.rule_type ?? null,
     filter.enabled ?? null,
     filter.destination ?? null,
     filter.tag ?? null,
     filter.path ?? null,
+    filter.shared ?? null,
   ]
   const { rows } = await db.query<RuleRow>(
-    `select ${COLUMNS} from distribution_rules r where ${where} order by priority desc, name collate "C" limit $6 offset $7`,
+    `select ${COLUMNS} from distribution_rules r where ${where}
+      order by priority desc, name collate "C", tenant_id nulls last limit $7 offset $8`,
     [...values, page.limit, page.offset],
   )
   const total = await db.query<{ total: number }>(
@@ -150,12 +158,15 @@ export async function listRules(
   return { rules: rows, total: total.rows[0]!.total }
 }
 
-/** How many rules of its own the tenant has. Locks nothing: the bound need not be exact. */
-export async function countRules(db: Db): Promise<number> {
-  const { rows } = await db.query<{ count: number }>(
-    'select count(*)::int as count from distribution_rules where tenant_id is not null',
+/** How many rules the tenant has, or how many shared ones there are. Locks nothing: the bounds need not be exact. */
+export async function sizeOfRules(db: Db, options: { shared: boolean }): Promise<{ count: number; bytes: number }> {
+  const { rows } = await db.query<{ count: number; bytes: number }>(
+    `select count(*)::int as count,
+            coalesce(sum(octet_length(conditions::text) + octet_length(actions::text)), 0)::float8 as bytes
+       from distribution_rules where (tenant_id is null) = $1`,
+    [options.shared],
   )
-  return rows[0]!.count
+  return rows[0]!
 }
 
 export interface RuleState {
@@ -186,7 +197,7 @@ export async function readRuleState(db: Db, tenantId: string): Promise<RuleState
 /** The rules that are asked: the tenant's own and the shared ones. */
 export async function loadRules(db: Db): Promise<StoredRule[]> {
   const { rows } = await db.query<StoredRule>(
-    `select id, xmin::text as version, name, rule_type, priority, conditions::text as conditions, actions from distribution_rules where enabled`,
+    `select id, xmin::text as version, tenant_id is null as shared, name, rule_type, priority, conditions::text as conditions, actions from distribution_rules where enabled`,
   )
   return rows
 }

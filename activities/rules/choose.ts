@@ -2,6 +2,7 @@
 import { type Member, pick } from './balance.ts'
 import type { Candidate, Lookups, PlannedDestination, RulePlan } from './plan.ts'
 import type { RuleOf } from './rule.ts'
+import { isLiving } from './warnings.ts'
 
 /** What the routing rules choose: each destination once, by the first rule that has it. */
 export async function choose(
@@ -13,7 +14,7 @@ export async function choose(
   lookups: Lookups,
 ): Promise<void> {
   const balanced = rules.filter(({ actions }) => actions.strategy === 'load_balance')
-  const members = new Map(rules.map((rule) => [rule, membersOf(rule, candidates)]))
+  const members = new Map(rules.map((rule) => [rule, membersOf(rule, candidates, known)]))
   const turns = balanced.length > 0 ? await lookups.turns(balanced.map(({ id }) => id)) : new Map<string, number>()
   const failing = balanced.filter(({ actions }) => actions.balance === 'least_failing')
   const failures =
@@ -30,7 +31,7 @@ export async function choose(
   const groups: string[][] = []
   for (const [group, rule] of rules.entries()) {
     const names = members.get(rule)!
-    if (names.length === 0) {
+    if (names.length === 0 && !rule.shared) {
       plan.warnings.push(
         `The rule ${rule.name} chose nothing: no destination has the tag ${rule.actions.tags?.join(' or ')}`,
       )
@@ -99,16 +100,21 @@ export async function choose(
   }
 }
 
-/** By name in the rule's order, then by tag in the order of names. */
-function membersOf({ actions }: RuleOf<'routing'>, candidates: Candidate[]): string[] {
+/** By name in the rule's order, then by tag in the order of names. Of those that a shared rule names the tenant's. */
+function membersOf(
+  { actions, shared }: RuleOf<'routing'>,
+  candidates: Candidate[],
+  known: ReadonlyMap<string, Candidate>,
+): string[] {
+  const named = (actions.destinations ?? []).filter((name) => !shared || isLiving(known.get(name)))
   const tagged = candidates.filter(({ deleted, tags }) => !deleted && actions.tags?.some((tag) => tags.includes(tag)))
-  return [...new Set([...(actions.destinations ?? []), ...tagged.map(({ name }) => name).sort()])]
+  return [...new Set([...named, ...tagged.map(({ name }) => name).sort()])]
 }
 
 function isUsable(candidate: Candidate | undefined): boolean {
   return (
     candidate !== undefined &&
-    !candidate.deleted &&
+    isLiving(candidate) &&
     (candidate.status === 'active' || candidate.status === 'deprecated')
   )
 }
@@ -141,7 +147,9 @@ export function member(
       ...planned,
       status: 'failed',
       error_code: 'DESTINATION_DELETED',
-      error_message: 'The destination was deleted before it was served',
+      error_message: byRules
+        ? `The ${rule === null ? 'default route' : `rule ${rule}`} names it, but it is deleted`
+        : 'The destination was deleted before it was served',
     }
   }
   if (byRules && candidate.status === 'inactive') {

@@ -40,6 +40,8 @@ export interface ExplainedCondition {
 export interface ExplainedRule {
   id: string
   name: string
+  /** Of all tenants. */
+  shared?: true
   rule_type: string
   priority: number
   /** Null: not asked. */
@@ -89,7 +91,7 @@ export function explain(plan: RulePlan, options: ExplanationOptions): Explanatio
   }
   const rank = ({ outcome }: Considered) => (outcome?.matched ? 0 : outcome ? 1 : 2)
   const ordered = plan.considered.toSorted((a, b) => rank(a) - rank(b))
-  const rules = keepLazily(ordered, (one) => explainRule(one, options), budget)
+  const rules = keepLazily(ordered, (one) => [explainRule(one, options), outline(one)], budget)
   const destinations = keep(
     plan.destinations.map(
       ({ name, candidate, status, error_code, error_message, rule, failover_group, standby, required, shape }) => ({
@@ -117,37 +119,44 @@ export function explain(plan: RulePlan, options: ExplanationOptions): Explanatio
     priority,
     expires_in_seconds,
     max_retries,
-    warnings: plan.warnings.slice(0, 100),
+    warnings: plan.warnings,
   }
 }
 
-/** A thousand rules that did not match need not all be put into words to be left out. */
-function keepLazily<T, U>(list: T[], word: (one: T) => U, budget: { left: number }): U[] {
+/**
+ * Of each one the longest words that have room. A thousand rules that did not match need not all be put into words to be
+ * left out.
+ */
+function keepLazily<T, U>(list: T[], word: (one: T) => U[], budget: { left: number }): U[] {
   const kept: U[] = []
   for (const one of list) {
-    const worded = word(one)
-    budget.left -= Buffer.byteLength(JSON.stringify(worded))
-    if (budget.left < 0) {
-      // The destinations still have their share.
-      budget.left = 8192
-      break
-    }
-    kept.push(worded)
+    const fitting = word(one).find((worded) => Buffer.byteLength(JSON.stringify(worded)) <= budget.left)
+    if (fitting === undefined) break
+    budget.left -= Buffer.byteLength(JSON.stringify(fitting))
+    kept.push(fitting)
   }
+  // The destinations still have their share.
+  budget.left = Math.max(budget.left, 8192)
   return kept
 }
 
+/** Without its conditions. */
+function outline({ id, name, shared, rule_type, priority, outcome }: Considered): ExplainedRule {
+  const note = 'its conditions are left out for their size'
+  return { id, name, ...(shared ? { shared } : {}), rule_type, priority, matched: outcome?.matched ?? null, note }
+}
+
 function explainRule(
-  { id, name, rule_type, priority, outcome, unreadable }: Considered,
+  { id, name, shared, rule_type, priority, outcome, unreadable, note }: Considered,
   options: ExplanationOptions,
 ): ExplainedRule {
-  const rule = { id, name, rule_type, priority }
+  const rule = { id, name, ...(shared ? { shared } : {}), rule_type, priority }
   if (unreadable) return { ...rule, matched: false, note: `cannot be read: ${unreadable}` }
   if (!outcome) return { ...rule, matched: null, note: 'was not asked: a rule before it ended the matter' }
   const conditions = explainOutcome(outcome, options)
   if (outcome.undecided)
     return { ...rule, matched: false, conditions, note: 'is not decided, and counts as not matched' }
-  return { ...rule, matched: outcome.matched, conditions }
+  return { ...rule, matched: outcome.matched, conditions, ...(note ? { note } : {}) }
 }
 
 function explainActual(actual: Exact | undefined, { values, max_value }: ExplanationOptions) {

@@ -44,6 +44,8 @@ export interface Operator {
 
 const MAX_LIST = 1000
 const MAX_TEXT = 10_000
+/** Before or behind the point; jsonb takes some more. */
+const MAX_DIGITS = 1000
 
 /** The order of priorities, so that `greater_than "normal"` means what it says. */
 const RANKS: Record<string, number> = { low: 0, normal: 1, high: 2, critical: 3 }
@@ -56,7 +58,13 @@ function scalarIssue(value: Exact | undefined): string | undefined {
   if (value === undefined) return 'is required'
   if (!isScalar(value)) return 'must be a text, a number, true, false or null'
   if (typeof value === 'string' && value.length > MAX_TEXT) return `must have at most ${MAX_TEXT} characters`
+  if (value instanceof Digits && !isStorable(value)) return `must be a number of at most ${MAX_DIGITS} digits`
   return undefined
+}
+
+function isStorable({ text }: Digits): boolean {
+  const [digits = '', exponent = '0'] = text.toLowerCase().split('e')
+  return digits.length <= MAX_DIGITS && Math.abs(Number(exponent)) <= MAX_DIGITS
 }
 
 /** A value that this path can never have would make a rule that never, or always, matches. */
@@ -199,9 +207,11 @@ export const OPERATORS = {
     about: 'Both ends count: `[low, high]`',
     read(value, path) {
       if (!Array.isArray(value) || value.length !== 2) return { issue: 'must be a list of two: [low, high]' }
-      const bounds = value.map((bound) =>
-        isScalar(bound) ? ordering(path, bound) : { issue: 'must be a number or a text' },
-      )
+      const bounds = value.map((bound) => {
+        if (!isScalar(bound)) return { issue: 'must be a number or a text' }
+        const issue = scalarIssue(bound)
+        return issue ? { issue } : ordering(path, bound)
+      })
       for (const [at, bound] of bounds.entries()) if ('issue' in bound) return { issue: bound.issue, at }
       const [low, high] = bounds as ((actual: Exact | undefined) => number | string)[]
       const width = high!(value[0])

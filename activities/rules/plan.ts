@@ -7,6 +7,7 @@ import { evaluate, type Outcome } from './conditions.ts'
 import { freshWork } from './operators.ts'
 import type { Facts } from './paths.ts'
 import type { Rule, RuleOf, RuleSet } from './rule.ts'
+import { absentNames, boundedWarnings } from './warnings.ts'
 
 /** A registered destination as rules see it. */
 export interface Candidate {
@@ -48,11 +49,13 @@ export interface PlannedDestination {
 export interface Considered {
   id: string
   name: string
+  shared: boolean
   rule_type: RuleType
   priority: number
   /** Null: not asked, since a rule before it said stop or dropped everything. */
   outcome: Outcome | null
   unreadable?: string
+  note?: string
 }
 
 export interface RulePlan {
@@ -89,9 +92,9 @@ export async function planByRules(
     let stopped = unless
     for (const rule of set.rules as Rule[]) {
       if (rule.rule_type !== type) continue
-      const { id, name, rule_type, priority } = rule
+      const { id, name, shared, rule_type, priority } = rule
       const outcome = stopped ? null : evaluate(rule.condition, facts, work)
-      considered.push({ id, name, rule_type, priority, outcome })
+      considered.push({ id, name, shared, rule_type, priority, outcome })
       if (!outcome?.matched) continue
       matched.push(rule as unknown as RuleOf<T>)
       if (rule.actions.stop) stopped = true
@@ -106,7 +109,8 @@ export async function planByRules(
   const prioritization = ask('prioritization', all !== undefined)
   for (const { issue, ...row } of set.unreadable) considered.push({ ...row, outcome: null, unreadable: issue })
 
-  const asked = [...filtering, ...routing, ...transformation].map(({ actions }) => actions)
+  const choosing = [...filtering, ...routing, ...transformation]
+  const asked = choosing.map(({ actions }) => actions)
   const candidates = await lookups.destinations(
     [
       ...new Set([
@@ -132,6 +136,14 @@ export async function planByRules(
       ),
     ],
     considered,
+  }
+  for (const rule of choosing) {
+    const absent = absentNames(rule, known)
+    if (absent === null) continue
+    // Not every tenant has what a shared rule names, and need not be told with each distribution.
+    if (rule.shared)
+      considered.find(({ id }) => id === rule.id)!.note = `passes over what this tenant has not: ${absent}`
+    else plan.warnings.push(`The rule ${rule.name} names what is deleted: ${absent}`)
   }
   if (all) plan.warnings.push(dropped(all, 'The distribution was'))
   const dropping = (name: string) => filtering.find((rule) => concerns(rule, name, known.get(name)))
@@ -171,6 +183,7 @@ export async function planByRules(
   for (const { name, candidate } of plan.destinations) {
     if (candidate?.status === 'deprecated') plan.warnings.push(`The destination ${name} is deprecated`)
   }
+  plan.warnings = boundedWarnings(plan.warnings)
   return plan
 }
 

@@ -2,8 +2,9 @@
 // asking. Of rules that changed, only those are read again.
 import { type RuleSet, readRule, ruleSet, type StoredRule } from './rule.ts'
 
-/** So many tenants' rules are remembered by one process. */
+/** So many tenants' rules are remembered by one process, and so many characters of them; those in use in any case. */
 const MAX_TENANTS = 100
+const MAX_SIZE = 32 * 1024 * 1024
 
 export interface RememberedRules {
   /** The rules as the fingerprint says that they are; `load` fetches those that it does not say. */
@@ -20,35 +21,52 @@ interface Remembered {
   fingerprint: string
   set: RuleSet
   read: Map<string, Read>
+  size: number
 }
 
 const NO_RULES = ruleSet([])
 
 export function rememberRules(): RememberedRules {
   const tenants = new Map<string, Remembered>()
+  let size = 0
+  const forget = (tenantId: string) => {
+    size -= tenants.get(tenantId)?.size ?? 0
+    tenants.delete(tenantId)
+  }
+  const remember = (tenantId: string, remembered: Remembered) => {
+    tenants.set(tenantId, remembered)
+    size += remembered.size
+  }
   return {
     async of(tenantId, { enabled, fingerprint }, load) {
       if (enabled === 0) {
-        tenants.delete(tenantId)
+        forget(tenantId)
         return NO_RULES
       }
       const present = tenants.get(tenantId)
       // The oldest is forgotten first; this one is in use.
-      tenants.delete(tenantId)
+      forget(tenantId)
       if (present?.fingerprint === fingerprint) {
-        tenants.set(tenantId, present)
+        remember(tenantId, present)
         return present.set
       }
       const read = new Map<string, Read>()
-      const set = ruleSet(await load(), (stored) => {
+      const stored = await load()
+      const set = ruleSet(stored, (stored) => {
         const key = `${stored.id} ${stored.version}`
         const known = present?.read.get(key) ?? readRule(stored)
         read.set(key, known)
         return known
       })
-      tenants.set(tenantId, { fingerprint, set, read })
-      if (tenants.size > MAX_TENANTS) tenants.delete(tenants.keys().next().value!)
+      // Somebody else may have been as far meanwhile.
+      forget(tenantId)
+      remember(tenantId, { fingerprint, set, read, size: stored.reduce((sum, one) => sum + sizeOf(one), 0) })
+      while (tenants.size > 1 && (tenants.size > MAX_TENANTS || size > MAX_SIZE)) forget(tenants.keys().next().value!)
       return set
     },
   }
+}
+
+function sizeOf({ conditions, actions }: StoredRule): number {
+  return conditions.length + JSON.stringify(actions).length
 }

@@ -6,6 +6,8 @@ import { readExact, type Wanted, wantedParts } from './exact.ts'
 export interface StoredRule {
   id: string
   name: string
+  /** Of no tenant: it serves all of them. */
+  shared: boolean
   rule_type: RuleType
   priority: number
   /** Another one after every change of the row. */
@@ -20,6 +22,7 @@ export type Rule = { [T in RuleType]: RuleOf<T> }[RuleType]
 export interface RuleOf<T extends RuleType> extends ReadConditions {
   id: string
   name: string
+  shared: boolean
   rule_type: T
   priority: number
   actions: Actions<T>
@@ -27,7 +30,7 @@ export interface RuleOf<T extends RuleType> extends ReadConditions {
 
 /** The rule, or what is wrong with its conditions and actions, each by its path. */
 export function readRule(stored: StoredRule): Rule | { issues: Issue[] } {
-  const { id, name, rule_type, priority } = stored
+  const { id, name, shared, rule_type, priority } = stored
   const conditions = readConditions(readExact(stored.conditions))
   const actions = ACTIONS[rule_type].safeParse(stored.actions)
   const issues: Issue[] = []
@@ -42,14 +45,14 @@ export function readRule(stored: StoredRule): Rule | { issues: Issue[] } {
     }
   }
   if ('issues' in conditions || !actions.success) return { issues }
-  return { id, name, rule_type, priority, actions: actions.data, ...conditions } as Rule
+  return { id, name, shared, rule_type, priority, actions: actions.data, ...conditions } as Rule
 }
 
 export interface RuleSet {
-  /** By priority, the highest first, then by name. */
+  /** By priority, the highest first, then by name; of two of one name the tenant's own. */
   rules: Rule[]
   /** Rows that somebody wrote past the API: they never match, and the explanation says why. */
-  unreadable: { id: string; name: string; rule_type: RuleType; priority: number; issue: string }[]
+  unreadable: { id: string; name: string; shared: boolean; rule_type: RuleType; priority: number; issue: string }[]
   /** What of the payload must be read; null: nothing. */
   payload: Wanted | null
 }
@@ -61,9 +64,9 @@ export function ruleSet(stored: readonly StoredRule[], read: typeof readRule = r
   for (const row of stored) {
     const rule = read(row)
     if ('issues' in rule) {
-      const { id, name, rule_type, priority } = row
+      const { id, name, shared, rule_type, priority } = row
       const first = rule.issues[0]!
-      unreadable.push({ id, name, rule_type, priority, issue: `${first.path.join('.')} ${first.issue}` })
+      unreadable.push({ id, name, shared, rule_type, priority, issue: `${first.path.join('.')} ${first.issue}` })
     } else rules.push(rule)
   }
   return setOf(rules, unreadable)
@@ -75,8 +78,12 @@ export function setOf(rules: readonly Rule[], unreadable: RuleSet['unreadable'])
     leaves.filter(({ path }) => path.root === 'payload').map(({ path }) => path.steps),
   )
   return {
-    rules: rules.toSorted((a, b) => b.priority - a.priority || (a.name < b.name ? -1 : 1)),
+    rules: rules.toSorted((a, b) => b.priority - a.priority || byText(a.name, b.name) || +a.shared - +b.shared),
     unreadable,
     payload: paths.length > 0 ? wantedParts(paths) : null,
   }
+}
+
+function byText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
 }

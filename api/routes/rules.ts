@@ -1,34 +1,24 @@
-// Rules: write, show, try.
-import { type Exact, exactText, readExact, wantedParts } from '../../activities/rules/exact.ts'
-import { explain, SHOWN } from '../../activities/rules/explanation.ts'
-import { planByRules } from '../../activities/rules/plan.ts'
-import { rememberRules } from '../../activities/rules/remembered.ts'
-import { type RuleSet, readRule, setOf } from '../../activities/rules/rule.ts'
-import { momentOf } from '../../activities/rules/time.ts'
+// Rules: written and shown.
 import { writeAudit } from '../../db/audit.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
-import { findCandidates, peekTurns, recentFailures } from '../../db/rule-lookups.ts'
 import {
-  countRules,
   deleteRule,
   findRule,
   insertRule,
   listRules,
-  loadRules,
   type RuleContent,
   type RuleRow,
-  readRuleState,
+  sizeOfRules,
   updateRule,
 } from '../../db/rules.ts'
+import { deleteSharedRule, lockSharedRule, putSharedRule } from '../../db/shared-rules.ts'
 import { type Endpoint, endpoint, type Request, type RequestBody } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, type Detail, notFound } from '../errors.ts'
-import { requireOwnTenant } from '../middleware/auth.ts'
+import { ApiError, invalid, notFound } from '../errors.ts'
+import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
 import { checkRule, shapeIssues } from '../rule-check.ts'
 import { parse } from '../schemas/issues.ts'
 import {
-  type Draft,
-  evaluation,
   newRule,
   newRuleOutline,
   type RuleChange,
@@ -38,14 +28,18 @@ import {
   ruleList,
   ruleListQuery,
   ruleParams,
-  sample,
+  ruleQuery,
 } from '../schemas/rules.ts'
+import { isRefusedByJsonb } from '../submit.ts'
+import { ruleTrialEndpoints } from './rule-trial.ts'
 
 const tag = 'Rules'
-/** More of them would cost a distribution more than its deliveries. */
+/** More of them would cost a distribution more than its deliveries. The shared ones count apart. */
 const MAX_RULES = 5000
+/** Of conditions and actions together, as JSON: every process keeps the rules of the tenants that it serves. */
+const MAX_BYTES = 8 * 1024 * 1024
 const MISSING = { 404: { description: 'No such rule of this tenant' } }
-const TAKEN = { 409: { description: 'The name is taken, or there are 5000 rules already' } }
+const TAKEN = { 409: { description: 'The name is taken, or there are too many rules already' } }
 const ONE = { description: 'The rule', schema: rule }
 
 type C = Request<unknown, unknown, unknown>['c']
@@ -65,7 +59,6 @@ const EXAMPLE = {
 
 export function ruleEndpoints(deps: AppDeps): Endpoint[] {
   const { pool, shaper } = deps
-  const rules = rememberRules()
 
   const add = endpoint({
     method: 'post',
@@ -82,14 +75,17 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
     async handle({ c, caller, raw }) {
       const body = parse(newRuleOutline, raw.value)
       requireOwnTenant(caller, body.tenant_id)
+      const { shared } = body
+      if (shared) requireRole(caller, 'platform')
       const { tenant_id } = caller
       const found = await shapeIssues(shaper, tenant_id, body.actions)
       const row = await withTenant(pool, tenant_id, async (db) => {
         const content = contentOf(body, raw)
-        const leaves = await checkRule(db, { ...content, actions: body.actions }, found)
-        if ((await countRules(db)) >= MAX_RULES) throw new ApiError('CONFLICT', `there are ${MAX_RULES} rules already`)
-        const made = await insertRule(db, tenant_id, content, leaves)
+        const leaves = await checkRule(db, { ...content, actions: body.actions, shared }, found)
+        const making = shared ? putSharedRule(db, null, content, leaves) : insertRule(db, tenant_id, content, leaves)
+        const made = await making.catch(refuseWrite(content.name))
         if (!made) throw nameTaken(body.name)
+        await refuseTooMany(db, shared)
         await audit(db, c, caller, 'create', made)
         return made
       })
@@ -106,25 +102,30 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       'What is absent stays: `{"enabled": false}` takes it out of use. The rule as a whole is checked again.',
     role: 'admin',
     params: ruleParams,
+    query: ruleQuery,
     body: ruleChange,
     body_example: { enabled: false },
     body_checked_by_handler: true,
     answers: { 200: ONE, ...MISSING, ...TAKEN },
-    async handle({ c, caller, params, raw }) {
+    async handle({ c, caller, params, query, raw }) {
       const body = parse(ruleChangeOutline, raw.value)
       requireOwnTenant(caller, body.tenant_id)
       const { tenant_id } = caller
       const found = await shapeIssues(shaper, tenant_id, body.actions)
       const row = await withTenant(pool, tenant_id, async (db) => {
-        const present = await find(db, params.id, { own: true })
+        const present = await findToChange(db, caller, params.id, query.shared === 'true')
+        const { id, shared } = present
         const content = contentOf(body, raw, present)
         // Taking a rule out of use must not fail for what has been deleted since.
         const onlyOff = Object.keys(body).every((key) => key === 'enabled' || key === 'tenant_id') && !content.enabled
         const actions = body.actions ?? present.actions
-        const leaves = onlyOff ? null : await checkRule(db, { ...content, actions }, found)
-        const changed = await updateRule(db, tenant_id, present.id, content, leaves).catch(
-          refuseTakenName(content.name),
-        )
+        const leaves = onlyOff ? null : await checkRule(db, { ...content, actions, shared }, found)
+        const changing = shared
+          ? putSharedRule(db, id, content, leaves)
+          : updateRule(db, tenant_id, id, content, leaves)
+        const changed = await changing.catch(refuseWrite(content.name))
+        if (!changed) throw notFound('rule')
+        if (!onlyOff) await refuseTooMany(db, shared)
         await audit(db, c, caller, 'update', changed, { fields: Object.keys(body) })
         return changed
       })
@@ -139,9 +140,13 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
     summary: 'One rule',
     role: 'viewer',
     params: ruleParams,
+    query: ruleQuery,
     answers: { 200: ONE, ...MISSING },
-    async handle({ c, caller, params }) {
-      return ruleAnswer(c, await withTenant(pool, caller.tenant_id, (db) => find(db, params.id)))
+    async handle({ c, caller, params, query }) {
+      const shared = query.shared === undefined ? undefined : query.shared === 'true'
+      const row = await withTenant(pool, caller.tenant_id, (db) => findRule(db, params.id, { shared }))
+      if (!row) throw notFound('rule')
+      return ruleAnswer(c, row)
     },
   })
 
@@ -154,8 +159,9 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
     query: ruleListQuery,
     answers: { 200: { description: 'One page', schema: ruleList } },
     async handle({ c, caller, query }) {
-      const { limit = 50, offset = 0, enabled, ...rest } = query
-      const filter = { ...rest, ...(enabled === undefined ? {} : { enabled: enabled === 'true' }) }
+      const { limit = 50, offset = 0, enabled, shared, ...rest } = query
+      const truth = (text: 'true' | 'false' | undefined) => (text === undefined ? undefined : text === 'true')
+      const filter = { ...rest, enabled: truth(enabled), shared: truth(shared) }
       const { rules, total } = await withTenant(pool, caller.tenant_id, (db) =>
         listRules(db, filter, { limit, offset }),
       )
@@ -172,88 +178,19 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
     description: 'Distributions that are planned already stay as they are.',
     role: 'admin',
     params: ruleParams,
+    query: ruleQuery,
     answers: { 204: { description: 'Deleted' }, ...MISSING },
-    async handle({ c, caller, params }) {
+    async handle({ c, caller, params, query }) {
       await withTenant(pool, caller.tenant_id, async (db) => {
-        const present = await find(db, params.id, { own: true })
-        await deleteRule(db, present.id)
+        const present = await findToChange(db, caller, params.id, query.shared === 'true')
+        await (present.shared ? deleteSharedRule : deleteRule)(db, present.id)
         await audit(db, c, caller, 'delete', present)
       })
       return c.body(null, 204)
     },
   })
 
-  const evaluate = endpoint({
-    method: 'post',
-    path: '/rules/evaluate',
-    tag,
-    summary: 'Try the rules on a sample',
-    description:
-      'Says which rules match, which condition failed on which value, and what the plan would be. The same code plans real distributions; nothing is kept, and no turn of load balancing is taken.',
-    role: 'operator',
-    body: sample,
-    max_body_bytes: Number.POSITIVE_INFINITY,
-    answers: { 200: { description: 'Why, and the plan', schema: evaluation } },
-    async handle({ c, caller, body, raw }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const { tenant_id } = caller
-      const found = body.rule ? await shapeIssues(shaper, tenant_id, body.rule.actions, ['rule']) : []
-      const { evaluated_at, planned } = await withTenant(pool, tenant_id, async (db) => {
-        const state = await readRuleState(db, tenant_id)
-        const kept = await rules.of(tenant_id, state, () => loadRules(db))
-        const set = body.rule ? await withDraft(db, kept, body.rule, found, raw) : kept
-        const payload = raw.texts.get('payload')
-        const metadata = raw.texts.get('metadata')
-        const evaluated_at = body.at ? new Date(body.at) : state.now
-        const facts = {
-          payload: payload !== undefined && set.payload ? readExact(payload, set.payload) : undefined,
-          metadata: readExact(body.metadata ? (metadata ?? '{}') : '{}'),
-          data_type: body.data_type,
-          tenant_id,
-          priority: body.priority,
-          time: momentOf(evaluated_at),
-        }
-        const submitted = (body.destinations ?? []).map((given) =>
-          typeof given === 'string' ? { name: given, inline: false } : { name: given.name, inline: true },
-        )
-        const planned = await planByRules(set, facts, submitted, state.default_destinations, {
-          destinations: (names, tags) => findCandidates(db, names, tags),
-          turns: (ids) =>
-            peekTurns(
-              db,
-              ids.filter((id) => id !== DRAFT),
-            ),
-          failures: (names) => recentFailures(db, tenant_id, names),
-        })
-        return { evaluated_at, planned }
-      })
-      return c.json({ evaluated_at: evaluated_at.toISOString(), ...explain(planned, SHOWN) })
-    },
-  })
-
-  return [add, list, evaluate, show, change, remove]
-}
-
-/** Stands for a rule that is tried before it is kept. */
-const DRAFT = '00000000-0000-0000-0000-000000000000'
-
-/** The rules with one more, which takes the place of a kept one of the same name. */
-async function withDraft(
-  db: Db,
-  kept: RuleSet,
-  draft: Draft,
-  found: readonly Detail[],
-  raw: RequestBody,
-): Promise<RuleSet> {
-  const { name, rule_type, actions, priority = 0 } = draft
-  const whole = readExact(raw.bytes.toString('utf8'), wantedParts([['rule', 'conditions']])) as {
-    rule?: { conditions?: Exact }
-  }
-  const conditions = whole.rule?.conditions === undefined ? '{}' : exactText(whole.rule.conditions)
-  await checkRule(db, { rule_type, conditions, actions }, found, ['rule'])
-  const rule = readRule({ id: DRAFT, version: '', name, rule_type, priority, conditions, actions })
-  if ('issues' in rule) throw new Error('a rule that was checked can not be read')
-  return setOf([...kept.rules.filter((one) => one.name !== name), rule], kept.unreadable)
+  return [add, list, ...ruleTrialEndpoints(deps), show, change, remove]
 }
 
 /** What is given, over what is there; texts as they were sent, so that numbers keep their digits. */
@@ -269,10 +206,29 @@ function contentOf(body: RuleChange, raw: RequestBody, present?: RuleRow): RuleC
   }
 }
 
-async function find(db: Db, idOrName: string, options?: { own: boolean }): Promise<RuleRow> {
-  const row = await findRule(db, idOrName, options)
+/** Locked until the transaction ends. That a shared one is meant must be said: it is changed for all tenants. */
+async function findToChange(db: Db, caller: Caller, idOrName: string, shared: boolean): Promise<RuleRow> {
+  if (shared) requireRole(caller, 'platform')
+  let row = await findRule(db, idOrName, { shared, lock: !shared })
+  if (!row && !shared && (await findRule(db, idOrName, { shared: true }))) {
+    const issue = 'the rule is shared by all tenants: only the role platform changes it, with ?shared=true'
+    throw new ApiError('AUTHORIZATION_FAILED', issue)
+  }
+  if (row?.shared) {
+    await lockSharedRule(db, row.id)
+    row = await findRule(db, row.id, { shared })
+  }
   if (!row) throw notFound('rule')
   return row
+}
+
+/** After the deed, which is undone by the refusal. */
+async function refuseTooMany(db: Db, shared: boolean): Promise<void> {
+  const { count, bytes } = await sizeOfRules(db, { shared })
+  if (count > MAX_RULES) throw new ApiError('CONFLICT', `there are ${MAX_RULES} rules already`)
+  if (bytes > MAX_BYTES) {
+    throw new ApiError('CONFLICT', `all rules together must have at most ${MAX_BYTES} bytes, and would have ${bytes}`)
+  }
 }
 
 /** JSON in which the conditions stand as they were sent. */
@@ -291,7 +247,8 @@ function json(c: C, text: string, status: 200 | 201 = 200): Response {
 function audit(db: Db, c: C, caller: Caller, action: string, row: RuleRow, details: Record<string, unknown> = {}) {
   const { tenant_id, actor } = caller
   const resource = { resource_type: 'rule', resource_id: row.id, request_id: c.get('request_id') }
-  const shown = { name: row.name, rule_type: row.rule_type, enabled: row.enabled, priority: row.priority, ...details }
+  const { name, rule_type, enabled, priority, shared } = row
+  const shown = { name, rule_type, enabled, priority, shared, ...details }
   return writeAudit(db, { tenant_id, actor, action, ...resource, details: shown })
 }
 
@@ -300,8 +257,10 @@ function nameTaken(name: string): ApiError {
   return new ApiError('CONFLICT', issue, [{ field: 'name', issue }])
 }
 
-function refuseTakenName(name: string): (error: unknown) => never {
+function refuseWrite(name: string): (error: unknown) => never {
   return (error) => {
+    // The conditions are read closely enough; of the actions a shape may hold anything.
+    if (isRefusedByJsonb(error)) throw invalid([{ field: 'actions', issue: 'holds a value that cannot be stored' }])
     const { constraint } = error as { constraint?: string }
     throw constraint === 'uk_distribution_rules_tenant_name' ? nameTaken(name) : error
   }

@@ -15,6 +15,12 @@ export const ruleParams = z.object({
     .openapi({ param: { name: 'id', in: 'path' }, description: 'uuid or name', example: 'italy-to-reporter' }),
 })
 
+const sharedText = z.enum(['true', 'false']).optional()
+
+export const ruleQuery = z.strictObject({
+  shared: sharedText.openapi({ description: 'The shared one; its change needs `platform`' }),
+})
+
 const ruleName = characters(1, 100)
   .refine((name) => !z.uuid().safeParse(name).success, 'may not have the form of an id')
   .refine((name) => name !== 'evaluate', 'is a word of the API itself')
@@ -60,11 +66,26 @@ const given = {
   enabled: z.boolean().optional(),
 }
 
+const sharedField = z.boolean().default(false).openapi({
+  description:
+    'Of all tenants; needs role `platform`. Its names and tags mean the destinations that each tenant has; what a tenant does not have is passed over',
+})
+
 /** For the documentation. */
 export const newRule = z
-  .strictObject({ name: ruleName, rule_type: z.enum(RULE_TYPES), conditions: conditions.optional(), actions, ...given })
+  .strictObject({
+    name: ruleName,
+    rule_type: z.enum(RULE_TYPES),
+    conditions: conditions.optional(),
+    actions,
+    ...given,
+    shared: sharedField,
+  })
   .openapi('NewRule')
-export const ruleChange = newRule.partial().openapi('RuleChange', { description: 'What is absent stays.' })
+export const ruleChange = newRule
+  .omit({ shared: true })
+  .partial()
+  .openapi('RuleChange', { description: 'What is absent stays.' })
 
 /** Conditions and actions are read by the rules themselves, which know better what is wrong with them. */
 export const newRuleOutline = z.strictObject({
@@ -73,15 +94,17 @@ export const newRuleOutline = z.strictObject({
   conditions: object.optional(),
   actions: object,
   ...given,
+  shared: sharedField,
 })
 export type Draft = z.output<typeof newRuleOutline>
-export const ruleChangeOutline = newRuleOutline.partial()
+export const ruleChangeOutline = newRuleOutline.omit({ shared: true }).partial()
 export type RuleChange = z.output<typeof ruleChangeOutline>
 
 export const rule = z
   .object({
     id: z.uuid(),
-    tenant_id: z.string().nullable().openapi({ description: 'Null: shared by all tenants, and not to be changed' }),
+    tenant_id: z.string().nullable().openapi({ description: 'Null: shared by all tenants' }),
+    shared: z.boolean(),
     name: z.string(),
     description: z.string().nullable(),
     rule_type: z.enum(RULE_TYPES),
@@ -97,6 +120,7 @@ export const rule = z
 export const ruleListQuery = z.strictObject({
   rule_type: z.enum(RULE_TYPES).optional(),
   enabled: z.enum(['true', 'false']).optional(),
+  shared: sharedText.openapi({ description: 'Those of all tenants, or the tenant’s own' }),
   destination: nameField.optional().openapi({ description: 'Rules whose actions name it' }),
   tag: characters(1, 100).optional(),
   path: characters(1, 500)
@@ -145,6 +169,7 @@ const explanation = {
       z.object({
         id: z.string(),
         name: z.string(),
+        shared: z.literal(true).optional(),
         rule_type: z.enum(RULE_TYPES),
         priority: z.int(),
         matched: z.boolean().nullable().openapi({ description: 'Null: not asked, a rule before it ended the matter' }),

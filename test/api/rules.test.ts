@@ -334,6 +334,38 @@ describe('POST /rules/evaluate', () => {
     await gone(...rules)
   })
 
+  it('takes a list apart, and says for which element a condition holds', async () => {
+    const path = 'payload.items[*].sku'
+    const rule = await kept({
+      conditions: { path, operator: 'equal', value: 'B' },
+      actions: { destinations: ['archive'] },
+    })
+    const tried = await api.call('POST', '/rules/evaluate', { payload: { items: [{ sku: 'A' }, { sku: 'B' }] } })
+    expect(tried.body).toMatchObject({
+      destinations: [{ name: 'archive' }],
+      rules: [{ conditions: { matched: true, path, at: 'payload.items[1].sku', actual: '"B"' } }],
+    })
+    const missed = await api.call('POST', '/rules/evaluate', { payload: { items: [{ sku: 'A' }, {}] } })
+    expect(missed.body.rules[0].conditions).toEqual({
+      matched: false,
+      path,
+      operator: 'equal',
+      value: '"B"',
+      note: 'none of 2 elements',
+    })
+    expect((await admin('GET', '/rules?path=payload.items')).body.rules).toMatchObject([{ name: rule.name }])
+    await gone(rule)
+  })
+
+  it('refuses the destinations that a submission would be refused for', async () => {
+    const destinations = ['archiv', 'reporter', { name: 'warehouse', protocol: 'REST' }]
+    const answer = await api.call('POST', '/rules/evaluate', { payload: 1, destinations })
+    expect(answer.body.details).toEqual([
+      { field: 'destinations[0]', issue: 'no destination is registered as "archiv", did you mean "archive"?' },
+      { field: 'destinations[2].name', issue: expect.stringContaining('is the name of a registered destination') },
+    ])
+  })
+
   it('takes no turn of load balancing', async () => {
     const rule = await kept({ conditions: {}, actions: { tags: ['eu'], strategy: 'load_balance' } })
     const chosen = async () => (await api.call('POST', '/rules/evaluate', { payload: 1 })).body.destinations[0].name
@@ -352,6 +384,129 @@ describe('POST /rules/evaluate', () => {
       { field: 'rule.conditions.operator', issue: 'is not a known operator, did you mean "equal"?' },
     ])
     expect((await admin('GET', '/rules')).body.rules).toEqual([])
+  })
+})
+
+describe('a shared rule', () => {
+  const platform = (method: string, path: string, body?: unknown) =>
+    api.call(method, path, body, { key: api.keys.acme.platform })
+  const other = (method: string, path: string, body?: unknown) =>
+    api.call(method, path, body, { key: api.keys.other.admin })
+  const common = {
+    name: 'common',
+    rule_type: 'routing',
+    conditions: ITALY,
+    actions: { destinations: ['archive', 'everywhere'] },
+    shared: true,
+  }
+  const sample = { payload: { customer: { country: 'IT' } } }
+
+  it('is written by the platform alone, and read and asked by every tenant with the destinations that it has', async () => {
+    expect((await admin('POST', '/rules', common)).status).toBe(403)
+    const made = await platform('POST', '/rules', common)
+    expect(made.body).toMatchObject({ name: 'common', shared: true, tenant_id: null })
+    expect((await platform('POST', '/rules', common)).status).toBe(409)
+    expect((await other('GET', '/rules/common')).body).toEqual(made.body)
+    expect((await other('GET', '/rules?shared=true')).body.rules).toHaveLength(1)
+    expect((await other('GET', '/rules?shared=false')).body.rules).toEqual([])
+    expect(await api.rows('other', 'select path from rule_conditions')).toEqual([{ path: 'payload.customer.country' }])
+
+    // acme has an archive; the other tenant has nothing of it.
+    expect((await api.call('POST', '/rules/evaluate', sample)).body).toMatchObject({
+      destinations: [{ name: 'archive', status: 'pending', rule: 'common' }],
+      rules: [{ name: 'common', shared: true, note: 'passes over what this tenant has not: everywhere' }],
+    })
+    expect((await other('POST', '/rules/evaluate', sample)).body).toMatchObject({
+      destinations: [],
+      warnings: [],
+      rules: [{ matched: true, note: 'passes over what this tenant has not: archive, everywhere' }],
+    })
+
+    for (const path of ['/rules/common', `/rules/${made.body.id}`]) {
+      const refused = await other('PUT', path, { enabled: false })
+      expect(refused).toMatchObject({ status: 403, body: { message: expect.stringContaining('?shared=true') } })
+      expect((await other('DELETE', path)).status).toBe(403)
+      expect((await other('PUT', `${path}?shared=true`, { enabled: false })).status).toBe(403)
+      expect((await other('DELETE', `${path}?shared=true`)).status).toBe(403)
+      // Said by mistake by one who may.
+      expect((await platform('DELETE', path)).status).toBe(403)
+    }
+    await expect(api.rows('other', 'update distribution_rules set enabled = false returning name')).resolves.toEqual([])
+    await expect(
+      api.rows('other', "insert into distribution_rules (tenant_id, name, rule_type) values (null, 'x', 'routing')"),
+    ).rejects.toThrow('row-level security')
+
+    const changed = await platform('PUT', '/rules/common?shared=true', { conditions: {}, priority: 4 })
+    expect(changed.body).toMatchObject({ id: made.body.id, priority: 4, conditions: {}, shared: true })
+    expect(await api.rows('other', 'select path from rule_conditions')).toEqual([])
+    expect((await other('POST', '/rules/evaluate', { payload: 1 })).body.rules).toMatchObject([{ matched: true }])
+    expect((await platform('DELETE', '/rules/common?shared=true')).status).toBe(204)
+    expect((await other('GET', '/rules')).body.rules).toEqual([])
+    expect((await platform('DELETE', '/rules/common?shared=true')).status).toBe(404)
+  })
+
+  it('and one of the same name of a tenant have nothing to do with each other', async () => {
+    await platform('POST', '/rules', common)
+    const own = await kept({ name: 'common', actions: { destinations: ['warehouse'] } })
+    expect((await admin('GET', '/rules/common')).body).toEqual(own)
+    expect((await admin('GET', '/rules/common?shared=true')).body).toMatchObject({ shared: true })
+    expect((await admin('PUT', '/rules/common', { priority: -1 })).body).toMatchObject({ shared: false, priority: -1 })
+    const tried = await api.call('POST', '/rules/evaluate', {
+      ...sample,
+      rule: { name: 'common', rule_type: 'routing', actions: { destinations: ['reporter'] } },
+    })
+    // The draft takes the place of the tenant's own alone.
+    expect(tried.body.destinations).toMatchObject([{ name: 'reporter' }, { name: 'archive' }])
+    const [one, two] = await Promise.all([
+      platform('PUT', '/rules/common?shared=true', { priority: 9 }),
+      platform('PUT', '/rules/common?shared=true', { description: 'at once' }),
+    ])
+    expect([one.status, two.status]).toEqual([200, 200])
+    expect((await platform('GET', '/rules/common?shared=true')).body).toMatchObject({
+      priority: 9,
+      description: 'at once',
+    })
+    await gone(own)
+    expect((await platform('DELETE', '/rules/common?shared=true')).status).toBe(204)
+  })
+})
+
+describe('the size of rules', () => {
+  it('is bounded, one by one and all together', async () => {
+    const list = (length: number) => ({
+      ...ITALY,
+      operator: 'in',
+      value: Array.from({ length: 1000 }, (_, i) => `${i}`.padEnd(length, 'x')),
+    })
+    const huge = await admin('POST', '/rules', aRule({ conditions: list(200) }))
+    expect(huge.body.details).toEqual([{ field: 'conditions', issue: 'must have at most 131072 characters of JSON' }])
+    const made = []
+    let refused: Awaited<ReturnType<typeof admin>> | undefined
+    while (!refused) {
+      const answer = await admin('POST', '/rules', aRule({ conditions: list(120) }))
+      if (answer.status === 201) made.push(answer.body)
+      else refused = answer
+    }
+    expect(refused).toMatchObject({ status: 409, body: { message: expect.stringContaining('8388608 bytes') } })
+    expect(made.length).toBeGreaterThan(60)
+    expect((await admin('GET', '/rules')).body.pagination.total).toBe(made.length)
+    expect((await admin('PUT', `/rules/${made[0].id}`, { enabled: false })).status).toBe(200)
+    await gone(...made)
+  })
+
+  it('numbers that jsonb cannot hold are refused with their path', async () => {
+    const conditions = { all: [ITALY, { ...ITALY, operator: 'between', value: ['LOW', 5] }] }
+    const text = JSON.stringify(aRule({ conditions })).replace('"LOW"', '-1e400000').replace('"IT"', '1e400000')
+    const answer = await admin('POST', '/rules', text)
+    const issue = 'must be a number of at most 1000 digits'
+    expect(answer.body.details).toEqual([
+      { field: 'conditions.all[0].value', issue },
+      { field: 'conditions.all[1].value[0]', issue },
+    ])
+    const shape = { field_mapping: { x: { value: 'HUGE' } } }
+    const rule = aRule({ rule_type: 'transformation', actions: { shape } })
+    const shaped = await admin('POST', '/rules', JSON.stringify(rule).replace('"HUGE"', '1e400000'))
+    expect(shaped.status).toBe(400)
   })
 })
 

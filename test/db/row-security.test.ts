@@ -199,6 +199,7 @@ onEachPostgres((database: () => TestDatabase) => {
     )
     expect(functions.rows.map((row) => row.name)).toEqual([
       'delete_shared_data_type(character varying)',
+      'delete_shared_rule(uuid)',
       'deleted_destinations_in_use(integer)',
       'drop_month(date)',
       'due_batches(integer,boolean,uuid)',
@@ -212,8 +213,10 @@ onEachPostgres((database: () => TestDatabase) => {
       'forget_limits()',
       'health_check_schedules()',
       'list_tenants()',
+      'lock_shared_rule(uuid)',
       'open_circuits()',
       'put_shared_data_type(character varying,character varying,text,jsonb,jsonb,boolean)',
+      'put_shared_rule(uuid,character varying,text,character varying,jsonb,jsonb,integer,boolean,text[],text[],text[])',
       'queue_depths()',
       'refresh_views()',
       'sealed_key_ids()',

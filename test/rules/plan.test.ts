@@ -45,6 +45,7 @@ async function planned(given: Given): Promise<RulePlan> {
     (rule, index): StoredRule => ({
       id: `r${index}`,
       version: '1',
+      shared: false,
       name: `r${index}`,
       rule_type: 'routing',
       priority: 100 - index,
@@ -189,6 +190,72 @@ describe('routing', () => {
     const many = Array.from({ length: 1002 }, (_, i) => candidate(`d${String(i).padStart(4, '0')}`, { tags: ['all'] }))
     const plan = await planned({ registered: many, rules: [{ actions: { tags: ['all'] } }] })
     expect(shown(plan).slice(999)).toEqual(['d0999', 'd1000 skipped MISCONFIGURED', 'd1001 skipped MISCONFIGURED'])
+  })
+})
+
+describe('a rule that names what is not there', () => {
+  const shared = (name: string, destinations: string[], over: Record<string, unknown> = {}): ARule => ({
+    ...route(destinations, over),
+    name,
+    shared: true,
+  })
+
+  it('of the tenant: the delivery fails visibly, and a warning names both', async () => {
+    const plan = await planned({
+      registered: ['a', candidate('b', { deleted: true })],
+      rules: [
+        route(['a', 'b']),
+        { rule_type: 'filtering', actions: { drop: true, destinations: ['b', 'c', 'd', 'e', 'f'] } },
+        route(['a', 'b'], { strategy: 'load_balance' }),
+      ],
+    })
+    expect(plan.warnings).toEqual([
+      'The rule r1 names what is deleted: b, c, d and 2 more',
+      'The rule r0 names what is deleted: b',
+      'The rule r2 names what is deleted: b',
+      'The destination b was dropped by the rule r1',
+    ])
+    const alone = await planned({ registered: [], rules: [route(['b'])] })
+    expect(alone.destinations).toMatchObject([
+      { error_code: 'DESTINATION_DELETED', error_message: 'The rule r0 names it, but it is deleted' },
+    ])
+    const byDefault = await planned({ registered: [], defaults: ['b'] })
+    expect(byDefault.destinations[0]?.error_message).toBe('The default route names it, but it is deleted')
+  })
+
+  it.each<[string, Given, string[]]>([
+    ['all', { registered: ['a'], rules: [shared('s', ['x', 'a'])] }, ['a']],
+    [
+      'failover',
+      { registered: ['a', 'b'], rules: [shared('s', ['x', 'a', 'b'], { strategy: 'failover' })] },
+      ['a', 'b standby'],
+    ],
+    [
+      'load balance',
+      { registered: ['a'], turn: 1, rules: [shared('s', ['x', 'a'], { strategy: 'load_balance' })] },
+      ['a'],
+    ],
+    ['nothing is left', { registered: ['a'], defaults: ['a'], rules: [shared('s', ['x'])] }, ['a']],
+    ['deleted', { registered: ['a', candidate('b', { deleted: true })], rules: [shared('s', ['a', 'b'])] }, ['a']],
+  ])('of all tenants: what this one does not have is passed over (%s)', async (_title, given, expected) => {
+    const plan = await planned(given)
+    expect(shown(plan)).toEqual(expected)
+    expect(plan.warnings).toEqual([])
+    const [rule] = explain(plan, KEPT).rules
+    expect(rule).toMatchObject({
+      shared: true,
+      matched: true,
+      note: expect.stringMatching(/^passes over what this tenant has not: [bx]$/),
+    })
+  })
+
+  it('of one name and priority: the tenant’s own comes before the one of all tenants', async () => {
+    const rules = [
+      { ...shared('same', ['a']), priority: 1 },
+      { ...route(['b']), name: 'same', priority: 1 },
+    ]
+    expect(shown(await planned({ rules }))).toEqual(['b', 'a'])
+    expect(shown(await planned({ rules: rules.toReversed() }))).toEqual(['b', 'a'])
   })
 })
 
@@ -403,6 +470,34 @@ describe('the explanation', () => {
     expect(Buffer.byteLength(JSON.stringify(explanation))).toBeLessThan(30_000)
   })
 
+  it('names a rule whose conditions have no room', async () => {
+    const conditions = { any: Array.from({ length: 100 }, (_, i) => ({ ...FRANCE, value: `${i}${'x'.repeat(300)}` })) }
+    const rules = [
+      route(['a'], {}, { not: conditions }),
+      route(['b'], {}, { not: conditions }),
+      route(['c'], {}, ITALY),
+    ]
+    const { rules: kept, rules_omitted, destinations } = explain(await planned({ rules }), KEPT)
+    expect(kept).toMatchObject([
+      { name: 'r0', matched: true, note: 'its conditions are left out for their size' },
+      { name: 'r1', matched: true, note: 'its conditions are left out for their size' },
+      { name: 'r2', matched: true, conditions: { matched: true } },
+    ])
+    expect({ rules_omitted, destinations: destinations.length }).toEqual({ rules_omitted: 0, destinations: 3 })
+  })
+
+  it('and the warnings are bounded', async () => {
+    const names = Array.from({ length: 900 }, (_, i) => `d${i}`)
+    const reason = 'r'.repeat(500)
+    const plan = await planned({
+      registered: names,
+      rules: [route(names), { rule_type: 'filtering', actions: { drop: true, destinations: names, reason } }],
+    })
+    expect(plan.warnings).toHaveLength(101)
+    expect(plan.warnings[100]).toBe('800 more warnings are left out')
+    expect(Math.max(...plan.warnings.map(({ length }) => length))).toBe(501)
+  })
+
   it('holds no values where they are sealed', async () => {
     const text = JSON.stringify(
       explain(await planned({ rules: [route(['a'], {}, ITALY)] }), { ...KEPT, values: false }),
@@ -417,10 +512,24 @@ describe('remembered rules', () => {
     id: name,
     name,
     version,
+    shared: false,
     rule_type: 'routing',
     priority: 0,
     conditions: '{}',
     actions: { destinations: ['a'] },
+  })
+
+  it('are forgotten when they take too much room, those asked for last but one first', async () => {
+    const rules = rememberRules()
+    const huge = (name: string): StoredRule => ({ ...stored(name, '1'), actions: { x: 'x'.repeat(12 * 1024 * 1024) } })
+    const loaded: string[] = []
+    const ask = (tenant: string) =>
+      rules.of(tenant, { enabled: 1, fingerprint: '1' }, async () => {
+        loaded.push(tenant)
+        return [huge(tenant)]
+      })
+    for (const tenant of ['a', 'b', 'a', 'c', 'a', 'b']) await ask(tenant)
+    expect(loaded.join('')).toBe('abcb')
   })
 
   it('are read again when the fingerprint says so, and of those only what changed', async () => {

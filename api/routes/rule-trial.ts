@@ -1,0 +1,100 @@
+// Rules, tried on a sample.
+import { type Exact, exactText, readExact, wantedParts } from '../../activities/rules/exact.ts'
+import { explain, SHOWN } from '../../activities/rules/explanation.ts'
+import { planByRules } from '../../activities/rules/plan.ts'
+import { rememberRules } from '../../activities/rules/remembered.ts'
+import { type RuleSet, readRule, setOf } from '../../activities/rules/rule.ts'
+import { momentOf } from '../../activities/rules/time.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
+import { findCandidates, peekTurns, recentFailures } from '../../db/rule-lookups.ts'
+import { loadRules, readRuleState } from '../../db/rules.ts'
+import { checkNames } from '../destination-entries.ts'
+import { type Endpoint, endpoint, type RequestBody } from '../endpoint.ts'
+import type { AppDeps } from '../env.ts'
+import { type Detail, invalid } from '../errors.ts'
+import { knownDestinations } from '../known-destinations.ts'
+import { requireOwnTenant } from '../middleware/auth.ts'
+import { checkRule, shapeIssues } from '../rule-check.ts'
+import { type Draft, evaluation, sample } from '../schemas/rules.ts'
+
+export function ruleTrialEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
+  const rules = rememberRules()
+
+  const evaluate = endpoint({
+    method: 'post',
+    path: '/rules/evaluate',
+    tag: 'Rules',
+    summary: 'Try the rules on a sample',
+    description:
+      'Says which rules match, which condition failed on which value, and what the plan would be. The same code plans real distributions; nothing is kept, and no turn of load balancing is taken.',
+    role: 'operator',
+    body: sample,
+    max_body_bytes: Number.POSITIVE_INFINITY,
+    answers: { 200: { description: 'Why, and the plan', schema: evaluation } },
+    async handle({ c, caller, body, raw }) {
+      requireOwnTenant(caller, body.tenant_id)
+      const { tenant_id } = caller
+      const found = body.rule ? await shapeIssues(shaper, tenant_id, body.rule.actions, ['rule']) : []
+      const { evaluated_at, planned } = await withTenant(pool, tenant_id, async (db) => {
+        const state = await readRuleState(db, tenant_id)
+        const kept = await rules.of(tenant_id, state, () => loadRules(db))
+        const set = body.rule ? await withDraft(db, kept, body.rule, found, raw) : kept
+        const payload = raw.texts.get('payload')
+        const metadata = raw.texts.get('metadata')
+        const evaluated_at = body.at ? new Date(body.at) : state.now
+        const facts = {
+          payload: payload !== undefined && set.payload ? readExact(payload, set.payload) : undefined,
+          metadata: readExact(body.metadata ? (metadata ?? '{}') : '{}'),
+          data_type: body.data_type,
+          tenant_id,
+          priority: body.priority,
+          time: momentOf(evaluated_at),
+        }
+        const submitted = (body.destinations ?? []).map((given) =>
+          typeof given === 'string' ? { name: given, inline: false } : { name: given.name, inline: true },
+        )
+        // As a submission is refused.
+        const named = submitted.map((one, index) => ({ ...one, index, protocol: undefined }))
+        const unknown = checkNames(named, await knownDestinations(db, named), 'none')
+        if (unknown.length > 0) throw invalid(unknown)
+        const planned = await planByRules(set, facts, submitted, state.default_destinations, {
+          destinations: (names, tags) => findCandidates(db, names, tags),
+          turns: (ids) =>
+            peekTurns(
+              db,
+              ids.filter((id) => id !== DRAFT),
+            ),
+          failures: (names) => recentFailures(db, tenant_id, names),
+        })
+        return { evaluated_at, planned }
+      })
+      return c.json({ evaluated_at: evaluated_at.toISOString(), ...explain(planned, SHOWN) })
+    },
+  })
+
+  return [evaluate]
+}
+
+/** Stands for a rule that is tried before it is kept. */
+const DRAFT = '00000000-0000-0000-0000-000000000000'
+
+/** The rules with one more, which takes the place of a kept one of the same name and owner. */
+async function withDraft(
+  db: Db,
+  kept: RuleSet,
+  draft: Draft,
+  found: readonly Detail[],
+  raw: RequestBody,
+): Promise<RuleSet> {
+  const { name, shared, rule_type, actions, priority = 0 } = draft
+  const whole = readExact(raw.bytes.toString('utf8'), wantedParts([['rule', 'conditions']])) as {
+    rule?: { conditions?: Exact }
+  }
+  const conditions = whole.rule?.conditions === undefined ? '{}' : exactText(whole.rule.conditions)
+  await checkRule(db, { rule_type, conditions, actions, shared }, found, ['rule'])
+  const rule = readRule({ id: DRAFT, version: '', name, shared, rule_type, priority, conditions, actions })
+  if ('issues' in rule) throw new Error('a rule that was checked can not be read')
+  const others = <T extends { name: string; shared: boolean }>(list: readonly T[]) =>
+    list.filter((one) => one.name !== name || one.shared !== shared)
+  return setOf([...others(kept.rules), rule], others(kept.unreadable))
+}
