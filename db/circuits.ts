@@ -146,13 +146,15 @@ export async function noteAnswer(db: Db, { tenant_id, target, delivery_id }: Tar
   return rows[0]?.was_open ?? false
 }
 
-/** The destination can be reached again: somebody may try at once. */
-export async function halfOpen(db: Db, tenantId: string, target: string): Promise<void> {
-  await db.query(
-    `update destination_circuits set open_until = clock_timestamp(), updated_at = clock_timestamp()
-      where tenant_id = $1 and target = $2 and open_until > clock_timestamp()`,
+/** The destination may well be reached again: somebody may try at once. False where no circuit is open. */
+export async function halfOpen(db: Db, tenantId: string, target: string): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update destination_circuits
+        set open_until = least(open_until, clock_timestamp()), updated_at = clock_timestamp()
+      where tenant_id = $1 and target = $2 and opened_at is not null`,
     [tenantId, target],
   )
+  return rowCount === 1
 }
 
 /** Begins anew: the destination was enabled by hand. */

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { configSchema } from '../../activities/destinations/registry.ts'
 import { shapeConfig } from '../../activities/shaping/config.ts'
 import { writeAudit } from '../../db/audit.ts'
-import { circuitStates, resetCircuit } from '../../db/circuits.ts'
+import { circuitStates, halfOpen, resetCircuit } from '../../db/circuits.ts'
 import { endDeliveriesOf } from '../../db/deleted-destinations.ts'
 import {
   type DestinationRow,
@@ -97,18 +97,23 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
       const known = await withTenant(pool, tenant_id, (db) => find(db, params.id))
       refuseChange(known, body)
       await checkContent(deps, tenant_id, known.protocol, body)
-      const { row, limits_changed } = await withTenant(pool, tenant_id, async (db) => {
+      const { row, is_change, limits_changed } = await withTenant(pool, tenant_id, async (db) => {
         // By its id: the name may be another one's by now, of another protocol.
         const present = await find(db, known.id, { forUpdate: true })
         const { id, protocol } = present
         const own = { tenant_id, destination_id: id, protocol }
         const { content, fields, changed: isChange } = await separateSecrets(db, sealer, own, body, present)
-        if (!isChange) return { row: present, limits_changed: false }
+        if (!isChange) return { row: present, is_change: false, limits_changed: false }
         const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
         await keepSecrets(db, sealer, own, fields, true)
         await audit(db, c, caller, 'update', changed, { version: changed.version })
-        return { row: changed, limits_changed: limitsOf(present) !== limitsOf(changed) }
+        return { row: changed, is_change: true, limits_changed: limitsOf(present) !== limitsOf(changed) }
       })
+      // What was changed may well be what was wrong: one delivery may find out at once. Afterwards, for whoever fails locks
+      // the circuit before the destination.
+      if (is_change && (await withTenant(pool, tenant_id, (db) => halfOpen(db, tenant_id, row.id)))) {
+        await dispatcher.wake({ tenant_id, target: row.id })
+      }
       dispatcher.healthCheck(healthCheckOf(tenant_id, row))
       if (limits_changed) {
         await dispatcher.wake({ tenant_id, target: row.id, changed_at: row.updated_at.toISOString() })

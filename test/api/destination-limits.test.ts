@@ -99,6 +99,24 @@ describe('the limits of a destination', () => {
     expect(api.dispatcher.woken.at(-1)).toEqual({ tenant_id: 'acme', target: body.id })
   })
 
+  it('show a circuit that is half open once the destination was changed, for that may have mended it', async () => {
+    const { body } = await register('mended')
+    await api.rows(
+      'acme',
+      `insert into destination_circuits (tenant_id, target, failures, failures_in_a_row, opened_at, open_until, openings)
+       values ('acme', $1, 5, 7, now(), now() + interval '1 hour', 3)`,
+      [body.id],
+    )
+    const from = api.dispatcher.woken.length
+    // Changes nothing.
+    expect((await admin('PUT', '/destinations/mended', { configuration })).body.circuit.state).toBe('open')
+    expect(api.dispatcher.woken).toHaveLength(from)
+    const mended = { endpoint: 'https://receiver.example/mended' }
+    const { circuit } = (await admin('PUT', '/destinations/mended', { configuration: mended })).body
+    expect(circuit).toMatchObject({ state: 'half_open', consecutive_failures: 7 })
+    expect(api.dispatcher.woken.slice(from)).toEqual([{ tenant_id: 'acme', target: body.id }])
+  })
+
   it('have those who wait ask anew when they change, and nobody else', async () => {
     const { body } = await register('changing', { rate_limit: { requests: 1, per_seconds: 60 } })
     const from = api.dispatcher.woken.length
