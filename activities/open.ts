@@ -3,6 +3,7 @@
 import { closeLostAttempt, onlyLostAttempts, openAttempt } from '../db/attempts.ts'
 import { loadCredentials } from '../db/credentials.ts'
 import { deferDelivery, failDelivery, type LockedDelivery, lockDelivery, readPayload } from '../db/deliveries.ts'
+import { isAtVersion } from '../db/destinations.ts'
 import { handTurnOn } from '../db/failover.ts'
 import { jobId } from '../db/job-id.ts'
 import { findAhead, holdDelivery } from '../db/ordering.ts'
@@ -92,6 +93,14 @@ export async function openDelivery(
   const held = await heldBy(db, input, delivery)
   if (held) return held
   const credentials = await credentialsFor(deps, db, delivery)
+  // They were read after the rest of it: changed in between, the new secret would go to the old place.
+  const { destination_id, configuration_version } = delivery
+  if (
+    destination_id !== null &&
+    hasSome(credentials) &&
+    !(await isAtVersion(db, destination_id, configuration_version))
+  )
+    return await openDelivery(deps, db, input, turn, place)
   const admission = await admit(db, input.tenant_id, delivery, place)
   if (admission.kind === 'defer') {
     const { reason, code, message, delay_ms } = admission
@@ -146,6 +155,10 @@ function deferral(turn: number, deps: ActivityDeps): number {
 /** An inline destination's own configuration, or the registered one's as it is now. */
 export function configurationOf(delivery: LockedDelivery): Record<string, unknown> {
   return delivery.inline_configuration ?? delivery.configuration ?? {}
+}
+
+function hasSome(credentials: Map<string, Credential> | UnsealError): boolean {
+  return credentials instanceof UnsealError || credentials.size > 0
 }
 
 /** Credentials named by the configuration; one that can not be unsealed fails the attempt, not the call. */

@@ -164,6 +164,15 @@ export async function findDestination(
   return rows[0] ?? null
 }
 
+/** Whether a destination is still there in this version. */
+export async function isAtVersion(db: Db, id: string, version: number | null): Promise<boolean> {
+  const { rowCount } = await db.query(
+    'select from destinations where id = $1 and version = $2 and deleted_at is null',
+    [id, version],
+  )
+  return rowCount === 1
+}
+
 export interface DestinationFilter {
   protocol?: Protocol | undefined
   status?: DestinationStatus | undefined
