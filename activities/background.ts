@@ -1,5 +1,6 @@
 // The activities of the background queue: what must never take a delivery's slot.
 import { ApplicationFailure, Context } from '@temporalio/activity'
+import { ApplicationFailureCategory } from '@temporalio/common'
 import { forgetLimits } from '../db/circuits.ts'
 import { ensurePartitions, partitionsAhead } from '../db/partitions.ts'
 import { withoutTenant } from '../db/pool.ts'
@@ -21,7 +22,7 @@ import type {
 import { batchStep } from './batch.ts'
 import { announce, batchCallback, type CalledBack, callback } from './callback.ts'
 import { probe } from './probe.ts'
-import { fire, isFinal } from './recur.ts'
+import { fire, isFinal, lookAgainAfter } from './recur.ts'
 import { type SweepDeps, sweep } from './sweep.ts'
 import { wakeStep } from './wake.ts'
 
@@ -39,6 +40,17 @@ export function createBackgroundActivities(deps: SweepDeps) {
 
     async isFinal(ref: DistributionRef): Promise<boolean> {
       return await isFinal(deps, ref)
+    },
+
+    /** Ends when the distribution is final; until then it is a retry that waits, of which the history says nothing. */
+    async untilFinal(ref: DistributionRef): Promise<void> {
+      if (await isFinal(deps, ref)) return
+      throw ApplicationFailure.create({
+        message: `${ref.distribution_id} is not final yet`,
+        type: 'NOT_FINAL',
+        nextRetryDelay: lookAgainAfter(Context.current().info.attempt),
+        category: ApplicationFailureCategory.BENIGN,
+      })
     },
 
     async batchStep(ref: BatchRef): Promise<BatchStep> {

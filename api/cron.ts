@@ -28,7 +28,10 @@ export function cronIssue(expression: string): string | undefined {
       .find((found) => found !== undefined)
     if (issue) return `has a ${field.name} that ${issue}`
   }
-  return comes(parts[2]!, parts[3]!) ? undefined : 'never comes: none of its months has one of its days'
+  // A day of the week comes in every month, and is enough where both are given.
+  return !parts[4]!.startsWith('*') || comes(parts[2]!, parts[3]!)
+    ? undefined
+    : 'never comes: none of its months has one of its days'
 }
 
 /** Of each month; the 29th of February comes, if seldom. */
@@ -70,11 +73,15 @@ function readValue(text: string, field: Field): number | undefined {
   return value >= field.min && value <= field.max ? value : undefined
 }
 
-/** Whether it is the name of a time zone, such as Europe/Rome. */
+/**
+ * Whether it is the name of a time zone, such as Europe/Rome. Intl takes more than Temporal does: offsets such as +02:00, and
+ * names in any case.
+ */
 export function isTimeZone(name: string): boolean {
+  if (!/^[A-Z][\w+-]*(\/[A-Z][\w+-]*)*$/.test(name)) return false
   try {
-    // Offsets such as +02:00 are zones to Intl, and none to Temporal.
-    return /^[A-Za-z]/.test(name) && new Intl.DateTimeFormat('en', { timeZone: name }) !== undefined
+    const { timeZone } = new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions()
+    return timeZone === name || timeZone.toLowerCase() !== name.toLowerCase()
   } catch {
     return false
   }

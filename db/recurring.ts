@@ -3,7 +3,10 @@ import { createHash } from 'node:crypto'
 import { claimIdempotencyKey } from './idempotency.ts'
 import { findSubmittedJob, type NewJob, type SubmittedJob, submitJob } from './jobs.ts'
 import type { Db } from './pool.ts'
-import type { Overlap } from './states.ts'
+import type { JobStatus, Overlap } from './states.ts'
+
+/** More than this nobody needs, and each of them costs something every 10 seconds if its tenant wants it so. */
+export const MOST_SCHEDULES = 1000
 
 /** What each distribution's row is made of, but for its texts. */
 export type RecurringTemplate = Pick<
@@ -42,6 +45,11 @@ export interface RecurringRow extends RecurringContent {
   version: number
   last_fired_at: Date | null
   last_distribution_id: string | null
+  /** Null also when that distribution is no longer kept. */
+  last_status: JobStatus | null
+  /** Why the last time made none, or why Temporal does not take the schedule; null while all is well. */
+  problem: string | null
+  problem_at: Date | null
   created_at: Date
   updated_at: Date
   deleted: boolean
@@ -51,10 +59,11 @@ export interface RecurringRow extends RecurringContent {
 
 const COLUMNS = `id, tenant_id, name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused,
   submission, payload_text, metadata_text, template, version, last_fired_at,
-  'dist_' || last_distribution_id as last_distribution_id, created_at, updated_at, deleted_at is not null as deleted,
+  'dist_' || last_distribution_id as last_distribution_id,
+  (select j.status from distribution_jobs j where j.id = last_distribution_id) as last_status, problem, problem_at, created_at, updated_at, deleted_at is not null as deleted,
   check_at is null as in_sync`
 
-function valuesOf(content: RecurringContent): unknown[] {
+function valuesOf(content: Omit<RecurringContent, 'paused'> & { paused: boolean | null }): unknown[] {
   return [
     content.name,
     content.description,
@@ -71,12 +80,19 @@ function valuesOf(content: RecurringContent): unknown[] {
   ]
 }
 
-/** Null when the name is taken. */
+/** Null when the name is taken, `full` when the tenant has as many as it may have. */
 export async function insertRecurring(
   db: Db,
   tenantId: string,
   content: RecurringContent,
-): Promise<RecurringRow | null> {
+): Promise<RecurringRow | null | 'full'> {
+  // One after another, so that two do not both count to the last place.
+  await db.query(`select pg_advisory_xact_lock(hashtextextended('schedules ' || $1::text, 0))`, [tenantId])
+  const living = await db.query<{ n: number }>(
+    'select count(*)::int as n from recurring_distributions where tenant_id = $1 and deleted_at is null',
+    [tenantId],
+  )
+  if (living.rows[0]!.n >= MOST_SCHEDULES) return 'full'
   const { rows } = await db.query<RecurringRow>(
     `insert into recurring_distributions
             (name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused, submission,
@@ -89,12 +105,16 @@ export async function insertRecurring(
   return rows[0] ?? null
 }
 
-/** Replaces the content; null when there is none of this id. */
-export async function replaceRecurring(db: Db, id: string, content: RecurringContent): Promise<RecurringRow | null> {
+/** Replaces the content, but keeps a pause when `paused` is null; null when there is none of this id. */
+export async function replaceRecurring(
+  db: Db,
+  id: string,
+  content: Omit<RecurringContent, 'paused'> & { paused: boolean | null },
+): Promise<RecurringRow | null> {
   const { rows } = await db.query<RecurringRow>(
     `update recurring_distributions
         set name = $1, description = $2, cron = $3, interval_seconds = $4, time_zone = $5, overlap = $6,
-            catchup_seconds = $7, paused = $8, submission = $9, payload_text = $10, metadata_text = $11,
+            catchup_seconds = $7, paused = coalesce($8, paused), problem = null, problem_at = null, submission = $9, payload_text = $10, metadata_text = $11,
             template = $12::jsonb, version = version + 1, updated_at = clock_timestamp(),
             check_at = clock_timestamp() + interval '10 seconds'
       where id = $13 and deleted_at is null
@@ -144,12 +164,47 @@ export async function listRecurring(db: Db, page: { after: string | null; limit:
   return rows
 }
 
-/** Temporal was brought in line with this version of the row; when that is an old one by now, the sweep does it anew. */
+/**
+ * Temporal was brought in line with this version of the row; when that is an old one by now, the sweep does it anew. A
+ * deleted one has nothing left to do, and goes.
+ */
 export async function noteInSync(db: Db, id: string, version: number): Promise<void> {
   await db.query(
     'update recurring_distributions set check_at = case version when $2 then null else clock_timestamp() end where id = $1',
     [id, version],
   )
+  await db.query('delete from recurring_distributions where id = $1 and deleted_at is not null and check_at is null', [
+    id,
+  ])
+}
+
+/** Notes what is wrong, or with null that nothing is any more; answers whether it was well before. */
+export async function noteProblem(db: Db, id: string, problem: string | null): Promise<boolean> {
+  const { rows } = await db.query<{ was: string | null }>(
+    `with before as (select id, problem as was from recurring_distributions where id = $1 for update)
+     update recurring_distributions r
+        set problem = $2, problem_at = case when $2::text is null then null else clock_timestamp() end
+       from before
+      where r.id = before.id and r.problem is distinct from $2
+      returning before.was`,
+    [id, problem],
+  )
+  return rows.length === 1 && rows[0]!.was === null
+}
+
+/** Temporal is to be told again, after so many seconds. */
+export async function syncLater(db: Db, id: string, seconds: number): Promise<void> {
+  await db.query(
+    `update recurring_distributions set check_at = clock_timestamp() + $2 * interval '1 second'
+      where id = $1 and check_at is not null`,
+    [id, seconds],
+  )
+}
+
+/** A tenant that is suspended has nothing made for it. */
+export async function tenantIsActive(db: Db, tenantId: string): Promise<boolean> {
+  const { rowCount } = await db.query(`select from tenants where id = $1 and status = 'active'`, [tenantId])
+  return rowCount === 1
 }
 
 /** Rows that Temporal is to be brought in line with, over all tenants; with `all` every living one. */
@@ -194,6 +249,7 @@ export async function fireRecurring(
     deliver_at: null,
     ...by,
   })
+  await db.query('update distribution_jobs set schedule_id = $2 where id = $1', [job.id, row.id])
   await db.query(
     `update recurring_distributions set last_fired_at = clock_timestamp(), last_distribution_id = $2 where id = $1`,
     [row.id, job.id],

@@ -13,7 +13,7 @@ import type {
 } from '../workflows/messages.ts'
 import type { Logger } from './log.ts'
 import type { SearchAttribute } from './names.ts'
-import type { RecurringSchedule } from './recurring.ts'
+import type { RecurringSchedule, RecurringState } from './recurring.ts'
 import type { About, Runs } from './runs.ts'
 
 export interface TemporalHealth {
@@ -41,10 +41,10 @@ export interface Dispatcher {
   startBatch(ref: BatchRef): Promise<'started' | 'deferred'>
   /** Has a destination tried at intervals, or no longer; what does not come through is put right by the workers. */
   healthCheck(check: HealthCheckSchedule): void
-  /** Has Temporal follow the row of a recurring distribution. Never throws. */
-  setRecurring(row: RecurringSchedule): Promise<'started' | 'deferred'>
-  /** The next times of a recurring distribution; null while Temporal does not answer. Never throws. */
-  nextRuns(ref: RecurringRef): Promise<Date[] | null>
+  /** Has Temporal follow the row of a recurring distribution; with `resume` also over a pause set there. Never throws. */
+  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<'started' | 'deferred' | { refused: string }>
+  /** A recurring distribution as Temporal has it; null while it does not answer. Never throws. */
+  describeRecurring(ref: RecurringRef): Promise<RecurringState | null>
   /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
   probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
   /** Never throws; what can not be asked in time counts as not healthy. */
@@ -121,11 +121,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         logger.warn({ tenant_id, destination_id, err: error }, 'a health check could not be scheduled; a worker will')
       })
     },
-    setRecurring: (row) =>
-      inTime('schedule', refOf(row), (runs) => runs.setRecurring(row).then(() => 'started' as const)),
-    async nextRuns(ref) {
-      const times = await inTime('next times', ref, (runs) => runs.nextRuns(ref))
-      return times === 'deferred' ? null : times
+    setRecurring: (row, resume) =>
+      inTime('schedule', refOf(row), async (runs) => {
+        const refused = await runs.setRecurring(row, resume)
+        return refused === null ? ('started' as const) : { refused }
+      }),
+    async describeRecurring(ref) {
+      const state = await inTime('next times', ref, (runs) => runs.describeRecurring(ref))
+      return state === 'deferred' ? null : state
     },
     async probe(input, timeoutMs) {
       const runs = options.runs()

@@ -2,6 +2,7 @@
 import {
   Client,
   type ConnectionLike,
+  isGrpcServiceError,
   ScheduleAlreadyRunning,
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
@@ -10,6 +11,9 @@ import type { RecurringRow } from '../db/recurring.ts'
 import type { Overlap } from '../db/states.ts'
 import type { RecurringRef } from '../workflows/messages.ts'
 import { recurringScheduleId } from './names.ts'
+
+/** Of gRPC. */
+const INVALID_ARGUMENT = 3
 
 export interface RecurringOptions {
   connection: ConnectionLike
@@ -38,8 +42,36 @@ const OVERLAP: Record<Overlap, ScheduleOverlapPolicy> = {
   allow_all: ScheduleOverlapPolicy.ALLOW_ALL,
 }
 
-/** Creates, changes or removes the schedule, as the row is now. */
-export async function setRecurring(options: RecurringOptions, row: RecurringSchedule): Promise<void> {
+/** Set with a pause of ours. Another one was set in Temporal, and is left alone until somebody resumes the schedule. */
+const NOTE = 'paused over the API'
+
+/**
+ * Creates, changes or removes the schedule, as the row is now. Answers why Temporal does not take it, or null. A pause that
+ * was set in Temporal is kept, unless the order is to `resume`.
+ */
+export async function setRecurring(
+  options: RecurringOptions,
+  row: RecurringSchedule,
+  resume = false,
+): Promise<string | null> {
+  try {
+    await follow(options, row, resume)
+    return null
+  } catch (error) {
+    const refused = refusalOf(error)
+    if (refused === undefined) throw error
+    return `Temporal refuses the schedule: ${refused}`
+  }
+}
+
+/** A specification that the server refuses the SDK throws as a TypeError; what else it refuses, wrapped. */
+function refusalOf(error: unknown): string | undefined {
+  if (error instanceof TypeError) return error.message
+  const { cause } = error as Error
+  return isGrpcServiceError(cause) && cause.code === INVALID_ARGUMENT ? cause.details : undefined
+}
+
+async function follow(options: RecurringOptions, row: RecurringSchedule, resume: boolean): Promise<void> {
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
   const ref = { tenant_id: row.tenant_id, schedule_id: row.id }
   const scheduleId = recurringScheduleId(ref)
@@ -57,7 +89,7 @@ export async function setRecurring(options: RecurringOptions, row: RecurringSche
       timezone: row.time_zone,
       ...(row.cron === null
         ? { intervals: [{ every: (row.interval_seconds ?? 0) * 1000 }] }
-        : { cronExpressions: [row.cron] }),
+        : { cronExpressions: expressionsOf(row.cron) }),
     },
     action: {
       type: 'startWorkflow' as const,
@@ -66,28 +98,61 @@ export async function setRecurring(options: RecurringOptions, row: RecurringSche
       args: [ref],
       workflowId: scheduleId,
       staticSummary: row.name,
+      priority: { fairnessKey: row.tenant_id },
     },
     policies: { overlap: OVERLAP[row.overlap], catchupWindow: row.catchup_seconds * 1000 },
   }
-  const note = row.paused ? 'paused over the API' : ''
+  const ours = { paused: row.paused, note: row.paused ? NOTE : '' }
+  const memo = { task_queue: options.taskQueue }
   try {
-    await schedule.create({ scheduleId, ...specification, state: { paused: row.paused, note } })
+    await schedule.create({ scheduleId, ...specification, memo, state: ours })
   } catch (error) {
     if (!(error instanceof ScheduleAlreadyRunning)) throw error
-    await schedule
-      .getHandle(scheduleId)
-      .update(({ state }) => ({ ...specification, state: { ...state, paused: row.paused, note } }))
+    await schedule.getHandle(scheduleId).update(({ state }) => {
+      const theirs = state.paused && state.note !== NOTE && !row.paused && !resume
+      return { ...specification, state: theirs ? state : { ...state, ...ours } }
+    })
   }
 }
 
-/** The next times, as Temporal has them; none when it does not know the schedule yet. */
-export async function nextRuns(options: RecurringOptions, ref: RecurringRef): Promise<Date[]> {
+/**
+ * As cron has always been read: with days of the month and of the week both given, either is enough. Temporal asks for both
+ * in one expression, so that it gets two.
+ */
+function expressionsOf(cron: string): string[] {
+  const [minute, hour, day, month, weekday] = cron.trim().split(/\s+/)
+  if (day!.startsWith('*') || weekday!.startsWith('*')) return [cron]
+  return [`${minute} ${hour} ${day} ${month} *`, `${minute} ${hour} * ${month} ${weekday}`]
+}
+
+/** Has Temporal make again what it has lost, or somebody deleted there. `living` are the schedules that there should be. */
+export async function restoreRecurring(
+  options: RecurringOptions,
+  living: RecurringRef[],
+  restore: (ref: RecurringRef) => Promise<void>,
+): Promise<void> {
+  if (living.length === 0) return
+  const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
+  const missing = new Map(living.map((ref) => [recurringScheduleId(ref), ref]))
+  for await (const { scheduleId } of schedule.list()) missing.delete(scheduleId)
+  for (const ref of missing.values()) await restore(ref)
+}
+
+/** As Temporal has it. */
+export interface RecurringState {
+  paused: boolean
+  /** None while it is paused. */
+  next_runs: Date[]
+}
+
+/** How Temporal has the schedule; without next times when it does not know it yet. */
+export async function describeRecurring(options: RecurringOptions, ref: RecurringRef): Promise<RecurringState> {
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
   try {
-    const { info } = await schedule.getHandle(recurringScheduleId(ref)).describe()
-    return info.nextActionTimes
+    const { info, state } = await schedule.getHandle(recurringScheduleId(ref)).describe()
+    return { paused: state.paused, next_runs: state.paused ? [] : info.nextActionTimes }
   } catch (error) {
-    if (error instanceof ScheduleNotFoundError) return []
+    if (error instanceof ScheduleNotFoundError) return { paused: false, next_runs: [] }
     throw error
   }
 }

@@ -39,7 +39,7 @@ import {
   wakeWorkflowId,
 } from './names.ts'
 
-import { nextRuns, type RecurringSchedule, setRecurring } from './recurring.ts'
+import { describeRecurring, type RecurringSchedule, type RecurringState, setRecurring } from './recurring.ts'
 
 /** What a person filters by in the Temporal UI, and what orders the queue. */
 export interface About {
@@ -73,9 +73,9 @@ export interface Runs {
   notify(input: NotifyInput): Promise<void>
   /** Starts the run of a batch; one that is running looks at its rows. */
   startBatch(ref: BatchRef): Promise<void>
-  /** Brings the schedule of a recurring distribution in line with its row. */
-  setRecurring(row: RecurringSchedule): Promise<void>
-  nextRuns(ref: RecurringRef): Promise<Date[]>
+  /** Brings the schedule of a recurring distribution in line with its row; answers why Temporal does not take it, or null. */
+  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<string | null>
+  describeRecurring(ref: RecurringRef): Promise<RecurringState>
   probe(input: ProbeInput): Promise<ProbeResult>
   /** Starts the sender of an event; one that exists already is left alone. */
   announce(ref: EventRef): Promise<void>
@@ -199,8 +199,8 @@ export function createRuns(options: RunsOptions): Runs {
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       })
     },
-    setRecurring: (row) => setRecurring(options, row),
-    nextRuns: (ref) => nextRuns(options, ref),
+    setRecurring: (row, resume) => setRecurring(options, row, resume),
+    describeRecurring: (ref) => describeRecurring(options, ref),
     async probe(input) {
       return await workflow.execute('probe', {
         workflowId: `probe/${input.tenant_id}/${input.destination_id}/${crypto.randomUUID()}`,

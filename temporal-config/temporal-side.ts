@@ -5,10 +5,13 @@ import type { ConnectionLike } from '@temporalio/client'
 import type { NativeConnection } from '@temporalio/worker'
 import { BACKOFF } from '../activities/backoff.ts'
 import { createPayloads } from '../activities/payloads.ts'
+import { syncRecurring } from '../activities/recur.ts'
 import { BACKGROUND, createShares } from '../activities/shares.ts'
 import { createUsage } from '../activities/usage.ts'
 import { healthCheckSchedules } from '../db/health-checks.ts'
-import { withoutTenant } from '../db/pool.ts'
+import { type Pool, withoutTenant } from '../db/pool.ts'
+import { dueRecurring } from '../db/recurring.ts'
+import type { RecurringRef } from '../workflows/messages.ts'
 import type { Parts } from './assemble.ts'
 import { connectLazily, connectPatiently, type TemporalAddress } from './connection.ts'
 import { createDispatcher, type Dispatcher } from './dispatcher.ts'
@@ -16,6 +19,7 @@ import { environmentSecrets } from './env.ts'
 import { reconcileHealthChecks } from './health-checks.ts'
 import { MAIN_QUEUE, SEARCH_ATTRIBUTES, type SearchAttribute } from './names.ts'
 import type { Life } from './program.ts'
+import { restoreRecurring } from './recurring.ts'
 import { createRuns, type Runs } from './runs.ts'
 import { keepSchedules } from './schedules.ts'
 import { ensureSearchAttributes } from './search-attributes.ts'
@@ -24,6 +28,7 @@ import { startWorkers, type Workers } from './worker.ts'
 
 /** Attributes may vanish with Temporal's data. */
 const ENSURE_EVERY_MS = 5 * 60_000
+const PAGE = 500
 /** How long the outcome of a send is tried to be written before it goes into the history instead. */
 const CLOSE_WITHIN_MS = 5000
 
@@ -87,8 +92,11 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
       runs: () => runs,
     }
     life.atEnd('the workers', () => workers?.shutdown())
-    const alsoEnsure = async () =>
-      reconcileHealthChecks(shared, await withoutTenant(parts.pool, (db) => healthCheckSchedules(db)))
+    const setters = runs
+    const alsoEnsure = async () => {
+      await reconcileHealthChecks(shared, await withoutTenant(parts.pool, (db) => healthCheckSchedules(db)))
+      await restoreRecurring(shared, await livingRecurring(parts.pool), (ref) => syncRecurring(parts, setters, ref))
+    }
     void keepSchedules({ ...shared, lost: attributes.look, alsoEnsure }, logger, life.ending)
     while (!life.ending.aborted) {
       try {
@@ -113,6 +121,19 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
     logger,
   })
   return { dispatcher, polling, isPolling: () => workers !== undefined && !life.ending.aborted }
+}
+
+/** Every recurring distribution that there should be a schedule of. */
+async function livingRecurring(pool: Pool): Promise<RecurringRef[]> {
+  const living: RecurringRef[] = []
+  for (let after: string | null = null; ; ) {
+    const page: Awaited<ReturnType<typeof dueRecurring>> = await withoutTenant(pool, (db) =>
+      dueRecurring(db, PAGE, true, after),
+    )
+    living.push(...page.map(({ tenant_id, id }) => ({ tenant_id, schedule_id: id })))
+    if (page.length < PAGE) return living
+    after = page.at(-1)!.id
+  }
 }
 
 /** Creates the search attributes where that is allowed, soon again while some are missing. */

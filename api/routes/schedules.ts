@@ -10,7 +10,9 @@ import {
   fireRecurring,
   insertRecurring,
   listRecurring,
+  MOST_SCHEDULES,
   noteInSync,
+  noteProblem,
   pauseRecurring,
   type RecurringContent,
   type RecurringRow,
@@ -75,13 +77,14 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
     max_body_bytes: Number.POSITIVE_INFINITY,
     answers: {
       201: { description: 'The schedule', schema: schedule },
-      409: { description: 'The name is taken' },
+      409: { description: 'The name is taken, or there are as many as a tenant may have' },
     },
     async handle({ c, caller, raw }) {
       const content = readContent(c, caller, raw)
       const row = await storing(caller, content, async (db) => {
         const checked = await checkContent(db, caller, content)
-        const made = await insertRecurring(db, caller.tenant_id, checked)
+        const made = await insertRecurring(db, caller.tenant_id, { ...checked, paused: checked.paused ?? false })
+        if (made === 'full') throw tooMany()
         if (!made) throw nameTaken(checked.name)
         await audit(db, c, caller, 'create', made)
         return made
@@ -95,7 +98,8 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
     path: '/distribution/schedules/{id}',
     tag,
     summary: 'Replace a schedule',
-    description: 'Counts for the times to come; distributions that were made already go on as they are.',
+    description:
+      'Counts for the times to come; distributions that were made already go on as they are. Without `paused` a pause stays.',
     role: 'admin',
     params: scheduleParams,
     body: scheduleRequest,
@@ -107,6 +111,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
       const content = readContent(c, caller, raw)
       const row = await storing(caller, content, async (db) => {
         const { id } = await find(db, params.id)
+        // A pause that the request does not speak of stays: nobody resumes by a new time of day.
         const changed = await replaceRecurring(db, id, await checkContent(db, caller, content)).catch(asNameTaken)
         if (!changed) throw notFound('schedule')
         await audit(db, c, caller, 'update', changed)
@@ -177,6 +182,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
       path: `/distribution/schedules/{id}/${paused ? 'pause' : 'resume'}`,
       tag,
       summary: paused ? 'Let no further time come' : 'Go on from now; what was missed stays missed',
+      ...(paused ? {} : { description: 'Also after a pause that was set in Temporal.' }),
       role: 'operator',
       params: scheduleParams,
       answers: { ...ONE, ...MISSING },
@@ -188,7 +194,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
           await audit(db, c, caller, paused ? 'pause' : 'resume', row)
           return row
         })
-        return await answer(c, caller, row, 200)
+        return await answer(c, caller, row, 200, !paused)
       },
     })
 
@@ -223,21 +229,34 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
   })
 
   /** Temporal follows at once where it answers; otherwise the sweep sees to it. */
-  async function sync({ tenant_id }: Caller, id: string): Promise<void> {
+  async function sync({ tenant_id }: Caller, id: string, resume = false): Promise<void> {
     const row = await withTenant(pool, tenant_id, (db) => findRecurring(db, id))
-    if (!row || (await dispatcher.setRecurring(row)) !== 'started') return
-    await withTenant(pool, tenant_id, (db) => noteInSync(db, row.id, row.version))
+    if (!row) return
+    const told = await dispatcher.setRecurring(row, resume)
+    if (told === 'deferred') return
+    await withTenant(pool, tenant_id, async (db) => {
+      if (told === 'started') await noteInSync(db, row.id, row.version)
+      else await noteProblem(db, row.id, told.refused)
+    })
   }
 
-  async function answer(c: C, caller: Caller, { id }: RecurringRow, status: 200 | 201): Promise<Response> {
-    await sync(caller, id)
+  async function answer(
+    c: C,
+    caller: Caller,
+    { id }: RecurringRow,
+    status: 200 | 201,
+    resume?: boolean,
+  ): Promise<Response> {
+    await sync(caller, id, resume)
     return await render(c, await as(caller, (db) => find(db, id)), status)
   }
 
   async function render(c: C, row: RecurringRow, status: 200 | 201): Promise<Response> {
-    const next_runs = await dispatcher.nextRuns({ tenant_id: row.tenant_id, schedule_id: row.id })
+    const there = await dispatcher.describeRecurring({ tenant_id: row.tenant_id, schedule_id: row.id })
+    // Somebody may have paused it in Temporal.
+    const state = { paused: row.paused || there?.paused === true, next_runs: there?.next_runs ?? null }
     // The submission goes out as it came in: no number loses a digit.
-    const head = JSON.stringify({ ...shown(row), next_runs }).slice(0, -1)
+    const head = JSON.stringify({ ...shown(row), ...state }).slice(0, -1)
     return c.body(`${head},"submission":${row.submission}}`, status, { 'Content-Type': 'application/json' })
   }
 
@@ -307,7 +326,7 @@ async function checkContent(
   db: Db,
   { tenant_id }: Caller,
   { given, text, request, submission, entries, payload }: Content,
-): Promise<RecurringContent> {
+): Promise<Omit<RecurringContent, 'paused'> & { paused: boolean | null }> {
   const surroundings = await readSurroundings(db, tenant_id, submission.data_type)
   const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)
   if (details.length > 0) throw invalid(details.map(underSubmission))
@@ -325,7 +344,7 @@ async function checkContent(
     time_zone: given.time_zone,
     overlap: given.overlap,
     catchup_seconds: given.catchup_seconds,
-    paused: given.paused,
+    paused: given.paused ?? null,
     submission: text,
     payload_text,
     metadata_text,
@@ -385,6 +404,10 @@ function audit(
     details: { name, version, ...details },
     request_id: c.get('request_id'),
   })
+}
+
+function tooMany(): ApiError {
+  return new ApiError('CONFLICT', `a tenant has at most ${MOST_SCHEDULES} schedules; delete one that is not needed`)
 }
 
 function nameTaken(name: string): ApiError {

@@ -1,6 +1,6 @@
 // Distributions that recur: what is asked and answered.
 import { z } from '@hono/zod-openapi'
-import { OVERLAPS } from '../../db/states.ts'
+import { JOB_STATUSES, OVERLAPS } from '../../db/states.ts'
 import { cronIssue, isTimeZone } from '../cron.ts'
 import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
 import { submission } from './submission.ts'
@@ -19,24 +19,28 @@ const fields = {
     .nullish()
     .openapi({
       description:
-        'Minute, hour, day of the month, month, day of the week (0 or `sun` to 6); a day must fit both of its fields. Either this or `interval_seconds`',
+        'Minute, hour, day of the month, month, day of the week (0 or `sun` to 6; 7 is Sunday too). Where both day fields are given, either is enough. Either this or `interval_seconds`',
       example: '30 6 * * 1-5',
     }),
   interval_seconds: whole(10, 31_536_000).nullish().openapi({ description: 'Counted from 1970-01-01T00:00:00Z' }),
   time_zone: z
     .string()
     .max(100)
-    .refine(isTimeZone, 'is not the name of a time zone, such as Europe/Rome')
+    .refine(isTimeZone, 'is not the name of a time zone, spelled such as Europe/Rome')
     .default('UTC')
-    .openapi({ description: 'Of `cron`', example: 'Europe/Rome' }),
+    .openapi({
+      description:
+        'Of `cron`. A time that its clocks leave out does not come on that day, one that they repeat comes once.',
+      example: 'Europe/Rome',
+    }),
   overlap: z.enum(OVERLAPS).default('skip').openapi({
     description:
-      'When the distribution before is not final yet: leave this time out, keep one for later, keep all, or begin all the same',
+      'When the distribution before is not final yet: leave this time out, keep one for later, keep all (a thousand at most), or begin all the same. Its end is noticed within half a minute.',
   }),
   catchup_seconds: whole(10, 31_536_000)
     .default(60)
     .openapi({ description: 'Times that were missed are made up for when they are no older than this' }),
-  paused: z.boolean().default(false),
+  paused: z.boolean().nullish().openapi({ description: 'False when absent; in a PUT it then stays as it is' }),
 }
 
 /** The submission is checked by itself. */
@@ -77,11 +81,17 @@ const listed = z
     time_zone: z.string(),
     overlap: z.enum(OVERLAPS),
     catchup_seconds: z.int(),
-    paused: z.boolean(),
+    paused: z.boolean().openapi({ description: 'One schedule by itself says so also when it was paused in Temporal' }),
     version: z.int(),
     in_sync: z.boolean().openapi({ description: 'False for a moment after a change, or while Temporal is away' }),
     last_fired_at: time.nullable(),
     last_distribution_id: z.string().nullable(),
+    last_status: z.enum(JOB_STATUSES).nullable().openapi({ description: 'How that distribution stands' }),
+    problem: z.string().nullable().openapi({
+      description:
+        'Why the last time made no distribution (its payload is not what its data type asks for by now, the tenant is suspended), or why Temporal does not take the schedule',
+    }),
+    problem_at: time.nullable(),
     created_at: time,
     updated_at: time,
   })
@@ -90,7 +100,7 @@ const listed = z
 export const schedule = listed
   .extend({
     next_runs: z.array(time).nullable().openapi({
-      description: 'Also those that a pause will keep from coming; null while Temporal does not answer',
+      description: 'None while it is paused; null while Temporal does not answer',
     }),
     submission: z.unknown().openapi({ description: 'As it was sent' }),
   })

@@ -42,6 +42,7 @@ export interface FakeDispatcher extends Dispatcher {
   answers: {
     start: 'started' | 'deferred'
     cancel: 'signalled' | 'no_workflow' | 'deferred'
+    schedule?: { refused: string }
     probe: ProbeResult | Error
     health: TemporalHealth
   }
@@ -208,10 +209,10 @@ function fakeDispatcher(): FakeDispatcher {
     },
     async setRecurring(row) {
       fake.recurring.push(row)
-      return fake.answers.start
+      return fake.answers.schedule ?? fake.answers.start
     },
-    async nextRuns() {
-      return fake.answers.start === 'started' ? [] : null
+    async describeRecurring() {
+      return fake.answers.start === 'started' ? { paused: false, next_runs: [] } : null
     },
     async wake(ref) {
       fake.woken.push(ref)

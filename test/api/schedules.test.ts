@@ -1,6 +1,7 @@
 // Recurring distributions over the API: what is taken, shown, changed and begun by hand.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cronIssue, isTimeZone } from '../../api/cron.ts'
+import { MOST_SCHEDULES } from '../../db/recurring.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest
@@ -77,7 +78,53 @@ describe('a schedule', () => {
     expect((await say('pause')).body).toMatchObject({ paused: true, version: 2 })
     expect((await say('pause')).body).toMatchObject({ paused: true, version: 2 })
     expect(api.dispatcher.recurring.at(-1)).toMatchObject({ id: body.id, paused: true })
-    expect((await say('resume')).body).toMatchObject({ paused: false, version: 3 })
+    // Another time of day resumes nothing.
+    const { name } = body
+    const put = (more: object) =>
+      api.call('PUT', `/distribution/schedules/${name}`, aSchedule({ name, ...more }), admin())
+    expect((await put({ cron: '0 7 * * *' })).body).toMatchObject({ paused: true, cron: '0 7 * * *' })
+    expect((await put({ paused: false })).body).toMatchObject({ paused: false, version: 4 })
+    await say('pause')
+    expect((await say('resume')).body).toMatchObject({ paused: false, version: 6 })
+  })
+
+  it('is one of a thousand at most', async () => {
+    const own = { key: api.keys.other.admin }
+    await api.rows(
+      'other',
+      `insert into recurring_distributions (tenant_id, name, cron, submission, payload_text, metadata_text, template)
+       select 'other', 'many-' || n, '0 0 1 1 *', '{}', '{}', '{}', '{}' from generate_series(1, $1::int) as n`,
+      [MOST_SCHEDULES],
+    )
+    const refused = await api.call('POST', '/distribution/schedules', aSchedule(), own)
+    expect(refused.status).toBe(409)
+    expect(refused.body.message).toContain('at most 1000 schedules')
+    await api.call('DELETE', '/distribution/schedules/many-1', undefined, own)
+    expect((await api.call('POST', '/distribution/schedules', aSchedule(), own)).status).toBe(201)
+    await api.rows('other', `delete from recurring_distributions where name like 'many-%'`)
+  })
+
+  it('says how the last distribution stands, and what keeps the next one from being made', async () => {
+    const { body } = await create({ name: 'outcome' })
+    expect(body).toMatchObject({ last_status: null, problem: null })
+    await api.call('POST', '/distribution/schedules/outcome/trigger')
+    await api.rows('acme', `update recurring_distributions set problem = 'p', problem_at = now() where id = $1`, [
+      body.id,
+    ])
+    const { body: list } = await api.call('GET', '/distribution/schedules?limit=1000')
+    const shown = list.schedules.find(({ name }: { name: string }) => name === 'outcome')
+    expect(shown).toMatchObject({ last_status: 'pending', problem: 'p' })
+    // What is sent anew is judged anew.
+    const put = await api.call('PUT', '/distribution/schedules/outcome', aSchedule({ name: 'outcome' }), admin())
+    expect(put.body.problem).toBeNull()
+  })
+
+  it('shows what Temporal refuses', async () => {
+    api.dispatcher.answers.schedule = { refused: 'Temporal refuses the schedule: no such zone' }
+    const { status, body } = await create()
+    delete api.dispatcher.answers.schedule
+    expect(status).toBe(201)
+    expect(body).toMatchObject({ in_sync: false, problem: 'Temporal refuses the schedule: no such zone' })
   })
 
   it('makes a distribution when it is triggered, and with one key one', async () => {
@@ -151,6 +198,8 @@ describe('a cron expression', () => {
     '0 6 29-31 2 *',
     '0 6 31 */2 *',
     '0 6 31 2-6/3,4 *',
+    // A Friday will do.
+    '0 6 31 2 5',
   ])('%s is one', (text) => {
     expect(cronIssue(text)).toBeUndefined()
   })
@@ -177,6 +226,9 @@ describe('a cron expression', () => {
 
   it('knows time zones by name', () => {
     expect(['UTC', 'Europe/Rome', 'America/Argentina/Salta'].every(isTimeZone)).toBe(true)
-    expect(['', '+02:00', 'Nowhere', 'Europe/Atlantis'].some(isTimeZone)).toBe(false)
+    expect(['US/Pacific', 'EST', 'Etc/GMT-2', 'America/Port-au-Prince'].every(isTimeZone)).toBe(true)
+    // Intl takes the last two, and Temporal takes neither.
+    const none = ['', '+02:00', 'Nowhere', 'Europe/Atlantis', 'europe/rome', 'EUROPE/ROME']
+    expect(none.filter(isTimeZone)).toEqual([])
   })
 })

@@ -1,9 +1,11 @@
 // Recurring distributions on the real servers: made by Temporal's schedule, once per time, and by the rows alone.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { fire } from '../../activities/recur.ts'
+import { fire, syncRecurring } from '../../activities/recur.ts'
 import { sweep } from '../../activities/sweep.ts'
+import { withoutTenant } from '../../db/pool.ts'
 import {
   deleteRecurring,
+  dueRecurring,
   findRecurring,
   insertRecurring,
   pauseRecurring,
@@ -11,6 +13,7 @@ import {
   type RecurringRow,
 } from '../../db/recurring.ts'
 import { recurringScheduleId } from '../../temporal-config/names.ts'
+import { restoreRecurring } from '../../temporal-config/recurring.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
@@ -64,13 +67,18 @@ async function recurring(path: string, given: Partial<RecurringContent> = {}): P
     },
     ...given,
   }
-  return (await system.as('acme', (db) => insertRecurring(db, 'acme', content)))!
+  const row = await system.as('acme', (db) => insertRecurring(db, 'acme', content))
+  if (row === null || row === 'full') throw new Error('it could not be made')
+  return row
 }
 
 const ref = (row: RecurringRow) => ({ tenant_id: 'acme', schedule_id: row.id })
 const handleOf = (row: RecurringRow) => system.temporal.client.schedule.getHandle(recurringScheduleId(ref(row)))
 const arrived = (path: string) => receiver.requests.filter((request) => request.path === `/${path}`)
 const again = async (row: RecurringRow) => (await system.as('acme', (db) => findRecurring(db, row.id)))!
+
+const nextRuns = async (row: RecurringRow) => (await system.runs.describeRecurring(ref(row))).next_runs
+const syncNow = (row: RecurringRow) => syncRecurring(system.deps, system.runs, ref(row))
 
 async function isThere(row: RecurringRow): Promise<boolean> {
   return await handleOf(row)
@@ -139,11 +147,85 @@ describe('a recurring distribution', () => {
   it('by cron, in its time zone, is what Temporal shows as next', async () => {
     const row = await recurring('cron', { cron: '30 6 * * *', interval_seconds: null, time_zone: 'Asia/Tokyo' })
     await system.runs.setRecurring(row)
-    await expect.poll(async () => (await system.runs.nextRuns(ref(row))).length).toBeGreaterThan(0)
-    const [next] = await system.runs.nextRuns(ref(row))
+    await expect.poll(async () => (await nextRuns(row)).length).toBeGreaterThan(0)
+    const [next] = await nextRuns(row)
     expect(next!.toISOString()).toMatch(/T21:30:00/)
+    // What is paused has no next time.
+    await system.runs.setRecurring({ ...row, paused: true })
+    expect(await system.runs.describeRecurring(ref(row))).toEqual({ paused: true, next_runs: [] })
     await system.runs.setRecurring({ ...row, deleted: true })
-    expect(await system.runs.nextRuns(ref(row))).toEqual([])
+    expect(await nextRuns(row)).toEqual([])
+  })
+
+  it('by cron, on days of the month or of the week when both are given', async () => {
+    const row = await recurring('either', { cron: '0 0 13 * fri', interval_seconds: null })
+    await system.runs.setRecurring(row)
+    await expect.poll(async () => (await nextRuns(row)).length).toBe(10)
+    const days = (await nextRuns(row)).map((time) => ({ day: time.getUTCDate(), weekday: time.getUTCDay() }))
+    expect(days.filter(({ day, weekday }) => weekday === 5 && day !== 13).length).toBeGreaterThan(5)
+    for (const { day, weekday } of days) expect(day === 13 || weekday === 5).toBe(true)
+    await system.runs.setRecurring({ ...row, deleted: true })
+  })
+
+  it('says what Temporal refuses, and asks no more than now and then', async () => {
+    const row = await recurring('refused', { time_zone: 'Europe/ROME' })
+    await syncNow(row)
+    expect(await again(row)).toMatchObject({ problem: expect.stringContaining('unknown time zone'), in_sync: false })
+    expect(await withoutTenant(system.pool, (db) => dueRecurring(db, 10, false, null))).not.toContainEqual(
+      expect.objectContaining({ id: row.id }),
+    )
+  })
+
+  it('keeps a pause that was set in Temporal, until it is resumed', async () => {
+    const row = await recurring('paused-there')
+    await system.runs.setRecurring(row)
+    await handleOf(row).pause('an emergency')
+    await system.runs.setRecurring({ ...row, interval_seconds: 20 })
+    expect(await system.runs.describeRecurring(ref(row))).toEqual({ paused: true, next_runs: [] })
+    await system.runs.setRecurring(row, true)
+    expect((await handleOf(row).describe()).state.paused).toBe(false)
+    await system.runs.setRecurring({ ...row, deleted: true })
+  })
+
+  it('makes none for a tenant that is suspended, and says so', async () => {
+    const row = await recurring('suspended')
+    const status = (to: string) =>
+      system.as('acme', (db) => db.query(`update tenants set status = $1 where id = 'acme'`, [to]))
+    await status('suspended')
+    const at = '2026-01-01T00:00:00.000Z'
+    expect(await fire(system.deps, { ...ref(row), at })).toEqual({ distribution_id: null, wait: false })
+    expect((await again(row)).problem).toBe('The tenant is suspended')
+    await status('active')
+    expect((await fire(system.deps, { ...ref(row), at })).distribution_id).not.toBeNull()
+    expect((await again(row)).problem).toBeNull()
+  })
+
+  it('makes none whose payload is not what its data type asks for by now; its operator hears of it once', async () => {
+    const row = await recurring('unfit', {
+      template: { ...(await recurring('template')).template, data_type: 'strict' },
+    })
+    await system.as('acme', async (db) => {
+      await db.query(`update tenants set event_url = 'http://127.0.0.1:9/events' where id = 'acme'`)
+      await db.query(
+        `insert into data_types (id, tenant_id, name, schema_definition) values ('strict', 'acme', 'strict', $1::jsonb)`,
+        [JSON.stringify({ type: 'object', properties: { a: { type: 'string' } } })],
+      )
+    })
+    for (const second of ['00', '10']) {
+      const fired = await fire(system.deps, { ...ref(row), at: `2026-01-01T00:00:${second}.000Z` })
+      expect(fired).toEqual({ distribution_id: null, wait: false })
+    }
+    const { problem, last_distribution_id } = await again(row)
+    expect(problem).toMatch(/^payload\.a must be string/)
+    expect(last_distribution_id).toBeNull()
+    const { rows } = await system.as('acme', (db) =>
+      db.query(`select body::jsonb as body from operator_events where event_type = 'schedule.failing'`),
+    )
+    expect(rows.filter(({ body }) => body.schedule === row.name)).toMatchObject([{ body: { reason: problem } }])
+    await system.as('acme', (db) => db.query(`update data_types set schema_definition = null where id = 'strict'`))
+    expect((await fire(system.deps, { ...ref(row), at: '2026-01-01T00:00:20.000Z' })).distribution_id).not.toBeNull()
+    expect(await again(row)).toMatchObject({ problem: null, problem_at: null })
+    await expect.poll(async () => (await again(row)).last_status).toBe('completed')
   })
 })
 
@@ -163,6 +245,8 @@ describe('the sweep', () => {
     )
     await sweep(system.deps, { all: false }, () => {})
     expect(await isThere(row)).toBe(false)
+    // Its payload is not kept.
+    expect(await system.as('acme', (db) => findRecurring(db, row.id))).toBeNull()
   })
 
   it('makes all of them again when Temporal has lost its data', async () => {
@@ -174,5 +258,37 @@ describe('the sweep', () => {
     expect(await isThere(row)).toBe(false)
     await sweep(system.deps, { all: true }, () => {})
     expect(await isThere(row)).toBe(true)
+  })
+})
+
+describe('what every worker ensures', () => {
+  it('makes a schedule again that somebody deleted in Temporal, and leaves the others alone', async () => {
+    const [kept, gone] = [await recurring('kept', { paused: true }), await recurring('gone', { paused: true })]
+    for (const row of [kept, gone]) await syncNow(row)
+    const { client, namespace } = system.temporal
+    const options = { connection: client.connection, namespace, taskQueue: system.taskQueue }
+    const restored: string[] = []
+    const restore = () =>
+      restoreRecurring(options, [ref(kept), ref(gone)], async ({ schedule_id }) => {
+        restored.push(schedule_id)
+      })
+    // Temporal lists what it has made after a while.
+    await expect
+      .poll(async () => {
+        restored.length = 0
+        await restore()
+        return restored
+      })
+      .toEqual([])
+    await handleOf(gone).delete()
+    await expect
+      .poll(async () => {
+        restored.length = 0
+        await restore()
+        return restored
+      })
+      .toEqual([gone.id])
+    await syncNow(gone)
+    expect(await isThere(gone)).toBe(true)
   })
 })

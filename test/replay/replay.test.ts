@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { RuleType } from '../../activities/rules/actions.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { jobId } from '../../db/job-id.ts'
+import { insertRecurring, type RecurringRow } from '../../db/recurring.ts'
 import { insertRule } from '../../db/rules.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import { workflowBundle } from '../../temporal-config/worker.ts'
@@ -93,6 +94,23 @@ function recordHistories() {
       await ordered('503-twice')
       return ordered('')
     })
+    await record('recurring', async () => {
+      const row = await system.as('acme', (db) =>
+        insertRecurring(db, 'acme', {
+          ...{ name: 'recurring', description: null, cron: null, interval_seconds: 60, time_zone: 'UTC' },
+          ...{ overlap: 'skip', catchup_seconds: 60, paused: false, submission: '{}', payload_text: '{}' },
+          metadata_text: '{}',
+          template: {
+            ...{ ...about, payload_queryable: true, destinations: [restTo('a', `${receiver.url}/503-once`)] },
+            ...{ callback_url: null, max_retries: 3, timeout_seconds: 60, options: {} },
+          },
+        }),
+      )
+      const workflowId = 'schedule/acme/recurring'
+      const args = [{ tenant_id: 'acme', schedule_id: (row as RecurringRow).id }]
+      await system.temporal.client.workflow.start('recur', { workflowId, taskQueue: system.taskQueue, args })
+      return workflowId
+    })
     await record('no-destination', async () => system.distribute({ destinations: [] }))
     await record('failover-at-a-changed-priority', async () => {
       for (const [name, path] of [
@@ -124,7 +142,8 @@ function recordHistories() {
     return system.as('acme', (db) => insertRule(db, 'acme', rule, []))
   }
 
-  async function record(name: string, act: () => Promise<DistributionRef>): Promise<void> {
+  /** `act` answers the distribution or the id of the workflow whose history is kept. */
+  async function record(name: string, act: () => Promise<DistributionRef | string>): Promise<void> {
     const file = join(HISTORIES, `${name}.json`)
     if (existsSync(file)) return
     const seen = new Map<string, number>()
@@ -135,8 +154,9 @@ function recordHistories() {
       const failing = often === undefined || turn <= (often === 'once' ? 1 : 2)
       return { status: status && failing ? Number(status) : 200 }
     })
-    const ref = await act()
-    const handle = system.temporal.client.workflow.getHandle(distributionWorkflowId(ref))
+    const ran = await act()
+    const id = typeof ran === 'string' ? ran : distributionWorkflowId(ran)
+    const handle = system.temporal.client.workflow.getHandle(id)
     await handle.result()
     writeFileSync(file, `${JSON.stringify(JSON.parse(historyToJSON(await handle.fetchHistory())))}\n`)
   }

@@ -23,7 +23,7 @@ function runsThat(given: Partial<Runs>): Runs {
     notify: unexpected,
     startBatch: unexpected,
     setRecurring: unexpected,
-    nextRuns: unexpected,
+    describeRecurring: unexpected,
     announce: unexpected,
     healthCheck: unexpected,
     probe: unexpected,
