@@ -42,6 +42,25 @@ export async function knownNames(db: Db): Promise<string[]> {
   return rows.map(({ name }) => name)
 }
 
+const MAX_NAMING = 100
+
+/** What names a destination: the tenant's rules, in or out of use, a hundred at most, and its default route. */
+export async function findNaming(
+  db: Db,
+  tenantId: string,
+  destination: string,
+): Promise<{ named_by_rules: string[]; in_default_route: boolean }> {
+  const { rows } = await db.query<{ named_by_rules: string[]; in_default_route: boolean }>(
+    `select array(select r.name from distribution_rules r
+                   where r.tenant_id = $1 and r.actions -> 'destinations' ? $2
+                   order by r.name collate "C" limit $3) as named_by_rules,
+            coalesce((select t.config -> 'default_destinations' ? $2 from tenants t where t.id = $1), false)
+              as in_default_route`,
+    [tenantId, destination, MAX_NAMING],
+  )
+  return rows[0]!
+}
+
 /** Takes a turn of each rule, counted from 0, over all workers. The rows stay locked until the transaction ends. */
 export async function takeTurns(db: Db, tenantId: string, ruleIds: string[]): Promise<Map<string, number>> {
   const { rows } = await db.query<{ rule_id: string; turn: number }>(

@@ -16,6 +16,7 @@ import {
   updateDestination,
 } from '../../db/destinations.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
+import { findNaming } from '../../db/rule-lookups.ts'
 import { PROTOCOLS } from '../../db/states.ts'
 import { DispatcherUnavailable } from '../../temporal-config/dispatcher.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
@@ -29,6 +30,7 @@ import {
   destinationListQuery,
   destinationParams,
   destinationTypes,
+  namedDestination,
   probeAnswer,
   registration,
   replacement,
@@ -169,21 +171,27 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     tag,
     summary: 'Delete a destination',
     description:
-      'Deliveries that wait for it end as `DESTINATION_DELETED` at once; one that is being sent just now is let finish. The name is free again; a retry goes to what is registered under it by then.',
+      'Deliveries that wait for it end as `DESTINATION_DELETED` at once; one that is being sent just now is let finish. The name is free again; a retry goes to what is registered under it by then. Where rules or the default route name it the answer says which.',
     role: 'admin',
     params: destinationParams,
-    answers: { 204: { description: 'Deleted' }, ...MISSING },
+    answers: {
+      200: { description: 'Deleted, although rules or the default route name it', schema: namedDestination },
+      204: { description: 'Deleted' },
+      ...MISSING,
+    },
     async handle({ c, caller, params }) {
       const { tenant_id } = caller
-      const id = await withTenant(pool, tenant_id, async (db) => {
+      const { id, name, naming } = await withTenant(pool, tenant_id, async (db) => {
         const present = await find(db, params.id, { forUpdate: true })
         await deleteDestination(db, present.id)
-        await audit(db, c, caller, 'delete', present)
-        return present.id
+        const naming = await findNaming(db, tenant_id, present.name)
+        await audit(db, c, caller, 'delete', present, naming)
+        return { id: present.id, name: present.name, naming }
       })
       dispatcher.healthCheck({ tenant_id, destination_id: id, interval_seconds: null })
       await endWaiting(deps, tenant_id, id)
-      return c.body(null, 204)
+      const isNamed = naming.named_by_rules.length > 0 || naming.in_default_route
+      return isNamed ? c.json({ name, ...naming }) : c.body(null, 204)
     },
   })
 

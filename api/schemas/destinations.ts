@@ -159,6 +159,17 @@ export const probeAnswer = z
   })
   .openapi('ProbeResult')
 
+export const namedDestination = z
+  .object({
+    name: z.string(),
+    named_by_rules: z.array(z.string()).openapi({
+      description:
+        'Rules of the tenant that name it, at most 100: a delivery that they choose it for fails with `DESTINATION_DELETED` until they are changed, or another one is registered under the name',
+    }),
+    in_default_route: z.boolean(),
+  })
+  .openapi('NamedDestination')
+
 export const destinationTypes = z
   .object({
     destination_types: z.array(

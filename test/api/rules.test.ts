@@ -387,6 +387,50 @@ describe('POST /rules/evaluate', () => {
   })
 })
 
+describe('the end of a destination', () => {
+  it('names the rules that name it, and the explanation says what becomes of them', async () => {
+    const name = 'leaving'
+    const register = () =>
+      admin('POST', '/destinations/register', {
+        name,
+        protocol: 'REST',
+        configuration: { endpoint: 'https://receiver.example/in' },
+      })
+    await register()
+    const rules = [
+      await kept({ name: 'off', enabled: false, actions: { destinations: [name] } }),
+      await kept({ name: 'on', conditions: {}, actions: { destinations: [name, 'archive'], strategy: 'failover' } }),
+      await kept({ name: 'stranger' }),
+    ]
+    await admin('PUT', '/routing/default', { destinations: [name], when_none: 'fail' })
+    const deleted = await admin('DELETE', `/destinations/${name}`)
+    expect(deleted.status).toBe(200)
+    expect(deleted.body).toEqual({ name, named_by_rules: ['off', 'on'], in_default_route: true })
+    expect((await api.call('POST', '/rules/evaluate', { payload: 1 })).body).toMatchObject({
+      destinations: [
+        {
+          name,
+          status: 'failed',
+          error_code: 'DESTINATION_DELETED',
+          error_message: 'The rule on names it, but it is deleted',
+          rule: 'on',
+        },
+        { name: 'archive', status: 'pending', standby: false },
+      ],
+      warnings: ['The rule on names what is deleted: leaving'],
+    })
+    // Its name is free, and means the new one.
+    await register()
+    expect((await api.call('POST', '/rules/evaluate', { payload: 1 })).body).toMatchObject({
+      destinations: [{ name, status: 'pending' }, { standby: true }],
+      warnings: [],
+    })
+    await gone(...rules)
+    await admin('PUT', '/routing/default', { destinations: [], when_none: 'complete' })
+    expect((await admin('DELETE', `/destinations/${name}`)).status).toBe(204)
+  })
+})
+
 describe('a shared rule', () => {
   const platform = (method: string, path: string, body?: unknown) =>
     api.call(method, path, body, { key: api.keys.acme.platform })
