@@ -13,11 +13,14 @@ export interface PoolOptions {
   application_name: string
 }
 
+/** A waiting checkout fails after this time, in milliseconds. */
+const CHECKOUT_WITHIN_MS = 3000
+
 /** A pool whose waiting checkouts fail after 3 s, and whose idle clients never end the process by an error. */
 export function createPool(options: PoolOptions, onError: (error: Error) => void = () => {}): Pool {
   const pool = new pg.Pool({
     ...options,
-    connectionTimeoutMillis: 3000,
+    connectionTimeoutMillis: CHECKOUT_WITHIN_MS,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
   })
@@ -57,7 +60,66 @@ export function withoutTenant<T>(
   return transaction(pool, work, ['', String(options.statementTimeoutMs ?? 0)])
 }
 
+interface Held {
+  connections: number
+  waiting: Set<() => void>
+}
+
+/** What the transactions of each tenant hold. */
+const held = new WeakMap<Pool, Map<string, Held>>()
+
+/**
+ * Waits until the tenant may have one more connection of the pool; a fifth of them it never has, so that transactions which
+ * wait for each other (for one idempotency key, say) shut nobody else out. Answers what gives it back.
+ */
+async function admit(pool: Pool, tenantId: string): Promise<() => void> {
+  const tenants = held.get(pool) ?? new Map<string, Held>()
+  held.set(pool, tenants)
+  const mine = tenants.get(tenantId) ?? { connections: 0, waiting: new Set() }
+  tenants.set(tenantId, mine)
+  if (mine.connections < Math.ceil(pool.options.max * 0.8)) mine.connections += 1
+  else {
+    await new Promise<void>((resolve, reject) => {
+      const go = () => {
+        clearTimeout(late)
+        resolve()
+      }
+      const late = setTimeout(() => {
+        mine.waiting.delete(go)
+        // The pool's own words.
+        reject(new Error('timeout exceeded when trying to connect'))
+      }, CHECKOUT_WITHIN_MS)
+      mine.waiting.add(go)
+    })
+  }
+  return () => {
+    const [next] = mine.waiting
+    if (next) {
+      mine.waiting.delete(next)
+      next()
+      return
+    }
+    mine.connections -= 1
+    if (mine.connections === 0) tenants.delete(tenantId)
+  }
+}
+
 async function transaction<T>(
+  pool: Pool,
+  work: (db: Db) => Promise<T>,
+  settings: [tenantId: string, statementTimeout: string],
+): Promise<T> {
+  const [tenantId] = settings
+  if (tenantId === '') return await transact(pool, work, settings)
+  const leave = await admit(pool, tenantId)
+  try {
+    return await transact(pool, work, settings)
+  } finally {
+    leave()
+  }
+}
+
+async function transact<T>(
   pool: Pool,
   work: (db: Db) => Promise<T>,
   settings: [tenantId: string, statementTimeout: string],

@@ -266,6 +266,7 @@ describe('many bulk requests of one tenant at once', () => {
     }).catch(() => {})
     await holding
     const bulks = Promise.all(Array.from({ length: 12 }, () => bulk([item, aSubmission()])))
+    const singles = Promise.all(Array.from({ length: 12 }, () => api.call('POST', '/distribution/submit', item)))
     const key = api.keys.other.operator
     try {
       for (let i = 0; i < 3; i += 1) {
@@ -278,6 +279,7 @@ describe('many bulk requests of one tenant at once', () => {
       await holder
     }
     expect(new Set((await bulks).map(({ status }) => status))).toEqual(new Set([202]))
+    expect(new Set((await singles).map(({ status }) => status))).toEqual(new Set([202]))
   })
 
   it('are refused when they would fill the memory, with the time to wait', async () => {

@@ -57,3 +57,33 @@ describe('a transaction', () => {
     expect(await withTenant(proxied, 'acme', (db) => db.query('select 1'))).toMatchObject({ rowCount: 1 })
   }, 30_000)
 })
+
+describe('the transactions of one tenant', () => {
+  it('never hold all connections: others go on, and its own wait or fail after 3 s', async () => {
+    const five = createPool({ connectionString: database.url, max: 5, application_name: 'pool-test-five' })
+    let letGo = () => {}
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve
+    })
+    const begun: number[] = []
+    const hold = (n: number) =>
+      withTenant(five, 'greedy', async () => {
+        begun.push(n)
+        await held
+      })
+    try {
+      const holding = [1, 2, 3, 4].map(hold)
+      await expect.poll(() => begun.length).toBe(4)
+      const refused = expect(hold(5)).rejects.toThrow('timeout exceeded when trying to connect')
+      expect(await withTenant(five, 'acme', (db) => db.query('select 1'))).toMatchObject({ rowCount: 1 })
+      await refused
+      const waiting = hold(6)
+      letGo()
+      await Promise.all([...holding, waiting])
+      expect(begun.slice(4)).toEqual([6])
+    } finally {
+      letGo()
+      await five.end()
+    }
+  })
+})
