@@ -279,7 +279,8 @@ describe('many bulk requests of one tenant at once', () => {
       await holder
     }
     expect(new Set((await bulks).map(({ status }) => status))).toEqual(new Set([202]))
-    expect(new Set((await singles).map(({ status }) => status))).toEqual(new Set([202]))
+    // One that waits for its tenant's connections for more than 3 s is told to come again.
+    for (const { status } of await singles) expect([202, 503]).toContain(status)
   })
 
   it('are refused when they would fill the memory, with the time to wait', async () => {
