@@ -14,7 +14,7 @@ import {
 import { deleteSharedRule, lockSharedRule, putSharedRule } from '../../db/shared-rules.ts'
 import { type Endpoint, endpoint, type Request, type RequestBody } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, invalid, notFound } from '../errors.ts'
+import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
 import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
 import { checkRule, shapeIssues } from '../rule-check.ts'
 import { parse } from '../schemas/issues.ts'
@@ -30,6 +30,7 @@ import {
   ruleParams,
   ruleQuery,
 } from '../schemas/rules.ts'
+import { shownActions, takeInActions } from '../shape-forms.ts'
 import { isRefusedByJsonb } from '../submit.ts'
 import { ruleTrialEndpoints } from './rule-trial.ts'
 
@@ -80,8 +81,8 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const found = await shapeIssues(shaper, tenant_id, body.actions)
       const row = await withTenant(pool, tenant_id, async (db) => {
-        const content = contentOf(body, raw)
-        const leaves = await checkRule(db, { ...content, actions: body.actions, shared }, found)
+        const { content, details } = contentOf(body, raw)
+        const leaves = await checkRule(db, { ...content, actions: body.actions, shared }, [...found, ...details])
         const making = shared ? putSharedRule(db, null, content, leaves) : insertRule(db, tenant_id, content, leaves)
         const made = await making.catch(refuseWrite(content.name))
         if (!made) throw nameTaken(body.name)
@@ -115,11 +116,11 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       const row = await withTenant(pool, tenant_id, async (db) => {
         const present = await findToChange(db, caller, params.id, query.shared === 'true')
         const { id, shared } = present
-        const content = contentOf(body, raw, present)
+        const { content, details } = contentOf(body, raw, present)
         // Taking a rule out of use must not fail for what has been deleted since.
         const onlyOff = Object.keys(body).every((key) => key === 'enabled' || key === 'tenant_id') && !content.enabled
         const actions = body.actions ?? present.actions
-        const leaves = onlyOff ? null : await checkRule(db, { ...content, actions, shared }, found)
+        const leaves = onlyOff ? null : await checkRule(db, { ...content, actions, shared }, [...found, ...details])
         const changing = shared
           ? putSharedRule(db, id, content, leaves)
           : updateRule(db, tenant_id, id, content, leaves)
@@ -193,18 +194,23 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
   return [add, list, ...ruleTrialEndpoints(deps), show, change, remove]
 }
 
-/** What is given, over what is there; texts as they were sent, so that numbers keep their digits. */
-function contentOf(body: RuleChange, raw: RequestBody, present?: RuleRow): RuleContent {
-  return {
+/**
+ * What is given, over what is there; texts as they were sent, so that numbers keep their digits. And what is wrong with the
+ * secrets of its shape.
+ */
+function contentOf(body: RuleChange, raw: RequestBody, present?: RuleRow): { content: RuleContent; details: Detail[] } {
+  const taken = body.actions && takeInActions(body.actions, present?.actions, ['actions'])
+  const content: RuleContent = {
     name: body.name ?? present?.name ?? '',
     description: body.description === undefined ? (present?.description ?? null) : body.description,
     rule_type: body.rule_type ?? present?.rule_type ?? 'routing',
     conditions: body.conditions ? raw.texts.get('conditions')! : (present?.conditions ?? '{}'),
-    actions: body.actions ? raw.texts.get('actions')! : JSON.stringify(present?.actions ?? {}),
+    actions: JSON.stringify(taken?.actions ?? present?.actions ?? {}),
     priority: body.priority ?? present?.priority ?? 0,
     enabled: body.enabled ?? present?.enabled ?? true,
   }
 }
+  return { content, details: taken?.details ?? [] }
 
 /** Locked until the transaction ends. That a shared one is meant must be said: it is changed for all tenants. */
 async function findToChange(db: Db, caller: Caller, idOrName: string, shared: boolean): Promise<RuleRow> {
@@ -233,7 +239,8 @@ async function refuseTooMany(db: Db, shared: boolean): Promise<void> {
 
 /** JSON in which the conditions stand as they were sent. */
 function ruleText({ conditions, version: _, ...row }: RuleRow): string {
-  return `${JSON.stringify(row).slice(0, -1)},"conditions":${conditions}}`
+  const shown = { ...row, actions: shownActions(row.actions as Record<string, unknown>) }
+  return `${JSON.stringify(shown).slice(0, -1)},"conditions":${conditions}}`
 }
 
 function ruleAnswer(c: C, row: RuleRow, status: 200 | 201 = 200): Response {

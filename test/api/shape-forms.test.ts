@@ -69,6 +69,26 @@ describe('the salt of a hash', () => {
   })
 })
 
+describe('the shape of a rule', () => {
+  it('keeps the order of its mapping and hides its salts as a destination does', async () => {
+    const rule = (salt: string, path = 'first') => ({
+      actions: { shape: { mask: [{ path, hash: 'sha256', salt }], field_mapping: MAPPING } },
+    })
+    const made = await admin('POST', '/rules', { name: 'shaping', rule_type: 'transformation', ...rule('of-a-rule') })
+    expect(made.status, made.text).toBe(201)
+    expect(made.body.actions).toEqual(rule('***').actions)
+    expect(Object.keys(made.body.actions.shape.field_mapping)).toEqual(Object.keys(MAPPING))
+    const kept = await admin('PUT', '/rules/shaping', { ...rule('***'), priority: 7 })
+    expect([kept.status, kept.body.priority]).toEqual([200, 7])
+    expect((await admin('PUT', '/rules/shaping', { enabled: true })).body.actions).toEqual(rule('***').actions)
+    const [row] = await api.rows('acme', "select actions from distribution_rules where name = 'shaping'")
+    expect(row!.actions.shape.mask[0].salt).toBe('of-a-rule')
+    const lost = await admin('PUT', '/rules/shaping', rule('***', 'second'))
+    expect(lost.body.details).toEqual([{ field: 'actions.shape.mask[0].salt', issue: 'has no secret to keep' }])
+    expect((await admin('GET', '/rules')).text).not.toContain('of-a-rule')
+  })
+})
+
 describe('a destination that is replaced by itself', () => {
   const content = (token: string, more = {}) => ({
     configuration: { ...configuration, auth: { type: 'bearer', token } },
