@@ -158,11 +158,21 @@ export async function listRules(
   return { rules: rows, total: total.rows[0]!.total }
 }
 
+export interface SizeOfRules {
+  count: number
+  /** Of conditions and actions as JSON. */
+  bytes: number
+  /** Conditions with `matches`. */
+  patterns: number
+}
+
 /** How many rules the tenant has, or how many shared ones there are. Locks nothing: the bounds need not be exact. */
-export async function sizeOfRules(db: Db, options: { shared: boolean }): Promise<{ count: number; bytes: number }> {
-  const { rows } = await db.query<{ count: number; bytes: number }>(
+export async function sizeOfRules(db: Db, options: { shared: boolean }): Promise<SizeOfRules> {
+  const { rows } = await db.query<SizeOfRules>(
     `select count(*)::int as count,
-            coalesce(sum(octet_length(conditions::text) + octet_length(actions::text)), 0)::float8 as bytes
+            coalesce(sum(octet_length(conditions::text) + octet_length(actions::text)), 0)::float8 as bytes,
+            (select count(*)::int from rule_conditions
+              where (tenant_id is null) = $1 and operator = 'matches') as patterns
        from distribution_rules where (tenant_id is null) = $1`,
     [options.shared],
   )

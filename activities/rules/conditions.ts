@@ -33,6 +33,8 @@ export interface Issue {
 
 const MAX_DEPTH = 10
 const MAX_LEAVES = 200
+/** Each takes a millisecond to be made, and 40 KB. */
+const MAX_PATTERNS = 20
 
 export interface ReadConditions {
   condition: Condition
@@ -41,11 +43,14 @@ export interface ReadConditions {
 
 /** The conditions of a rule, or everything that is wrong with them. `{}` holds always. */
 export function readConditions(given: Exact | undefined): ReadConditions | { issues: Issue[] } {
-  const reader = { issues: [] as Issue[], leaves: [] as Leaf[] }
+  const reader: Reader = { issues: [], leaves: [], patterns: 0 }
   if (isObject(given) && Object.keys(given).length === 0) return { condition: { kind: 'all', of: [] }, leaves: [] }
   const condition = readOne(given, [], 1, reader)
   if (reader.leaves.length > MAX_LEAVES) {
     reader.issues.push({ path: [], issue: `must have at most ${MAX_LEAVES} conditions in all` })
+  }
+  if (reader.patterns > MAX_PATTERNS) {
+    reader.issues.push({ path: [], issue: `must have at most ${MAX_PATTERNS} patterns in all; one may say a|b|c` })
   }
   if (!condition || reader.issues.length > 0) return { issues: reader.issues.slice(0, 100) }
   return { condition, leaves: reader.leaves }
@@ -54,6 +59,7 @@ export function readConditions(given: Exact | undefined): ReadConditions | { iss
 interface Reader {
   issues: Issue[]
   leaves: Leaf[]
+  patterns: number
 }
 
 const GROUPS = ['all', 'any', 'not'] as const
@@ -113,7 +119,7 @@ function readLeaf(
   let test: Test | undefined
   if (typeof name !== 'string') fail(name === undefined ? 'is required' : 'must be a text', 'operator')
   else if (!isOperator(name)) fail(unknown(name, OPERATOR_NAMES, 'operator'), 'operator')
-  else if (found) {
+  else if (found && !(name === 'matches' && ++reader.patterns > MAX_PATTERNS)) {
     const operator: Operator = OPERATORS[name]
     const read = operator.read(value, found)
     if (typeof read === 'function') test = read

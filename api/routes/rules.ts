@@ -39,6 +39,7 @@ const tag = 'Rules'
 const MAX_RULES = 5000
 /** Of conditions and actions together, as JSON: every process keeps the rules of the tenants that it serves. */
 const MAX_BYTES = 8 * 1024 * 1024
+const MAX_PATTERNS = 1000
 const MISSING = { 404: { description: 'No such rule of this tenant' } }
 const TAKEN = { 409: { description: 'The name is taken, or there are too many rules already' } }
 const ONE = { description: 'The rule', schema: rule }
@@ -230,10 +231,13 @@ async function findToChange(db: Db, caller: Caller, idOrName: string, shared: bo
 
 /** After the deed, which is undone by the refusal. */
 async function refuseTooMany(db: Db, shared: boolean): Promise<void> {
-  const { count, bytes } = await sizeOfRules(db, { shared })
+  const { count, bytes, patterns } = await sizeOfRules(db, { shared })
   if (count > MAX_RULES) throw new ApiError('CONFLICT', `there are ${MAX_RULES} rules already`)
   if (bytes > MAX_BYTES) {
     throw new ApiError('CONFLICT', `all rules together must have at most ${MAX_BYTES} bytes, and would have ${bytes}`)
+  }
+  if (patterns > MAX_PATTERNS) {
+    throw new ApiError('CONFLICT', `all rules together must have at most ${MAX_PATTERNS} conditions with "matches"`)
   }
 }
 

@@ -538,6 +538,15 @@ describe('the size of rules', () => {
     await gone(...made)
   })
 
+  it('a thousand patterns are the most', async () => {
+    const patterns = { any: Array.from({ length: 20 }, () => ({ ...ITALY, operator: 'matches', value: 'I|T' })) }
+    const answers = []
+    for (let i = 0; i < 51; i++) answers.push(await admin('POST', '/rules', aRule({ conditions: patterns })))
+    expect(answers[49]?.status).toBe(201)
+    expect(answers[50]).toMatchObject({ status: 409, body: { message: expect.stringContaining('1000 conditions') } })
+    await gone(...answers.slice(0, 50).map(({ body }) => body))
+  })
+
   it('numbers that jsonb cannot hold are refused with their path', async () => {
     const conditions = { all: [ITALY, { ...ITALY, operator: 'between', value: ['LOW', 5] }] }
     const text = JSON.stringify(aRule({ conditions })).replace('"LOW"', '-1e400000').replace('"IT"', '1e400000')

@@ -345,6 +345,11 @@ describe('FIELD-REPORT 42: what cannot be meant is refused, with the path to it'
     expect(issues({ all: Array.from({ length: 201 }, () => leaf({})) })).toEqual([
       ': must have at most 200 conditions in all',
     ])
+    const pattern = leaf({ operator: 'matches', value: 'a+' })
+    expect(issues({ any: Array.from({ length: 20 }, () => pattern) })).toEqual([])
+    expect(issues({ any: Array.from({ length: 21 }, () => pattern) })).toEqual([
+      ': must have at most 20 patterns in all; one may say a|b|c',
+    ])
   })
 })
 
