@@ -44,8 +44,8 @@ export async function moveFailoverOn(db: Db, id: string): Promise<void> {
 }
 
 /**
- * A delivery whose destination is disabled gives its turn away when others stand by for it, instead of waiting. False
- * when none does. Call it with the delivery locked.
+ * A delivery whose destination is disabled gives its turn away, instead of waiting, when another one stands by for it that
+ * is in service. False when none does. Call it with the delivery locked.
  */
 export async function handTurnOn(db: Db, id: string, destination: string): Promise<boolean> {
   const { rowCount } = await db.query(
@@ -55,8 +55,9 @@ export async function handTurnOn(db: Db, id: string, destination: string): Promi
             completed_at = clock_timestamp(), updated_at = clock_timestamp()
       where d.distribution_job_id = $1 and d.destination_name = $2 and d.status in ('pending', 'processing', 'waiting')
         and exists (select from distribution_deliveries s
+                      join destinations r on r.id = s.destination_id
                      where s.distribution_job_id = $1 and s.failover_group = d.failover_group and s.standby
-                       and s.status = 'pending')`,
+                       and s.status = 'pending' and r.deleted_at is null and r.status in ('active', 'deprecated'))`,
     [id, destination],
   )
   return rowCount === 1

@@ -402,6 +402,23 @@ describe('failover', () => {
     expect(await rows(ref)).toEqual(['a skipped DESTINATION_DISABLED', 'b success'])
   })
 
+  it('one that is disabled waits where nobody is there to take over', async () => {
+    await sql("update destinations set status = 'maintenance' where name = 'b'")
+    await group('a', 'b', 'c')
+    receiver.reply(({ path }) => (path === '/a' ? { status: 503, headers: { 'retry-after': '1' } } : {}))
+    const ref = await distribute({ max_retries: 50 })
+    await expect.poll(async () => (await system.deliveries(ref))[0]?.attempts).toBeGreaterThan(0)
+    await sql("update destinations set status = 'inactive' where name in ('a', 'c')")
+    await expect
+      .poll(async () => (await system.deliveries(ref))[0]?.error_code, { timeout: 25_000 })
+      .toBe('DESTINATION_DISABLED')
+    expect(await rows(ref)).toEqual(['a waiting DESTINATION_DISABLED', 'b pending', 'c pending'])
+    receiver.reply({})
+    await sql("update destinations set status = 'active' where name = 'b'")
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await rows(ref)).toEqual(['a skipped DESTINATION_DISABLED', 'b success', 'c skipped'])
+  })
+
   it('one that is deleted while it waits hands its turn on', async () => {
     await group('a', 'b')
     receiver.reply(({ path }) => (path === '/a' ? { status: 503, headers: { 'retry-after': '3600' } } : {}))
