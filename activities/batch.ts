@@ -20,6 +20,7 @@ import {
   type ReleasedJob,
   releaseBatchPage,
   requestBatchCancel,
+  type WaitingItem,
   waitingItems,
 } from '../db/batches.ts'
 import { requestCancel, requestRetry } from '../db/commands.ts'
@@ -185,7 +186,7 @@ function waitFor(ms: number): number {
 async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
   const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
   const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
-  await inTurns(items, step.beat, async ({ position, job_id, round }) => {
+  await inOrder(items, step.beat, async ({ position, job_id, round }) => {
     const retried = await step.as(async (db): Promise<About | null> => {
       const job = await lockJob(db, job_id)
       if (!job) {
@@ -280,6 +281,25 @@ async function inTurns<T>(items: T[], beat: () => void, work: (item: T) => Promi
     beat()
     await Promise.all(items.slice(from, from + AT_ONCE).map(work))
   }
+}
+
+/** `work` on each, a few at once, but one after another where the items have one ordering key. */
+async function inOrder(
+  items: WaitingItem[],
+  beat: () => void,
+  work: (item: WaitingItem) => Promise<void>,
+): Promise<void> {
+  const rows = new Map<string | number, WaitingItem[]>()
+  for (const item of items) {
+    const row = item.ordering_key ?? item.position
+    rows.set(row, [...(rows.get(row) ?? []), item])
+  }
+  await inTurns([...rows.values()], beat, async (row) => {
+    for (const item of row) {
+      beat()
+      await work(item)
+    }
+  })
 }
 
 function audit(db: Db, batch: BatchRow, action: string, details: Record<string, unknown>): Promise<void> {

@@ -239,13 +239,17 @@ export interface WaitingItem {
   job_id: string
   /** Of a retry: the round that was chosen. */
   round: number | null
+  ordering_key: string | null
 }
 
 /** Items that wait, in order. */
 export async function waitingItems(db: Db, id: string, limit: number): Promise<WaitingItem[]> {
   const { rows } = await db.query<WaitingItem>(
-    `select position, distribution_job_id as job_id, round from batch_items
-      where batch_id = $1 and state = 'waiting' order by position limit $2`,
+    `select i.position, i.distribution_job_id as job_id, i.round, j.ordering_key
+       from (select position, distribution_job_id, round from batch_items
+              where batch_id = $1 and state = 'waiting' order by position limit $2) i
+       left join distribution_jobs j on j.id = i.distribution_job_id
+      order by i.position`,
     [id, limit],
   )
   return rows

@@ -51,6 +51,21 @@ export async function requestCancel(
   return { outcome: 'requested', round: job.round }
 }
 
+/** Lets those go on that wait behind the failure of an `ordering: "block"`; answers at which destinations they do. */
+export async function releaseBlocked(
+  db: Db,
+  id: string,
+): Promise<{ outcome: 'missing' } | { outcome: 'released'; destinations: string[] }> {
+  if (!(await lockCommandedJob(db, id))) return { outcome: 'missing' }
+  const { rows } = await db.query<{ destination_name: string }>(
+    `update distribution_deliveries set ordering_blocks = false, updated_at = clock_timestamp()
+      where distribution_job_id = $1 and status = 'failed' and ordering_blocks
+     returning destination_name`,
+    [id],
+  )
+  return { outcome: 'released', destinations: rows.map(({ destination_name }) => destination_name) }
+}
+
 export interface RetryRequest {
   /** These alone; all that can be retried when absent. */
   destinations?: string[] | undefined

@@ -10,6 +10,9 @@ export interface DistributionFilter {
   destination?: string | undefined
   /** The uuid of a batch that they belong to. */
   batch?: string | undefined
+  /** The uuid of the schedule that made them. */
+  schedule_id?: string | undefined
+  ordering_key?: string | undefined
   /** Inclusive. */
   from?: Date | undefined
   /** Exclusive. */
@@ -44,7 +47,9 @@ const FILTER = `
        or (j.planned_at is null and j.destinations @> jsonb_build_array(jsonb_build_object('name', $4::text))))
   and ($5::timestamptz is null or j.id >= id_floor($5))
   and ($6::timestamptz is null or j.id < id_floor($6))
-  and ($7::uuid is null or j.id in (select i.distribution_job_id from batch_items i where i.batch_id = $7))`
+  and ($7::uuid is null or j.id in (select i.distribution_job_id from batch_items i where i.batch_id = $7))
+  and ($8::uuid is null or j.schedule_id = $8)
+  and ($9::text is null or j.ordering_key = $9)`
 
 function filterValues(filter: DistributionFilter): unknown[] {
   return [
@@ -55,6 +60,8 @@ function filterValues(filter: DistributionFilter): unknown[] {
     filter.from ?? null,
     filter.until ?? null,
     filter.batch ?? null,
+    filter.schedule_id ?? null,
+    filter.ordering_key ?? null,
   ]
 }
 
@@ -72,8 +79,8 @@ export async function listDistributions(
        from (select id, distribution_id, status, priority, data_type, created_at, started_at, completed_at, expires_at,
                     error_code, error_message, retry_count, planned_at, destinations
                from distribution_jobs j
-              where ${FILTER} and ($8::uuid is null or j.id < $8)
-              order by j.id desc limit $9 offset $10) j
+              where ${FILTER} and ($10::uuid is null or j.id < $10)
+              order by j.id desc limit $11 offset $12) j
       cross join lateral (
             select count(*)::int as count, count(*) filter (where status = 'success')::int as succeeded,
                    count(*) filter (where status = 'failed')::int as failed
@@ -97,11 +104,11 @@ export async function countDistributions(
 }
 
 // As a retry chooses (commands.ts), except that a group of which one was served is told apart only there: what is open,
-// or final without a plan, has something to send; `$8` is its `force`.
+// or final without a plan, has something to send; `$10` is its `force`.
 const SENDABLE = `
   (exists (select from distribution_deliveries d
             where d.distribution_job_id = j.id
-              and (d.status in ('failed', 'cancelled') or ($8::boolean and d.status = 'success')
+              and (d.status in ('failed', 'cancelled') or ($10::boolean and d.status = 'success')
                    or (d.status = 'skipped' and ($4::text is not null or d.error_code is not null)))
               and ($4::text is null or d.destination_name = $4))
    or (j.planned_at is null and j.status not in ('pending', 'processing')))`
@@ -125,7 +132,7 @@ export async function countSendable(db: Db, filter: DistributionFilter, force: b
 
 /**
  * Notes every distribution that the filter matches now, and that has something to send again, as an item of the batch,
- * oldest first. One statement, so that they are chosen once: what changes afterwards is neither missed nor added.
+ * oldest first, and those of one ordering key in their order. One statement, so that they are chosen once: what changes afterwards is neither missed nor added.
  */
 export async function selectIntoBatch(
   db: Db,
@@ -134,10 +141,10 @@ export async function selectIntoBatch(
 ): Promise<Matched> {
   const { rows } = await db.query<Matched>(
     `with matched as materialized (
-       select j.id, j.round, ${SENDABLE} as sendable from distribution_jobs j where ${FILTER}),
+       select j.id, j.ordering_seq, j.round, ${SENDABLE} as sendable from distribution_jobs j where ${FILTER}),
      noted as (
        insert into batch_items (batch_id, position, tenant_id, distribution_job_id, round)
-       select $9, row_number() over (order by id), $10, id, round from matched where sendable
+       select $11, row_number() over (order by ordering_seq nulls first, id), $12, id, round from matched where sendable
        returning position)
      select (select count(*) from matched)::int as matched, (select count(*) from noted)::int as sendable`,
     [...filterValues(filter), batch.force, batch.id, batch.tenant_id],

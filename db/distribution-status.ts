@@ -13,6 +13,8 @@ export interface JobState {
   completed_at: Date | null
   expires_at: Date
   deliver_at: Date | null
+  ordering_key: string | null
+  schedule_id: string | null
   round: number
   cancel_requested_at: Date | null
   cancel_reason: string | null
@@ -39,7 +41,7 @@ export interface DeliveryState {
 export async function findJobState(db: Db, id: string): Promise<JobState | null> {
   const { rows } = await db.query<JobState>(
     `select distribution_id, tenant_id, status, priority, data_type, created_at as submitted_at, started_at,
-            completed_at, expires_at, deliver_at, round, cancel_requested_at, cancel_reason, error_code, error_message, warnings
+            completed_at, expires_at, deliver_at, ordering_key, schedule_id, round, cancel_requested_at, cancel_reason, error_code, error_message, warnings
        from distribution_jobs where id = $1`,
     [id],
   )

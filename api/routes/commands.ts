@@ -1,6 +1,6 @@
 // Cancel and retry: the row changes first, then the run is told.
 import { writeAudit } from '../../db/audit.ts'
-import { requestCancel, requestRetry } from '../../db/commands.ts'
+import { releaseBlocked, requestCancel, requestRetry } from '../../db/commands.ts'
 import { findJobState, type JobState } from '../../db/distribution-status.ts'
 import { finishDistribution } from '../../db/finish.ts'
 import { findNext } from '../../db/ordering.ts'
@@ -14,6 +14,7 @@ import {
   cancelRequest,
   commandAnswer,
   distributionParams,
+  releaseAnswer,
   retryAnswer,
   retryRequest,
 } from '../schemas/distributions.ts'
@@ -60,12 +61,7 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
           finishDistribution(db, id, { round: asked.round, cause: 'cancelled' }),
         )
         countEnd(metrics, tenant_id, finished)
-        if (finished.outcome === 'final' && finished.ordered) {
-          const next = await withTenant(pool, tenant_id, (db) => findNext(db, tenant_id, id, null))
-          for (const { distribution_id, destinations } of next) {
-            await dispatcher.turn({ tenant_id, distribution_id }, destinations)
-          }
-        }
+        if (finished.outcome === 'final' && finished.ordered) await tellNext(tenant_id, id)
         if (finished.outcome === 'final' && finished.notify) {
           await dispatcher.notify({ tenant_id, distribution_id: params.id, round: finished.round })
         }
@@ -106,13 +102,54 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
     },
   })
 
+  const release = endpoint({
+    method: 'post',
+    path: '/distribution/{id}/release',
+    tag,
+    summary: 'Let those go on that wait behind its failure',
+    description: 'Of one with `ordering: "block"`. It stays as it is, and a retry of it holds them up again.',
+    role: 'operator',
+    params: distributionParams,
+    answers: {
+      200: { description: 'They go on', schema: releaseAnswer },
+      409: { description: 'It holds nobody up' },
+      ...MISSING,
+    },
+    async handle({ c, caller, params }) {
+      const id = readId(c, params.id)
+      const { tenant_id } = caller
+      const released = await withTenant(pool, tenant_id, async (db) => {
+        const released = await releaseBlocked(db, id)
+        if (released.outcome === 'missing') throw notFound('distribution')
+        if (released.destinations.length === 0) {
+          throw new ApiError(
+            'CONFLICT',
+            'it holds nobody up: none of its deliveries has failed under ordering: "block"',
+          )
+        }
+        await audit(db, c, caller, 'release', id, { destinations: released.destinations })
+        return released
+      })
+      await tellNext(tenant_id, id)
+      return c.json({ ...(await commandAnswerOf(caller, id)), destinations: released.destinations }, 200)
+    },
+  })
+
+  /** Those whose turn it may be now that something of this job has ended. */
+  async function tellNext(tenant_id: string, id: string): Promise<void> {
+    const next = await withTenant(pool, tenant_id, (db) => findNext(db, tenant_id, id, null))
+    for (const { distribution_id, destinations } of next) {
+      await dispatcher.turn({ tenant_id, distribution_id }, destinations)
+    }
+  }
+
   async function commandAnswerOf(caller: Caller, id: string) {
     const job = (await withTenant(pool, caller.tenant_id, (db) => findJobState(db, id))) as JobState
     const { distribution_id, status } = job
     return { distribution_id, status, tracking_url: trackingUrl(distribution_id) }
   }
 
-  return [cancel, retry]
+  return [cancel, retry, release]
 }
 
 /** The job's own events name it by its uuid, as the schema's procedures do. */

@@ -42,6 +42,8 @@ export const distributionStatus = z
     completed_at: maybeTime,
     expires_at: time,
     deliver_at: maybeTime,
+    ordering_key: z.string().nullable(),
+    schedule_id: z.uuid().nullable().openapi({ description: 'The schedule that made it' }),
     cancel_requested_at: maybeTime,
     cancel_reason: z.string().nullable(),
     round: z.int().openapi({ description: 'Goes up with every manual retry' }),
@@ -105,6 +107,8 @@ export const listQuery = z.strictObject({
   priority: z.enum(PRIORITIES).optional(),
   destination: nameField.optional().openapi({ description: 'Those that go, or were to go, to it' }),
   batch_id: characters(1, 100).optional().openapi({ description: 'Those of this batch' }),
+  schedule_id: z.uuid().optional().openapi({ description: 'Those that this schedule has made' }),
+  ordering_key: characters(1, 255).optional(),
   from_date: dayOrInstant.optional().openapi({ description: 'Submitted at or after this', example: '2026-01-01' }),
   to_date: dayOrInstant.optional().openapi({ description: 'Submitted at or before this; a day counts as a whole' }),
   limit: wholeText(1, 1000).optional().openapi({ description: '50 when absent' }),
@@ -183,6 +187,9 @@ export const commandAnswer = z
     tracking_url: z.string(),
   })
   .openapi('CommandAccepted')
+export const releaseAnswer = commandAnswer
+  .extend({ destinations: z.array(z.string()).openapi({ description: 'At which those behind it go on' }) })
+  .openapi('Released')
 export const retryAnswer = commandAnswer
   .extend({ round: z.int(), destinations: z.array(z.string()).openapi({ description: 'That are sent again' }) })
   .openapi('RetryAccepted')

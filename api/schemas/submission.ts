@@ -57,14 +57,16 @@ export const submission = z
       .nullish()
       .openapi({ description: `Kept with the distribution; at most ${MAX_METADATA_BYTES} bytes` }),
     expires_at: instant.nullish(),
-    deliver_at: instant.nullish().openapi({ description: 'Not before this time; at most 90 days ahead' }),
+    deliver_at: instant.nullish().openapi({
+      description: 'Not before this time; at most 90 days ahead. Those behind it under its ordering_key wait as well.',
+    }),
     ordering_key: characters(1, 255).nullish().openapi({
       description: 'Distributions of one key go to each destination one after another, in the order of acceptance',
       example: 'customer-4711',
     }),
     ordering: z.enum(['continue', 'block']).nullish().openapi({
       description:
-        'What a failure for good means to those behind it under the same key: they go on (the default), or wait until a retry succeeds or is cancelled',
+        'What a failure for good means to those behind it under the same key: they go on (the default), or wait until a retry succeeds or is cancelled, or it is released',
     }),
     options: options.nullish().transform((given) => given ?? options.parse({})),
   })

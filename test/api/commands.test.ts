@@ -47,6 +47,51 @@ async function planned(statuses: Record<string, string>, job = 'processing'): Pr
   return distributionId
 }
 
+describe('release', () => {
+  const ordered = async (given: Record<string, unknown> = {}) => {
+    const id = await planned({ a: 'failed', b: 'success' }, 'failed')
+    await api.rows(
+      'acme',
+      `update distribution_deliveries set ordering_key = $2, ordering_seq = $3, ordering_blocks = $4
+        where distribution_job_id = $1`,
+      [parseDistributionId(id), given.key ?? 'released', given.seq ?? 1, given.blocks ?? true],
+    )
+    await api.rows('acme', 'update distribution_jobs set ordering_key = $2 where id = $1', [
+      parseDistributionId(id),
+      given.key ?? 'released',
+    ])
+    return id
+  }
+  const release = (id: string, key = api.keys.acme.operator) =>
+    api.call('POST', `/distribution/${id}/release`, undefined, { key })
+
+  it('lets those go on that wait behind a failure, once, and tells them', async () => {
+    const id = await ordered()
+    const behind = await planned({ a: 'waiting' })
+    await api.rows(
+      'acme',
+      `update distribution_deliveries set ordering_key = 'released', ordering_seq = 2 where distribution_job_id = $1`,
+      [parseDistributionId(behind)],
+    )
+    const { status, body } = await release(id)
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ distribution_id: id, status: 'failed', destinations: ['a'] })
+    expect(api.dispatcher.turns.splice(0)).toEqual([{ tenant_id: 'acme', distribution_id: behind }])
+    expect((await release(id)).status).toBe(409)
+    const shown = await api.call('GET', `/distribution/${id}/status`)
+    expect(shown.body).toMatchObject({ status: 'failed', ordering_key: 'released', schedule_id: null })
+    const { body: list } = await api.call('GET', '/distribution/list?ordering_key=released')
+    expect(list.distributions.map((one: { distribution_id: string }) => one.distribution_id)).toEqual([id])
+  })
+
+  it('is refused where nothing holds anybody up, and to those who may not', async () => {
+    expect((await release(await ordered({ key: 'other', blocks: false }))).status).toBe(409)
+    const id = await ordered({ key: 'third' })
+    expect((await release(id, api.keys.acme.viewer)).status).toBe(403)
+    expect((await release(id, api.keys.other.admin)).status).toBe(404)
+  })
+})
+
 describe('status', () => {
   it('shows the destinations of the submission before the plan is made', async () => {
     const id = await submitted({ destinations: [inline({ name: 'b' }), inline({ name: 'a' })] })

@@ -93,6 +93,7 @@ describe('the OpenAPI document', () => {
         'GET /api/v1/distribution/{id}/status',
         'GET /api/v1/distribution/{id}/attempts',
         'POST /api/v1/distribution/{id}/cancel',
+        'POST /api/v1/distribution/{id}/release',
         'POST /api/v1/distribution/{id}/retry',
         'POST /api/v1/destinations/register',
         'GET /api/v1/destinations/list',

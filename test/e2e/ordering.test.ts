@@ -1,7 +1,10 @@
 // One after another under one key, on the real servers: in the order of acceptance, past failures, cancels and retries.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { batchStep } from '../../activities/batch.ts'
 import { sweep } from '../../activities/sweep.ts'
+import { insertBatch, newBatchId } from '../../db/batches.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
+import { selectIntoBatch } from '../../db/distribution-list.ts'
 import { jobId } from '../../db/job-id.ts'
 import { type NewJob, submitJob } from '../../db/jobs.ts'
 import { dueTurns } from '../../db/ordering.ts'
@@ -167,6 +170,42 @@ describe('under one ordering key', () => {
     const after = await distribute('expires', 'after', { timeout_seconds: 60 })
     await endsAs(stuck, 'failed')
     await endsAs(after, 'completed')
+  })
+
+  it('one that is to be delivered later holds up those behind it until its time', async () => {
+    const from = receiver.requests.length
+    const later = await distribute('later', 'later', { deliver_at: new Date(Date.now() + 2000) })
+    const next = await distribute('later', 'next')
+    for (const ref of [later, next]) await endsAs(ref, 'completed')
+    expect(pathsFrom(from)).toEqual(['later', 'next'])
+  })
+
+  it('a bulk retry sends them again in the order of acceptance', async () => {
+    receiver.reply({ status: 404 })
+    const refs = []
+    for (let i = 0; i < 25; i += 1) refs.push(await distribute('in-bulk', String(i), { max_retries: 0 }))
+    for (const ref of refs) await endsAs(ref, 'failed')
+    receiver.reply({})
+    const from = receiver.requests.length
+    const batch = await system.as('acme', async (db) => {
+      const id = await newBatchId(db)
+      const filter = { statuses: ['failed'] as const, ordering_key: 'in-bulk' }
+      const { sendable } = await selectIntoBatch(db, filter, { id, tenant_id: 'acme', force: false })
+      await insertBatch(db, {
+        ...{
+          id,
+          tenant_id: 'acme',
+          kind: 'retry',
+          total_distributions: sendable,
+          options: { retry: { force: false } },
+        },
+        ...{ callback_url: null, rejected: [], request_id: 'r', actor: 'test' },
+      })
+      return { tenant_id: 'acme', batch_id: id }
+    })
+    await batchStep(system.deps, batch, () => {})
+    for (const ref of refs) await endsAs(ref, 'completed')
+    expect(pathsFrom(from)).toEqual(refs.map((_, i) => String(i)))
   })
 
   it('the sweep tells the next one whom nobody told, and only that one', async () => {
