@@ -7,11 +7,12 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { RuleType } from '../../activities/rules/actions.ts'
+import { noteFailure, resetCircuit } from '../../db/circuits.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { jobId } from '../../db/job-id.ts'
 import { insertRecurring, type RecurringRow } from '../../db/recurring.ts'
 import { insertRule } from '../../db/rules.ts'
-import { distributionWorkflowId } from '../../temporal-config/names.ts'
+import { distributionWorkflowId, wakeWorkflowId } from '../../temporal-config/names.ts'
 import { workflowBundle } from '../../temporal-config/worker.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
@@ -111,6 +112,8 @@ function recordHistories() {
       await system.temporal.client.workflow.start('recur', { workflowId, taskQueue: system.taskQueue, args })
       return workflowId
     })
+    await record('woken', async () => (await wakeOne()).ref)
+    await record('wake', async () => (await wakeOne()).wake)
     await record('no-destination', async () => system.distribute({ destinations: [] }))
     await record('failover-at-a-changed-priority', async () => {
       for (const [name, path] of [
@@ -135,6 +138,21 @@ function recordHistories() {
     await system.close()
     await receiver.close()
   })
+
+  /** A distribution that waits for an open circuit, until that is closed and it is woken. */
+  async function wakeOne(): Promise<{ ref: DistributionRef; wake: string }> {
+    const target = `REST://127.0.0.1:${receiver.port}`
+    const settings = { failures: 1, open_seconds: 3600 }
+    const failure = { attempt_id: crypto.randomUUID(), counted: true, settings }
+    await system.as('acme', (db) => noteFailure(db, { tenant_id: 'acme', target, delivery_id: 'x' }, failure))
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    await vi.waitFor(async () => expect(await system.deliveries(ref)).toMatchObject([{ status: 'waiting' }]), {
+      timeout: 20_000,
+    })
+    await system.as('acme', (db) => resetCircuit(db, 'acme', target))
+    await system.runs.wake({ tenant_id: 'acme', target })
+    return { ref, wake: wakeWorkflowId({ tenant_id: 'acme', target }) }
+  }
 
   function addRule(rule_type: RuleType, actions: object): Promise<unknown> {
     const rest = { description: null, conditions: '{}', priority: 0, enabled: true }
