@@ -77,6 +77,8 @@ export interface Submitted {
 }
 
 const MAX_DESTINATIONS = 1000
+/** Beyond the above a destination is skipped, where a retry finds it; beyond this it has no row at all. */
+const MAX_ROWS = 2000
 
 export async function planByRules(
   set: RuleSet,
@@ -161,6 +163,8 @@ export async function planByRules(
     }
   } else plan.chosen_by = 'none'
 
+  const leftOut = plan.destinations.splice(MAX_ROWS).length
+  if (leftOut > 0) plan.warnings.push(`The rules chose too many destinations: ${leftOut} of them are left out`)
   for (const [index, planned] of plan.destinations.entries()) {
     const rule = dropping(planned.name)
     if (rule) {

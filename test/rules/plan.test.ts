@@ -190,6 +190,13 @@ describe('routing', () => {
     const many = Array.from({ length: 1002 }, (_, i) => candidate(`d${String(i).padStart(4, '0')}`, { tags: ['all'] }))
     const plan = await planned({ registered: many, rules: [{ actions: { tags: ['all'] } }] })
     expect(shown(plan).slice(999)).toEqual(['d0999', 'd1000 skipped MISCONFIGURED', 'd1001 skipped MISCONFIGURED'])
+    // A plan is written at once, or never.
+    const tooMany = await planned({
+      registered: Array.from({ length: 2500 }, (_, i) => candidate(`d${i}`, { tags: ['all'] })),
+      rules: [{ actions: { tags: ['all'] } }],
+    })
+    expect(tooMany.destinations).toHaveLength(2000)
+    expect(tooMany.warnings).toEqual(['The rules chose too many destinations: 500 of them are left out'])
   })
 })
 
