@@ -1,9 +1,12 @@
 // `sweep`: the second half of every command, repeated for whoever could not finish it. It finds open jobs that nobody
 // works at by their row, and brings run and row together again.
+import { isDeepStrictEqual } from 'node:util'
 import { writeAudit } from '../db/audit.ts'
 import { type BatchRefRow, dueBatches } from '../db/batches.ts'
+import { checkCallbackLater } from '../db/callbacks.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../db/deleted-destinations.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
+import { jobId } from '../db/job-id.ts'
 import { dueEvents } from '../db/operator-events.ts'
 import { type DueTurn, dueTurns } from '../db/ordering.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
@@ -12,6 +15,7 @@ import {
   changedAfter,
   checkLater,
   countSweepStart,
+  type DueCallbackRef,
   type DueJob,
   dueCallbacks,
   dueJobs,
@@ -54,13 +58,7 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
     if (page.length < PAGE) break
     after = page.at(-1)!.id
   }
-  const callbacks = await withoutTenant(deps.pool, (db) => dueCallbacks(db, PAGE))
-  for (const due of callbacks) {
-    await runs.notify(due).catch((error: unknown) => {
-      deps.logger.warn({ err: error, ...due }, 'the sweep could not start a callback; the next one will')
-    })
-    beat()
-  }
+  await sweepCallbacks(deps, runs, beat)
   await sweepBatches(deps, runs, input, beat)
   await sweepRecurring(deps, runs, input, beat)
   await sweepEvents(deps, runs, beat)
@@ -104,6 +102,35 @@ async function sweepDeletedDestinations(deps: SweepDeps, runs: Runs, beat: () =>
         await Promise.all(some.map((distribution_id) => runs.signalLook({ tenant_id, distribution_id })))
       }
     }
+  }
+}
+
+/** Callbacks without a sender. Each gives its place up: thousands that wait for a receiver would hide all that come later. */
+async function sweepCallbacks(deps: SweepDeps, runs: Runs, beat: () => void): Promise<void> {
+  for (let page: DueCallbackRef[] = []; ; ) {
+    const oldest = page[0]
+    page = await withoutTenant(deps.pool, (db) => dueCallbacks(db, PAGE))
+    // The same again: nothing can be written about it, and the next pass comes.
+    if (oldest && isDeepStrictEqual(page[0], oldest)) return
+    for (let from = 0; from < page.length; from += AT_ONCE) {
+      await Promise.all(
+        page.slice(from, from + AT_ONCE).map(async (due) => {
+          const { tenant_id, distribution_id, round } = due
+          const seconds = await runs.notify(due).then(
+            () => RUNNING_CHECK_SECONDS,
+            (error: unknown) => {
+              deps.logger.warn({ err: error, ...due }, 'the sweep could not start a callback; a later one will')
+              return FAILED_CHECK_SECONDS
+            },
+          )
+          await withTenant(deps.pool, tenant_id, (db) =>
+            checkCallbackLater(db, jobId(distribution_id), round, seconds),
+          ).catch(() => {})
+        }),
+      )
+      beat()
+    }
+    if (page.length < PAGE) return
   }
 }
 

@@ -77,3 +77,12 @@ export async function closeCallback(db: Db, id: string, round: number, outcome: 
     ],
   )
 }
+
+/** The sweep looks for a sender of a pending callback so many seconds from now. */
+export async function checkCallbackLater(db: Db, id: string, round: number, seconds: number): Promise<void> {
+  await db.query(
+    `update distribution_callbacks set check_at = clock_timestamp() + $3 * interval '1 second'
+      where distribution_job_id = $1 and round = $2 and status = 'pending' and check_at <= clock_timestamp()`,
+    [id, round, seconds],
+  )
+}

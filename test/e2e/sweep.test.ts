@@ -202,6 +202,32 @@ describe('the sweep', () => {
     await owner.close()
   })
 
+  it('comes to every callback, though hundreds wait for a receiver that hangs', async () => {
+    const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
+    await system.as('acme', (db) =>
+      db.query(
+        `insert into distribution_callbacks (distribution_job_id, tenant_id, round, event_type, callback_url, body, check_at)
+         select $1, 'acme', n, 'distribution.completed', 'http://127.0.0.1:9', '{}', clock_timestamp() - interval '1 minute'
+           from generate_series(1, 620) n`,
+        [id(ref)],
+      ),
+    )
+    const told: number[] = []
+    const runs = {
+      ...system.runs,
+      async notify({ round }: { round: number }) {
+        told.push(round)
+        if (round === 7) throw new Error('not now')
+      },
+    }
+    for (let i = 0; i < 2; i += 1) await sweep({ ...system.deps, runs: () => runs }, { all: false }, () => {})
+    expect(told).toHaveLength(620)
+    expect(new Set(told).size).toBe(620)
+    await system.as('acme', (db) =>
+      db.query(`update distribution_callbacks set status = 'failed' where distribution_job_id = $1`, [id(ref)]),
+    )
+  })
+
   it('counts what it ends', async () => {
     const ref = await system.submit({ data_type: 'swept', destinations: [restTo('a', receiver.url)] })
     await system.as('acme', (db) => requestCancel(db, id(ref), null))
