@@ -210,8 +210,8 @@ function contentOf(body: RuleChange, raw: RequestBody, present?: RuleRow): { con
     priority: body.priority ?? present?.priority ?? 0,
     enabled: body.enabled ?? present?.enabled ?? true,
   }
-}
   return { content, details: taken?.details ?? [] }
+}
 
 /** Locked until the transaction ends. That a shared one is meant must be said: it is changed for all tenants. */
 async function findToChange(db: Db, caller: Caller, idOrName: string, shared: boolean): Promise<RuleRow> {
