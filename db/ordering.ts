@@ -90,14 +90,17 @@ export interface Turn {
 
 /**
  * Who is next after something of job `id` has ended: the first one of its key at the destination, or at each of them.
- * Nobody where that one is being sent already or holds the others up, or where the job has no key. It reads the first row
- * of each, however many wait behind.
+ * Nobody where that one is being sent already, waits for its next attempt or holds the others up, or where the job has no
+ * key. It reads the first row of each, however many wait behind.
+ *
+ * The end of a whole job (no `destination`) is of no interest to those before it: a thousand that expire behind the first
+ * would else tell it a thousand times. That one of them was just being sent, the sweep sees.
  */
 export async function findNext(db: Db, tenantId: string, id: string, destination: string | null): Promise<Turn[]> {
   const { rows } = await db.query<Turn>(
-    `with recursive key as (select ordering_key from distribution_jobs where id = $2),
+    `with recursive key as (select ordering_key, ordering_seq from distribution_jobs where id = $2),
      heads as (
-       (select d.destination_name, d.distribution_job_id, d.ordering_state
+       (select d.destination_name, d.distribution_job_id, d.ordering_state, d.ordering_seq, d.next_attempt_at
           from distribution_deliveries d
          where d.tenant_id = $1 and d.ordering_key = (select ordering_key from key) and d.ordering_state is not null
            and ($3::text is null or d.destination_name = $3)
@@ -106,7 +109,7 @@ export async function findNext(db: Db, tenantId: string, id: string, destination
        select n.*
          from heads h
         cross join lateral (
-          select d.destination_name, d.distribution_job_id, d.ordering_state
+          select d.destination_name, d.distribution_job_id, d.ordering_state, d.ordering_seq, d.next_attempt_at
             from distribution_deliveries d
            where d.tenant_id = $1 and d.ordering_key = (select ordering_key from key) and d.ordering_state is not null
              and d.destination_name > h.destination_name
@@ -115,6 +118,8 @@ export async function findNext(db: Db, tenantId: string, id: string, destination
      select 'dist_' || distribution_job_id as distribution_id, array_agg(destination_name) as destinations
        from heads
       where ordering_state in ('open', 'held') and distribution_job_id <> $2
+        and coalesce(next_attempt_at <= clock_timestamp(), true)
+        and ($3::text is not null or ordering_seq > (select ordering_seq from key))
       group by distribution_job_id`,
     [tenantId, id, destination],
   )

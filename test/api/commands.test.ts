@@ -54,9 +54,9 @@ describe('release', () => {
       'acme',
       `update distribution_deliveries set ordering_key = $2, ordering_seq = $3, ordering_blocks = $4
         where distribution_job_id = $1`,
-      [parseDistributionId(id), given.key ?? 'released', given.seq ?? 1, given.blocks ?? true],
+      [parseDistributionId(id), given.key ?? 'released', 1, given.blocks ?? true],
     )
-    await api.rows('acme', 'update distribution_jobs set ordering_key = $2 where id = $1', [
+    await api.rows('acme', 'update distribution_jobs set ordering_key = $2, ordering_seq = 1 where id = $1', [
       parseDistributionId(id),
       given.key ?? 'released',
     ])

@@ -208,6 +208,24 @@ describe('under one ordering key', () => {
     expect(pathsFrom(from)).toEqual(refs.map((_, i) => String(i)))
   })
 
+  it('those that expire behind it leave the first one in peace', async () => {
+    receiver.reply((request) => (request.path === '/stuck' ? { status: 503, headers: { 'retry-after': '600' } } : {}))
+    const stuck = await distribute('in-peace', 'stuck')
+    await expect.poll(async () => (await statusOf(stuck))?.status, { timeout: 30_000 }).toBe('waiting')
+    const later = await distribute('in-peace-later', 'x', { deliver_at: new Date(Date.now() + 600_000) })
+    await expect.poll(async () => (await system.deliveries(later)).length).toBe(1)
+    const behind = ['in-peace', 'in-peace-later'].flatMap((key) =>
+      Array.from({ length: 5 }, () => distribute(key, 'behind', { timeout_seconds: 2 })),
+    )
+    for (const ref of await Promise.all(behind)) await endsAs(ref, 'failed')
+    for (const ref of [stuck, later]) {
+      const { events } = await system.temporal.client.workflow.getHandle(distributionWorkflowId(ref)).fetchHistory()
+      expect(events!.filter(({ workflowExecutionSignaledEventAttributes: signal }) => signal)).toEqual([])
+      await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
+      await system.dispatcher.cancel(ref)
+    }
+  })
+
   it('the sweep tells the next one whom nobody told, and only that one', async () => {
     const { signalTurn } = system.runs
     const told: string[] = []
