@@ -99,7 +99,7 @@ export function mount(
       c.set('caller', caller)
       const params = one.params ? readParams(one.params, c) : undefined
       const query = one.query ? parse(one.query, singleValues(c)) : undefined
-      const raw = one.body ? await readJson(c, limit, one.body_optional ?? false, one.body_form) : NO_BODY
+      const raw = one.body ? await readJson(c, limit, one.body_optional ?? false, one.body_form) : await readNothing(c)
       const body = one.body && !one.body_checked_by_handler ? parse(one.body, raw.value) : undefined
       return one.handle({ c, caller: caller as Caller, params, query, body, raw })
     })
@@ -108,6 +108,14 @@ export function mount(
 }
 
 const NO_BODY: RequestBody = { bytes: Buffer.alloc(0), value: undefined, texts: new Map() }
+
+/** What is sent where nothing is asked for would be ignored: a reason for disabling, say. */
+async function readNothing(c: Context<ApiEnv>): Promise<RequestBody> {
+  if (c.req.method === 'GET') return NO_BODY
+  const bytes = await readBody(c.req, SMALL_BODY)
+  if (bytes.length === 0 || bytes.toString().trim() === '{}') return NO_BODY
+  throw invalid([{ field: 'body', issue: 'has no meaning here: nothing of it would be kept' }])
+}
 
 async function readJson(
   c: Context<ApiEnv>,

@@ -22,8 +22,10 @@ export function placeholderProblem(template: string): string | undefined {
       if (/^payload(\.[^.[\]]+|\[\d+\])+$/.test(name)) continue
       return `has the unreadable path {${name}}; write {payload.customer.id} or {payload.items[0].id}`
     }
-    const nearest = [...NAMES, 'payload.…'].toSorted((a, b) => distance(name, a) - distance(name, b))[0]
-    return `has an unknown placeholder {${name}}; the nearest known one is {${nearest}}`
+    const near = NAMES.find((known) => distance(name, known) <= known.length / 3)
+    if (near) return `has an unknown placeholder {${name}}; the nearest known one is {${near}}`
+    const known = NAMES.map((one) => `{${one}}`).join(', ')
+    return `has an unknown placeholder {${name}}; there are ${known} and, from the payload, such as {payload.customer.id}`
   }
   return undefined
 }

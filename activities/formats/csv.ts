@@ -30,7 +30,10 @@ export function toCsv(
 ): Buffer<ArrayBuffer> {
   const rows = (Array.isArray(found) ? found : [found]).map((row, index) => {
     if (isObject(row)) return row
-    throw new FormatError(`${Array.isArray(found) ? `row ${index} at ${source.path}` : source.path} is no object`)
+    const what = Array.isArray(found)
+      ? `row ${index} at ${source.path} is no`
+      : `${source.path} is no list of objects and no`
+    throw new FormatError(`${what} object`)
   })
   const columns = options.columns ?? [...new Set(rows.flatMap((row) => Object.keys(row)))]
   if (rows.length * columns.length > Math.max(MIN_FIELDS, source.bytes / MIN_BYTES_PER_FIELD)) {

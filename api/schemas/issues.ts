@@ -74,6 +74,10 @@ function wording(issue: z.core.$ZodIssue): string {
     // Of a discriminator; zod's type does not say that it has them.
     if ('options' in issue) return `must be ${oneOf(issue.options as string[])}`
   }
+  // One of several forms, and none of them: each says what it would be.
+  if (issue.code === 'invalid_union' && issue.message === 'Invalid input') {
+    return issue.errors.flatMap(([first]) => (first ? [wording(first)] : [])).join(', or ')
+  }
   // zod words an absent field as one of a wrong type.
   if (issue.code === 'invalid_type' && /received undefined$/.test(issue.message)) return 'is required'
   return issue.message
@@ -105,7 +109,9 @@ function unwrap(schema: z.core.$ZodType | undefined): z.core.$ZodType | undefine
   for (;;) {
     if (inner instanceof z.ZodOptional || inner instanceof z.ZodNullable || inner instanceof z.ZodDefault) {
       inner = inner.def.innerType
-    } else if (inner instanceof z.ZodPipe) inner = inner.def.in
-    else return inner
+    } else if (inner instanceof z.ZodPipe) {
+      // A preprocessing has its schema behind it, a transformation before it.
+      inner = inner.def.in instanceof z.ZodTransform ? inner.def.out : inner.def.in
+    } else return inner
   }
 }

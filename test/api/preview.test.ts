@@ -55,6 +55,15 @@ describe('a transform_config', () => {
     ],
     [{ mask: ['payload.iban'] }, 'transform_config.mask[0]', /write iban/],
     [{ includes: ['a'] }, 'transform_config.includes', /did you mean "include"/],
+    [{ output: { format: 'yaml' } }, 'transform_config.output.format', /^must be one of json, ndjson, csv, xml, text$/],
+    [{ output: { format: 'csv', colums: ['a'] } }, 'transform_config.output.colums', /did you mean "columns"/],
+    [{ output: 7 }, 'transform_config.output', /^must be of type object, not number$/],
+    [{ mask: [{ path: 'a', hash: 'md5' }] }, 'transform_config.mask[0].hash', /^must be sha256$/],
+    [
+      { field_mapping: { a: { path: 'b', required: 'yes' } } },
+      'transform_config.field_mapping.a.required',
+      /^must be of type boolean, not string$/,
+    ],
   ])('FIELD-REPORT 42: is refused with the path to the error: %j', async (config, field, issue) => {
     const { status, body } = await register('refused', config)
     expect(status).toBe(400)

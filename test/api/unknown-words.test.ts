@@ -40,4 +40,22 @@ describe('FIELD-REPORT 42: a word that nothing here knows', () => {
     expect(body.details[0].issue).not.toMatch(/invalid key/i)
     expect(await api.rows('acme', 'select from destinations')).toEqual([])
   })
+
+  it('is refused with what there is to choose from, also where several may be given', async () => {
+    const { body } = await admin('POST', '/distribution/retry', { status: 'done' })
+    const issue =
+      'must be one of pending, processing, completed, failed, cancelled, or must be of type array, not string'
+    expect(body.details).toEqual([{ field: 'status', issue }])
+  })
+
+  it('in a body that nobody reads is refused, and nothing is done', async () => {
+    const configuration = { endpoint: 'https://receiver.example/' }
+    await admin('POST', '/destinations/register', { name: 'ledger', protocol: 'REST', configuration })
+    const { status, body } = await admin('POST', '/destinations/ledger/disable', { reason: 'maintenance' })
+    expect(status).toBe(400)
+    expect(body.details).toEqual([{ field: 'body', issue: expect.stringContaining('has no meaning here') }])
+    expect((await admin('GET', '/destinations/ledger')).body.status).toBe('active')
+    expect((await admin('POST', '/destinations/ledger/disable', {})).body.status).toBe('inactive')
+    await admin('DELETE', '/destinations/ledger')
+  })
 })

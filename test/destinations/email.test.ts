@@ -149,14 +149,14 @@ describe('a mail on Mailpit', () => {
     })
 
     it.each([
-      ['{"items": [1]}', 'row 0 at payload.items'],
-      ['{"items": "x"}', 'payload.items'],
-      ['{}', 'payload.items'],
+      ['{"items": [1]}', 'row 0 at payload.items is no object'],
+      ['{"items": "x"}', 'payload.items is no list of objects and no object'],
+      ['{}', 'payload.items is no list of objects and no object'],
     ])('not as CSV where there are no rows: %s', async (body, what) => {
       const error = await failed(config({ attachment: { format: 'csv', rows_path: 'payload.items' } }), {
         body: Buffer.from(body),
       })
-      expect(error).toMatchObject({ code: 'MISCONFIGURED', message: `attachment: ${what} is no object` })
+      expect(error).toMatchObject({ code: 'MISCONFIGURED', message: `attachment: ${what}` })
     })
 
     it('with the payload as XML: well-formed whatever its keys are, numbers digit by digit', async () => {

@@ -88,6 +88,7 @@ describe('at registration', () => {
   it.each([
     ['https://h/{tennant_id}', 'unknown placeholder {tennant_id}; the nearest known one is {tenant_id}'],
     ['https://h/{}', 'unknown placeholder {}'],
+    ['https://h/{id}', '{attempt_number} and, from the payload, such as {payload.customer.id}'],
     ['https://h/{payload.}', 'unreadable path {payload.}'],
     ['https://h/{payload.a..b}', 'unreadable path'],
     ['https://h/{tenant_id', 'lone "{"'],

@@ -202,7 +202,9 @@ describe('output', () => {
     expect(await shape({ output: { format: 'csv', rows_path: 'rows', columns: ['fee'] } })).toBe('fee\r\n1.10\r\n2\r\n')
     expect(await shape({ output: { format: 'ndjson', rows_path: 'rows[*].fee' } })).toBe('1.10\n2\n')
     expect(await failure({ output: { format: 'csv', rows_path: 'lines' } })).toBe('output: lines: nothing stands there')
-    expect(await failure({ output: { format: 'csv', rows_path: 'total' } })).toBe('output: total is no object')
+    expect(await failure({ output: { format: 'csv', rows_path: 'total' } })).toBe(
+      'output: total is no list of objects and no object',
+    )
   })
 
   it('fills a text in from the shaped document', async () => {
