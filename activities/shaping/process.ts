@@ -95,6 +95,8 @@ try {
 // Ctrl-C reaches every process of the terminal; the parent ends this one once its last delivery is done.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {})
 process.on('disconnect', () => process.exit(0))
+// What one order may have left behind must not end the work on the next one, which is another tenant's.
+process.on('unhandledRejection', () => {})
 process.on('message', (order: Order) => {
   void carryOut(order).then((report) => {
     Atomics.store(current, 0, 0)
