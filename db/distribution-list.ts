@@ -104,14 +104,16 @@ export async function countDistributions(
 }
 
 // As a retry chooses (commands.ts), except that a group of which one was served is told apart only there: what is open,
-// or final without a plan, has something to send; `$10` is its `force`.
+// or final without a plan or with an empty one, has something to send; `$10` is its `force`.
 const SENDABLE = `
   (exists (select from distribution_deliveries d
             where d.distribution_job_id = j.id
               and (d.status in ('failed', 'cancelled') or ($10::boolean and d.status = 'success')
                    or (d.status = 'skipped' and ($4::text is not null or d.error_code is not null)))
               and ($4::text is null or d.destination_name = $4))
-   or (j.planned_at is null and j.status not in ('pending', 'processing')))`
+   or (j.planned_at is null and j.status not in ('pending', 'processing'))
+   or ((j.status = 'failed' or ($10::boolean and j.status in ('completed', 'cancelled')))
+       and not exists (select from distribution_deliveries d where d.distribution_job_id = j.id)))`
 
 export interface Matched {
   /** By the filter. */

@@ -1,5 +1,9 @@
 // Rules over the API: written, refused, shown, tried on a sample.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { plan } from '../../activities/plan.ts'
+import { finishDistribution } from '../../db/finish.ts'
+import { jobId } from '../../db/job-id.ts'
+import { withTenant } from '../../db/pool.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest
@@ -576,6 +580,29 @@ describe('the default route', () => {
       chosen_by: 'default',
       destinations: [{ name: 'archive', rule: null }],
     })
+    await admin('PUT', '/routing/default', { destinations: [], when_none: 'complete' })
+  })
+})
+
+describe('a distribution for which nothing was chosen', () => {
+  it('is counted by a bulk retry, and retried as one with a plan', async () => {
+    await admin('PUT', '/routing/default', { destinations: [], when_none: 'fail' })
+    const { body } = await api.call('POST', '/distribution/submit', { data_type: 'nowhere', payload: {} })
+    const ref = { tenant_id: 'acme', distribution_id: body.distribution_id as string }
+    await plan(api.pool, ref)
+    await withTenant(api.pool, 'acme', (db) =>
+      finishDistribution(db, jobId(ref.distribution_id), { round: 1, cause: 'done' }),
+    )
+    const status = async () => (await api.call('GET', `/distribution/${ref.distribution_id}/status`)).body
+    expect(await status()).toMatchObject({ status: 'failed', error_code: 'MISCONFIGURED', destinations: [] })
+    const counted = await api.call('POST', '/distribution/retry', { data_type: 'nowhere', dry_run: true })
+    expect(counted.body).toMatchObject({ matched_distributions: 1, total_distributions: 1 })
+
+    const rule = await kept({ conditions: {}, actions: { destinations: ['archive'] } })
+    expect((await api.call('POST', `/distribution/${ref.distribution_id}/retry`)).status).toBe(202)
+    await plan(api.pool, ref)
+    expect(await status()).toMatchObject({ destinations: [{ name: 'archive', status: 'pending' }] })
+    await gone(rule)
     await admin('PUT', '/routing/default', { destinations: [], when_none: 'complete' })
   })
 })
