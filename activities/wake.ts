@@ -12,7 +12,7 @@ const LARGEST_PAGE = 50
 const HALF_OPEN_PAGE = 2
 
 /** Begins to wake those that wait for this target, where there are any. Never throws: they would come by themselves. */
-export async function wakeWaiting(deps: ActivityDeps, ref: WakeRef): Promise<void> {
+export async function wakeWaiting(deps: ActivityDeps, ref: WakeRef & { target: string }): Promise<void> {
   const { tenant_id, target } = ref
   try {
     if (await withTenant(deps.pool, tenant_id, (db) => anyWaits(db, tenant_id, target))) await deps.runs()?.wake(ref)

@@ -7,7 +7,8 @@ import type { Db } from './pool.ts'
 const RECOVERED = ['circuit', 'disabled']
 /** Put off under limits that have changed since. */
 const CHANGED = ['rate_limit', 'concurrency']
-const WAITING = `d.tenant_id = $1 and d.deferred_target = $2 and d.deferred_by = any ($3)`
+const WAITING = `d.tenant_id = $1 and d.deferred_target is not null and ($2::text is null or d.deferred_target = $2)
+                 and d.deferred_by = any ($3)`
 /** Those that are due by then need nobody to wake them. */
 const LATER = `d.next_attempt_at > clock_timestamp() + interval '2 seconds'`
 /** A circuit may open and close for weeks: each time adds to the history of the run. */
@@ -16,7 +17,7 @@ const MOST_WAKES = 1000
 /** `half_open`: one of them may try. `away`: nothing goes there now. */
 export type Readiness = 'ready' | 'half_open' | 'away'
 
-export async function readiness(db: Db, tenantId: string, target: string): Promise<Readiness> {
+export async function readiness(db: Db, tenantId: string, target: string | null): Promise<Readiness> {
   const { rows } = await db.query<{ readiness: Readiness }>(
     `select case when c.open_until > clock_timestamp() then 'away'
                  when exists (select from destinations r

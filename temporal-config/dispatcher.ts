@@ -1,6 +1,7 @@
 // What the API asks of Temporal. A submission is accepted once its row stands, so nothing here may hold an answer up or
 // fail it: a call that does not come through in time is left to finish behind the answer, and the sweep finds the row.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isGrpcServiceError } from '@temporalio/client'
 import type {
   BatchRef,
   DistributionRef,
@@ -87,7 +88,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         return result
       })
       .catch((error: unknown) => {
-        skippedUntil = performance.now() + pauseMs
+        if (!isAnswer(error)) skippedUntil = performance.now() + pauseMs
         logger.warn({ ...idsOf(ref), err: error }, `${what} did not reach Temporal; the sweep will find the row`)
         return 'deferred' as const
       })
@@ -159,8 +160,16 @@ function refOf({ tenant_id, id }: RecurringSchedule): RecurringRef {
   return { tenant_id, schedule_id: id }
 }
 
+/** What gRPC calls an invalid argument, not found, already there, not allowed, a failed precondition. */
+const ANSWERS: ReadonlySet<unknown> = new Set([3, 5, 6, 7, 9])
+
+/** Temporal is there and refuses this very call: that says nothing about the next one, which may be another tenant's. */
+function isAnswer(error: unknown): boolean {
+  return [error, (error as Error).cause].some((one) => isGrpcServiceError(one) && ANSWERS.has(one.code))
+}
+
 /** What the log says of a call; a callback's round is not of interest. */
-function idsOf(ref: Named): Record<string, string> {
+function idsOf(ref: Named): Record<string, string | null> {
   const { tenant_id } = ref
   if ('target' in ref) return { tenant_id, target: ref.target }
   if ('batch_id' in ref) return { tenant_id, batch_id: ref.batch_id }

@@ -35,7 +35,7 @@ export function eventWorkflowId(ref: { tenant_id: string; event_id: string }): s
 }
 
 export function wakeWorkflowId({ tenant_id, target, changed_at }: WakeRef): string {
-  return `wake/${tenant_id}/${target}${changed_at ? `/${changed_at}` : ''}`
+  return `wake/${tenant_id}/${target ?? ''}${changed_at ? `/${changed_at}` : ''}`
 }
 
 /** Of the schedule, and of the workflows that it starts. */

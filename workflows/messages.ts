@@ -144,10 +144,10 @@ export interface ProbeResult {
   response_time_ms: number
 }
 
-/** A registered destination's id, or what the circuit of an inline one goes by. */
 export interface WakeRef {
   tenant_id: string
-  target: string
+  /** A registered destination's id, or what the circuit of an inline one goes by; null: all of the tenant's. */
+  target: string | null
   /** Its limits were changed then (ISO 8601, on the database's clock): those that these put off before are meant. */
   changed_at?: string
 }

@@ -25,7 +25,7 @@ const tag = 'Administration'
 const MISSING = { 404: { description: 'No such tenant' } }
 
 /** `keysChanged` is called whenever a remembered key may no longer be right. */
-export function tenantEndpoints({ pool, sealer, egress }: AppDeps, keysChanged: () => void): Endpoint[] {
+export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, keysChanged: () => void): Endpoint[] {
   const addTenant = endpoint({
     method: 'post',
     path: '/tenants',
@@ -97,6 +97,9 @@ export function tenantEndpoints({ pool, sealer, egress }: AppDeps, keysChanged: 
         return changed
       })
       keysChanged()
+      if (body.delivery_rate_limit !== undefined) {
+        await dispatcher.wake({ tenant_id: row.id, target: null, changed_at: row.updated_at.toISOString() })
+      }
       return c.json(row)
     },
   })

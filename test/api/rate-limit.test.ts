@@ -130,6 +130,8 @@ describe('requests to the API', () => {
       delivery_rate_limit: { requests: 5, per_seconds: 1, burst: 0 },
       event_url: 'https://sender.example/events',
     })
+    // Those that wait are to ask the new limit.
+    expect(api.dispatcher.woken).toEqual([{ tenant_id: 'usual', target: null, changed_at: body.updated_at }])
     expect((await platform('PUT', '/tenants/usual', { event_url: null })).body.event_url).toBeNull()
     const bad = await platform('PUT', '/tenants/usual', { event_url: 'http://10.0.0.8/' })
     expect(bad.body.details).toEqual([{ field: 'event_url', issue: 'is a private or otherwise forbidden address' }])

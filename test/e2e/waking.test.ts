@@ -183,6 +183,34 @@ describe('waking', () => {
     for (const each of refs) await completed(each)
   })
 
+  it('lets what its tenant’s rate limit had put off ask the new one, at every destination', async () => {
+    const receiver = await aReceiver()
+    await system.tenant('bounded')
+    const limit = async (value: object | null) => {
+      const { rows } = await system.as('bounded', (db) =>
+        db.query<{ updated_at: Date }>(
+          `update tenants set delivery_rate_limit = $1, updated_at = clock_timestamp() returning updated_at`,
+          [value && JSON.stringify(value)],
+        ),
+      )
+      return { tenant_id: 'bounded', target: null, changed_at: rows[0]!.updated_at.toISOString() }
+    }
+    await limit({ requests: 1, per_seconds: 3600 })
+    await register(system, 'one', receiver.url, { tenant: 'bounded' })
+    const destinations = [{ name: 'one' }, restTo('two', receiver.url)]
+    const refs = await Promise.all([1, 2, 3].map(() => system.distribute({ tenant_id: 'bounded', destinations })))
+    const put_off = async () => {
+      const { rows } = await system.as('bounded', (db) =>
+        db.query(`select from distribution_deliveries where deferred_by = 'rate_limit'`),
+      )
+      return rows.length
+    }
+    await expect.poll(put_off, { timeout: 10_000 }).toBe(5)
+    await system.runs.wake(await limit(null))
+    for (const ref of refs) await completed(ref)
+    expect(receiver.requests).toHaveLength(6)
+  })
+
   it('whose word was lost costs time only: the call that waited finds out by the row', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'unheard', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 1 } })
