@@ -1,5 +1,7 @@
 // Files made of a payload: what no payload may do with them.
 import { describe, expect, it } from 'vitest'
+import type { Message } from '../../activities/destinations/destination.ts'
+import { attachmentOf } from '../../activities/destinations/email/attachment.ts'
 import { type CsvOptions, toCsv } from '../../activities/formats/csv.ts'
 import { parseDocument } from '../../activities/formats/document.ts'
 
@@ -28,5 +30,19 @@ describe('a payload as CSV', () => {
     const rows = Array.from({ length: 50_000 }, (_, n) => ({ [`k${n}`]: n }))
     expect(() => csv(rows)).toThrow('50000 rows of 50000 columns are too many')
     expect(csv(rows, { columns: ['k7'] }).split('\r\n')[8]).toBe('7')
+  })
+})
+
+describe('a payload that was shaped into something else', () => {
+  const nameOf = (content_type: string, filename: string) => {
+    const words = { distribution_id: 'dist_1', body: Buffer.from('x'), content_type } as unknown as Message
+    return attachmentOf({ format: 'json', filename }, words)?.filename
+  }
+
+  it('has a name that says so, unless somebody chose another one', () => {
+    expect(nameOf('text/csv; charset=utf-8; header=present', '{distribution_id}.json')).toBe('dist_1.csv')
+    expect(nameOf('application/xml; charset=utf-8', '{distribution_id}.json')).toBe('dist_1.xml')
+    expect(nameOf('application/json', '{distribution_id}.json')).toBe('dist_1.json')
+    expect(nameOf('text/csv', 'report.dat')).toBe('report.dat')
   })
 })

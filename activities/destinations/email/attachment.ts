@@ -5,7 +5,7 @@ import { toXml } from '../../formats/xml.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
-import type { EmailConfig } from './config.ts'
+import { type EmailConfig, JSON_FILENAME } from './config.ts'
 
 export interface Attachment {
   filename: string
@@ -20,7 +20,7 @@ export function attachmentOf(config: EmailConfig['attachment'], message: Message
     const { format } = config
     throw new DeliveryError('MISCONFIGURED', `attachment: ${format} is made of JSON, not of ${message.content_type}`)
   }
-  const filename = fillFilename(config.filename, message)
+  const filename = fillFilename(nameFor(config.filename, message.content_type), message)
   switch (config.format) {
     case 'json':
       return { filename, content: message.body, contentType: message.content_type }
@@ -33,6 +33,20 @@ export function attachmentOf(config: EmailConfig['attachment'], message: Message
         contentType: 'application/xml; charset=utf-8',
       }
   }
+}
+
+const ENDINGS: Record<string, string> = {
+  'text/csv': 'csv',
+  'application/xml': 'xml',
+  'application/x-ndjson': 'ndjson',
+  'text/plain': 'txt',
+  'text/html': 'html',
+}
+
+/** A shaped payload may be something else than JSON: the name that nobody chose says so. */
+function nameFor(filename: string, contentType: string): string {
+  const ending = ENDINGS[contentType.split(';')[0]!]
+  return filename === JSON_FILENAME && ending !== undefined ? filename.replace(/json$/, ending) : filename
 }
 
 function csvOf(body: Buffer, config: Extract<EmailConfig['attachment'], { format: 'csv' }>): Buffer {

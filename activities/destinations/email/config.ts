@@ -45,9 +45,12 @@ const filename = (usual: string) =>
     .default(usual)
     .describe('Name of the file; what placeholders bring is made safe')
 
+/** Nobody chose it. */
+export const JSON_FILENAME = '{distribution_id}.json'
+
 const attachment = z.discriminatedUnion('format', [
   z.strictObject({ format: z.literal('none') }),
-  z.strictObject({ format: z.literal('json'), filename: filename('{distribution_id}.json') }),
+  z.strictObject({ format: z.literal('json'), filename: filename(JSON_FILENAME) }),
   z.strictObject({
     format: z.literal('csv'),
     filename: filename('{distribution_id}.csv'),
@@ -117,9 +120,7 @@ export const emailConfig = configuration({
     .default('Distribution {distribution_id} of type {data_type}.')
     .describe('The text of the mail'),
   html: template(200_000, { lines: true }).optional().describe('The same as HTML; what placeholders bring is escaped'),
-  attachment: attachment
-    .default({ format: 'json', filename: '{distribution_id}.json' })
-    .describe('The payload as a file'),
+  attachment: attachment.default({ format: 'json', filename: JSON_FILENAME }).describe('The payload as a file'),
   headers: headers.default({}).describe('Further header fields; values may hold placeholders'),
   dkim: z
     .strictObject({
