@@ -9,7 +9,7 @@ import { type JsonForm, type ParsedJson, parseJson, unstorableFields } from './j
 import type { Authenticate } from './middleware/auth.ts'
 import { requireRole } from './middleware/auth.ts'
 import { decodeText, MEDIA_TYPES, readBody, refuseAnnouncedSize } from './middleware/body.ts'
-import { errorSchema } from './schemas/error.ts'
+import { errorExample, errorSchema } from './schemas/error.ts'
 import { parse } from './schemas/issues.ts'
 
 /** A decoded body: the bytes after gunzip, and what they say. `value` is undefined when the request had no body. */
@@ -169,16 +169,17 @@ function document(app: OpenAPIHono<ApiEnv>, prefix: string, one: Endpoint): void
   ]
   const responses: Record<string, object> = {}
   for (const status of refusals) {
-    responses[status] = {
-      description: REFUSALS[status] ?? 'Refused',
-      content: { 'application/json': { schema: errorSchema } },
-    }
+    const description = REFUSALS[status] ?? 'Refused'
+    const example = errorExample(status, description)
+    responses[status] = { description, content: { 'application/json': { schema: errorSchema, example } } }
   }
   for (const [status, answer] of Object.entries(one.answers)) {
-    const schema = answer.schema ?? (Number(status) >= 400 ? errorSchema : undefined)
+    const refused = answer.schema === undefined && Number(status) >= 400
+    const schema = refused ? errorSchema : answer.schema
+    const example = refused ? errorExample(Number(status), answer.description) : answer.example
     responses[status] = {
       description: answer.description,
-      ...(schema ? { content: { [answer.media_type ?? 'application/json']: content(schema, answer.example) } } : {}),
+      ...(schema ? { content: { [answer.media_type ?? 'application/json']: content(schema, example) } } : {}),
     }
   }
   app.openAPIRegistry.registerPath({

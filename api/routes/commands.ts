@@ -75,6 +75,8 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
     path: '/distribution/{id}/retry',
     tag,
     summary: 'Send again what was not delivered',
+    description:
+      'Without a body everything that failed, was skipped or was cancelled; what succeeded with `force` alone.',
     role: 'operator',
     params: distributionParams,
     body: retryRequest,

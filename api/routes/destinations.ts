@@ -55,6 +55,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     path: '/destinations/register',
     tag,
     summary: 'Register a destination',
+    description:
+      'Submissions, rules and schedules name it from then on. Its configuration is checked, its connection is not: `POST /destinations/{id}/test` tries that.',
     role: 'admin',
     body: registration,
     answers: {

@@ -70,6 +70,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
     path: '/distribution/schedules',
     tag,
     summary: 'Have a distribution recur',
+    description: 'By `cron` or by `interval_seconds`; each time makes one distribution, as if it were submitted then.',
     role: 'admin',
     body: scheduleRequest,
     body_checked_by_handler: true,

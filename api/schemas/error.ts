@@ -2,6 +2,21 @@
 import { z } from '@hono/zod-openapi'
 import { ERROR_STATUS, type ErrorCode } from '../errors.ts'
 
+const EXAMPLE = {
+  error: 'VALIDATION_ERROR',
+  message: 'destinations[0].endpoint: must be an http or https URL',
+  details: [{ field: 'destinations[0].endpoint', issue: 'must be an http or https URL' }],
+  request_id: '0b3d4cf1-2f7c-4a57-9d7c-2d1f6e0f4a11',
+  timestamp: '2026-01-15T09:30:00.000Z',
+}
+
+/** What a refusal of this status looks like. */
+export function errorExample(status: number, message: string) {
+  const error = Object.entries(ERROR_STATUS).find(([, known]) => known === status)?.[0]
+  if (status === 400 || error === undefined) return EXAMPLE
+  return { ...EXAMPLE, error, message, details: [], ...(status === 429 ? { retry_after_seconds: 1 } : {}) }
+}
+
 export const errorSchema = z
   .object({
     error: z.enum(Object.keys(ERROR_STATUS) as [ErrorCode, ...ErrorCode[]]),
@@ -12,11 +27,5 @@ export const errorSchema = z
     timestamp: z.iso.datetime(),
   })
   .openapi('Error', {
-    example: {
-      error: 'VALIDATION_ERROR',
-      message: 'destinations[0].endpoint: must be an http or https URL',
-      details: [{ field: 'destinations[0].endpoint', issue: 'must be an http or https URL' }],
-      request_id: '0b3d4cf1-2f7c-4a57-9d7c-2d1f6e0f4a11',
-      timestamp: '2026-01-15T09:30:00.000Z',
-    },
+    example: EXAMPLE,
   })

@@ -170,6 +170,16 @@ describe('the OpenAPI document', () => {
     expect(Object.keys(schemas.DistributionStatus.properties)).toContain('progress_percentage')
   })
 
+  it('shows a refusal with the code of its status', async () => {
+    const { body } = await api.request('/openapi.json')
+    const answers = body.paths['/api/v1/distribution/{id}/cancel'].post.responses
+    const codes = [400, 401, 404, 409, 429].map((status) => {
+      const { schema, example } = answers[status].content['application/json']
+      return example?.error ?? schema.example.error
+    })
+    expect(codes).toEqual(['VALIDATION_ERROR', 'AUTHENTICATION_FAILED', 'NOT_FOUND', 'CONFLICT', 'RATE_LIMIT_EXCEEDED'])
+  })
+
   it('has every group of paths in the order in which the page shows them', async () => {
     const { body } = await api.request('/openapi.json')
     const used = Object.values<Record<string, { tags: string[] }>>(body.paths).flatMap((path) =>
