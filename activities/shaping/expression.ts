@@ -4,6 +4,7 @@
 import jsonata from 'jsonata'
 import { isLosslessNumber, type LosslessNumber } from 'lossless-json'
 import { isObject, type Json, setKey } from '../formats/document.ts'
+import { remembered } from './remembered.ts'
 import { ShapingError } from './shaping-error.ts'
 
 /** Nested evaluations; each level of a function of one's own takes some four. */
@@ -48,20 +49,12 @@ function findRefused(ast: unknown): { name: string; position: number } | undefin
   return undefined
 }
 
-const compiled = new Map<string, jsonata.Expression>()
-const MAX_COMPILED = 200
-
-function compile(text: string): jsonata.Expression {
-  const known = compiled.get(text)
-  if (known) return known
+const compile = remembered((text) => {
   // What was written past the API was checked by nobody.
   const problem = expressionProblem(text)
   if (problem) throw new ShapingError('expression', problem)
-  const made = jsonata(text, { stack: MAX_DEPTH, sequence: MAX_SEQUENCE })
-  if (compiled.size >= MAX_COMPILED) compiled.clear()
-  compiled.set(text, made)
-  return made
-}
+  return jsonata(text, { stack: MAX_DEPTH, sequence: MAX_SEQUENCE })
+})
 
 /**
  * Numbers are doubles in there. One that passes through unchanged has all its digits afterwards; what is computed has what

@@ -4,6 +4,7 @@ import { Ajv2019 } from 'ajv/dist/2019.js'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { closest, distance } from 'fastest-levenshtein'
+import { remembered } from './remembered.ts'
 import { ShapingError } from './shaping-error.ts'
 
 export interface Problem {
@@ -196,33 +197,16 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-interface Compiled {
-  /** Finds all that is wrong. */
-  whole: () => ValidateFunction
-  /** Stops at the first fault. Its code nests as deep as a schema has fields, so that of very many it cannot be made. */
-  quick: () => ValidateFunction
-}
-
-const compiled = new Map<string, Compiled>()
-const MAX_COMPILED = 200
-/** Of the schemas that are kept, as JSON: compiled, one takes up to a hundred times as much of the process's memory. */
-const MAX_COMPILED_BYTES = 2_097_152
-let compiledBytes = 0
-
-function compile(text: string): Compiled {
-  const known = compiled.get(text)
-  if (known) return known
-  if (compiled.size >= MAX_COMPILED || compiledBytes + text.length > MAX_COMPILED_BYTES) {
-    compiled.clear()
-    compiledBytes = 0
-  }
+const compile = remembered((text) => {
   const schema = JSON.parse(text) as Schema
   const whole = once(() => compileAs(schema, { allErrors: true }))
-  const made = { whole, quick: once(() => shallow(() => compileAs(schema, {})) ?? whole()) }
-  compiled.set(text, made)
-  compiledBytes += text.length
-  return made
-}
+  return {
+    /** Finds all that is wrong. */
+    whole,
+    /** Stops at the first fault. Its code nests as deep as a schema has fields, so that of very many it cannot be made. */
+    quick: once(() => shallow(() => compileAs(schema, {})) ?? whole()),
+  }
+})
 
 function once<T>(make: () => T): () => T {
   let made: T | undefined

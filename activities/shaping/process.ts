@@ -6,6 +6,7 @@ import { type Shape, shapeConfig } from './config.ts'
 import { documentProblems, jsonSchemaProblems } from './json-schema.ts'
 import { type Costly, costlyProblems } from './judge.ts'
 import type { Order, Report } from './messages.ts'
+import { remembered } from './remembered.ts'
 import { shaped } from './shape.ts'
 import { ShapingError } from './shaping-error.ts'
 
@@ -32,9 +33,6 @@ parentPort.postMessage('watching')
 /** The order that is being carried out; 0 for none. */
 const current = new Int32Array(new SharedArrayBuffer(4))
 let orders = 0
-
-const MAX_KNOWN = 200
-const known = new Map<string, Shape>()
 
 async function carryOut(order: Order): Promise<Report> {
   const { id } = order
@@ -63,22 +61,13 @@ async function carryOut(order: Order): Promise<Report> {
   }
 }
 
-/** Parsed once: what was stored is what was checked, unless a newer version checks more. */
-function readShape(text: string): Shape {
-  const found = known.get(text)
-  if (found) return found
+/** What was stored is what was checked, unless a newer version checks more. */
+const readShape = remembered((text): Shape => {
   const parsed = shapeConfig.safeParse(JSON.parse(text))
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw new ShapingError(
-      'limits',
-      `the stored configuration is not valid: ${issue!.path.join('.')}: ${issue!.message}`,
-    )
-  }
-  if (known.size >= MAX_KNOWN) known.clear()
-  known.set(text, parsed.data)
-  return parsed.data
-}
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  throw new ShapingError('limits', `the stored configuration is not valid: ${issue!.path.join('.')}: ${issue!.message}`)
+})
 
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
