@@ -41,9 +41,10 @@ async function probeNow(deps: ActivityDeps, input: ProbeInput, signal: AbortSign
   }
   const { tenant_id, destination_id } = input
   await withTenant(deps.pool, tenant_id, async (db) => {
-    await recordHealthCheck(db, destination_id, result)
-    // A connection is no delivery: one of those that wait has to try, but it need not wait for it.
+    // A connection is no delivery: one of those that wait has to try, but it need not wait for it. Before the destination's
+    // row, as a failing attempt locks them.
     if (result.healthy) await halfOpen(db, tenant_id, destination_id)
+    await recordHealthCheck(db, destination_id, result)
   })
   if (result.healthy) await wakeWaiting(deps, { tenant_id, target: destination_id })
   return result

@@ -1,7 +1,9 @@
 // Destinations that are tried at intervals, by schedules that the rows can bring back.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { autoDisable } from '../../db/auto-disable.ts'
+import { noteFailure } from '../../db/circuits.ts'
 import { healthCheckSchedules } from '../../db/health-checks.ts'
-import { withoutTenant } from '../../db/pool.ts'
+import { type Db, withoutTenant } from '../../db/pool.ts'
 import { reconcileHealthChecks, setHealthCheck } from '../../temporal-config/health-checks.ts'
 import { HEALTH_CHECK_PREFIX } from '../../temporal-config/names.ts'
 import { register } from '../support/destinations.ts'
@@ -80,6 +82,32 @@ describe('a health check', () => {
     // Again changes nothing.
     await setHealthCheck(options, { ...check, interval_seconds: null })
     await expect.poll(scheduled).not.toHaveProperty(id)
+  })
+
+  it('that succeeds waits for an attempt that fails just now, and neither is thrown out for it', async () => {
+    const receiver = await aReceiver()
+    const id = await register(system, 'both', receiver.url, { tenant: 'checked-2' })
+    const failure = { counted: true, settings: { failures: 1, open_seconds: 600 } }
+    const circuit = { tenant_id: 'checked-2', target: id, delivery_id: 'x' }
+    const fail = (db: Db) => noteFailure(db, circuit, { ...failure, attempt_id: crypto.randomUUID() })
+    await system.as('checked-2', fail)
+    let probed: Promise<unknown> | undefined
+    const disabled = await system.as('checked-2', async (db) => {
+      const noted = await fail(db)
+      probed = system.runs.probe({ tenant_id: 'checked-2', destination_id: id })
+      await expect
+        .poll(async () => {
+          const { rows } = await system.pool.query(
+            `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+          )
+          return rows.length
+        })
+        .toBe(1)
+      return await autoDisable(db, id, noted)
+    })
+    expect(disabled).toBe(true)
+    expect(await probed).toMatchObject({ healthy: true })
+    expect(await checks('checked-2', id)).toMatchObject([{ health_status: 'healthy' }])
   })
 
   it('of one tenant whose destinations hang leaves places to those of others', async () => {
