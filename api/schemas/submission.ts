@@ -61,7 +61,8 @@ export const submission = z
       description: 'Not before this time; at most 90 days ahead. Those behind it under its ordering_key wait as well.',
     }),
     ordering_key: characters(1, 255).nullish().openapi({
-      description: 'Distributions of one key go to each destination one after another, in the order of acceptance',
+      description:
+        'Distributions of one key go to each destination, by its name, one after another, in the order of acceptance',
       example: 'customer-4711',
     }),
     ordering: z.enum(['continue', 'block']).nullish().openapi({

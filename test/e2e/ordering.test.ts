@@ -1,4 +1,5 @@
 // One after another under one key, on the real servers: in the order of acceptance, past failures, cancels and retries.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { batchStep } from '../../activities/batch.ts'
 import { sweep } from '../../activities/sweep.ts'
@@ -183,7 +184,7 @@ describe('under one ordering key', () => {
   it('a bulk retry sends them again in the order of acceptance', async () => {
     receiver.reply({ status: 404 })
     const refs = []
-    for (let i = 0; i < 25; i += 1) refs.push(await distribute('in-bulk', String(i), { max_retries: 0 }))
+    for (let i = 0; i < 5; i += 1) refs.push(await distribute('in-bulk', String(i), { max_retries: 0 }))
     for (const ref of refs) await endsAs(ref, 'failed')
     receiver.reply({})
     const from = receiver.requests.length
@@ -203,7 +204,19 @@ describe('under one ordering key', () => {
       })
       return { tenant_id: 'acme', batch_id: id }
     })
+    // Somebody else is at the first one just then, for so long that the others could all be sent.
+    let begun = () => {}
+    const locked = new Promise<void>((resolve) => {
+      begun = resolve
+    })
+    const first = system.as('acme', async (db) => {
+      await db.query('select from distribution_jobs where id = $1 for update', [jobId(refs[0]!.distribution_id)])
+      begun()
+      await sleep(2000)
+    })
+    await locked
     await batchStep(system.deps, batch, () => {})
+    await first
     for (const ref of refs) await endsAs(ref, 'completed')
     expect(pathsFrom(from)).toEqual(refs.map((_, i) => String(i)))
   })

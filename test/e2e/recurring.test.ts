@@ -200,6 +200,28 @@ describe('a recurring distribution', () => {
     expect((await again(row)).problem).toBeNull()
   })
 
+  it('goes on with the name of a destination that is deleted, and shows how that ended', async () => {
+    await system.as('acme', (db) =>
+      db.query(
+        `insert into destinations (tenant_id, name, protocol, configuration, deleted_at)
+         values ('acme', 'gone', 'REST', jsonb_build_object('endpoint', $1::text), now())`,
+        [receiver.url],
+      ),
+    )
+    const { template } = await recurring('by-name')
+    const row = await recurring('by-name', {
+      template: { ...template, destinations: [{ name: 'gone' }], ordering_key: 'by-name' },
+    })
+    const { distribution_id } = await fire(system.deps, { ...ref(row), at: '2026-01-01T00:00:00.000Z' })
+    await expect.poll(async () => (await again(row)).last_status).toBe('failed')
+    const made = { tenant_id: 'acme', distribution_id: distribution_id! }
+    expect((await system.deliveries(made))[0]).toMatchObject({ error_code: 'DESTINATION_DELETED' })
+    const { rows } = await system.as('acme', (db) =>
+      db.query('select ordering_key, schedule_id from distribution_jobs where distribution_id = $1', [distribution_id]),
+    )
+    expect(rows).toEqual([{ ordering_key: 'by-name', schedule_id: row.id }])
+  })
+
   it('makes none whose payload is not what its data type asks for by now; its operator hears of it once', async () => {
     const row = await recurring('unfit', {
       template: { ...(await recurring('template')).template, data_type: 'strict' },

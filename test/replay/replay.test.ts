@@ -95,7 +95,7 @@ function recordHistories() {
       await ordered('503-twice')
       return ordered('')
     })
-    await record('recurring', async () => {
+    const recur = async () => {
       const row = await system.as('acme', (db) =>
         insertRecurring(db, 'acme', {
           ...{ name: 'recurring', description: null, cron: null, interval_seconds: 60, time_zone: 'UTC' },
@@ -111,7 +111,9 @@ function recordHistories() {
       const args = [{ tenant_id: 'acme', schedule_id: (row as RecurringRow).id }]
       await system.temporal.client.workflow.start('recur', { workflowId, taskQueue: system.taskQueue, args })
       return workflowId
-    })
+    }
+    await record('recurring', recur)
+    await record('recurring-until-final', recur)
     await record('woken', async () => (await wakeOne()).ref)
     await record('wake', async () => (await wakeOne()).wake)
     await record('no-destination', async () => system.distribute({ destinations: [] }))

@@ -92,6 +92,19 @@ describe('the dispatcher', () => {
     })
   })
 
+  it('goes on after a call that Temporal itself has refused: the next one is another tenant’s', async () => {
+    // As the SDK knows them.
+    const refused = Object.assign(new Error('3 INVALID_ARGUMENT: too long'), { code: 3, details: '', metadata: {} })
+    const start = vi.fn(async () => {
+      throw new Error('failed to start', { cause: refused })
+    })
+    const dispatcher = dispatcherOf({ start })
+    for (const times of [1, 2]) {
+      expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
+      expect(start).toHaveBeenCalledTimes(times)
+    }
+  })
+
   it('defers everything while nothing has answered at the address yet', async () => {
     const dispatcher = dispatcherOf(undefined)
     expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
