@@ -106,7 +106,8 @@ export const ACTIONS = { routing, filtering, transformation, prioritization } sa
 
 export type Actions<T extends RuleType = RuleType> = z.output<(typeof ACTIONS)[T]>
 
-function distinct(
+/** Refuses a list in which something stands twice. */
+export function distinct(
   list: string[],
   context: { addIssue(issue: { code: 'custom'; message: string; path: number[] }): void },
 ): void {

@@ -158,7 +158,7 @@ export async function planByRules(
     await choose(plan, routing, known, candidates, dropping, lookups)
     plan.chosen_by = plan.destinations.length > 0 ? 'rules' : 'none'
     if (plan.destinations.length === 0) {
-      for (const name of defaults) plan.destinations.push(member(name, known.get(name), null, true))
+      for (const name of new Set(defaults)) plan.destinations.push(member(name, known.get(name), null, true))
       if (defaults.length > 0) plan.chosen_by = 'default'
     }
   } else plan.chosen_by = 'none'

@@ -12,6 +12,7 @@ import { checkNames } from '../destination-entries.ts'
 import { type Endpoint, endpoint, type RequestBody } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { type Detail, invalid } from '../errors.ts'
+import { fieldPath } from '../json.ts'
 import { knownDestinations } from '../known-destinations.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
 import { checkRule, shapeIssues } from '../rule-check.ts'
@@ -55,8 +56,8 @@ export function ruleTrialEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
         )
         // As a submission is refused.
         const named = submitted.map((one, index) => ({ ...one, index, protocol: undefined }))
-        const unknown = checkNames(named, await knownDestinations(db, named), 'none')
-        if (unknown.length > 0) throw invalid(unknown)
+        const refusals = [...twice(named), ...checkNames(named, await knownDestinations(db, named), 'none')]
+        if (refusals.length > 0) throw invalid(refusals)
         const planned = await planByRules(set, facts, submitted, state.default_destinations, {
           destinations: (names, tags) => findCandidates(db, names, tags),
           turns: (ids) =>
@@ -73,6 +74,16 @@ export function ruleTrialEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
   })
 
   return [evaluate]
+}
+
+function twice(named: { name: string; index: number; inline: boolean }[]): Detail[] {
+  const seen = new Map<string, number>()
+  return named.flatMap(({ name, index, inline }) => {
+    const first = seen.get(name)
+    if (first === undefined) seen.set(name, index)
+    const field = fieldPath(['destinations', index, ...(inline ? ['name'] : [])])
+    return first === undefined ? [] : [{ field, issue: `has the same name as destinations[${first}]` }]
+  })
 }
 
 /** Stands for a rule that is tried before it is kept. */

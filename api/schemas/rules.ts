@@ -1,6 +1,6 @@
 // Rules, as they are sent, shown and tried.
 import { z } from '@hono/zod-openapi'
-import { ACTIONS, RULE_TYPES } from '../../activities/rules/actions.ts'
+import { ACTIONS, distinct, RULE_TYPES } from '../../activities/rules/actions.ts'
 import { OPERATOR_NAMES, OPERATORS } from '../../activities/rules/operators.ts'
 import { ROOTS } from '../../activities/rules/paths.ts'
 import { PRIORITIES } from '../../db/states.ts'
@@ -227,6 +227,7 @@ export const defaultRoute = z
     destinations: z
       .array(nameField)
       .max(1000)
+      .superRefine(distinct)
       .openapi({ description: 'Serve what names no destination and no rule routes' }),
     when_none: z
       .enum(['complete', 'fail'])

@@ -362,9 +362,10 @@ describe('POST /rules/evaluate', () => {
   })
 
   it('refuses the destinations that a submission would be refused for', async () => {
-    const destinations = ['archiv', 'reporter', { name: 'warehouse', protocol: 'REST' }]
+    const destinations = ['archiv', 'reporter', { name: 'warehouse', protocol: 'REST' }, 'reporter']
     const answer = await api.call('POST', '/rules/evaluate', { payload: 1, destinations })
     expect(answer.body.details).toEqual([
+      { field: 'destinations[3]', issue: 'has the same name as destinations[1]' },
       { field: 'destinations[0]', issue: 'no destination is registered as "archiv", did you mean "archive"?' },
       { field: 'destinations[2].name', issue: expect.stringContaining('is the name of a registered destination') },
     ])
@@ -574,6 +575,8 @@ describe('the default route', () => {
     expect(wrong.body.details).toEqual([
       { field: 'destinations[1]', issue: expect.stringContaining('did you mean "archive"?') },
     ])
+    const twice = await admin('PUT', '/routing/default', { destinations: ['archive', 'archive'], when_none: 'fail' })
+    expect(twice.body.details).toEqual([{ field: 'destinations[1]', issue: 'stands at 0 already' }])
     expect((await admin('PUT', '/routing/default', { destinations: ['archive'], when_none: 'fail' })).status).toBe(200)
     expect((await admin('GET', '/routing/default')).body).toEqual({ destinations: ['archive'], when_none: 'fail' })
     expect((await api.call('POST', '/rules/evaluate', { payload: 1 })).body).toMatchObject({

@@ -10,6 +10,7 @@ import { deleteDestination, findDestination, setDestinationStatus } from '../../
 import { jobId } from '../../db/job-id.ts'
 import { findExplanation } from '../../db/rule-plans.ts'
 import { insertRule } from '../../db/rules.ts'
+import { deleteSharedRule, putSharedRule } from '../../db/shared-rules.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
@@ -145,6 +146,23 @@ describe('routing', () => {
     } finally {
       await owner.query('delete from distribution_rules where tenant_id is null')
       await owner.end()
+    }
+  })
+
+  it('a shared rule takes its turns in each tenant by itself, among the destinations that are there', async () => {
+    const actions = { destinations: ['nowhere', 'a', 'b'], strategy: 'load_balance' }
+    const content = { name: 'shared', description: null, rule_type: 'routing' as const, conditions: '{}', priority: 0 }
+    const shared = await system.as(tenant, (db) =>
+      putSharedRule(db, null, { ...content, actions: JSON.stringify(actions), enabled: true }, []),
+    )
+    try {
+      await ended(await distribute())
+      await newTenant()
+      for (let i = 0; i < 2; i++)
+        expect(await ended(await distribute())).toMatchObject({ status: 'completed', warnings: [] })
+      expect(paths()).toEqual(['a', 'b'])
+    } finally {
+      await system.as(tenant, (db) => deleteSharedRule(db, shared!.id))
     }
   })
 
