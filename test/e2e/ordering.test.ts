@@ -183,7 +183,7 @@ describe('under one ordering key', () => {
 
   it('a bulk retry sends them again in the order of acceptance', async () => {
     receiver.reply({ status: 404 })
-    const refs = []
+    const refs: DistributionRef[] = []
     for (let i = 0; i < 5; i += 1) refs.push(await distribute('in-bulk', String(i), { max_retries: 0 }))
     for (const ref of refs) await endsAs(ref, 'failed')
     receiver.reply({})
