@@ -35,14 +35,15 @@ export async function checkPayload(
   const { max_payload_bytes, required_metadata, mode } = by.validation_rules
   const payload = Buffer.from(submitted.payload, 'utf8')
   const refusals: Detail[] = []
-  if (max_payload_bytes !== undefined && payload.length > max_payload_bytes) {
+  const tooLarge = max_payload_bytes !== undefined && payload.length > max_payload_bytes
+  if (tooLarge) {
     refusals.push({ field: 'payload', issue: `must have at most ${max_payload_bytes} bytes` })
   }
   for (const key of required_metadata ?? []) {
     if (Object.hasOwn(submitted.metadata ?? {}, key)) continue
     refusals.push({ field: fieldPath(['metadata', key]), issue: 'is required' })
   }
-  const unfit = refusals.length > 0 ? [] : await schemaIssues(shaper, tenantId, by, payload, signal)
+  const unfit = tooLarge ? [] : await schemaIssues(shaper, tenantId, by, payload, signal)
   if (mode !== 'warn') return { state: by.state, refusals: [...refusals, ...unfit], warnings: [] }
   return { state: by.state, refusals, warnings: unfit.map(({ field, issue }) => `${field} ${issue}`) }
 }

@@ -88,7 +88,7 @@ function compressionIssue(protocol: Protocol, field: string, compression: 'none'
 // Made once: making a schema costs more than using it, and there may be 1000 entries.
 const ownRetries = maxRetries.nullish()
 
-const KEPT = 'is kept with a registered destination alone'
+const KEPT = 'is kept with a registered destination alone: register it, and give its name as a string'
 /** What a registration has beside its configuration, of whose names no protocol has a field. */
 const REGISTERED_ALONE = {
   configuration: 'its fields stand beside name and protocol here',

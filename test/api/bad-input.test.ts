@@ -236,7 +236,7 @@ describe('fields are refused with their path:', () => {
       'a shape for one that is not registered',
       { destinations: [inline({ transform_config: { exclude: ['a'] } })] },
       'destinations[0].transform_config',
-      'is kept with a registered destination alone',
+      'is kept with a registered destination alone: register it, and give its name as a string',
     ],
     [
       'a configuration as a registration has it',

@@ -179,6 +179,12 @@ describe('a submission', () => {
       validation_rules: { mode: 'warn', max_payload_bytes: 100, required_metadata: ['source'] },
     })
     const metadata = { source: 'x' }
+    const strict = { mode: 'enforce', required_metadata: ['source'] }
+    await admin('POST', '/data-types', { id: 'strict', schema_definition: REPORT, validation_rules: strict })
+    expect((await submit('strict', {})).body.details.map(({ field }: { field: string }) => field)).toEqual([
+      'metadata.source',
+      'payload.report_id',
+    ])
     expect((await submit('ruly', {})).body.details).toEqual([{ field: 'metadata.source', issue: 'is required' }])
     const large = await submit('ruly', { report_id: 'x'.repeat(100) }, { metadata })
     expect(large.body.details).toEqual([{ field: 'payload', issue: 'must have at most 100 bytes' }])
