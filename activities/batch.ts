@@ -10,6 +10,7 @@ import {
   checkBatchLater,
   closeBatch,
   closeItem,
+  expiredItems,
   findBatch,
   firstFailed,
   itemWaits,
@@ -24,7 +25,7 @@ import {
   waitingItems,
 } from '../db/batches.ts'
 import { requestCancel, requestRetry } from '../db/commands.ts'
-import { finishDistribution } from '../db/finish.ts'
+import { type FinishRequest, finishDistribution } from '../db/finish.ts'
 import { lockJob } from '../db/plan.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import type { BatchStatus } from '../db/states.ts'
@@ -89,6 +90,11 @@ interface Step {
 
 type Begun = 'more' | 'all' | { wait_ms: number }
 
+/** The next page, after as long as this one took: whoever starts thousands leaves half of the servers' time to others. */
+function nextPage(began: number): Begun {
+  return { wait_ms: Math.min(LONGEST_WAIT_MS, Math.ceil(performance.now() - began)) }
+}
+
 /** Does the next part of what is left to do; `more` when there may be another right behind it, or only after a time. */
 async function go(step: Step, batch: BatchRow): Promise<Begun> {
   if (batch.cancel_reason !== null || (batch.options.fail_fast && (await failsNow(step, batch)))) {
@@ -136,19 +142,29 @@ function callbackBody(batch: BatchRow, status: BatchStatus, { counts, total, com
 }
 
 async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
-  const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, PAGE, false))
-  await startRuns(step, released)
-  return looked === PAGE ? 'more' : 'all'
+  const began = performance.now()
+  for (let begun = 0; begun < PAGE; begun += AT_ONCE) {
+    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, AT_ONCE, false))
+    await startRuns(step, released)
+    if (looked < AT_ONCE) return 'all'
+    step.beat()
+  }
+  return nextPage(began)
 }
 
-/** One that Temporal does not take is left to the sweep. */
-async function startRuns({ runs, deps, ref, beat }: Step, jobs: ReleasedJob[]): Promise<void> {
-  await inTurns(jobs, beat, async ({ distribution_id, ...about }) => {
-    const job = { tenant_id: ref.tenant_id, distribution_id }
-    await runs.start(job, about).catch((error: unknown) => {
-      deps.logger.warn({ err: error, ...job }, 'a distribution of a batch was not started; the sweep will find it')
-    })
-  })
+/**
+ * Starts a few that have just been let go, with no end in between: what is not started now, the sweep finds after a minute.
+ * So it is with one that Temporal does not take.
+ */
+async function startRuns({ runs, deps, ref }: Step, jobs: ReleasedJob[]): Promise<void> {
+  await Promise.all(
+    jobs.map(async ({ distribution_id, ...about }) => {
+      const job = { tenant_id: ref.tenant_id, distribution_id }
+      await runs.start(job, about).catch((error: unknown) => {
+        deps.logger.warn({ err: error, ...job }, 'a distribution of a batch was not started; the sweep will find it')
+      })
+    }),
+  )
 }
 
 /** One after another: the next is let go when the one before is final. */
@@ -160,9 +176,11 @@ async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun> {
     const job_id = open?.job_id
     const now = job_id === undefined ? null : await step.as((db) => peekJob(db, job_id))
     if (now && (now.status === 'pending' || now.status === 'processing')) {
-      if (now.due_in_ms > SOON_MS) return { wait_ms: waitFor(now.due_in_ms) }
-      // A part of what it has taken so far: whoever takes minutes is looked at every few seconds.
-      if (now.due_in_ms < -SOON_MS) return { wait_ms: waitFor(-now.due_in_ms / 5) }
+      if (Math.abs(now.due_in_ms) > SOON_MS) {
+        await endExpired(step, batch)
+        // A part of what it has taken so far: whoever takes minutes is looked at every few seconds.
+        return { wait_ms: waitFor(now.due_in_ms > 0 ? now.due_in_ms : -now.due_in_ms / 5) }
+      }
       await sleep(wait)
       wait = Math.min(250, wait * 1.5)
       continue
@@ -172,10 +190,22 @@ async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun> {
     if (looked === 0) return 'all'
     await startRuns(step, released)
     const [next] = released
-    open = next && { job_id: next.distribution_id.slice('dist_'.length), round: 1 }
+    open = next
+      ? { job_id: next.distribution_id.slice('dist_'.length), round: 1 }
+      : // It was cancelled while it waited, or another step has just let it go.
+        (await step.as((db) => openItems(db, batch.id, 1)))[0]
     wait = 10
   }
   return 'more'
+}
+
+/** Those behind one that takes its time end when they were to: nobody else looks at them before their turn. */
+async function endExpired(step: Step, batch: BatchRow): Promise<void> {
+  const items = await step.as((db) => expiredItems(db, batch.id, PAGE))
+  await inTurns(items, step.beat, async ({ position, job_id }) => {
+    await endByRow(step, job_id, { round: 1, cause: 'expired' })
+    await step.as((db) => closeItem(db, batch.id, position, 'started'))
+  })
 }
 
 function waitFor(ms: number): number {
@@ -184,6 +214,7 @@ function waitFor(ms: number): number {
 
 /** Sends the next ones again. Each in a transaction that also closes its place in the batch: once, whoever repeats it. */
 async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
+  const began = performance.now()
   const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
   const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
   await inOrder(items, step.beat, async ({ position, job_id, round }) => {
@@ -221,7 +252,7 @@ async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
       step.deps.logger.warn({ err: error, ...job }, 'a retry of a batch was not begun; the sweep will find it')
     })
   })
-  return items.length === PAGE ? 'more' : 'all'
+  return items.length === PAGE ? nextPage(began) : 'all'
 }
 
 const SKIPPED = {
@@ -250,7 +281,7 @@ async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
         await step.as((db) => closeItem(db, batch.id, position, 'skipped', 'the batch was cancelled'))
         return
       }
-      await endByRow(step, job_id, 1, reason)
+      await endByRow(step, job_id, { round: 1, cause: 'cancelled', reason })
       await step.as((db) => closeItem(db, batch.id, position, 'started'))
     })
   }
@@ -261,13 +292,14 @@ async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
       const asked = await step.as((db) => requestCancel(db, job_id, reason))
       if (asked.outcome !== 'requested') return
       const job = { tenant_id: batch.tenant_id, distribution_id: `dist_${job_id}` }
-      if (!(await step.runs.signalCancel(job))) await endByRow(step, job_id, asked.round, reason)
+      if (await step.runs.signalCancel(job)) return
+      await endByRow(step, job_id, { round: asked.round, cause: 'cancelled', reason })
     })
   }
 }
 
-async function endByRow({ deps, runs, ref, as }: Step, jobId: string, round: number, reason: string): Promise<void> {
-  const finished = await as((db) => finishDistribution(db, jobId, { round, cause: 'cancelled', reason }))
+async function endByRow({ deps, runs, ref, as }: Step, jobId: string, request: FinishRequest): Promise<void> {
+  const finished = await as((db) => finishDistribution(db, jobId, request))
   countEnd(deps.metrics, ref.tenant_id, finished)
   if (finished.outcome !== 'final') return
   const job = { tenant_id: ref.tenant_id, distribution_id: `dist_${jobId}` }

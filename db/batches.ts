@@ -255,6 +255,23 @@ export async function waitingItems(db: Db, id: string, limit: number): Promise<W
   return rows
 }
 
+/** Items that wait although the end that their submission gave them has come; their timeout counts from their turn on. */
+export async function expiredItems(
+  db: Db,
+  id: string,
+  limit: number,
+): Promise<Pick<WaitingItem, 'position' | 'job_id'>[]> {
+  const { rows } = await db.query<Pick<WaitingItem, 'position' | 'job_id'>>(
+    `select i.position, j.id as job_id
+       from batch_items i join distribution_jobs j on j.id = i.distribution_job_id
+      where i.batch_id = $1 and i.state = 'waiting' and j.check_at = 'infinity'
+        and (j.options ->> 'expires_at')::timestamptz <= clock_timestamp()
+      order by i.position limit $2`,
+    [id, limit],
+  )
+  return rows
+}
+
 /** Whether an item still waits. Its job is locked by the caller, so that nobody else takes it. */
 export async function itemWaits(db: Db, id: string, position: number): Promise<boolean> {
   const { rowCount } = await db.query(

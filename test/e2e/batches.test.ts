@@ -385,7 +385,52 @@ describe('a bulk retry', () => {
   })
 })
 
+describe('a step of a batch', () => {
+  it('that is stopped has started all that it let go', async () => {
+    const ref = await stored({ jobs: times(40, { deliver_at: new Date(Date.now() + 3_600_000) }) })
+    const stopped = batchStep(system.deps, ref, () => {
+      throw new Error('the worker stops')
+    })
+    await expect(stopped).rejects.toThrow('the worker stops')
+    const { rows } = await system.as('acme', (db) =>
+      db.query(`select distribution_job_id as id from batch_items where batch_id = $1 and state = 'started'`, [
+        ref.batch_id,
+      ]),
+    )
+    expect(rows.length).toBeGreaterThan(0)
+    for (const { id } of rows) {
+      const found = await system.runs.describe({ tenant_id: 'acme', distribution_id: `dist_${id}` })
+      expect(found.state).toBe('running')
+    }
+  })
+})
+
 describe('a batch that goes one after another', () => {
+  it('ends those behind a slow one when they were to end, and no others', async () => {
+    const soon = new Date(Date.now() + 1000)
+    const ref = await stored({
+      options: { parallel_execution: false },
+      jobs: [
+        { deliver_at: new Date(Date.now() + 3_600_000) },
+        { expires_at: soon, options: { expires_at: soon.toISOString() } },
+        { timeout_seconds: 1 },
+      ],
+    })
+    await expect
+      .poll(
+        async () => {
+          await batchStep(system.deps, ref, () => {})
+          return (await progressOf(ref)).counts
+        },
+        { timeout: 20_000 },
+      )
+      .toMatchObject({ failed: 1, pending: 2 })
+    const { rows } = await system.as('acme', (db) =>
+      db.query('select error_code from distribution_jobs where batch_id = $1 order by id', [ref.batch_id]),
+    )
+    expect(rows).toEqual([{ error_code: null }, { error_code: 'EXPIRED' }, { error_code: null }])
+  })
+
   it('asks ever more rarely when one of its distributions takes its time', async () => {
     const ref = await stored({
       options: { parallel_execution: false },
@@ -400,7 +445,8 @@ describe('a batch that goes one after another', () => {
     const age = (ms: number) =>
       system.as('acme', (db) =>
         db.query(
-          `update distribution_jobs set updated_at = clock_timestamp() - $2 * interval '1 millisecond' where batch_id = $1`,
+          `update distribution_jobs set check_at = null, updated_at = clock_timestamp() - $2 * interval '1 millisecond'
+            where batch_id = $1`,
           [other.batch_id, ms],
         ),
       )
