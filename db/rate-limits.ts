@@ -83,12 +83,13 @@ async function tryTurn(db: Db, tenantId: string, asked: AskedLimit[], returning:
               $6::bool or h.booked <= c.now as first
          from held h cross join clock c
         -- Nobody who went under this limit made it later.
-        cross join lateral (select least(h.arrival, c.now + h.held_back + h.room) as arrival) b),
+        cross join lateral (select least(h.arrival, c.now + $8 * interval '1 millisecond' + h.room) as arrival) b),
      answer as materialized (
        select now, bool_and(first and turn <= now + held_back) as go, max(turn) as turn, scopes from turns group by now, scopes),
      taken as (
        update rate_limits l
-          set arrival = case when a.go then greatest(t.arrival, t.now) + t.distance else t.arrival end,
+          -- From when it is sent on, which another one of the limits may hold back.
+          set arrival = case when a.go then greatest(t.arrival, a.turn) + t.distance else t.arrival end,
               distance_ms = t.distance_ms,
               booked = case when a.go or (t.first and t.turn <= t.now + t.held_back) then t.booked
                             else least(greatest(t.booked + t.distance, t.turn), t.now + $7 * interval '1 millisecond') end
@@ -106,6 +107,7 @@ async function tryTurn(db: Db, tenantId: string, asked: AskedLimit[], returning:
       distances.map((distance) => Math.min(MOST_HELD_BACK_MS, 10 * distance)),
       returning,
       LONGEST_WAIT_MS,
+      MOST_HELD_BACK_MS,
     ],
   )
   return rows[0] ?? null

@@ -71,6 +71,22 @@ onEachPostgres((database: () => TestDatabase) => {
     expect((await take('acme', [wide])).go).toBe(true)
   })
 
+  it('FIELD-REPORT 31: of which one has a send held back holds for the other too', { retry: 2 }, async () => {
+    const id = crypto.randomUUID()
+    const narrow = { scope: `narrow/${id}`, limit: { requests: 5, per_seconds: 1 } }
+    const wide = { scope: `wide/${id}`, limit: { requests: 20, per_seconds: 1 } }
+    // Others of the tenant have the next turns.
+    for (let i = 0; i < 6; i++) await take('acme', [wide], true)
+    const sentAt = async () => {
+      const turn = await take('acme', [narrow, wide], true)
+      expect(turn.go).toBe(true)
+      return performance.now() + turn.wait_ms
+    }
+    const first = await sentAt()
+    await sleep(distanceMs(narrow.limit))
+    expect((await sentAt()) - first).toBeGreaterThan(distanceMs(narrow.limit) - 60)
+  })
+
   it('that is raised applies at once, also to those who come for the first time', async () => {
     const low = { requests: 1, per_seconds: 3600 }
     expect((await take('acme', one('raised', low))).go).toBe(true)
