@@ -13,7 +13,7 @@ import {
   TOO_MUCH,
   type Work,
 } from './operators.ts'
-import { type Facts, follow, isMany, type Path, pathOfElement, readPath, someElement } from './paths.ts'
+import { type Facts, follow, type Path, pathOfElement, readPath, someElement } from './paths.ts'
 import { isTimeZone } from './time.ts'
 
 export interface Leaf {
@@ -171,7 +171,7 @@ const ELEMENT = 10
 /** Asks in order and stops as soon as the answer stands. */
 export function evaluate(condition: Condition, facts: Facts, work: Work): Outcome {
   if (condition.kind === 'leaf')
-    return isMany(condition.path) ? askEach(condition, facts, work) : ask(condition, facts, work)
+    return condition.path.many ? askEach(condition, facts, work) : ask(condition, facts, work)
   const { kind } = condition
   const of: Outcome[] = []
   let undecided = false

@@ -12,6 +12,8 @@ export interface Path {
   text: string
   root: Root
   steps: Step[]
+  /** Leads to each element of a list, or of several. */
+  many: boolean
 }
 
 export interface Facts {
@@ -49,11 +51,12 @@ export function readPath(text: string): Path | { issue: string } {
   }
   if (steps.length > MAX_STEPS) return { issue: `must have at most ${MAX_STEPS} steps` }
   if (root === 'time') {
-    if (steps.length === 1 && (TIME_PARTS as readonly unknown[]).includes(steps[0])) return { text, root, steps }
+    if (steps.length === 1 && (TIME_PARTS as readonly unknown[]).includes(steps[0]))
+      return { text, root, steps, many: false }
     return { issue: `is not a known time: ${TIME_PARTS.map((part) => `time.${part}`).join(', ')}` }
   }
   if (root !== 'payload' && root !== 'metadata' && steps.length > 0) return { issue: `has nothing below ${root}` }
-  return { text, root, steps }
+  return { text, root, steps, many: steps.includes(EACH) }
 }
 
 function nearest(text: string, name: string): string {
@@ -83,11 +86,6 @@ function below(at: Exact | undefined, step: Step): Exact | undefined {
   if (Array.isArray(at)) return typeof step === 'number' ? at[step] : undefined
   if (typeof at !== 'object' || at === null || at instanceof Digits || typeof step !== 'string') return undefined
   return Object.hasOwn(at, step) ? at[step] : undefined
-}
-
-/** The path leads to each element of a list, or of several. */
-export function isMany({ steps }: Path): boolean {
-  return steps.includes(EACH)
 }
 
 /**
