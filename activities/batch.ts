@@ -144,7 +144,7 @@ function callbackBody(batch: BatchRow, status: BatchStatus, { counts, total, com
 async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
   const began = performance.now()
   for (let begun = 0; begun < PAGE; begun += AT_ONCE) {
-    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, AT_ONCE, false))
+    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, AT_ONCE))
     await startRuns(step, released)
     if (looked < AT_ONCE) return 'all'
     step.beat()
@@ -186,7 +186,7 @@ async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun> {
       continue
     }
     if (now?.status === 'failed' && batch.options.fail_fast) return 'more'
-    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, 1, true))
+    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, 1))
     if (looked === 0) return 'all'
     await startRuns(step, released)
     const [next] = released

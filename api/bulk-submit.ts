@@ -288,7 +288,7 @@ async function insertPage(db: Db, batchId: string, page: Placed[], queryable = t
   const row = ({ item, job_id }: Placed): NewBatchJob => {
     const job = newJob(item.request, item.submission, item.entries)
     const { expires_at, payload } = item.submission
-    // Kept for a batch that starts one after another: the life of each begins with its turn, but ends no later.
+    // Kept by itself: the life of each begins with its turn, but ends no later.
     const options = expires_at ? { ...job.options, expires_at } : job.options
     const payload_queryable = queryable && unstorableFields(job.payload_text, { payload }, '').length === 0
     return { ...job, options, id: job_id, payload_queryable }

@@ -200,14 +200,13 @@ export interface ReleasedJob {
 
 /**
  * Lets the next distributions of a submitted batch go, `limit` at most, in order: from here on the sweep finds those that
- * nobody starts. With `renew` their time begins now, for they have been waiting for their turn. `looked` counts those that
- * were cancelled while they waited as well.
+ * nobody starts. Their time begins now, for they have been waiting for their turn: of ten thousand the last would otherwise
+ * have lost theirs. `looked` counts those that were cancelled while they waited as well.
  */
 export async function releaseBatchPage(
   db: Db,
   id: string,
   limit: number,
-  renew: boolean,
 ): Promise<{ looked: number; released: ReleasedJob[] }> {
   const { rows } = await db.query<ReleasedJob & { released: boolean }>(
     `with page as (
@@ -216,10 +215,8 @@ export async function releaseBatchPage(
      released as (
        update distribution_jobs j
           set check_at = clock_timestamp() + interval '60 seconds', updated_at = clock_timestamp(),
-              expires_at = case when $3
-                then least((j.options ->> 'expires_at')::timestamptz,
-                           greatest(clock_timestamp(), j.deliver_at) + j.timeout_seconds * interval '1 second')
-                else j.expires_at end
+              expires_at = least((j.options ->> 'expires_at')::timestamptz,
+                                 greatest(clock_timestamp(), j.deliver_at) + j.timeout_seconds * interval '1 second')
          from page
         where j.id = page.distribution_job_id and j.check_at = 'infinity' and j.status = 'pending'
        returning j.id, j.distribution_id, j.data_type, j.priority),
@@ -229,7 +226,7 @@ export async function releaseBatchPage(
      select page.position, r.distribution_id, r.data_type, r.priority, r.id is not null as released
        from page left join released r on r.id = page.distribution_job_id
       order by page.position`,
-    [id, limit, renew],
+    [id, limit],
   )
   return { looked: rows.length, released: rows.filter((row) => row.released) }
 }

@@ -17,7 +17,7 @@ const bulkOptions = z
     parallel_execution: z
       .boolean()
       .default(true)
-      .openapi({ description: 'False: one after another, in the order given; the life of each begins with its turn' }),
+      .openapi({ description: 'False: one after another, in the order given' }),
     fail_fast: z.boolean().default(false).openapi({ description: 'The first that fails cancels what is not finished' }),
     callback_url: callbackUrl,
     idempotency_key: idempotencyKey.nullish().openapi({ description: 'Of the whole request; as the header' }),
@@ -36,7 +36,8 @@ export const bulkSubmission = z
   .strictObject({
     ...envelope,
     distributions: z.array(submission).min(1).max(MAX_ITEMS).openapi({
-      description: 'As for a single submission; `options.idempotency_key` counts for each by itself',
+      description:
+        'As for a single submission; `options.idempotency_key` counts for each by itself, and `options.timeout_seconds` from its turn on',
     }),
   })
   .openapi('BulkSubmission')

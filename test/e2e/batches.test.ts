@@ -8,6 +8,7 @@ import {
   insertBatch,
   insertBatchItems,
   newBatchId,
+  releaseBatchPage,
   requestBatchCancel,
 } from '../../db/batches.ts'
 import { insertBatchJobs, newJobIds } from '../../db/bulk.ts'
@@ -151,6 +152,30 @@ describe('a batch', () => {
     await endsAs(ref, 'completed')
     expect(pathsFrom(from)).toEqual(['/0', '/1', '/2'])
     expect((await progressOf(ref)).counts).toMatchObject({ completed: 4 })
+  })
+
+  it('gives each its time from its turn on, though the turn comes late', async () => {
+    const late = new Date(Date.now() + 3000)
+    const ref = await stored({
+      jobs: [
+        { timeout_seconds: 1 },
+        { timeout_seconds: 60, expires_at: late, options: { expires_at: late.toISOString() } },
+      ],
+    })
+    await system.as('acme', (db) =>
+      db.query(`update distribution_jobs set expires_at = created_at + interval '1 millisecond' where batch_id = $1`, [
+        ref.batch_id,
+      ]),
+    )
+    await system.as('acme', (db) => releaseBatchPage(db, ref.batch_id, 10))
+    const { rows } = await system.as('acme', (db) =>
+      db.query<{ expires_at: Date; begins: Date }>(
+        'select expires_at, updated_at as begins from distribution_jobs where batch_id = $1 order by id',
+        [ref.batch_id],
+      ),
+    )
+    expect(Math.abs(rows[0]!.expires_at.getTime() - rows[0]!.begins.getTime() - 1000)).toBeLessThan(50)
+    expect(rows[1]!.expires_at).toEqual(late)
   })
 
   it('gives each its time from its turn on when it is not parallel', async () => {
