@@ -146,12 +146,7 @@ const outputFormat = z.discriminatedUnion('format', [
   }),
 ])
 
-const SHORT = { json: { format: 'json' }, ndjson: { format: 'ndjson' }, csv: { format: 'csv' }, xml: { format: 'xml' } }
-
-const output = z.preprocess(
-  (given) => (typeof given === 'string' && Object.hasOwn(SHORT, given) ? SHORT[given as keyof typeof SHORT] : given),
-  outputFormat,
-)
+const output = z.preprocess((given) => (typeof given === 'string' ? { format: given } : given), outputFormat)
 
 const outputSchema = z.union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
 

@@ -137,7 +137,7 @@ describe('a preview', () => {
       '{"payload": 1, "shape": {"mask": [""]}, "transform_config": {"output": "yaml"}}',
     )
     expect(bad.body.details.map(({ field }: { field: string }) => field)).toEqual(
-      expect.arrayContaining(['transform_config.output', 'shape.mask[0]']),
+      expect.arrayContaining(['transform_config.output.format', 'shape.mask[0]']),
     )
   })
 

@@ -42,7 +42,7 @@ describe('a shape', () => {
       [{ expression: '($r := $shuffle; $r(a))' }, /^expression: uses \$shuffle/],
       [{ expression: '$eval(code)' }, /^expression: uses \$eval at position \d+: text may not become code/],
       [{ expression: `${'('.repeat(9000)}1${')'.repeat(9000)}` }, /^expression: is no JSONata/],
-      [{ output: 'yaml' }, /^output/],
+      [{ output: 'yaml' }, /^output\.format/],
       [{ output: { format: 'csv', delimiter: 'dot' } }, /^output\.delimiter/],
       [{ output: { format: 'xml', root: '1x' } }, /^output\.root: is not a name/],
       [{ output: { format: 'text', template: 'x {payload.a' } }, /^output\.template: has a lone "\{"/],

@@ -217,6 +217,10 @@ describe('output', () => {
     expect(await failure({ field_mapping, output: missing })).toMatch(/^output: .*\{payload.period\} finds no text/)
   })
 
+  it('is stated in short by its name alone', async () => {
+    expect(await shape({ expression: 'period', output: 'text' })).toBe('2026-01')
+  })
+
   it('is a text that an expression made, under the type that was asked for', async () => {
     const config = shapeConfig.parse({
       expression: '"<p>" & period & "</p>"',
