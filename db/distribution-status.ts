@@ -51,9 +51,20 @@ export async function findJobState(db: Db, id: string): Promise<JobState | null>
 /** The stored plan; before it is made, the destinations that the submission names, `pending` or ended as the job did. */
 export async function listDeliveryStates(db: Db, id: string): Promise<DeliveryState[]> {
   const { rows } = await db.query<DeliveryState>(
-    `select destination_name as name, protocol, status, attempts, started_at, completed_at, response_time_ms,
-            response_status, error_code, error_message, next_attempt_at
-       from distribution_deliveries where distribution_job_id = $1 order by position`,
+    `select d.destination_name as name, d.protocol, d.status, d.attempts, d.started_at, d.completed_at, d.response_time_ms,
+            d.response_status, d.error_code,
+            -- Whom it waits for as it is now: one that is held does not look again only to say so.
+            case when d.ordering_state = 'held' then coalesce(
+              (select case a.ordering_state when 'blocking' then 'Held up by the failure of ' else 'Waits for ' end
+                      || 'dist_' || a.distribution_job_id || ', which comes before it under the same ordering_key'
+                 from distribution_deliveries a
+                where a.tenant_id = d.tenant_id and a.ordering_key = d.ordering_key
+                  and a.destination_name = d.destination_name and a.ordering_state is not null
+                  and a.ordering_seq < d.ordering_seq
+                order by a.ordering_seq limit 1), d.error_message)
+            else d.error_message end as error_message,
+            d.next_attempt_at
+       from distribution_deliveries d where d.distribution_job_id = $1 order by d.position`,
     [id],
   )
   return rows.length > 0 ? rows : listSubmittedDestinations(db, id)
@@ -79,7 +90,7 @@ export interface DistributionMetrics {
   /** Submission to final state; null until then. */
   total_latency_ms: number | null
   average_response_time_ms: number | null
-  /** Percentage of the destinations that were served, two decimals; null without destinations. */
+  /** Percentage of the destinations that were served, of those that had to be; two decimals, null when there are none. */
   success_rate: number | null
   /** Attempts beyond each delivery's first. */
   retry_count: number
@@ -88,15 +99,17 @@ export interface DistributionMetrics {
 /** The numbers of status and callback. */
 export function distributionMetrics(
   job: Pick<JobState, 'submitted_at' | 'completed_at'>,
-  deliveries: readonly Pick<DeliveryState, 'status' | 'attempts' | 'response_time_ms'>[],
+  deliveries: readonly Pick<DeliveryState, 'status' | 'attempts' | 'response_time_ms' | 'error_code'>[],
 ): DistributionMetrics {
   const times = deliveries.flatMap(({ response_time_ms }) => (response_time_ms === null ? [] : [response_time_ms]))
   const served = deliveries.filter(({ status }) => status === 'success').length
+  // Skipped without a code: a rule dropped it, or its failover group was served without it.
+  const wanted = deliveries.filter(({ status, error_code }) => status !== 'skipped' || error_code !== null).length
   return {
     total_latency_ms: job.completed_at ? job.completed_at.getTime() - job.submitted_at.getTime() : null,
     average_response_time_ms:
       times.length === 0 ? null : Math.round(times.reduce((sum, time) => sum + time, 0) / times.length),
-    success_rate: deliveries.length === 0 ? null : Math.round((served / deliveries.length) * 10_000) / 100,
+    success_rate: wanted === 0 ? null : Math.round((served / wanted) * 10_000) / 100,
     retry_count: deliveries.reduce((sum, { attempts }) => sum + Math.max(0, attempts - 1), 0),
   }
 }

@@ -37,15 +37,23 @@ export interface Ahead {
 
 /**
  * The distribution that a delivery must wait for, or null when it may go. Until the transaction ends nobody else of this
- * key and destination gets an answer, so that two can not both find the way free: an earlier one may be opened again by
- * a retry while a later one is just being sent, and then waits for that.
+ * key and destination is let go, so that two can not both find the way free: an earlier one may be opened again by a retry
+ * while a later one is just being sent, and then waits for that. What must wait learns it without that lock: ten thousand
+ * of one key that come at once do not wait for each other with all the connections of a worker.
  */
 export async function findAhead(db: Db, delivery: OrderedDelivery): Promise<Ahead | null> {
-  const { tenant_id, ordering_key, destination, ordering_seq } = delivery
+  const { tenant_id, ordering_key, destination } = delivery
+  const ahead = await lookAhead(db, delivery)
+  if (ahead) return ahead
   await db.query(
     `select pg_advisory_xact_lock(hashtextextended(concat_ws(' ', 'turn', $1::text, $2::text, $3::text), 0))`,
     [tenant_id, destination, ordering_key],
   )
+  return await lookAhead(db, delivery)
+}
+
+async function lookAhead(db: Db, delivery: OrderedDelivery): Promise<Ahead | null> {
+  const { tenant_id, ordering_key, destination, ordering_seq } = delivery
   const { rows } = await db.query<Ahead>(
     `(select 'dist_' || d.distribution_job_id as distribution_id, d.ordering_state = 'blocking' as failed,
              false as unplanned

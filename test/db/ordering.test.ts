@@ -1,4 +1,5 @@
 // What the order under a key costs: the same with two thousand behind it as with two, and nothing where there is no key.
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { dueTurns, findAhead, findNext, holdDelivery } from '../../db/ordering.ts'
@@ -61,6 +62,16 @@ onEachPostgres((database) => {
     expect(await as((db) => findAhead(db, { ...KEY, ordering_seq: '1' }))).toBeNull()
     expect(await readBy((db) => findAhead(db, { ...KEY, ordering_seq: '1' }))).toBeLessThan(20)
     expect(await readBy((db) => findAhead(db, { ...KEY, ordering_seq: String(HELD) }))).toBeLessThan(20)
+  })
+
+  it('what must wait is told so at once, also while another one of the key is being opened', async () => {
+    await as(async (db) => {
+      expect(await findAhead(db, { ...KEY, ordering_seq: '1' })).toBeNull()
+      const behind = as((other) => findAhead(other, { ...KEY, ordering_seq: '2' }))
+      expect(await Promise.race([behind, sleep(5000, 'waits for the lock')])).toMatchObject({
+        distribution_id: `dist_${ids[0]}`,
+      })
+    })
   })
 
   it('whoever ends tells one, and looks at no more', async () => {

@@ -6,6 +6,7 @@ import { sweep } from '../../activities/sweep.ts'
 import { insertBatch, newBatchId } from '../../db/batches.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { selectIntoBatch } from '../../db/distribution-list.ts'
+import { listDeliveryStates } from '../../db/distribution-status.ts'
 import { jobId } from '../../db/job-id.ts'
 import { type NewJob, submitJob } from '../../db/jobs.ts'
 import { dueTurns } from '../../db/ordering.ts'
@@ -41,6 +42,12 @@ const distribute = (ordering_key: string, path: string, more: Partial<NewJob> = 
 
 async function statusOf(ref: DistributionRef) {
   return (await system.deliveries(ref))[0]
+}
+
+/** What the status says of it. */
+async function shownReason(ref: DistributionRef) {
+  const [shown] = await system.as(ref.tenant_id, (db) => listDeliveryStates(db, jobId(ref.distribution_id)))
+  return shown?.error_message
 }
 
 async function endsAs(ref: DistributionRef, status: string) {
@@ -132,12 +139,13 @@ describe('under one ordering key', () => {
   })
 
   it('with ordering: block it waits, until a retry succeeds', async () => {
-    receiver.reply((request) => ({ status: request.path === '/bad' ? 404 : 200 }))
+    // The next one has looked already when it fails.
+    receiver.reply((request) => (request.path === '/bad' ? { status: 404, after_ms: 1000 } : {}))
     const bad = await distribute('blocks', 'bad', { ordering_blocks: true })
     const next = await distribute('blocks', 'next')
     await endsAs(bad, 'failed')
     await expect
-      .poll(async () => (await statusOf(next))?.error_message, { timeout: 30_000 })
+      .poll(() => shownReason(next), { timeout: 30_000 })
       .toBe(`Held up by the failure of ${bad.distribution_id}, which comes before it under the same ordering_key`)
     receiver.reply({})
     await system.as('acme', (db) => requestRetry(db, jobId(bad.distribution_id), { force: false }))
