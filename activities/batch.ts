@@ -44,6 +44,8 @@ const STEP_MS = 5000
 /** It waits in its slot for one of them that ends soon; for another it comes again. */
 const SOON_MS = 1000
 const LONGEST_WAIT_MS = 30_000
+/** With fail_fast, others are being sent until the failure of one has been seen. */
+const FAST_MS = 3000
 /** The sweep looks for the run of a batch that has said nothing for so long. */
 const SILENT_SECONDS = 120
 
@@ -110,7 +112,8 @@ async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
   const progress = await step.as((db) => batchProgress(db, batch.id))
   if (progress.counts.pending + progress.counts.processing > 0) {
     // A fraction of its age: soon for a short one, and few looks at one that waits for days.
-    return { done: false, wait_ms: waitFor((Date.now() - batch.created_at.getTime()) / 10) }
+    const wait_ms = waitFor((Date.now() - batch.created_at.getTime()) / 10)
+    return { done: false, wait_ms: batch.options.fail_fast ? Math.min(FAST_MS, wait_ms) : wait_ms }
   }
   const status = batchStatusOf(batch, progress)
   const body = callbackBody(batch, status, progress)

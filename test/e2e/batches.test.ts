@@ -411,6 +411,20 @@ describe('a bulk retry', () => {
 })
 
 describe('a step of a batch', () => {
+  it.each([
+    [false, 30_000],
+    [true, 3000],
+  ])('looks at an old one again in good time, with fail_fast %s', async (fail_fast, wait_ms) => {
+    const ref = await stored({
+      options: { fail_fast },
+      jobs: times(2, { deliver_at: new Date(Date.now() + 3_600_000) }),
+    })
+    await system.as('acme', (db) =>
+      db.query(`update batches set created_at = clock_timestamp() - interval '1 hour' where id = $1`, [ref.batch_id]),
+    )
+    expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms })
+  })
+
   it('that is stopped has started all that it let go', async () => {
     const ref = await stored({ jobs: times(40, { deliver_at: new Date(Date.now() + 3_600_000) }) })
     const stopped = batchStep(system.deps, ref, () => {
