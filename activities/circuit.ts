@@ -103,6 +103,6 @@ function audit(db: Db, closed: ClosedAttempt, action: string, details: Record<st
     action,
     resource_type: 'destination',
     resource_id: closed.destination_id ?? closed.target!,
-    details,
+    details: { name: closed.destination, ...details },
   })
 }

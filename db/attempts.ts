@@ -78,6 +78,7 @@ export async function onlyLostAttempts(db: Db, id: string, destination: string, 
 
 /** What the circuit of an attempt's destination needs to know once it is closed. */
 export interface ClosedAttempt extends Omit<Target, 'target'> {
+  destination: string
   target: string | null
   /** Null for an inline destination. */
   destination_id: string | null
@@ -121,7 +122,7 @@ export async function closeAttempt(
          from closed
         where d.distribution_job_id = $1 and d.destination_name = $2
           and d.attempts = closed.attempt_number and d.status = 'processing')
-     select held.tenant_id, held.target, held.destination_id, closed.delivery_id, closed.started_at,
+     select held.tenant_id, $2 as destination, held.target, held.destination_id, closed.delivery_id, closed.started_at,
             exists (select from destination_circuits c where c.tenant_id = held.tenant_id and c.target = held.target)
               as troubled
        from closed cross join held`,

@@ -43,11 +43,13 @@ describe('a circuit', () => {
   it('opens after so many failures in a row, lets one delivery try, and closes by its success', async () => {
     let broken = true
     const receiver = await aReceiver(() => ({ status: broken ? 503 : 200 }))
-    const id = await register(system, 'flaky', receiver.url, { circuit_breaker: { failures: 3, open_seconds: 2 } })
+    const id = await register(system, 'flaky', receiver.url, { circuit_breaker: { failures: 3, open_seconds: 8 } })
     const first = await system.distribute({ max_retries: 10, destinations: [{ name: 'flaky' }] })
     await expect.poll(async () => (await circuitOf(id)).state).toBe('open')
     expect(receiver.requests).toHaveLength(3)
-    expect(await audited('circuit.opened', id)).toEqual([{ code: 'DESTINATION_UNAVAILABLE', failures: 3 }])
+    expect(await audited('circuit.opened', id)).toEqual([
+      { name: 'flaky', code: 'DESTINATION_UNAVAILABLE', failures: 3 },
+    ])
     const others = await Promise.all(
       Array.from({ length: 10 }, () => system.distribute({ destinations: [{ name: 'flaky' }] })),
     )
@@ -60,7 +62,7 @@ describe('a circuit', () => {
     broken = false
     for (const ref of [first, ...others]) expect(await ended(ref)).toMatchObject({ status: 'completed' })
     expect(await circuitOf(id)).toMatchObject({ state: 'closed', consecutive_failures: 0, opened_at: null })
-    expect(await audited('circuit.closed', id)).toEqual([{}])
+    expect(await audited('circuit.closed', id)).toEqual([{ name: 'flaky' }])
     expect(receiver.requests).toHaveLength(14)
   })
 
