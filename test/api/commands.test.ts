@@ -135,6 +135,14 @@ describe('status', () => {
     )
   })
 
+  it('counts what was not needed as no failure', async () => {
+    const id = await planned({ first: 'success', standby: 'skipped' }, 'completed')
+    const { body } = await api.call('GET', `/distribution/${id}/status`)
+    expect(body.metrics.success_rate).toBe(100)
+    const dropped = await planned({ only: 'skipped' }, 'completed')
+    expect((await api.call('GET', `/distribution/${dropped}/status`)).body.metrics.success_rate).toBeNull()
+  })
+
   it.each(['dist_019bc0de-7a10-7cc3-98c4-dc0c0c07398f', 'dist_x', 'x', 'dist_%00', "'"])(
     'of what is not there is a 404: %s',
     async (id) => {
