@@ -15,6 +15,8 @@ export interface JobState {
   deliver_at: Date | null
   ordering_key: string | null
   schedule_id: string | null
+  /** Public name of the batch that it was submitted with. */
+  batch_id: string | null
   round: number
   cancel_requested_at: Date | null
   cancel_reason: string | null
@@ -41,7 +43,8 @@ export interface DeliveryState {
 export async function findJobState(db: Db, id: string): Promise<JobState | null> {
   const { rows } = await db.query<JobState>(
     `select distribution_id, tenant_id, status, priority, data_type, created_at as submitted_at, started_at,
-            completed_at, expires_at, deliver_at, ordering_key, schedule_id, round, cancel_requested_at, cancel_reason, error_code, error_message, warnings
+            completed_at, expires_at, deliver_at, ordering_key, schedule_id,
+            'batch_' || batch_id as batch_id, round, cancel_requested_at, cancel_reason, error_code, error_message, warnings
        from distribution_jobs where id = $1`,
     [id],
   )

@@ -44,6 +44,7 @@ export const distributionStatus = z
     deliver_at: maybeTime,
     ordering_key: z.string().nullable(),
     schedule_id: z.uuid().nullable().openapi({ description: 'The schedule that made it' }),
+    batch_id: z.string().nullable().openapi({ description: 'The batch that it was submitted with' }),
     cancel_requested_at: maybeTime,
     cancel_reason: z.string().nullable(),
     round: z.int().openapi({ description: 'Goes up with every manual retry' }),

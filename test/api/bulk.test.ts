@@ -326,6 +326,8 @@ describe('the status of a batch', () => {
     const { body: second } = await api.call('GET', next)
     expect(second.distributions[0].distribution_id).toBe(body.distribution_ids[1])
     expect(second.pagination).toMatchObject({ has_more: false, next_cursor: null })
+    const { body: one } = await api.call('GET', `/distribution/${body.distribution_ids[0]}/status`)
+    expect(one.batch_id).toBe(body.batch_id)
     const key = api.keys.other.operator
     expect((await api.call('GET', `/distribution/batch/${body.batch_id}/status`, undefined, { key })).status).toBe(404)
     expect((await api.call('GET', '/distribution/batch/nothing/status')).status).toBe(404)
