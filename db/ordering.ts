@@ -83,7 +83,7 @@ async function lookAhead(db: Db, delivery: OrderedDelivery): Promise<Ahead | nul
 export async function holdDelivery(db: Db, id: string, destination: string, message: string): Promise<void> {
   await db.query(
     `update distribution_deliveries
-        set status = 'waiting', error_code = null, error_message = $3, next_attempt_at = null,
+        set status = 'waiting', error_code = null, error_message = $3, next_attempt_at = null, deferred_by = null,
             updated_at = clock_timestamp()
       where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
     [id, destination, message],

@@ -223,12 +223,14 @@ export async function dueRecurring(
 
 /**
  * The distribution of one firing: made once per `occasion` (a time of the schedule, a caller's key), whoever repeats it.
+ * @param mayBeMade throws when there is to be none; not asked for a repeat
  */
 export async function fireRecurring(
   db: Db,
   row: RecurringRow,
   occasion: string,
   by: { request_id: string; actor: string },
+  mayBeMade: () => Promise<void> = async () => {},
 ): Promise<SubmittedJob> {
   const key = `schedule:${row.id}:${occasion}`
   const claim = await claimIdempotencyKey(db, row.tenant_id, key, createHash('sha256').update(key).digest())
@@ -237,6 +239,7 @@ export async function fireRecurring(
     if (first) return first
     throw new Error('the distribution of an earlier firing is no longer kept')
   }
+  await mayBeMade()
   const { template, payload_text, metadata_text, tenant_id } = row
   const job = await submitJob(db, {
     ...template,

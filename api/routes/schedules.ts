@@ -65,6 +65,23 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
     }
   }
 
+  /** Likewise, for the payload of a schedule that stands. */
+  async function firing<T>(
+    caller: Caller,
+    id: string,
+    work: (db: Db, row: RecurringRow, fit: CheckedPayload | undefined) => Promise<T>,
+    fit?: CheckedPayload,
+  ): Promise<T> {
+    const row = await as(caller, (db) => find(db, id))
+    try {
+      return await as(caller, (db) => work(db, row, fit))
+    } catch (error) {
+      if (!(error instanceof NotChecked)) throw error
+      const submitted = { payload: row.payload_text, metadata: JSON.parse(row.metadata_text) }
+      return await firing(caller, id, work, await checkPayload(deps.shaper, caller.tenant_id, error.by, submitted))
+    }
+  }
+
   const create = endpoint({
     method: 'post',
     path: '/distribution/schedules',
@@ -209,14 +226,17 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
     role: 'operator',
     params: scheduleParams,
     headers: z.object({ 'Idempotency-Key': characters(1, 255).optional() }),
-    answers: { 202: { description: 'Accepted', schema: accepted }, ...MISSING },
+    answers: {
+      202: { description: 'Accepted', schema: accepted },
+      400: { description: 'What it would make is not what its data type asks for by now' },
+      ...MISSING,
+    },
     async handle({ c, caller, params }) {
       const key = c.req.header('idempotency-key')
-      const job = await as(caller, async (db) => {
-        const row = await find(db, params.id)
-        const word = key === undefined ? randomUUID() : createHash('sha256').update(key).digest('hex')
-        const by = { request_id: c.get('request_id'), actor: caller.actor }
-        const job = await fireRecurring(db, row, `trigger:${word}`, by)
+      const word = key === undefined ? randomUUID() : createHash('sha256').update(key).digest('hex')
+      const by = { request_id: c.get('request_id'), actor: caller.actor }
+      const job = await firing(caller, params.id, async (db, row, fit) => {
+        const job = await fireRecurring(db, row, `trigger:${word}`, by, () => refuseUnfit(db, row, fit))
         await audit(db, c, caller, 'trigger', row, { distribution_id: job.distribution_id })
         return job
       })
@@ -362,6 +382,16 @@ async function checkContent(
       ordering_blocks,
     },
   }
+}
+
+/** What was accepted once may be refused by now. */
+async function refuseUnfit(db: Db, { tenant_id, template }: RecurringRow, fit: CheckedPayload | undefined) {
+  const { check, catalogued, requires_catalogued } = await readSurroundings(db, tenant_id, template.data_type)
+  if (requires_catalogued && !catalogued) {
+    throw invalid([{ field: 'submission.data_type', issue: 'is not in the catalogue of data types' }])
+  }
+  if (check && fit?.state !== check.state) throw new NotChecked(check)
+  if (check && fit && fit.refusals.length > 0) throw invalid(fit.refusals.map(underSubmission))
 }
 
 /** jsonb takes less than JSON. */

@@ -119,6 +119,24 @@ describe('a schedule', () => {
     expect(put.body.problem).toBeNull()
   })
 
+  it('makes none by hand that its data type refuses by now, but answers a repeat as before', async () => {
+    const strict = (schema_definition: object) =>
+      api.call('PUT', '/data-types/by-now', { name: 'by-now', schema_definition }, admin())
+    await api.call('POST', '/data-types', { id: 'by-now', name: 'by-now', schema_definition: {} }, admin())
+    await create({ name: 'by-now', submission: aSubmission({ data_type: 'by-now', payload: { n: 1 } }) })
+    const trigger = (key: string) =>
+      api.call('POST', '/distribution/schedules/by-now/trigger', undefined, { headers: { 'Idempotency-Key': key } })
+    const first = await trigger('first')
+    expect(first.status).toBe(202)
+    expect((await strict({ properties: { n: { type: 'string' } } })).status).toBe(200)
+    const refused = await trigger('second')
+    expect(refused.status).toBe(400)
+    expect(refused.body.details[0]).toMatchObject({ field: 'submission.payload.n' })
+    expect((await trigger('first')).body).toEqual(first.body)
+    await strict({})
+    expect((await trigger('second')).status).toBe(202)
+  })
+
   it('shows what Temporal refuses', async () => {
     api.dispatcher.answers.schedule = { refused: 'Temporal refuses the schedule: no such zone' }
     const { status, body } = await create()
