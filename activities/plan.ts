@@ -12,7 +12,7 @@ import { PRIORITY_KEYS } from '../temporal-config/names.ts'
 import type { DistributionRef, Plan } from '../workflows/messages.ts'
 import { readExact } from './rules/exact.ts'
 import { explain, KEPT } from './rules/explanation.ts'
-import type { Facts } from './rules/paths.ts'
+import { type Facts, payloadFacts } from './rules/paths.ts'
 import { planByRules, type RulePlan } from './rules/plan.ts'
 import { type RememberedRules, rememberRules } from './rules/remembered.ts'
 import { momentOf } from './rules/time.ts'
@@ -73,8 +73,9 @@ async function makePlan(
   const asked = set.rules.length + set.unreadable.length > 0
   const stored = asked ? await readJobFacts(db, job.id, { payload: set.payload !== null }) : null
   const facts: Facts = {
-    payload:
-      stored?.payload_bytes && set.payload ? readExact(stored.payload_bytes.toString('utf8'), set.payload) : undefined,
+    ...(stored?.payload_bytes && set.payload
+      ? payloadFacts(stored.payload_bytes.toString('utf8'), set.payload)
+      : { payload: undefined }),
     metadata: stored ? readExact(stored.metadata) : undefined,
     data_type: job.data_type,
     tenant_id,

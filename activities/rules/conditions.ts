@@ -170,6 +170,10 @@ const ELEMENT = 10
 
 /** Asks in order and stops as soon as the answer stands. */
 export function evaluate(condition: Condition, facts: Facts, work: Work): Outcome {
+  if (condition.kind === 'leaf' && condition.path.root === 'payload' && facts.unread !== undefined) {
+    const untried = `was not tried: the payload ${facts.unread}`
+    return { kind: 'leaf', leaf: condition, actual: undefined, elements: 0, ...verdict({ untried }) }
+  }
   if (condition.kind === 'leaf')
     return condition.path.many ? askEach(condition, facts, work) : ask(condition, facts, work)
   const { kind } = condition

@@ -17,6 +17,13 @@ export class Digits {
 
 export type Exact = string | boolean | null | Digits | Exact[] | { [key: string]: Exact }
 
+/** The document has more of what is wanted than anybody is to keep. */
+export class TooManyValues extends Error {
+  constructor(most: number) {
+    super(`has more than ${most} values where rules look`)
+  }
+}
+
 /** Which parts of a document are wanted: `whole`, or the steps below it that are. */
 export interface Wanted {
   whole: boolean
@@ -76,12 +83,18 @@ interface Frame {
 /**
  * Reads the wanted parts of valid JSON; what is not wanted is missing from the answer. Of a key that occurs twice the
  * last one counts, as for PostgreSQL's jsonb. No recursion, whatever the depth.
+ * @throws TooManyValues as soon as more than `most` would have to be built
  */
-export function readExact(text: string, wanted: Wanted = EVERYTHING): Exact | undefined {
+export function readExact(
+  text: string,
+  wanted: Wanted = EVERYTHING,
+  most = Number.POSITIVE_INFINITY,
+): Exact | undefined {
   const scanner = createScanner(text, true)
   const stack: Frame[] = []
   let root: Exact | undefined
   let skipped = 0
+  let values = 0
   let expectsKey = false
 
   const frame = () => stack[stack.length - 1]
@@ -93,6 +106,8 @@ export function readExact(text: string, wanted: Wanted = EVERYTHING): Exact | un
     return at.wanted.steps.get(at.index) ?? at.wanted.steps.get(EACH)
   }
   function put(value: Exact): void {
+    values += 1
+    if (values > most) throw new TooManyValues(most)
     const at = frame()
     if (!at) root = value
     else if (Array.isArray(at.container)) at.container[at.index] = value

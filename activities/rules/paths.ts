@@ -2,7 +2,7 @@
 // `metadata["odd key"]`, `data_type`, `time.hour`. A path is only followed, never run.
 import { distance } from 'fastest-levenshtein'
 import { EACH, type Step } from '../shaping/paths.ts'
-import { Digits, type Exact, readExact } from './exact.ts'
+import { Digits, type Exact, readExact, TooManyValues, type Wanted } from './exact.ts'
 import { type Moment, TIME_PARTS, type TimePart } from './time.ts'
 
 export const ROOTS = ['payload', 'metadata', 'data_type', 'tenant_id', 'priority', 'time'] as const
@@ -19,6 +19,8 @@ export interface Path {
 export interface Facts {
   /** Only the parts that the rules ask for. */
   payload: Exact | undefined
+  /** Why the payload was not read. */
+  unread?: string
   metadata: Exact | undefined
   data_type: string
   tenant_id: string
@@ -129,7 +131,15 @@ export function pathOfElement(path: Path, indexes: readonly number[]): string {
   return path.text.replace(/"(?:[^"\\]|\\.)*"|\[\*\]/g, (part) => (part === '[*]' ? `[${indexes[next++]}]` : part))
 }
 
-/** The metadata as jsonb spells it, with all its digits. */
-export function metadataFacts(text: string): Exact | undefined {
-  return readExact(text)
+/** A plan holds them until it is written, and others are planned at the same time: some 60 MB. */
+const MAX_VALUES = 500_000
+
+/** What of the payload the rules look at. */
+export function payloadFacts(text: string, wanted: Wanted): Pick<Facts, 'payload' | 'unread'> {
+  try {
+    return { payload: readExact(text, wanted, MAX_VALUES) }
+  } catch (error) {
+    if (error instanceof TooManyValues) return { payload: undefined, unread: error.message }
+    throw error
+  }
 }

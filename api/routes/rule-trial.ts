@@ -1,6 +1,7 @@
 // Rules, tried on a sample.
 import { type Exact, exactText, readExact, wantedParts } from '../../activities/rules/exact.ts'
 import { explain, SHOWN } from '../../activities/rules/explanation.ts'
+import { payloadFacts } from '../../activities/rules/paths.ts'
 import { planByRules } from '../../activities/rules/plan.ts'
 import { rememberRules } from '../../activities/rules/remembered.ts'
 import { type RuleSet, readRule, setOf } from '../../activities/rules/rule.ts'
@@ -44,7 +45,7 @@ export function ruleTrialEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
         const metadata = raw.texts.get('metadata')
         const evaluated_at = body.at ? new Date(body.at) : state.now
         const facts = {
-          payload: payload !== undefined && set.payload ? readExact(payload, set.payload) : undefined,
+          ...(payload !== undefined && set.payload ? payloadFacts(payload, set.payload) : { payload: undefined }),
           metadata: readExact(body.metadata ? (metadata ?? '{}') : '{}'),
           data_type: body.data_type,
           tenant_id,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { evaluate, readConditions } from '../../activities/rules/conditions.ts'
 import { type Exact, readExact, wantedParts } from '../../activities/rules/exact.ts'
 import { freshWork, OPERATOR_NAMES } from '../../activities/rules/operators.ts'
-import type { Facts } from '../../activities/rules/paths.ts'
+import { type Facts, payloadFacts } from '../../activities/rules/paths.ts'
 import { momentOf } from '../../activities/rules/time.ts'
 
 // A Sunday evening in UTC, the Monday after midnight in Rome.
@@ -235,6 +235,23 @@ describe('each element of a list', () => {
 })
 
 describe('what was not tried', () => {
+  it('a payload of more values than a plan may hold', () => {
+    const ask = (condition: unknown, payload: string) => {
+      const read = readConditions(readExact(JSON.stringify(condition)))
+      if ('issues' in read) throw new Error('refused')
+      const wanted = wantedParts(read.leaves.map(({ path }) => path.steps))
+      return evaluate(read.condition, { ...facts(), ...payloadFacts(payload, wanted) }, freshWork())
+    }
+    const many = `{"rows": [${'{},'.repeat(500_000)}{}], "country": "IT"}`
+    expect(ask({ not: { path: 'payload.rows[*].fee', operator: 'equal', value: 1 } }, many)).toMatchObject({
+      matched: false,
+      undecided: true,
+      of: [{ note: 'was not tried: the payload has more than 500000 values where rules look' }],
+    })
+    // What is not looked at does not count.
+    expect(ask({ path: 'payload.country', operator: 'equal', value: 'IT' }, many)).toMatchObject({ matched: true })
+  })
+
   const undecided = { path: 'payload.text', operator: 'matches', value: 'a' }
   const yes = { path: 'data_type', operator: 'exists', value: true }
   const no = { path: 'data_type', operator: 'exists', value: false }
