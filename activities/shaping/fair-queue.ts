@@ -8,6 +8,7 @@ export interface FairQueue<T> {
   next(): T | undefined
   /** Whether `next` would find one. */
   hasTurn(): boolean
+  /** @param tookMs of the processor, where that is known: a busy machine makes nobody slow */
   done(tenantId: string, tookMs: number): void
   size(): number
   /** Takes out all that waits. */

@@ -15,10 +15,12 @@ export type Task =
 
 export type Order = Task & { id: number }
 
-export type Report =
-  | { kind: 'ready' }
+export type Outcome =
   | { kind: 'shaped'; id: number; body: Uint8Array; content_type: string }
   | { kind: 'checked'; id: number; problems: Problem[] }
   /** Final: the same would happen again. `where` counts the shapes from 0. */
   | { kind: 'refused'; id: number; step: ShapingStep; message: string }
   | { kind: 'broken'; id: number; error: string }
+
+/** `used_ms`: of the processor, however long it took on a busy machine. */
+export type Report = { kind: 'ready' } | { kind: 'done'; outcome: Outcome; used_ms: number }

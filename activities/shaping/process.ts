@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads'
 import { type Shape, shapeConfig } from './config.ts'
 import { documentProblems, jsonSchemaProblems } from './json-schema.ts'
 import { type Costly, costlyProblems } from './judge.ts'
-import type { Order, Report } from './messages.ts'
+import type { Order, Outcome, Report } from './messages.ts'
 import { remembered } from './remembered.ts'
 import { shaped } from './shape.ts'
 import { ShapingError } from './shaping-error.ts'
@@ -34,7 +34,7 @@ parentPort.postMessage('watching')
 const current = new Int32Array(new SharedArrayBuffer(4))
 let orders = 0
 
-async function carryOut(order: Order): Promise<Report> {
+async function carryOut(order: Order): Promise<Outcome> {
   const { id } = order
   orders += 1
   Atomics.store(current, 0, orders)
@@ -87,9 +87,11 @@ process.on('disconnect', () => process.exit(0))
 // What one order may have left behind must not end the work on the next one, which is another tenant's.
 process.on('unhandledRejection', () => {})
 process.on('message', (order: Order) => {
-  void carryOut(order).then((report) => {
+  const before = process.cpuUsage()
+  void carryOut(order).then((outcome) => {
     Atomics.store(current, 0, 0)
-    say(report)
+    const { user, system } = process.cpuUsage(before)
+    say({ kind: 'done', outcome, used_ms: (user + system) / 1000 })
   })
 })
 const limit = Number(process.argv[2])

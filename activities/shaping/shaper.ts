@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { createQueue } from './fair-queue.ts'
 import type { Problem } from './json-schema.ts'
 import { costlyParts } from './judge.ts'
-import type { Order, Report, Task } from './messages.ts'
+import type { Order, Outcome, Report, Task } from './messages.ts'
 import type { Shaped, ShapingWords } from './shape.ts'
 import { ShapingError } from './shaping-error.ts'
 
@@ -44,7 +44,7 @@ export interface ShaperOptions {
 interface Job {
   tenantId: string
   task: Task
-  resolve(report: Report): void
+  resolve(outcome: Outcome): void
   reject(error: unknown): void
 }
 
@@ -73,7 +73,7 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
   let mayStartAt = 0
   let closed = false
 
-  function run(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Report> {
+  function run(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Outcome> {
     return new Promise((resolve, reject) => {
       if (closed) return reject(new Error('shaping has ended'))
       if (signal?.aborted) return reject(signal.reason)
@@ -85,9 +85,9 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
       }
       signal?.addEventListener('abort', giveUp)
       const settled = () => signal?.removeEventListener('abort', giveUp)
-      job.resolve = (report) => {
+      job.resolve = (outcome) => {
         settled()
-        resolve(report)
+        resolve(outcome)
       }
       job.reject = (error) => {
         settled()
@@ -153,16 +153,17 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
   }
 
   function hear(seat: Seat, report: Report): void {
-    const job = free(seat)
+    const done = report.kind === 'done' ? report : undefined
+    const job = free(seat, done?.used_ms)
     seat.ready = true
     // An idle process keeps nobody from ending.
     seat.child.unref()
-    if (report.kind !== 'ready') job?.resolve(report)
+    if (done) job?.resolve(done.outcome)
     dispatch()
   }
 
   function leave(seat: Seat, code: number | null, signal: string | null): void {
-    const job = free(seat)
+    const job = free(seat, undefined)
     seats.delete(seat)
     const end = new Error(`the shaping process ended (${signal ?? code}): ${seat.stderr}`)
     job?.reject(verdict(code, signal) ?? end)
@@ -174,11 +175,12 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
     dispatch()
   }
 
-  function free(seat: Seat): Job | undefined {
+  /** @param usedMs of the processor; unknown of a process that has ended */
+  function free(seat: Seat, usedMs: number | undefined): Job | undefined {
     clearTimeout(seat.timer)
     const { job } = seat
     seat.job = undefined
-    if (job) queue.done(job.tenantId, performance.now() - seat.since)
+    if (job) queue.done(job.tenantId, usedMs ?? performance.now() - seat.since)
     return job
   }
 
@@ -195,25 +197,25 @@ export function createShaper({ processes = 2, timeoutMs = 20_000, memoryMb = 512
     for (const job of queue.clear()) job.reject(error)
   }
 
-  async function outcome(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Report> {
-    const report = await run(tenantId, task, signal)
-    if (report.kind === 'refused') throw new ShapingError(report.step, report.message)
-    if (report.kind === 'broken') throw new Error(report.error)
-    return report
+  async function settle(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Outcome> {
+    const outcome = await run(tenantId, task, signal)
+    if (outcome.kind === 'refused') throw new ShapingError(outcome.step, outcome.message)
+    if (outcome.kind === 'broken') throw new Error(outcome.error)
+    return outcome
   }
 
   async function problems(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Problem[]> {
-    const report = await outcome(tenantId, task, signal)
-    if (report.kind !== 'checked') throw new Error('an answer to another question')
-    return report.problems
+    const outcome = await settle(tenantId, task, signal)
+    if (outcome.kind !== 'checked') throw new Error('an answer to another question')
+    return outcome.problems
   }
 
   return {
     async shape(tenantId, shapes, payload, words, signal) {
       const texts = shapes.map((shape) => JSON.stringify(shape))
-      const report = await outcome(tenantId, { kind: 'shape', shapes: texts, payload, words }, signal)
-      if (report.kind !== 'shaped') throw new Error('an answer to another question')
-      const { body, content_type } = report
+      const outcome = await settle(tenantId, { kind: 'shape', shapes: texts, payload, words }, signal)
+      if (outcome.kind !== 'shaped') throw new Error('an answer to another question')
+      const { body, content_type } = outcome
       return { body: Buffer.from(body.buffer, body.byteOffset, body.byteLength), content_type }
     },
     check(tenantId, schema, document, signal) {
