@@ -34,7 +34,7 @@ export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
       return await work(signal ? AbortSignal.any([signal, late]) : late)
     } catch (error) {
       if (error instanceof ShapingError) throw error
-      throw new ApiError('SERVICE_UNAVAILABLE', 'the payload could not be looked at in time, try again', [], {
+      throw new ApiError('SERVICE_UNAVAILABLE', 'what was sent could not be looked at in time, try again', [], {
         cause: error,
       })
     } finally {

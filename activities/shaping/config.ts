@@ -48,7 +48,7 @@ const masking = z.union(
         .min(1)
         .max(200)
         .optional()
-        .describe('Key of an HMAC-SHA-256 instead; without one, short values can be found by trying'),
+        .describe('Key of an HMAC-SHA-256 instead, shown as `***`; without one, short values can be found by trying'),
     }),
   ],
   { error: 'must be a path, or an object with "path" and one of "keep_last", "text" or "hash"' },
