@@ -148,7 +148,12 @@ describe('the target of an inline destination', () => {
     ['JDBC', { url: 'jdbc:postgresql://db.example/reports?sslmode=disable' }, 'JDBC://db.example:5432'],
     ['JDBC', { url: 'jdbc:mariadb://db.example:3307/reports' }, 'JDBC://db.example:3307'],
     ['AMQP', { host: 'rabbit.example', port: 5671 }, 'AMQP://rabbit.example:5671'],
-    ['EMAIL', { host: 'mail.example' }, 'EMAIL://mail.example'],
+    // The same server, whether its usual port is stated or not.
+    ['AMQP', { host: 'rabbit.example', security: 'none' }, 'AMQP://rabbit.example:5672'],
+    ['AMQP', { host: 'rabbit.example' }, 'AMQP://rabbit.example:5671'],
+    ['EMAIL', { host: 'Mail.example' }, 'EMAIL://mail.example:587'],
+    ['EMAIL', { host: 'mail.example', security: 'tls' }, 'EMAIL://mail.example:465'],
+    ['SFTP', { host: 'files.example' }, 'SFTP://files.example:22'],
     ['REST', { endpoint: 'nonsense' }, null],
     ['AMQP', {}, null],
   ])('%s %j', (protocol, configuration, target) => {
