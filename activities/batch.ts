@@ -228,13 +228,11 @@ async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
         return null
       }
       if (!(await itemWaits(db, batch.id, position))) return null
-      if (round !== null && job.round !== round) {
-        await closeItem(db, batch.id, position, 'skipped', 'it was sent again meanwhile')
-        return null
-      }
-      const outcome = await requestRetry(db, job_id, { destinations, force, timeout_seconds })
+      const up_to_round = round ?? undefined
+      const outcome = await requestRetry(db, job_id, { destinations, force, timeout_seconds, up_to_round })
       if (outcome.outcome !== 'reset') {
-        await closeItem(db, batch.id, position, 'skipped', SKIPPED[outcome.outcome])
+        const overtaken = round !== null && job.round > round && outcome.outcome === 'nothing'
+        await closeItem(db, batch.id, position, 'skipped', overtaken ? OVERTAKEN : SKIPPED[outcome.outcome])
         return null
       }
       await closeItem(db, batch.id, position, 'started')
@@ -258,6 +256,7 @@ async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
   return items.length === PAGE ? nextPage(began) : 'all'
 }
 
+const OVERTAKEN = 'it was sent again meanwhile'
 const SKIPPED = {
   missing: 'the distribution is no longer kept',
   cancelling: 'a cancel is under way',

@@ -73,6 +73,8 @@ export interface RetryRequest {
   force: boolean
   /** Life of the retried distribution from now (or a later `deliver_at`) on, in seconds; the stored one when absent. */
   timeout_seconds?: number | undefined
+  /** What has been sent again since that round is left alone: somebody else has asked for it. */
+  up_to_round?: number | undefined
 }
 
 export type RetryOutcome =
@@ -108,6 +110,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
          left join groups g on g.failover_group = d.failover_group
         where d.distribution_job_id = $1
           and (d.status in ('failed', 'skipped', 'cancelled') or ($3 and d.status = 'success'))
+          and ($5::int is null or d.round <= $5)
           and case when $4::text[] is not null then d.destination_name = any ($4)
                    when g.failover_group is not null and not d.required then not g.under_way and ($3 or not g.served)
                    else d.status <> 'skipped' or d.error_code is not null end)
@@ -121,12 +124,13 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
        from chosen c
       where d.distribution_job_id = $1 and d.destination_name = c.destination_name
       returning d.destination_name, d.failover_group is not null as grouped`,
-    [id, job.round + 1, request.force, request.destinations ?? null],
+    [id, job.round + 1, request.force, request.destinations ?? null, request.up_to_round ?? null],
   )
   if (rows.some(({ grouped }) => grouped)) await lineUpAgain(db, id, job.round + 1)
   // One without deliveries is planned anew: it was cancelled before it had a plan, or the rules chose nothing, which a
   // rule may have mended since.
-  const plansAnew = rows.length === 0 && isFinal(job.status) && !(await hasDeliveries(db, id))
+  const isUntouched = request.up_to_round === undefined || job.round <= request.up_to_round
+  const plansAnew = rows.length === 0 && isUntouched && isFinal(job.status) && !(await hasDeliveries(db, id))
   if (rows.length === 0 && !(plansAnew && (!job.planned || job.status === 'failed' || request.force))) {
     return { outcome: 'nothing', status: job.status, unknown: [] }
   }

@@ -386,6 +386,33 @@ describe('a bulk retry', () => {
     expect(receiver.requests.length - from).toBe(3)
   })
 
+  it('of one destination leaves another of the same distributions to the retry that chose that', async () => {
+    receiver.reply({ status: 404 })
+    const destinations = ['a', 'b'].map((name) => restTo(name, `${receiver.url}/${name}`))
+    const made = await stored({ jobs: times(2, { data_type: 'by-destination', destinations }) })
+    await system.runs.startBatch(made)
+    await endsAs(made, 'failed')
+    const chosen = ['a', 'b'].map(async (destination) => {
+      const ref = await retryOf({ statuses: ['failed'], data_type: 'by-destination', destination })
+      await system.as('acme', (db) =>
+        db.query(`update batches set options = jsonb_set(options, '{retry,destinations}', $2) where id = $1`, [
+          ref.batch_id,
+          JSON.stringify([destination]),
+        ]),
+      )
+      return ref
+    })
+    const [first, second] = await Promise.all(chosen)
+    const from = receiver.requests.length
+    await system.runs.startBatch(first!)
+    await endsAs(first!, 'failed')
+    receiver.reply({})
+    await system.runs.startBatch(second!)
+    await expect.poll(async () => (await rowOf(second!))?.status, { timeout: 90_000 }).not.toBe('processing')
+    expect((await progressOf(second!)).counts.skipped).toBe(0)
+    expect(pathsFrom(from).sort()).toEqual(['/a', '/a', '/b', '/b'])
+  })
+
   it('that is cancelled leaves what it has not come to as it is', async () => {
     const made = await failing(3, 'acme', 'not-again')
     const ref = await retryOf({ statuses: ['failed'], data_type: 'not-again' })
