@@ -6,6 +6,8 @@ import type { DeliveryCode } from '../db/states.ts'
 export type Decision =
   /** Nothing is sent: the delivery is final, or its job is being ended by `finish`. */
   | { kind: 'over' }
+  /** Final without another send, for another one of its group was served. */
+  | { kind: 'skip' }
   /** Too early. */
   | { kind: 'wait'; delay_ms: number }
   /** Not now, and it costs no attempt. */
@@ -23,6 +25,7 @@ export function decide(delivery: LockedDelivery): Decision {
   if (FINAL.has(delivery.status)) return { kind: 'over' }
   if (delivery.job_status !== 'pending' && delivery.job_status !== 'processing') return { kind: 'over' }
   if (delivery.cancel_requested || delivery.expired) return { kind: 'over' }
+  if (delivery.needless) return { kind: 'skip' }
   if (delivery.wait_ms > 0) return { kind: 'wait', delay_ms: delivery.wait_ms }
   if (delivery.destination_deleted) {
     return { kind: 'fail', code: 'DESTINATION_DELETED', message: 'The destination was deleted' }

@@ -4,7 +4,7 @@ import { closeLostAttempt, onlyLostAttempts, openAttempt } from '../db/attempts.
 import { loadCredentials } from '../db/credentials.ts'
 import { deferDelivery, failDelivery, type LockedDelivery, lockDelivery, readPayload } from '../db/deliveries.ts'
 import { isAtVersion } from '../db/destinations.ts'
-import { handTurnOn } from '../db/failover.ts'
+import { endNeedless, handTurnOn } from '../db/failover.ts'
 import { jobId } from '../db/job-id.ts'
 import { findAhead, holdDelivery } from '../db/ordering.ts'
 import type { Db } from '../db/pool.ts'
@@ -61,6 +61,9 @@ export async function openDelivery(
   // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
   if (delivery.status === 'processing') await closeLostAttempt(db, id, destination)
   switch (decision.kind) {
+    case 'skip':
+      await endNeedless(db, id, destination)
+      return { kind: 'over', ordered: delivery.ordering_key !== null }
     case 'wait':
       return { kind: 'later', delay_ms: decision.delay_ms, ...lastFailure(delivery), deferred: false }
     case 'defer': {

@@ -21,6 +21,8 @@ export interface LockedDelivery {
   budget: number
   inline_configuration: Record<string, unknown> | null
   job_status: JobStatus
+  /** Another one of its group was served since it was opened. */
+  needless: boolean
   cancel_requested: boolean
   expired: boolean
   data_type: string
@@ -79,6 +81,10 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             r.status as destination_status,
             coalesce(r.deleted_at is not null, false) as destination_deleted,
             r.configuration, r.version as configuration_version,
+            d.failover_group is not null and not d.required and exists (
+              select from distribution_deliveries s
+               where s.distribution_job_id = $1 and s.failover_group = d.failover_group and s.status = 'success'
+                 and s.round >= d.round) as needless,
             d.wakes, d.progress, d.ordering_key, d.ordering_seq::text as ordering_seq,
             coalesce(d.target, d.destination_id::text) as target,
             case when c.opened_at is not null then jsonb_build_object(

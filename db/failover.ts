@@ -63,6 +63,17 @@ export async function handTurnOn(db: Db, id: string, destination: string): Promi
   return rowCount === 1
 }
 
+/** Two of a group may be open at once after a retry by hand; one success is enough. Call it with the delivery locked. */
+export async function endNeedless(db: Db, id: string, destination: string): Promise<void> {
+  await db.query(
+    `update distribution_deliveries
+        set status = 'skipped', error_code = null, error_message = 'Not needed: another destination of its group was served',
+            next_attempt_at = null, completed_at = clock_timestamp(), updated_at = clock_timestamp()
+      where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
+    [id, destination],
+  )
+}
+
 /** After a retry by hand: of each group only the first that was opened again goes at once. */
 export async function lineUpAgain(db: Db, id: string, round: number): Promise<void> {
   await db.query(

@@ -387,6 +387,18 @@ describe('failover', () => {
     expect(await rows(second)).toEqual(['a success', 'b skipped'])
   })
 
+  it('one that waits for its next attempt is not sent to any more once a retry by hand has served the first', async () => {
+    await group('a', 'b')
+    receiver.reply(({ path }) => (path === '/a' ? { status: 422 } : { status: 503, headers: { 'retry-after': '3' } }))
+    const ref = await distribute()
+    await expect.poll(() => rows(ref)).toEqual(['a failed REJECTED', 'b waiting DESTINATION_UNAVAILABLE'])
+    receiver.reply(byName({ b: 503 }))
+    expect(await retry(ref, { destinations: ['a'] })).toMatchObject({ destinations: ['a'] })
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await rows(ref)).toEqual(['a success', 'b skipped'])
+    expect(paths().at(-1)).toBe('a')
+  })
+
   it('an order to cancel ends those that stand by as well', async () => {
     await group('a', 'b')
     receiver.reply({ status: 503, headers: { 'retry-after': '30' } })
