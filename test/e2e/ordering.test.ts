@@ -229,6 +229,15 @@ describe('under one ordering key', () => {
     expect(pathsFrom(from)).toEqual(refs.map((_, i) => String(i)))
   })
 
+  it('one that waits for the plan of another looks by itself, for that one may turn out to go elsewhere', async () => {
+    const destinations = [restTo('elsewhere', `${receiver.url}/elsewhere`)]
+    const first = await system.submit({ ordering_key: 'unplanned', destinations })
+    const second = await distribute('unplanned', 'second')
+    await expect.poll(() => statusOf(second), { timeout: 30_000 }).toMatchObject({ status: 'waiting', attempts: 0 })
+    await system.runs.start(first, about)
+    for (const ref of [first, second]) await endsAs(ref, 'completed')
+  })
+
   it('those that expire behind it leave the first one in peace', async () => {
     receiver.reply((request) => (request.path === '/stuck' ? { status: 503, headers: { 'retry-after': '600' } } : {}))
     const stuck = await distribute('in-peace', 'stuck')
