@@ -81,8 +81,8 @@ export type RetryOutcome =
   | { outcome: 'reset'; round: number; destinations: string[]; data_type: string; priority: Priority }
   | { outcome: 'missing' }
   | { outcome: 'cancelling' }
-  /** `unknown` names destinations that the distribution does not have. */
-  | { outcome: 'nothing'; status: JobStatus; unknown: string[] }
+  /** `unknown` names destinations that the distribution does not have; `needs_force`: it has none, and may be planned anew. */
+  | { outcome: 'nothing'; status: JobStatus; unknown: string[]; needs_force?: boolean }
 
 /**
  * Opens the chosen final deliveries again in a new round with a new budget and a new expiry. Guards on the deliveries,
@@ -132,7 +132,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   const isUntouched = request.up_to_round === undefined || job.round <= request.up_to_round
   const plansAnew = rows.length === 0 && isUntouched && isFinal(job.status) && !(await hasDeliveries(db, id))
   if (rows.length === 0 && !(plansAnew && (!job.planned || job.status === 'failed' || request.force))) {
-    return { outcome: 'nothing', status: job.status, unknown: [] }
+    return { outcome: 'nothing', status: job.status, unknown: [], needs_force: plansAnew }
   }
   await db.query(
     `update distribution_jobs

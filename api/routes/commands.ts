@@ -168,9 +168,14 @@ function audit(
   return writeAudit(db, { tenant_id, actor, action, ...resource, details, request_id })
 }
 
-function nothingToRetry(asked: string[], { status, unknown }: { status: string; unknown: string[] }): ApiError {
+function nothingToRetry(
+  asked: string[],
+  { status, unknown, needs_force }: { status: string; unknown: string[]; needs_force?: boolean },
+): ApiError {
   if (unknown.length === 0) {
-    const hint = 'it has no destination of those asked for that failed, was skipped or cancelled'
+    const hint = needs_force
+      ? 'no destination was chosen for it; with "force": true the rules are asked again'
+      : 'it has no destination of those asked for that failed, was skipped or cancelled'
     return new ApiError('CONFLICT', `nothing to retry: the distribution is ${status}, and ${hint}`)
   }
   return invalid(

@@ -607,6 +607,17 @@ describe('a distribution for which nothing was chosen', () => {
     expect(await status()).toMatchObject({ destinations: [{ name: 'archive', status: 'pending' }] })
     await gone(rule)
     await admin('PUT', '/routing/default', { destinations: [], when_none: 'complete' })
+
+    const other = await api.call('POST', '/distribution/submit', { data_type: 'nowhere', payload: {} })
+    const completed = { tenant_id: 'acme', distribution_id: other.body.distribution_id as string }
+    await plan(api.pool, completed)
+    await withTenant(api.pool, 'acme', (db) =>
+      finishDistribution(db, jobId(completed.distribution_id), { round: 1, cause: 'done' }),
+    )
+    const refused = await api.call('POST', `/distribution/${completed.distribution_id}/retry`)
+    expect(refused).toMatchObject({ status: 409, body: { message: expect.stringContaining('"force": true') } })
+    const forced = await api.call('POST', `/distribution/${completed.distribution_id}/retry`, { force: true })
+    expect(forced.status).toBe(202)
   })
 })
 
