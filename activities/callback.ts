@@ -19,6 +19,7 @@ const TRY_SECONDS = 15
 /** Delays after the first, second … try, in milliseconds; then hourly until a day has passed. */
 const DELAYS_MS = [5_000, 30_000, 120_000, 600_000, 1_800_000]
 const HOURLY_MS = 3_600_000
+const LONG_LINE_MS = 10_000
 const DAY_MS = 86_400_000
 
 export type CalledBack = { done: true } | { done: false; delay_ms: number; message: string }
@@ -107,8 +108,14 @@ class NoPlace extends Error {
 /** A receiver that hangs holds few of the places, and a tenant not many, or all the others would wait for it. */
 function takePlace(place: Place, tenantId: string, { callback_url }: DueCallback): void {
   const host = URL.canParse(callback_url) ? new URL(callback_url).host : ''
-  const taken = place.take(tenantId, `${tenantId} ${host}`)
-  if (!taken.taken) throw new NoPlace(taken.delay_ms)
+  const key = `${tenantId} ${host}`
+  const taken = place.take(tenantId, key)
+  if (!taken.taken) throw new NoPlace(comeAgain(place, key, taken.delay_ms))
+}
+
+/** When to ask for a place again. Where the line is long they come apart: ten thousand that ask in vain are a load too. */
+export function comeAgain(place: Place, key: string, delayMs: number): number {
+  return delayMs < LONG_LINE_MS ? delayMs : place.apart(key, LONG_LINE_MS)
 }
 
 async function tellNow(

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { comeAgain } from '../../activities/callback.ts'
 import { circuitDelay } from '../../activities/circuit.ts'
-import { createShares, type Place } from '../../activities/shares.ts'
+import { BACKGROUND, createShares, type Place } from '../../activities/shares.ts'
 
 function shares() {
   const clock = { now: 1_000_000 }
@@ -118,6 +119,32 @@ describe('the share of a destination', () => {
     expect(Math.min(...delays)).toBe(60_000)
     expect(new Set(delays).size).toBe(2000)
     expect(Math.max(...delays)).toBeCloseTo(60_000 + 2000 * 100, -3)
+  })
+})
+
+describe('callbacks that wait for a receiver that hangs', () => {
+  it('ask some ten a second, however many they are, and soon where the line is short', () => {
+    const clock = { now: 1_000_000 }
+    const made = createShares(
+      () => clock.now,
+      () => 0.5,
+      BACKGROUND,
+    )
+    const key = 'acme receiver.example'
+    const held = Array.from({ length: 5 }, () => made.place())
+    for (const place of held) expect(place.take('acme', key).taken).toBe(true)
+    const ask = () => {
+      const place = made.place()
+      const taken = place.take('acme', key)
+      return taken.taken ? 0 : comeAgain(place, key, taken.delay_ms)
+    }
+    expect(ask()).toBeLessThan(1000)
+    clock.now += 15_000
+    const delays = Array.from({ length: 8000 }, ask).sort((a, b) => a - b)
+    expect(delays[0]).toBeLessThan(10_000)
+    // The busiest ten seconds.
+    const asked = delays.map((from, i) => delays.findIndex((later, j) => j > i && later >= from + 10_000) - i)
+    expect(Math.max(...asked)).toBeLessThan(130)
   })
 })
 
