@@ -1,9 +1,10 @@
 // Whether an attempt may begin now: circuit, places and limits, asked in this order under the delivery's lock, the rows
 // they stand in locked last. What is denied costs no attempt and takes nothing.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { giveBackProbe, takeProbe } from '../db/circuits.ts'
 import type { LockedDelivery } from '../db/deliveries.ts'
-import type { Db } from '../db/pool.ts'
-import { type AskedLimit, type RateLimit, takeTurn } from '../db/rate-limits.ts'
+import { type Db, type Pool, withTenant } from '../db/pool.ts'
+import { type AskedLimit, type RateLimit, slackMs, takeTurn } from '../db/rate-limits.ts'
 import { giveBackSlot, takeSlot } from '../db/slots.ts'
 import type { DeliveryCode } from '../db/states.ts'
 import { circuitDelay } from './circuit.ts'
@@ -67,6 +68,27 @@ export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, 
     code: 'THROTTLED',
     message: `The rate limit is reached (${asked.map(({ limit }) => shown(limit)).join(', ')}); the delivery waits for its turn`,
     delay_ms: Math.ceil(turn.wait_ms),
+  }
+}
+
+/**
+ * What is sent later than its turn allows for, because the message took its time, waits for another turn: many that were made
+ * at the same moment would go out at once.
+ */
+export async function turnAgain(
+  pool: Pool,
+  tenantId: string,
+  delivery: LockedDelivery,
+  lateMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const asked = delivery.target === null ? [] : limitsOf(delivery, delivery.target)
+  // The other half is for the way.
+  if (asked.every(({ limit }) => lateMs <= slackMs(limit) / 2)) return
+  for (;;) {
+    const turn = await withTenant(pool, tenantId, (db) => takeTurn(db, tenantId, asked, true))
+    await sleep(turn.wait_ms, undefined, { signal })
+    if (turn.go) return
   }
 }
 

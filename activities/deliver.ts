@@ -8,6 +8,7 @@ import { withTenant } from '../db/pool.ts'
 import { giveBackSlot } from '../db/slots.ts'
 import { AD_HOC } from '../temporal-config/metrics.ts'
 import type { AttemptOutcome, DeliverInput } from '../workflows/messages.ts'
+import { turnAgain } from './admission.ts'
 import type { Delivered } from './delivered.ts'
 import type { ActivityDeps } from './deps.ts'
 import type { Message, Receipt } from './destinations/destination.ts'
@@ -125,6 +126,7 @@ async function send(
     }
     const early = turn - performance.now()
     if (early > 0) await sleep(early, undefined, { signal: control.signal })
+    else await turnAgain(deps.pool, input.tenant_id, delivery, -early, control.signal)
     // Shaping may have taken its time.
     control.signal.throwIfAborted()
     place.begin()

@@ -32,9 +32,14 @@ const MOST_HELD_BACK_MS = 500
  * than that of the next. A quarter of a second and five in a hundred are kept free for it, so that no window of
  * `per_seconds` at the receiver sees more than `requests` and the burst.
  */
-export function distanceMs({ requests, per_seconds }: RateLimit): number {
+export function distanceMs(limit: RateLimit): number {
+  return (limit.per_seconds * 1000 + slackMs(limit)) / limit.requests
+}
+
+/** How much later than its turn one may arrive, all in all. */
+export function slackMs({ per_seconds }: RateLimit): number {
   const window = per_seconds * 1000
-  return (window + Math.min(window, 250 + 0.05 * window)) / requests
+  return Math.min(window, 250 + 0.05 * window)
 }
 
 /**

@@ -176,6 +176,24 @@ describe('a destination that shapes', () => {
     ])
   }, 120_000)
 
+  it('keeps to its rate limit, also when several have been shaped at one moment', async () => {
+    const receiver = await aReceiver()
+    await register('stuck', receiver.url, { expression: '$match(text, /(a+)+$/)' })
+    const id = await register('limited', receiver.url, { include: ['total'] })
+    await system.as('acme', (db) =>
+      db.query(`update destinations set rate_limit = '{"requests": 1, "per_seconds": 1}' where id = $1`, [id]),
+    )
+    const stuck = await send('stuck', JSON.stringify({ text: `${'a'.repeat(60)}!` }))
+    await expect.poll(async () => (await system.deliveries(stuck))[0]?.status, WAIT).toBe('processing')
+    const refs: DistributionRef[] = []
+    for (let count = 0; count < 3; count++) refs.push(await send('limited'))
+    for (const ref of refs) expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    const times = receiver.requests.map(({ at }) => at)
+    expect(times).toHaveLength(3)
+    for (const [index, time] of times.slice(1).entries()) expect(time - times[index]!).toBeGreaterThanOrEqual(1000)
+    await ended(stuck)
+  }, 120_000)
+
   it('and is cancelled while others of its tenant are being shaped does not wait for them', async () => {
     const receiver = await aReceiver()
     await register('slow', receiver.url, { expression: '$match(text, /(a+)+$/)' })
