@@ -1,5 +1,5 @@
 // Why a distribution went where it went, in words and values; bounded, for it is kept with the job.
-import type { Outcome } from './conditions.ts'
+import type { Outcome } from './evaluate.ts'
 import { type Exact, exactText } from './exact.ts'
 import type { Considered, RulePlan } from './plan.ts'
 

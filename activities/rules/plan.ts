@@ -3,7 +3,7 @@
 import type { DestinationStatus, Priority, Protocol } from '../../db/states.ts'
 import type { RuleType } from './actions.ts'
 import { choose, member, row } from './choose.ts'
-import { evaluate, type Outcome } from './conditions.ts'
+import { evaluate, type Outcome } from './evaluate.ts'
 import { freshWork } from './operators.ts'
 import type { Facts } from './paths.ts'
 import type { Rule, RuleOf, RuleSet } from './rule.ts'

@@ -1,6 +1,7 @@
 // Conditions, question by question: what holds, what does not, and what is refused with the path to the fault.
 import { describe, expect, it } from 'vitest'
-import { evaluate, readConditions } from '../../activities/rules/conditions.ts'
+import { readConditions } from '../../activities/rules/conditions.ts'
+import { evaluate } from '../../activities/rules/evaluate.ts'
 import { type Exact, readExact, wantedParts } from '../../activities/rules/exact.ts'
 import { freshWork, OPERATOR_NAMES } from '../../activities/rules/operators.ts'
 import { type Facts, payloadFacts } from '../../activities/rules/paths.ts'

@@ -1,0 +1,88 @@
+// What conditions come to. Something that was not tried, for its cost, is known to nobody: neither it nor its `not` holds.
+import type { Condition, Leaf } from './conditions.ts'
+import { Digits, type Exact } from './exact.ts'
+import { type Answer, spend, TOO_MUCH, type Work } from './operators.ts'
+import { type Facts, follow, pathOfElement, someElement } from './paths.ts'
+
+/**
+ * What was asked, and what came of it. Conditions that did not need to be asked are not in it. `undecided`: something that
+ * matters was not tried, so that nobody knows; it does not match, and neither does its `not`.
+ */
+export type Outcome = {
+  matched: boolean
+  undecided?: true
+} /** `elements`: of a list, of which none holds; `at` is the one that does. */ & (
+  | { kind: 'leaf'; leaf: Leaf; actual: Exact | undefined; elements?: number; at?: string; note?: string }
+  | { kind: 'all' | 'any' | 'not'; of: Outcome[] }
+)
+
+/** What one element of a list costs. The questions themselves are bounded by the size of the rules. */
+const ELEMENT = 10
+
+/** Asks in order and stops as soon as the answer stands. */
+export function evaluate(condition: Condition, facts: Facts, work: Work): Outcome {
+  if (condition.kind === 'leaf' && condition.path.root === 'payload' && facts.unread !== undefined) {
+    const untried = `was not tried: the payload ${facts.unread}`
+    return { kind: 'leaf', leaf: condition, actual: undefined, elements: 0, ...verdict({ untried }) }
+  }
+  if (condition.kind === 'leaf')
+    return condition.path.many ? askEach(condition, facts, work) : ask(condition, facts, work)
+  const { kind } = condition
+  const of: Outcome[] = []
+  let undecided = false
+  for (const one of condition.of) {
+    const outcome = evaluate(one, facts, work)
+    of.push(outcome)
+    if (outcome.undecided) undecided = true
+    else if (kind === 'not') return { kind, matched: !outcome.matched, of }
+    else if (outcome.matched === (kind === 'any')) return { kind, matched: outcome.matched, of }
+  }
+  return undecided ? { kind, matched: false, undecided, of } : { kind, matched: kind === 'all', of }
+}
+
+function ask(leaf: Leaf, facts: Facts, work: Work): Outcome {
+  const actual = follow(leaf.path, facts, leaf.timeZone)
+  const answer = isAffordable(actual, work) ? leaf.test(actual, work) : TOO_MUCH
+  return { kind: 'leaf', leaf, actual, ...verdict(answer) }
+}
+
+/** Holds when it holds for one element; says for which. */
+function askEach(leaf: Leaf, facts: Facts, work: Work): Outcome {
+  let elements = 0
+  let actual: Exact | undefined
+  let at: string | undefined
+  let last: Answer = false
+  const found = someElement(
+    leaf.path,
+    facts,
+    () => spend(work, ELEMENT),
+    (value, indexes) => {
+      elements += 1
+      actual = value
+      last = isAffordable(value, work) ? leaf.test(value, work) : TOO_MUCH
+      // What was not tried may be the one that holds.
+      const ends = last === true || isUntried(last)
+      if (ends) at = pathOfElement(leaf.path, indexes)
+      return ends
+    },
+  )
+  if (found === undefined) return { kind: 'leaf', leaf, actual: undefined, ...verdict(TOO_MUCH) }
+  if (found) return { kind: 'leaf', leaf, actual, ...(at ? { at } : {}), ...verdict(last) }
+  const why = typeof last === 'string' ? `; the last one ${last}` : ''
+  const note = elements === 0 ? 'there is no element' : `none of ${elements} elements${why}`
+  return { kind: 'leaf', leaf, actual, elements, matched: false, note }
+}
+
+function isAffordable(actual: Exact | undefined, work: Work): boolean {
+  return !(actual instanceof Digits) || actual.text.length < 100 || spend(work, actual.text.length / 8)
+}
+
+function isUntried(answer: Answer): answer is Exclude<Answer, boolean | string> {
+  return typeof answer === 'object'
+}
+
+function verdict(answer: Answer): { matched: boolean; undecided?: true; note?: string } {
+  if (typeof answer === 'boolean') return { matched: answer }
+  if (typeof answer === 'string') return { matched: false, note: answer }
+  return { matched: false, undecided: true, note: answer.untried }
+}
