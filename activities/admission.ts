@@ -8,6 +8,7 @@ import { type AskedLimit, type RateLimit, slackMs, takeTurn } from '../db/rate-l
 import { giveBackSlot, takeSlot } from '../db/slots.ts'
 import type { DeliveryCode } from '../db/states.ts'
 import { circuitDelay } from './circuit.ts'
+import { DeliveryError } from './destinations/errors.ts'
 import type { Place } from './shares.ts'
 
 export type DeferralReason = 'circuit' | 'share' | 'concurrency' | 'rate_limit'
@@ -71,9 +72,14 @@ export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, 
   }
 }
 
+/** What an attempt may wait for another turn; well below the margin of the leases that it holds. */
+const LONGEST_TURN_MS = 20_000
+
 /**
  * What is sent later than its turn allows for, because the message took its time, waits for another turn: many that were made
  * at the same moment would go out at once.
+ *
+ * @throws DeliveryError WORKER_LOST, costing no retry, when that turn is too far away to be waited for here
  */
 export async function turnAgain(
   pool: Pool,
@@ -85,8 +91,13 @@ export async function turnAgain(
   const asked = delivery.target === null ? [] : limitsOf(delivery, delivery.target)
   // The other half is for the way.
   if (asked.every(({ limit }) => lateMs <= slackMs(limit) / 2)) return
+  const until = performance.now() + LONGEST_TURN_MS
   for (;;) {
     const turn = await withTenant(pool, tenantId, (db) => takeTurn(db, tenantId, asked, true))
+    if (!turn.go && performance.now() + turn.wait_ms > until) {
+      const message = 'Its turn under the rate limit passed while it was shaped, and the next one is far away'
+      throw new DeliveryError('WORKER_LOST', message, { retryAfterMs: turn.wait_ms })
+    }
     await sleep(turn.wait_ms, undefined, { signal })
     if (turn.go) return
   }

@@ -54,7 +54,9 @@ export const distributionStatus = z
     metrics: z.object({
       total_latency_ms: z.int().nullable(),
       average_response_time_ms: z.int().nullable(),
-      success_rate: z.number().nullable().openapi({ description: 'Percentage of the destinations that were served' }),
+      success_rate: z.number().nullable().openapi({
+        description: 'Percentage of the destinations that were served; what was not needed does not count',
+      }),
       retry_count: z.int(),
     }),
     errors: z.array(
