@@ -144,15 +144,17 @@ function callbackBody(batch: BatchRow, status: BatchStatus, { counts, total, com
   })
 }
 
+/** A few at a time, and as long a pause as they took: others' distributions come in between, and have half of the time. */
 async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
-  const began = performance.now()
   for (let begun = 0; begun < PAGE; begun += AT_ONCE) {
+    const began = performance.now()
     const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, AT_ONCE))
     await startRuns(step, released)
     if (looked < AT_ONCE) return 'all'
     step.beat()
+    await sleep(Math.min(SOON_MS, performance.now() - began))
   }
-  return nextPage(began)
+  return 'more'
 }
 
 /**
