@@ -2,7 +2,6 @@
 import { findDestinations, type KnownDestination } from '../db/plan.ts'
 import type { Db } from '../db/pool.ts'
 import { knownNames } from '../db/rule-lookups.ts'
-import type { CheckedEntries } from './destination-entries.ts'
 import { nearestName } from './schemas/issues.ts'
 
 export interface KnownDestinations {
@@ -15,7 +14,10 @@ export interface KnownDestinations {
 const MAX_SUGGESTED = 20
 
 /** Looks all of them up at once. */
-export async function knownDestinations(db: Db, named: CheckedEntries['named']): Promise<KnownDestinations> {
+export async function knownDestinations(
+  db: Db,
+  named: readonly { name: string; inline: boolean }[],
+): Promise<KnownDestinations> {
   const found = await findDestinations(db, [...new Set(named.map(({ name }) => name))])
   // An inline destination is called as it likes.
   const missing = new Set(named.flatMap(({ name, inline }) => (inline || found.has(name) ? [] : [name])))

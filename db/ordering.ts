@@ -1,12 +1,11 @@
 // The order of distributions under one key: their places at acceptance, who stands in a delivery's way, who is next.
-import type { NewJob } from './jobs.ts'
 import type { Db } from './pool.ts'
 
 /** Gives the jobs that have an ordering key their places, in the order given, until the end of the transaction. */
 export async function orderJobs(
   db: Db,
   tenantId: string,
-  jobs: (Pick<NewJob, 'ordering_key' | 'ordering_blocks'> & { id: string })[],
+  jobs: readonly { id: string; ordering_key?: string | null; ordering_blocks?: boolean }[],
 ): Promise<void> {
   const ordered = jobs.filter((job) => typeof job.ordering_key === 'string')
   if (ordered.length === 0) return

@@ -1,5 +1,5 @@
 // What a plan by rules looks up: destinations by name and tag, turns of load balancing, who fails how often.
-import type { Candidate } from '../activities/rules/plan.ts'
+import type { Candidate } from '../activities/rules/planned.ts'
 import type { Db } from './pool.ts'
 
 /** The tenant's destinations of these names, and the living ones with one of these tags; of a name the living one. */

@@ -125,6 +125,23 @@ describe('the architecture', () => {
     for (const { file } of importers) expect(file).toMatch(/^temporal-config\/(start|api-process|single)\b/)
   })
 
+  it('no files import each other in a circle, types included', () => {
+    const from = new Map<string, string[]>()
+    for (const { file, target } of imports) from.set(file, [...(from.get(file) ?? []), target])
+    const done = new Set<string>()
+    const circleFrom = (file: string, path: string[]): string[] | undefined => {
+      if (path.includes(file)) return [...path.slice(path.indexOf(file)), file]
+      if (done.has(file)) return undefined
+      for (const target of from.get(file) ?? []) {
+        const circle = circleFrom(target, [...path, file])
+        if (circle) return circle
+      }
+      done.add(file)
+      return undefined
+    }
+    expect(sources.flatMap((file) => circleFrom(file, []) ?? [])).toEqual([])
+  })
+
   it('only env.ts reads the environment', () => {
     for (const file of sources.filter((path) => path !== 'temporal-config/env.ts')) {
       expect(readFileSync(join(ROOT, file), 'utf8'), file).not.toMatch(/process\.env\b/)

@@ -1,7 +1,7 @@
 // Why a distribution went where it went, in words and values; bounded, for it is kept with the job.
 import type { Outcome } from './evaluate.ts'
 import { type Exact, exactText } from './exact.ts'
-import type { Considered, RulePlan } from './plan.ts'
+import type { Considered, RulePlan } from './planned.ts'
 
 export interface ExplanationOptions {
   /** False: paths alone, where the payload is sealed. */
