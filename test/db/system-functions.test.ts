@@ -57,6 +57,42 @@ onEachPostgres((database) => {
     await owner.query("update tenants set callback_secret = null where id = 'acme'")
   })
 
+  it('forgets health checks and told events that are old, and nothing else', async () => {
+    const at = (days: number, kind: number) => [`${days} days`, kind]
+    const id = `overlay(id_floor(now() - $1::interval)::text placing lpad($2::int::text, 12, '0') from 25)::uuid`
+    const { rows } = await owner.query(
+      `insert into destinations (tenant_id, name, protocol, configuration) values ('acme', 'checked', 'REST', '{}') returning id`,
+    )
+    for (const days of [29, 31]) {
+      await owner.query(
+        `insert into destination_health_checks (id, tenant_id, destination_id, health_status)
+         values (${id}, 'acme', $3, 'healthy')`,
+        [...at(days, 1), rows[0].id],
+      )
+    }
+    const events: [number, string][] = [
+      [89, 'success'],
+      [91, 'success'],
+      [92, 'pending'],
+    ]
+    for (const [days, status] of events) {
+      await owner.query(
+        `insert into operator_events (id, tenant_id, event_type, event_url, body, status, check_at)
+         values (${id}, 'acme', 'destination.disabled', 'https://example.org', '{}', $3, null)`,
+        [...at(days, 2), status],
+      )
+    }
+    const left = async (table: string) =>
+      (
+        await owner.query(
+          `select extract(day from now() - id_time(id))::int as days from ${table} where tenant_id = 'acme' order by id desc`,
+        )
+      ).rows.map(({ days }) => days)
+    await ask('select forget_limits()')
+    expect(await left('destination_health_checks')).toEqual([29])
+    expect(await left('operator_events')).toEqual([89, 92])
+  })
+
   describe('due_jobs', () => {
     it('gives the open jobs of all tenants whose time has come, the longest waiting first', async () => {
       const later = await aJob(owner, { tenant_id: 'acme', check_at: secondsAgo(10) })
