@@ -1,5 +1,5 @@
-// Whether a payload is what its data type says. The schema is a tenant's, so that the check runs in a process of its own,
-// and outside of any transaction: one that takes its time holds no connection.
+// What is wrong with a payload by its data type, and with the schema of one, in the words of the API.
+import { checkAgainstDataType, type Misfit } from '../activities/shaping/payload-check.ts'
 import { ShapingError } from '../activities/shaping/shaping-error.ts'
 import type { DataTypeCheck } from '../db/jobs.ts'
 import type { AppDeps } from './env.ts'
@@ -32,20 +32,15 @@ export async function checkPayload(
   submitted: { payload: string; metadata: Record<string, unknown> | null | undefined },
   signal?: AbortSignal,
 ): Promise<CheckedPayload> {
-  const { max_payload_bytes, required_metadata, mode } = by.validation_rules
-  const payload = Buffer.from(submitted.payload, 'utf8')
-  const refusals: Detail[] = []
-  const tooLarge = max_payload_bytes !== undefined && payload.length > max_payload_bytes
-  if (tooLarge) {
-    refusals.push({ field: 'payload', issue: `must have at most ${max_payload_bytes} bytes` })
-  }
-  for (const key of required_metadata ?? []) {
-    if (Object.hasOwn(submitted.metadata ?? {}, key)) continue
-    refusals.push({ field: fieldPath(['metadata', key]), issue: 'is required' })
-  }
-  const unfit = tooLarge ? [] : await schemaIssues(shaper, tenantId, by, payload, signal)
-  if (mode !== 'warn') return { state: by.state, refusals: [...refusals, ...unfit], warnings: [] }
-  return { state: by.state, refusals, warnings: unfit.map(({ field, issue }) => `${field} ${issue}`) }
+  const content = { payload: submitted.payload, metadata: submitted.metadata ?? {} }
+  const found = await checkAgainstDataType(shaper, tenantId, by, content, signal)
+  const [refused, unfit] = [details(found.refused), details(found.unfit)]
+  if (by.validation_rules.mode !== 'warn') return { state: by.state, refusals: [...refused, ...unfit], warnings: [] }
+  return { state: by.state, refusals: refused, warnings: unfit.map(({ field, issue }) => `${field} ${issue}`) }
+}
+
+function details(misfits: readonly Misfit[]): Detail[] {
+  return misfits.map(({ path, issue }) => ({ field: fieldPath(path), issue }))
 }
 
 /**
@@ -65,22 +60,5 @@ export async function schemaDefinitionIssues(
   } catch (error) {
     if (!(error instanceof ShapingError)) throw error
     return [{ field: at, issue: `cannot be compiled: ${error.message}` }]
-  }
-}
-
-async function schemaIssues(
-  shaper: AppDeps['shaper'],
-  tenantId: string,
-  { schema_definition }: DataTypeCheck,
-  payload: Buffer,
-  signal: AbortSignal | undefined,
-): Promise<Detail[]> {
-  if (schema_definition === null) return []
-  try {
-    const problems = await shaper.check(tenantId, schema_definition, payload, signal)
-    return problems.map(({ path, issue }) => ({ field: fieldPath(['payload', ...path]), issue }))
-  } catch (error) {
-    if (!(error instanceof ShapingError)) throw error
-    return [{ field: 'payload', issue: `cannot be checked against the schema of its data type: ${error.message}` }]
   }
 }

@@ -1,0 +1,45 @@
+// Whether a payload is what its data type says. The schema is a tenant's, so that the check runs in a process of its own,
+// and outside of any transaction: one that takes its time holds no connection.
+import type { DataTypeCheck } from '../../db/jobs.ts'
+import type { Shaper } from './shaper.ts'
+import { ShapingError } from './shaping-error.ts'
+
+/** Where something is wrong, from `payload` or `metadata` on, and what; never a value of it. */
+export interface Misfit {
+  path: (string | number)[]
+  issue: string
+}
+
+export interface Misfits {
+  /** What is refused in any case: the size, and the metadata that must be there. */
+  refused: Misfit[]
+  /** What the schema says; only told where the data type's mode is `warn`. */
+  unfit: Misfit[]
+}
+
+export async function checkAgainstDataType(
+  shaper: Shaper,
+  tenantId: string,
+  { schema_definition, validation_rules }: DataTypeCheck,
+  content: { payload: string; metadata: object },
+  signal?: AbortSignal,
+): Promise<Misfits> {
+  const { max_payload_bytes, required_metadata = [] } = validation_rules
+  const payload = Buffer.from(content.payload, 'utf8')
+  const tooLarge = max_payload_bytes !== undefined && payload.length > max_payload_bytes
+  const refused: Misfit[] = tooLarge
+    ? [{ path: ['payload'], issue: `must have at most ${max_payload_bytes} bytes` }]
+    : []
+  for (const key of required_metadata) {
+    if (!Object.hasOwn(content.metadata, key)) refused.push({ path: ['metadata', key], issue: 'is required' })
+  }
+  if (schema_definition === null || tooLarge) return { refused, unfit: [] }
+  try {
+    const problems = await shaper.check(tenantId, schema_definition, payload, signal)
+    return { refused, unfit: problems.map(({ path, issue }) => ({ path: ['payload', ...path], issue })) }
+  } catch (error) {
+    if (!(error instanceof ShapingError)) throw error
+    const issue = `cannot be checked against the schema of its data type: ${error.message}`
+    return { refused, unfit: [{ path: ['payload'], issue }] }
+  }
+}
