@@ -1,8 +1,7 @@
 // `fire`: the distribution of one time of a schedule. And the schedules themselves, which Temporal keeps by our rows.
 import { writeAudit } from '../db/audit.ts'
-import { peekJob } from '../db/batches.ts'
 import { jobId } from '../db/job-id.ts'
-import { type DataTypeCheck, readSurroundings, type SubmittedJob } from '../db/jobs.ts'
+import { type DataTypeCheck, peekJob, readSurroundings, type SubmittedJob } from '../db/jobs.ts'
 import { insertEvent } from '../db/operator-events.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import {

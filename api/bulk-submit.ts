@@ -3,7 +3,8 @@
 // first one. It is bounded by the body's limit and by the number of items.
 import { createHash } from 'node:crypto'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { batchDistributionIds, findBatch, insertBatch, insertBatchItems, newBatchId } from '../db/batches.ts'
+import { batchDistributionIds, insertBatchItems } from '../db/batch-items.ts'
+import { findBatch, insertBatch, newBatchId } from '../db/batches.ts'
 import {
   claimIdempotencyKeys,
   forgetIdempotencyKey,

@@ -151,3 +151,16 @@ export async function addWarnings(db: Db, found: { id: string; warnings: string[
     [JSON.stringify(some)],
   )
 }
+
+/**
+ * The status of one job, without a lock, and in how many milliseconds it is due; below zero, how long nothing has been
+ * heard of it since.
+ */
+export async function peekJob(db: Db, id: string): Promise<{ status: JobStatus; due_in_ms: number } | null> {
+  const { rows } = await db.query<{ status: JobStatus; due_in_ms: number }>(
+    `select status, extract(epoch from greatest(updated_at, deliver_at) - clock_timestamp())::float8 * 1000 as due_in_ms
+       from distribution_jobs where id = $1`,
+    [id],
+  )
+  return rows[0] ?? null
+}

@@ -3,14 +3,12 @@
 import { createHash } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
 import { writeAudit } from '../../db/audit.ts'
+import { type BatchProgress, batchProgress, listBatchItems } from '../../db/batch-items.ts'
 import {
-  type BatchProgress,
   type BatchRow,
-  batchProgress,
   batchStatusOf,
   findBatch,
   insertBatch,
-  listBatchItems,
   newBatchId,
   parseBatchId,
   publicBatchId,

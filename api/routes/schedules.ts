@@ -2,7 +2,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
 import { writeAudit } from '../../db/audit.ts'
-import { readSurroundings } from '../../db/jobs.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import {
   deleteRecurring,
@@ -14,31 +13,20 @@ import {
   noteInSync,
   noteProblem,
   pauseRecurring,
-  type RecurringContent,
   type RecurringRow,
   replaceRecurring,
 } from '../../db/recurring.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from '../catalogue-check.ts'
-import { type Endpoint, endpoint, type Request, type RequestBody } from '../endpoint.ts'
+import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
-import { MAX_DEPTH, parseJson, unstorableFields } from '../json.ts'
-import { knownDestinations } from '../known-destinations.ts'
-import { requireOwnTenant } from '../middleware/auth.ts'
+import { ApiError, notFound } from '../errors.ts'
+import { MAX_DEPTH } from '../json.ts'
 import { cursorOf, readCursor } from '../pages.ts'
+import { type Content, checkContent, readContent, refuseUnfit } from '../schedule-content.ts'
 import { characters, NAME } from '../schemas/fields.ts'
-import { parse } from '../schemas/issues.ts'
-import {
-  schedule,
-  scheduleContent,
-  scheduleList,
-  scheduleListQuery,
-  scheduleParams,
-  scheduleRequest,
-} from '../schemas/schedules.ts'
+import { schedule, scheduleList, scheduleListQuery, scheduleParams, scheduleRequest } from '../schemas/schedules.ts'
 import { accepted } from '../schemas/submission.ts'
-import { checkSubmission } from '../submission-check.ts'
-import { acceptedAnswer, isRefusedByJsonb, newJob, storedIssues } from '../submit.ts'
+import { acceptedAnswer } from '../submit.ts'
 
 const tag = 'Schedules'
 const MISSING = { 404: { description: 'No such schedule of this tenant' } }
@@ -98,7 +86,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
       409: { description: 'The name is taken, or there are as many as a tenant may have' },
     },
     async handle({ c, caller, raw }) {
-      const content = readContent(c, caller, raw)
+      const content = readContent(egress, c.get('request_id'), caller, raw)
       const row = await storing(caller, content, async (db) => {
         const checked = await checkContent(db, caller, content)
         const made = await insertRecurring(db, caller.tenant_id, { ...checked, paused: checked.paused ?? false })
@@ -126,7 +114,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
     max_body_bytes: Number.POSITIVE_INFINITY,
     answers: { ...ONE, ...MISSING, 409: { description: 'The name is taken' } },
     async handle({ c, caller, params, raw }) {
-      const content = readContent(c, caller, raw)
+      const content = readContent(egress, c.get('request_id'), caller, raw)
       const row = await storing(caller, content, async (db) => {
         const { id } = await find(db, params.id)
         // A pause that the request does not speak of stays: nobody resumes by a new time of day.
@@ -281,130 +269,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
     return c.body(`${head},"submission":${row.submission}}`, status, { 'Content-Type': 'application/json' })
   }
 
-  function readContent(c: C, caller: Caller, raw: RequestBody): Content {
-    const given = parse(scheduleContent, raw.value)
-    requireOwnTenant(caller, given.tenant_id)
-    const details: Detail[] = []
-    if ((given.cron == null) === (given.interval_seconds == null)) {
-      details.push({ field: 'cron', issue: 'either cron or interval_seconds is required, and not both' })
-    }
-    const text = raw.texts.get('submission')
-    if (text === undefined) throw invalid([...details, { field: 'submission', issue: 'is required' }])
-    const parsed = below(() => parseJson(text))
-    if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
-      throw invalid([...details, { field: 'submission', issue: 'must be a JSON object' }])
-    }
-    const body = { bytes: Buffer.from(text), ...parsed }
-    const request = { caller, body, key: undefined, request_id: c.get('request_id') }
-    const checked = below(() => checkSubmission(request, egress))
-    const found = [...unstorableFields(text, parsed.value), ...checked.details, ...notRecurring(parsed.value)]
-    details.push(...found.map(underSubmission))
-    if (!checked.submission || details.length > 0) throw invalid(details)
-    return { given, text, request, submission: checked.submission, entries: checked.entries }
-  }
-
   return [create, list, show, replace, remove, setPaused(true), setPaused(false), trigger]
-}
-
-interface Content {
-  given: z.output<typeof scheduleContent>
-  text: string
-  request: Parameters<typeof newJob>[0]
-  submission: Parameters<typeof newJob>[1]
-  entries: Parameters<typeof newJob>[2]
-  /** By its data type, once that has been read. */
-  payload?: CheckedPayload
-}
-
-/** What belongs to a single time has no meaning for all of them. */
-function notRecurring(submission: object): Detail[] {
-  const { expires_at, deliver_at, options } = submission as Record<string, unknown>
-  const issue = 'has no meaning in a schedule'
-  const key = (options as { idempotency_key?: unknown } | null | undefined)?.idempotency_key
-  return [
-    ...(expires_at == null ? [] : [{ field: 'expires_at', issue: `${issue}; options.timeout_seconds has` }]),
-    ...(deliver_at == null ? [] : [{ field: 'deliver_at', issue }]),
-    ...(key == null ? [] : [{ field: 'options.idempotency_key', issue }]),
-  ]
-}
-
-function underSubmission({ field, issue }: Detail): Detail {
-  return { field: field === 'body' ? 'submission' : `submission.${field}`, issue }
-}
-
-/** What is wrong with the submission is said by its path in the request. */
-function below<T>(work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error
-    throw new ApiError(error.code, error.message, error.details.map(underSubmission))
-  }
-}
-
-/** The rest of the check, by the database. */
-async function checkContent(
-  db: Db,
-  { tenant_id }: Caller,
-  { given, text, request, submission, entries, payload }: Content,
-): Promise<Omit<RecurringContent, 'paused'> & { paused: boolean | null }> {
-  const surroundings = await readSurroundings(db, tenant_id, submission.data_type)
-  const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)
-  if (details.length > 0) throw invalid(details.map(underSubmission))
-  const { payload_text, metadata_text, ...job } = newJob(request, submission, entries)
-  const { data_type, priority, destinations, callback_url, max_retries, timeout_seconds, options } = job
-  const { ordering_key, ordering_blocks } = job
-  if (!(await isJsonb(db, metadata_text))) {
-    throw invalid([{ field: 'submission.metadata', issue: 'holds a value that cannot be stored' }])
-  }
-  return {
-    name: given.name,
-    description: given.description ?? null,
-    cron: given.cron ?? null,
-    interval_seconds: given.interval_seconds ?? null,
-    time_zone: given.time_zone,
-    overlap: given.overlap,
-    catchup_seconds: given.catchup_seconds,
-    paused: given.paused ?? null,
-    submission: text,
-    payload_text,
-    metadata_text,
-    template: {
-      data_type,
-      priority,
-      payload_queryable: await isJsonb(db, payload_text),
-      destinations,
-      callback_url,
-      max_retries,
-      timeout_seconds,
-      options,
-      ordering_key,
-      ordering_blocks,
-    },
-  }
-}
-
-/** What was accepted once may be refused by now. */
-async function refuseUnfit(db: Db, { tenant_id, template }: RecurringRow, fit: CheckedPayload | undefined) {
-  const { check, catalogued, requires_catalogued } = await readSurroundings(db, tenant_id, template.data_type)
-  if (requires_catalogued && !catalogued) {
-    throw invalid([{ field: 'submission.data_type', issue: 'is not in the catalogue of data types' }])
-  }
-  if (check && fit?.state !== check.state) throw new NotChecked(check)
-  if (check && fit && fit.refusals.length > 0) throw invalid(fit.refusals.map(underSubmission))
-}
-
-/** jsonb takes less than JSON. */
-async function isJsonb(db: Db, text: string): Promise<boolean> {
-  await db.query('savepoint jsonb')
-  try {
-    await db.query('select $1::jsonb', [text])
-    return true
-  } catch (error) {
-    if (!isRefusedByJsonb(error)) throw error
-    await db.query('rollback to savepoint jsonb')
-    return false
-  }
 }
 
 async function find(db: Db, idOrName: string): Promise<RecurringRow> {

@@ -1,7 +1,8 @@
 // Callbacks and batches share a worker's few slots for slow company: one tenant must not hold all of them, whatever the
 // priority of its distributions.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { insertBatch, insertBatchItems, newBatchId } from '../../db/batches.ts'
+import { insertBatchItems } from '../../db/batch-items.ts'
+import { insertBatch, newBatchId } from '../../db/batches.ts'
 import { insertBatchJobs, newJobIds } from '../../db/bulk.ts'
 import type { NewJob } from '../../db/jobs.ts'
 import type { BatchRef } from '../../workflows/messages.ts'

@@ -2,15 +2,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { batchStep } from '../../activities/batch.ts'
 import { sweep } from '../../activities/sweep.ts'
-import {
-  batchProgress,
-  findBatch,
-  insertBatch,
-  insertBatchItems,
-  newBatchId,
-  releaseBatchPage,
-  requestBatchCancel,
-} from '../../db/batches.ts'
+import { batchProgress, insertBatchItems, releaseBatchPage } from '../../db/batch-items.ts'
+import { findBatch, insertBatch, newBatchId, requestBatchCancel } from '../../db/batches.ts'
 import { insertBatchJobs, newJobIds } from '../../db/bulk.ts'
 import { requestCancel } from '../../db/commands.ts'
 import { selectIntoBatch } from '../../db/distribution-list.ts'

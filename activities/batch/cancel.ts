@@ -1,0 +1,33 @@
+// Ends what is left of a batch that is cancelled, or that fails fast.
+import { closeItem, openItems, waitingItems } from '../../db/batch-items.ts'
+import type { BatchRow } from '../../db/batches.ts'
+import { requestCancel } from '../../db/commands.ts'
+import { endByRow, inTurns, PAGE, type Step } from './step.ts'
+
+/** Cancels what has not been started by its row, and tells the runs of what is open. */
+export async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
+  const reason = batch.cancel_reason ?? 'cancelled'
+  for (;;) {
+    const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
+    if (items.length === 0) break
+    await inTurns(items, step.beat, async ({ position, job_id }) => {
+      if (batch.kind === 'retry') {
+        await step.as((db) => closeItem(db, batch.id, position, 'skipped', 'the batch was cancelled'))
+        return
+      }
+      await endByRow(step, job_id, { round: 1, cause: 'cancelled', reason })
+      await step.as((db) => closeItem(db, batch.id, position, 'started'))
+    })
+  }
+  for (;;) {
+    const open = await step.as((db) => openItems(db, batch.id, PAGE, true))
+    if (open.length === 0) break
+    await inTurns(open, step.beat, async ({ job_id }) => {
+      const asked = await step.as((db) => requestCancel(db, job_id, reason))
+      if (asked.outcome !== 'requested') return
+      const job = { tenant_id: batch.tenant_id, distribution_id: `dist_${job_id}` }
+      if (await step.runs.signalCancel(job)) return
+      await endByRow(step, job_id, { round: asked.round, cause: 'cancelled', reason })
+    })
+  }
+}

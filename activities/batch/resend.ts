@@ -1,0 +1,80 @@
+// Sends the distributions of a batch again that a bulk retry has chosen.
+import { writeAudit } from '../../db/audit.ts'
+import { closeItem, itemWaits, type WaitingItem, waitingItems } from '../../db/batch-items.ts'
+import type { BatchRow } from '../../db/batches.ts'
+import { requestRetry } from '../../db/commands.ts'
+import { lockJob } from '../../db/plan.ts'
+import type { About } from '../../temporal-config/runs.ts'
+import { type Begun, inTurns, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'
+
+/** The next page, after as long as this one took: whoever starts thousands leaves half of the servers' time to others. */
+function nextPage(began: number): Begun {
+  return { wait_ms: Math.min(LONGEST_WAIT_MS, Math.ceil(performance.now() - began)) }
+}
+
+/** Sends the next ones again. Each in a transaction that also closes its place in the batch: once, whoever repeats it. */
+export async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
+  const began = performance.now()
+  const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
+  const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
+  await inOrder(items, step.beat, async ({ position, job_id, round }) => {
+    const retried = await step.as(async (db): Promise<About | null> => {
+      const job = await lockJob(db, job_id)
+      if (!job) {
+        await closeItem(db, batch.id, position, 'skipped', 'the distribution is no longer kept')
+        return null
+      }
+      if (!(await itemWaits(db, batch.id, position))) return null
+      const up_to_round = round ?? undefined
+      const outcome = await requestRetry(db, job_id, { destinations, force, timeout_seconds, up_to_round })
+      if (outcome.outcome !== 'reset') {
+        const overtaken = round !== null && job.round > round && outcome.outcome === 'nothing'
+        await closeItem(db, batch.id, position, 'skipped', overtaken ? OVERTAKEN : SKIPPED[outcome.outcome])
+        return null
+      }
+      await closeItem(db, batch.id, position, 'started')
+      await writeAudit(db, {
+        tenant_id: batch.tenant_id,
+        actor: batch.actor,
+        action: 'retry',
+        resource_type: 'distribution_job',
+        resource_id: job_id,
+        details: { round: outcome.round, force, batch_id: batch.id },
+        request_id: batch.request_id,
+      })
+      return outcome
+    })
+    if (!retried) return
+    const job = { tenant_id: batch.tenant_id, distribution_id: `dist_${job_id}` }
+    await step.runs.signalRetry(job, retried).catch((error: unknown) => {
+      step.deps.logger.warn({ err: error, ...job }, 'a retry of a batch was not begun; the sweep will find it')
+    })
+  })
+  return items.length === PAGE ? nextPage(began) : 'all'
+}
+
+const OVERTAKEN = 'it was sent again meanwhile'
+const SKIPPED = {
+  missing: 'the distribution is no longer kept',
+  cancelling: 'a cancel is under way',
+  nothing: 'there was nothing to retry',
+}
+
+/** `work` on each, a few at once, but one after another where the items have one ordering key. */
+async function inOrder(
+  items: WaitingItem[],
+  beat: () => void,
+  work: (item: WaitingItem) => Promise<void>,
+): Promise<void> {
+  const rows = new Map<string | number, WaitingItem[]>()
+  for (const item of items) {
+    const row = item.ordering_key ?? item.position
+    rows.set(row, [...(rows.get(row) ?? []), item])
+  }
+  await inTurns([...rows.values()], beat, async (row) => {
+    for (const item of row) {
+      beat()
+      await work(item)
+    }
+  })
+}

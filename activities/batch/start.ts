@@ -1,0 +1,80 @@
+// Lets the distributions of a batch go, page by page or one after another.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { closeItem, expiredItems, openItems, type ReleasedJob, releaseBatchPage } from '../../db/batch-items.ts'
+import type { BatchRow } from '../../db/batches.ts'
+import { peekJob } from '../../db/jobs.ts'
+import { AT_ONCE, type Begun, endByRow, inTurns, PAGE, type Step, waitFor } from './step.ts'
+
+/** A step of a batch that goes one after another gives its slot up after this time. */
+const STEP_MS = 5000
+/** It waits in its slot for one of them that ends soon; for another it comes again. */
+const SOON_MS = 1000
+
+/** A few at a time, and as long a pause as they took: others' distributions come in between, and have half of the time. */
+export async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
+  for (let begun = 0; begun < PAGE; begun += AT_ONCE) {
+    const began = performance.now()
+    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, AT_ONCE))
+    await startRuns(step, released)
+    if (looked < AT_ONCE) return 'all'
+    step.beat()
+    await sleep(Math.min(SOON_MS, performance.now() - began))
+  }
+  return 'more'
+}
+
+/**
+ * Starts a few that have just been let go, with no end in between: what is not started now, the sweep finds after a minute.
+ * So it is with one that Temporal does not take.
+ */
+async function startRuns({ runs, deps, ref }: Step, jobs: ReleasedJob[]): Promise<void> {
+  await Promise.all(
+    jobs.map(async ({ distribution_id, ...about }) => {
+      const job = { tenant_id: ref.tenant_id, distribution_id }
+      await runs.start(job, about).catch((error: unknown) => {
+        deps.logger.warn({ err: error, ...job }, 'a distribution of a batch was not started; the sweep will find it')
+      })
+    }),
+  )
+}
+
+/** One after another: the next is let go when the one before is final. */
+export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun> {
+  const until = performance.now() + STEP_MS
+  let [open] = await step.as((db) => openItems(db, batch.id, 1))
+  for (let wait = 10; performance.now() < until; ) {
+    step.beat()
+    const job_id = open?.job_id
+    const now = job_id === undefined ? null : await step.as((db) => peekJob(db, job_id))
+    if (now && (now.status === 'pending' || now.status === 'processing')) {
+      if (Math.abs(now.due_in_ms) > SOON_MS) {
+        await endExpired(step, batch)
+        // A part of what it has taken so far: whoever takes minutes is looked at every few seconds.
+        return { wait_ms: waitFor(now.due_in_ms > 0 ? now.due_in_ms : -now.due_in_ms / 5) }
+      }
+      await sleep(wait)
+      wait = Math.min(250, wait * 1.5)
+      continue
+    }
+    if (now?.status === 'failed' && batch.options.fail_fast) return 'more'
+    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, 1))
+    if (looked === 0) return 'all'
+    await startRuns(step, released)
+    const [next] = released
+    open = next
+      ? { job_id: next.distribution_id.slice('dist_'.length), round: 1 }
+      : // It was cancelled while it waited, or another step has just let it go.
+        (await step.as((db) => openItems(db, batch.id, 1)))[0]
+    wait = 10
+  }
+  return 'more'
+}
+
+/** Those behind one that takes its time end when they were to: nobody else looks at them before their turn. */
+async function endExpired(step: Step, batch: BatchRow): Promise<void> {
+  const items = await step.as((db) => expiredItems(db, batch.id, PAGE))
+  await inTurns(items, step.beat, async ({ position, job_id }) => {
+    await endByRow(step, job_id, { round: 1, cause: 'expired' })
+    await step.as((db) => closeItem(db, batch.id, position, 'started'))
+  })
+}
