@@ -4,10 +4,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { closeAttempt, closeLostAttempt, openAttempt } from '../../db/attempts.ts'
 import { lockDelivery } from '../../db/deliveries.ts'
 import { finishDistribution } from '../../db/finish.ts'
-import { submitJob } from '../../db/jobs.ts'
-import { insertPlan } from '../../db/plan.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
+import { aPlannedJob } from './planned-job.ts'
 
 let database: TestDatabase
 let pool: Pool
@@ -24,32 +23,7 @@ afterAll(async () => {
 const asAcme = <T>(work: (db: Db) => Promise<T>) => withTenant(pool, 'acme', work)
 const BY_ONE = { configuration_version: null, worker: 'one' }
 
-async function plannedJob(): Promise<string> {
-  return await asAcme(async (db) => {
-    const { id } = await submitJob(db, {
-      tenant_id: 'acme',
-      id: null,
-      data_type: 'report',
-      priority: 'normal',
-      payload_text: '{}',
-      payload_queryable: true,
-      destinations: [{ name: 'a' }],
-      callback_url: null,
-      max_retries: null,
-      timeout_seconds: 300,
-      expires_at: null,
-      deliver_at: null,
-      metadata_text: '{}',
-      options: {},
-      request_id: 'request-1',
-      actor: 'test',
-    })
-    const delivery = { protocol: 'REST' as const, destination_id: null, configuration: {}, max_retries: null }
-    const pending = { status: 'pending' as const, error_code: null, error_message: null }
-    await insertPlan(db, 'acme', id, [{ ...delivery, ...pending, destination_name: 'a' }], [])
-    return id
-  })
-}
+const plannedJob = () => asAcme(aPlannedJob)
 
 /** Resolves when a transaction of this database waits for another one's lock. */
 async function somebodyWaits(): Promise<void> {

@@ -1,14 +1,14 @@
 // A destination that only fails is taken out of service, once, and its tenant's event_url hears of it.
 import { Webhook } from 'standardwebhooks'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadCallbackSecret } from '../../db/tenants.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
-import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
-const receivers: HttpReceiver[] = []
+const aReceiver = receiverPerTest()
 
 beforeAll(async () => {
   system = await createTestSystem()
@@ -16,15 +16,6 @@ beforeAll(async () => {
   await system.startWorkers()
 })
 afterAll(() => system.close())
-afterEach(async () => {
-  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
-})
-
-async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
-  const receiver = await startHttpReceiver({ script })
-  receivers.push(receiver)
-  return receiver
-}
 
 const statusOf = async (id: string) => {
   const { rows } = await system.as('acme', (db) =>

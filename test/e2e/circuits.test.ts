@@ -1,13 +1,13 @@
 // The circuit of a destination, over real workers: it opens, lets one delivery try, and closes.
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { circuitStates } from '../../db/circuits.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
-import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
-const receivers: HttpReceiver[] = []
+const aReceiver = receiverPerTest()
 
 beforeAll(async () => {
   system = await createTestSystem()
@@ -16,15 +16,6 @@ beforeAll(async () => {
   await system.startWorkers()
 })
 afterAll(() => system.close())
-afterEach(async () => {
-  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
-})
-
-async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
-  const receiver = await startHttpReceiver({ script })
-  receivers.push(receiver)
-  return receiver
-}
 
 async function ended(ref: DistributionRef) {
   await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()

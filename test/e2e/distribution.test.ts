@@ -1,17 +1,17 @@
 // One distribution over the real parts: PostgreSQL, Temporal, workers, an HTTP receiver that can misbehave.
 import { Webhook } from 'standardwebhooks'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { plan } from '../../activities/plan.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { finishDistribution } from '../../db/finish.ts'
 import { jobId } from '../../db/job-id.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
-import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
-const receivers: HttpReceiver[] = []
+const aReceiver = receiverPerTest()
 
 beforeAll(async () => {
   system = await createTestSystem()
@@ -19,15 +19,6 @@ beforeAll(async () => {
   await system.startWorkers()
 })
 afterAll(() => system.close())
-afterEach(async () => {
-  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
-})
-
-async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
-  const receiver = await startHttpReceiver({ script })
-  receivers.push(receiver)
-  return receiver
-}
 
 async function ended(ref: DistributionRef) {
   await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 20_000 }).not.toBeNull()

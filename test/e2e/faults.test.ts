@@ -7,12 +7,12 @@ import { closeLostAttempt, openAttempt } from '../../db/attempts.ts'
 import { jobId } from '../../db/job-id.ts'
 import type { AttemptOutcome, DistributionRef } from '../../workflows/messages.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
-import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
 let database: TcpProxy
-const receivers: HttpReceiver[] = []
+const aReceiver = receiverPerTest()
 const about = { data_type: 'report', priority: 'normal' as const }
 
 beforeAll(async () => {
@@ -33,16 +33,7 @@ afterAll(async () => {
   await system.close()
   await database.close()
 })
-afterEach(async () => {
-  database.mend()
-  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
-})
-
-async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
-  const receiver = await startHttpReceiver({ script })
-  receivers.push(receiver)
-  return receiver
-}
+afterEach(() => database.mend())
 
 async function ended(ref: DistributionRef) {
   await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()

@@ -1,6 +1,6 @@
 // Shaping through the whole of the product: registered destinations, real workers, a receiver that shows what arrived.
 import { execFileSync } from 'node:child_process'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import {
   type DestinationContent,
@@ -10,11 +10,11 @@ import {
 } from '../../db/destinations.ts'
 import { jobId } from '../../db/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
-import { type HttpReceiver, type Script, startHttpReceiver } from '../support/receivers/http.ts'
+import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
-const receivers: HttpReceiver[] = []
+const aReceiver = receiverPerTest()
 
 beforeAll(async () => {
   system = await createTestSystem({ shaper: { timeoutMs: 3000 } })
@@ -23,19 +23,10 @@ beforeAll(async () => {
   await system.startWorkers()
 })
 afterAll(() => system.close())
-afterEach(async () => {
-  await Promise.all(receivers.splice(0).map((receiver) => receiver.close()))
-})
 
 const PAYLOAD =
   '{"report_id": 9007199254740993, "total": 1.0, "iban": "IT60X0542811101000000123456", "rows": [{"fee": 1.10}]}'
 const WAIT = { timeout: 60_000 }
-
-async function aReceiver(script: Script = {}): Promise<HttpReceiver> {
-  const receiver = await startHttpReceiver({ script })
-  receivers.push(receiver)
-  return receiver
-}
 
 function content(endpoint: string, transform_config: Record<string, unknown>): DestinationContent {
   return {

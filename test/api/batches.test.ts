@@ -1,0 +1,194 @@
+// Batches over the API: how they stand, their cancel, and sending again what failed.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
+
+let api: ApiUnderTest
+beforeAll(async () => {
+  api = await startApi()
+})
+afterAll(() => api.close())
+
+const bulk = (distributions: unknown[], options?: Record<string, unknown>, headers: Record<string, string> = {}) =>
+  api.call('POST', '/distribution/bulk-submit', { distributions, ...(options ? { options } : {}) }, { headers })
+
+describe('the status of a batch', () => {
+  it('shows its distributions, pages and counts, and only to its tenant', async () => {
+    const { body } = await bulk([aSubmission({ payload: 1 }), aSubmission({ payload: 2 }), 'wrong'])
+    const { body: whole } = await api.call('GET', `/distribution/batch/${body.batch_id}/status`)
+    expect(whole).toMatchObject({
+      batch_id: body.batch_id,
+      kind: 'submit',
+      status: 'processing',
+      total_distributions: 3,
+      completed_distributions: 0,
+      failed_distributions: 0,
+      completed_at: null,
+      summary: { accepted: 2, rejected: 1, waiting: 2, pending: 2 },
+      rejected: [{ index: 2 }],
+    })
+    expect(whole.distributions.map((row: { distribution_id: string }) => row.distribution_id)).toEqual(
+      body.distribution_ids,
+    )
+    const { body: page } = await api.call('GET', `/distribution/batch/${body.batch_id}/status?limit=1`)
+    expect(page.distributions).toHaveLength(1)
+    const next = `/distribution/batch/${body.batch_id}/status?limit=1&cursor=${page.pagination.next_cursor}`
+    const { body: second } = await api.call('GET', next)
+    expect(second.distributions[0].distribution_id).toBe(body.distribution_ids[1])
+    expect(second.pagination).toMatchObject({ has_more: false, next_cursor: null })
+    const { body: one } = await api.call('GET', `/distribution/${body.distribution_ids[0]}/status`)
+    expect(one.batch_id).toBe(body.batch_id)
+    const key = api.keys.other.operator
+    expect((await api.call('GET', `/distribution/batch/${body.batch_id}/status`, undefined, { key })).status).toBe(404)
+    expect((await api.call('GET', '/distribution/batch/nothing/status')).status).toBe(404)
+  })
+})
+
+describe('cancelling a batch', () => {
+  const cancel = (id: string, body?: unknown, key?: string) =>
+    api.call('POST', `/distribution/batch/${id}/cancel`, body, key ? { key } : {})
+
+  it('is noted once, with its reason, and its run is told', async () => {
+    const { body } = await bulk([aSubmission(), aSubmission()])
+    const before = api.dispatcher.batches.length
+    const first = await cancel(body.batch_id, { reason: 'sent by mistake' })
+    expect(first.status).toBe(202)
+    expect(first.body).toEqual({ batch_id: body.batch_id, status: 'processing', tracking_url: body.tracking_url })
+    expect((await cancel(body.batch_id, { reason: 'again' })).status).toBe(202)
+    expect(api.dispatcher.batches.length).toBe(before + 2)
+    const { body: shown } = await api.call('GET', `/distribution/batch/${body.batch_id}/status`)
+    expect(shown.cancel_reason).toBe('sent by mistake')
+    const audits = await api.rows(
+      'acme',
+      "select action from audit_log where resource_type = 'batch' and resource_id = $1",
+      [body.batch_id.slice('batch_'.length)],
+    )
+    expect(audits).toEqual([{ action: 'cancel' }, { action: 'cancel' }])
+  })
+
+  it('is a 404 for others, a 403 for viewers, and a 409 when it has ended', async () => {
+    const { body } = await bulk([aSubmission()])
+    expect((await cancel(body.batch_id, undefined, api.keys.other.operator)).status).toBe(404)
+    expect((await cancel('batch_1')).status).toBe(404)
+    expect((await cancel(body.batch_id, undefined, api.keys.acme.viewer)).status).toBe(403)
+    await api.rows('acme', "update batches set status = 'completed' where id = $1", [body.batch_id.slice(6)])
+    const ended = await cancel(body.batch_id)
+    expect(ended.status).toBe(409)
+    expect(ended.body.message).toBe('the batch has ended already, as completed')
+  })
+})
+
+describe('bulk retry', () => {
+  const retry = (body: Record<string, unknown>, headers: Record<string, string> = {}, key?: string) =>
+    api.call('POST', '/distribution/retry', body, { headers, ...(key ? { key } : {}) })
+
+  async function failed(count: number, data_type: string, key?: string): Promise<void> {
+    for (let i = 0; i < count; i += 1) {
+      await api.call('POST', '/distribution/submit', aSubmission({ data_type }), key ? { key } : {})
+    }
+    const tenant = key ? 'other' : 'acme'
+    await api.rows(tenant, "update distribution_jobs set status = 'failed', check_at = null where data_type = $1", [
+      data_type,
+    ])
+  }
+
+  async function itemsOf(batchId: string) {
+    return await api.rows('acme', 'select distribution_job_id, state from batch_items where batch_id = $1', [
+      batchId.slice('batch_'.length),
+    ])
+  }
+
+  it('FIELD-REPORT 40: counts the whole filter first, and only this tenant’s', async () => {
+    await failed(3, 'counted')
+    await failed(2, 'counted', api.keys.other.operator)
+    const before = api.dispatcher.batches.length
+    const counted = await retry({ data_type: 'counted', dry_run: true })
+    expect(counted.status).toBe(200)
+    expect(counted.body).toMatchObject({ dry_run: true, matched_distributions: 3, batch_id: null, status: 'counted' })
+    expect(api.dispatcher.batches.length).toBe(before)
+    const done = await retry({ data_type: 'counted' })
+    expect(done.status).toBe(202)
+    expect(done.body).toMatchObject({ dry_run: false, total_distributions: 3, status: 'processing' })
+    expect(await itemsOf(done.body.batch_id)).toHaveLength(3)
+    expect(api.dispatcher.batches.at(-1)).toEqual({ tenant_id: 'acme', batch_id: done.body.batch_id.slice(6) })
+    const { body: shown } = await api.call('GET', `/distribution/batch/${done.body.batch_id}/status`)
+    expect(shown).toMatchObject({ kind: 'retry', status: 'processing', summary: { waiting: 3, accepted: 3 } })
+  })
+
+  it('takes the failed ones when no status is given, and those since a time', async () => {
+    await failed(2, 'since')
+    await api.call('POST', '/distribution/submit', aSubmission({ data_type: 'since' }))
+    expect((await retry({ data_type: 'since', dry_run: true })).body.matched_distributions).toBe(2)
+    expect((await retry({ data_type: 'since', status: 'pending', dry_run: true })).body.matched_distributions).toBe(1)
+    const ahead = new Date(Date.now() + 60_000).toISOString()
+    expect((await retry({ data_type: 'since', from_date: ahead, dry_run: true })).body.matched_distributions).toBe(0)
+  })
+
+  it('with the same key and body makes no second batch', async () => {
+    await failed(2, 'keyed')
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => retry({ data_type: 'keyed' }, { 'Idempotency-Key': 'retry-1' })),
+    )
+    expect(new Set(answers.map(({ body }) => body.batch_id)).size).toBe(1)
+    expect(answers.every(({ body }) => body.total_distributions === 2)).toBe(true)
+    expect((await retry({ data_type: 'other' }, { 'Idempotency-Key': 'retry-1' })).status).toBe(409)
+  })
+
+  it('counts what has something to send, by several statuses, of a batch, of a destination', async () => {
+    const items = Array.from({ length: 4 }, (_, i) =>
+      aSubmission({ payload: i, destinations: [inline(), inline({ name: 'beside' })] }),
+    )
+    const { body } = await bulk(items)
+    const ids = body.distribution_ids.map((id: string) => id.slice('dist_'.length))
+    const end = async (at: number, status: string, deliveries: Record<string, string>) => {
+      await api.rows(
+        'acme',
+        'update distribution_jobs set status = $2, check_at = null, planned_at = clock_timestamp() where id = $1',
+        [ids[at], status],
+      )
+      for (const [name, state] of Object.entries(deliveries)) {
+        await api.rows(
+          'acme',
+          `insert into distribution_deliveries (distribution_job_id, tenant_id, destination_name, position, protocol, status)
+           values ($1, 'acme', $2, 0, 'REST', $3)`,
+          [ids[at], name, state],
+        )
+      }
+    }
+    await end(0, 'failed', { 'ad-hoc': 'failed', beside: 'success' })
+    await end(1, 'failed', { 'ad-hoc': 'success', beside: 'failed' })
+    await end(2, 'cancelled', { 'ad-hoc': 'cancelled', beside: 'cancelled' })
+    await end(3, 'completed', { 'ad-hoc': 'success', beside: 'success' })
+    const batch_id = body.batch_id
+    const count = async (more: Record<string, unknown>) => {
+      const dry = (await retry({ batch_id, ...more, dry_run: true })).body
+      return [dry.matched_distributions, dry.total_distributions]
+    }
+    expect(await count({})).toEqual([2, 2])
+    expect(await count({ destination: 'beside' })).toEqual([2, 1])
+    expect(await count({ status: ['failed', 'cancelled'] })).toEqual([3, 3])
+    expect(await count({ status: ['failed', 'cancelled', 'completed'] })).toEqual([4, 3])
+    expect(await count({ force: true })).toEqual([4, 4])
+    expect((await retry({ status: [] })).body.details[0].field).toBe('status')
+    const key = { 'Idempotency-Key': 'beside-again' }
+    const done = await retry({ batch_id, destination: 'beside' }, key)
+    expect(done.body).toMatchObject({ matched_distributions: 2, total_distributions: 1 })
+    expect((await retry({ batch_id, destination: 'beside' }, key)).body).toEqual(done.body)
+    expect(await itemsOf(done.body.batch_id)).toMatchObject([{ distribution_job_id: ids[1] }])
+    const { body: listed } = await api.call('GET', `/distribution/list?batch_id=${batch_id}&status=failed`)
+    expect(listed.summary).toMatchObject({ total: 2, failed: 2 })
+    expect((await api.call('GET', '/distribution/list?batch_id=batch_1')).body.details[0].field).toBe('batch_id')
+    const { body: theirs } = await api.call('GET', `/distribution/list?batch_id=${batch_id}`, undefined, {
+      key: api.keys.other.operator,
+    })
+    expect(theirs.summary.total).toBe(0)
+  })
+
+  it('refuses unknown filters and viewers', async () => {
+    expect((await retry({ datatype: 'x' })).body.details[0]).toEqual({
+      field: 'datatype',
+      issue: 'is not a known field, did you mean "data_type"?',
+    })
+    expect((await retry({ status: 'lost' })).status).toBe(400)
+    expect((await retry({}, {}, api.keys.acme.viewer)).status).toBe(403)
+  })
+})

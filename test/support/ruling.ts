@@ -1,0 +1,111 @@
+// What tests of rules stand on: import it once in a file, and each test has a tenant of its own.
+import { afterAll, afterEach, beforeAll, expect } from 'vitest'
+import type { Actions, RuleType } from '../../activities/rules/actions.ts'
+import { requestRetry } from '../../db/commands.ts'
+import { jobId } from '../../db/job-id.ts'
+import { insertRule } from '../../db/rules.ts'
+import type { DistributionRef } from '../../workflows/messages.ts'
+import { type HttpReceiver, type Script, startHttpReceiver } from './receivers/http.ts'
+import { createTestSystem, type TestSystem } from './system.ts'
+
+export let system: TestSystem
+export let receiver: HttpReceiver
+export let tenant: string
+let count = 0
+export const about = { data_type: 'report', priority: 'normal' as const }
+
+beforeAll(async () => {
+  system = await createTestSystem()
+  receiver = await startHttpReceiver()
+  await system.startWorkers()
+  await newTenant()
+})
+afterAll(async () => {
+  await system.close()
+  await receiver.close()
+})
+afterEach(newTenant)
+
+/** Each test has a tenant of its own, with the destinations a, b and c, and a receiver that takes everything. */
+export async function newTenant() {
+  count += 1
+  tenant = `tenant-${count}`
+  receiver.reply({})
+  receiver.requests.length = 0
+  await system.tenant(tenant)
+  for (const name of ['a', 'b', 'c']) await register(name)
+}
+
+/** Goes on as one that was there before. */
+export function backTo(earlier: string) {
+  tenant = earlier
+}
+
+export const sql = async <T extends object>(text: string, values: unknown[] = []) =>
+  (await system.as(tenant, (db) => db.query<T & Record<string, unknown>>(text, values))).rows
+
+export async function register(
+  name: string,
+  over: { tags?: string[]; status?: string; max_retries?: number } = {},
+): Promise<string> {
+  const rows = await sql<{ id: string }>(
+    `insert into destinations (tenant_id, name, protocol, configuration, tags, status, max_retries)
+     values ($1, $2, 'REST', $3, $4, $5, $6) returning id`,
+    [
+      tenant,
+      name,
+      JSON.stringify({ endpoint: `${receiver.url}/${name}` }),
+      over.tags ?? [],
+      over.status ?? 'active',
+      over.max_retries ?? null,
+    ],
+  )
+  return rows[0]!.id
+}
+
+let rules = 0
+export async function rule(
+  rule_type: RuleType,
+  actions: Partial<Actions> | object,
+  conditions: unknown = {},
+): Promise<void> {
+  rules += 1
+  const content = {
+    name: `rule-${rules}`,
+    description: null,
+    rule_type,
+    conditions: JSON.stringify(conditions),
+    actions: JSON.stringify(actions),
+    priority: -rules,
+    enabled: true,
+  }
+  await system.as(tenant, (db) => insertRule(db, tenant, content, []))
+}
+
+export const distribute = (job: Parameters<TestSystem['distribute']>[0] = {}) =>
+  system.distribute({ tenant_id: tenant, ...job })
+export const paths = () => receiver.requests.map(({ path }) => path.slice(1))
+
+export async function ended(ref: DistributionRef) {
+  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()
+  return await system.job(ref)
+}
+
+export async function rows(ref: DistributionRef): Promise<string[]> {
+  return (await system.deliveries(ref)).map(({ destination_name, status, error_code }) =>
+    [destination_name, status, error_code].filter(Boolean).join(' '),
+  )
+}
+
+export async function retry(ref: DistributionRef, request: Partial<Parameters<typeof requestRetry>[2]> = {}) {
+  const outcome = await system.as(tenant, (db) =>
+    requestRetry(db, jobId(ref.distribution_id), { force: false, ...request }),
+  )
+  if (outcome.outcome === 'reset') await system.dispatcher.retry(ref, about)
+  return outcome
+}
+
+/** Answers by the first step of the path; 200 where nothing is said. */
+export const byName =
+  (answers: Record<string, number>): Script =>
+  ({ path }) => ({ status: answers[path.slice(1)] ?? 200 })
