@@ -1,10 +1,10 @@
 // JSON as we take it in: strict, not deeper than 500, no key twice, and with the exact text of every top-level value.
 // No recursion anywhere: the text may be 10 MB of brackets.
 import { createScanner } from 'jsonc-parser'
+import { LIMITS } from '../db/limits.ts'
 import { type Detail, invalid } from './errors.ts'
 
-/** Deeper documents are refused: PostgreSQL's own jsonb parser recurses, and so do most receivers. */
-export const MAX_DEPTH = 500
+export const MAX_DEPTH = LIMITS.jsonDepth.value
 
 /** jsonc-parser's `SyntaxKind`: an ambient const enum, which cannot be imported file by file. */
 const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, comma: 5, colon: 6, string: 10, end: 17 }

@@ -3,13 +3,14 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { configSchema } from '../activities/destinations/registry.ts'
+import { LIMITS } from '../db/limits.ts'
 import { PROTOCOLS } from '../db/states.ts'
 import { describeSettings } from './env.ts'
 
 const README = fileURLToPath(new URL('../README.md', import.meta.url))
 
 /** What stands between the markers `<!-- docs: NAME -->` and `<!-- docs: end -->`, by name. */
-const GENERATED: Record<string, () => string> = { settings, destinations }
+const GENERATED: Record<string, () => string> = { settings, destinations, limits }
 
 /** The text with each generated part as it should be. Throws when a part has no place in it. */
 export function regenerate(text: string): string {
@@ -40,6 +41,15 @@ function settings(): string {
     ['setting', 'default', 'meaning'],
     ...describeSettings().map(({ name, shown, meaning }) => [code(name), shown, meaning]),
   ])
+}
+
+function limits(): string {
+  const rows = Object.values(LIMITS).map(({ what, value, unit, reason }) => [
+    what,
+    `${value.toLocaleString('en')} ${unit}`,
+    reason,
+  ])
+  return table([['limit', 'value', 'reason'], ...rows])
 }
 
 /** One table per protocol of the registry. */

@@ -69,7 +69,7 @@ describe('the architecture', () => {
       strangers('activities/destinations/', [
         NODE,
         /^activities\/(destinations|formats)\//,
-        /^db\/states\.ts$/,
+        /^db\/(states|limits)\.ts$/,
         /^(zod|undici|ipaddr\.js|standardwebhooks|jsonc-parser|fastest-levenshtein)$/,
         /^(amqplib|postgres|mysql2(\/promise)?|@aws-sdk\/(client-s3|lib-storage)|@smithy\/[a-z-]+)$/,
         /^(ssh2|ssh2-sftp-client|nodemailer|lossless-json)$/,
@@ -78,7 +78,11 @@ describe('the architecture', () => {
   })
 
   it('formats know documents, and how one asks for them', () => {
-    const allowed = [/^activities\/formats\//, /^(csv-stringify\/sync|jsonc-parser|lossless-json|zod)$/]
+    const allowed = [
+      /^activities\/formats\//,
+      /^db\/limits\.ts$/,
+      /^(csv-stringify\/sync|jsonc-parser|lossless-json|zod)$/,
+    ]
     expect(strangers('activities/formats/', allowed)).toEqual([])
   })
 
@@ -88,7 +92,7 @@ describe('the architecture', () => {
         /^activities\/rules\//,
         // The one schema of a shape, and its paths.
         /^activities\/shaping\/(config|paths)\.ts$/,
-        /^db\/states\.ts$/,
+        /^db\/(states|limits)\.ts$/,
         /^(zod|re2js|jsonc-parser|fastest-levenshtein)$/,
         // Lets others go on while many rules are read.
         /^node:timers\/promises$/,
@@ -106,6 +110,7 @@ describe('the architecture', () => {
         NODE,
         /^activities\/(shaping|formats)\//,
         /^activities\/destinations\/(errors|placeholders)\.ts$/,
+        /^db\/limits\.ts$/,
         /^(zod|lossless-json|fastest-levenshtein|jsonata|ajv(\/dist\/20(19|20)\.js)?|ajv-formats)$/,
       ]),
     ).toEqual([])
