@@ -1,0 +1,28 @@
+// The product on the newer releases of Node: the demo, which starts everything and delivers by all six protocols.
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { hasNodePackage, OTHER_NODES, obtainNode } from '../support/node-versions.ts'
+import { runCommand } from '../support/programs.ts'
+import { INSTALL_MS } from '../support/receivers/needs.ts'
+
+describe.skipIf(!hasNodePackage)('the demo', () => {
+  const folders: string[] = []
+  afterAll(() => {
+    for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+  })
+
+  it.each(OTHER_NODES)('delivers by all six protocols on Node %s', { timeout: INSTALL_MS }, async (version) => {
+    const node = await obtainNode(version)
+    const folder = mkdtempSync(join(tmpdir(), 'distributor-node-'))
+    folders.push(folder)
+    // The embedded PostgreSQL of root runs as another user, who must reach its files.
+    chmodSync(folder, 0o755)
+    const demo = runCommand(node, ['temporal-config/bootstrap.mjs', 'demo', '--exit'], { DATA_DIR: folder })
+    const code = await demo.exited
+    const output = demo.lines.join('\n')
+    expect(output).toContain('6 of 6 delivered')
+    expect(code, output).toBe(0)
+  })
+})
