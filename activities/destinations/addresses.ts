@@ -42,7 +42,7 @@ export function parseAddress(host: string): Address | undefined {
 
 /** Public addresses are reachable, and of all others those in `allow`. */
 export function isReachable(address: Address, allow: readonly Cidr[]): boolean {
-  const target = embedded(address)
+  const target = canonical(address)
   const listed = allow.filter((range) => target.kind() === range[0].kind() && target.match(range as never))
   if (METADATA.includes(target.toNormalizedString())) {
     return listed.some(([base, prefix]) => prefix === (base.kind() === 'ipv4' ? 32 : 128))
@@ -56,7 +56,7 @@ export function isReachable(address: Address, allow: readonly Cidr[]): boolean {
  * The IPv4 address that an IPv6 one really leads to: mapped and compatible forms (RFC 4291), and NAT64's well-known
  * prefix (RFC 6052). 6to4, Teredo and local NAT64 prefixes stay as they are; their ranges are refused as a whole.
  */
-function embedded(address: Address): Address {
+export function canonical(address: Address): Address {
   if (!(address instanceof ipaddr.IPv6)) return address
   const bytes = address.toByteArray()
   const inLast32 = ['::ffff:0:0/96', '64:ff9b::/96', '::/96'].some((range) =>

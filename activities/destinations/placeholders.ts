@@ -4,6 +4,7 @@ import { distance } from 'fastest-levenshtein'
 import type { Message } from './destination.ts'
 import { DeliveryError } from './errors.ts'
 import { readPayload } from './payload-paths.ts'
+import { placeOfUrl } from './place.ts'
 
 const NAMES = ['tenant_id', 'distribution_id', 'delivery_id', 'data_type', 'attempt_number'] as const
 const PAYLOAD = 'payload.'
@@ -48,14 +49,30 @@ export function urlProblem(template: string): string | undefined {
   if (/[\s\\\p{Cc}]/u.test(template)) return 'has a space, a backslash or a control character'
   const problem = placeholderProblem(template)
   if (problem) return problem
-  const origin = /^[^/]*\/\/[^/?#]*/.exec(template)?.[0] ?? template
-  if (/[{}]/.test(origin)) return 'has a placeholder outside of its path and query'
-  const url = parseUrl(fill(template, () => 'x'))
-  if (!url) return 'is not a URL'
+  const [url, other] = PROBES.map((value) => parseUrl(fill(template, () => value)))
+  if (!url || !other) return 'is not a URL'
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'must begin with https:// or http://'
+  if (authorityOf(url) !== authorityOf(other)) return 'has a placeholder outside of its path and query'
   if (url.username !== '' || url.password !== '') return 'must not hold credentials; use "auth"'
   if (template.includes('#')) return 'must not have a fragment'
+  if (!placeOfUrl(url)) return 'names no host that can be reached'
   return undefined
+}
+
+/** The URL of a template, as the URL parser reads it, with something in place of its placeholders. */
+export function templateUrl(template: string): URL | undefined {
+  return parseUrl(fill(template, () => PROBES[0]))
+}
+
+/**
+ * Two values for every placeholder. A URL is read in many spellings (`http:host`, `http:///host`), so only its parser can
+ * tell where the host is: a placeholder changes no part that both values leave alike. Digits, so that they may be a port.
+ */
+const PROBES = ['1', '22'] as const
+
+/** All that decides who is reached, and as whom. */
+function authorityOf({ protocol, username, password, host }: URL): string {
+  return [protocol, username, password, host].join(' ')
 }
 
 /** A URL that means what it says, as an endpoint: braces are no placeholders, and a fragment is never sent. */
@@ -82,7 +99,12 @@ export function fillUrl(template: string, words: Words): URL {
     return filled
   })
   const rest = query < 0 ? '' : fill(template.slice(query), (name) => encodeURIComponent(value(name)))
-  return new URL(segments.join('/') + rest)
+  const url = parseUrl(segments.join('/') + rest)
+  // A stored configuration may be older than the check of templates.
+  if (!url || url.origin !== templateUrl(template)?.origin || url.username !== '' || url.password !== '') {
+    throw new DeliveryError('MISCONFIGURED', 'a placeholder of the endpoint would choose who is reached')
+  }
+  return url
 }
 
 /**

@@ -67,6 +67,23 @@ describe('in a URL', () => {
   )
 })
 
+describe('a placeholder never chooses who is reached', () => {
+  it.each(['http:///{payload.text}/', 'http:{tenant_id}', 'http://h:{attempt_number}/', 'http://{tenant_id}@h/'])(
+    'also in a configuration that was stored before it was refused: %s',
+    (template) => {
+      expect(() => fillUrl(template, words)).toThrow(expect.objectContaining({ code: 'MISCONFIGURED' }))
+    },
+  )
+
+  it.each([
+    ['http:h/{tenant_id}', 'http://h/acme'],
+    ['http:///h/{tenant_id}?q={attempt_number}', 'http://h/acme?q=3'],
+  ])('and has its value in the path and query of any spelling: %s', (template, expected) => {
+    expect(urlProblem(template)).toBeUndefined()
+    expect(fillUrl(template, words).href).toBe(expected)
+  })
+})
+
 describe('in a header', () => {
   it('values are filled in, and travel as UTF-8', () => {
     expect(fillHeader('X-A', '{tenant_id}: {payload.id} {{}}', words)).toBe('acme: 9223372036854775807 {}')
@@ -94,6 +111,25 @@ describe('at registration', () => {
     ['https://h/{tenant_id', 'lone "{"'],
     ['https://{tenant_id}.h/', 'outside of its path and query'],
     ['https://h:{attempt_number}/', 'outside of its path and query'],
+    ['http:///{payload.host}/', 'outside of its path and query'],
+    ['http:{payload.host}', 'outside of its path and query'],
+    ['http:/{payload.host}', 'outside of its path and query'],
+    ['http:////{payload.host}/x', 'outside of its path and query'],
+    ['http://h{payload.host}', 'outside of its path and query'],
+    ['http://{payload.a}{payload.b}/', 'outside of its path and query'],
+    ['http://1.2.3.{payload.host}/', 'outside of its path and query'],
+    ['http://h:8{payload.port}/', 'outside of its path and query'],
+    ['http:h:{payload.port}', 'outside of its path and query'],
+    ['http://h%2{payload.host}/', 'outside of its path and query'],
+    ['http://[::{payload.host}]/', 'outside of its path and query'],
+    ['http:\\\\{payload.host}/', 'a backslash'],
+    ['http://user@{payload.host}/', 'outside of its path and query'],
+    ['http://{payload.user}@h/', 'outside of its path and query'],
+    ['http://{payload.user}:{payload.password}@h/', 'outside of its path and query'],
+    ['//{payload.host}/', 'is not a URL'],
+    ['{payload.scheme}://h/', 'is not a URL'],
+    ['http{payload.scheme}://h/', 'must begin with https:// or http://'],
+    ['{payload.url}', 'is not a URL'],
     ['https://u:p@h/', 'must not hold credentials'],
     ['ftp://h/', 'must begin with https:// or http://'],
     ['https://h/#x', 'must not have a fragment'],

@@ -1,7 +1,7 @@
 // The configuration of a REST destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
 import { timeoutSeconds, tls } from '../fields.ts'
-import { hasPlaceholders, placeholderProblem, urlProblem } from '../placeholders.ts'
+import { hasPlaceholders, placeholderProblem, templateUrl, urlProblem } from '../placeholders.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
 
 export const REST_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET', 'HEAD', 'OPTIONS'] as const
@@ -38,7 +38,7 @@ const url = reaching(
       const problem = urlProblem(value)
       if (problem) context.addIssue({ code: 'custom', message: problem })
     }),
-  (value) => (URL.canParse(value) ? new URL(value).hostname : /^[^/]*\/\/(\[[^\]]*\]|[^/?#:]*)/.exec(value)?.[1]),
+  (value) => templateUrl(value)?.hostname,
 )
 
 const headerName = z
@@ -101,7 +101,7 @@ const auth = z.discriminatedUnion('type', [
 ])
 
 export const restConfig = configuration({
-  endpoint: url.describe('http(s) URL; placeholders in path and query are filled in and percent-encoded'),
+  endpoint: url.describe('http(s) URL; placeholders in path and query are filled in and percent-encoded, and never choose scheme, user, host or port'),
   method: z.enum(REST_METHODS).default('POST').describe('GET, HEAD and OPTIONS carry no body'),
   headers: headers.default({}).describe('Values may hold placeholders'),
   secret_headers: z.record(headerName, secret()).default({}).describe('Headers whose values are secrets'),

@@ -1,0 +1,49 @@
+// The server that a configuration connects to, in one spelling: limits, circuits and shares of slots are counted by it.
+import { domainToASCII } from 'node:url'
+import { canonical, parseAddress } from './addresses.ts'
+
+/** A server's address as the client will connect to it. */
+export interface Place {
+  /** Lower case, without a final dot; an IPv6 address in brackets, an IPv4 address as four decimal numbers. */
+  host: string
+  port: number
+}
+
+/** DNS allows no longer name (RFC 1035). */
+const MAX_NAME = 253
+const USUAL_PORTS: Record<string, number> = { 'http:': 80, 'https:': 443 }
+
+/** The same server gives the same place, however it is spelled; undefined where there is no host that can be reached. */
+export function placeOf(host: string, port: number): Place | undefined {
+  const name = normalHost(host)
+  return name === undefined ? undefined : { host: name, port }
+}
+
+/** Of a URL as it was parsed: what is connected to, not what was written. */
+export function placeOfUrl(url: URL): Place | undefined {
+  const port = url.port === '' ? USUAL_PORTS[url.protocol] : Number(url.port)
+  return port === undefined ? undefined : placeOf(url.hostname, port)
+}
+
+/** `REST://receiver.example:443` */
+export function targetAt(protocol: string, { host, port }: Place): string {
+  return `${protocol}://${host}:${port}`
+}
+
+function normalHost(host: string): string | undefined {
+  const bare = host.replace(/^\[|\]$/g, '').replace(/\.+$/, '')
+  const literal = parseAddress(bare)
+  if (literal) return spelled(literal)
+  // `domainToASCII` parses a URL: it would end the host at these, or decode it.
+  if (/[\s/\\?#@:%[\]{}]/.test(bare)) return undefined
+  const name = domainToASCII(bare)
+  if (name === '' || name.length > MAX_NAME) return undefined
+  // Full-width digits may have become an address.
+  const address = parseAddress(name)
+  return address ? spelled(address) : name
+}
+
+function spelled(address: NonNullable<ReturnType<typeof parseAddress>>): string {
+  const own = canonical(address)
+  return own.kind() === 'ipv4' ? own.toString() : `[${own.toString()}]`
+}
