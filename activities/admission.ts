@@ -23,7 +23,6 @@ const LEASE_MARGIN_MS = 30_000
 
 export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, place: Place): Promise<Admission> {
   const { target, circuit } = delivery
-  if (target === null) return { kind: 'go', held_back_ms: 0, slotted: false }
   const holder = { tenant_id: tenantId, target, delivery_id: delivery.delivery_id }
   const leaseMs = deadlineMs(delivery) + LEASE_MARGIN_MS
   const key = `${tenantId}/${target}`
@@ -88,7 +87,7 @@ export async function turnAgain(
   lateMs: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const asked = delivery.target === null ? [] : limitsOf(delivery, delivery.target)
+  const asked = limitsOf(delivery, delivery.target)
   // The other half is for the way.
   if (asked.every(({ limit }) => lateMs <= slackMs(limit) / 2)) return
   const until = performance.now() + LONGEST_TURN_MS

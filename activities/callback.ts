@@ -10,6 +10,7 @@ import { type Db, withTenant } from '../db/pool.ts'
 import type { BatchRef, EventRef, NotifyInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
 import { DeliveryError } from './destinations/errors.ts'
+import { placeOfUrl, targetAt } from './destinations/place.ts'
 import { literalUrl } from './destinations/placeholders.ts'
 import { rest } from './destinations/rest.ts'
 import type { Place } from './shares.ts'
@@ -107,8 +108,8 @@ class NoPlace extends Error {
 
 /** A receiver that hangs holds few of the places, and a tenant not many, or all the others would wait for it. */
 function takePlace(place: Place, tenantId: string, { callback_url }: DueCallback): void {
-  const host = URL.canParse(callback_url) ? new URL(callback_url).host : ''
-  const key = `${tenantId} ${host}`
+  const at = URL.canParse(callback_url) ? placeOfUrl(new URL(callback_url)) : undefined
+  const key = `${tenantId} ${at ? targetAt('callback', at) : ''}`
   const taken = place.take(tenantId, key)
   if (!taken.taken) throw new NoPlace(comeAgain(place, key, taken.delay_ms))
 }

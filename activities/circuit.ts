@@ -52,7 +52,6 @@ export type CircuitChange = 'opened' | 'closed' | 'disabled'
  * that stays healthy costs nothing here.
  */
 export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: AttemptOutcome): Promise<CircuitChange[]> {
-  if (closed.target === null) return []
   const target: Target = { tenant_id: closed.tenant_id, target: closed.target, delivery_id: closed.delivery_id }
   if (outcome.status === 'success') {
     return closed.troubled && (await noteSuccess(db, target, closed.started_at)) ? await wasClosed(db, closed) : []
@@ -102,7 +101,7 @@ function audit(db: Db, closed: ClosedAttempt, action: string, details: Record<st
     actor: 'distributor',
     action,
     resource_type: 'destination',
-    resource_id: closed.destination_id ?? closed.target!,
+    resource_id: closed.destination_id ?? closed.target,
     details: { name: closed.destination, ...details },
   })
 }

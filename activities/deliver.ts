@@ -90,7 +90,7 @@ async function carryOut(
 async function giveBack(deps: ActivityDeps, input: DeliverInput, { slotted, delivery }: Opened): Promise<void> {
   const { tenant_id } = input
   const { target, delivery_id, circuit } = delivery
-  if (target === null || (!slotted && circuit === null)) return
+  if (!slotted && circuit === null) return
   await withTenant(deps.pool, tenant_id, async (db) => {
     if (circuit !== null) await giveBackProbe(db, { tenant_id, target, delivery_id })
     if (slotted) await giveBackSlot(db, tenant_id, target, delivery_id)

@@ -54,7 +54,7 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
       if (!closed && outcome.progress !== undefined) await keepLateProgress(db, id, input.destination, outcome)
       // What everybody's attempts meet in comes last, and its locks are brief.
       const changes = closed ? await noteOutcome(db, closed, outcome) : []
-      if (closed?.target && outcome.slotted) await giveBackSlot(db, closed.tenant_id, closed.target, closed.delivery_id)
+      if (closed && outcome.slotted) await giveBackSlot(db, closed.tenant_id, closed.target, closed.delivery_id)
       if (outcome.gone && (await disableGone(db, id, input.destination))) changes.push('disabled')
       return { changes, target: closed?.target }
     },

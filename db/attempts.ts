@@ -77,9 +77,8 @@ export async function onlyLostAttempts(db: Db, id: string, destination: string, 
 }
 
 /** What the circuit of an attempt's destination needs to know once it is closed. */
-export interface ClosedAttempt extends Omit<Target, 'target'> {
+export interface ClosedAttempt extends Target {
   destination: string
-  target: string | null
   /** Null for an inline destination. */
   destination_id: string | null
   started_at: Date
@@ -99,7 +98,7 @@ export async function closeAttempt(
 ): Promise<ClosedAttempt | null> {
   const { rows } = await db.query<ClosedAttempt>(
     `with held as (
-       select tenant_id, destination_id, coalesce(target, destination_id::text) as target
+       select tenant_id, destination_id, coalesce(target, destination_id::text, protocol || '://') as target
          from distribution_deliveries
         where distribution_job_id = $1 and destination_name = $2
           for update),

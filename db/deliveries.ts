@@ -4,6 +4,12 @@ import type { Db } from './pool.ts'
 import type { RateLimit } from './rate-limits.ts'
 import type { DeliveryStatus, DestinationStatus, JobStatus, Protocol } from './states.ts'
 
+/**
+ * Never null: what has no target of its own (an invalid configuration, or a row that an older worker planned) shares one
+ * with all such deliveries of its tenant, so that no limit is passed by.
+ */
+const TARGET = "coalesce(d.target, d.destination_id::text, d.protocol || '://')"
+
 /** One delivery, its job and its destination as they are now. Times in milliseconds on the database's clock. */
 export interface LockedDelivery {
   delivery_id: string
@@ -47,8 +53,8 @@ export interface LockedDelivery {
   /** Null: it need not wait for others. */
   ordering_key: string | null
   ordering_seq: string | null
-  /** What its circuit and its limits go by; null where they have nothing to go by. */
-  target: string | null
+  /** What its circuit, its limits and its share of the worker's slots go by. */
+  target: string
   /** Null while it is closed. */
   circuit: OpenCircuit | null
   circuit_breaker: Partial<CircuitSettings> | null
@@ -86,7 +92,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
                where s.distribution_job_id = $1 and s.failover_group = d.failover_group and s.status = 'success'
                  and s.round >= d.round) as needless,
             d.wakes, d.progress, d.ordering_key, d.ordering_seq::text as ordering_seq,
-            coalesce(d.target, d.destination_id::text) as target,
+            ${TARGET} as target,
             case when c.opened_at is not null then jsonb_build_object(
               'wait_ms', greatest(0, extract(epoch from c.open_until - clock_timestamp()) * 1000),
               'probe_wait_ms', greatest(0, extract(epoch from coalesce(c.probe_until, clock_timestamp()) - clock_timestamp()) * 1000),
@@ -96,7 +102,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
        join distribution_jobs j on j.id = d.distribution_job_id
        left join destinations r on r.id = d.destination_id
        left join destination_circuits c
-              on c.tenant_id = d.tenant_id and c.target = coalesce(d.target, d.destination_id::text)
+              on c.tenant_id = d.tenant_id and c.target = ${TARGET}
        left join tenants t on t.id = d.tenant_id
       where d.distribution_job_id = $1 and d.destination_name = $2
         for key share of j

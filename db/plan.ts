@@ -1,7 +1,6 @@
 // Statements of `plan`: the job under its lock, the destinations it may go to, and the stored plan.
 import type { Db } from './pool.ts'
 import type { DestinationStatus, JobStatus, Protocol } from './states.ts'
-import { inlineTarget } from './targets.ts'
 
 /** One entry of `distribution_jobs.destinations`: the name of a registered destination, or a whole inline one. */
 export type SubmittedDestination =
@@ -64,6 +63,8 @@ export interface NewDelivery {
   destination_id: string | null
   /** Inline destinations carry their configuration; registered ones are read at every attempt. */
   configuration: Record<string, unknown> | null
+  /** What an inline destination's circuit and limits go by; a registered one's is its id. */
+  target: string | null
   max_retries: number | null
   status: 'pending' | 'failed' | 'skipped'
   error_code: string | null
@@ -93,17 +94,7 @@ export async function insertPlan(
               position int, status text, error_code text, error_message text)
        join distribution_jobs j on j.id = $1
            on conflict do nothing`,
-      [
-        id,
-        tenantId,
-        JSON.stringify(
-          deliveries.map((delivery, position) => ({
-            ...delivery,
-            position,
-            target: delivery.configuration && inlineTarget(delivery.protocol, delivery.configuration),
-          })),
-        ),
-      ],
+      [id, tenantId, JSON.stringify(deliveries.map((delivery, position) => ({ ...delivery, position })))],
     )
   }
   await db.query(

@@ -1,6 +1,6 @@
 // AMQP 0-9-1 (RabbitMQ): one message per attempt, published as mandatory on a channel in confirm mode. Only what a queue has
 // taken, and the broker has confirmed, is a success.
-import { type AmqpConfig, amqpConfig } from './amqp/config.ts'
+import { type AmqpConfig, amqpConfig, portOf } from './amqp/config.ts'
 import { contentOf, routeOf } from './amqp/content.ts'
 import { publish } from './amqp/publish.ts'
 import { type Line, openSession, type Session } from './amqp/session.ts'
@@ -8,6 +8,7 @@ import { keepConnections } from './connections.ts'
 import { withinDeadline } from './deadline.ts'
 import { defineDestination } from './destination.ts'
 import { DeliveryError } from './errors.ts'
+import { placeOf } from './place.ts'
 import { hasPlaceholders, literalText } from './placeholders.ts'
 
 /** Opening costs seven round trips and a login. Brokers keep an idle connection for as long as it has a heartbeat. */
@@ -29,6 +30,7 @@ const connections = keepConnections<Session>({
 export const amqp = defineDestination({
   protocol: 'AMQP',
   config: amqpConfig,
+  place: (config) => placeOf(config.host, portOf(config)),
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

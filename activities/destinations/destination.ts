@@ -4,6 +4,7 @@ import type { z } from 'zod'
 import type { Protocol } from '../../db/states.ts'
 import type { Egress } from './egress.ts'
 import type { Response } from './errors.ts'
+import type { Place } from './place.ts'
 import type { Resolved } from './secret.ts'
 
 /** What is to be delivered, and the words that placeholders may use. */
@@ -46,6 +47,11 @@ export interface Surroundings {
 export interface Destination<Config extends z.ZodType = z.ZodType> {
   protocol: Protocol
   config: Config
+  /**
+   * The server that is connected to, read from the configuration in the way that `deliver` does. What the schema accepts
+   * has one.
+   */
+  place(config: z.output<Config>): Place | undefined
   /**
    * Sends once. `signal` aborts the socket (cancel, lost worker); the configuration's own `timeout_seconds` is one
    * deadline from connect to last byte, kept in here.

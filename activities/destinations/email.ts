@@ -4,13 +4,14 @@ import { keepConnections } from './connections.ts'
 import { withinDeadline } from './deadline.ts'
 import { defineDestination } from './destination.ts'
 import { compose } from './email/compose.ts'
-import { emailConfig } from './email/config.ts'
+import { emailConfig, portOf } from './email/config.ts'
 import { openSession, serverOf } from './email/connect.ts'
 import { kept, settle, settledBefore } from './email/recipients.ts'
 import type { Session } from './email/session.ts'
 import { createSending, transact } from './email/transaction.ts'
 import { DeliveryError } from './errors.ts'
 import { networkFailure } from './network.ts'
+import { placeOf } from './place.ts'
 
 /** Servers wait for minutes, but many allow a client few connections. */
 const IDLE_MS = 10_000
@@ -30,6 +31,7 @@ const connections = keepConnections<Session>({
 export const email = defineDestination({
   protocol: 'EMAIL',
   config: emailConfig,
+  place: (config) => placeOf(config.host, portOf(config)),
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

@@ -1,6 +1,7 @@
 // Fields that several protocols share, in one wording.
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
+import { placeOf } from './place.ts'
 import { placeholderProblem } from './placeholders.ts'
 import { optionalSecret, type Resolved, reaching } from './secret.ts'
 
@@ -10,7 +11,8 @@ export function host() {
     z
       .string()
       .max(253)
-      .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s/\\@:{}[\]]+|[0-9a-fA-F:.]+)$/, 'must be a host name or an IP address alone'),
+      .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s/\\@:{}[\]]+|[0-9a-fA-F:.]+)$/, 'must be a host name or an IP address alone')
+      .refine((value) => placeOf(value, 0) !== undefined, 'must be a host name or an IP address alone'),
     (value) => value.replace(/^\[|\]$/g, ''),
   ).describe('Host name or IP address')
 }

@@ -7,6 +7,8 @@ import type { Database } from './jdbc/database.ts'
 import { openDatabase } from './jdbc/kinds.ts'
 import { writeOnce } from './jdbc/once.ts'
 import { rowsOf } from './jdbc/rows.ts'
+import { parseJdbcUrl } from './jdbc/url.ts'
+import { placeOf } from './place.ts'
 
 /** Databases are asked to give up on a session that says nothing for longer than this. */
 const IDLE_MS = 30_000
@@ -23,6 +25,10 @@ const connections = keepConnections<Database>({
 export const jdbc = defineDestination({
   protocol: 'JDBC',
   config: jdbcConfig,
+  place({ url }) {
+    const { host, port } = parseJdbcUrl(url)
+    return placeOf(host, port)
+  },
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

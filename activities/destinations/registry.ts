@@ -4,6 +4,7 @@ import { amqp } from './amqp.ts'
 import type { Destination } from './destination.ts'
 import { email } from './email.ts'
 import { jdbc } from './jdbc.ts'
+import { targetAt } from './place.ts'
 import { rest } from './rest.ts'
 import { s3 } from './s3.ts'
 import { toJsonSchema } from './secret.ts'
@@ -17,6 +18,17 @@ export const destinations = { REST: rest, AMQP: amqp, JDBC: jdbc, S3: s3, SFTP: 
 /** Its own types are forgotten: a configuration is checked against the schema before it is used. */
 export function destinationFor(protocol: Protocol): Destination {
   return destinations[protocol] as unknown as Destination
+}
+
+/**
+ * What circuits, limits and shares of an inline destination are counted by; null where the configuration is not valid, so
+ * that nothing is ever sent by it.
+ */
+export function inlineTarget(protocol: Protocol, configuration: Record<string, unknown>): string | null {
+  const destination = destinationFor(protocol)
+  const parsed = destination.config.safeParse(configuration)
+  const place = parsed.success ? destination.place(parsed.data) : undefined
+  return place ? targetAt(protocol, place) : null
 }
 
 /** The JSON schema of a protocol's configuration, as callers may send it. */

@@ -3,7 +3,8 @@ import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { defineDestination, type Message } from './destination.ts'
 import { DeliveryError, type Response } from './errors.ts'
-import { fillHeader, fillUrl, hasPlaceholders } from './placeholders.ts'
+import { placeOfUrl } from './place.ts'
+import { fillHeader, fillUrl, hasPlaceholders, templateUrl } from './placeholders.ts'
 import { headerValue, type Proof, proofOf } from './rest/auth.ts'
 import { type RestConfig, restConfig } from './rest/config.ts'
 import { exchange } from './rest/exchange.ts'
@@ -22,6 +23,7 @@ const compress = promisify(gzip)
 export const rest = defineDestination({
   protocol: 'REST',
   config: restConfig,
+  place: ({ endpoint }) => placeOfUrl(templateUrl(endpoint)!),
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

@@ -5,6 +5,7 @@ import { type Attempt, withinDeadline } from './deadline.ts'
 import { defineDestination, type Receipt } from './destination.ts'
 import type { Egress } from './egress.ts'
 import { DeliveryError } from './errors.ts'
+import { placeOfUrl } from './place.ts'
 import { clientOf, loadSdk, type Sdk } from './s3/client.ts'
 import { DELIVERY_ID, type S3Config, s3Config } from './s3/config.ts'
 import { createExchange, type Exchange } from './s3/exchange.ts'
@@ -20,6 +21,7 @@ const MAX_PROBE_MS = 10_000
 export const s3 = defineDestination({
   protocol: 'S3',
   config: s3Config,
+  place: ({ endpoint }) => placeOfUrl(new URL(endpoint)),
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

@@ -3,6 +3,7 @@ import { keepConnections } from './connections.ts'
 import { withinDeadline } from './deadline.ts'
 import { defineDestination } from './destination.ts'
 import { DeliveryError } from './errors.ts'
+import { placeOf } from './place.ts'
 import { sftpConfig } from './sftp/config.ts'
 import { requestFailure, STATUS, statusOf } from './sftp/failure.ts'
 import { fillPath, fixedDirectory } from './sftp/path.ts'
@@ -28,6 +29,7 @@ const connections = keepConnections<Session>({
 export const sftp = defineDestination({
   protocol: 'SFTP',
   config: sftpConfig,
+  place: ({ host, port }) => placeOf(host, port),
 
   async deliver(config, message, signal, { egress }) {
     const place = fillPath(config, message)

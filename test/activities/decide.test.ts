@@ -35,7 +35,7 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     progress: null,
     ordering_key: null,
     ordering_seq: null,
-    target: null,
+    target: 'REST://receiver.example:443',
     circuit: null,
     circuit_breaker: null,
     rate_limit: null,

@@ -1,9 +1,8 @@
 // The transitions of a circuit, tried by many at once and out of order.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { circuitStates, giveBackProbe, noteAnswer, noteFailure, noteSuccess, takeProbe } from '../../db/circuits.ts'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
-import { inlineTarget } from '../../db/targets.ts'
 import type { TestDatabase } from '../support/postgres.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 
@@ -135,28 +134,5 @@ onEachPostgres((database: () => TestDatabase) => {
     expect((await note('globex')).opened).toBe(false)
     expect((await note('acme')).opened).toBe(true)
     expect((await note('globex')).opened).toBe(true)
-  })
-})
-
-describe('the target of an inline destination', () => {
-  it.each<[Parameters<typeof inlineTarget>[0], Record<string, unknown>, string | null]>([
-    ['REST', { endpoint: 'https://Receiver.example./a?b=c' }, 'REST://receiver.example:443'],
-    ['REST', { endpoint: 'http://receiver.example/{payload.id}' }, 'REST://receiver.example:80'],
-    ['REST', { endpoint: 'http://[::1]:8080/' }, 'REST://[::1]:8080'],
-    ['S3', { endpoint: 'http://127.0.0.1:9000', region: 'eu-1' }, 'S3://127.0.0.1:9000'],
-    ['S3', { region: 'eu-central-1', bucket: 'a' }, 'S3://eu-central-1'],
-    ['JDBC', { url: 'jdbc:postgresql://db.example/reports?sslmode=disable' }, 'JDBC://db.example:5432'],
-    ['JDBC', { url: 'jdbc:mariadb://db.example:3307/reports' }, 'JDBC://db.example:3307'],
-    ['AMQP', { host: 'rabbit.example', port: 5671 }, 'AMQP://rabbit.example:5671'],
-    // The same server, whether its usual port is stated or not.
-    ['AMQP', { host: 'rabbit.example', security: 'none' }, 'AMQP://rabbit.example:5672'],
-    ['AMQP', { host: 'rabbit.example' }, 'AMQP://rabbit.example:5671'],
-    ['EMAIL', { host: 'Mail.example' }, 'EMAIL://mail.example:587'],
-    ['EMAIL', { host: 'mail.example', security: 'tls' }, 'EMAIL://mail.example:465'],
-    ['SFTP', { host: 'files.example' }, 'SFTP://files.example:22'],
-    ['REST', { endpoint: 'nonsense' }, null],
-    ['AMQP', {}, null],
-  ])('%s %j', (protocol, configuration, target) => {
-    expect(inlineTarget(protocol, configuration)).toBe(target)
   })
 })

@@ -23,7 +23,13 @@ export async function aPlannedJob(db: Db): Promise<string> {
     request_id: 'request-1',
     actor: 'test',
   })
-  const delivery = { protocol: 'REST' as const, destination_id: null, configuration: {}, max_retries: null }
+  const delivery = {
+    protocol: 'REST' as const,
+    destination_id: null,
+    configuration: {},
+    target: null,
+    max_retries: null,
+  }
   const pending = { status: 'pending' as const, error_code: null, error_message: null }
   await insertPlan(db, 'acme', id, [{ ...delivery, ...pending, destination_name: 'a' }], [])
   return id

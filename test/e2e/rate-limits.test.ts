@@ -118,6 +118,61 @@ describe('a rate limit', () => {
   })
 })
 
+describe('an inline destination', () => {
+  it('has the limit of its tenant, however its URL is spelled', async () => {
+    await system.tenant('spelling')
+    await system.as('spelling', (db) =>
+      db.query(`update tenants set delivery_rate_limit = '{"requests": 1, "per_seconds": 3600}'`),
+    )
+    const receiver = await aReceiver()
+    const { port } = new URL(receiver.url)
+    const urls = [
+      `http:127.0.0.1:${port}/a`,
+      `http:///127.0.0.1:${port}/b`,
+      `http:/0x7f.1:${port}/c`,
+      `${receiver.url}/d`,
+    ]
+    const refs = await Promise.all(
+      urls.map((url) =>
+        system.distribute({ tenant_id: 'spelling', timeout_seconds: 3, destinations: [restTo('one', url)] }),
+      ),
+    )
+    for (const ref of refs) {
+      await expect.poll(async () => (await system.job(ref)).status, { timeout: 20_000 }).toMatch(/completed|failed/)
+    }
+    expect(receiver.requests).toHaveLength(1)
+    const { rows } = await system.as('spelling', (db) =>
+      db.query('select distinct target from distribution_deliveries'),
+    )
+    expect(rows).toEqual([{ target: `REST://127.0.0.1:${port}` }])
+  })
+
+  it('has a limit also in a row that has no target, as an older worker may have written it', async () => {
+    await system.tenant('older')
+    await system.as('older', (db) =>
+      db.query(`update tenants set delivery_rate_limit = '{"requests": 1, "per_seconds": 3600}'`),
+    )
+    const receiver = await aReceiver()
+    const deliver_at = new Date(Date.now() + 2_000)
+    const refs = await Promise.all(
+      ['one', 'two'].map((name) =>
+        system.distribute({
+          tenant_id: 'older',
+          timeout_seconds: 3,
+          deliver_at,
+          destinations: [restTo(name, receiver.url)],
+        }),
+      ),
+    )
+    for (const ref of refs) await expect.poll(() => system.deliveries(ref)).toHaveLength(1)
+    await system.as('older', (db) => db.query('update distribution_deliveries set target = null'))
+    for (const ref of refs) {
+      await expect.poll(async () => (await system.job(ref)).status, { timeout: 20_000 }).toMatch(/completed|failed/)
+    }
+    expect(receiver.requests).toHaveLength(1)
+  })
+})
+
 describe('max_concurrency', () => {
   it('is never passed, across two workers, and all are served', async () => {
     let under_way = 0

@@ -120,4 +120,10 @@ export const amqpConfig = configuration({
   }
 })
 
+const PORTS = { tls: 5671, none: 5672 } as const
+
+export function portOf({ port, security }: Pick<AmqpConfig, 'port' | 'security'>): number {
+  return port ?? PORTS[security]
+}
+
 export type AmqpConfig = Resolved<z.output<typeof amqpConfig>>

@@ -7,7 +7,7 @@ import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
 import { tlsConnection, tlsMaterial } from '../tls.ts'
 import { CONNECTION_START, CONNECTION_TUNE, openConnection } from './client.ts'
-import type { AmqpConfig } from './config.ts'
+import { type AmqpConfig, portOf } from './config.ts'
 import { createEnd, type End } from './end.ts'
 
 /** What a connection is made of; messages may differ in all else. */
@@ -50,7 +50,7 @@ export async function openSession(line: Line, attempt: Attempt, egress: Egress):
   attempt.expect('accept the connection')
   const socket = egress.connect({
     host: line.host,
-    port: line.port ?? (secure ? 5671 : 5672),
+    port: portOf(line),
     ...(secure && { tls: tlsConnection(tlsMaterial(line.tls)) }),
   })
   const end = createEnd(socket, [line.password])

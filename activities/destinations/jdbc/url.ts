@@ -1,5 +1,6 @@
 // JDBC URLs of one server: `jdbc:postgresql://host:port/database?parameter=value&…`, and the same for MySQL and MariaDB.
 import { distance } from 'fastest-levenshtein'
+import { placeOf } from '../place.ts'
 import { type MysqlParameters, mysqlParameters } from './mysql/parameters.ts'
 import { type ParameterTable, UrlError } from './parameters.ts'
 import { type PostgresParameters, postgresParameters } from './postgres/parameters.ts'
@@ -52,7 +53,9 @@ function authorityOf(authority: string, usualPort: number): { host: string; port
   if (!match) throw new UrlError('must name a host')
   const port = match[3] === undefined ? usualPort : Number(match[3])
   if (port < 1 || port > 65535) throw new UrlError('has a port beyond 1 to 65535')
-  return { host: match[1] ?? match[2]!, port }
+  const host = match[1] ?? match[2]!
+  if (!placeOf(host, port)) throw new UrlError('must name a host')
+  return { host, port }
 }
 
 function splitParameter(text: string): [name: string, value: string] {
