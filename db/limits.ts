@@ -18,4 +18,16 @@ export const LIMITS = {
     unit: 'levels',
     reason: "PostgreSQL's jsonb parser is recursive, and so are those of most receivers",
   },
+  smtpTransactions: {
+    what: 'Transactions of one mail over one connection',
+    value: 100,
+    unit: 'transactions',
+    reason: 'A mail has at most 100 recipients, and a server may take only one of them in each transaction',
+  },
+  smtpServersRemembered: {
+    what: 'Mail servers whose number of recipients per transaction is remembered',
+    value: 1000,
+    unit: 'servers',
+    reason: 'Each process keeps them in memory; a server that is forgotten costs one refused recipient',
+  },
 } as const satisfies Record<string, Limit>

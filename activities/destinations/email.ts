@@ -6,6 +6,7 @@ import { defineDestination } from './destination.ts'
 import { compose } from './email/compose.ts'
 import { emailConfig, portOf } from './email/config.ts'
 import { openSession, serverOf } from './email/connect.ts'
+import { recipientLimit } from './email/recipient-limit.ts'
 import { kept, settle, settledBefore } from './email/recipients.ts'
 import type { Session } from './email/session.ts'
 import { createSending, transact } from './email/transaction.ts'
@@ -53,15 +54,19 @@ export const email = defineDestination({
     })
     if (left.length === 0) return settle(attempted())
     const server = serverOf(config)
+    const limit = recipientLimit([message.tenant_id, server.host, portOf(config), server.username])
     try {
-      await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, (attempt) =>
-        connections.use(
-          { egress, tenant_id: message.tenant_id, config: server },
-          attempt,
-          () => openSession(server, attempt, egress),
-          (session) => transact(session, attempt, { sender, recipients: left, bytes }, sending),
-        ),
-      )
+      await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, async (attempt) => {
+        // Each connection serves at least one of them, or is the last.
+        for (let rest: readonly string[] = left; rest.length > 0; ) {
+          rest = await connections.use(
+            { egress, tenant_id: message.tenant_id, config: server },
+            attempt,
+            () => openSession(server, attempt, egress),
+            (session) => transact(session, attempt, { sender, recipients: rest, bytes }, sending, limit),
+          )
+        }
+      })
     } catch (error) {
       const failure = networkFailure(error)
       if (!(failure instanceof DeliveryError) || !sending.began) throw failure

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import type { Message, Receipt } from '../destination.ts'
 import { DeliveryError, type Response } from '../errors.ts'
-import { codeFor } from './replies.ts'
+import { codeFor, isRefused } from './replies.ts'
 import type { Outcome } from './transaction.ts'
 
 const progressSchema = z.object({
@@ -78,7 +78,7 @@ export function settle(attempted: Attempted): Receipt {
   if (open.length === 0 && refused.length === 0) return { ...answerOf(attempted.outcomes.at(-1)), metadata }
   const decisive = open.length > 0 ? open : refused
   const codes = [...new Set(decisive.map(({ code }) => code).filter((code) => code !== null))]
-  const meanings = new Set(codes.map(codeFor))
+  const meanings = new Set(codes.map((code) => (open.length > 0 && isRefused(code) ? 'THROTTLED' : codeFor(code))))
   const code =
     meanings.size === 1
       ? [...meanings][0]!

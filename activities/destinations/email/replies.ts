@@ -16,6 +16,26 @@ export function isRefused(code: number): boolean {
   return code >= 500
 }
 
+/** RFC 3463, 2: stands first in the text of a reply. */
+const ENHANCED = /^[245]\.\d{1,3}\.\d{1,3}(?!\S)/
+/** RFC 3463, 3.6: too many recipients for one transaction. */
+const TOO_MANY = /^[45]\.5\.3(?!\S)/
+/** RFC 5321, 4.5.3.1.10: 452 when there are too many recipients, and 552 from older servers, which is as temporary. */
+const MAYBE_TOO_MANY = new Set([452, 552])
+
+/** The reply says, by its enhanced code, that a transaction has too many recipients. */
+export function saysTooMany(reply: Reply): boolean {
+  return reply.code >= 400 && TOO_MANY.test(reply.lines[0] ?? '')
+}
+
+/**
+ * To be asked for a recipient behind an accepted one. Without an enhanced code the same reply may be about the recipient's
+ * own mailbox: the next transaction, which begins with that recipient, shows which.
+ */
+export function mayMeanTooMany(reply: Reply): boolean {
+  return saysTooMany(reply) || (MAYBE_TOO_MANY.has(reply.code) && !ENHANCED.test(reply.lines[0] ?? ''))
+}
+
 export function codeFor(code: number) {
   if (UNAUTHORIZED.has(code)) return 'UNAUTHORIZED'
   if (isRefused(code)) return 'REJECTED'

@@ -1,8 +1,10 @@
-// One mail over one connection: MAIL, RCPT for each recipient, DATA. What each of them came to is written down as it
-// comes, so that it is known also when the connection breaks.
+// One mail over one connection: MAIL, RCPT for each recipient, DATA; again for those that the server does not take in one
+// transaction. What each of them came to is written down as it comes, so that it is known also when the connection breaks.
+import { LIMITS } from '../../../db/limits.ts'
 import type { Attempt } from '../deadline.ts'
 import { DeliveryError } from '../errors.ts'
-import { isRefused, isTaken, replyFailure } from './replies.ts'
+import type { RecipientLimit } from './recipient-limit.ts'
+import { isRefused, isTaken, mayMeanTooMany, replyFailure, saysTooMany } from './replies.ts'
 import { cutText, type Reply, type Session } from './session.ts'
 
 /**
@@ -10,6 +12,9 @@ import { cutText, type Reply, type Session } from './session.ts'
  * connection broke.
  */
 export type RecipientStatus = 'accepted' | 'refused' | 'deferred' | 'unknown'
+
+/** RFC 5321, 3.8: the server closes the connection. */
+const HANGS_UP = 421
 
 const PIECE_BYTES = 256 * 1024
 
@@ -34,9 +39,13 @@ export interface Sending {
   outcomes(): Outcome[]
   /** Nothing was decided against the mail as a whole. */
   singly(): boolean
-  /** The reply that decides about everybody who has no refusal of his own. */
+  /** A transaction begins; what the ones before it decided stays. */
+  begin(): void
+  /** The reply that decides: if it takes the mail, for the recipients of this transaction; otherwise for all without one. */
   decided(reply: Reply): void
   answered(address: string, reply: Reply): void
+  /** The server takes no more recipients in this transaction: these are still to be served. */
+  postponed(addresses: readonly string[], reply: Reply): void
   /** The last byte is on its way: from here on silence may mean that the mail was taken. */
   ended(): void
   /** Those that wait for the mail itself. */
@@ -44,28 +53,46 @@ export interface Sending {
 }
 
 export function createSending(addresses: readonly string[], attempt: number): Sending {
-  const replies = new Map<string, Reply>()
-  let final: Reply | undefined
+  const decisions = new Map<string, Reply>()
+  const postponed = new Map<string, Reply>()
+  const taken = new Set<string>()
+  let singly = true
   let isSent = false
-  const pending = (address: string) => isTaken(replies.get(address)?.code ?? 0)
   return {
     began: false,
-    decided(reply) {
-      final = reply
+    begin() {
+      taken.clear()
+      isSent = false
     },
-    answered: (address, reply) => replies.set(address, reply),
+    decided(reply) {
+      if (!isTaken(reply.code)) singly = false
+      for (const address of isTaken(reply.code) ? taken : addresses) {
+        if (!decisions.has(address)) decisions.set(address, reply)
+      }
+    },
+    answered(address, reply) {
+      if (isTaken(reply.code)) taken.add(address)
+      else decisions.set(address, reply)
+    },
+    postponed(some, reply) {
+      for (const address of some) {
+        taken.delete(address)
+        postponed.set(address, reply)
+      }
+    },
     ended() {
       isSent = true
     },
-    waiting: () => addresses.filter(pending),
-    singly: () => final === undefined || isTaken(final.code),
+    waiting: () => addresses.filter((address) => taken.has(address)),
+    singly: () => singly,
     outcomes: () =>
       addresses.map((address) => {
-        const own = replies.get(address)
-        const reply = own && !isTaken(own.code) ? own : final
+        const decision = decisions.get(address)
+        const unanswered = taken.has(address) && isSent
+        const reply = decision ?? (unanswered ? undefined : postponed.get(address))
         return {
           address,
-          status: reply ? statusOf(reply.code) : own && isSent ? 'unknown' : 'deferred',
+          status: decision ? statusOf(decision) : unanswered ? 'unknown' : 'deferred',
           code: reply?.code ?? null,
           reply: reply ? cutText(reply.text, MAX_REPLY) : null,
           attempt,
@@ -74,9 +101,9 @@ export function createSending(addresses: readonly string[], attempt: number): Se
   }
 }
 
-function statusOf(code: number): RecipientStatus {
-  if (isTaken(code)) return 'accepted'
-  return isRefused(code) ? 'refused' : 'deferred'
+function statusOf(reply: Reply): RecipientStatus {
+  if (isTaken(reply.code)) return 'accepted'
+  return isRefused(reply.code) && !saysTooMany(reply) ? 'refused' : 'deferred'
 }
 
 export interface Mail {
@@ -88,51 +115,140 @@ export interface Mail {
 }
 
 /**
- * Sends once. Returns when the server has decided, well or badly: `sending` says how. The connection can be used again
- * unless it was ended.
+ * Sends to all recipients, in as many transactions as the server asks for. Returns when the server has decided, well or
+ * badly: `sending` says how. The connection can be used again unless it was ended.
+ * @returns the recipients that another connection may serve: the server took the mail for some, and no more on this one
  * @throws DeliveryError when the mail is larger than the server takes; what the network did
  */
-export async function transact(session: Session, attempt: Attempt, mail: Mail, sending: Sending): Promise<void> {
-  const limit = Number(session.extensions.get('SIZE') ?? 0)
+export async function transact(
+  session: Session,
+  attempt: Attempt,
+  mail: Mail,
+  sending: Sending,
+  limit: RecipientLimit,
+): Promise<readonly string[]> {
+  const largest = Number(session.extensions.get('SIZE') ?? 0)
   // RFC 1870: 0 says that there is no fixed limit.
-  if (limit > 0 && mail.bytes.length > limit) {
+  if (largest > 0 && mail.bytes.length > largest) {
     throw new DeliveryError(
       'REJECTED',
-      `the mail has ${mail.bytes.length} bytes, and the server takes at most ${limit}`,
+      `the mail has ${mail.bytes.length} bytes, and the server takes at most ${largest}`,
     )
+  }
+  let left: Left = { recipients: mail.recipients, connection: 'same' }
+  for (let transaction = 1; left.recipients.length > 0; transaction += 1) {
+    if (left.connection === 'new') {
+      session.quit()
+      return left.recipients
+    }
+    if (transaction > LIMITS.smtpTransactions.value) break
+    const { recipients } = left
+    left = await transactOnce(session, attempt, { ...mail, recipients }, sending, limit, transaction === 1)
+  }
+  return []
+}
+
+/** The recipients that need another transaction, and where it may be. */
+interface Left {
+  recipients: readonly string[]
+  connection: 'same' | 'new'
+}
+
+const NOBODY: Left = { recipients: [], connection: 'same' }
+
+async function transactOnce(
+  session: Session,
+  attempt: Attempt,
+  mail: Mail,
+  sending: Sending,
+  limit: RecipientLimit,
+  isFirst: boolean,
+): Promise<Left> {
+  // Such a refusal is about the connection: the server has just taken this very mail on it.
+  const goElsewhere = (reply: Reply): Left => {
+    sending.postponed(mail.recipients, reply)
+    return { recipients: mail.recipients, connection: 'new' }
   }
   const size = session.extensions.has('SIZE') ? ` SIZE=${mail.bytes.length}` : ''
   attempt.expect('answer MAIL FROM')
   const from = await session.command(`MAIL FROM:<${mail.sender}>${size}`)
   sending.began = true
-  if (!isTaken(from.code)) return sending.decided(from)
-  for (const address of mail.recipients) {
-    attempt.expect('answer RCPT TO')
-    const reply = await session.command(`RCPT TO:<${address}>`)
-    // The server hangs up: this is its answer for all that are left.
-    if (reply.code === 421) return sending.decided(reply)
-    sending.answered(address, reply)
+  sending.begin()
+  if (!isTaken(from.code)) {
+    if (!isFirst && (isRefused(from.code) || from.code === HANGS_UP)) return goElsewhere(from)
+    sending.decided(from)
+    return NOBODY
   }
-  if (sending.waiting().length === 0) return
+  const named = await nameRecipients(session, attempt, mail.recipients, sending, limit, isFirst)
+  if (!Array.isArray(named)) {
+    if (!isFirst) return goElsewhere(named)
+    sending.decided(named)
+    return NOBODY
+  }
+  const rest: readonly string[] = named
+  if (sending.waiting().length === 0) return NOBODY
   attempt.expect('answer DATA')
   const data = await session.command('DATA')
   if (data.code < 400 && data.code !== 354) throw replyFailure(data, 'DATA')
-  if (data.code !== 354) return sending.decided(data)
+  const answer = data.code === 354 ? await sendContent(session, attempt, mail.bytes, sending) : data
+  const waiting = sending.waiting()
+  if (saysTooMany(answer) && waiting.length > 1) {
+    // Said late: the next transaction names half as many.
+    limit.remember(Math.floor(waiting.length / 2))
+    sending.postponed([...waiting, ...rest], answer)
+    attempt.expect('answer RSET')
+    const reset = await session.command('RSET')
+    return isTaken(reset.code) ? { recipients: [...waiting, ...rest], connection: 'same' } : NOBODY
+  }
+  sending.decided(answer)
+  return isTaken(answer.code) ? { recipients: rest, connection: 'same' } : NOBODY
+}
+
+/** @returns those whom the server does not take in this transaction; or the reply by which it takes nobody on this connection */
+async function nameRecipients(
+  session: Session,
+  attempt: Attempt,
+  recipients: readonly string[],
+  sending: Sending,
+  limit: RecipientLimit,
+  isFirst: boolean,
+): Promise<string[] | Reply> {
+  for (const [at, address] of recipients.entries()) {
+    const named = sending.waiting().length
+    if (named >= limit.most()) return recipients.slice(at)
+    attempt.expect('answer RCPT TO')
+    const reply = await session.command(`RCPT TO:<${address}>`)
+    // This is its answer for all that are left.
+    if (reply.code === HANGS_UP) return reply
+    if (!isFirst && at === 0 && saysTooMany(reply)) return reply
+    if (named > 0 && mayMeanTooMany(reply)) {
+      limit.suspect(named, address, saysTooMany(reply))
+      sending.postponed(recipients.slice(at), reply)
+      return recipients.slice(at)
+    }
+    if (isTaken(reply.code)) limit.confirm(address)
+    sending.answered(address, reply)
+  }
+  return []
+}
+
+/** The mail itself. Answers what the server makes of it. */
+async function sendContent(session: Session, attempt: Attempt, bytes: Buffer, sending: Sending): Promise<Reply> {
   attempt.expect('take the mail')
   const answer = session.read()
   answer.catch(() => {})
-  for (const piece of stuffed(mail.bytes)) {
+  for (const piece of stuffed(bytes)) {
     const early = await Promise.race([answer, session.write(piece).then(() => undefined)])
     if (!early) continue
     // It did not wait for the end, and what it makes of the rest nobody knows.
     session.destroy()
     if (early.code < 400) throw replyFailure(early, 'a mail that had not ended')
-    return sending.decided(early)
+    return early
   }
   attempt.expect('confirm the mail')
   sending.ended()
   await session.write(Buffer.from('.\r\n'))
-  sending.decided(await answer)
+  return await answer
 }
 
 /**
