@@ -67,8 +67,9 @@ async function carryOut(
     await giveBack(deps, input, opened)
     return { kind: 'aborted' }
   }
-  const outcome = outcomeOf(opened, sent, deps.backoff)
   const { protocol } = opened.delivery
+  const lifeMs = opened.delivery.expires_in_ms - (performance.now() - startedAt)
+  const outcome = outcomeOf({ ...opened, lifeMs }, sent, deps.backoffFor(protocol))
   deps.metrics.attempts.inc({ destination: registered ? input.destination : AD_HOC, protocol, status: outcome.status })
   deps.metrics.attemptSeconds.observe({ protocol }, (performance.now() - startedAt) / 1000)
   log[outcome.status === 'success' ? 'info' : 'warn'](

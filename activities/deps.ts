@@ -1,6 +1,7 @@
 // What the activities close over: made once per worker, passed in, so that tests choose every part.
 import type { Pool } from '../db/pool.ts'
 import type { Sealer } from '../db/secrets.ts'
+import type { Protocol } from '../db/states.ts'
 import type { Logger } from '../temporal-config/log.ts'
 import type { Metrics } from '../temporal-config/metrics.ts'
 import type { Runs } from '../temporal-config/runs.ts'
@@ -24,7 +25,10 @@ export interface ActivityDeps {
   /** Of those for callbacks and batches. */
   backgroundShares: Shares
   shaper: Shaper
+  /** Of whatever has no protocol, such as a delivery that is put off. */
   backoff: Backoff
+  /** Between the attempts of a delivery. */
+  backoffFor: (protocol: Protocol) => Backoff
   /** How long a send's outcome is tried to be written before it is handed to the history, in milliseconds. */
   closeWithinMs: number
   /** Identity of this worker in the attempt's row. */

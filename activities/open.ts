@@ -152,7 +152,7 @@ function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: s
 
 /** Grows to a minute, spread upward, so that an enabled destination is not met by everything at once. */
 function deferral(turn: number, deps: ActivityDeps): number {
-  return retryDelay(turn, undefined, { first_ms: deps.backoff.first_ms * 5, max_ms: 60_000 })
+  return retryDelay({ failures: turn }, { first_ms: deps.backoff.first_ms * 5, max_ms: 60_000 })
 }
 
 /** An inline destination's own configuration, or the registered one's as it is now. */

@@ -20,6 +20,8 @@ export interface EndedAttempt {
   retriesLeft: boolean
   /** Counts from 1 within the round; the back-off's exponent. */
   failures: number
+  /** What is left of the distribution's life. */
+  lifeMs?: number
   /** It holds one of the destination's places. */
   slotted?: boolean
 }
@@ -69,6 +71,7 @@ function rawOutcome(opened: EndedAttempt, sent: Receipt | Error, backoff: Backof
     }
   }
   const failure = asDeliveryError(sent)
+  const { failures, lifeMs } = opened
   // What was lost with a process may be tried once more than the budget says; the next opening decides.
   const again = failure.retryable && (opened.retriesLeft || failure.code === 'WORKER_LOST')
   return {
@@ -78,7 +81,7 @@ function rawOutcome(opened: EndedAttempt, sent: Receipt | Error, backoff: Backof
     message: failure.message,
     response_status: failure.response?.status ?? null,
     response_body: failure.response?.body ?? null,
-    retry_delay_ms: again ? retryDelay(opened.failures, failure.retryAfterMs, backoff) : null,
+    retry_delay_ms: again ? retryDelay({ failures, lifeMs, retryAfterMs: failure.retryAfterMs }, backoff) : null,
     gone: failure.gone,
     ...(failure.answered && { answered: true }),
     metadata: failure.metadata ?? {},

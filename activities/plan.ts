@@ -11,7 +11,7 @@ import { markDeliveries, markJob, openDeliveries, readJobFacts } from '../db/rul
 import { loadRules, readRuleState } from '../db/rules.ts'
 import { PRIORITY_KEYS } from '../temporal-config/names.ts'
 import type { DistributionRef, Plan } from '../workflows/messages.ts'
-import { inlineTarget } from './destinations/registry.ts'
+import { destinationFor, inlineTarget } from './destinations/registry.ts'
 import { readExact } from './rules/exact.ts'
 import { explain, KEPT } from './rules/explanation.ts'
 import { type Facts, payloadFacts } from './rules/paths.ts'
@@ -91,14 +91,21 @@ async function makePlan(
     turns: (rules) => takeTurns(db, tenant_id, rules),
     failures: (names) => recentFailures(db, tenant_id, names),
   })
-  await insertPlan(db, tenant_id, job.id, await deliveriesOf(planned, job), planned.warnings)
+  const deliveries = await deliveriesOf(planned, job)
+  const expires_in_ms = await insertPlan(db, tenant_id, job.id, deliveries, planned.warnings, lifeOf(deliveries))
   await markDeliveries(db, job.id, marksOf(planned))
-  if (!asked && submitted.length > 0) return job.expires_in_ms
+  if (!asked && submitted.length > 0) return expires_in_ms
   return await markJob(db, job.id, {
     priority: planned.priority?.value ?? null,
     expires_in_seconds: planned.expires_in_seconds?.value ?? null,
     explanation: explain(planned, { ...KEPT, values: !stored?.sealed }),
   })
+}
+
+/** As long as the retries of its protocols ask for. */
+function lifeOf(deliveries: NewDelivery[]): number {
+  const open = deliveries.filter(({ status }) => status === 'pending')
+  return Math.max(0, ...open.map(({ protocol }) => destinationFor(protocol).retries?.life_seconds ?? 0))
 }
 
 async function deliveriesOf(planned: RulePlan, job: LockedJob): Promise<NewDelivery[]> {

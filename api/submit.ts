@@ -17,7 +17,7 @@ import { type CheckedEntries, checkNames } from './destination-entries.ts'
 import type { AppDeps } from './env.ts'
 import { ApiError, type Detail, invalid } from './errors.ts'
 import { type KnownDestinations, knownDestinations } from './known-destinations.ts'
-import type { Submission } from './schemas/submission.ts'
+import { DEFAULT_LIFE_SECONDS, type Submission } from './schemas/submission.ts'
 import { checkSubmission, type SubmitRequest } from './submission-check.ts'
 
 const MAX_DELIVER_AHEAD_MS = 90 * 86_400_000
@@ -154,6 +154,7 @@ export function storedIssues(
 
 /** The row of a checked submission, with the payload as a thing that jsonb takes. */
 export function newJob({ caller, body, request_id }: SubmitRequest, submission: Submission, entries: CheckedEntries) {
+  const expires_at = submission.expires_at ? new Date(submission.expires_at) : null
   return {
     tenant_id: caller.tenant_id,
     id: null,
@@ -164,13 +165,16 @@ export function newJob({ caller, body, request_id }: SubmitRequest, submission: 
     destinations: entries.destinations,
     callback_url: submission.options.callback_url ?? null,
     max_retries: submission.options.max_retries ?? null,
-    timeout_seconds: submission.options.timeout_seconds,
-    expires_at: submission.expires_at ? new Date(submission.expires_at) : null,
+    timeout_seconds: submission.options.timeout_seconds ?? DEFAULT_LIFE_SECONDS,
+    expires_at,
     deliver_at: submission.deliver_at ? new Date(submission.deliver_at) : null,
     metadata_text: submission.metadata ? body.texts.get('metadata')! : '{}',
     options: {
       compression: submission.options.compression,
       encryption_required: submission.options.encryption_required,
+      // Its plan may give it a longer life then, which ends no later than it was asked to.
+      ...(submission.options.timeout_seconds === undefined && { default_life: true }),
+      ...(expires_at && { expires_at }),
     },
     request_id,
     actor: caller.actor,

@@ -31,6 +31,8 @@ export interface LockedDelivery {
   needless: boolean
   cancel_requested: boolean
   expired: boolean
+  /** What is left of the distribution's life. */
+  expires_in_ms: number
   data_type: string
   /** Of the request that submitted the job: ties the worker's log lines to the API's. */
   request_id: string | null
@@ -79,6 +81,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
             j.status as job_status,
             j.cancel_requested_at is not null as cancel_requested,
             j.expires_at <= clock_timestamp() as expired,
+            greatest(0, ceil(extract(epoch from j.expires_at - clock_timestamp()) * 1000))::float8 as expires_in_ms,
             j.data_type, j.request_id,
             coalesce(j.options ->> 'compression', 'none') as compression,
             'application/json' as content_type,

@@ -71,14 +71,18 @@ export interface NewDelivery {
   error_message: string | null
 }
 
-/** Writes the plan once: one delivery per chosen destination, in the order given. */
+/**
+ * Writes the plan once: one delivery per chosen destination, in the order given. A distribution whose submission states no
+ * life gets at least `lifeSeconds`. Answers the milliseconds until its end.
+ */
 export async function insertPlan(
   db: Db,
   tenantId: string,
   id: string,
   deliveries: NewDelivery[],
   warnings: string[],
-): Promise<void> {
+  lifeSeconds = 0,
+): Promise<number> {
   if (deliveries.length > 0) {
     await db.query(
       `insert into distribution_deliveries
@@ -97,10 +101,21 @@ export async function insertPlan(
       [id, tenantId, JSON.stringify(deliveries.map((delivery, position) => ({ ...delivery, position })))],
     )
   }
-  await db.query(
-    'update distribution_jobs set planned_at = clock_timestamp(), warnings = warnings || $2::jsonb where id = $1',
-    [id, JSON.stringify(warnings)],
+  const { rows } = await db.query<{ expires_in_ms: number }>(
+    `with life as (
+       select case when (options ->> 'default_life')::boolean then greatest(timeout_seconds, $3::int)
+                   else timeout_seconds end as seconds
+         from distribution_jobs where id = $1)
+     update distribution_jobs j
+        set planned_at = clock_timestamp(), warnings = j.warnings || $2::jsonb, timeout_seconds = life.seconds,
+            expires_at = case when life.seconds = j.timeout_seconds then j.expires_at
+                              else least(case when j.round = 1 then (j.options ->> 'expires_at')::timestamptz end,
+                                         j.expires_at + (life.seconds - j.timeout_seconds) * interval '1 second') end
+       from life where j.id = $1
+     returning greatest(0, ceil(extract(epoch from j.expires_at - clock_timestamp()) * 1000))::float8 as expires_in_ms`,
+    [id, JSON.stringify(warnings), lifeSeconds],
   )
+  return rows[0]!.expires_in_ms
 }
 
 /** A job whose time has come is `processing` from here on; guarded, so that a repeat changes nothing. */

@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionLike } from '@temporalio/client'
 import type { NativeConnection } from '@temporalio/worker'
-import { BACKOFF } from '../activities/backoff.ts'
+import { BACKOFF, backoffFor } from '../activities/backoff.ts'
 import { createPayloads } from '../activities/payloads.ts'
 import { syncRecurring } from '../activities/recur.ts'
 import { BACKGROUND, createShares } from '../activities/shares.ts'
@@ -86,6 +86,7 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
       shares: createShares(),
       backgroundShares: createShares(undefined, undefined, BACKGROUND),
       backoff: BACKOFF,
+      backoffFor,
       closeWithinMs: CLOSE_WITHIN_MS,
       worker: `${process.pid}@${hostname()}`,
       environmentSecrets: environmentSecrets(),

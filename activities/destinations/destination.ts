@@ -44,9 +44,19 @@ export interface Surroundings {
   egress: Egress
 }
 
+/** How deliveries of a protocol are tried again where nothing else is said. */
+export interface RetryDefaults {
+  /** Before the first retry, the second …; the last one stays. */
+  delays_seconds: readonly number[]
+  /** The life of a distribution whose submission states none: the usual number of retries must fit into it. */
+  life_seconds: number
+}
+
 export interface Destination<Config extends z.ZodType = z.ZodType> {
   protocol: Protocol
   config: Config
+  /** Left out: the delays begin with a second and double, and a distribution lives for five minutes unless told otherwise. */
+  retries?: RetryDefaults
   /**
    * The server that is connected to, read from the configuration in the way that `deliver` does. What the schema accepts
    * has one.

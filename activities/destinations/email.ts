@@ -33,6 +33,9 @@ export const email = defineDestination({
   protocol: 'EMAIL',
   config: emailConfig,
   place: (config) => placeOf(config.host, portOf(config)),
+  // Greylisting puts a mail off for 1 to 15 minutes, and RFC 5321, 4.5.4.1 asks for half an hour between retries. The usual
+  // three retries reach beyond 21 minutes.
+  retries: { delays_seconds: [60, 300, 900, 1800], life_seconds: 3600 },
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

@@ -4,6 +4,8 @@ import { PRIORITIES, PROTOCOLS } from '../../db/states.ts'
 import { characters, instant, nameField, tenantField, whole } from './fields.ts'
 
 export const MAX_DESTINATIONS = 1000
+/** Where the submission states none. */
+export const DEFAULT_LIFE_SECONDS = 300
 const MAX_TIMEOUT_SECONDS = 2_592_000
 const MAX_METADATA_BYTES = 65_536
 
@@ -24,9 +26,11 @@ const options = z
       description: 'Is told once the distribution is final, signed as Standard Webhooks',
       example: 'https://sender.example/callbacks',
     }),
-    timeout_seconds: timeoutSeconds
-      .default(300)
-      .openapi({ description: 'Life of the distribution, from its submission or `deliver_at` on' }),
+    timeout_seconds: timeoutSeconds.optional().openapi({
+      default: DEFAULT_LIFE_SECONDS,
+      description:
+        'Life of the distribution, from its submission or `deliver_at` on. Absent: an hour where a mail is to be sent',
+    }),
     max_retries: maxRetries.nullish().openapi({ description: "Absent: the destination's own, then 3" }),
     idempotency_key: idempotencyKey.nullish().openapi({ description: 'Same as the header `Idempotency-Key`' }),
     compression: z.enum(['none', 'gzip']).default('none'),

@@ -1,31 +1,94 @@
 import { describe, expect, it } from 'vitest'
-import { BACKOFF, retryDelay } from '../../activities/backoff.ts'
+import { BACKOFF, type Backoff, backoffFor, retryDelay } from '../../activities/backoff.ts'
+import { destinationFor } from '../../activities/destinations/registry.ts'
+import { PROTOCOLS } from '../../db/states.ts'
 
 const none = () => 0
 const most = () => 1
 
 describe('retryDelay', () => {
   it('doubles from one second to its limit', () => {
-    expect([1, 2, 3, 4, 5].map((failures) => retryDelay(failures, undefined, BACKOFF, none))).toEqual([
+    expect([1, 2, 3, 4, 5].map((failures) => retryDelay({ failures }, BACKOFF, none))).toEqual([
       1000, 2000, 4000, 8000, 16000,
     ])
-    expect(retryDelay(50, undefined, BACKOFF, none)).toBe(BACKOFF.max_ms)
+    expect(retryDelay({ failures: 50 }, BACKOFF, none)).toBe(BACKOFF.max_ms)
   })
 
   it('FIELD-REPORT 14: jitter never takes a wait below what the destination asked for', () => {
     for (let i = 0; i < 1000; i += 1) {
-      expect(retryDelay(1, 30_000)).toBeGreaterThanOrEqual(30_000)
-      expect(retryDelay(3, undefined)).toBeGreaterThanOrEqual(4000)
+      expect(retryDelay({ failures: 1, retryAfterMs: 30_000 })).toBeGreaterThanOrEqual(30_000)
+      expect(retryDelay({ failures: 3 })).toBeGreaterThanOrEqual(4000)
     }
-    expect(retryDelay(1, 30_000, BACKOFF, most)).toBe(36_000)
+    expect(retryDelay({ failures: 1, retryAfterMs: 30_000 }, BACKOFF, most)).toBe(36_000)
   })
 
   it('FIELD-REPORT 14: honours a wish up to one hour', () => {
-    expect(retryDelay(1, 86_400_000, BACKOFF, none)).toBe(3_600_000)
+    expect(retryDelay({ failures: 1, retryAfterMs: 86_400_000 }, BACKOFF, none)).toBe(3_600_000)
   })
 
   it('keeps its own delay when the wish is shorter, and goes at once when asked to', () => {
-    expect(retryDelay(5, 1000, BACKOFF, none)).toBe(16_000)
-    expect(retryDelay(5, 0, BACKOFF, none)).toBe(0)
+    expect(retryDelay({ failures: 5, retryAfterMs: 1000 }, BACKOFF, none)).toBe(16_000)
+    expect(retryDelay({ failures: 5, retryAfterMs: 0 }, BACKOFF, none)).toBe(0)
+  })
+})
+
+describe('the delays of a protocol', () => {
+  it('are minutes for mail, which greylisting puts off for so long, and seconds for the others', () => {
+    const first = Object.fromEntries(
+      PROTOCOLS.map((protocol) => [protocol, retryDelay({ failures: 1 }, backoffFor(protocol), none)]),
+    )
+    expect(first).toEqual({ REST: 1000, AMQP: 1000, JDBC: 1000, S3: 1000, SFTP: 1000, EMAIL: 60_000 })
+  })
+
+  it.each(PROTOCOLS)(
+    'of %s fit, with the usual three retries and all jitter, into the life that it states',
+    (protocol) => {
+      const waits = [1, 2, 3].map((failures) => retryDelay({ failures }, backoffFor(protocol), most))
+      const all = waits.reduce((sum, wait) => sum + wait, 0) + 4 * 30_000
+      expect(all).toBeLessThan((destinationFor(protocol).retries?.life_seconds ?? 300) * 1000)
+    },
+  )
+
+  it('go through the list that is stated, and stay at its last', () => {
+    const delays: Backoff = { ...BACKOFF, delays_ms: [60_000, 300_000] }
+    expect([1, 2, 3, 9].map((failures) => retryDelay({ failures }, delays, none))).toEqual([
+      60_000, 300_000, 300_000, 300_000,
+    ])
+    expect(retryDelay({ failures: 1, retryAfterMs: 120_000 }, delays, none)).toBe(120_000)
+  })
+})
+
+describe('a retry of minutes in a short life', () => {
+  const mail = backoffFor('EMAIL')
+
+  it('comes shortly before the end where it would come after it', () => {
+    // As with five minutes stated: at 0, 1, 4:30 and 4:45.
+    expect(retryDelay({ failures: 1, lifeMs: 300_000 }, mail, none)).toBe(60_000)
+    expect(retryDelay({ failures: 2, lifeMs: 240_000 }, mail, most)).toBe(210_000)
+    expect(retryDelay({ failures: 3, lifeMs: 30_000 }, mail, none)).toBe(15_000)
+  })
+
+  it('is left alone where it comes in time', () => {
+    expect(retryDelay({ failures: 2, lifeMs: 3_500_000 }, mail, none)).toBe(300_000)
+    expect(retryDelay({ failures: 2, lifeMs: 3_500_000 }, mail, most)).toBe(360_000)
+  })
+
+  it('does not come ever more often towards the end', () => {
+    let left = 300_000
+    let retries = 0
+    for (let failures = 1; failures <= 50; failures += 1) {
+      left -= retryDelay({ failures, lifeMs: left }, mail, none)
+      if (left <= 0) break
+      retries += 1
+    }
+    expect(retries).toBe(4)
+  })
+
+  it('is not brought forward against the wish of the destination', () => {
+    expect(retryDelay({ failures: 1, lifeMs: 60_000, retryAfterMs: 120_000 }, mail, none)).toBe(120_000)
+  })
+
+  it('of a protocol with delays of seconds is not brought forward', () => {
+    expect(retryDelay({ failures: 9, lifeMs: 60_000 }, backoffFor('REST'), none)).toBe(256_000)
   })
 })

@@ -20,6 +20,7 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     needless: false,
     cancel_requested: false,
     expired: false,
+    expires_in_ms: 300_000,
     data_type: 'report',
     request_id: null,
     compression: 'none',

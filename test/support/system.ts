@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import pino from 'pino'
 import { BACKOFF, type Backoff } from '../../activities/backoff.ts'
+import type { ActivityDeps } from '../../activities/deps.ts'
 import { createEgress } from '../../activities/destinations/egress.ts'
 import { createPayloads } from '../../activities/payloads.ts'
 import { createShaper, type ShaperOptions } from '../../activities/shaping/shaper.ts'
@@ -87,6 +88,8 @@ export interface AttemptRow {
 
 export interface TestSystemOptions {
   backoff?: Backoff
+  /** Between attempts; `backoff` unless given. */
+  backoffFor?: ActivityDeps['backoffFor']
   /** CIDRs that deliveries may reach; loopback by default. */
   allow?: string[]
   /** Where the workers find the database, when not at its own URL. */
@@ -127,6 +130,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     shares: createShares(),
     backgroundShares: createShares(undefined, undefined, BACKGROUND),
     backoff: options.backoff ?? QUICK,
+    backoffFor: options.backoffFor ?? (() => options.backoff ?? QUICK),
     closeWithinMs: options.closeWithinMs ?? 5000,
     worker: 'test',
     environmentSecrets: {},

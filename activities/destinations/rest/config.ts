@@ -101,7 +101,9 @@ const auth = z.discriminatedUnion('type', [
 ])
 
 export const restConfig = configuration({
-  endpoint: url.describe('http(s) URL; placeholders in path and query are filled in and percent-encoded, and never choose scheme, user, host or port'),
+  endpoint: url.describe(
+    'http(s) URL; placeholders in path and query are filled in and percent-encoded, and never choose scheme, user, host or port',
+  ),
   method: z.enum(REST_METHODS).default('POST').describe('GET, HEAD and OPTIONS carry no body'),
   headers: headers.default({}).describe('Values may hold placeholders'),
   secret_headers: z.record(headerName, secret()).default({}).describe('Headers whose values are secrets'),
