@@ -54,7 +54,7 @@ export function createBackgroundActivities(deps: SweepDeps) {
     },
 
     async batchStep(ref: BatchRef): Promise<BatchStep> {
-      return await batchStep(deps, ref, beating('Another worker takes the step anew'))
+      return await batchStep(deps, ref, beating('Another worker takes the step anew'), Context.current().info.attempt)
     },
 
     async batchCallback(ref: BatchRef): Promise<void> {

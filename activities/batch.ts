@@ -26,26 +26,27 @@ const FAST_MS = 3000
 /** The sweep looks for the run of a batch that has said nothing for so long. */
 const SILENT_SECONDS = 120
 
-export async function batchStep(deps: SweepDeps, ref: BatchRef, beat: () => void): Promise<BatchStep> {
+export async function batchStep(deps: SweepDeps, ref: BatchRef, beat: () => void, attempt = 1): Promise<BatchStep> {
   const place = deps.backgroundShares.place()
   const taken = place.take(ref.tenant_id, `${ref.tenant_id} batches`)
   if (!taken.taken) return { done: false, wait_ms: taken.delay_ms }
   try {
-    return await takeStep(deps, ref, beat)
+    return await takeStep(deps, ref, beat, attempt)
   } finally {
     place.end()
   }
 }
 
-async function takeStep(deps: SweepDeps, ref: BatchRef, beat: () => void): Promise<BatchStep> {
+async function takeStep(deps: SweepDeps, ref: BatchRef, beat: () => void, attempt: number): Promise<BatchStep> {
   const runs = deps.runs()
   if (!runs) throw new Error('Temporal is not connected')
-  const step = {
+  const step: Step = {
     deps,
     runs,
     ref,
     beat,
     as: <T>(work: (db: Db) => Promise<T>) => withTenant(deps.pool, ref.tenant_id, work),
+    attempt,
   }
   if (ref.cancelled) await step.as((db) => requestBatchCancel(db, ref.batch_id, 'cancelled in Temporal'))
   const batch = await step.as((db) => findBatch(db, ref.batch_id))

@@ -5,6 +5,7 @@ import { writeAudit } from '../db/audit.ts'
 import { type BatchRefRow, dueBatches } from '../db/batches.ts'
 import { checkCallbackLater } from '../db/callbacks.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../db/deleted-destinations.ts'
+import { countFailedDeliveries, tellEventWindows } from '../db/event-windows.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
 import { jobId } from '../db/job-id.ts'
 import { dueEvents } from '../db/operator-events.ts'
@@ -61,6 +62,7 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
   await sweepCallbacks(deps, runs, beat)
   await sweepBatches(deps, runs, input, beat)
   await sweepRecurring(deps, runs, input, beat)
+  await sweepEventWindows(deps)
   await sweepEvents(deps, runs, beat)
   await sweepDeletedDestinations(deps, runs, beat)
   await sweepTurns(deps, runs, beat)
@@ -131,6 +133,14 @@ async function sweepCallbacks(deps: SweepDeps, runs: Runs, beat: () => void): Pr
       beat()
     }
     if (page.length < PAGE) return
+  }
+}
+
+/** Counts failed deliveries, and makes one event of many. */
+async function sweepEventWindows(deps: SweepDeps): Promise<void> {
+  await withoutTenant(deps.pool, (db) => countFailedDeliveries(db))
+  for (const told of await withoutTenant(deps.pool, (db) => tellEventWindows(db, PAGE))) {
+    deps.logger.warn(told, `${told.event_type}: ${told.count} since ${told.since.toISOString()}`)
   }
 }
 

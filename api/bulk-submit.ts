@@ -16,6 +16,7 @@ import {
 import { claimIdempotencyKey } from '../db/idempotency.ts'
 import { addWarnings, type DataTypeCheck, readSurroundings, type SubmissionSurroundings } from '../db/jobs.ts'
 import { type Db, withTenant } from '../db/pool.ts'
+import { isDataRefused } from '../db/refused.ts'
 import { OTHER } from '../temporal-config/metrics.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from './catalogue-check.ts'
 import type { CheckedEntries } from './destination-entries.ts'
@@ -288,9 +289,10 @@ async function placeItems(db: Db, tenantId: string, items: Item[]) {
 async function insertPage(db: Db, batchId: string, page: Placed[], queryable = true): Promise<Rejected[]> {
   const row = ({ item, job_id }: Placed): NewBatchJob => {
     const job = newJob(item.request, item.submission, item.entries)
-    const { expires_at, payload } = item.submission
+    const { payload } = item.submission
     // Kept by itself: the life of each begins with its turn, but ends no later.
-    const options = expires_at ? { ...job.options, expires_at } : job.options
+    // The parsed time: a text has spellings that one reader takes and another refuses.
+    const options = job.expires_at ? { ...job.options, expires_at: job.expires_at.toISOString() } : job.options
     const payload_queryable = queryable && unstorableFields(job.payload_text, { payload }, '').length === 0
     return { ...job, options, id: job_id, payload_queryable }
   }
@@ -308,8 +310,9 @@ async function insertPage(db: Db, batchId: string, page: Placed[], queryable = t
   const { key, index, request } = item
   if (key !== null) await forgetIdempotencyKey(db, request.caller.tenant_id, key, job_id)
   const known = asRefusal(refusal)
+  const field = isRefusedByJsonb(refusal) ? 'metadata' : 'body'
   const details =
-    known instanceof ApiError ? detailsOf(known) : [{ field: 'metadata', issue: 'holds a value that cannot be stored' }]
+    known instanceof ApiError ? detailsOf(known) : [{ field, issue: 'holds a value that cannot be stored' }]
   return [{ index, details }]
 }
 
@@ -321,7 +324,7 @@ async function refusable(db: Db, work: () => Promise<void>): Promise<unknown> {
     await db.query('release savepoint page')
     return null
   } catch (error) {
-    if (!isRefusedByJsonb(error) && asRefusal(error) === error) throw error
+    if (!isDataRefused(error)) throw error
     await db.query('rollback to savepoint page')
     await db.query('release savepoint page')
     return error

@@ -101,20 +101,26 @@ export interface ReleasedJob {
   priority: Priority
 }
 
+export interface Released {
+  looked: number
+  released: ReleasedJob[]
+}
+
 /**
  * Lets the next distributions of a submitted batch go, `limit` at most, in order: from here on the sweep finds those that
  * nobody starts. Their time begins now, for they have been waiting for their turn: of ten thousand the last would otherwise
- * have lost theirs. `looked` counts those that were cancelled while they waited as well.
+ * have lost theirs. `looked` counts those that were cancelled while they waited as well. With `position` that one alone.
  */
 export async function releaseBatchPage(
   db: Db,
   id: string,
   limit: number,
-): Promise<{ looked: number; released: ReleasedJob[] }> {
+  position: number | null = null,
+): Promise<Released> {
   const { rows } = await db.query<ReleasedJob & { released: boolean }>(
     `with page as (
        select position, distribution_job_id from batch_items
-        where batch_id = $1 and state = 'waiting' order by position limit $2),
+        where batch_id = $1 and state = 'waiting' and ($3::int is null or position = $3) order by position limit $2),
      released as (
        update distribution_jobs j
           set check_at = clock_timestamp() + interval '60 seconds', updated_at = clock_timestamp(),
@@ -129,7 +135,7 @@ export async function releaseBatchPage(
      select page.position, r.distribution_id, r.data_type, r.priority, r.id is not null as released
        from page left join released r on r.id = page.distribution_job_id
       order by page.position`,
-    [id, limit],
+    [id, limit, position],
   )
   return { looked: rows.length, released: rows.filter((row) => row.released) }
 }

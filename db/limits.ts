@@ -30,4 +30,16 @@ export const LIMITS = {
     unit: 'servers',
     reason: 'Each process keeps them in memory; a server that is forgotten costs one refused recipient',
   },
+  eventGather: {
+    what: 'Wait before an operator event that has a count',
+    value: 60,
+    unit: 's',
+    reason: 'failures come together: the event says how many there were, and is still told within two minutes',
+  },
+  eventWindow: {
+    what: 'Shortest time between two such events of one kind about one destination',
+    value: 900,
+    unit: 's',
+    reason: 'an outage that fails thousands of deliveries is a few events an hour, each with a count',
+  },
 } as const satisfies Record<string, Limit>

@@ -2,6 +2,7 @@
 import { closeItem, openItems, waitingItems } from '../../db/batch-items.ts'
 import type { BatchRow } from '../../db/batches.ts'
 import { requestCancel } from '../../db/commands.ts'
+import { eachAlone } from './isolate.ts'
 import { endByRow, inTurns, PAGE, type Step } from './step.ts'
 
 /** Cancels what has not been started by its row, and tells the runs of what is open. */
@@ -10,7 +11,7 @@ export async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
   for (;;) {
     const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
     if (items.length === 0) break
-    await inTurns(items, step.beat, async ({ position, job_id }) => {
+    await eachAlone(step, batch, items, async ({ position, job_id }) => {
       if (batch.kind === 'retry') {
         await step.as((db) => closeItem(db, batch.id, position, 'skipped', 'the batch was cancelled'))
         return

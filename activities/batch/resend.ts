@@ -5,6 +5,7 @@ import type { BatchRow } from '../../db/batches.ts'
 import { requestRetry } from '../../db/commands.ts'
 import { lockJob } from '../../db/plan.ts'
 import type { About } from '../../temporal-config/runs.ts'
+import { alone } from './isolate.ts'
 import { type Begun, inTurns, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'
 
 /** The next page, after as long as this one took: whoever starts thousands leaves half of the servers' time to others. */
@@ -17,7 +18,7 @@ export async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
   const began = performance.now()
   const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
   const items = await step.as((db) => waitingItems(db, batch.id, PAGE))
-  await inOrder(items, step.beat, async ({ position, job_id, round }) => {
+  await inOrder(step, batch, items, async ({ position, job_id, round }) => {
     const retried = await step.as(async (db): Promise<About | null> => {
       const job = await lockJob(db, job_id)
       if (!job) {
@@ -62,8 +63,9 @@ const SKIPPED = {
 
 /** `work` on each, a few at once, but one after another where the items have one ordering key. */
 async function inOrder(
+  step: Step,
+  batch: BatchRow,
   items: WaitingItem[],
-  beat: () => void,
   work: (item: WaitingItem) => Promise<void>,
 ): Promise<void> {
   const rows = new Map<string | number, WaitingItem[]>()
@@ -71,10 +73,17 @@ async function inOrder(
     const row = item.ordering_key ?? item.position
     rows.set(row, [...(rows.get(row) ?? []), item])
   }
-  await inTurns([...rows.values()], beat, async (row) => {
-    for (const item of row) {
-      beat()
-      await work(item)
+  const failed: unknown[] = []
+  await inTurns([...rows.values()], step.beat, async (row) => {
+    try {
+      for (const item of row) {
+        step.beat()
+        await alone(step, batch, item, () => work(item))
+      }
+    } catch (error) {
+      failed.push(error)
     }
   })
+  // Only now: what happens to one must not keep the others of the page from their turn.
+  if (failed.length > 0) throw failed[0]
 }

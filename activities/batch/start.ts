@@ -1,9 +1,19 @@
 // Lets the distributions of a batch go, page by page or one after another.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { closeItem, expiredItems, openItems, type ReleasedJob, releaseBatchPage } from '../../db/batch-items.ts'
+import {
+  closeItem,
+  expiredItems,
+  openItems,
+  type Released,
+  type ReleasedJob,
+  releaseBatchPage,
+  waitingItems,
+} from '../../db/batch-items.ts'
 import type { BatchRow } from '../../db/batches.ts'
 import { peekJob } from '../../db/jobs.ts'
-import { AT_ONCE, type Begun, endByRow, inTurns, PAGE, type Step, waitFor } from './step.ts'
+import { isDataRefused, isRowAtFault } from '../../db/refused.ts'
+import { alone, eachAlone } from './isolate.ts'
+import { AT_ONCE, type Begun, endByRow, PAGE, type Step, waitFor } from './step.ts'
 
 /** A step of a batch that goes one after another gives its slot up after this time. */
 const STEP_MS = 5000
@@ -14,13 +24,33 @@ const SOON_MS = 1000
 export async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
   for (let begun = 0; begun < PAGE; begun += AT_ONCE) {
     const began = performance.now()
-    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, AT_ONCE))
+    const { looked, released } = await release(step, batch, AT_ONCE)
     await startRuns(step, released)
     if (looked < AT_ONCE) return 'all'
     step.beat()
     await sleep(Math.min(SOON_MS, performance.now() - began))
   }
   return 'more'
+}
+
+/**
+ * Releases the next ones, `limit` at most, in one statement. When the database refuses a row among them, one by one, so
+ * that only that one ends.
+ */
+async function release(step: Step, batch: BatchRow, limit: number): Promise<Released> {
+  try {
+    return await step.as((db) => releaseBatchPage(db, batch.id, limit))
+  } catch (error) {
+    if (!isRowAtFault(error)) throw error
+  }
+  const items = await step.as((db) => waitingItems(db, batch.id, limit))
+  const released: ReleasedJob[] = []
+  for (const item of items) {
+    await alone(step, batch, item, async () => {
+      released.push(...(await step.as((db) => releaseBatchPage(db, batch.id, 1, item.position))).released)
+    })
+  }
+  return { looked: items.length, released }
 }
 
 /**
@@ -57,7 +87,7 @@ export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun>
       continue
     }
     if (now?.status === 'failed' && batch.options.fail_fast) return 'more'
-    const { looked, released } = await step.as((db) => releaseBatchPage(db, batch.id, 1))
+    const { looked, released } = await release(step, batch, 1)
     if (looked === 0) return 'all'
     await startRuns(step, released)
     const [next] = released
@@ -72,8 +102,14 @@ export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun>
 
 /** Those behind one that takes its time end when they were to: nobody else looks at them before their turn. */
 async function endExpired(step: Step, batch: BatchRow): Promise<void> {
-  const items = await step.as((db) => expiredItems(db, batch.id, PAGE))
-  await inTurns(items, step.beat, async ({ position, job_id }) => {
+  const items = await step
+    .as((db) => expiredItems(db, batch.id, PAGE))
+    .catch((error: unknown) => {
+      // One of them has a time that the database cannot read: it ends when its turn comes, and the others with it at the latest.
+      if (isDataRefused(error)) return []
+      throw error
+    })
+  await eachAlone(step, batch, items, async ({ position, job_id }) => {
     await endByRow(step, job_id, { round: 1, cause: 'expired' })
     await step.as((db) => closeItem(db, batch.id, position, 'started'))
   })

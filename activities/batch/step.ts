@@ -1,5 +1,5 @@
 // What every part of a batch's step works with.
-import { type FinishRequest, finishDistribution } from '../../db/finish.ts'
+import { type Finished, type FinishRequest, finishDistribution } from '../../db/finish.ts'
 import type { Db } from '../../db/pool.ts'
 import { countEnd } from '../../temporal-config/metrics.ts'
 import type { Runs } from '../../temporal-config/runs.ts'
@@ -20,12 +20,18 @@ export interface Step {
   /** Between units of work: a heartbeat, which throws when the worker stops. */
   beat: () => void
   as<T>(work: (db: Db) => Promise<T>): Promise<T>
+  /** How often Temporal has tried this step; the first try is 1. */
+  attempt: number
 }
 
 export type Begun = 'more' | 'all' | { wait_ms: number }
 
-export async function endByRow({ deps, runs, ref, as }: Step, jobId: string, request: FinishRequest): Promise<void> {
-  const finished = await as((db) => finishDistribution(db, jobId, request))
+export async function endByRow(step: Step, jobId: string, request: FinishRequest): Promise<void> {
+  await endedInRow(step, jobId, await step.as((db) => finishDistribution(db, jobId, request)))
+}
+
+/** What follows once a row has ended: metrics, the next under its ordering key, its callback. */
+export async function endedInRow({ deps, runs, ref }: Step, jobId: string, finished: Finished): Promise<void> {
   countEnd(deps.metrics, ref.tenant_id, finished)
   if (finished.outcome !== 'final') return
   const job = { tenant_id: ref.tenant_id, distribution_id: `dist_${jobId}` }

@@ -38,7 +38,7 @@ onEachFreshServer((server) => {
        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
          and relname <> 'schema_migrations'`,
     )
-    expect(rows[0].tables).toBe(27)
+    expect(rows[0].tables).toBe(29)
   })
 
   it('is safe to run twice: the second time nothing is applied', async () => {

@@ -6,8 +6,8 @@ import type { TestDatabase } from '../support/postgres.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDestination, aJob, aTenant } from '../support/rows.ts'
 
-/** Without a tenant on purpose: lookups that all may read, and the migrations' own table. */
-const SHARED = ['destination_types', 'rule_types', 'schema_migrations']
+/** Without a tenant on purpose: lookups that all may read, the migrations' own table, and marks of work over all tenants. */
+const SHARED = ['destination_types', 'rule_types', 'schema_migrations', 'event_marks']
 
 /** A value for a column that must have one. The check of a policy comes before all other checks of a row. */
 const VALUES: Record<string, string> = {
@@ -198,6 +198,7 @@ onEachPostgres((database: () => TestDatabase) => {
        order by 1`,
     )
     expect(functions.rows.map((row) => row.name)).toEqual([
+      'count_failed_deliveries()',
       'delete_shared_data_type(character varying)',
       'delete_shared_rule(uuid)',
       'deleted_destinations_in_use(integer)',
@@ -221,6 +222,7 @@ onEachPostgres((database: () => TestDatabase) => {
       'refresh_views()',
       'sealed_key_ids()',
       'take_api_requests(character varying,text,integer)',
+      'tell_event_windows(interval,interval,integer)',
     ])
   })
 

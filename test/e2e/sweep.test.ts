@@ -5,7 +5,7 @@ import { sweep } from '../../activities/sweep.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { finishDistribution } from '../../db/finish.ts'
 import { jobId } from '../../db/job-id.ts'
-import type { Db } from '../../db/pool.ts'
+import { createPool, type Db } from '../../db/pool.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
@@ -324,4 +324,36 @@ describe('the sweep', () => {
     await handle.terminate()
     await other.close()
   }, 60_000)
+})
+
+it('tells one event of many deliveries that have failed, without any setting of the destination', async () => {
+  await system.as('acme', (db) =>
+    db.query("update tenants set event_url = $1 where id = 'acme'", [`${receiver.url}/events`]),
+  )
+  receiver.reply({ status: 404 })
+  const refs = await Promise.all(
+    Array.from({ length: 8 }, () => system.distribute({ destinations: [restTo('a', `${receiver.url}/gone`)] })),
+  )
+  for (const ref of refs)
+    await expect.poll(async () => (await system.job(ref)).status, { timeout: 20_000 }).toBe('failed')
+  receiver.reply({})
+  // As if a minute had passed.
+  await system.as('acme', (db) =>
+    db.query(
+      `update distribution_deliveries set completed_at = completed_at - interval '90 seconds'
+        where distribution_job_id = any ($1) and status = 'failed'`,
+      [refs.map(id)],
+    ),
+  )
+  const owner = createPool({ connectionString: system.database.adminUrl, max: 1, application_name: 'test' })
+  await owner.query("update event_marks set seen_until = clock_timestamp() - interval '2 minutes'")
+  await owner.end()
+  await sweepDue()
+  await sweepDue()
+  const told = () =>
+    receiver.requests.filter(({ path }) => path === '/events').map(({ body }) => JSON.parse(String(body)))
+  await expect.poll(() => told().length, { timeout: 20_000 }).toBe(1)
+  expect(told()[0]).toMatchObject({ event_type: 'deliveries.failed', destination: 'ad-hoc', tenant_id: 'acme' })
+  expect(told()[0].count).toBeGreaterThanOrEqual(8)
+  await system.as('acme', (db) => db.query("update tenants set event_url = null where id = 'acme'"))
 })

@@ -1,0 +1,75 @@
+// One item that cannot be handled must not stop the others of its batch: it is ended by itself, with a reason.
+import { closeItem } from '../../db/batch-items.ts'
+import { type BatchRow, findBatch, publicBatchId } from '../../db/batches.ts'
+import { countEvent } from '../../db/event-windows.ts'
+import { giveUp } from '../../db/finish.ts'
+import { isRowAtFault, refusalText } from '../../db/refused.ts'
+import { endedInRow, inTurns, type Step } from './step.ts'
+
+/** An item that fails for an unknown reason is ended in this try of the step, when the database answers otherwise. */
+const PATIENCE = 5
+
+interface Item {
+  position: number
+  job_id: string
+}
+
+/** `work` on each, a few at once. Whatever happens to one, the others are handled before an error is thrown. */
+export async function eachAlone<T extends Item>(
+  step: Step,
+  batch: BatchRow,
+  items: T[],
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const failed: unknown[] = []
+  await inTurns(items, step.beat, async (item) => {
+    try {
+      await alone(step, batch, item, () => work(item))
+    } catch (error) {
+      failed.push(error)
+    }
+  })
+  if (failed.length > 0) throw failed[0]
+}
+
+/** `work` on one item; an error that is the item's own ends it, any other is thrown, and the step comes again. */
+export async function alone(step: Step, batch: BatchRow, item: Item, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    if (!isRowAtFault(error) && !(step.attempt >= PATIENCE && (await answers(step, batch)))) throw error
+    await reject(step, batch, item, error)
+  }
+}
+
+/** Whether the database answers at all: if not, the error says nothing about the item. */
+async function answers(step: Step, batch: BatchRow): Promise<boolean> {
+  return await step
+    .as((db) => findBatch(db, batch.id))
+    .then(
+      () => true,
+      () => false,
+    )
+}
+
+async function reject(step: Step, batch: BatchRow, { position, job_id }: Item, error: unknown): Promise<void> {
+  const { deps, ref } = step
+  const reason = refusalText(error)
+  const ids = { batch_id: publicBatchId(batch.id), distribution_id: `dist_${job_id}` }
+  deps.logger.error({ err: error, tenant_id: ref.tenant_id, ...ids }, 'one item of a batch was given up')
+  if (batch.kind === 'submit') {
+    const message = `The distribution could not be started: ${reason}`
+    // A row that cannot be changed at all keeps its state; its item says why.
+    const ended = await step
+      .as((db) => giveUp(db, job_id, 1, message))
+      .catch((error: unknown) => {
+        if (!isRowAtFault(error)) throw error
+        return null
+      })
+    if (ended) await endedInRow(step, job_id, ended)
+    await step.as((db) => closeItem(db, batch.id, position, ended ? 'started' : 'skipped', message))
+  } else {
+    await step.as((db) => closeItem(db, batch.id, position, 'skipped', `it could not be sent again: ${reason}`))
+  }
+  await step.as((db) => countEvent(db, ref.tenant_id, 'distributions.failed', 'UNEXPECTED', { ...ids, reason }))
+}
