@@ -1,6 +1,7 @@
 // The configuration of an AMQP destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
 import { host, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
+import { amqpHeaderProblem, refuseOwned } from '../owned-names.ts'
 import { literalText } from '../placeholders.ts'
 import { configuration, credentialField, type Resolved, secret } from '../secret.ts'
 
@@ -13,20 +14,10 @@ export const MAX_HEADER_BYTES = 32 * 1024
 /** A message's time to live is a 32-bit number of milliseconds for RabbitMQ. */
 const MAX_EXPIRATION_MS = 4_294_967_295
 
-/** Set by us for every message, or read by RabbitMQ as further routing keys, which the payload must not choose. */
-const OURS = new Set(['tenant_id', 'distribution_id', 'data_type', 'attempt_number'])
-const ROUTING = new Set(['CC', 'BCC'])
-
 const headerName = z
   .string()
   .regex(/^[\x21-\x7e]{1,128}$/, 'must be 1 to 128 printable ASCII characters')
-  .refine((name) => !OURS.has(name), 'is set by the Distributor itself')
-  .refine((name) => !ROUTING.has(name), 'would send copies to other queues; use another destination for them')
-  // The exchange of RabbitMQ's plugin returns what it delays as routed to no queue: each attempt would be one copy more.
-  .refine(
-    (name) => name !== 'x-delay',
-    'makes a delayed exchange return what it takes, so that it is sent again and again; use "deliver_at"',
-  )
+  .superRefine(refuseOwned(amqpHeaderProblem))
 
 const short = () =>
   z

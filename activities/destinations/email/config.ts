@@ -2,16 +2,13 @@
 import { z } from 'zod'
 import { csvFields, xmlFields } from '../../formats/fields.ts'
 import { host, template, timeoutSeconds, tls } from '../fields.ts'
+import { mailHeaderProblem, refuseOwned } from '../owned-names.ts'
 import { hasPlaceholders } from '../placeholders.ts'
 import { configuration, optionalCredentialField, optionalSecret, type Resolved, secret } from '../secret.ts'
 import { mailboxProblem, readAddress, readMailbox } from './addresses.ts'
 
 /** Postfix and others take more; a mail to many is many mails to somebody's spam filter. */
 const MAX_RECIPIENTS = 100
-
-/** Header fields that we, the composer or a mail server write (RFC 5322, 2045, 6376, 3834). */
-const OURS =
-  /^(from|sender|reply-to|to|cc|bcc|subject|date|message-id|mime-version|content-.*|auto-submitted|return-path|received|dkim-signature|resent-.*|x-distribution-id|x-mailer)$/i
 
 /** RFC 6376, 3.5: a subset of domain names and selectors. */
 const DOMAIN = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i
@@ -74,7 +71,7 @@ const headers = z
     z
       .string()
       .regex(/^[A-Za-z0-9-]{1,76}$/, 'is not a header name')
-      .refine((name) => !OURS.test(name), 'is set by the Distributor itself'),
+      .superRefine(refuseOwned(mailHeaderProblem)),
     template(2000),
   )
   .superRefine((value, context) => {

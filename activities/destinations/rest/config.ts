@@ -1,6 +1,7 @@
 // The configuration of a REST destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
 import { timeoutSeconds, tls } from '../fields.ts'
+import { httpHeaderProblem, refuseOwned } from '../owned-names.ts'
 import { hasPlaceholders, placeholderProblem, templateUrl, urlProblem } from '../placeholders.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
 
@@ -9,26 +10,9 @@ export const REST_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET', 'HEAD', 'O
 /** Kept of a response body unless the configuration says otherwise, in bytes. */
 export const DEFAULT_RESPONSE_BYTES = 64 * 1024
 
-/** Field names of RFC 9110; names and values that we or the connection set are refused, so that nothing is sent twice. */
+/** Field names of RFC 9110. */
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/
-const OURS = new Set([
-  'host',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'transfer-encoding',
-  'content-length',
-  'content-encoding',
-  'upgrade',
-  'te',
-  'trailer',
-  'expect',
-  'idempotency-key',
-  'webhook-id',
-  'webhook-timestamp',
-  'webhook-signature',
-])
-const CONFIDENTIAL = new Set(['authorization', 'proxy-authorization', 'cookie'])
+const CONFIDENTIAL = new Set(['authorization', 'cookie'])
 
 const url = reaching(
   z
@@ -41,10 +25,7 @@ const url = reaching(
   (value) => templateUrl(value)?.hostname,
 )
 
-const headerName = z
-  .string()
-  .regex(HEADER_NAME, 'is not a header name')
-  .refine((name) => !OURS.has(name.toLowerCase()), 'is set by the Distributor itself')
+const headerName = z.string().regex(HEADER_NAME, 'is not a header name').superRefine(refuseOwned(httpHeaderProblem))
 
 const headers = z
   .record(
@@ -76,16 +57,21 @@ const auth = z.discriminatedUnion('type', [
     password: secret().describe('Password'),
   }),
   z.strictObject({ type: z.literal('bearer'), token: secret().describe('Sent as `Authorization: Bearer …`') }),
-  z.strictObject({
-    type: z.literal('api_key'),
-    in: z.enum(['header', 'query']).default('header').describe('Where the key is sent'),
-    name: z
-      .string()
-      .regex(HEADER_NAME, 'is not a header name')
-      .default('X-API-Key')
-      .describe('Header or query parameter'),
-    api_key: secret().describe('The key'),
-  }),
+  z
+    .strictObject({
+      type: z.literal('api_key'),
+      in: z.enum(['header', 'query']).default('header').describe('Where the key is sent'),
+      name: z
+        .string()
+        .regex(HEADER_NAME, 'is not a header name')
+        .default('X-API-Key')
+        .describe('Header or query parameter'),
+      api_key: secret().describe('The key'),
+    })
+    .superRefine(({ in: place, name }, context) => {
+      const message = place === 'header' ? httpHeaderProblem(name) : undefined
+      if (message !== undefined) context.addIssue({ code: 'custom', path: ['name'], message })
+    }),
   z.strictObject({
     type: z.literal('oauth2'),
     token_url: url
