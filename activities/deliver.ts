@@ -111,7 +111,8 @@ async function send(
     if (credentials instanceof Error) throw credentials
     const destination = destinationFor(delivery.protocol)
     const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
-    const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment)
+    const use = delivery.inline_configuration === null ? 'registered' : 'inline'
+    const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment, use)
     const content = await messageBody(deps, input, opened, control.signal)
     const message: Message = {
       tenant_id: input.tenant_id,

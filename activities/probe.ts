@@ -67,7 +67,7 @@ async function tryProbe(deps: ActivityDeps, input: ProbeInput, signal: AbortSign
     })
     if (!found) return new DeliveryError('DESTINATION_DELETED', 'The destination does not exist')
     const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
-    const config = resolveSecrets(found.built.config, found.configuration, found.credentials, environment)
+    const config = resolveSecrets(found.built.config, found.configuration, found.credentials, environment, 'registered')
     await found.built.probe(config, signal, { egress: deps.egress })
     return null
   } catch (error) {

@@ -1,6 +1,7 @@
 // What stands between a registered destination as it is sent, as it is stored, and as it is shown: its secrets.
 import { isDeepStrictEqual } from 'node:util'
 import { destinationFor } from '../activities/destinations/registry.ts'
+import { changedPlaces } from '../activities/destinations/secret.ts'
 import { extractLiterals, maskSecrets } from '../activities/destinations/secret-storage.ts'
 import type { AutoDisable } from '../db/auto-disable.ts'
 import { CIRCUIT_DEFAULTS, type CircuitSettings, type CircuitState } from '../db/circuits.ts'
@@ -70,7 +71,11 @@ export async function separateSecrets(
   const missing = extraction.missing.map(
     (path): Detail => ({ field: `configuration.${path}`, issue: 'has no secret to keep' }),
   )
-  if (missing.length + shape.details.length > 0) throw invalid([...missing, ...shape.details])
+  const moved =
+    present && extraction.kept.length > 0 ? changedPlaces(schema, present.configuration, sent.configuration) : []
+  const again = moved.length === 0 ? [] : extraction.kept.map((path) => sendAgain(path, moved))
+  const details = [...missing, ...again, ...shape.details]
+  if (details.length > 0) throw invalid(details)
   const before = present ? await presentFields(db, sealer, credential, extraction.kept.length > 0) : {}
   const fields: Record<string, string> = { ...extraction.secrets }
   for (const name of extraction.kept) {
@@ -91,6 +96,15 @@ export async function separateSecrets(
   }
   const changed = !present || !before || !isDeepStrictEqual(fields, { ...before }) || !isKept(content, present)
   return { content, fields, changed }
+}
+
+/** A kept secret would go somewhere else, or past somebody else, though nobody who asks for it need know it. */
+function sendAgain(path: string, moved: string[]): Detail {
+  const fields = moved.map((field) => `configuration.${field}`).join(', ')
+  return {
+    field: `configuration.${path}`,
+    issue: `must be sent again: "***" keeps a secret only for the same server, and ${fields} changed`,
+  }
 }
 
 /** Null for what cannot be opened any more, unless something of it is to stay: new secrets are the way to mend that. */

@@ -8,6 +8,8 @@ export interface CredentialRow {
   name: string
   field_names: string[]
   allowed_hosts: string[] | null
+  /** Hosts of the registered destinations that use it; null where `allowed_hosts` is given, or before the first use. */
+  registered_hosts: string[] | null
   created_at: Date
   updated_at: Date
 }
@@ -17,6 +19,7 @@ export interface NewCredential {
   name: string
   fields: Record<string, string>
   allowed_hosts: string[] | null
+  registered_hosts?: string[] | null
   /** Set for what a registered destination keeps for itself. */
   destination_id: string | null
 }
@@ -26,9 +29,11 @@ export async function addCredential(db: Db, sealer: Sealer, credential: NewCrede
   return (await writeCredential(db, sealer, credential, 'do nothing')) ?? null
 }
 
+const COLUMNS = 'id, name, field_names, allowed_hosts, registered_hosts, created_at, updated_at'
+
 const REPLACE = `do update
         set sealed = excluded.sealed, field_names = excluded.field_names, allowed_hosts = excluded.allowed_hosts,
-            updated_at = clock_timestamp()`
+            registered_hosts = excluded.registered_hosts, updated_at = clock_timestamp()`
 
 /** Writes a credential, or replaces it wholly where `name` is taken. */
 export async function putCredential(db: Db, sealer: Sealer, credential: NewCredential): Promise<CredentialRow> {
@@ -43,10 +48,10 @@ async function writeCredential(
 ): Promise<CredentialRow | undefined> {
   const { tenant_id, name, fields } = credential
   const { rows } = await db.query<CredentialRow>(
-    `insert into credentials (tenant_id, name, sealed, field_names, allowed_hosts, destination_id)
-     values ($1, $2, $3, $4, $5, $6)
+    `insert into credentials (tenant_id, name, sealed, field_names, allowed_hosts, destination_id, registered_hosts)
+     values ($1, $2, $3, $4, $5, $6, $7)
      on conflict (tenant_id, name) ${onConflict}
-     returning id, name, field_names, allowed_hosts, created_at, updated_at`,
+     returning ${COLUMNS}`,
     [
       tenant_id,
       name,
@@ -54,16 +59,24 @@ async function writeCredential(
       Object.keys(fields).sort(),
       credential.allowed_hosts,
       credential.destination_id,
+      credential.registered_hosts ?? null,
     ],
   )
   return rows[0]
 }
 
-/** One credential without its values; those that destinations keep for themselves are not found. */
-export async function findCredential(db: Db, name: string): Promise<CredentialRow | null> {
+/**
+ * One credential without its values; those that destinations keep for themselves are not found. `forUpdate` locks it until
+ * the transaction ends.
+ */
+export async function findCredential(
+  db: Db,
+  name: string,
+  options: { forUpdate?: boolean } = {},
+): Promise<CredentialRow | null> {
   const { rows } = await db.query<CredentialRow>(
-    `select id, name, field_names, allowed_hosts, created_at, updated_at
-       from credentials where name = $1 and destination_id is null`,
+    `select ${COLUMNS}
+       from credentials where name = $1 and destination_id is null ${options.forUpdate ? 'for update' : ''}`,
     [name],
   )
   return rows[0] ?? null
@@ -72,10 +85,24 @@ export async function findCredential(db: Db, name: string): Promise<CredentialRo
 /** The tenant's own credentials by name, without their values. */
 export async function listCredentials(db: Db): Promise<CredentialRow[]> {
   const { rows } = await db.query<CredentialRow>(
-    `select id, name, field_names, allowed_hosts, created_at, updated_at
+    `select ${COLUMNS}
        from credentials where destination_id is null order by name`,
   )
   return rows
+}
+
+/** Changes the hosts that a credential may be sent to, and leaves its values as they are. */
+export async function bindCredential(
+  db: Db,
+  name: string,
+  hosts: { allowed_hosts: string[] | null; registered_hosts: string[] | null },
+): Promise<CredentialRow> {
+  const { rows } = await db.query<CredentialRow>(
+    `update credentials set allowed_hosts = $2, registered_hosts = $3, updated_at = clock_timestamp()
+      where name = $1 and destination_id is null returning ${COLUMNS}`,
+    [name, hosts.allowed_hosts, hosts.registered_hosts],
+  )
+  return rows[0]!
 }
 
 /** False when there is none of this name. */
@@ -84,7 +111,7 @@ export async function deleteCredential(db: Db, name: string): Promise<boolean> {
   return rowCount === 1
 }
 
-/** An opened credential; `allowed_hosts` null means any host. */
+/** An opened credential; `allowed_hosts` null means the hosts of registered destinations. */
 export interface OpenedCredential {
   fields: Record<string, string>
   allowed_hosts: string[] | null

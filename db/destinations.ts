@@ -219,15 +219,32 @@ export async function deleteDestination(db: Db, id: string): Promise<void> {
   await db.query('delete from credentials where destination_id = $1', [id])
 }
 
+/** Matches destinations whose configuration names the credential $1; $2 is `credentialPrefix` of it. */
+const USES = `deleted_at is null
+        and (configuration ->> 'credentials' = $1
+             or jsonb_path_exists(configuration, 'lax $.**.secret ? (@ starts with $prefix)', $2::jsonb))`
+
+function credentialPrefix(credential: string): string {
+  return JSON.stringify({ prefix: `${credential}.` })
+}
+
 /** The living destinations whose configuration names this credential. */
 export async function destinationsUsing(db: Db, credential: string): Promise<string[]> {
   const { rows } = await db.query<{ name: string }>(
-    `select name from destinations
-      where deleted_at is null
-        and (configuration ->> 'credentials' = $1
-             or jsonb_path_exists(configuration, 'lax $.**.secret ? (@ starts with $prefix)', $2::jsonb))
-      order by name limit 20`,
-    [credential, JSON.stringify({ prefix: `${credential}.` })],
+    `select name from destinations where ${USES} order by name limit 20`,
+    [credential, credentialPrefix(credential)],
   )
   return rows.map(({ name }) => name)
+}
+
+/** The configurations of all living destinations that name this credential. */
+export async function configurationsUsing(
+  db: Db,
+  credential: string,
+): Promise<Pick<DestinationRow, 'protocol' | 'configuration'>[]> {
+  const { rows } = await db.query<Pick<DestinationRow, 'protocol' | 'configuration'>>(
+    `select protocol, configuration from destinations where ${USES}`,
+    [credential, credentialPrefix(credential)],
+  )
+  return rows
 }

@@ -114,7 +114,7 @@ export type Settings = z.infer<typeof settingsSchema>
 const ENVIRONMENT_SECRET = {
   name: 'DISTRIBUTOR_SECRET_<TENANT>__<NAME>',
   shown: 'none',
-  meaning: 'a credential of that tenant alone: a JSON object of strings, or one text',
+  meaning: 'a credential of that tenant alone: a JSON object of strings (and `allowed_hosts`, a list), or one text',
 }
 
 /** Values of these never appear in a refusal. */

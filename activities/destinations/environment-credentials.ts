@@ -4,7 +4,7 @@ import type { Credential } from './secret-resolution.ts'
 /**
  * `DISTRIBUTOR_SECRET_<TENANT>__<NAME>`, for that tenant alone; with `unscoped` also `DISTRIBUTOR_SECRET_<NAME>`, for
  * what the platform role registered. The value is a JSON object of strings, or any other text, which is then the one
- * field `value`.
+ * field `value`. `allowed_hosts` in the object, a list, binds the credential as that of a stored one does.
  */
 export function environmentCredentials(
   env: Readonly<Record<string, string | undefined>>,
@@ -14,7 +14,7 @@ export function environmentCredentials(
   return (name) => {
     const own = env[`DISTRIBUTOR_SECRET_${environmentName(tenantId)}__${environmentName(name)}`]
     const text = own ?? (unscoped ? env[`DISTRIBUTOR_SECRET_${environmentName(name)}`] : undefined)
-    return text === undefined ? undefined : { fields: fieldsOf(text), allowed_hosts: null }
+    return text === undefined ? undefined : credentialOf(text)
   }
 }
 
@@ -38,14 +38,20 @@ function isPlain(character: string | undefined): boolean {
   return character !== undefined && /^[a-z0-9]$/.test(character)
 }
 
-function fieldsOf(text: string): Record<string, string> {
+function credentialOf(text: string): Credential {
   try {
     const value: unknown = JSON.parse(text)
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, String(item)]))
+      const { allowed_hosts, ...fields } = value as Record<string, unknown>
+      return {
+        fields: Object.fromEntries(Object.entries(fields).map(([key, item]) => [key, String(item)])),
+        // Anything but a list of texts allows nothing: a slip must not open it to every host.
+        allowed_hosts:
+          allowed_hosts === undefined ? null : Array.isArray(allowed_hosts) ? allowed_hosts.map(String) : [],
+      }
     }
   } catch {
     // Plain text: the one field `value`.
   }
-  return { value: text }
+  return { fields: { value: text }, allowed_hosts: null }
 }

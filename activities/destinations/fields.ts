@@ -1,9 +1,10 @@
 // Fields that several protocols share, in one wording.
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
-import { placeOf } from './place.ts'
-import { placeholderProblem } from './placeholders.ts'
-import { optionalSecret, type Resolved, reaching } from './secret.ts'
+import { hostName } from './allowed-hosts.ts'
+import { placeOf, placeOfUrl, targetAt } from './place.ts'
+import { placeholderProblem, templateUrl } from './placeholders.ts'
+import { deciding, optionalSecret, type Resolved, reaching } from './secret.ts'
 
 /** A host name or a literal address; never a placeholder, for the payload must not choose who is reached. */
 export function host() {
@@ -14,11 +15,19 @@ export function host() {
       .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s/\\@:{}[\]]+|[0-9a-fA-F:.]+)$/, 'must be a host name or an IP address alone')
       .refine((value) => placeOf(value, 0) !== undefined, 'must be a host name or an IP address alone'),
     (value) => value.replace(/^\[|\]$/g, ''),
+    hostName,
   ).describe('Host name or IP address')
 }
 
 export function port(usual: number) {
-  return z.int().min(1).max(65535).default(usual).describe('TCP port')
+  return deciding(z.int().min(1).max(65535)).default(usual).describe('TCP port')
+}
+
+/** Protocol, host and port of a URL; the text itself where it is none. */
+export function originOf(text: string): string {
+  const url = templateUrl(text)
+  const place = url && placeOfUrl(url)
+  return place ? targetAt(url.protocol, place) : text
 }
 
 /** One deadline for the whole of an attempt. */
@@ -28,17 +37,21 @@ export function timeoutSeconds() {
 
 const tlsFields = z
   .strictObject({
-    ca: z
-      .string()
-      .max(262144)
-      // OpenSSL takes any other text for no authorities at all: then nobody is trusted, and nobody told why.
-      .refine(isCertificate, 'must be certificates as PEM, not the name of a file')
+    ca: deciding(
+      z
+        .string()
+        .max(262144)
+        // OpenSSL takes any other text for no authorities at all: then nobody is trusted, and nobody told why.
+        .refine(isCertificate, 'must be certificates as PEM, not the name of a file'),
+    )
       .optional()
       .describe('PEM of the only authorities to trust, instead of the public ones'),
     client_certificate: z.string().max(262144).optional().describe('PEM, for mutual TLS'),
     client_key: optionalSecret().describe('PEM of its private key'),
     client_key_passphrase: optionalSecret().describe('Opens the private key'),
-    server_name: z.string().max(253).optional().describe('Name in the certificate, where the endpoint has another'),
+    server_name: deciding(z.string().max(253))
+      .optional()
+      .describe('Name in the certificate, where the endpoint has another'),
   })
   .superRefine(({ client_certificate, client_key }, context) => {
     if (client_key === undefined || client_certificate !== undefined) return

@@ -1,5 +1,6 @@
 // What the worker does with secrets: put the credentials' values into the configuration, for one attempt.
 import { z } from 'zod'
+import { covers } from './allowed-hosts.ts'
 import { DeliveryError } from './errors.ts'
 import {
   formatPath,
@@ -15,7 +16,7 @@ import {
 /** An opened credential. */
 export interface Credential {
   fields: Record<string, string>
-  /** Hosts that it may be sent to: a name, or `*.example.org` for all below it; null for any. */
+  /** Hosts that it may be sent to: a name, or `*.example.org` for all below it; null for those of registered destinations. */
   allowed_hosts: string[] | null
 }
 
@@ -24,6 +25,8 @@ export interface Credential {
  * reference wins over `credentials`; a credential of the tenant wins over one of the environment.
  * @param credentials those named by `secretReferences`, by name
  * @param environment credentials that the operator gave to this tenant (environment-credentials.ts)
+ * @param use an inline destination is of anybody who may submit: it needs a credential whose `allowed_hosts` are stated. An
+ *   admin chose the host of a registered one
  * @throws DeliveryError MISCONFIGURED that names the field and never a value
  */
 export function resolveSecrets<Schema extends z.ZodType>(
@@ -31,6 +34,7 @@ export function resolveSecrets<Schema extends z.ZodType>(
   configuration: unknown,
   credentials: ReadonlyMap<string, Credential>,
   environment: (name: string) => Credential | undefined = () => undefined,
+  use: 'registered' | 'inline' = 'registered',
 ): Resolved<z.output<Schema>> {
   const parsed = z.safeParse(schema, configuration)
   if (!parsed.success) {
@@ -44,10 +48,11 @@ export function resolveSecrets<Schema extends z.ZodType>(
     const credential = credentials.get(name) ?? (isReserved(name) ? undefined : environment(name))
     if (!credential) throw misconfigured(leaf, `the credential "${name}" does not exist`)
     if (!Object.hasOwn(credential.fields, fieldName)) return undefined
-    for (const { path, host } of hosts) {
-      if (!allows(credential.allowed_hosts, host)) {
-        throw misconfigured(leaf, `the credential "${name}" may not be sent to the host in ${formatPath(path)}`)
-      }
+    const { allowed_hosts } = credential
+    if (allowed_hosts === null && use === 'inline') throw misconfigured(leaf, unboundProblem(name))
+    const beyond = allowed_hosts && hosts.find(({ host }) => !covers(allowed_hosts, host))
+    if (beyond) {
+      throw misconfigured(leaf, `the credential "${name}" may not be sent to the host in ${formatPath(beyond.path)}`)
     }
     return credential.fields[fieldName]
   }
@@ -76,12 +81,7 @@ function misconfigured(leaf: SecretLeaf, problem: string): DeliveryError {
   return new DeliveryError('MISCONFIGURED', `${formatPath(leaf.path)}: ${problem}`)
 }
 
-/** Whether a credential may travel to this host. Names are compared without case and without a final dot. */
-export function allows(allowedHosts: string[] | null, host: string): boolean {
-  if (allowedHosts === null) return true
-  const name = host.toLowerCase().replace(/\.$/, '')
-  return allowedHosts.some((entry) => {
-    const pattern = entry.toLowerCase()
-    return pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) : name === pattern
-  })
+/** Why an inline destination may not use a credential, and what helps. */
+export function unboundProblem(name: string): string {
+  return `the credential "${name}" has no allowed_hosts, so that only registered destinations may use it: an admin adds them with PUT /api/v1/credentials/${name}, or registers the destination`
 }

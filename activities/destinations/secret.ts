@@ -34,6 +34,7 @@ const RESERVED = /^destination\.[0-9a-f-]{36}$/
 
 const secretFields = z.registry<SecretOptions>()
 const hostFields = z.registry<{ hostOf: (value: string) => string | undefined }>()
+const placeFields = z.registry<{ placeOf: (value: unknown) => unknown }>()
 
 type SecretSchema = z.ZodUnion<readonly [z.ZodString, z.ZodObject<{ secret: z.ZodString }, z.core.$strict>]>
 
@@ -70,13 +71,28 @@ export function optionalCredentialField(): z.ZodOptional<SecretSchema> {
   return markedSecret({ required: false, public: true })
 }
 
-/** Marks a string that says which host is reached: credentials' `allowed_hosts` and the egress guard ask for it. */
+/**
+ * Marks a string that says which host is reached: credentials' `allowed_hosts` and the egress guard ask for it.
+ * @param placeOf what must stay the same for `***` to keep a secret, such as protocol, host and port; the host when left out
+ */
 export function reaching<Schema extends z.ZodType<string>>(
   schema: Schema,
   hostOf: (value: string) => string | undefined,
+  placeOf: (value: string) => unknown = hostOf,
 ): Schema {
   const marked = schema.meta({}) as Schema
   hostFields.add(marked, { hostOf })
+  placeFields.add(marked, { placeOf: placeOf as (value: unknown) => unknown })
+  return marked
+}
+
+/** Marks a further field that decides who receives a secret, or whether somebody in between could read it. */
+export function deciding<Schema extends z.ZodType>(
+  schema: Schema,
+  placeOf: (value: z.output<Schema>) => unknown = (value) => value,
+): Schema {
+  const marked = schema.meta({}) as Schema
+  placeFields.add(marked, { placeOf: placeOf as (value: unknown) => unknown })
   return marked
 }
 
@@ -134,6 +150,21 @@ export function reachedHosts(schema: z.core.$ZodType, value: unknown): { path: P
   return hosts
 }
 
+/** The fields that decide where secrets go, as the paths that differ between two configurations. */
+export function changedPlaces(schema: z.core.$ZodType, before: unknown, after: unknown): string[] {
+  const places = [before, after].map((value) => {
+    const found = new Map<string, string>()
+    const parsed = z.safeParse(schema, value)
+    walk(schema, parsed.success ? parsed.data : value, [], {
+      visit: (leaf) => leaf.value,
+      place: (path, place) => found.set(formatPath(path), JSON.stringify(place) ?? ''),
+    })
+    return found
+  })
+  const [old, now] = places as [Map<string, string>, Map<string, string>]
+  return [...new Set([...old.keys(), ...now.keys()])].filter((path) => old.get(path) !== now.get(path))
+}
+
 /** `destinations[0].auth.token`: the way that answers name a field. */
 export function formatPath(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, key) => {
@@ -168,12 +199,15 @@ export function toJsonSchema(schema: z.core.$ZodType): Record<string, unknown> {
 interface Visitors {
   visit: SecretVisitor
   host?: (path: Path, host: string) => void
+  place?: (path: Path, place: unknown) => void
 }
 
 function walk(schema: z.core.$ZodType, value: unknown, path: Path, visitors: Visitors): unknown {
   const options = secretFields.get(schema)
   if (options) return visitors.visit({ ...options, path, value: value as SecretLeaf['value'] })
   if (value === undefined || value === null) return value
+  const deciding = placeFields.get(schema)
+  if (deciding && visitors.place) visitors.place(path, deciding.placeOf(value))
   const marked = hostFields.get(schema)
   if (marked && typeof value === 'string') {
     const host = marked.hostOf(value)

@@ -2,6 +2,8 @@
 import { writeAudit } from '../../db/audit.ts'
 import {
   addCredential,
+  bindCredential,
+  type CredentialRow,
   deleteCredential,
   findCredential,
   listCredentials,
@@ -9,9 +11,10 @@ import {
 } from '../../db/credentials.ts'
 import { destinationsUsing } from '../../db/destinations.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
+import { newEntries, registeredHosts } from '../credential-hosts.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, notFound } from '../errors.ts'
+import { ApiError, invalid, notFound } from '../errors.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
 import {
   credential,
@@ -41,7 +44,7 @@ export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const { name, fields, allowed_hosts } = body
       const row = await withTenant(pool, tenant_id, async (db) => {
-        const values = { tenant_id, name, fields, allowed_hosts: allowed_hosts ?? null, destination_id: null }
+        const values = { tenant_id, name, fields, ...(await hostsFor(db, name, allowed_hosts)), destination_id: null }
         const made = await addCredential(db, sealer, values)
         if (!made) throw new ApiError('CONFLICT', 'there is a credential of this name already')
         await audit(db, c, caller, 'create', name, { field_names: made.field_names })
@@ -56,7 +59,8 @@ export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
     path: '/credentials/{name}',
     tag,
     summary: 'Replace a secret',
-    description: 'Takes effect with the next attempt.',
+    description:
+      'Takes effect with the next attempt. Without `fields` the values stay, and `allowed_hosts` may name only hosts that it may be sent to already.',
     role: 'admin',
     params: credentialParams,
     body: credentialReplacement,
@@ -66,11 +70,15 @@ export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const { name } = params
       const row = await withTenant(pool, tenant_id, async (db) => {
-        if (!(await findCredential(db, name))) throw notFound('credential')
+        const present = await findCredential(db, name, { forUpdate: true })
+        if (!present) throw notFound('credential')
         const { fields, allowed_hosts } = body
-        const values = { tenant_id, name, fields, allowed_hosts: allowed_hosts ?? null, destination_id: null }
-        const changed = await putCredential(db, sealer, values)
-        await audit(db, c, caller, 'update', name, { field_names: changed.field_names })
+        const hosts = await hostsFor(db, name, allowed_hosts)
+        if (!fields) requireKnownHosts(present, allowed_hosts)
+        const changed = fields
+          ? await putCredential(db, sealer, { tenant_id, name, fields, ...hosts, destination_id: null })
+          : await bindCredential(db, name, hosts)
+        await audit(db, c, caller, 'update', name, changedParts(changed, fields !== undefined))
         return changed
       })
       return c.json(row)
@@ -126,6 +134,29 @@ export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
   })
 
   return [add, list, show, replace, remove]
+}
+
+/** Without `allowed_hosts` it is bound to the hosts of the registered destinations that use it. */
+async function hostsFor(db: Db, name: string, allowedHosts: string[] | null | undefined) {
+  if (allowedHosts) return { allowed_hosts: allowedHosts, registered_hosts: null }
+  return { allowed_hosts: null, registered_hosts: await registeredHosts(db, name) }
+}
+
+/** Whoever does not send the values may confirm or narrow where they go, and nothing else. */
+function requireKnownHosts(present: CredentialRow, allowedHosts: string[] | null | undefined): void {
+  if (!allowedHosts) throw invalid([{ field: 'fields', issue: 'is required without "allowed_hosts"' }])
+  const added = newEntries(present, allowedHosts)
+  if (added.length === 0) return
+  throw invalid([
+    {
+      field: 'fields',
+      issue: `is required to allow ${added.join(', ')}: a secret goes to a new host only when it is sent again`,
+    },
+  ])
+}
+
+function changedParts({ field_names, allowed_hosts }: CredentialRow, values: boolean): Record<string, unknown> {
+  return { ...(values && { field_names }), allowed_hosts }
 }
 
 function inUse(users: string[]): ApiError {

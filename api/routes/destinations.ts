@@ -19,6 +19,7 @@ import { type Db, withTenant } from '../../db/pool.ts'
 import { findNaming } from '../../db/rule-lookups.ts'
 import { PROTOCOLS } from '../../db/states.ts'
 import { DispatcherUnavailable } from '../../temporal-config/dispatcher.ts'
+import { bindCredentials, keepHosts } from '../credential-hosts.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
@@ -71,6 +72,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
       const row = await withTenant(pool, tenant_id, async (db) => {
         const id = await newDestinationId(db)
         const own = { tenant_id, destination_id: id, protocol }
+        await bindCredentials(db, { protocol, configuration: body.configuration })
         const { content, fields } = await separateSecrets(db, sealer, own, body)
         const made = await insertDestination(db, { id, tenant_id, name, protocol, ...content }, caller.actor)
         if (!made) throw nameTaken(name)
@@ -107,6 +109,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         const { id, protocol } = present
         const own = { tenant_id, destination_id: id, protocol }
         const { content, fields, changed: isChange } = await separateSecrets(db, sealer, own, body, present)
+        await bindCredentials(db, { protocol, configuration: body.configuration })
         if (!isChange) return { row: present, is_change: false, limits_changed: false }
         const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
         await keepSecrets(db, sealer, own, fields, true)
@@ -185,6 +188,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const { id, name, naming } = await withTenant(pool, tenant_id, async (db) => {
         const present = await find(db, params.id, { forUpdate: true })
+        await keepHosts(db, present)
         await deleteDestination(db, present.id)
         const naming = await findNaming(db, tenant_id, present.name)
         await audit(db, c, caller, 'delete', present, naming)

@@ -1,5 +1,7 @@
 // Credentials, the audit log, tenants and their keys.
 import { z } from '@hono/zod-openapi'
+import { allowedHostProblem } from '../../activities/destinations/allowed-hosts.ts'
+import { MASK } from '../../activities/destinations/secret.ts'
 import { ROLES } from '../../db/states.ts'
 import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, whole, wholeText } from './fields.ts'
 import { rateLimit } from './limits.ts'
@@ -7,15 +9,30 @@ import { rateLimit } from './limits.ts'
 const time = z.iso.datetime()
 
 const secretFields = z
-  .record(characters(1, 100), characters(1, 32_768))
+  .record(
+    characters(1, 100),
+    characters(1, 32_768).refine((value) => value !== MASK, 'is the mask of a secret, and not a secret'),
+  )
   .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field')
   .refine((fields) => Object.keys(fields).length <= 50, 'must have at most 50 fields')
   .openapi({ description: 'Never shown again', example: { username: 'reporter', password: 's3cr3t' } })
 const allowedHosts = z
-  .array(z.string().regex(/^(\*\.)?[a-zA-Z0-9._:-]{1,253}$/, 'must be a host name, or *. and one'))
+  .array(
+    z
+      .string()
+      .max(300)
+      .superRefine((entry, context) => {
+        const problem = allowedHostProblem(entry)
+        if (problem) context.addIssue({ code: 'custom', message: problem })
+      }),
+  )
   .max(100)
   .nullish()
-  .openapi({ description: 'Hosts that it may be sent to; absent: any', example: ['api.example.com', '*.example.org'] })
+  .openapi({
+    description:
+      'Hosts that it may be sent to, without a port; `*.example.org` is every name below `example.org`. Absent: the hosts of the registered destinations that use it, and no inline destination',
+    example: ['api.example.com', '*.example.org'],
+  })
 
 export const credentialParams = z.object({
   name: z.string().openapi({ param: { name: 'name', in: 'path' }, example: 'reporter-login' }),
@@ -24,7 +41,7 @@ export const newCredential = z
   .strictObject({ tenant_id: tenantField, name: nameField, fields: secretFields, allowed_hosts: allowedHosts })
   .openapi('NewCredential')
 export const credentialReplacement = z
-  .strictObject({ tenant_id: tenantField, fields: secretFields, allowed_hosts: allowedHosts })
+  .strictObject({ tenant_id: tenantField, fields: secretFields.optional(), allowed_hosts: allowedHosts })
   .openapi('CredentialReplacement')
 export const credential = z
   .object({
@@ -32,6 +49,9 @@ export const credential = z
     name: z.string(),
     field_names: z.array(z.string()),
     allowed_hosts: z.array(z.string()).nullable(),
+    registered_hosts: z.array(z.string()).nullable().openapi({
+      description: 'Without `allowed_hosts`: the hosts of the registered destinations that it was used with',
+    }),
     created_at: time,
     updated_at: time,
   })

@@ -13,7 +13,7 @@ import {
   reaching,
   secret,
 } from '../../activities/destinations/secret.ts'
-import { allows, type Credential, resolveSecrets } from '../../activities/destinations/secret-resolution.ts'
+import { type Credential, resolveSecrets } from '../../activities/destinations/secret-resolution.ts'
 import {
   extractLiterals,
   findLiteralSecrets,
@@ -237,15 +237,36 @@ describe('resolving', () => {
     })
   })
 
-  it.each([
-    ['a.example.net', ['*.example.net'], true],
-    ['example.net', ['*.example.net'], false],
-    ['evilexample.net', ['*.example.net'], false],
-    ['example.net.', ['example.net'], true],
-    ['example.net', [], false],
-    ['anything', null, true],
-  ])('%s among %j: %s', (host, hosts, expected) => {
-    expect(allows(hosts, host)).toBe(expected)
+  it('gives an inline destination no credential without allowed_hosts, and says what helps', () => {
+    const use = (name: string, hosts: string[] | null, kind: 'inline' | 'registered') =>
+      resolveSecrets(
+        schema,
+        { host: 'api.example.org', keys: [{ secret: `${name}.k` }] },
+        new Map([[name, credential({ k: 'v' }, hosts)]]),
+        undefined,
+        kind,
+      )
+    for (const name of ['main', OWN]) {
+      const { code, message } = failure(() => use(name, null, 'inline'))
+      expect(code).toBe('MISCONFIGURED')
+      expect(message).toContain('has no allowed_hosts, so that only registered destinations may use it')
+    }
+    expect(use('main', ['api.example.org'], 'inline')).toMatchObject({ keys: ['v'] })
+    expect(use('main', null, 'registered')).toMatchObject({ keys: ['v'] })
+  })
+
+  it('binds credentials of the environment like stored ones', () => {
+    const given = (text: string) => environmentCredentials({ DISTRIBUTOR_SECRET_ACME__MAIN: text }, 'acme')
+    const use = (text: string, host: string, kind: 'inline' | 'registered' = 'inline') =>
+      resolveSecrets(schema, { host, keys: [{ secret: 'main.k' }] }, new Map(), given(text), kind)
+    const bound = '{"k": "v", "allowed_hosts": ["api.example.org"]}'
+    expect(use(bound, 'api.example.org')).toMatchObject({ keys: ['v'] })
+    expect(failure(() => use(bound, 'evil.org')).message).toContain('may not be sent to the host in host')
+    expect(failure(() => use('{"k": "v", "allowed_hosts": "api.example.org"}', 'api.example.org')).code).toBe(
+      'MISCONFIGURED',
+    )
+    expect(failure(() => use('{"k": "v"}', 'api.example.org')).message).toContain('has no allowed_hosts')
+    expect(use('{"k": "v"}', 'api.example.org', 'registered')).toMatchObject({ keys: ['v'] })
   })
 })
 

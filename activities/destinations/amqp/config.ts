@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { host, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { amqpHeaderProblem, refuseOwned } from '../owned-names.ts'
 import { literalText } from '../placeholders.ts'
-import { configuration, credentialField, type Resolved, secret } from '../secret.ts'
+import { configuration, credentialField, deciding, type Resolved, secret } from '../secret.ts'
 
 /** Names and routing keys are "short strings" in the protocol, counted in bytes of UTF-8. */
 export const SHORT_BYTES = 255
@@ -53,8 +53,10 @@ const headers = z
 
 export const amqpConfig = configuration({
   host: host(),
-  port: z.int().min(1).max(65535).optional().describe('TCP port; left out: 5671 with TLS, 5672 without'),
-  security: z.enum(['tls', 'none']).default('tls').describe('`none` sends password and messages in plain text'),
+  port: deciding(z.int().min(1).max(65535)).optional().describe('TCP port; left out: 5671 with TLS, 5672 without'),
+  security: deciding(z.enum(['tls', 'none']))
+    .default('tls')
+    .describe('`none` sends password and messages in plain text'),
   tls: tls(),
   vhost: short()
     .default('/')

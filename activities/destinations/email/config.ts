@@ -4,7 +4,7 @@ import { csvFields, xmlFields } from '../../formats/fields.ts'
 import { host, template, timeoutSeconds, tls } from '../fields.ts'
 import { mailHeaderProblem, refuseOwned } from '../owned-names.ts'
 import { hasPlaceholders } from '../placeholders.ts'
-import { configuration, optionalCredentialField, optionalSecret, type Resolved, secret } from '../secret.ts'
+import { configuration, deciding, optionalCredentialField, optionalSecret, type Resolved, secret } from '../secret.ts'
 import { mailboxProblem, readAddress, readMailbox } from './addresses.ts'
 
 /** Postfix and others take more; a mail to many is many mails to somebody's spam filter. */
@@ -84,9 +84,8 @@ const headers = z
 
 export const emailConfig = configuration({
   host: host(),
-  port: z.int().min(1).max(65535).optional().describe('TCP port; 587 for starttls, 465 for tls, 25 for none'),
-  security: z
-    .enum(['starttls', 'tls', 'none'])
+  port: deciding(z.int().min(1).max(65535)).optional().describe('TCP port; 587 for starttls, 465 for tls, 25 for none'),
+  security: deciding(z.enum(['starttls', 'tls', 'none']))
     .default('starttls')
     .describe('`starttls` never goes on without TLS; `none` sends all, a password too, as it is'),
   tls: tls(),

@@ -1,5 +1,6 @@
 // The configuration of a JDBC destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
+import { hostName } from '../allowed-hosts.ts'
 import { template, timeoutSeconds, tls } from '../fields.ts'
 import { configuration, credentialField, type Resolved, reaching, secret } from '../secret.ts'
 import { parseTableName } from './identifiers.ts'
@@ -23,7 +24,20 @@ const url = reaching(
       }
     }),
   jdbcHost,
+  placeOf,
 )
+
+/** The server, and how the connection to it is protected. The database and the rest of the parameters may change. */
+function placeOf(value: string): unknown {
+  try {
+    const { kind, host, port, parameters } = parseJdbcUrl(value)
+    const plainKey = 'allow_public_key_retrieval' in parameters && parameters.allow_public_key_retrieval
+    return [kind, hostName(host), port, parameters.tls, plainKey]
+  } catch (error) {
+    if (!(error instanceof UrlError)) throw error
+    return value
+  }
+}
 
 function tableName() {
   return z

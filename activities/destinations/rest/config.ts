@@ -1,6 +1,6 @@
 // The configuration of a REST destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
-import { timeoutSeconds, tls } from '../fields.ts'
+import { originOf, timeoutSeconds, tls } from '../fields.ts'
 import { httpHeaderProblem, refuseOwned } from '../owned-names.ts'
 import { hasPlaceholders, placeholderProblem, templateUrl, urlProblem } from '../placeholders.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
@@ -23,6 +23,7 @@ const url = reaching(
       if (problem) context.addIssue({ code: 'custom', message: problem })
     }),
   (value) => templateUrl(value)?.hostname,
+  originOf,
 )
 
 const headerName = z.string().regex(HEADER_NAME, 'is not a header name').superRefine(refuseOwned(httpHeaderProblem))

@@ -1,7 +1,7 @@
 // The configuration of an S3 destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
 import { parseAddress } from '../addresses.ts'
-import { statesTls, template, timeoutSeconds, tls } from '../fields.ts'
+import { originOf, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { urlProblem } from '../placeholders.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
 import { keyProblem } from './key.ts'
@@ -19,6 +19,7 @@ const endpoint = reaching(
       if (problem) context.addIssue({ code: 'custom', message: problem })
     }),
   (value) => (URL.canParse(value) ? new URL(value).hostname : undefined),
+  originOf,
 )
 
 const key = template(1024).superRefine((value, context) => {

@@ -1,7 +1,7 @@
 // The configuration of an SFTP destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
 import { host, port, template, timeoutSeconds } from '../fields.ts'
-import { configuration, credentialField, optionalSecret, type Resolved } from '../secret.ts'
+import { configuration, credentialField, deciding, optionalSecret, type Resolved } from '../secret.ts'
 import { pathProblem } from './path.ts'
 
 /** SHA-256 in base64 without padding, as OpenSSH prints it. */
@@ -33,7 +33,7 @@ export const sftpConfig = configuration({
   password: optionalSecret().describe('Password; either this or `private_key`'),
   private_key: optionalSecret().describe('Private key in the format of OpenSSH, or in PEM; RSA, ECDSA or Ed25519'),
   passphrase: optionalSecret().describe('Opens an encrypted `private_key`'),
-  host_key: hostKey.describe(
+  host_key: deciding(hostKey, (keys) => [keys].flat().sort()).describe(
     'Fingerprint of the server\'s key as `ssh-keygen -l` prints it (`SHA256:…`), or several; `"any"` trusts whoever answers, who then sees the password and the document',
   ),
   path: template(4096)
@@ -60,8 +60,7 @@ export const sftpConfig = configuration({
     .describe(
       'While it is written, the file is called `.<delivery id>` (`.<delivery id>.2` in the second attempt) and this, in the same folder; one stays behind only where the connection ends and no further attempt comes',
     ),
-  legacy_algorithms: z
-    .boolean()
+  legacy_algorithms: deciding(z.boolean())
     .default(false)
     .describe('Also offers what old servers need and nobody should use: SHA-1 key exchange, CBC ciphers, DSA keys'),
   timeout_seconds: timeoutSeconds(),
