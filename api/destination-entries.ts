@@ -1,6 +1,8 @@
 // The destinations of a submission, checked entry by entry: each fault with its path, nothing thrown.
+import { isLocalhost } from '../activities/destinations/addresses.ts'
 import type { Egress } from '../activities/destinations/egress.ts'
 import { DeliveryError } from '../activities/destinations/errors.ts'
+import type { Place } from '../activities/destinations/place.ts'
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { reachedHosts } from '../activities/destinations/secret.ts'
 import { findLiteralSecrets, findReservedReferences } from '../activities/destinations/secret-storage.ts'
@@ -164,8 +166,15 @@ export function configurationIssues(
   for (const path of findReservedReferences(schema, configuration)) {
     details.push({ field: below(path), issue: 'refers to the secret of a registered destination' })
   }
-  if (parsed.success) details.push(...unreachable(schema, configuration, at, egress))
-  return details
+  if (!parsed.success) return details
+  const forbidden = unreachable(schema, configuration, at, egress)
+  const own = forbidden.length > 0 ? undefined : forbiddenPlace(destinationFor(protocol).place(parsed.data), egress)
+  return [...details, ...forbidden, ...(own ? [{ field: placeField(schema, configuration, at), issue: own }] : [])]
+}
+
+/** The field that names the server; what else is reached, such as a token endpoint, stands behind it. */
+function placeField(schema: Parameters<typeof reachedHosts>[0], value: unknown, at: readonly PropertyKey[]): string {
+  return fieldPath([...at, ...(reachedHosts(schema, value)[0]?.path ?? [])])
 }
 
 /** Literal addresses that deliveries may not reach. Names are looked up, and checked, when they are connected to. */
@@ -181,14 +190,25 @@ function unreachable(
   })
 }
 
-/** What is wrong with a host; `localhost` and the names below it are loopback by RFC 6761, without a look-up. */
+/** What is wrong with a host, as far as can be told without a look-up. */
 export function forbiddenHost(host: string, egress: Egress): string | undefined {
-  const name = host.toLowerCase().replace(/\.$/, '')
+  const forbidden = refuses(() => egress.assertHost(isLocalhost(host) ? '127.0.0.1' : host))
+  return forbidden ? 'is a private or otherwise forbidden address' : undefined
+}
+
+/** What is wrong with a server that is connected to, as far as can be told without a look-up. */
+export function forbiddenPlace(place: Place | undefined, egress: Egress): string | undefined {
+  if (!place) return 'names no host that can be reached'
+  const own = refuses(() => egress.assertNotOwn(place.host, place.port))
+  return own ? 'is a server of the Distributor itself' : undefined
+}
+
+function refuses(check: () => void): boolean {
   try {
-    egress.assertHost(name === 'localhost' || name.endsWith('.localhost') ? '127.0.0.1' : host)
-    return undefined
+    check()
+    return false
   } catch (error) {
     if (!(error instanceof DeliveryError)) throw error
-    return 'is a private or otherwise forbidden address'
+    return true
   }
 }

@@ -32,6 +32,7 @@ export async function serveApi(
   })
   const listening = await listen((request) => app.fetch(request), settings.API_HOST, settings.API_PORT).catch(refuse)
   life.atEnd('the API', () => listening.close())
+  parts.own.add(listening.url)
   return {
     url: listening.url,
     failing: async () => (await readiness({ ...parts, dispatcher })).failing,

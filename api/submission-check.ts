@@ -1,7 +1,7 @@
 // A submission as its request states it: everything that is wrong, by path, without a clock and without the database.
 import type { Egress } from '../activities/destinations/egress.ts'
 import { placeOfUrl } from '../activities/destinations/place.ts'
-import { type CheckedEntries, checkEntries, forbiddenHost } from './destination-entries.ts'
+import { type CheckedEntries, checkEntries, forbiddenHost, forbiddenPlace } from './destination-entries.ts'
 import type { RequestBody } from './endpoint.ts'
 import type { Caller } from './env.ts'
 import { ApiError, type Detail } from './errors.ts'
@@ -62,8 +62,7 @@ export function callbackIssues(url: unknown, egress: Egress, field = 'options.ca
   const parsed = URL.canParse(url) ? new URL(url) : undefined
   if (!parsed || !/^https?:$/.test(parsed.protocol)) return [{ field, issue: 'must be an http or https URL' }]
   if (parsed.username || parsed.password) return [{ field, issue: 'must not hold a user name or password' }]
-  if (!placeOfUrl(parsed)) return [{ field, issue: 'names no host that can be reached' }]
-  const issue = forbiddenHost(parsed.hostname, egress)
+  const issue = forbiddenHost(parsed.hostname, egress) ?? forbiddenPlace(placeOfUrl(parsed), egress)
   return issue ? [{ field, issue }] : []
 }
 

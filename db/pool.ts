@@ -28,6 +28,12 @@ export function createPool(options: PoolOptions, onError: (error: Error) => void
   return pool
 }
 
+/** The server that a connection string leads to, as the driver reads it; a Unix socket is the folder it is in. */
+export function serverOf(connectionString: string): { host: string; port: number } {
+  const { host, port } = new pg.Client({ connectionString })
+  return { host, port }
+}
+
 /** What needs no work of the server is answered at once, or its host is gone without a word, in milliseconds. */
 const ANSWER_WITHIN_MS = 3000
 /** A process that vanished in the middle of a transaction holds its locks no longer than this, in milliseconds. */

@@ -13,6 +13,7 @@ import type { Surroundings } from './embedded.ts'
 import type { Settings } from './env.ts'
 import type { Logger } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { type KnownServers, knownServers } from './own-servers.ts'
 import { type Life, StartRefused } from './program.ts'
 
 export interface Parts {
@@ -20,6 +21,8 @@ export interface Parts {
   pool: Pool
   sealer: Sealer
   egress: Egress
+  /** What is never a destination. */
+  own: KnownServers
   metrics: Metrics
   shaper: Shaper
 }
@@ -43,8 +46,17 @@ export async function assemble(options: AssembleOptions): Promise<Parts> {
   await refuseUnfit(pool, sealer)
   const metrics = createMetrics()
   const shaper = createShaper()
+  const own = knownServers(settings, surroundings.database_url)
   life.atEnd('the shaping processes', async () => shaper.close())
-  return { logger, pool, sealer, egress: createEgress({ allow: settings.EGRESS_ALLOW }), metrics, shaper }
+  return {
+    logger,
+    pool,
+    sealer,
+    own,
+    egress: createEgress({ allow: settings.EGRESS_ALLOW, own: own.list }),
+    metrics,
+    shaper,
+  }
 }
 
 /** A pool that is closed at the end, without a look at the role. */

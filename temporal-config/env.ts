@@ -101,7 +101,7 @@ const settingsSchema = z.object({
           .filter((part) => part !== ''),
       )
       .superRefine(checkNetworks),
-    'CIDRs in private ranges that deliveries may reach, comma-separated',
+    "CIDRs in private ranges that deliveries may reach, comma-separated; never the Distributor's own servers",
     'empty (demo: loopback)',
   ),
   MAX_BODY_BYTES: setting(whole(1024, 268_435_456).default(10_485_760), 'larger requests get 413', '10485760 (10 MiB)'),

@@ -14,6 +14,7 @@ await runProgram('worker', async ({ settings, logger, life }) => {
   const { WORKER_HOST, WORKER_PORT } = settings
   const health = { pool: parts.pool, registry: scraped(parts, sdk), polling: side.isPolling }
   const url = await serveWorkerHealth(health, WORKER_HOST, WORKER_PORT, life)
+  parts.own.add(url)
   await side.polling
   return { health: `${url}/health/ready`, metrics: `${url}/metrics`, temporal: surroundings.temporal.address }
 })

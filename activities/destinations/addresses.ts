@@ -1,7 +1,7 @@
 // Which addresses deliveries may reach. Pure: no name is resolved here.
 import ipaddr from 'ipaddr.js'
 
-type Address = ipaddr.IPv4 | ipaddr.IPv6
+export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type Cidr = [Address, number]
 
 /**
@@ -38,6 +38,16 @@ export function parseCidrs(ranges: readonly string[]): Cidr[] {
 export function parseAddress(host: string): Address | undefined {
   const bare = host.replace(/^\[|\]$/g, '')
   return ipaddr.isValid(bare) ? ipaddr.parse(bare) : undefined
+}
+
+/** `localhost` and the names below it are loopback, without a look-up (RFC 6761). */
+export function isLocalhost(host: string): boolean {
+  return /^(.*\.)?localhost\.?$/i.test(host)
+}
+
+/** The same text for the same address, whatever interface it names. */
+export function addressKey(address: Address): string {
+  return canonical(address).toByteArray().join('.')
 }
 
 /** Public addresses are reachable, and of all others those in `allow`. */

@@ -8,7 +8,8 @@ import { endProcess, isRunning, type ProcessId, waitGone } from './processes.ts'
 export interface StackAddresses {
   /** The superuser's connection. */
   postgres?: { url: string; port: number }
-  temporal?: { address: string; ui_url?: string | undefined }
+  /** `ports`: all that it listens on. */
+  temporal?: { address: string; ui_url?: string | undefined; ports?: number[] }
 }
 
 export interface Holder extends ProcessId {

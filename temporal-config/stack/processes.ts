@@ -1,6 +1,6 @@
 // Processes named by pid and start time, so that a pid which the system gave to somebody else is never ended.
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 
 export interface ProcessId {
@@ -26,6 +26,35 @@ export function commandOf(pid: number): string {
       ? readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
       : execFileSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' })
   } catch {
+    return ''
+  }
+}
+
+/** The TCP ports that the process listens on, where the system says so (Linux); empty elsewhere. */
+export function listeningPorts({ pid }: ProcessId): number[] {
+  if (process.platform !== 'linux') return []
+  try {
+    const sockets = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)))
+    return ['tcp', 'tcp6'].flatMap((table) =>
+      readFileSync(`/proc/${pid}/net/${table}`, 'utf8')
+        .trim()
+        .split('\n')
+        .slice(1)
+        .map((line) => line.trim().split(/\s+/))
+        // Local address, state (0A listens) and inode.
+        .filter(([, , , state, , , , , , inode]) => state === '0A' && sockets.has(`socket:[${inode}]`))
+        .map(([, local]) => Number.parseInt(local!.slice(local!.lastIndexOf(':') + 1), 16)),
+    )
+  } catch {
+    return []
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    // Closed meanwhile.
     return ''
   }
 }

@@ -39,6 +39,10 @@ type Name = 'temporal' | 'postgres'
 const running = new Map<Name, RunningServer>()
 /** Every server's newest process, also while it is starting. */
 const processes = new Map<Name, ProcessId>()
+/** Where they answer. */
+const addresses: StackAddresses = {}
+/** All of them do. */
+let ready = false
 let lock: HeldLock | undefined
 let temporary: string | undefined
 let stopping: Promise<void> | undefined
@@ -83,10 +87,11 @@ function seen(name: Name, id: ProcessId): void {
   lock?.record(name, id)
 }
 
-/** Starts a server and, should it end by itself, starts it again where it was. */
+/** Starts a server and, should it end by itself, starts it again where it was. `up` is told each time that it answers. */
 async function keep<T extends RunningServer & { port: number }>(
   name: Name,
   start: (port: number | undefined) => Promise<T>,
+  up: (server: T) => void,
 ): Promise<T> {
   const first = await start(undefined)
   const ends: number[] = []
@@ -106,6 +111,8 @@ async function keep<T extends RunningServer & { port: number }>(
           throw new Error(`${name} cannot start again: port ${first.port} was taken by another program`)
         }
         watch(again)
+        up(again)
+        if (ready) lock?.publish(addresses)
         report({ restarted: name })
       } catch (error) {
         fail(error)
@@ -113,6 +120,7 @@ async function keep<T extends RunningServer & { port: number }>(
     })
   }
   watch(first)
+  up(first)
   return first
 }
 
@@ -121,27 +129,29 @@ async function run(order: SupervisorOrder): Promise<void> {
   mkdirSync(dataDir, { recursive: true, mode: 0o711 })
   lock = await takeLock(dataDir, order.holder, identify(process.pid)!, say)
   if (order.temporary) temporary = dataDir
-  const [postgres, temporal] = await Promise.all([
+  await Promise.all([
     order.postgres && keepPostgres(dataDir, order.postgres),
     order.temporal && keepTemporal(dataDir, order.temporal),
   ])
-  const addresses = {
-    ...(postgres ? { postgres: { url: postgres.url, port: postgres.port } } : {}),
-    ...(temporal ? { temporal: { address: temporal.address, ui_url: temporal.ui_url } } : {}),
-  }
+  ready = true
   lock.publish(addresses)
   report({ ready: addresses })
 }
 
 function keepPostgres(dataDir: string, wanted: NonNullable<SupervisorOrder['postgres']>) {
   return timed('PostgreSQL', () =>
-    keep('postgres', (port) =>
-      startPostgres({
-        dir: join(dataDir, 'postgres'),
-        port: port ?? wanted.port,
-        durable: wanted.durable,
-        onProcess: (id) => seen('postgres', id),
-      }),
+    keep(
+      'postgres',
+      (port) =>
+        startPostgres({
+          dir: join(dataDir, 'postgres'),
+          port: port ?? wanted.port,
+          durable: wanted.durable,
+          onProcess: (id) => seen('postgres', id),
+        }),
+      ({ url, port }) => {
+        addresses.postgres = { url, port }
+      },
     ),
   )
 }
@@ -154,16 +164,21 @@ async function keepTemporal(dataDir: string, wanted: NonNullable<SupervisorOrder
     say,
   })
   return timed('Temporal', () =>
-    keep('temporal', (port) =>
-      startTemporal({
-        program,
-        log_file: join(dataDir, 'temporal', 'temporal.log'),
-        ...(wanted.keep ? { db_file: join(dataDir, 'temporal', 'temporal.db') } : {}),
-        port: port ?? wanted.port,
-        ...(wanted.ui_port === undefined ? {} : { ui_port: wanted.ui_port }),
-        namespace: wanted.namespace,
-        onProcess: (id) => seen('temporal', id),
-      }),
+    keep(
+      'temporal',
+      (port) =>
+        startTemporal({
+          program,
+          log_file: join(dataDir, 'temporal', 'temporal.log'),
+          ...(wanted.keep ? { db_file: join(dataDir, 'temporal', 'temporal.db') } : {}),
+          port: port ?? wanted.port,
+          ...(wanted.ui_port === undefined ? {} : { ui_port: wanted.ui_port }),
+          namespace: wanted.namespace,
+          onProcess: (id) => seen('temporal', id),
+        }),
+      ({ address, ui_url, ports }) => {
+        addresses.temporal = { address, ui_url, ports }
+      },
     ),
   )
 }

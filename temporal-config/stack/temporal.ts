@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { wholeEnvironment } from '../env.ts'
 import { SEARCH_ATTRIBUTES } from '../names.ts'
 import { freePort } from './ports.ts'
-import type { ProcessId } from './processes.ts'
+import { listeningPorts, type ProcessId } from './processes.ts'
 import { launch, type RunningServer, untilReady } from './server.ts'
 import { temporalAnswers } from './temporal-answers.ts'
 
@@ -29,6 +29,8 @@ export interface RunningTemporal extends RunningServer {
   port: number
   ui_port: number | undefined
   ui_url: string | undefined
+  /** All that it listens on, its internal services included. */
+  ports: number[]
 }
 
 /** Starts the server and returns once it answers for the namespace. */
@@ -40,9 +42,16 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
   for (let attempt = 1; ; attempt++) {
     const port = await freePort(options.port ?? 0)
     const uiPort = options.ui_port === undefined ? undefined : await freePort(options.ui_port, [port])
+    // Stated, so that they are known: the server would take any free ones.
+    const httpPort = await freePort(0, [port])
+    const metricsPort = await freePort(0, [port])
     const server = await launch({
       program: options.program,
-      args: flags(options, namespace, port, uiPort),
+      args: [
+        ...flags(options, namespace, port, uiPort),
+        ...['--http-port', String(httpPort)],
+        ...['--metrics-port', String(metricsPort)],
+      ],
       log_file: options.log_file,
       // Eager starts reached 140 to 196 a second instead of 110 to 120 with the collector at rest (measured).
       env: { ...wholeEnvironment(), GOGC: '400' },
@@ -53,7 +62,9 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
     try {
       await untilReady(server, 'Temporal', options.log_file, 60_000, () => temporalAnswers(address, namespace))
       const uiUrl = uiPort === undefined ? undefined : `http://127.0.0.1:${uiPort}`
-      return { ...server, address, port, ui_port: uiPort, ui_url: uiUrl }
+      const stated = [port, uiPort, httpPort, metricsPort].filter((each) => each !== undefined)
+      const ports = [...new Set([...stated, ...listeningPorts(server.process)])]
+      return { ...server, address, port, ui_port: uiPort, ui_url: uiUrl, ports }
     } catch (error) {
       // A port that was free may be taken before it is used.
       if (attempt === 3) throw error

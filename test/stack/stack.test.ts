@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Client, Connection } from '@temporalio/client'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { endProcess, isRunning, type ProcessId } from '../../temporal-config/stack/processes.ts'
+import { endProcess, isRunning, listeningPorts, type ProcessId } from '../../temporal-config/stack/processes.ts'
 import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
 import { type Program, runProgram } from '../support/programs.ts'
 
@@ -39,7 +39,13 @@ async function ready(program: Program): Promise<Ready> {
   return JSON.parse(await program.line((line) => line.startsWith('{"ready"'))).ready
 }
 
-function lock(): { supervisor: ProcessId; servers: Record<'postgres' | 'temporal', ProcessId> } | undefined {
+interface Lock {
+  supervisor: ProcessId
+  servers: Record<'postgres' | 'temporal', ProcessId>
+  addresses: { postgres: { port: number }; temporal: { ports: number[] } }
+}
+
+function lock(): Lock | undefined {
   const file = join(dir, 'lock.json')
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
 }
@@ -158,5 +164,18 @@ describe('the embedded stack', () => {
     await holder.line((line) => line.includes('postgres is up again'))
     await holder.line((line) => line.includes('temporal is up again'))
     await expectTraces(stack)
+  })
+
+  it('says every port that its servers listen on, also after one was started again', async () => {
+    const holder = hold()
+    await ready(holder)
+    const known = () => [...lock()!.addresses.temporal.ports, lock()!.addresses.postgres.port]
+    const taken = () => Object.values(lock()!.servers).flatMap(listeningPorts)
+    // The front end, its HTTP API, metrics and internal services, and PostgreSQL.
+    expect(taken().length).toBeGreaterThanOrEqual(5)
+    expect(known()).toEqual(expect.arrayContaining(taken()))
+    process.kill(lock()!.servers.temporal.pid, 'SIGKILL')
+    await holder.line((line) => line.includes('temporal is up again'))
+    expect(known()).toEqual(expect.arrayContaining(taken()))
   })
 })
