@@ -1,5 +1,6 @@
 // How long a failed delivery waits before its next attempt.
 import type { Protocol } from '../db/states.ts'
+import { retryDelaysSeconds } from './destinations/fields.ts'
 import { destinationFor } from './destinations/registry.ts'
 
 export interface Backoff {
@@ -13,11 +14,16 @@ export interface Backoff {
 
 export const BACKOFF: Backoff = { first_ms: 1000, max_ms: 600_000 }
 
-/** What the protocol's definition states, else the common delays. */
-export function backoffFor(protocol: Protocol): Backoff {
+/** What the destination's configuration states, else what its protocol's definition does, else the common delays. */
+export function backoffFor(protocol: Protocol, configuration: Record<string, unknown> = {}): Backoff {
   const { retries } = destinationFor(protocol)
-  return retries ? { ...BACKOFF, delays_ms: retries.delays_seconds.map((seconds) => seconds * 1000) } : BACKOFF
+  if (!retries) return BACKOFF
+  const own = ownDelays.safeParse(configuration.retry_delays_seconds)
+  const delays = own.success && own.data ? own.data : retries.delays_seconds
+  return { ...BACKOFF, delays_ms: delays.map((seconds) => seconds * 1000) }
 }
+
+const ownDelays = retryDelaysSeconds()
 
 /** A destination's own wish is honoured up to one hour. */
 const LONGEST_RETRY_AFTER_MS = 3_600_000

@@ -69,7 +69,7 @@ async function carryOut(
   }
   const { protocol } = opened.delivery
   const lifeMs = opened.delivery.expires_in_ms - (performance.now() - startedAt)
-  const outcome = outcomeOf({ ...opened, lifeMs }, sent, deps.backoffFor(protocol))
+  const outcome = outcomeOf({ ...opened, lifeMs }, sent, deps.backoffFor(protocol, configurationOf(opened.delivery)))
   deps.metrics.attempts.inc({ destination: registered ? input.destination : AD_HOC, protocol, status: outcome.status })
   deps.metrics.attemptSeconds.observe({ protocol }, (performance.now() - startedAt) / 1000)
   log[outcome.status === 'success' ? 'info' : 'warn'](

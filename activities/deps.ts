@@ -28,7 +28,7 @@ export interface ActivityDeps {
   /** Of whatever has no protocol, such as a delivery that is put off. */
   backoff: Backoff
   /** Between the attempts of a delivery. */
-  backoffFor: (protocol: Protocol) => Backoff
+  backoffFor: (protocol: Protocol, configuration: Record<string, unknown>) => Backoff
   /** How long a send's outcome is tried to be written before it is handed to the history, in milliseconds. */
   closeWithinMs: number
   /** Identity of this worker in the attempt's row. */

@@ -4,7 +4,7 @@ import { keepConnections } from './connections.ts'
 import { withinDeadline } from './deadline.ts'
 import { defineDestination } from './destination.ts'
 import { compose } from './email/compose.ts'
-import { emailConfig, portOf } from './email/config.ts'
+import { emailConfig, MAIL_RETRIES, portOf } from './email/config.ts'
 import { openSession, serverOf } from './email/connect.ts'
 import { recipientLimit } from './email/recipient-limit.ts'
 import { kept, settle, settledBefore } from './email/recipients.ts'
@@ -33,9 +33,7 @@ export const email = defineDestination({
   protocol: 'EMAIL',
   config: emailConfig,
   place: (config) => placeOf(config.host, portOf(config)),
-  // Greylisting puts a mail off for 1 to 15 minutes, and RFC 5321, 4.5.4.1 asks for half an hour between retries. The usual
-  // three retries reach beyond 21 minutes.
-  retries: { delays_seconds: [60, 300, 900, 1800], life_seconds: 3600 },
+  retries: MAIL_RETRIES,
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

@@ -35,6 +35,18 @@ export function timeoutSeconds() {
   return z.number().min(1).max(600).default(30).describe('From connecting to the last byte of the answer')
 }
 
+/** For a protocol whose delays are not the common ones. */
+export function retryDelaysSeconds(usual: readonly number[] = []) {
+  return z
+    .array(z.int().min(1).max(86_400))
+    .min(1)
+    .max(20)
+    .optional()
+    .describe(
+      `Seconds before the first retry, the second and so on; the last one stays. ${usual.join(', ')} when left out`,
+    )
+}
+
 const tlsFields = z
   .strictObject({
     ca: deciding(

@@ -49,6 +49,14 @@ describe('the delays of a protocol', () => {
     },
   )
 
+  it('are those of the destination where it states some', () => {
+    const own = backoffFor('EMAIL', { retry_delays_seconds: [2, 7] })
+    expect([1, 2, 3].map((failures) => retryDelay({ failures }, own, none))).toEqual([2000, 7000, 7000])
+    for (const wrong of [[], ['1'], [0], 'soon', null]) {
+      expect(backoffFor('EMAIL', { retry_delays_seconds: wrong })).toEqual(backoffFor('EMAIL'))
+    }
+  })
+
   it('go through the list that is stated, and stay at its last', () => {
     const delays: Backoff = { ...BACKOFF, delays_ms: [60_000, 300_000] }
     expect([1, 2, 3, 9].map((failures) => retryDelay({ failures }, delays, none))).toEqual([

@@ -12,8 +12,8 @@ const receivers: SmtpReceiver[] = []
 
 beforeAll(async () => {
   system = await createTestSystem({
-    backoffFor(protocol) {
-      const { first_ms, max_ms, delays_ms } = backoffFor(protocol)
+    backoffFor(protocol, configuration) {
+      const { first_ms, max_ms, delays_ms } = backoffFor(protocol, configuration)
       return {
         first_ms: first_ms / FASTER,
         max_ms: max_ms / FASTER,

@@ -1,11 +1,18 @@
 // The configuration of an EMAIL destination.
 import { z } from 'zod'
 import { csvFields, xmlFields } from '../../formats/fields.ts'
-import { host, template, timeoutSeconds, tls } from '../fields.ts'
+import type { RetryDefaults } from '../destination.ts'
+import { host, retryDelaysSeconds, template, timeoutSeconds, tls } from '../fields.ts'
 import { mailHeaderProblem, refuseOwned } from '../owned-names.ts'
 import { hasPlaceholders } from '../placeholders.ts'
 import { configuration, deciding, optionalCredentialField, optionalSecret, type Resolved, secret } from '../secret.ts'
 import { mailboxProblem, readAddress, readMailbox } from './addresses.ts'
+
+/**
+ * Greylisting puts a mail off for 1 to 15 minutes, and RFC 5321, 4.5.4.1 asks for half an hour between retries. The usual
+ * three retries reach beyond 21 minutes.
+ */
+export const MAIL_RETRIES: RetryDefaults = { delays_seconds: [60, 300, 900, 1800], life_seconds: 3600 }
 
 /** Postfix and others take more; a mail to many is many mails to somebody's spam filter. */
 const MAX_RECIPIENTS = 100
@@ -139,6 +146,7 @@ export const emailConfig = configuration({
     .default(52_428_800)
     .describe('A larger mail is not even offered'),
   timeout_seconds: timeoutSeconds(),
+  retry_delays_seconds: retryDelaysSeconds(MAIL_RETRIES.delays_seconds),
 }).superRefine((value, context) => {
   const { to, cc, bcc, username, password, credentials, security, tls } = value
   if (to.length + cc.length + bcc.length > MAX_RECIPIENTS) {
