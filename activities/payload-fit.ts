@@ -14,7 +14,7 @@ export async function unfitness(
   content: { payload_text: string; metadata_text: string },
 ): Promise<string | null> {
   const { refused, unfit } = await checkAgainstDataType(shaper, tenantId, by, {
-    payload: content.payload_text,
+    payload: Buffer.from(content.payload_text, 'utf8'),
     metadata: JSON.parse(content.metadata_text) as object,
   })
   const wrong = by.validation_rules.mode === 'warn' ? refused : [...refused, ...unfit]

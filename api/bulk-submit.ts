@@ -2,7 +2,7 @@
 // are listed with what is wrong. One transaction: a request that is cut off anywhere leaves nothing, and its repeat is a
 // first one. It is bounded by the body's limit and by the number of items.
 import { createHash } from 'node:crypto'
-import { setImmediate as breathe } from 'node:timers/promises'
+import { createPace } from '../activities/formats/turns.ts'
 import { batchDistributionIds, insertBatchItems } from '../db/batch-items.ts'
 import { findBatch, insertBatch, newBatchId } from '../db/batches.ts'
 import {
@@ -22,7 +22,7 @@ import { type CheckedPayload, checkPayload, NotChecked } from './catalogue-check
 import type { CheckedEntries } from './destination-entries.ts'
 import type { AppDeps } from './env.ts'
 import { ApiError, type Detail, invalid } from './errors.ts'
-import { parseJson, unstorableFields } from './json.ts'
+import { parseJson } from './json.ts'
 import { knownDestinations } from './known-destinations.ts'
 import type { BulkSubmission } from './schemas/batches.ts'
 import type { Submission } from './schemas/submission.ts'
@@ -41,8 +41,8 @@ const MOST_DETAILS = 20
 const PAGE = 500
 
 export interface BulkRequest extends Omit<SubmitRequest, 'body'> {
-  /** The exact text of each item. */
-  items: string[]
+  /** The exact text of each item, in UTF-8. */
+  items: Buffer[]
   options: BulkSubmission['options']
   /** The decoded body, by which a repeat is recognised. */
   bytes: Buffer
@@ -80,9 +80,10 @@ export async function submitBulk(
 ): Promise<BulkSubmitted> {
   const rejected: Rejected[] = []
   const items: Item[] = []
-  for (const [index, text] of request.items.entries()) {
-    if (index % TURN === TURN - 1) await breathe()
-    const checked = checkItem(deps, request, index, text)
+  const pace = createPace()
+  for (const [index, bytes] of request.items.entries()) {
+    await pace()
+    const checked = await checkItem(deps, request, index, bytes)
     if ('details' in checked) rejected.push({ index, details: few(checked.details) })
     else items.push(checked)
   }
@@ -114,25 +115,28 @@ async function checkPayloads(
     await Promise.all(
       own.slice(from, from + TURN).map(async (item) => {
         const { metadata } = item.submission
-        const payload = item.request.body.texts.get('payload')!
+        const payload = item.request.body.texts.bytes('payload')!
         item.payload = await checkPayload(shaper, tenantId, by, { payload, metadata }, until)
       }),
     )
   }
 }
 
-function checkItem(deps: Pick<AppDeps, 'egress'>, request: BulkRequest, index: number, text: string): Item | Rejected {
+async function checkItem(
+  deps: Pick<AppDeps, 'egress'>,
+  request: BulkRequest,
+  index: number,
+  bytes: Buffer,
+): Promise<Item | Rejected> {
   try {
-    const bytes = Buffer.from(text, 'utf8')
-    const parsed = parseJson(text)
+    const parsed = await parseJson(bytes)
     if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
       return { index, details: [{ field: 'body', issue: 'must be a JSON object' }] }
     }
-    const unstorable = unstorableFields(text, parsed.value)
-    if (unstorable.length > 0) return { index, details: unstorable }
+    if (parsed.unstorable.length > 0) return { index, details: parsed.unstorable }
     const { caller, request_id } = request
     const single = { caller, request_id, key: undefined, body: { bytes, ...parsed } }
-    const { submission, entries, key, details } = checkSubmission(single, deps.egress)
+    const { submission, entries, key, details } = await checkSubmission(single, deps.egress)
     if (!submission || details.length > 0) return { index, details }
     const sha256 = createHash('sha256').update(bytes).digest()
     return { index, request: single, submission, entries, key, sha256 }
@@ -289,12 +293,10 @@ async function placeItems(db: Db, tenantId: string, items: Item[]) {
 async function insertPage(db: Db, batchId: string, page: Placed[], queryable = true): Promise<Rejected[]> {
   const row = ({ item, job_id }: Placed): NewBatchJob => {
     const job = newJob(item.request, item.submission, item.entries)
-    const { payload } = item.submission
     // Kept by itself: the life of each begins with its turn, but ends no later.
     // The parsed time: a text has spellings that one reader takes and another refuses.
     const options = job.expires_at ? { ...job.options, expires_at: job.expires_at.toISOString() } : job.options
-    const payload_queryable = queryable && unstorableFields(job.payload_text, { payload }, '').length === 0
-    return { ...job, options, id: job_id, payload_queryable }
+    return { ...job, options, id: job_id, payload_queryable: queryable && item.request.body.queryable }
   }
   const refusal = await refusable(db, () => insertBatchJobs(db, batchId, page.map(row)))
   if (refusal === null) return []

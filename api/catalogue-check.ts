@@ -29,7 +29,7 @@ export async function checkPayload(
   shaper: AppDeps['shaper'],
   tenantId: string,
   by: DataTypeCheck,
-  submitted: { payload: string; metadata: Record<string, unknown> | null | undefined },
+  submitted: { payload: Buffer; metadata: Record<string, unknown> | null | undefined },
   signal?: AbortSignal,
 ): Promise<CheckedPayload> {
   const content = { payload: submitted.payload, metadata: submitted.metadata ?? {} }

@@ -6,6 +6,8 @@ import type { Place } from '../activities/destinations/place.ts'
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { reachedHosts } from '../activities/destinations/secret.ts'
 import { findLiteralSecrets, findReservedReferences } from '../activities/destinations/secret-storage.ts'
+import { createPace } from '../activities/formats/turns.ts'
+import { LIMITS } from '../db/limits.ts'
 import type { SubmittedDestination } from '../db/plan.ts'
 import { PROTOCOLS, type Protocol } from '../db/states.ts'
 import type { Detail } from './errors.ts'
@@ -27,10 +29,12 @@ export interface CheckedEntries {
 }
 
 /** Checks what can be told without the database. */
-export function checkEntries(entries: readonly unknown[], egress: Egress): CheckedEntries {
+export async function checkEntries(entries: readonly unknown[], egress: Egress): Promise<CheckedEntries> {
   const checked: CheckedEntries = { destinations: [], details: [], named: [] }
   const seen = new Map<string, number>()
+  const pace = createPace()
   for (const [index, entry] of entries.entries()) {
+    await pace()
     const inline = typeof entry !== 'string'
     const found = inline ? inlineEntry(entry, index, egress) : { details: [], destination: { name: entry } }
     checked.details.push(...found.details)
@@ -151,6 +155,9 @@ export function configurationIssues(
   egress: Egress,
   options: { literals: boolean },
 ): Detail[] {
+  if (hasMoreValues(configuration, LIMITS.configurationValues.value)) {
+    return [{ field: fieldPath(at), issue: `has more than ${LIMITS.configurationValues.value} values` }]
+  }
   const schema = destinationFor(protocol).config
   const parsed = schema.safeParse(configuration)
   const details = parsed.success ? [] : issuesOf(schema, parsed.error, [...at])
@@ -175,6 +182,20 @@ export function configurationIssues(
 /** The field that names the server; what else is reached, such as a token endpoint, stands behind it. */
 function placeField(schema: Parameters<typeof reachedHosts>[0], value: unknown, at: readonly PropertyKey[]): string {
   return fieldPath([...at, ...(reachedHosts(schema, value)[0]?.path ?? [])])
+}
+
+/** Objects, arrays and single values together; counts no further than it must. */
+function hasMoreValues(root: unknown, most: number): boolean {
+  const open = [root]
+  let count = 1
+  for (let value = open.pop(); value !== undefined; value = open.pop()) {
+    if (typeof value !== 'object' || value === null) continue
+    const inner = Object.values(value)
+    count += inner.length
+    if (count > most) return true
+    open.push(...inner)
+  }
+  return false
 }
 
 /** Literal addresses that deliveries may not reach. Names are looked up, and checked, when they are connected to. */

@@ -5,10 +5,10 @@ import type { z } from 'zod'
 import type { Role } from '../db/states.ts'
 import type { ApiEnv, AppDeps, Caller } from './env.ts'
 import { ApiError, invalid } from './errors.ts'
-import { type JsonForm, type ParsedJson, parseJson, unstorableFields } from './json.ts'
+import { type JsonForm, type ParsedJson, parseJson, Texts } from './json.ts'
 import type { Authenticate } from './middleware/auth.ts'
 import { requireRole } from './middleware/auth.ts'
-import { decodeText, MEDIA_TYPES, readBody, refuseAnnouncedSize } from './middleware/body.ts'
+import { MEDIA_TYPES, readBody, refuseAnnouncedSize } from './middleware/body.ts'
 import { errorExample, errorSchema } from './schemas/error.ts'
 import { parse } from './schemas/issues.ts'
 
@@ -107,7 +107,14 @@ export function mount(
   }
 }
 
-const NO_BODY: RequestBody = { bytes: Buffer.alloc(0), value: undefined, texts: new Map() }
+const NO_BODY: RequestBody = {
+  bytes: Buffer.alloc(0),
+  value: undefined,
+  texts: new Texts(),
+  unstorable: [],
+  queryable: true,
+  elements: { count: 0, first: [] },
+}
 
 /** What is sent where nothing is asked for would be ignored: a reason for disabling, say. */
 async function readNothing(c: Context<ApiEnv>): Promise<RequestBody> {
@@ -126,13 +133,11 @@ async function readJson(
   const bytes = await readBody(c.req, limit)
   if (bytes.length === 0 && optional) return { ...NO_BODY, value: {} }
   if (bytes.length === 0) throw invalid([{ field: 'body', issue: 'is empty, and must be a JSON object' }])
-  const text = decodeText(bytes)
-  const parsed = parseJson(text, form)
+  const parsed = await parseJson(bytes, form)
   if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
     throw invalid([{ field: 'body', issue: 'must be a JSON object' }])
   }
-  const unstorable = unstorableFields(text, parsed.value, form.opaque)
-  if (unstorable.length > 0) throw invalid(unstorable)
+  if (parsed.unstorable.length > 0) throw invalid(parsed.unstorable)
   return { bytes, ...parsed }
 }
 

@@ -48,13 +48,33 @@ export class ApiError extends Error {
 }
 
 /** A body with a million faults is answered with the first of them. */
-const MAX_DETAILS = 100
+export const MAX_DETAILS = 100
+
+/** Faults as they are found: the first are kept, the others only counted. */
+export interface Issues {
+  count: number
+  details: Detail[]
+  /** `make` is called only when the detail is kept: a path costs more than the fault. */
+  add(make: () => Detail): void
+}
+
+export function issueList(): Issues {
+  return {
+    count: 0,
+    details: [],
+    add(make) {
+      this.count += 1
+      if (this.details.length < MAX_DETAILS) this.details.push(make())
+    },
+  }
+}
 
 /** A 400 that lists everything that is wrong with the request. */
-export function invalid(found: Detail[]): ApiError {
-  const details = found.slice(0, MAX_DETAILS)
+export function invalid(found: Detail[] | Issues): ApiError {
+  const [all, count] = Array.isArray(found) ? [found, found.length] : [found.details, found.count]
+  const details = all.slice(0, MAX_DETAILS)
   const first = details[0]
-  const rest = found.length > 1 ? ` (and ${found.length - 1} more)` : ''
+  const rest = count > 1 ? ` (and ${count - 1} more)` : ''
   return new ApiError('VALIDATION_ERROR', first ? `${first.field}: ${first.issue}${rest}` : 'invalid request', details)
 }
 

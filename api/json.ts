@@ -1,19 +1,12 @@
-// JSON as we take it in: strict, not deeper than 500, no key twice, and with the exact text of every top-level value.
-// No recursion anywhere: the text may be 10 MB of brackets.
-import { createScanner } from 'jsonc-parser'
+// JSON as we take it in: strict, bounded in depth and in values, no key twice, and with the exact text of every top-level
+// value. What it costs is linear in the bytes, and nothing is built of the part that is the sender's own.
+import { isUtf8 } from 'node:buffer'
+import { JsonFault, JsonScanner, TOKEN } from '../activities/formats/json-scan.ts'
+import { nextTurn, TURN_BYTES } from '../activities/formats/turns.ts'
 import { LIMITS } from '../db/limits.ts'
-import { type Detail, invalid } from './errors.ts'
+import { type Detail, type Issues, invalid, issueList } from './errors.ts'
 
 export const MAX_DEPTH = LIMITS.jsonDepth.value
-
-/** jsonc-parser's `SyntaxKind`: an ambient const enum, which cannot be imported file by file. */
-const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, comma: 5, colon: 6, string: 10, end: 17 }
-
-export interface ParsedJson {
-  value: unknown
-  /** The text of each value of a top-level object, exactly as it was sent. */
-  texts: Map<string, string>
-}
 
 /** The one top-level field whose inside is the sender's own: kept byte for byte, whatever it repeats. */
 export const PAYLOAD = 'payload'
@@ -23,109 +16,278 @@ export interface JsonForm {
   opaque?: string
   /** 500 when absent. */
   max_depth?: number
+  /** So many elements of the opaque field are told apart. */
+  max_elements?: number
 }
 
-/** Parses `text`, or throws a 400 that says where and why. */
-export function parseJson(text: string, form: JsonForm = {}): ParsedJson {
-  // The scan comes first: JSON.parse would build ten million arrays before anyone counted the depth.
-  const scan = scanJson(text, form)
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch (error) {
-    throw invalid([{ field: 'body', issue: `is not valid JSON${whereabouts(error, text)}` }])
+export interface ParsedJson {
+  /** Of the opaque field only the kind: `{}`, `[]`, `""`, `0`, or the word itself. */
+  value: unknown
+  texts: Texts
+  /** Strings, keys and numbers outside the opaque field that PostgreSQL could not store, by their path. */
+  unstorable: Detail[]
+  /** False: the opaque field holds something that jsonb refuses, or would make much longer than it was sent. */
+  queryable: boolean
+  /** Of an opaque array: how many elements it has, and the first of them. */
+  elements: { count: number; first: Buffer[] }
+}
+
+/** The text of each value of a top-level object, exactly as it was sent. */
+export class Texts {
+  private readonly parts = new Map<string, Buffer>()
+
+  add(key: string, part: Buffer): void {
+    this.parts.set(key, part)
   }
-  if (scan.duplicates.length > 0) throw invalid(scan.duplicates)
-  return { value, texts: scan.texts }
+
+  bytes(key: string): Buffer | undefined {
+    return this.parts.get(key)
+  }
+
+  get(key: string): string | undefined {
+    return this.parts.get(key)?.toString('utf8')
+  }
 }
 
 interface Frame {
-  /** Keys seen so far; null for an array, and inside the payload. */
+  /** Keys seen so far; null for an array. */
   keys: Set<string> | null
   key: string
   /** Position in an array; -1 in an object. */
   index: number
 }
 
-/** The exact text of every element of a JSON array. `text` is one that was parsed already. */
-export function elementTexts(text: string): string[] {
-  const scanner = createScanner(text, true)
-  const elements: string[] = []
-  let depth = 0
-  let start = -1
-  let end = 0
-  for (let token: number = scanner.scan(); token !== TOKEN.end; token = scanner.scan()) {
-    if (token === TOKEN.closeBrace || token === TOKEN.closeBracket) depth -= 1
-    if (start >= 0 && (depth === 0 || (depth === 1 && token === TOKEN.comma))) {
-      elements.push(text.slice(start, end))
-      start = -1
-    } else if (depth === 1 && start < 0) {
-      start = scanner.getTokenOffset()
+/** jsonb writes numbers out: `1e400` becomes 400 digits. More than these for the opaque field are not worth it. */
+const MAX_WRITTEN_OUT = 1_000_000
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
+
+/** Parses `sent`, or throws a 400 that says where and why. Others get their turn meanwhile. */
+export async function parseJson(sent: Buffer, form: JsonForm = {}): Promise<ParsedJson> {
+  if (!isUtf8(sent)) throw invalid([{ field: 'body', issue: 'is not valid UTF-8' }])
+  const bytes = sent.subarray(0, 3).equals(BYTE_ORDER_MARK) ? sent.subarray(3) : sent
+  const reader = new DocumentReader(bytes, form)
+  try {
+    let turn = TURN_BYTES
+    while (reader.next()) {
+      if (reader.position < turn) continue
+      await nextTurn()
+      turn = reader.position + TURN_BYTES
     }
-    end = scanner.getTokenOffset() + scanner.getTokenLength()
-    if (token === TOKEN.openBrace || token === TOKEN.openBracket) depth += 1
+  } catch (error) {
+    throw error instanceof JsonFault ? invalid([{ field: 'body', issue: wording(error, bytes, form) }]) : error
   }
-  return elements
+  return reader.result()
 }
 
-/** Tolerant of broken JSON: only what JSON.parse accepts as well is believed afterwards. */
-function scanJson(
-  text: string,
-  { opaque = PAYLOAD, max_depth = MAX_DEPTH }: JsonForm,
-): { texts: Map<string, string>; duplicates: Detail[] } {
-  const scanner = createScanner(text, true)
-  const stack: Frame[] = []
-  const texts = new Map<string, string>()
-  const duplicates: Detail[] = []
-  let expectsKey = false
-  let valueStart = -1
-  let end = 0
-  const closeValue = () => {
-    if (stack.length !== 1) return
-    if (valueStart >= 0 && stack[0]?.keys) texts.set(stack[0].key, text.slice(valueStart, end))
-    valueStart = -1
+class DocumentReader {
+  private readonly bytes: Buffer
+  private readonly scanner: JsonScanner
+  private readonly opaque: string
+  private readonly maxElements: number
+  private readonly stack: Frame[] = []
+  private readonly texts = new Texts()
+  private readonly duplicates: Issues = issueList()
+  private readonly unstorable: Issues = issueList()
+  private readonly elements: ParsedJson['elements'] = { count: 0, first: [] }
+  /** Where the value of a top-level key begins; -1 between two. */
+  private valueStart = -1
+  private elementStart = 0
+  /** Where the opaque value stands, once it was read. */
+  private inner: { start: number; end: number; kind: string } | undefined
+  private innerKind = ''
+  /** Values before it, and how many it has. */
+  private innerFrom = 0
+  private innerValues = 0
+  private outerBytes = 0
+  private outerWrittenOut = 0
+  private writtenOut = 0
+  private queryable = true
+
+  constructor(bytes: Buffer, { opaque = PAYLOAD, max_depth = MAX_DEPTH, max_elements = 0 }: JsonForm) {
+    this.bytes = bytes
+    this.opaque = opaque
+    this.maxElements = max_elements
+    this.scanner = new JsonScanner(bytes, { max_depth, max_values: LIMITS.jsonValues.value })
   }
-  for (let token: number = scanner.scan(); token !== TOKEN.end; token = scanner.scan()) {
-    const frame = stack[stack.length - 1]
-    if (token === TOKEN.comma) {
-      closeValue()
-      if (frame && frame.index >= 0) frame.index += 1
-      expectsKey = frame !== undefined && frame.index < 0
-      continue
+
+  get position(): number {
+    return this.scanner.end
+  }
+
+  /** Reads one token; false at the end. */
+  next(): boolean {
+    const { scanner } = this
+    const token = scanner.next()
+    if (this.innerKind !== '') this.inside(token)
+    else if (token === TOKEN.end) return false
+    else if (token === TOKEN.key) this.key()
+    else if (token === TOKEN.closeObject || token === TOKEN.closeArray) this.close()
+    else this.value(token)
+    return true
+  }
+
+  result(): ParsedJson {
+    if (this.duplicates.count > 0) throw invalid(this.duplicates)
+    const { inner, bytes, texts, queryable, elements } = this
+    const outer = inner
+      ? bytes.toString('utf8', 0, inner.start) + inner.kind + bytes.toString('utf8', inner.end)
+      : bytes.toString('utf8')
+    const value: unknown = JSON.parse(outer)
+    return { value, texts, unstorable: this.unstorable.details, queryable, elements }
+  }
+
+  private key(): void {
+    const { scanner, stack } = this
+    this.weigh()
+    const frame = stack.at(-1)!
+    if (scanner.unstorable) {
+      this.unstorable.add(() => ({ field: this.path(1), issue: 'has a key with a NUL character or a lone surrogate' }))
     }
-    if (token === TOKEN.string && expectsKey && frame) {
-      frame.key = scanner.getTokenValue()
-      if (frame.keys?.has(frame.key)) {
-        duplicates.push({ field: fieldPath(stack.map(stepOf)), issue: 'appears more than once' })
+    if (scanner.end - scanner.start > LIMITS.jsonKey.value) this.tooLong('a key', LIMITS.jsonKey, 1)
+    frame.key = scanner.text()
+    if (frame.keys!.has(frame.key)) this.duplicates.add(() => ({ field: this.path(), issue: 'appears more than once' }))
+    frame.keys!.add(frame.key)
+  }
+
+  private value(token: number): void {
+    const { scanner, stack } = this
+    if (scanner.values - this.innerValues > LIMITS.outerJsonValues.value) {
+      throw new JsonFault('values', scanner.start)
+    }
+    const frame = stack.at(-1)
+    if (frame?.keys === null) frame.index += 1
+    if (stack.length === 1) {
+      this.valueStart = scanner.start
+      if (frame!.keys && frame!.key === this.opaque) {
+        this.begin(token)
+        return
       }
-      frame.keys?.add(frame.key)
-      expectsKey = false
-      continue
     }
-    if (token === TOKEN.colon) continue
-    const closes = token === TOKEN.closeBrace || token === TOKEN.closeBracket
-    if (closes) {
-      closeValue()
-      stack.pop()
-      expectsKey = false
-    } else if (stack.length === 1 && valueStart < 0) {
-      valueStart = scanner.getTokenOffset()
-    }
-    end = scanner.getTokenOffset() + scanner.getTokenLength()
-    if (token === TOKEN.openBrace || token === TOKEN.openBracket) {
-      const isObject = token === TOKEN.openBrace
-      const inside = stack[0]?.key === opaque
-      stack.push({ keys: isObject && !inside ? new Set() : null, key: '', index: isObject ? -1 : 0 })
-      if (stack.length > max_depth) throw invalid([{ field: 'body', issue: `is nested deeper than ${MAX_DEPTH}` }])
-      expectsKey = isObject
+    this.weigh()
+    const length = scanner.end - scanner.start
+    if (token === TOKEN.openObject) stack.push({ keys: new Set(), key: '', index: -1 })
+    else if (token === TOKEN.openArray) stack.push({ keys: null, key: '', index: -1 })
+    else {
+      if (token === TOKEN.string && length > LIMITS.jsonText.value) this.tooLong('a text', LIMITS.jsonText)
+      if (token === TOKEN.string && scanner.unstorable) {
+        this.unstorable.add(() => ({ field: this.path(), issue: 'contains a NUL character or a lone surrogate' }))
+      } else if (token === TOKEN.number) this.weighNumber(length)
+      this.ended()
     }
   }
-  return { texts, duplicates }
+
+  /** Outside of the opaque field; blanks cost nothing. */
+  private weigh(): void {
+    this.outerBytes += this.scanner.end - this.scanner.start
+    if (this.outerBytes <= LIMITS.outerJsonBytes.value) return
+    const issue = `has more than ${LIMITS.outerJsonBytes.value} bytes outside of ${this.opaque}`
+    throw invalid([{ field: 'body', issue }])
+  }
+
+  /** By its digits once they are written out, which is what PostgreSQL does. */
+  private weighNumber(length: number): void {
+    const { exponent } = this.scanner
+    const most = LIMITS.jsonDigits.value
+    if (length > most || exponent > most) {
+      this.unstorable.add(() => ({ field: this.path(), issue: `must be a number of at most ${most} digits` }))
+      return
+    }
+    this.outerWrittenOut += exponent
+    if (this.outerWrittenOut > LIMITS.jsonAllDigits.value) this.tooLong('numbers', LIMITS.jsonAllDigits, 1)
+  }
+
+  /** Nothing further is read: the rest may be as long. */
+  private tooLong(what: string, { value, unit }: { value: number; unit: string }, above = 0): never {
+    throw invalid([{ field: this.path(above), issue: `has ${what} of more than ${value} ${unit}` }])
+  }
+
+  private close(): void {
+    this.stack.pop()
+    this.ended()
+  }
+
+  /** A value is complete; one of the top level is kept as it was sent. */
+  private ended(): void {
+    const [frame] = this.stack
+    if (this.stack.length !== 1 || !frame?.keys) return
+    this.texts.add(frame.key, this.bytes.subarray(this.valueStart, this.scanner.end))
+  }
+
+  /** The opaque value begins. */
+  private begin(token: number): void {
+    this.innerKind = placeholder(token)
+    this.innerFrom = this.scanner.values
+    this.look(token)
+    if (token !== TOKEN.openObject && token !== TOKEN.openArray) this.leave()
+  }
+
+  private inside(token: number): void {
+    const { scanner } = this
+    this.look(token)
+    const closes = token === TOKEN.closeObject || token === TOKEN.closeArray
+    if (closes && scanner.depth === 1) this.leave()
+    else if (this.maxElements > 0 && this.innerKind === '[]') this.element(token, closes)
+  }
+
+  /** What of the opaque part jsonb would not take. */
+  private look(token: number): void {
+    const { scanner } = this
+    if ((token === TOKEN.string || token === TOKEN.key) && scanner.unstorable) this.queryable = false
+    else if (token === TOKEN.number) {
+      this.writtenOut += scanner.exponent
+      if (this.writtenOut > MAX_WRITTEN_OUT) this.queryable = false
+    }
+  }
+
+  private element(token: number, closes: boolean): void {
+    const { scanner, elements } = this
+    const opens = token === TOKEN.openObject || token === TOKEN.openArray
+    const depth = scanner.depth - (opens ? 1 : 0)
+    if (depth !== 2 || token === TOKEN.key) return
+    if (!closes) {
+      elements.count += 1
+      this.elementStart = scanner.start
+    }
+    if (!opens && elements.count <= this.maxElements) {
+      elements.first.push(this.bytes.subarray(this.elementStart, scanner.end))
+    }
+  }
+
+  private leave(): void {
+    const { scanner } = this
+    this.inner = { start: this.valueStart, end: scanner.end, kind: this.innerKind }
+    this.innerKind = ''
+    this.innerValues += scanner.values - this.innerFrom
+    this.ended()
+  }
+
+  /** To where the scanner stands, `above` levels further out. */
+  private path(above = 0): string {
+    const frames = above === 0 ? this.stack : this.stack.slice(0, -above)
+    return fieldPath(frames.map((frame) => (frame.keys ? frame.key : frame.index)))
+  }
 }
 
-function stepOf(frame: Frame): string | number {
-  return frame.index < 0 ? frame.key : frame.index
+/** What stands for the opaque value where the rest is parsed. */
+function placeholder(token: number): string {
+  switch (token) {
+    case TOKEN.openObject:
+      return '{}'
+    case TOKEN.openArray:
+      return '[]'
+    case TOKEN.string:
+      return '""'
+    case TOKEN.number:
+      return '0'
+    case TOKEN.null:
+      return 'null'
+    default:
+      return String(token === TOKEN.true)
+  }
 }
+
+/** A longer path is cut in its middle. */
+const MAX_PATH = 1000
 
 /** `['destinations', 0, 'endpoint']` as `destinations[0].endpoint`; strange keys in quotes, an empty path as `body`. */
 export function fieldPath(path: readonly PropertyKey[]): string {
@@ -135,41 +297,26 @@ export function fieldPath(path: readonly PropertyKey[]): string {
     else if (/^[\w-]{1,100}$/.test(String(step))) text += text === '' ? String(step) : `.${String(step)}`
     else text += `[${JSON.stringify(String(step).slice(0, 100))}]`
   }
+  if (text.length > MAX_PATH) return `${text.slice(0, MAX_PATH / 2)}…${text.slice(-MAX_PATH / 2)}`
   return text === '' ? 'body' : text
 }
 
-// U+0000 and lone surrogates: JSON may spell both, PostgreSQL's text can hold neither.
-const isUnstorable = (text: string) => text.includes('\0') || /\p{Surrogate}/u.test(text)
-// In valid UTF-8 both can only come from an escape, so that most bodies need no walk at all.
-const SUSPICIOUS = /\\u(0000|d[89a-f])/i
-
-/** Every string and key outside the opaque field that PostgreSQL could not store, by its path. */
-export function unstorableFields(text: string, value: unknown, opaque = PAYLOAD): Detail[] {
-  if (!SUSPICIOUS.test(text)) return []
-  const details: Detail[] = []
-  const open: { value: unknown; path: (string | number)[] }[] = [{ value, path: [] }]
-  for (let next = open.pop(); next; next = open.pop()) {
-    const { value: current, path } = next
-    if (typeof current === 'string' && isUnstorable(current)) {
-      details.push({ field: fieldPath(path), issue: 'contains a NUL character or a lone surrogate' })
-    }
-    if (typeof current !== 'object' || current === null) continue
-    for (const [key, inner] of Object.entries(current)) {
-      if (path.length === 0 && key === opaque) continue
-      if (isUnstorable(key)) {
-        details.push({ field: fieldPath(path), issue: 'has a key with a NUL character or a lone surrogate' })
-      }
-      open.push({ value: inner, path: [...path, Array.isArray(current) ? Number(key) : key] })
-    }
+function wording({ kind, offset }: JsonFault, bytes: Buffer, { max_depth = MAX_DEPTH, opaque = PAYLOAD }: JsonForm) {
+  if (kind === 'depth') return `is nested deeper than ${max_depth}`
+  if (kind === 'values') {
+    return `has too many values: at most ${LIMITS.jsonValues.value}, and ${LIMITS.outerJsonValues.value} outside of ${opaque}`
   }
-  return details.reverse()
+  return `is not valid JSON${whereabouts(bytes, offset)}`
 }
 
-/** V8's message quotes the text that was sent; only its position goes out. */
-function whereabouts(error: unknown, text: string): string {
-  const at = /position (\d+)/.exec(String(error))?.[1]
-  if (!at) return ''
-  const before = text.slice(0, Number(at))
-  const line = before.split('\n').length
-  return ` (line ${line}, column ${before.length - before.lastIndexOf('\n')})`
+/** Lines and columns count from 1, columns in UTF-16 units. */
+function whereabouts(bytes: Buffer, offset: number): string {
+  let line = 1
+  let start = 0
+  for (let at = 0; at < offset; at++) {
+    if (bytes[at] !== 0x0a) continue
+    line += 1
+    start = at + 1
+  }
+  return ` (line ${line}, column ${bytes.toString('utf8', start, offset).length + 1})`
 }

@@ -7,7 +7,7 @@ import { type CheckedPayload, NotChecked } from './catalogue-check.ts'
 import type { RequestBody } from './endpoint.ts'
 import type { AppDeps, Caller } from './env.ts'
 import { ApiError, type Detail, invalid } from './errors.ts'
-import { parseJson, unstorableFields } from './json.ts'
+import { parseJson } from './json.ts'
 import { knownDestinations } from './known-destinations.ts'
 import { requireOwnTenant } from './middleware/auth.ts'
 import { parse } from './schemas/issues.ts'
@@ -26,26 +26,31 @@ export interface Content {
 }
 
 /** @throws ApiError naming each field that is wrong, before the database is asked */
-export function readContent(egress: AppDeps['egress'], request_id: string, caller: Caller, raw: RequestBody): Content {
+export async function readContent(
+  egress: AppDeps['egress'],
+  request_id: string,
+  caller: Caller,
+  raw: RequestBody,
+): Promise<Content> {
   const given = parse(scheduleContent, raw.value)
   requireOwnTenant(caller, given.tenant_id)
   const details: Detail[] = []
   if ((given.cron == null) === (given.interval_seconds == null)) {
     details.push({ field: 'cron', issue: 'either cron or interval_seconds is required, and not both' })
   }
-  const text = raw.texts.get('submission')
-  if (text === undefined) throw invalid([...details, { field: 'submission', issue: 'is required' }])
-  const parsed = below(() => parseJson(text))
+  const bytes = raw.texts.bytes('submission')
+  if (bytes === undefined) throw invalid([...details, { field: 'submission', issue: 'is required' }])
+  const parsed = await below(() => parseJson(bytes))
   if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
     throw invalid([...details, { field: 'submission', issue: 'must be a JSON object' }])
   }
-  const body = { bytes: Buffer.from(text), ...parsed }
+  const body = { bytes, ...parsed }
   const request = { caller, body, key: undefined, request_id }
-  const checked = below(() => checkSubmission(request, egress))
-  const found = [...unstorableFields(text, parsed.value), ...checked.details, ...notRecurring(parsed.value)]
+  const checked = await below(() => checkSubmission(request, egress))
+  const found = [...parsed.unstorable, ...checked.details, ...notRecurring(parsed.value)]
   details.push(...found.map(underSubmission))
   if (!checked.submission || details.length > 0) throw invalid(details)
-  return { given, text, request, submission: checked.submission, entries: checked.entries }
+  return { given, text: bytes.toString('utf8'), request, submission: checked.submission, entries: checked.entries }
 }
 
 /** The rest of the check, by the database. */
@@ -57,7 +62,8 @@ export async function checkContent(
   const surroundings = await readSurroundings(db, tenant_id, submission.data_type)
   const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)
   if (details.length > 0) throw invalid(details.map(underSubmission))
-  const { payload_text, metadata_text, ...job } = newJob(request, submission, entries)
+  const { metadata_text, ...job } = newJob(request, submission, entries)
+  const payload_text = request.body.texts.get('payload')!
   const { data_type, priority, destinations, callback_url, max_retries, timeout_seconds, options } = job
   const { ordering_key, ordering_blocks } = job
   if (!(await isJsonb(db, metadata_text))) {
@@ -78,7 +84,7 @@ export async function checkContent(
     template: {
       data_type,
       priority,
-      payload_queryable: await isJsonb(db, payload_text),
+      payload_queryable: request.body.queryable && (await isJsonb(db, payload_text)),
       destinations,
       callback_url,
       max_retries,
@@ -117,9 +123,9 @@ function underSubmission({ field, issue }: Detail): Detail {
 }
 
 /** What is wrong with the submission is said by its path in the request. */
-function below<T>(work: () => T): T {
+async function below<T>(work: () => T): Promise<Awaited<T>> {
   try {
-    return work()
+    return await work()
   } catch (error) {
     if (!(error instanceof ApiError)) throw error
     throw new ApiError(error.code, error.message, error.details.map(underSubmission))

@@ -31,15 +31,19 @@ export interface CheckedSubmission {
 }
 
 /** What can be told from the request alone: no clock and no database, so that a repeat is judged like the first. */
-export function checkSubmission({ body, key, caller }: SubmitRequest, egress: Egress): CheckedSubmission {
+export async function checkSubmission(
+  { body, key, caller }: SubmitRequest,
+  egress: Egress,
+): Promise<CheckedSubmission> {
   const raw = body.value as Record<string, unknown>
   const listed = Array.isArray(raw.destinations) ? (raw.destinations as unknown[]) : []
   if (listed.length > MAX_DESTINATIONS) throw tooManyDestinations(listed.length)
-  const parsed = submissionWithoutDestinations.safeParse(raw)
-  const entries = checkEntries(listed, egress)
+  const hugeMetadata = metadataIsTooLarge(body.texts.bytes('metadata'))
+  const parsed = submissionWithoutDestinations.safeParse(hugeMetadata ? { ...raw, metadata: undefined } : raw)
+  const entries = await checkEntries(listed, egress)
   const details = [...(parsed.success ? [] : issuesOf(submissionWithoutDestinations, parsed.error)), ...entries.details]
   if (typeof raw.tenant_id === 'string') requireOwnTenant(caller, raw.tenant_id)
-  if (metadataIsTooLarge(body.texts.get('metadata'))) {
+  if (hugeMetadata) {
     details.push({ field: 'metadata', issue: 'must have at most 65536 bytes' })
   }
   const given = (raw.options ?? {}) as Record<string, unknown>

@@ -36,7 +36,7 @@ export async function submit(
   request: SubmitRequest,
 ): Promise<Submitted> {
   const { caller } = request
-  const checked = checkSubmission(request, deps.egress)
+  const checked = await checkSubmission(request, deps.egress)
   if (!checked.submission || checked.details.length > 0) {
     // Names are looked up all the same, so that one answer lists everything.
     const known = await withTenant(deps.pool, caller.tenant_id, (db) => knownDestinations(db, checked.entries.named))
@@ -53,13 +53,13 @@ export async function submit(
     } catch (error) {
       if (!(error instanceof NotChecked)) throw error
       const { metadata } = submission
-      const text = request.body.texts.get('payload')!
-      payload = await checkPayload(deps.shaper, caller.tenant_id, error.by, { payload: text, metadata })
+      const bytes = request.body.texts.bytes('payload')!
+      payload = await checkPayload(deps.shaper, caller.tenant_id, error.by, { payload: bytes, metadata })
       return await store(queryable)
     }
   }
   try {
-    return await store(true)
+    return await store(request.body.queryable)
   } catch (error) {
     if (!isRefusedByJsonb(error)) throw asRefusal(error)
   }
@@ -160,7 +160,7 @@ export function newJob({ caller, body, request_id }: SubmitRequest, submission: 
     id: null,
     data_type: submission.data_type,
     priority: submission.priority,
-    payload_text: body.texts.get('payload')!,
+    payload_text: body.texts.bytes('payload')!,
     payload_queryable: true,
     destinations: entries.destinations,
     callback_url: submission.options.callback_url ?? null,

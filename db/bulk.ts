@@ -1,6 +1,6 @@
 // Many distributions in one statement each: what `jobs.ts` and `idempotency.ts` do for one. A hundred times fewer round
 // trips, and all of them in the caller's one transaction.
-import type { NewJob } from './jobs.ts'
+import { bytesOf, type NewJob } from './jobs.ts'
 import { orderJobs } from './ordering.ts'
 import type { Db } from './pool.ts'
 
@@ -66,13 +66,20 @@ export async function insertBatchJobs(db: Db, batchId: string, jobs: NewBatchJob
   const first = jobs[0]
   if (!first) return
   const column = <T>(of: (job: NewBatchJob) => T) => jobs.map(of)
+  // All payloads as one value: an array of them would be escaped character by character.
+  const payloads = jobs.map(bytesOf)
+  let next = 1
+  const starts = payloads.map(({ length }) => {
+    next += length
+    return next - length
+  })
   await db.query(
     `with made as (
        insert into distribution_jobs (
          id, tenant_id, distribution_id, data_type, payload, payload_bytes, destinations, priority, callback_url,
          max_retries, expires_at, deliver_at, timeout_seconds, metadata, options, request_id, updated_at, check_at, batch_id)
        select n.id, $1, 'dist_' || n.id, n.data_type,
-              (case when n.queryable then n.payload_text else '{}' end)::jsonb, convert_to(n.payload_text, 'UTF8'),
+              (case when n.queryable then convert_from(p.bytes, 'UTF8') else '{}' end)::jsonb, p.bytes,
               n.destinations::jsonb, n.priority, n.callback_url, n.max_retries,
               least(n.expires_at, greatest(clock_timestamp(), id_time(n.id), n.deliver_at)
                                   + n.timeout_seconds * interval '1 second'),
@@ -81,10 +88,11 @@ export async function insertBatchJobs(db: Db, batchId: string, jobs: NewBatchJob
                    else n.metadata::jsonb || '{"payload_state": "not_queryable"}' end,
               n.options::jsonb, $2,
               greatest(clock_timestamp(), id_time(n.id)), 'infinity', $3
-         from unnest($5::uuid[], $6::text[], $7::boolean[], $8::text[], $9::text[], $10::text[], $11::text[], $12::int[],
-                     $13::timestamptz[], $14::timestamptz[], $15::int[], $16::text[], $17::text[])
-           as n (id, data_type, queryable, payload_text, destinations, priority, callback_url, max_retries, expires_at,
-                 deliver_at, timeout_seconds, metadata, options)
+         from unnest($5::uuid[], $6::text[], $7::boolean[], $8::int[], $9::int[], $10::text[], $11::text[], $12::text[],
+                     $13::int[], $14::timestamptz[], $15::timestamptz[], $16::int[], $17::text[], $18::text[])
+           as n (id, data_type, queryable, payload_at, payload_length, destinations, priority, callback_url, max_retries,
+                 expires_at, deliver_at, timeout_seconds, metadata, options),
+              lateral (select substring($19::bytea from n.payload_at for n.payload_length) as bytes) p
        returning id)
      insert into audit_log (tenant_id, actor, action, resource_type, resource_id, details, request_id)
      select $1, $4, 'submit', 'distribution_job', id::text,
@@ -98,7 +106,8 @@ export async function insertBatchJobs(db: Db, batchId: string, jobs: NewBatchJob
       column((job) => job.id),
       column((job) => job.data_type),
       column((job) => job.payload_queryable),
-      column((job) => job.payload_text),
+      starts,
+      payloads.map(({ length }) => length),
       column((job) => JSON.stringify(job.destinations)),
       column((job) => job.priority),
       column((job) => job.callback_url),
@@ -108,6 +117,7 @@ export async function insertBatchJobs(db: Db, batchId: string, jobs: NewBatchJob
       column((job) => job.timeout_seconds),
       column((job) => job.metadata_text),
       column((job) => JSON.stringify(job.options)),
+      Buffer.concat(payloads),
     ],
   )
   await orderJobs(db, first.tenant_id, jobs)

@@ -12,8 +12,8 @@ export interface NewJob {
   id: string | null
   data_type: string
   priority: Priority
-  /** The payload exactly as it was sent. */
-  payload_text: string
+  /** The payload exactly as it was sent: JSON, or its bytes in UTF-8. */
+  payload_text: string | Buffer
   /** False: jsonb refuses the payload, so the column holds `{}` and `metadata.payload_state` says so. */
   payload_queryable: boolean
   destinations: SubmittedDestination[]
@@ -37,7 +37,7 @@ export interface NewJob {
 export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
   const { rows } = await db.query<{ p_id: string }>(
     `call submit_distribution(
-       p_tenant_id => $1, p_distribution_id => null, p_data_type => $2, p_payload => $3::jsonb,
+       p_tenant_id => $1, p_distribution_id => null, p_data_type => $2, p_payload => (case when $3::boolean then convert_from($11::bytea, 'UTF8') else '{}' end)::jsonb,
        p_destinations => $4::jsonb, p_priority => $5, p_callback_url => $6, p_max_retries => $7,
        p_expires_at => $8::timestamptz, p_payload_bytes => $11::bytea,
        p_metadata => $12::jsonb || $13::jsonb, p_options => $14::jsonb, p_timeout_seconds => $10::int,
@@ -45,7 +45,7 @@ export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
     [
       job.tenant_id,
       job.data_type,
-      job.payload_queryable ? job.payload_text : '{}',
+      job.payload_queryable,
       JSON.stringify(job.destinations),
       job.priority,
       job.callback_url,
@@ -53,7 +53,7 @@ export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
       job.expires_at,
       job.deliver_at,
       job.timeout_seconds,
-      Buffer.from(job.payload_text, 'utf8'),
+      bytesOf(job),
       job.metadata_text,
       job.payload_queryable ? '{}' : '{"payload_state": "not_queryable"}',
       JSON.stringify(job.options),
@@ -77,6 +77,11 @@ export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
     destinations_count: job.destinations.length,
     callback_registered: job.callback_url !== null,
   }
+}
+
+/** The bytes of the payload. */
+export function bytesOf({ payload_text }: Pick<NewJob, 'payload_text'>): Buffer {
+  return typeof payload_text === 'string' ? Buffer.from(payload_text, 'utf8') : payload_text
 }
 
 /** What the answer to a submission is made of; the same for every repeat of it. */

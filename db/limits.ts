@@ -18,6 +18,55 @@ export const LIMITS = {
     unit: 'levels',
     reason: "PostgreSQL's jsonb parser is recursive, and so are those of most receivers",
   },
+  jsonValues: {
+    what: 'Objects, arrays and single values in a JSON request',
+    value: 2_000_000,
+    unit: 'values',
+    reason:
+      'A few kilobytes of gzip hold millions of empty objects; ten megabytes of records have less than one million',
+  },
+  outerJsonValues: {
+    what: 'The same outside of the payload, for each distribution',
+    value: 25_000,
+    unit: 'values',
+    reason: 'Each of them is checked by itself; a thousand inline destinations with twenty fields fit',
+  },
+  outerJsonBytes: {
+    what: 'JSON outside of the payload, for each distribution',
+    value: 4_194_304,
+    unit: 'bytes',
+    reason: 'It is checked as a whole; a thousand inline destinations of four kilobytes fit',
+  },
+  jsonText: {
+    what: 'One text outside of the payload',
+    value: 262_144,
+    unit: 'bytes',
+    reason: 'The longest field is a list of certificates',
+  },
+  jsonKey: {
+    what: 'One key outside of the payload',
+    value: 8192,
+    unit: 'bytes',
+    reason: 'Keys are compared with the known ones, and shown in errors',
+  },
+  jsonDigits: {
+    what: 'Digits of one number outside of the payload, written out',
+    value: 1000,
+    unit: 'digits',
+    reason: 'PostgreSQL writes `1e400` as 400 digits; the largest double has 309',
+  },
+  jsonAllDigits: {
+    what: 'Digits that exponents add to the numbers outside of the payload, all together',
+    value: 100_000,
+    unit: 'digits',
+    reason: 'A few kilobytes of `1e1000` would otherwise be read back as megabytes',
+  },
+  configurationValues: {
+    what: 'Objects, arrays and single values in the configuration of one destination',
+    value: 3000,
+    unit: 'values',
+    reason: 'It is checked with every attempt; a table has at most 1600 columns',
+  },
   smtpTransactions: {
     what: 'Transactions of one mail over one connection',
     value: 100,

@@ -116,10 +116,10 @@ describe('the architecture', () => {
     ).toEqual([])
   })
 
-  it('the API reaches into no activities, but for schemas, the guard of destinations, rules and shaping', () => {
+  it('the API reaches into no activities, but for schemas, the guard of destinations, rules, shaping and formats', () => {
     const ours = imports.filter(({ file, typeOnly }) => file.startsWith('api/') && !typeOnly)
     const reached = ours.filter(({ target }) => target.startsWith('activities/'))
-    for (const { target } of reached) expect(target).toMatch(/^activities\/(destinations|rules|shaping)\//)
+    for (const { target } of reached) expect(target).toMatch(/^activities\/(destinations|rules|shaping|formats)\//)
     expect(ours.filter(({ target }) => target.startsWith('workflows/') && target !== 'workflows/messages.ts')).toEqual(
       [],
     )

@@ -8,15 +8,18 @@ import { placeOfUrl } from './place.ts'
 
 const NAMES = ['tenant_id', 'distribution_id', 'delivery_id', 'data_type', 'attempt_number'] as const
 const PAYLOAD = 'payload.'
-/** `{{` and `}}` stand for the braces themselves. */
-const PARTS = /\{\{|\}\}|\{([^{}]*)\}|[{}]/g
+/** `{{` and `}}` stand for the braces themselves; several in a row are one part. */
+const PARTS = /(?:\{\{|\}\})+|\{([^{}]*)\}|[{}]/g
+/** No field takes more; what is longer is not looked at. */
+const MAX_TEMPLATE = 100_000
 
 export type Words = Pick<Message, (typeof NAMES)[number] | 'body' | 'source'>
 
 /** What is wrong with a text that may hold placeholders; undefined when nothing is. */
 export function placeholderProblem(template: string): string | undefined {
+  if (template.length > MAX_TEMPLATE) return `has more than ${MAX_TEMPLATE} characters`
   for (const [part, name] of template.matchAll(PARTS)) {
-    if (part === '{{' || part === '}}') continue
+    if (part.length > 1 && name === undefined) continue
     if (name === undefined) return `has a lone "${part}"; write "${part}${part}" for the character itself`
     if ((NAMES as readonly string[]).includes(name)) continue
     if (name.startsWith(PAYLOAD)) {
@@ -138,7 +141,8 @@ export function fillTemplate(
 function fill(template: string, value: (name: string) => string): string {
   return template.replace(PARTS, (part: string, name: string | undefined) => {
     if (name !== undefined) return value(name)
-    return part.slice(0, 1)
+    // Of each pair one.
+    return part.length < 2 ? part : part.replace(/(.)./g, '$1')
   })
 }
 

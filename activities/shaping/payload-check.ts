@@ -21,11 +21,11 @@ export async function checkAgainstDataType(
   shaper: Shaper,
   tenantId: string,
   { schema_definition, validation_rules }: DataTypeCheck,
-  content: { payload: string; metadata: object },
+  content: { payload: Buffer; metadata: object },
   signal?: AbortSignal,
 ): Promise<Misfits> {
   const { max_payload_bytes, required_metadata = [] } = validation_rules
-  const payload = Buffer.from(content.payload, 'utf8')
+  const { payload } = content
   const tooLarge = max_payload_bytes !== undefined && payload.length > max_payload_bytes
   const refused: Misfit[] = tooLarge
     ? [{ path: ['payload'], issue: `must have at most ${max_payload_bytes} bytes` }]

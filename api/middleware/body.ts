@@ -1,4 +1,4 @@
-// Reads a request's body: never more than the limit in memory, before or after inflating, and valid UTF-8 only.
+// Reads a request's body: never more than the limit in memory, before or after inflating.
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import type { HonoRequest } from 'hono'
@@ -22,15 +22,6 @@ export async function readBody(request: HonoRequest, limit: number): Promise<Buf
   if (raw.length === 0) return raw
   checkMediaType(request.header('content-type'))
   return decode(raw, request.header('content-encoding'), limit)
-}
-
-/** The text of the body, without a byte order mark. Throws 400 when it is not UTF-8. */
-export function decodeText(bytes: Buffer): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    throw invalid([{ field: 'body', issue: 'is not valid UTF-8' }])
-  }
 }
 
 async function collect(stream: ReadableStream<Uint8Array> | null, limit: number): Promise<Buffer> {

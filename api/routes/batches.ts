@@ -22,7 +22,7 @@ import { createBulkTurns } from '../bulk-turns.ts'
 import { type Endpoint, endpoint, type RequestBody } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
-import { elementTexts, MAX_DEPTH } from '../json.ts'
+import { MAX_DEPTH } from '../json.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
 import { cursorOf, NUMBER_CURSOR, readBatchId, readCursor, readRange } from '../pages.ts'
 import {
@@ -68,7 +68,7 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
     },
     body_checked_by_handler: true,
     // Each item is read by itself, and refused by itself when it is too deep.
-    body_form: { opaque: 'distributions', max_depth: 2 * MAX_DEPTH },
+    body_form: { opaque: 'distributions', max_depth: 2 * MAX_DEPTH, max_elements: MAX_ITEMS },
     max_body_bytes: Number.POSITIVE_INFINITY,
     answers: {
       202: { description: 'Accepted, at least one of them', schema: bulkAccepted },
@@ -267,14 +267,15 @@ function trackingUrl(id: string): string {
 
 /** The request as a whole; a fault of one item is none of it. */
 function readBulk(raw: RequestBody) {
-  const { options, distributions } = parse(bulkEnvelope, raw.value)
-  if (distributions.length === 0) throw invalid([{ field: 'distributions', issue: 'must hold at least one' }])
-  if (distributions.length > MAX_ITEMS) {
+  const { options } = parse(bulkEnvelope, raw.value)
+  const { count, first } = raw.elements
+  if (count === 0) throw invalid([{ field: 'distributions', issue: 'must hold at least one' }])
+  if (count > MAX_ITEMS) {
     throw new ApiError('PAYLOAD_TOO_LARGE', `a request has at most ${MAX_ITEMS} distributions`, [
-      { field: 'distributions', issue: `has ${distributions.length} entries, at most ${MAX_ITEMS} are allowed` },
+      { field: 'distributions', issue: `has ${count} entries, at most ${MAX_ITEMS} are allowed` },
     ])
   }
-  return { items: elementTexts(raw.texts.get('distributions')!), options }
+  return { items: first, options }
 }
 
 /** The key of header or body; what is wrong with it is added to `issues`. */

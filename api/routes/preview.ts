@@ -51,7 +51,7 @@ export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
       ]
       if (issues.length > 0) throw invalid(issues)
       // The exact text: the value that was parsed has lost digits.
-      const payload = Buffer.from(raw.texts.get('payload')!, 'utf8')
+      const payload = raw.texts.bytes('payload')!
       const configured = [before?.shape, own].filter(shapes)
       try {
         const shaped =

@@ -99,10 +99,8 @@ async function withDraft(
   raw: RequestBody,
 ): Promise<RuleSet> {
   const { name, shared, rule_type, actions, priority = 0 } = draft
-  const whole = readExact(raw.bytes.toString('utf8'), wantedParts([['rule', 'conditions']])) as {
-    rule?: { conditions?: Exact }
-  }
-  const conditions = whole.rule?.conditions === undefined ? '{}' : exactText(whole.rule.conditions)
+  const whole = readExact(raw.texts.get('rule')!, wantedParts([['conditions']])) as { conditions?: Exact }
+  const conditions = whole.conditions === undefined ? '{}' : exactText(whole.conditions)
   await checkRule(db, { rule_type, conditions, actions, shared }, found, ['rule'])
   const rule = readRule({ id: DRAFT, version: '', name, shared, rule_type, priority, conditions, actions })
   if ('issues' in rule) throw new Error('a rule that was checked can not be read')

@@ -46,7 +46,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
       return await as(caller, work)
     } catch (error) {
       if (!(error instanceof NotChecked)) throw error
-      const payload = content.request.body.texts.get('payload')!
+      const payload = content.request.body.texts.bytes('payload')!
       const { metadata } = content.submission
       content.payload = await checkPayload(deps.shaper, caller.tenant_id, error.by, { payload, metadata })
       return await storing(caller, content, work)
@@ -65,7 +65,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
       return await as(caller, (db) => work(db, row, fit))
     } catch (error) {
       if (!(error instanceof NotChecked)) throw error
-      const submitted = { payload: row.payload_text, metadata: JSON.parse(row.metadata_text) }
+      const submitted = { payload: Buffer.from(row.payload_text, 'utf8'), metadata: JSON.parse(row.metadata_text) }
       return await firing(caller, id, work, await checkPayload(deps.shaper, caller.tenant_id, error.by, submitted))
     }
   }
@@ -86,7 +86,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
       409: { description: 'The name is taken, or there are as many as a tenant may have' },
     },
     async handle({ c, caller, raw }) {
-      const content = readContent(egress, c.get('request_id'), caller, raw)
+      const content = await readContent(egress, c.get('request_id'), caller, raw)
       const row = await storing(caller, content, async (db) => {
         const checked = await checkContent(db, caller, content)
         const made = await insertRecurring(db, caller.tenant_id, { ...checked, paused: checked.paused ?? false })
@@ -114,7 +114,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
     max_body_bytes: Number.POSITIVE_INFINITY,
     answers: { ...ONE, ...MISSING, 409: { description: 'The name is taken' } },
     async handle({ c, caller, params, raw }) {
-      const content = readContent(egress, c.get('request_id'), caller, raw)
+      const content = await readContent(egress, c.get('request_id'), caller, raw)
       const row = await storing(caller, content, async (db) => {
         const { id } = await find(db, params.id)
         // A pause that the request does not speak of stays: nobody resumes by a new time of day.

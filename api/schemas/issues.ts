@@ -1,7 +1,7 @@
 // Turns zod's issues into the details of an error's answer: one line per field, by its path, with the nearest known name.
 import { closest, distance } from 'fastest-levenshtein'
 import { z } from 'zod'
-import { type Detail, invalid } from '../errors.ts'
+import { type Detail, invalid, MAX_DETAILS } from '../errors.ts'
 import { fieldPath } from '../json.ts'
 
 /** `value` as `schema` reads it; throws a 400 with everything that is wrong. `at` is where `value` stands. */
@@ -11,20 +11,32 @@ export function parse<T extends z.ZodType>(schema: T, value: unknown, at: Proper
   throw invalid(issuesOf(schema, result.error, at))
 }
 
-/** The details of a refused value. */
+/** Stands for a detail that no answer shows, but counts. */
+const UNSHOWN: Detail = { field: 'body', issue: 'is refused' }
+
+/** The details of a refused value. Only as many as an answer shows are worded: there may be fifty thousand. */
 export function issuesOf(schema: z.ZodType, error: z.ZodError, at: PropertyKey[] = []): Detail[] {
-  return error.issues.flatMap(meantOption).flatMap((issue) => {
+  const details: Detail[] = []
+  const add = (make: () => Detail) => details.push(details.length < MAX_DETAILS ? make() : UNSHOWN)
+  for (const issue of error.issues.flatMap(meantOption)) {
     const path = [...at, ...issue.path]
-    if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => ({
+    if (issue.code !== 'unrecognized_keys') {
+      add(() => ({ field: fieldPath(path), issue: wording(issue) }))
+      continue
+    }
+    const known = Object.keys(fieldsAt(schema, issue.path))
+    for (const key of issue.keys) {
+      add(() => ({
         field: fieldPath([...path, key]),
-        issue: elsewhere(schema, issue.path, key) ?? unknownName(key, Object.keys(fieldsAt(schema, issue.path))),
+        issue: elsewhere(schema, issue.path, key) ?? unknownName(key, known),
       }))
     }
-    return [{ field: fieldPath(path), issue: wording(issue) }]
-  })
+  }
+  return details
 }
 
+/** No name that is known has as many characters; comparing costs the product of the two lengths. */
+const LONGEST_NAME = 200
 /** So many names can be read; a longer list is looked up in the documentation. */
 const MAX_LISTED = 20
 
@@ -42,6 +54,7 @@ export function didYouMean(near: string | undefined): string {
 
 /** The known name that was probably meant: one with a slip in it, or the only one that begins or goes on with this one. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
+  if (name.length > LONGEST_NAME) return undefined
   const near = known.length > 0 ? closest(name, known) : ''
   const slips = near.length < 5 ? 1 : Math.max(2, Math.floor(near.length / 3))
   if (near !== '' && distance(name, near) <= slips) return near

@@ -83,8 +83,8 @@ export const submissionWithoutDestinations = submission.extend({ destinations: z
 export type Submission = z.output<typeof submissionWithoutDestinations>
 
 /** `metadata` is bounded by the text that was sent. */
-export function metadataIsTooLarge(text: string | undefined): boolean {
-  return text !== undefined && Buffer.byteLength(text) > MAX_METADATA_BYTES
+export function metadataIsTooLarge(text: Buffer | undefined): boolean {
+  return text !== undefined && text.length > MAX_METADATA_BYTES
 }
 
 export const accepted = z
