@@ -13,6 +13,7 @@ import type { Delivered } from './delivered.ts'
 import type { ActivityDeps } from './deps.ts'
 import type { Message, Receipt } from './destinations/destination.ts'
 import { environmentCredentials } from './destinations/environment-credentials.ts'
+import { readPlaceholders } from './destinations/placeholders.ts'
 import { destinationFor } from './destinations/registry.ts'
 import { resolveSecrets } from './destinations/secret-resolution.ts'
 import { configurationOf, type Opened, openDelivery } from './open.ts'
@@ -114,6 +115,7 @@ async function send(
     const use = delivery.inline_configuration === null ? 'registered' : 'inline'
     const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment, use)
     const content = await messageBody(deps, input, opened, control.signal)
+    await readPlaceholders(config, content)
     const message: Message = {
       tenant_id: input.tenant_id,
       distribution_id: input.distribution_id,

@@ -67,6 +67,25 @@ export const LIMITS = {
     unit: 'values',
     reason: 'It is checked with every attempt; a table has at most 1600 columns',
   },
+  filledLine: {
+    what: 'What placeholders bring into one URL or header',
+    value: 16_384,
+    unit: 'characters',
+    reason:
+      'Most servers take no more for a request line and its headers; a text of megabytes could stand in a URL 180 times',
+  },
+  filledText: {
+    what: 'What placeholders bring into any other text',
+    value: 1_048_576,
+    unit: 'characters',
+    reason: 'A mail may quote a long text of its payload',
+  },
+  filledMessage: {
+    what: 'What placeholders bring into one message, all together',
+    value: 8_388_608,
+    unit: 'characters',
+    reason: 'Each of its texts may ask for the longest value of the payload',
+  },
   smtpTransactions: {
     what: 'Transactions of one mail over one connection',
     value: 100,

@@ -1,9 +1,10 @@
 // `{distribution_id}`, `{payload.customer.id}` and the like in URLs and headers. Checked when a destination is
 // registered, filled in for each attempt.
 import { distance } from 'fastest-levenshtein'
+import { LIMITS } from '../../db/limits.ts'
 import type { Message } from './destination.ts'
 import { DeliveryError } from './errors.ts'
-import { readPayload } from './payload-paths.ts'
+import { readAhead, readPayload } from './payload-paths.ts'
 import { placeOfUrl } from './place.ts'
 
 const NAMES = ['tenant_id', 'distribution_id', 'delivery_id', 'data_type', 'attempt_number'] as const
@@ -90,7 +91,7 @@ export function literalUrl(text: string): string {
  * another place (an empty path segment, `.` or `..`)
  */
 export function fillUrl(template: string, words: Words): URL {
-  const value = valuesFor(template, words)
+  const value = valuesFor(template, words, LIMITS.filledLine.value)
   const query = template.indexOf('?')
   const path = query < 0 ? template : template.slice(0, query)
   const segments = path.split('/').map((segment) => {
@@ -116,12 +117,13 @@ export function fillUrl(template: string, words: Words): URL {
  * would begin a header of the payload's making
  */
 export function fillHeader(name: string, template: string, words: Words): string {
-  const filled = fillTemplate(template, words, (text, placeholder) => {
+  const write = (text: string, placeholder: string) => {
     if (/[^\P{Cc}\t]/u.test(text)) {
       throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into the header "${name}"`)
     }
     return text
-  })
+  }
+  const filled = fillTemplate(template, words, write, LIMITS.filledLine.value)
   return Buffer.from(filled, 'utf8').toString('latin1')
 }
 
@@ -133,8 +135,9 @@ export function fillTemplate(
   template: string,
   words: Words,
   write: (value: string, name: string) => string = (value) => value,
+  most: number = LIMITS.filledText.value,
 ): string {
-  const value = valuesFor(template, words)
+  const value = valuesFor(template, words, most)
   return fill(template, (name) => write(value(name), name))
 }
 
@@ -146,19 +149,54 @@ function fill(template: string, value: (name: string) => string): string {
   })
 }
 
+/** What placeholders brought into one message so far. */
+const brought = new WeakMap<Words, number>()
+
 /** Reads the payload once for all of a text's placeholders, and not at all where none asks for it. */
-function valuesFor(template: string, words: Words): (name: string) => string {
-  const names = [...template.matchAll(PARTS)].flatMap(([, name]) => (name === undefined ? [] : [name]))
-  const paths = names.filter((name) => name.startsWith(PAYLOAD) || name.startsWith('payload['))
+function valuesFor(template: string, words: Words, most: number): (name: string) => string {
+  const paths = payloadPaths(template)
   const found = paths.length > 0 ? readPayload(words.source ?? words.body, paths) : new Map<string, string>()
+  let here = 0
   return (name) => {
     const value = found.get(name) ?? (isName(name) ? String(words[name]) : undefined)
     if (value === undefined) {
       throw new DeliveryError('MISCONFIGURED', `the placeholder {${name}} finds no text, number or boolean`)
     }
+    here += value.length
+    const all = (brought.get(words) ?? 0) + value.length
+    brought.set(words, all)
+    if (here > most || all > LIMITS.filledMessage.value) {
+      const limit = here > most ? most : LIMITS.filledMessage.value
+      throw new DeliveryError(
+        'MISCONFIGURED',
+        `{${name}} brings too much: placeholders fill at most ${limit} characters`,
+      )
+    }
     // A lone surrogate cannot be encoded; it becomes the replacement character.
     return Buffer.from(value, 'utf8').toString('utf8')
   }
+}
+
+/**
+ * Reads what the texts of a configuration ask of the payload, all at once and in turns with other work: the functions above
+ * then need not read it again for each of them.
+ */
+export async function readPlaceholders(configuration: unknown, words: Pick<Words, 'body' | 'source'>): Promise<void> {
+  const paths = new Set<string>()
+  const open = [configuration]
+  for (let value = open.pop(); value !== undefined; value = open.pop()) {
+    if (typeof value === 'string') for (const path of payloadPaths(value)) paths.add(path)
+    else if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value))
+      open.push(...Object.values(value))
+  }
+  if (paths.size > 0) await readAhead(words.source ?? words.body, [...paths])
+}
+
+function payloadPaths(template: string): string[] {
+  if (!template.includes('{payload')) return []
+  return [...template.matchAll(PARTS)].flatMap(([, name]) =>
+    name !== undefined && (name.startsWith(PAYLOAD) || name.startsWith('payload[')) ? [name] : [],
+  )
 }
 
 function isName(name: string): name is (typeof NAMES)[number] {
