@@ -26,6 +26,9 @@ import { fire, isFinal, lookAgainAfter } from './recur.ts'
 import { type SweepDeps, sweep } from './sweep.ts'
 import { wakeStep } from './wake.ts'
 
+/** Maintenance reads whole tables; nobody waits for it. */
+const PATIENT = { statementTimeoutMs: 10 * 60_000 }
+
 export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
 
 export function createBackgroundActivities(deps: SweepDeps) {
@@ -78,10 +81,10 @@ export function createBackgroundActivities(deps: SweepDeps) {
     },
 
     async maintain(): Promise<void> {
-      await withoutTenant(deps.pool, (db) => ensurePartitions(db))
+      await withoutTenant(deps.pool, (db) => ensurePartitions(db), PATIENT)
       deps.metrics.partitionsAhead.set(await withoutTenant(deps.pool, (db) => partitionsAhead(db)))
-      await withoutTenant(deps.pool, (db) => refreshViews(db))
-      await withoutTenant(deps.pool, (db) => forgetLimits(db))
+      await withoutTenant(deps.pool, (db) => refreshViews(db), PATIENT)
+      await withoutTenant(deps.pool, (db) => forgetLimits(db), PATIENT)
     },
   }
 }

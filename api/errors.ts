@@ -1,5 +1,6 @@
 // What a caller is told when a request is not carried out. One class, rendered in one place.
 import type { Context } from 'hono'
+import { DatabaseRefused, isAway } from '../db/availability.ts'
 import type { ApiEnv } from './env.ts'
 
 /** The API's error codes, each with its status. */
@@ -26,7 +27,7 @@ export interface Detail {
 export class ApiError extends Error {
   readonly code: ErrorCode
   readonly details: Detail[]
-  /** Of a 429: whole seconds. */
+  /** Of a 429 or 503: whole seconds. */
   readonly retryAfterSeconds: number | undefined
 
   constructor(
@@ -103,21 +104,20 @@ export function renderError(error: Error, c: Context<ApiEnv>): Response {
   )
 }
 
+/** A caller may try again after this time; a database that restarts takes some seconds. */
+const RETRY_AFTER_SECONDS = 5
+
 /** A database that cannot be reached just now is a 503, which says «again later»; all else is a bare 500. */
 function translate(error: Error): ApiError {
-  return isDatabaseAway(error)
-    ? new ApiError('SERVICE_UNAVAILABLE', 'the database does not answer, try again', [], { cause: error })
+  return isAway(error) || error instanceof DatabaseRefused
+    ? databaseAway(error)
     : new ApiError('INTERNAL_ERROR', 'internal error', [], { cause: error })
 }
 
-// Class 08 is connection trouble, 57P0x a server that stops or starts, 53xxx too many connections or no room.
-const AWAY = /^(08...|57P0[1-5]|53...|25006|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EPIPE|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/
-
-function isDatabaseAway(error: Error): boolean {
-  const code = (error as { code?: unknown }).code
-  if (typeof code === 'string') return AWAY.test(code)
-  // pg gives these two no code: the pool's checkout deadline, and a socket closed in mid-query.
-  return (
-    error.message === 'timeout exceeded when trying to connect' || error.message.startsWith('Connection terminated')
-  )
+/** The 503 of a database that does not answer. */
+export function databaseAway(cause?: unknown): ApiError {
+  return new ApiError('SERVICE_UNAVAILABLE', 'the database does not answer, try again', [], {
+    cause,
+    retryAfterSeconds: RETRY_AFTER_SECONDS,
+  })
 }

@@ -109,5 +109,28 @@ export const LIMITS = {
     value: 900,
     unit: 's',
     reason: 'an outage that fails thousands of deliveries is a few events an hour, each with a count',
+  databaseStatement: {
+    what: 'A statement on our own database',
+    value: 30_000,
+    unit: 'ms',
+    reason: 'a request or an activity that waits longer holds a connection that others need; the answer is a 503',
+  },
+  databaseCommit: {
+    what: 'A commit on our own database',
+    value: 10_000,
+    unit: 'ms',
+    reason: 'it waits for disks alone; after a 503 the row may be there, and an idempotency key makes the repeat safe',
+  },
+  databaseSilence: {
+    what: 'A statement without an answer, before another connection is asked whether the database answers at all',
+    value: 4000,
+    unit: 'ms',
+    reason: 'longer than nearly every statement takes, shorter than a caller waits for the 503 of a frozen database',
+  },
+  migrateWaits: {
+    what: '`npm run migrate` while its database is away',
+    value: 60_000,
+    unit: 'ms',
+    reason: 'a database that is started beside it is up by then; a job that never ends would hide that it is not',
   },
 } as const satisfies Record<string, Limit>

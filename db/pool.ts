@@ -1,6 +1,9 @@
 // Connections to our own database. Work for a tenant goes through `withTenant`, which sets the tenant for row security
 // inside the transaction, so that nothing stays behind on a pooled connection.
-import pg from 'pg'
+import type pg from 'pg'
+import { DatabaseUnavailable, isReadOnly } from './availability.ts'
+import { BoundedClient, BoundedPool, createServerCheck } from './client.ts'
+import { LIMITS } from './limits.ts'
 
 export type Pool = pg.Pool
 /** What a statement function needs: a pooled client inside a transaction, or the pool itself. */
@@ -13,17 +16,22 @@ export interface PoolOptions {
   application_name: string
 }
 
+const STATEMENT_MS = LIMITS.databaseStatement.value
 /** A waiting checkout fails after this time, in milliseconds. */
 const CHECKOUT_WITHIN_MS = 3000
 
 /** A pool whose waiting checkouts fail after 3 s, and whose idle clients never end the process by an error. */
 export function createPool(options: PoolOptions, onError: (error: Error) => void = () => {}): Pool {
-  const pool = new pg.Pool({
-    ...options,
+  const { max, ...connection } = options
+  const pool = new BoundedPool({
+    ...connection,
+    max,
     connectionTimeoutMillis: CHECKOUT_WITHIN_MS,
     idleTimeoutMillis: 30_000,
     keepAlive: true,
-  })
+    Client: BoundedClient,
+    serverAnswers: createServerCheck(connection),
+  } as unknown as pg.PoolConfig)
   pool.on('error', onError)
   return pool
 }
@@ -36,11 +44,13 @@ export function serverOf(connectionString: string): { host: string; port: number
 
 /** What needs no work of the server is answered at once, or its host is gone without a word, in milliseconds. */
 const ANSWER_WITHIN_MS = 3000
+/** A commit waits for the disks of the server, and of its standby; what became of it is not known afterwards. */
+const COMMIT_WITHIN_MS = LIMITS.databaseCommit.value
 /** A process that vanished in the middle of a transaction holds its locks no longer than this, in milliseconds. */
 const IDLE_IN_TRANSACTION_MS = 60_000
 
 export interface TransactionOptions {
-  /** `statement_timeout` of the transaction, in milliseconds; none by default. */
+  /** `statement_timeout` of the transaction, in milliseconds. */
   statementTimeoutMs?: number
 }
 
@@ -54,7 +64,7 @@ export function withTenant<T>(
   work: (db: Db) => Promise<T>,
   options: TransactionOptions = {},
 ): Promise<T> {
-  return transaction(pool, work, [tenantId, String(options.statementTimeoutMs ?? 0)])
+  return transaction(pool, work, [tenantId, options.statementTimeoutMs ?? STATEMENT_MS])
 }
 
 /** Runs `work` in one transaction without a tenant: only definer functions and shared tables answer in there. */
@@ -63,7 +73,7 @@ export function withoutTenant<T>(
   work: (db: Db) => Promise<T>,
   options: TransactionOptions = {},
 ): Promise<T> {
-  return transaction(pool, work, ['', String(options.statementTimeoutMs ?? 0)])
+  return transaction(pool, work, ['', options.statementTimeoutMs ?? STATEMENT_MS])
 }
 
 interface Held {
@@ -93,7 +103,7 @@ async function admit(pool: Pool, tenantId: string): Promise<() => void> {
       const late = setTimeout(() => {
         mine.waiting.delete(go)
         // The pool's own words.
-        reject(new Error('timeout exceeded when trying to connect'))
+        reject(new DatabaseUnavailable('timeout exceeded when trying to connect'))
       }, CHECKOUT_WITHIN_MS)
       mine.waiting.add(go)
     })
@@ -113,7 +123,7 @@ async function admit(pool: Pool, tenantId: string): Promise<() => void> {
 async function transaction<T>(
   pool: Pool,
   work: (db: Db) => Promise<T>,
-  settings: [tenantId: string, statementTimeout: string],
+  settings: [tenantId: string, statementMs: number],
 ): Promise<T> {
   const [tenantId] = settings
   if (tenantId === '') return await transact(pool, work, settings)
@@ -128,9 +138,12 @@ async function transaction<T>(
 async function transact<T>(
   pool: Pool,
   work: (db: Db) => Promise<T>,
-  settings: [tenantId: string, statementTimeout: string],
+  settings: [tenantId: string, statementMs: number],
 ): Promise<T> {
   const client = await pool.connect()
+  const [tenantId, statementMs] = settings
+  // The server ends a statement that takes too long; one whose server is silent, the client does.
+  if (client instanceof BoundedClient) client.statementMs = statementMs
   let broken: Error | undefined
   // Nobody listens to a client that is checked out: its end between two statements would be an uncaught error.
   const onLost = (error: Error) => {
@@ -143,24 +156,26 @@ async function transact<T>(
       atOnce(
         `select set_config('app.tenant_id', $1, true), set_config('statement_timeout', $2, true),
                 set_config('idle_in_transaction_session_timeout', $3, true)`,
-        [...settings, String(IDLE_IN_TRANSACTION_MS)],
+        [tenantId, String(statementMs), String(IDLE_IN_TRANSACTION_MS)],
       ),
     )
     const result = await work(client)
-    await client.query('commit')
+    await client.query(atOnce('commit', [], COMMIT_WITHIN_MS))
     return result
   } catch (error) {
     await client.query(atOnce('rollback')).catch((rollbackError: Error) => {
       broken = rollbackError
     })
+    if (isReadOnly(error)) broken = error as Error
     throw error
   } finally {
+    if (client instanceof BoundedClient) client.statementMs = STATEMENT_MS
     client.off('error', onLost)
     client.release(broken)
   }
 }
 
-/** A statement that fails when nothing is heard of it; pg knows the setting, its types do not. */
-function atOnce(text: string, values: string[] = []): { text: string; values: string[]; query_timeout: number } {
-  return { text, values, query_timeout: ANSWER_WITHIN_MS }
+/** A statement that fails when nothing is heard of it; pg's types do not know the setting, which is our client's. */
+function atOnce(text: string, values: string[] = [], answer_within_ms = ANSWER_WITHIN_MS) {
+  return { text, values, answer_within_ms }
 }

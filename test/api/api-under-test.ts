@@ -79,10 +79,18 @@ export interface CallOptions {
 }
 
 export async function startApi(
-  options: { max_body_bytes?: number; shaper?: ShaperOptions } = {},
+  options: {
+    max_body_bytes?: number
+    shaper?: ShaperOptions
+    /** Another server than the test run's. */
+    server?: { url: string }
+    /** Where the API finds the database, when not at its own URL. */
+    databaseUrl?: (url: string) => string
+  } = {},
 ): Promise<ApiUnderTest> {
-  const database = await createTestDatabase()
-  const pool = createPool({ connectionString: database.url, max: 10, application_name: 'api-test' })
+  const database = await createTestDatabase(options.server ? { server: options.server } : {})
+  const url = options.databaseUrl?.(database.url) ?? database.url
+  const pool = createPool({ connectionString: url, max: 10, application_name: 'api-test' })
   const sealer = createSealer(`k1:${randomBytes(32).toString('base64')}`)
   const dispatcher = fakeDispatcher()
   const lines: string[] = []

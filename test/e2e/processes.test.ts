@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Deployment, type Running, startDeployment } from '../support/deployment.ts'
+import { freeze } from '../support/freeze.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 
 let deployment: Deployment
@@ -32,7 +33,13 @@ async function submit(count: number, body: Record<string, unknown> = {}): Promis
 }
 
 async function submitOne(i: number, body: Record<string, unknown>): Promise<string> {
-  const response = await fetch(`${api.url}/api/v1/distribution/submit`, {
+  const response = await trySubmit(i, body)
+  expect(response.status).toBe(202)
+  return ((await response.json()) as { distribution_id: string }).distribution_id
+}
+
+function trySubmit(i: number, body: Record<string, unknown>): Promise<Response> {
+  return fetch(`${api.url}/api/v1/distribution/submit`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', 'x-api-key': deployment.apiKey },
     body: JSON.stringify({
@@ -43,8 +50,6 @@ async function submitOne(i: number, body: Record<string, unknown>): Promise<stri
       ...body,
     }),
   })
-  expect(response.status).toBe(202)
-  return ((await response.json()) as { distribution_id: string }).distribution_id
 }
 
 interface Attempt {
@@ -98,6 +103,26 @@ function expectSound(ids: string[], attempts: Attempt[]) {
     expect(seen.length).toBeLessThanOrEqual(own.length)
   }
 }
+
+describe('a PostgreSQL that stands still in mid-run', () => {
+  it('and goes on loses nothing and has nothing sent twice; submissions meanwhile are 503', async () => {
+    receiver.reply({ after_ms: 200 })
+    const from = receiver.requests.length
+    const ids = await submit(60)
+    await receiver.until(() => receiver.requests.length >= from + 20)
+    const thaw = freeze(deployment.databasePid())
+    const began = performance.now()
+    const refused = await Promise.all(Array.from({ length: 20 }, (_, i) => trySubmit(i, {})))
+    expect(refused.map(({ status }) => status)).toEqual(Array.from({ length: 20 }, () => 503))
+    expect(performance.now() - began).toBeLessThan(20_000)
+    thaw()
+    expect((await trySubmit(0, {})).status).toBe(202)
+    const attempts = await allServed(ids)
+    expectSound(ids, attempts)
+    const delivered = receiver.requests.slice(from).map(({ headers }) => headers['idempotency-key'])
+    expect(new Set(delivered).size).toBe(delivered.length)
+  }, 150_000)
+})
 
 describe('kill -9', () => {
   it('of the worker before, during and after a send', async () => {

@@ -19,6 +19,10 @@ export interface Deployment {
   /** The superuser's URL: sees every row. */
   databaseUrl: string
   apiKey: string
+  /** The settings of our processes, for one that a test starts by itself. */
+  env: Record<string, string>
+  /** Of PostgreSQL. */
+  databasePid(): number
   /** Between our processes and Temporal. */
   temporalProxy: TcpProxy
   startApi(): Promise<Running>
@@ -97,6 +101,8 @@ export async function startDeployment(): Promise<Deployment> {
   return {
     databaseUrl: postgres.url.replace(/\/postgres$/, '/distributor'),
     apiKey,
+    env,
+    databasePid: () => postgres.process.pid,
     temporalProxy,
     startApi: () => start('api/server.ts'),
     startWorker: () => start('temporal-config/worker-program.ts'),

@@ -56,6 +56,7 @@ export async function startPostgres15(): Promise<TestServer> {
   await untilReady(server, 'PostgreSQL 15', log, 60_000, () => answers(url))
   return {
     url,
+    pid: server.process.pid,
     async stop() {
       process.off('exit', killAtExit)
       await server.stop()

@@ -17,6 +17,7 @@ const MIGRATIONS = fileURLToPath(new URL('../../db/migrations', import.meta.url)
 export interface TestServer {
   /** The superuser's connection to the database `postgres`. */
   url: string
+  pid: number
   stop(): Promise<void>
 }
 
@@ -51,6 +52,7 @@ export async function startTestServer(): Promise<TestServer> {
   process.once('exit', killAtExit)
   return {
     url: server.url,
+    pid: server.process.pid,
     async stop() {
       process.off('exit', killAtExit)
       await server.stop()

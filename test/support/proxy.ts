@@ -8,6 +8,8 @@ export interface TcpProxy {
   cut(): void
   /** Nothing passes any more, and nobody is told, until `mend`: what a host that vanished looks like. */
   silence(): void
+  /** The same for all answers, from the first moment that something like this is sent to the server. */
+  silenceAnswersTo(sent: RegExp): void
   mend(): void
   close(): Promise<void>
 }
@@ -16,9 +18,17 @@ export async function startProxy(target: { host: string; port: number }): Promis
   const sockets = new Set<Socket>()
   let isCut = false
   let isSilent = false
+  let silenceAfter: RegExp | undefined
+  const outbounds = new Set<Socket>()
   const server = createServer((inbound) => {
     if (isCut) return void inbound.resetAndDestroy()
     const outbound = connect(target)
+    outbounds.add(outbound)
+    outbound.on('close', () => outbounds.delete(outbound))
+    inbound.on('data', (chunk: Buffer) => {
+      if (!silenceAfter?.test(chunk.toString('latin1'))) return
+      for (const one of outbounds) one.pause()
+    })
     for (const [socket, other] of [
       [inbound, outbound],
       [outbound, inbound],
@@ -46,7 +56,11 @@ export async function startProxy(target: { host: string; port: number }): Promis
       isSilent = true
       for (const socket of sockets) socket.pause()
     },
+    silenceAnswersTo(sent) {
+      silenceAfter = sent
+    },
     mend() {
+      silenceAfter = undefined
       isCut = false
       isSilent = false
       for (const socket of sockets) socket.resume()

@@ -1,0 +1,133 @@
+// A connection that never waits for ever. A statement without an answer has the server asked over another connection; where
+// that one gets no answer either, or the time is up, the connection is destroyed and every statement on it fails.
+import pg from 'pg'
+import { connectError, DatabaseRefused, DatabaseUnavailable, statementError } from './availability.ts'
+import { LIMITS } from './limits.ts'
+
+const LOOK_EVERY_MS = LIMITS.databaseSilence.value
+const LOOK_WITHIN_MS = 2000
+/** What the network and a busy server may take beyond the limit of the statement itself. */
+const MARGIN_MS = 3000
+
+/** pg's clients have it, its types do not. */
+export interface WithSocket {
+  connection: { stream: { destroyed: boolean; destroy(error?: Error): void } }
+}
+
+export interface BoundedConfig extends pg.ClientConfig {
+  /** Whether the server answers anybody. */
+  serverAnswers: () => Promise<boolean>
+}
+
+export class BoundedClient extends pg.Client {
+  readonly #serverAnswers: () => Promise<boolean>
+  /** How long a statement may take, in milliseconds; the server has the same limit. */
+  statementMs: number = LIMITS.databaseStatement.value
+
+  constructor(config: BoundedConfig) {
+    super(config)
+    this.#serverAnswers = config.serverAnswers
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: pg has two overloads, and this changes neither
+  override connect(done?: (...answer: any[]) => void): any {
+    const coded = (error: Error) => {
+      const known = connectError(error, this.#closed)
+      // One that was refused half-way is of no more use to anybody.
+      this.#socket.destroy()
+      return known
+    }
+    if (done) return super.connect((error: Error | null) => done(error && coded(error), this))
+    return super.connect().catch((error: Error) => Promise.reject(coded(error)))
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: pg has six overloads, and this changes none of them
+  override query(...given: any[]): any {
+    const stop = this.#watch((given[0] as { answer_within_ms?: number } | null)?.answer_within_ms)
+    const coded = (error: Error) => statementError(error, this.#closed)
+    const done = given.at(-1)
+    if (typeof done === 'function') {
+      const ended = (error: Error | null, result: unknown) => {
+        stop()
+        done(error && coded(error), result)
+      }
+      return super.query(...([...given.slice(0, -1), ended] as unknown as [string]))
+    }
+    const asked: unknown = super.query(...(given as [string]))
+    if (!(asked instanceof Promise)) {
+      stop()
+      return asked
+    }
+    return asked.finally(stop).catch((error: Error) => Promise.reject(coded(error)))
+  }
+
+  get #socket() {
+    return (this as unknown as WithSocket).connection.stream
+  }
+
+  get #closed(): boolean {
+    return this.#socket.destroyed
+  }
+
+  /** Returns what ends the watch. With `withinMs` nobody is asked: what needs no work is answered at once. */
+  #watch(withinMs?: number): () => void {
+    const until = performance.now() + (withinMs ?? this.statementMs + MARGIN_MS)
+    let stopped = false
+    const look = async () => {
+      const late = performance.now() >= until
+      if (!late && (await this.#serverAnswers())) {
+        if (!stopped) timer = setTimeout(look, Math.max(1, Math.min(LOOK_EVERY_MS, until - performance.now())))
+      } else if (!stopped) {
+        this.#socket.destroy(new DatabaseUnavailable('the database does not answer (timeout)'))
+      }
+    }
+    let timer = setTimeout(look, withinMs ?? LOOK_EVERY_MS)
+    return () => {
+      stopped = true
+      clearTimeout(timer)
+    }
+  }
+}
+
+/** Asks over a connection of its own; many that ask at once share the answer. */
+export function createServerCheck(config: pg.ClientConfig): () => Promise<boolean> {
+  let asking: Promise<boolean> | undefined
+  return () => {
+    asking ??= ask(config).finally(() => {
+      asking = undefined
+    })
+    return asking
+  }
+}
+
+async function ask(config: pg.ClientConfig): Promise<boolean> {
+  const client = new pg.Client({ ...config, connectionTimeoutMillis: LOOK_WITHIN_MS })
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    return true
+  } catch (error) {
+    // Too many connections, or a login that is locked: somebody answers.
+    return error instanceof pg.DatabaseError
+  } finally {
+    void client.end().catch(() => {})
+  }
+}
+
+/** A pool whose errors have a class that says what they mean. */
+export class BoundedPool extends pg.Pool {
+  // biome-ignore lint/suspicious/noExplicitAny: pg has two overloads, and this changes neither
+  override connect(done?: (...answer: any[]) => void): any {
+    if (!done) return super.connect().catch((error: Error) => Promise.reject(this.#coded(error)))
+    return super.connect((error, client, release) => done(error && this.#coded(error), client, release))
+  }
+
+  #coded(error: Error): Error {
+    const known = [error, error.cause].find(
+      (one) => one instanceof DatabaseUnavailable || one instanceof DatabaseRefused || one instanceof pg.DatabaseError,
+    )
+    if (known) return known as Error
+    // What else there is: nobody gave a connection back in time, or the pool has ended.
+    return this.ending ? error : new DatabaseUnavailable(error.message, { cause: error })
+  }
+}
