@@ -4,7 +4,7 @@ import { boundedShaper } from './bounded-shaper.ts'
 import { serveDocs } from './docs.ts'
 import { mount } from './endpoint.ts'
 import type { ApiEnv, AppDeps } from './env.ts'
-import { ApiError, renderError } from './errors.ts'
+import { ApiError, databaseAway, renderError } from './errors.ts'
 import { type Authenticate, createKeyLookup } from './middleware/auth.ts'
 import { createRequestLimit } from './middleware/rate-limit.ts'
 import { requestId } from './middleware/request-id.ts'
@@ -50,13 +50,17 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
     ...tenantEndpoints(deps, keys.forget),
   ]
   const limit = createRequestLimit(deps.pool, deps.metrics.apiRefusals)
+  const identify: Authenticate = async (c) => {
+    if (deps.databaseFound?.() === false) throw databaseAway()
+    return await keys.authenticate(c)
+  }
   const authenticate: Authenticate = async (c) => {
-    const caller = await keys.authenticate(c)
+    const caller = await identify(c)
     await limit.take(caller)
     return caller
   }
   mount(app, '/api/v1', endpoints, deps, authenticate)
-  mount(app, '', serviceEndpoints(deps), deps, keys.authenticate)
+  mount(app, '', serviceEndpoints(deps), deps, identify)
   serveDocs(app, deps.version)
   return app
 }

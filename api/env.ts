@@ -38,6 +38,8 @@ export interface AppDeps {
   metrics: ApiMetrics
   limits: { max_body_bytes: number }
   version: string
+  /** False while the process still waits for its database: nothing is asked of it, and whoever needs it gets a 503. */
+  databaseFound?: () => boolean
 }
 
 /** Hono's variables of one request. */

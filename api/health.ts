@@ -1,6 +1,6 @@
 // Is this process fit to take work? Each check has a name and a yes or no; addresses and errors stay in the log.
+import { askDatabase } from '../db/health.ts'
 import { partitionsAhead } from '../db/partitions.ts'
-import { withoutTenant } from '../db/pool.ts'
 import type { AppDeps } from './env.ts'
 
 export const CHECKS = ['database', 'partitions', 'temporal', 'search_attributes', 'worker'] as const
@@ -13,10 +13,10 @@ export interface Readiness {
   partitions_ahead: number | null
 }
 
-const DATABASE_MS = 2000
+type HealthDeps = Pick<AppDeps, 'pool' | 'dispatcher' | 'logger' | 'databaseFound'>
 
 /** Asks everything at once; never throws, and answers within some seconds whatever hangs. */
-export async function readiness(deps: Pick<AppDeps, 'pool' | 'dispatcher' | 'logger'>): Promise<Readiness> {
+export async function readiness(deps: HealthDeps): Promise<Readiness> {
   const [months, temporal] = await Promise.all([monthsAhead(deps), deps.dispatcher.health()])
   const checks: Record<Check, boolean> = {
     database: months !== null,
@@ -34,18 +34,12 @@ export async function readiness(deps: Pick<AppDeps, 'pool' | 'dispatcher' | 'log
   }
 }
 
-/** Null when the database does not answer in time. */
-async function monthsAhead({ pool, logger }: Pick<AppDeps, 'pool' | 'logger'>): Promise<number | null> {
-  const asked = withoutTenant(pool, partitionsAhead, { statementTimeoutMs: DATABASE_MS }).catch((error: unknown) => {
+/** Null when the database does not answer in time, or takes no writes. */
+async function monthsAhead({ pool, logger, databaseFound }: HealthDeps): Promise<number | null> {
+  // The log says already that it is waited for.
+  if (databaseFound?.() === false) return null
+  return await askDatabase(pool, partitionsAhead).catch((error: unknown) => {
     logger.warn({ err: error }, 'the database does not answer')
     return null
   })
-  // A server that was stopped in its tracks accepts connections and says nothing: the statement's own limit is no help.
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<null>((resolve) => {
-    timer = setTimeout(resolve, DATABASE_MS + 500, null)
-  })
-  const first = await Promise.race([asked, late])
-  clearTimeout(timer)
-  return first
 }

@@ -29,13 +29,14 @@ export async function serveApi(
     registry,
     limits: { max_body_bytes: settings.MAX_BODY_BYTES },
     version: version(),
+    databaseFound: parts.database.isFound,
   })
   const listening = await listen((request) => app.fetch(request), settings.API_HOST, settings.API_PORT).catch(refuse)
   life.atEnd('the API', () => listening.close())
   parts.own.add(listening.url)
   return {
     url: listening.url,
-    failing: async () => (await readiness({ ...parts, dispatcher })).failing,
+    failing: async () => (await readiness({ ...parts, dispatcher, databaseFound: parts.database.isFound })).failing,
   }
 
   function refuse(error: NodeJS.ErrnoException): never {

@@ -9,15 +9,24 @@ import { serveApi } from './serve.ts'
 
 await runProgram('api', async ({ settings, logger, life }) => {
   const surroundings = findSurroundings(settings)
-  const parts = await assemble({ settings, surroundings, logger, life, name: 'api', connections: 10 })
-  if (settings.BOOTSTRAP_API_KEY) {
-    await bootstrapTenant(parts.pool, parts.sealer, {
-      tenant: settings.BOOTSTRAP_TENANT,
-      apiKey: settings.BOOTSTRAP_API_KEY,
-      callbackSecret: settings.CALLBACK_SECRET,
-    })
-  }
+  const parts = assemble({
+    settings,
+    surroundings,
+    logger,
+    life,
+    name: 'api',
+    connections: 10,
+    async prepare(pool, sealer) {
+      if (!settings.BOOTSTRAP_API_KEY) return
+      await bootstrapTenant(pool, sealer, {
+        tenant: settings.BOOTSTRAP_TENANT,
+        apiKey: settings.BOOTSTRAP_API_KEY,
+        callbackSecret: settings.CALLBACK_SECRET,
+      })
+    },
+  })
   const dispatcher = connectApi(parts, surroundings.temporal, life)
   const { url } = await serveApi(parts, dispatcher, scraped(parts), settings, life)
+  await parts.database.found
   return { api: url, docs: `${url}/docs`, temporal: surroundings.temporal.address }
 })

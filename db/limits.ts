@@ -109,6 +109,7 @@ export const LIMITS = {
     value: 900,
     unit: 's',
     reason: 'an outage that fails thousands of deliveries is a few events an hour, each with a count',
+  },
   databaseStatement: {
     what: 'A statement on our own database',
     value: 30_000,

@@ -4,9 +4,12 @@ import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { runner } from 'node-pg-migrate'
 import pg from 'pg'
+import { connectError } from './availability.ts'
+import type { WithSocket } from './client.ts'
 import type { Db } from './pool.ts'
 
 const MIGRATIONS_DIR = fileURLToPath(new URL('./migrations', import.meta.url))
+const CONNECT_WITHIN_MS = 10_000
 const MIGRATIONS_TABLE = 'schema_migrations'
 
 /** The database has migrations that this version of the program does not know. */
@@ -20,8 +23,19 @@ export class SchemaNewerError extends Error {
  * ahead of this program. The role of `adminUrl` will own the tables: it needs to own the database, not to be superuser.
  */
 export async function migrate(adminUrl: string, log: (line: string) => void = () => {}): Promise<string[]> {
-  const client = new pg.Client({ connectionString: adminUrl, application_name: 'distributor-migrate' })
-  await client.connect()
+  const client = new pg.Client({
+    connectionString: adminUrl,
+    application_name: 'distributor-migrate',
+    connectionTimeoutMillis: CONNECT_WITHIN_MS,
+  })
+  // A server that stops in the middle fails the statement; the event would be an error of its own.
+  client.on('error', () => {})
+  await client.connect().catch((error: Error) => {
+    const { stream } = (client as unknown as WithSocket).connection
+    const known = connectError(error, stream.destroyed)
+    stream.destroy()
+    throw known
+  })
   try {
     await refuseNewerSchema(client)
     const applied = await runner({

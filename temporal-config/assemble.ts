@@ -1,6 +1,7 @@
 // What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
 import { createEgress, type Egress } from '../activities/destinations/egress.ts'
 import { createShaper, type Shaper } from '../activities/shaping/shaper.ts'
+import { isAway } from '../db/availability.ts'
 import { openCircuits } from '../db/circuits.ts'
 import { missingMigrations } from '../db/migrate.ts'
 import { partitionsAhead } from '../db/partitions.ts'
@@ -9,6 +10,7 @@ import { queueDepths } from '../db/queue-depths.ts'
 import { ApplicationRoleError, assertApplicationRole } from '../db/roles.ts'
 import { missingSealingKeys } from '../db/sealed-keys.ts'
 import { createSealer, type Sealer } from '../db/secrets.ts'
+import { type DatabaseSide, findDatabase } from './database-side.ts'
 import type { Surroundings } from './embedded.ts'
 import type { Settings } from './env.ts'
 import type { Logger } from './log.ts'
@@ -19,6 +21,7 @@ import { type Life, StartRefused } from './program.ts'
 export interface Parts {
   logger: Logger
   pool: Pool
+  database: DatabaseSide
   sealer: Sealer
   egress: Egress
   /** What is never a destination. */
@@ -36,14 +39,23 @@ export interface AssembleOptions {
   name: string
   /** Connections of this process: 10 for the API, 20 for a worker. */
   connections: number
+  /** What is to be in the database before anything else is done, such as the first tenant. */
+  prepare?: (pool: Pool, sealer: Sealer) => Promise<void>
 }
 
-/** Makes the parts; refuses a login that row security does not bind, and sealed data whose key is not there. */
-export async function assemble(options: AssembleOptions): Promise<Parts> {
-  const { settings, surroundings, logger, life } = options
+/**
+ * Makes the parts, and has the database looked for: it may be away. A login that row security does not bind, and sealed
+ * data whose key is not there, are refused.
+ */
+export function assemble(options: AssembleOptions): Parts {
+  const { settings, surroundings, logger, life, prepare } = options
   const pool = openPool(options)
   const sealer = createSealer(surroundings.encryption_keys)
-  await refuseUnfit(pool, sealer)
+  const check = async () => {
+    await refuseUnfit(pool, sealer)
+    await prepare?.(pool, sealer)
+  }
+  const database = findDatabase(check, logger, life.ending)
   const metrics = createMetrics()
   const shaper = createShaper()
   const own = knownServers(settings, surroundings.database_url)
@@ -51,6 +63,7 @@ export async function assemble(options: AssembleOptions): Promise<Parts> {
   return {
     logger,
     pool,
+    database,
     sealer,
     own,
     egress: createEgress({ allow: settings.EGRESS_ALLOW, own: own.list }),
@@ -82,7 +95,7 @@ async function refuseUnfit(pool: Pool, sealer: Sealer): Promise<void> {
     }
   } catch (error) {
     if (error instanceof ApplicationRoleError) throw new StartRefused(...error.lines)
-    if (error instanceof StartRefused) throw error
+    if (error instanceof StartRefused || isAway(error)) throw error
     throw new StartRefused(`DATABASE_URL: ${(error as Error).message || (error as NodeJS.ErrnoException).code}`)
   }
 }

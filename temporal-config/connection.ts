@@ -36,11 +36,12 @@ export async function connectPatiently(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<NativeConnection> {
-  for (let wait = 250; ; wait = Math.min(wait * 2, 5000)) {
+  for (let wait = 250, waiting = false; ; wait = Math.min(wait * 2, 5000)) {
     try {
       return await NativeConnection.connect(connectOptions(temporal))
     } catch (error) {
-      logger.warn({ err: error }, 'Temporal does not answer, trying again')
+      if (!waiting) logger.warn({ err: error }, 'Temporal does not answer, trying again')
+      waiting = true
       await sleep(wait, undefined, { signal })
     }
   }

@@ -24,18 +24,27 @@ export async function startService(what: string, started: Started): Promise<Serv
   const { settings, logger, life } = started
   await refuseTakenPort(settings)
   const surroundings = await startSurroundings(what, started)
-  const worker = await assemble({ settings, surroundings, logger, life, name: 'worker', connections: 20 })
+  const worker = assemble({
+    settings,
+    surroundings,
+    logger,
+    life,
+    name: 'worker',
+    connections: 20,
+    async prepare(pool, sealer) {
+      if (!surroundings.bootstrap_api_key) return
+      await bootstrapTenant(pool, sealer, {
+        tenant: settings.BOOTSTRAP_TENANT,
+        apiKey: surroundings.bootstrap_api_key,
+        callbackSecret: surroundings.callback_secret,
+      })
+    },
+  })
   const api = { ...worker, pool: openPool({ surroundings, logger, life, name: 'api', connections: 10 }) }
-  if (surroundings.bootstrap_api_key) {
-    await bootstrapTenant(api.pool, api.sealer, {
-      tenant: settings.BOOTSTRAP_TENANT,
-      apiKey: surroundings.bootstrap_api_key,
-      callbackSecret: surroundings.callback_secret,
-    })
-  }
   const sdk = await installRuntime(logger)
   const { dispatcher } = runWorkers(worker, surroundings.temporal, life)
   const { url, failing } = await serveApi(api, dispatcher, scraped(api, sdk), settings, life)
+  await worker.database.found
   await untilReady(failing, logger, life)
   return {
     url,

@@ -72,6 +72,8 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
   })
 
   async function run(): Promise<void> {
+    // Whether this login may be used at all is known only then.
+    await parts.database.found
     const native = await connectPatiently(temporal, logger, life.ending)
     connection = native
     life.atEnd('the connection to Temporal', () => native.close())

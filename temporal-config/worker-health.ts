@@ -1,12 +1,15 @@
 // The worker's own port: health and metrics, without a key, on loopback unless WORKER_HOST says otherwise.
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { askDatabase } from '../db/health.ts'
 import type { Pool } from '../db/pool.ts'
+import type { DatabaseSide } from './database-side.ts'
 import type { Metrics } from './metrics.ts'
 import { type Life, StartRefused } from './program.ts'
 
 export interface WorkerHealth {
   pool: Pool
+  database: DatabaseSide
   registry: Metrics['registry']
   /** Whether the workers poll. */
   polling: () => boolean
@@ -46,12 +49,12 @@ export async function serveWorkerHealth(health: WorkerHealth, host: string, port
   return `http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`
 }
 
-async function readiness({ pool, polling }: WorkerHealth) {
-  const database = await pool.query('select 1').then(
-    () => true,
-    () => false,
-  )
-  const checks = { database, worker: polling() }
+async function readiness({ pool, database, polling }: WorkerHealth) {
+  const answers = async () => {
+    if (!database.isFound()) return false
+    return await askDatabase(pool, async () => true).catch(() => false)
+  }
+  const checks = { database: await answers(), worker: polling() }
   const failing = Object.entries(checks).flatMap(([name, fine]) => (fine ? [] : [name]))
   return { status: failing.length === 0 ? 'ready' : 'unavailable', failing }
 }

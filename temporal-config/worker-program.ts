@@ -8,13 +8,14 @@ import { serveWorkerHealth } from './worker-health.ts'
 
 await runProgram('worker', async ({ settings, logger, life }) => {
   const surroundings = findSurroundings(settings)
-  const parts = await assemble({ settings, surroundings, logger, life, name: 'worker', connections: 20 })
+  const parts = assemble({ settings, surroundings, logger, life, name: 'worker', connections: 20 })
   const sdk = await installRuntime(logger)
   const side = runWorkers(parts, surroundings.temporal, life)
   const { WORKER_HOST, WORKER_PORT } = settings
-  const health = { pool: parts.pool, registry: scraped(parts, sdk), polling: side.isPolling }
+  const health = { ...parts, registry: scraped(parts, sdk), polling: side.isPolling }
   const url = await serveWorkerHealth(health, WORKER_HOST, WORKER_PORT, life)
   parts.own.add(url)
+  await parts.database.found
   await side.polling
   return { health: `${url}/health/ready`, metrics: `${url}/metrics`, temporal: surroundings.temporal.address }
 })
