@@ -32,8 +32,6 @@ const NETWORK: ReadonlySet<string> = new Set([
   'ENETUNREACH',
   'ENFILE',
   'ENOBUFS',
-  // The socket of a server that has not started yet.
-  'ENOENT',
   'ENOTFOUND',
   'EPIPE',
   'ETIMEDOUT',
@@ -49,10 +47,14 @@ const AWAY = /^(08...|53...|58...|57P0[1-5]|57014|25006)$/
 /** The primary has moved: this connection leads to a server that only reads. */
 const READ_ONLY = '25006'
 
+/** A server that listens on a Unix socket, and has not made it yet. */
+const NO_SOCKET = 'ENOENT'
+
 /** Whether the same may succeed later, without anybody changing a setting. */
 export function isAway(error: unknown): boolean {
   if (error instanceof DatabaseUnavailable) return true
-  return error instanceof pg.DatabaseError && AWAY.test(error.code ?? '')
+  if (error instanceof pg.DatabaseError) return AWAY.test(error.code ?? '')
+  return error instanceof Error && NETWORK.has(codeOf(error) ?? '')
 }
 
 /** Whether the connection must not be used again, although it still answers. */
@@ -64,7 +66,7 @@ export function isReadOnly(error: unknown): boolean {
 export function connectError(error: Error, closed: boolean): Error {
   if (isOurs(error)) return error
   const code = codeOf(error)
-  const away = code === undefined ? closed : NETWORK.has(code)
+  const away = code === undefined ? closed : code === NO_SOCKET || NETWORK.has(code)
   return new (away ? DatabaseUnavailable : DatabaseRefused)(textOf(error), { cause: error })
 }
 

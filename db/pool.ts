@@ -1,6 +1,6 @@
 // Connections to our own database. Work for a tenant goes through `withTenant`, which sets the tenant for row security
 // inside the transaction, so that nothing stays behind on a pooled connection.
-import type pg from 'pg'
+import pg from 'pg'
 import { DatabaseUnavailable, isReadOnly } from './availability.ts'
 import { BoundedClient, BoundedPool, createServerCheck } from './client.ts'
 import { LIMITS } from './limits.ts'
