@@ -86,6 +86,18 @@ export const LIMITS = {
     unit: 'characters',
     reason: 'Each of its texts may ask for the longest value of the payload',
   },
+  interimAnswers: {
+    what: 'Interim answers (1xx) before the answer to a request',
+    value: 100,
+    unit: 'answers',
+    reason: 'a server that works long may send one every few seconds; more than this is an endless stream',
+  },
+  interimBytes: {
+    what: 'Head of an interim answer',
+    value: 32768,
+    unit: 'bytes',
+    reason: 'as much as the head of an answer may have',
+  },
   smtpTransactions: {
     what: 'Transactions of one mail over one connection',
     value: 100,

@@ -28,6 +28,19 @@ export function networkFailure(error: unknown, response?: Response): unknown {
   return error
 }
 
+/** More answers before the answer (1xx) than any server has reason to send. */
+export function endlessInterim(): DeliveryError {
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the destination sends interim answers (1xx) without end')
+}
+
+/** A `101 Switching Protocols`: what follows is not HTTP. */
+export function switchedProtocols(): DeliveryError {
+  return new DeliveryError(
+    'DESTINATION_UNAVAILABLE',
+    'the destination switched to another protocol (101), which nobody asked for',
+  )
+}
+
 /** The `code` of an error, where it is a text. */
 export function codeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code

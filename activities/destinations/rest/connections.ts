@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { Client, errors } from 'undici'
 import type { Egress } from '../egress.ts'
 import { createIdle } from '../idle.ts'
+import { type InterimFilter, skipInterim } from '../interim.ts'
 import { type TlsMaterial, tlsConnection } from '../tls.ts'
 
 /** Shorter than the 5 s after which Node's own servers hang up, so that a dead connection is rarely taken. */
@@ -14,6 +15,8 @@ export interface Connection {
   client: Client
   /** What broke the socket from outside, if anything did. */
   error(): Error | undefined
+  /** A request begins on it. */
+  expectAnswer(): void
   /** Closes the socket at once, also one that is still connecting. */
   destroy(): void
   /** Gives it back for the next attempt with the same key. */
@@ -43,6 +46,7 @@ export function acquireConnection(egress: Egress, target: ConnectionTarget): Con
 function connect(egress: Egress, target: ConnectionTarget): Connection {
   let socket: Socket | undefined
   let broken: Error | undefined
+  let interim: InterimFilter | undefined
   const client = new Client(target.origin, {
     pipelining: 1,
     keepAliveTimeout: IDLE_MS,
@@ -61,6 +65,8 @@ function connect(egress: Egress, target: ConnectionTarget): Connection {
         return
       }
       const connecting = socket.setNoDelay(true)
+      interim = skipInterim(connecting)
+      interim.expectAnswer()
       let settled = false
       // Stays, for an error may come before the client listens itself.
       connecting.on('error', (error) => {
@@ -78,6 +84,7 @@ function connect(egress: Egress, target: ConnectionTarget): Connection {
   const connection: Connection = {
     client,
     error: () => broken,
+    expectAnswer: () => interim?.expectAnswer(),
     destroy() {
       socket?.destroy()
       client.destroy().catch(() => {})

@@ -63,6 +63,7 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
   return { status: answer.status, headers: answer.headers, body, failure }
 
   async function receive(): Promise<void> {
+    connection.expectAnswer()
     const response = await connection.client.request({
       path: url.pathname + url.search,
       method: request.method as 'POST',

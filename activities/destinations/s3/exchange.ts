@@ -7,6 +7,7 @@ import { Readable } from 'node:stream'
 import { type Attempt, withinDeadline } from '../deadline.ts'
 import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
+import { skipInterim } from '../interim.ts'
 import { type TlsMaterial, tlsConnection } from '../tls.ts'
 
 /** An answer is a few lines of XML; one that goes on beyond this is none of S3's. */
@@ -111,6 +112,8 @@ async function roundTrip(
     ...(secure && { tls: { ALPNProtocols: ['http/1.1'], ...tlsConnection(tls) } }),
   })
   const off = attempt.onStop(() => socket.destroy())
+  let onContinue = () => {}
+  skipInterim(socket, () => onContinue()).expectAnswer()
   // A store that refuses at the head hangs up on the body, and what it said may be lost with the connection. So it is
   // asked first where the body is large (RFC 9110, 10.1.1).
   const asksFirst = request.headers.Expect !== undefined
@@ -149,7 +152,7 @@ async function roundTrip(
         }, reject)
       })
       if (asksFirst) {
-        outgoing.once('continue', sendBody)
+        onContinue = sendBody
         outgoing.flushHeaders()
       } else sendBody()
 
