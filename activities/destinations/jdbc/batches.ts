@@ -9,8 +9,6 @@ export interface Column {
   name: string
   /** As the database names it, for its own statements. */
   type: string
-  /** The values of an enumeration, where they may be mistaken for positions in it. */
-  labels?: readonly string[]
 }
 
 export interface Batch {

@@ -20,8 +20,13 @@ export function isNumber(value: unknown): value is LosslessNumber {
  * @throws DeliveryError REJECTED for what is nested too deeply, or too large, to be a text
  */
 export function jsonText(value: unknown): string {
+  return withinDepth(() => textOf(value))
+}
+
+/** @throws DeliveryError REJECTED where `write` runs out of stack, or makes a text that is too large */
+export function withinDepth(write: () => string): string {
   try {
-    return textOf(value)
+    return write()
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
     throw new DeliveryError('REJECTED', 'a value is nested too deeply, or too large, to be written')

@@ -2,9 +2,19 @@
 import { DeliveryError } from '../errors.ts'
 import { shown, type TableName } from './identifiers.ts'
 
-/** A value that the server would bend until it fits. */
-export function misfit({ column, row }: { column: string; row: number }): DeliveryError {
-  return new DeliveryError('REJECTED', `a value does not fit (column "${column.slice(0, 100)}", row ${row})`)
+export interface CellPlace {
+  column: string
+  /** In the delivery, from 1. */
+  row: number
+}
+
+/**
+ * A value that the server would store as another one.
+ * @param reason without the value
+ */
+export function misfit({ column, row }: CellPlace, reason?: string): DeliveryError {
+  const place = `column "${column.slice(0, 100)}", row ${row}`
+  return new DeliveryError('REJECTED', `a value does not fit (${place})${reason === undefined ? '' : `: ${reason}`}`)
 }
 
 export function missingTable(place: string): DeliveryError {

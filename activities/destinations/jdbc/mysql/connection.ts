@@ -182,10 +182,11 @@ function sessionOf(connection: Connection, socket: Socket, settings: readonly st
 function settings(config: JdbcConfig, { parameters }: MysqlTarget): string[] {
   const seconds = Math.ceil(config.timeout_seconds) + 1
   return [
+    // A server may be set up to take no notice of what the login says.
+    "set names 'utf8mb4' collate 'utf8mb4_unicode_ci'",
     [
       `set session time_zone = '${parameters.time_zone}'`,
-      // A value that does not fit is refused, not bent until it does; and 0 is a number, not the next one.
-      "session sql_mode = concat(@@session.sql_mode, ',STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO')",
+      `session sql_mode = '${SQL_MODE}'`,
       // A statement outlives its client: what is abandoned here must not hold its locks for long.
       `session innodb_lock_wait_timeout = ${seconds}`,
       `session wait_timeout = 60 /*M!100100 , session max_statement_time = ${seconds} */`,
@@ -193,6 +194,20 @@ function settings(config: JdbcConfig, { parameters }: MysqlTarget): string[] {
     `set session transaction isolation level ${ISOLATION[config.isolation_level]}`,
   ]
 }
+
+/**
+ * Whatever the server's own modes are. A value that does not fit is refused, not bent until it does; 0 is a number, not
+ * the next one; a day that does not exist is none; and an empty text is not null.
+ */
+const SQL_MODE = [
+  'STRICT_ALL_TABLES',
+  'STRICT_TRANS_TABLES',
+  'NO_ZERO_IN_DATE',
+  'NO_ZERO_DATE',
+  'ERROR_FOR_DIVISION_BY_ZERO',
+  'NO_AUTO_VALUE_ON_ZERO',
+  'NO_ENGINE_SUBSTITUTION',
+].join(',')
 
 const ISOLATION: Record<IsolationLevel, string> = {
   read_uncommitted: 'read uncommitted',

@@ -3,12 +3,13 @@ import { createHash } from 'node:crypto'
 import type { Attempt } from '../../deadline.ts'
 import type { Egress } from '../../egress.ts'
 import { DeliveryError } from '../../errors.ts'
-import { type Batch, type Column, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarge } from '../batches.ts'
+import { type Batch, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarge } from '../batches.ts'
 import type { JdbcConfig } from '../config.ts'
-import type { Database, TableDescription } from '../database.ts'
+import type { Database } from '../database.ts'
 import { backticked, parseTableName, shown, type TableName } from '../identifiers.ts'
-import { ledgerWithoutKey, missingTable, noLedger } from '../messages.ts'
-import { type MysqlConnection, type MysqlTarget, openMysql, type Parameter, type Result } from './connection.ts'
+import { ledgerWithoutKey, noLedger } from '../messages.ts'
+import { describe, type MysqlColumn, withoutTransactions } from './columns.ts'
+import { type MysqlConnection, type MysqlTarget, openMysql, type Parameter } from './connection.ts'
 import { mysqlFailure, numberOf, type Statement } from './failure.ts'
 import { parameterOf } from './values.ts'
 
@@ -48,7 +49,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
     destroy: connection.destroy,
     close: connection.close,
 
-    describe: () => describe(connection, name, place),
+    describe: () => explained(describe(connection, name, place), { place }),
 
     begin: async () => {
       await query('start transaction')
@@ -133,32 +134,12 @@ function isOneOf(error: unknown, numbers: number[]): boolean {
   return number !== undefined && numbers.includes(number)
 }
 
-async function explained(result: Promise<Result>, statement: Statement): Promise<Result> {
+async function explained<T>(result: Promise<T>, statement: Statement): Promise<T> {
   try {
     return await result
   } catch (error) {
     throw mysqlFailure(error, statement)
   }
-}
-
-async function describe(connection: MysqlConnection, name: TableName, place: string): Promise<TableDescription> {
-  const schema = name.length === 2 ? '?' : 'database()'
-  const text = `select c.column_name, c.data_type, e.transactions, c.column_type
-    from information_schema.columns c
-    join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name
-    left join information_schema.engines e on e.engine = t.engine
-    where c.table_schema = ${schema} and c.table_name = ?`
-  const { rows } = await explained(connection.execute(text, [...name]), { place })
-  if (rows.length === 0) throw missingTable(place)
-  if (rows[0]![2] === 'NO') throw withoutTransactions(place)
-  const byName = new Map(
-    rows.map(([column, type, , definition]): [string, Column] => [
-      String(column).toLowerCase(),
-      { name: String(column), type: String(type).toLowerCase(), ...labelsIn(String(definition)) },
-    ]),
-  )
-  // Columns have no case there.
-  return { column: (column) => byName.get(column.toLowerCase()) }
 }
 
 /**
@@ -182,16 +163,6 @@ async function isLedger(connection: MysqlConnection, name: TableName): Promise<b
   return true
 }
 
-function withoutTransactions(place: string): DeliveryError {
-  return new DeliveryError('MISCONFIGURED', `${place} has an engine without transactions; use InnoDB`)
-}
-
-/** Of `enum('a','b')` and `set('a','b')`. */
-function labelsIn(definition: string): Pick<Column, 'labels'> {
-  if (!/^(enum|set)\(/i.test(definition)) return {}
-  return { labels: [...definition.matchAll(/'((?:[^']|'')*)'/g)].map(([, label]) => label!.replaceAll("''", "'")) }
-}
-
 interface Part {
   rows: number
   parameters: Parameter[]
@@ -201,12 +172,13 @@ interface Part {
 function* parts(batch: Batch, timeZone: string): Generator<Part> {
   let part: Part = { rows: 0, parameters: [], first: batch.first }
   let bytes = 0
+  const columns = batch.columns as MysqlColumn[]
   for (const [index, cells] of batch.rows.entries()) {
     const row = batch.first + index
     const parameters: Parameter[] = []
     let size = 0
-    for (const [at, { name, type, labels }] of batch.columns.entries()) {
-      const parameter = parameterOf(cells[at], { column: name, type, labels, row }, timeZone)
+    for (const [at, column] of columns.entries()) {
+      const parameter = parameterOf(cells[at], column, { column: column.name, row }, timeZone)
       size += sizeOf(parameter)
       if (size > MAX_ROW_BYTES) throw rowTooLarge(row)
       parameters.push(parameter)

@@ -1,78 +1,153 @@
 // What a cell is sent as: text, for the most part, which the server reads as its column's type wants it. Numbers go as
-// their digits.
+// their digits. What the server would store as another value is refused here.
+import { floatKeeps } from '../floats.ts'
 import { isNumber, jsonText } from '../json.ts'
-import { misfit } from '../messages.ts'
+import { type CellPlace, misfit } from '../messages.ts'
 import type { Cell } from '../rows.ts'
+import { atOffset, cutFraction, dayOf, readMoment } from '../times.ts'
+import type { MysqlColumn } from './columns.ts'
 import type { Parameter } from './connection.ts'
 
-const TEXT = new Set(['char', 'varchar', 'tinytext', 'text', 'mediumtext', 'longtext', 'json', 'enum', 'set'])
-const INTEGER = new Set(['tinyint', 'smallint', 'mediumint', 'int', 'integer', 'bigint', 'year'])
-const MOMENT = new Set(['datetime', 'timestamp'])
-
-/** RFC 3339, with seconds and zone left out where they are. */
-const ISO = /^(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?(?:(Z)|([+-])(\d\d):?(\d\d))?$/i
-
-export interface CellPlace {
-  column: string
-  /** As `information_schema` has it: `bigint`, `datetime` … */
-  type: string
-  labels?: readonly string[] | undefined
-  row: number
-}
+const BINARY = ['binary', 'varbinary', 'tinyblob', 'blob', 'mediumblob', 'longblob']
+const TEXT = new Set(['char', 'varchar', 'tinytext', 'text', 'mediumtext', 'longtext', 'enum', 'set'])
+const INTEGER = new Set(['tinyint', 'smallint', 'mediumint', 'int', 'integer', 'bigint'])
+const TIMES = new Set(['date', 'datetime', 'timestamp', 'time', 'year'])
+const TAKES_BYTES = new Set([...BINARY, ...TEXT, 'bit', 'json', 'uuid', 'inet4', 'inet6'])
+const TAKES_WORDS = new Set([...BINARY, ...TEXT])
 
 /** @throws DeliveryError REJECTED for a value that the server would bend, or that has no bytes */
-export function parameterOf(cell: Cell, place: CellPlace, timeZone: string): Parameter {
-  if (cell === null || Buffer.isBuffer(cell)) return cell
-  // As 1 or 0 it fits numbers and bits; text columns get the word, as PostgreSQL writes it.
-  if (typeof cell === 'boolean') return TEXT.has(place.type) ? String(cell) : cell
-  if (typeof cell === 'string') return text(cell, place, timeZone)
+export function parameterOf(cell: Cell, column: MysqlColumn, place: CellPlace, timeZone: string): Parameter {
+  const { type } = column
+  if (cell === null) {
+    // The server would write the current time.
+    if (type === 'timestamp' && !column.nullable) throw misfit(place, 'the column takes no null')
+    return null
+  }
+  if (Buffer.isBuffer(cell)) {
+    if (!TAKES_BYTES.has(type)) throw misfit(place, 'the column does not keep bytes')
+    return cell
+  }
+  if (type === 'json') return json(cell, column, place)
+  // As 1 or 0 it fits whole numbers and bits; texts get the word, as PostgreSQL writes it.
+  if (typeof cell === 'boolean') {
+    if (TAKES_WORDS.has(type)) return String(cell)
+    if (!INTEGER.has(type) && type !== 'bit') throw misfit(place, 'the column does not keep true or false')
+    return cell
+  }
+  if (typeof cell === 'string') return text(cell, column, place, timeZone)
+  if (TIMES.has(type) && type !== 'year') throw misfit(place, 'a date or time is needed, as text')
+  if (type === 'bit') return bits(cell, place)
   if (!isNumber(cell)) return wellFormed(jsonText(cell), place)
-  if (place.type === 'bit') return bits(cell.value, place)
-  // The server would round it.
-  if (INTEGER.has(place.type) && !/^-?\d+(\.0+)?$/.test(cell.value)) throw misfit(place)
-  return named(cell.value, place)
+  return number(cell.value, column, place)
 }
 
-function text(cell: string, place: CellPlace, timeZone: string): string {
-  if (place.type === 'json') return JSON.stringify(cell)
-  if (MOMENT.has(place.type)) return moment(cell, timeZone) ?? wellFormed(cell, place)
-  // Digits in a text are rounded too; what is none at all the server refuses.
-  if (INTEGER.has(place.type) && /[.e]/i.test(cell) && !/^[-+]?\d+\.0*$/.test(cell)) throw misfit(place)
-  return wellFormed(named(cell, place), place)
+const MIN_INTEGER = -(2n ** 63n)
+const MAX_INTEGER = 2n ** 64n - 1n
+
+function json(cell: Cell, { native_json }: MysqlColumn, place: CellPlace): string {
+  const written = jsonText(cell)
+  if (!native_json) return written
+  const look = (part: unknown): void => {
+    if (typeof part !== 'object' || part === null) return
+    if (!isNumber(part)) {
+      for (const inner of Object.values(part)) look(inner)
+      return
+    }
+    const whole = /^-?\d{1,20}$/.test(part.value) ? BigInt(part.value) : undefined
+    if (whole !== undefined && whole >= MIN_INTEGER && whole <= MAX_INTEGER) return
+    if (!floatKeeps(part.value, 64)) throw misfit(place, 'a number in it has more digits than the column keeps')
+  }
+  look(cell)
+  return written
+}
+
+function text(cell: string, column: MysqlColumn, place: CellPlace, timeZone: string): Parameter {
+  const { type, length, digits = 0 } = column
+  if (type === 'date') return date(cell, place)
+  if (type === 'datetime' || type === 'timestamp') return moment(cell, digits, place, timeZone)
+  if (type === 'time') return clock(cell, digits, place)
+  if (type === 'bit') return pattern(cell, column, place)
+  if (TEXT.has(type)) {
+    // The server cuts off what is too long where it is spaces.
+    if (type !== 'char' && length !== undefined && cell.endsWith(' ') && sizeOf(cell, type) > length) {
+      throw misfit(place, 'a text is too long')
+    }
+    return wellFormed(named(cell, column, place), place)
+  }
+  if (BINARY.includes(type)) return wellFormed(cell, place)
+  return number(cell, column, place)
+}
+
+/** Also of a text: digits in it are rounded too; what is no number at all the server refuses. */
+function number(digits: string, column: MysqlColumn, place: CellPlace): string {
+  const { type } = column
+  if (INTEGER.has(type) && /[.e]/i.test(digits) && !/^[-+]?\d+\.0*$/.test(digits)) {
+    throw misfit(place, 'the column keeps whole numbers')
+  }
+  if ((type === 'float' || type === 'double') && !floatKeeps(digits, type === 'float' ? 32 : 64)) {
+    throw misfit(place, 'a number has more digits than the column keeps')
+  }
+  if (type === 'year' && !/^\d{4}$/.test(digits)) throw misfit(place, 'a year has four digits')
+  return wellFormed(named(digits, column, place), place)
 }
 
 /** To enumerations a number is a position, unless there is a value of that name. */
-function named(value: string, place: CellPlace): string {
-  if (place.labels && /^\s*[-+]?\d+\s*$/.test(value) && !place.labels.includes(value)) throw misfit(place)
+function named(value: string, { labels }: MysqlColumn, place: CellPlace): string {
+  if (labels && /^\s*[-+]?\d+\s*$/.test(value) && !labels.includes(value)) throw misfit(place)
   return value
 }
 
-/** The servers know no `Z`, and keep no offset: the same moment, as a clock in `timeZone` shows it. */
-function moment(cell: string, timeZone: string): string | undefined {
-  const match = ISO.exec(cell)
-  if (!match) return undefined
-  const [, year, month, day, hours, minutes, seconds = '00', fraction = '', utc, sign, offHours, offMinutes] = match
-  const local = `${year}-${month}-${day} ${hours}:${minutes}:${seconds}`
-  const at = Date.parse(`${local.replace(' ', 'T')}Z`)
-  // No such day or time: the server's own word for it is better.
-  if (Number.isNaN(at) || !new Date(at).toISOString().startsWith(local.replace(' ', 'T'))) return undefined
-  if (utc === undefined && sign === undefined) return local + fraction
-  const offset = utc ? 0 : minutesOf(sign!, offHours!, offMinutes!)
-  const shifted = new Date(
-    at - offset * 60_000 + minutesOf(timeZone[0]!, timeZone.slice(1, 3), timeZone.slice(4)) * 60_000,
-  )
-  return shifted.toISOString().slice(0, 19).replace('T', ' ') + fraction
+/** Of `varchar` characters; bytes in UTF-8 of the types that are named `text`. */
+function sizeOf(cell: string, type: string): number {
+  return type === 'varchar' ? [...cell].length : Buffer.byteLength(cell)
 }
 
-function minutesOf(sign: string, hours: string, minutes: string): number {
-  return (sign === '-' ? -1 : 1) * (Number(hours) * 60 + Number(minutes))
+const MOMENT_FORM = 'a date and time is written as 2026-02-28T23:59:58.123Z'
+
+function date(cell: string, place: CellPlace): string {
+  const written = readMoment(cell)
+  if (!written?.plain) throw misfit(place, 'a date is written as 2026-02-28')
+  const day = dayOf(written)
+  if (day === undefined) throw misfit(place, 'the column keeps the date alone, and the time would be lost')
+  return day
+}
+
+/** The servers know no `Z`, and keep no offset: the same moment, as a clock in `timeZone` shows it. */
+function moment(cell: string, digits: number, place: CellPlace, timeZone: string): string {
+  const written = readMoment(cell)
+  if (!written?.plain) throw misfit(place, MOMENT_FORM)
+  const [, sign, hours, minutes] = /^([+-])(\d\d):(\d\d)$/.exec(timeZone)!
+  const local = atOffset(written, (sign === '-' ? -1 : 1) * (Number(hours) * 60 + Number(minutes)))
+  if (local === undefined) throw misfit(place, MOMENT_FORM)
+  return cutFraction(local + written.fraction, written.fraction, digits)
+}
+
+/** Up to 838 hours; without a colon the server would read seconds. */
+function clock(cell: string, digits: number, place: CellPlace): string {
+  const [, fraction] = /^-?\d{1,3}:[0-5]\d(?::[0-5]\d(\.\d+)?)?$/.exec(cell) ?? [undefined, undefined]
+  if (!/^-?\d{1,3}:[0-5]\d(:[0-5]\d(\.\d+)?)?$/.test(cell)) throw misfit(place, 'a time is written as 23:59:58')
+  return cutFraction(cell, fraction ?? '', digits)
 }
 
 /** `bit` columns take bytes. */
-function bits(digits: string, place: CellPlace): Buffer {
-  if (!/^\d{1,20}$/.test(digits) || BigInt(digits) > 0xffff_ffff_ffff_ffffn) throw misfit(place)
+function bits(cell: Cell, place: CellPlace): Buffer {
+  const digits = isNumber(cell) ? cell.value : ''
+  if (!/^\d{1,20}$/.test(digits)) throw misfit(place, 'bits are written as a whole number')
+  return bytesOf(BigInt(digits), place)
+}
+
+/** The server would take the characters for bits. As for PostgreSQL, a text has a digit for each bit. */
+function pattern(cell: string, { bits: width = 1 }: MysqlColumn, place: CellPlace): Buffer {
+  if (!/^[01]+$/.test(cell) || cell.length !== width) {
+    throw misfit(place, 'bits are written as a number, or as a text of 0 and 1 with one digit for each bit')
+  }
+  return bytesOf(BigInt(`0b${cell}`), place)
+}
+
+function bytesOf(value: bigint, place: CellPlace): Buffer {
+  if (value > 0xffff_ffff_ffff_ffffn) throw misfit(place)
   const bytes = Buffer.alloc(8)
-  bytes.writeBigUInt64BE(BigInt(digits))
+  bytes.writeBigUInt64BE(value)
   return bytes
 }
 

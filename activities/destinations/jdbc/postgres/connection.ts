@@ -6,6 +6,7 @@ import type { Attempt } from '../../deadline.ts'
 import type { Egress } from '../../egress.ts'
 import { tlsMaterial } from '../../tls.ts'
 import type { JdbcConfig } from '../config.ts'
+import { quoted } from '../identifiers.ts'
 import { connected } from '../sockets.ts'
 import type { JdbcTarget } from '../url.ts'
 import { guarded } from './guard.ts'
@@ -15,7 +16,7 @@ export type PostgresTarget = Extract<JdbcTarget, { kind: 'postgresql' }>
 
 export interface PostgresConnection {
   sql: postgres.Sql
-  /** Statements that set up the session; also again. */
+  /** Statements at the beginning of each transaction: settings of its own, of which nothing stays on the connection. */
   settings: string
   destroy(): void
   close(): void
@@ -66,15 +67,8 @@ async function logIn(
   refusal.catch(() => {})
   const stream = guarded(socket, { secured: socket !== raw, refuse })
   const sql = postgres(clientOptions(config, target, stream))
-  // A statement outlives its client: what is abandoned here must not hold its locks for longer than an attempt may take.
-  const abandonedMs = Math.ceil(config.timeout_seconds * 1000) + 1_000
-  const settings = [
-    `set statement_timeout = ${abandonedMs}`,
-    `set idle_in_transaction_session_timeout = ${abandonedMs}`,
-    // For timestamps that name no zone.
-    "set timezone = 'UTC'",
-  ].join('; ')
-  await Promise.race([sql.unsafe(settings).simple(), refusal])
+  const settings = transactionSettings(config, target)
+  await Promise.race([sql.unsafe('select 1').simple(), refusal])
   return {
     sql,
     settings,
@@ -85,6 +79,39 @@ async function logIn(
       setImmediate(() => socket.destroySoon())
     },
   }
+}
+
+/**
+ * What decides how a value is read, whatever the role or the database says, and for how long an abandoned statement runs.
+ */
+function transactionSettings(config: JdbcConfig, { parameters }: PostgresTarget): string {
+  // A statement outlives its client: what is abandoned here must not hold its locks for longer than an attempt may take.
+  const abandonedMs = Math.ceil(config.timeout_seconds * 1000) + 1_000
+  return [
+    `statement_timeout = ${abandonedMs}`,
+    `idle_in_transaction_session_timeout = ${abandonedMs}`,
+    // For timestamps that name no zone.
+    "timezone = 'UTC'",
+    "timezone_abbreviations = 'Default'",
+    "datestyle = 'ISO, YMD'",
+    "intervalstyle = 'postgres'",
+    // For triggers and defaults that make text of values.
+    "bytea_output = 'hex'",
+    'standard_conforming_strings = on',
+    'array_nulls = on',
+    'xmloption = content',
+    ...(parameters.current_schema === undefined ? [] : [`search_path = ${searchPath(parameters.current_schema)}`]),
+  ]
+    .map((setting) => `set local ${setting}`)
+    .join('; ')
+}
+
+/** `a, "B"` as PostgreSQL reads a list of names; what is in quotation marks keeps its case. */
+function searchPath(list: string): string {
+  const names = list.match(/"(?:[^"]|"")*"|[^,]+/g)?.map((name) => name.trim()) ?? []
+  const known = names.filter((name) => name !== '')
+  if (known.length === 0) return "''"
+  return known.map((name) => (/^"(?:[^"]|"")+"$/.test(name) ? name : quoted(name.toLowerCase()))).join(', ')
 }
 
 function clientOptions(
@@ -121,7 +148,6 @@ function clientOptions(
     onnotice: () => {},
     connection: {
       application_name: parameters.application_name,
-      ...(parameters.current_schema !== undefined && { search_path: parameters.current_schema }),
       ...(parameters.options !== undefined && { options: parameters.options }),
     },
   }

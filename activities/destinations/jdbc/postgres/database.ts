@@ -1,20 +1,20 @@
 // Writing to PostgreSQL. A batch travels as one JSON text; the server reads every value with the input function of its
 // column's type, so that no number loses a digit on the way.
 
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type postgres from 'postgres'
 import type { Attempt } from '../../deadline.ts'
 import type { Egress } from '../../egress.ts'
 import { DeliveryError } from '../../errors.ts'
-import type { Batch, Column } from '../batches.ts'
 import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
-import { refused, verdicts } from '../failure.ts'
+import { broken, refused, verdicts } from '../failure.ts'
 import { parseTableName, quoted, shown, type TableName } from '../identifiers.ts'
 import { ledgerWithoutKey, missingTable, noLedger } from '../messages.ts'
 import { openPostgres, type PostgresTarget } from './connection.ts'
 import { postgresFailure, stateOf } from './failure.ts'
-import { definition, parts } from './recordset.ts'
+import { definition, parts, type ShapedBatch } from './recordset.ts'
+import { catalogQuestion, type ShapedColumn, shapedColumns } from './shapes.ts'
 
 const UNDEFINED_TABLE = '42P01'
 const INSUFFICIENT_PRIVILEGE = '42501'
@@ -52,12 +52,12 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
   return {
     // Without a rollback: no transaction is open after a success, and the server would warn of it in its log each time.
     // Triggers may have left settings and temporary tables of their own.
-    check: () => run(`select pg_advisory_unlock_all(); reset all; discard temp; ${settings}`),
+    check: () => run('select pg_advisory_unlock_all(); reset all; discard temp'),
 
-    describe: () => describe(sql, name, place),
+    describe: () => describe(sql, name, place, settings),
 
     begin: async () => {
-      await run(`begin isolation level ${config.isolation_level.replace('_', ' ')}`)
+      await run(`begin isolation level ${config.isolation_level.replace('_', ' ')}; ${settings}`)
     },
     commit: async () => {
       const { command } = await run('commit')
@@ -112,7 +112,8 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
       return rows.length > 0
     },
 
-    async write(batch) {
+    async write({ columns, ...rest }) {
+      const batch = { ...rest, columns: columns as ShapedColumn[] }
       const names = batch.columns.map((column) => quoted(column.name)).join(', ')
       const source = `json_to_recordset($1::text::json) as row_(${batch.columns.map(definition).join(', ')})`
       const text = `insert into ${table} (${names}) select ${names} from ${source}${onConflict(config, batch)}`
@@ -122,7 +123,7 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
           written += (await sql.unsafe(text, [part.recordset])).count
         } catch (error) {
           if (!stateOf(error)?.startsWith('22')) throw postgresFailure(error, { place })
-          throw await named(sql, part, place, stateOf(error)!)
+          throw await named(sql, part, { place, settings, state: stateOf(error)! })
         }
       }
       return written
@@ -130,12 +131,16 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
   }
 }
 
-async function describe(sql: postgres.Sql, name: TableName, place: string): Promise<TableDescription> {
-  const text = `select a.attname::text as name, pg_catalog.format_type(a.atttypid, a.atttypmod) as type
-    from pg_catalog.pg_attribute a
-    where a.attrelid = pg_catalog.to_regclass($1::text) and a.attnum > 0 and not a.attisdropped`
+async function describe(
+  sql: postgres.Sql,
+  name: TableName,
+  place: string,
+  settings: string,
+): Promise<TableDescription> {
   try {
-    const columns = await sql.unsafe<Column[]>(text, [dotted(name)])
+    const text = `begin read only; ${settings}; ${catalogQuestion(dollarQuoted(dotted(name)))}; end`
+    const [answer] = (await sql.unsafe(text)).flat() as { described?: unknown }[]
+    const columns = described(answer?.described)
     if (columns.length === 0) throw missingTable(place)
     const byName = new Map(columns.map((column) => [column.name, column]))
     return { column: (column) => byName.get(column) }
@@ -165,7 +170,11 @@ async function isLedger(sql: postgres.Sql, name: TableName): Promise<boolean> {
  * Which column, and which row, a value does not fit in: the server does not say, so each column is read by itself, as
  * the statement did, without writing anything.
  */
-async function named(sql: postgres.Sql, batch: Batch, place: string, state: string): Promise<unknown> {
+async function named(
+  sql: postgres.Sql,
+  batch: ShapedBatch,
+  { place, settings, state }: { place: string; settings: string; state: string },
+): Promise<unknown> {
   const refusal = { label: `SQLSTATE ${state}`, verdict: verdicts.value, place }
   try {
     await sql.unsafe('rollback')
@@ -174,11 +183,14 @@ async function named(sql: postgres.Sql, batch: Batch, place: string, state: stri
       const rows = batch.rows.slice(from, to).map((row) => [row[at]])
       const text = `select count(*) from json_to_recordset($1::text::json) as row_(${definition(column)})`
       try {
+        await sql.unsafe(`begin read only; ${settings}`)
         for (const part of parts({ columns: [column], rows, first: 1 })) await sql.unsafe(text, [part.recordset])
         return true
       } catch (error) {
         if (stateOf(error)?.startsWith('22')) return false
         throw error
+      } finally {
+        await sql.unsafe('rollback')
       }
     }
     for (const [at, column] of batch.columns.entries()) {
@@ -197,7 +209,7 @@ async function named(sql: postgres.Sql, batch: Batch, place: string, state: stri
   }
 }
 
-function onConflict({ mode, key_columns }: JdbcConfig, batch: Batch): string {
+function onConflict({ mode, key_columns }: JdbcConfig, batch: ShapedBatch): string {
   if (mode === 'insert') return ''
   const target = key_columns === undefined ? '' : ` (${key_columns.map(quoted).join(', ')})`
   const changed = batch.columns.filter(({ name }) => !key_columns?.includes(name))
@@ -208,6 +220,20 @@ function onConflict({ mode, key_columns }: JdbcConfig, batch: Batch): string {
 
 function dotted(name: TableName): string {
   return name.map(quoted).join('.')
+}
+
+function described(answer: unknown): ShapedColumn[] {
+  try {
+    return shapedColumns(String(answer))
+  } catch {
+    throw broken('no description of the table')
+  }
+}
+
+/** A literal whatever the session takes backslashes for; no name has the tag, which nobody knows beforehand. */
+function dollarQuoted(text: string): string {
+  const tag = `$q${randomBytes(12).toString('hex')}$`
+  return `${tag}${text}${tag}`
 }
 
 /** Advisory locks go by a number of 64 bits. */

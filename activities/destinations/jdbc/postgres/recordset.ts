@@ -1,25 +1,41 @@
 // The rows of a statement as one JSON text, and as what PostgreSQL is to read each of its columns.
-import { type Batch, type Column, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarge } from '../batches.ts'
+import { type Batch, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarge } from '../batches.ts'
 import { quoted } from '../identifiers.ts'
-import { jsonText } from '../json.ts'
-import { misfit } from '../messages.ts'
+import { withinDepth } from '../json.ts'
 import type { Cell } from '../rows.ts'
+import type { Shape, ShapedColumn } from './shapes.ts'
+import { jsonOf } from './values.ts'
 
-/** `10:00:00Z`, `10:00:00 +02`. */
-const ZONED = /[\d\s](?:z|[+-]\d\d(?::?\d\d)*)$/i
-
-/** A timestamp without zone is read as one with it, and then written as UTC: read as it is, it loses its zone unsaid. */
-export function definition({ name, type }: Column): string {
-  return `${quoted(name)} ${type.replace(/^(timestamp(?:\(\d\))?) without/, '$1 with')}`
+/**
+ * What a column is read as, where that is not its own type: a timestamp without zone as one with it, and then written as
+ * UTC, for read as it is it loses its zone unsaid; money as a number, for its own form depends on the database's locale.
+ */
+export function definition({ name, type, shape }: ShapedColumn): string {
+  return `${quoted(name)} ${readAs(shape) ?? type}`
 }
 
-export interface Part extends Batch {
+function readAs(shape: Shape): string | undefined {
+  if (shape.kind === 'array') {
+    const element = readAs(shape.of)
+    return element && `${element}[]`
+  }
+  if (shape.kind !== 'scalar') return undefined
+  if (shape.name === 'money') return 'numeric'
+  if (shape.name !== 'timestamp') return undefined
+  return `timestamp${shape.modifier === undefined ? '' : `(${shape.modifier})`} with time zone`
+}
+
+export interface ShapedBatch extends Batch {
+  columns: ShapedColumn[]
+}
+
+export interface Part extends ShapedBatch {
   /** Its rows as JSON. */
   recordset: string
 }
 
 /** A batch in as many statements as its bytes ask for. */
-export function* parts({ columns, rows, first }: Batch): Generator<Part> {
+export function* parts({ columns, rows, first }: ShapedBatch): Generator<Part> {
   const keys = columns.map(({ name }) => `${JSON.stringify(name)}:`)
   let from = 0
   let texts: string[] = []
@@ -44,21 +60,18 @@ export function* parts({ columns, rows, first }: Batch): Generator<Part> {
   yield part(rows.length)
 }
 
-function object(columns: readonly Column[], keys: readonly string[], cells: readonly Cell[], row: number): string {
+function object(
+  columns: readonly ShapedColumn[],
+  keys: readonly string[],
+  cells: readonly Cell[],
+  row: number,
+): string {
   let text = ''
   for (const [at, cell] of cells.entries()) {
-    const { name, type } = columns[at]!
-    // A time of day cannot be taken to another zone without its day.
-    if (/^time(\(\d\))? without/.test(type) && typeof cell === 'string' && ZONED.test(cell)) {
-      throw misfit({ column: name, row })
-    }
-    text += `${at > 0 ? ',' : ''}${keys[at]!}${json(cell)}`
+    const { name, shape } = columns[at]!
+    const value = withinDepth(() => jsonOf(cell, shape, { column: name, row }, readAs(shape) !== undefined))
+    text += `${at > 0 ? ',' : ''}${keys[at]!}${value}`
     if (text.length > MAX_ROW_BYTES) throw rowTooLarge(row)
   }
   return `{${text}}`
-}
-
-/** Bytes in the form that `bytea` reads. */
-function json(cell: Cell): string {
-  return Buffer.isBuffer(cell) ? `"\\\\x${cell.toString('hex')}"` : jsonText(cell)
 }

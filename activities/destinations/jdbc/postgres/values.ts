@@ -1,0 +1,177 @@
+// What a cell is sent as. The server reads it with the input function of its column's type, which takes more than is
+// meant: `01/02/2026` by the customs of a session, 1764091218 as a day of the year 176409, 101 as a pattern of bits.
+import { floatKeeps } from '../floats.ts'
+import { isNumber, jsonText } from '../json.ts'
+import { type CellPlace, misfit } from '../messages.ts'
+import type { Cell } from '../rows.ts'
+import { atOffset, cutFraction, dayOf, readMoment, readTime } from '../times.ts'
+import type { Shape } from './shapes.ts'
+
+/** Without a zone, for a session in UTC. */
+const CLOCKS = new Set(['time', 'timetz'])
+const MOMENTS = new Set(['timestamp', 'timestamptz'])
+const TEXTS = new Set(['text', 'varchar', 'bpchar'])
+/** Of these a text form of an array, a row or a range is not looked into. */
+const READ_HERE = new Set(['date', 'interval', 'bytea', 'money', ...CLOCKS, ...MOMENTS])
+
+/**
+ * The JSON text that a cell is sent as.
+ * @param zoned the column is read as one with a zone
+ * @throws DeliveryError REJECTED for a value that the server would bend
+ */
+export function jsonOf(cell: Cell, shape: Shape, place: CellPlace, zoned: boolean): string {
+  if (cell === null) return 'null'
+  if (Buffer.isBuffer(cell)) return JSON.stringify(bytes(cell, shape, place))
+  if (shape.kind === 'scalar') return scalarOf(cell, shape, place, zoned)
+  if (shape.kind === 'other') return jsonText(cell)
+  if (shape.kind === 'array' && Array.isArray(cell)) {
+    return `[${cell.map((item) => jsonOf(item, Array.isArray(item) ? shape : shape.of, place, zoned)).join(',')}]`
+  }
+  if (shape.kind === 'composite' && isObject(cell)) {
+    const fields = Object.entries(cell).map(([name, value]) => {
+      const field = shape.fields.get(name)
+      // The server would leave it out.
+      if (!field) throw misfit(place, 'an object has a field that the type of the column does not have')
+      return `${JSON.stringify(name)}:${jsonOf(value, field, place, false)}`
+    })
+    return `{${fields.join(',')}}`
+  }
+  if (shape.kind === 'range' && typeof cell === 'string') return JSON.stringify(range(cell, shape.of, place))
+  // The server's own text form, such as `{1,2}`.
+  if (typeof cell === 'string' && isReadHere(shape)) {
+    throw misfit(place, `${shape.kind === 'array' ? 'an array' : 'an object'} is needed, not a text`)
+  }
+  return jsonText(cell)
+}
+
+type Scalar = Extract<Shape, { kind: 'scalar' }>
+
+function scalarOf(cell: Cell, shape: Scalar, place: CellPlace, zoned: boolean): string {
+  const { name, modifier } = shape
+  if (name === 'json' || name === 'jsonb') return jsonText(cell)
+  if (name === 'bit' || name === 'varbit') return JSON.stringify(bits(cell, shape, place))
+  if (name === 'bytea') return JSON.stringify(typeof cell === 'string' ? bytea(cell) : hex(jsonText(cell)))
+  if (name === 'float4' || name === 'float8') {
+    const digits = isNumber(cell) ? cell.value : typeof cell === 'string' ? cell : ''
+    if (!floatKeeps(digits, name === 'float4' ? 32 : 64)) {
+      throw misfit(place, 'a number has more digits than the column keeps')
+    }
+  }
+  if (READ_HERE.has(name) && typeof cell !== 'string' && name !== 'money') {
+    throw misfit(place, `a ${name === 'interval' ? 'interval' : 'date or time'} is needed, as text`)
+  }
+  if (typeof cell !== 'string') return jsonText(cell)
+  return JSON.stringify(text(cell, name, modifier, place, zoned))
+}
+
+function text(cell: string, name: string, modifier: number | undefined, place: CellPlace, zoned: boolean): string {
+  if (name === 'date') return date(cell, place)
+  if (MOMENTS.has(name)) return moment(cell, modifier ?? 6, place, zoned || name === 'timestamptz')
+  if (CLOCKS.has(name)) return clock(cell, modifier ?? 6, place, name === 'timetz')
+  if (name === 'interval' && /^[\s\d.+-]*$/.test(cell)) throw misfit(place, 'an interval needs its units')
+  // The server cuts off what is too long, where it is spaces, or where the type has one fixed length.
+  if (name === 'varchar' && modifier !== undefined && cell.endsWith(' ') && [...cell].length > modifier) {
+    throw misfit(place, 'a text is too long')
+  }
+  if ((name === 'name' && Buffer.byteLength(cell) > 63) || (name === 'char' && Buffer.byteLength(cell) > 1)) {
+    throw misfit(place, 'a text is too long')
+  }
+  if (name === 'money' && !/^-?\d+(\.\d+)?$/.test(cell)) throw misfit(place, 'an amount is written as its number')
+  return cell
+}
+
+const DATE_FORM = 'a date is written as 2026-02-28'
+const MOMENT_FORM = 'a date and time is written as 2026-02-28T23:59:58.123Z'
+
+function date(cell: string, place: CellPlace): string {
+  if (isInfinite(cell)) return cell
+  const written = readMoment(cell)
+  if (!written) throw misfit(place, DATE_FORM)
+  if (written.time === undefined) return cell
+  const day = dayOf(written)
+  if (day === undefined) throw misfit(place, 'the column keeps the date alone, and the time would be lost')
+  return day
+}
+
+function moment(cell: string, digits: number, place: CellPlace, zoned: boolean): string {
+  if (isInfinite(cell)) return cell
+  const written = readMoment(cell)
+  if (!written) throw misfit(place, MOMENT_FORM)
+  const { fraction } = written
+  if (!written.zoned || zoned) return cutFraction(cell, fraction, digits)
+  // As it is, it would lose its zone unsaid.
+  const inUtc = atOffset(written, 0)
+  if (inUtc === undefined) throw misfit(place, MOMENT_FORM)
+  return inUtc + fraction.slice(0, digits === 0 ? 0 : digits + 1)
+}
+
+function clock(cell: string, digits: number, place: CellPlace, zoned: boolean): string {
+  const written = readTime(cell)
+  if (!written) throw misfit(place, 'a time is written as 23:59:58')
+  // A time of day cannot be taken to another zone without its day.
+  if (written.zoned && !zoned) throw misfit(place, 'the column keeps no zone')
+  return cutFraction(cell, written.fraction, digits)
+}
+
+function isInfinite(cell: string): boolean {
+  return /^\s*[-+]?infinity\s*$/i.test(cell)
+}
+
+/** `[2026-01-01,2026-02-01)`, and several of them in braces. */
+function range(cell: string, of: Shape, place: CellPlace): string {
+  if (of.kind !== 'scalar' || !READ_HERE.has(of.name)) return cell
+  return cell.replace(/"[^"]*"|[^[\](){},"]+/g, (part) => {
+    const bound = part.replace(/^"|"$/g, '').trim()
+    if (bound === '' || /^empty$/i.test(bound)) return part
+    return `"${text(bound, of.name, of.modifier, place, false)}"`
+  })
+}
+
+/** A number is written in as many bits as the column has; a text is a pattern of bits. */
+function bits(cell: Cell, { name, modifier = 1 }: Scalar, place: CellPlace): string {
+  if (typeof cell === 'string') return /^[bx]/i.test(cell) ? cell : pattern(cell, place)
+  const isWhole = isNumber(cell) && /^\d{1,40}$/.test(cell.value)
+  if (name === 'varbit' || !isWhole) throw misfit(place, 'bits are written as a text of 0 and 1')
+  const digits = BigInt(cell.value).toString(2)
+  if (digits.length > modifier) throw misfit(place, 'a number has more bits than the column')
+  return digits.padStart(modifier, '0')
+}
+
+function pattern(cell: string, place: CellPlace): string {
+  if (!/^[01]*$/.test(cell)) throw misfit(place, 'bits are written as a text of 0 and 1')
+  return cell
+}
+
+/** `\x…` is PostgreSQL's own form; any other text is its own bytes, and a backslash in it a backslash. */
+function bytea(cell: string): string {
+  return cell.startsWith('\\x') ? cell : hex(cell)
+}
+
+function hex(cell: string): string {
+  return `\\x${Buffer.from(cell, 'utf8').toString('hex')}`
+}
+
+/** Bytes that were sent as base64. */
+function bytes(cell: Buffer, shape: Shape, place: CellPlace): string {
+  if (shape.kind === 'scalar' && shape.name === 'bytea') return `\\x${cell.toString('hex')}`
+  const decoded = cell.toString('utf8')
+  const isText = shape.kind === 'other' || (shape.kind === 'scalar' && TEXTS.has(shape.name))
+  if (!isText || !Buffer.from(decoded, 'utf8').equals(cell)) throw misfit(place, 'the column does not keep bytes')
+  return shape.kind === 'scalar' ? text(decoded, shape.name, shape.modifier, place, false) : decoded
+}
+
+function isReadHere(shape: Shape): boolean {
+  const seen = new Set<Shape>()
+  const look = (part: Shape): boolean => {
+    if (seen.has(part)) return false
+    seen.add(part)
+    if (part.kind === 'scalar') return READ_HERE.has(part.name)
+    if (part.kind === 'composite') return [...part.fields.values()].some(look)
+    return part.kind !== 'other' && look(part.of)
+  }
+  return look(shape)
+}
+
+function isObject(cell: Cell): cell is object {
+  return typeof cell === 'object' && cell !== null && !Array.isArray(cell) && !isNumber(cell)
+}
