@@ -118,15 +118,15 @@ onEachPostgres((database) => {
     expect(await events()).toHaveLength(1)
   })
 
-  it('reads the failed deliveries of a short time from an index', async () => {
+  it('finds failed deliveries by an index that a delivery which succeeds never changes', async () => {
     const { rows } = await owner.query(
-      `explain (costs off) select * from distribution_deliveries
-        where status = 'failed' and completed_at > now() - interval '1 minute' and completed_at <= now()`,
+      `explain (costs off) select * from distribution_deliveries where failed_at > now() - interval '1 minute' and failed_at <= now()`,
     )
-    expect(rows.map((row) => row['QUERY PLAN']).join('\n')).toMatch(/completed_at/)
-    const { rows: indexes } = await owner.query(
-      "select indexdef from pg_indexes where indexname = 'idx_distribution_deliveries_failed_at'",
+    expect(rows.map((row) => row['QUERY PLAN']).join('\n')).toContain('failed_at')
+    const { rows: indexes } = await owner.query<{ indexdef: string }>(
+      "select indexdef from pg_indexes where tablename = 'distribution_deliveries'",
     )
-    expect(indexes).toHaveLength(1)
+    // An index over the status, or with it in its predicate, makes every change of a delivery write all its indexes anew.
+    for (const { indexdef } of indexes) expect(indexdef).not.toMatch(/[( ]"?status\b/)
   })
 })
