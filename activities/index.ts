@@ -18,7 +18,7 @@ import type {
 import { deliver } from './deliver.ts'
 import type { ActivityDeps } from './deps.ts'
 import { finish } from './finish.ts'
-import { plan } from './plan.ts'
+import { planOrGiveUp } from './plan-or-give-up.ts'
 import { record } from './record.ts'
 import { rememberRules } from './rules/remembered.ts'
 import { passTurn } from './turns.ts'
@@ -32,7 +32,9 @@ export function createActivities(deps: ActivityDeps) {
   const rules = rememberRules()
   return {
     async plan(ref: DistributionRef): Promise<Plan> {
-      return (await plan(deps.pool, ref, rules)) ?? (await missing(deps, ref))
+      // Of the local activity no try counts: the ordinary one comes after it.
+      const { attempt, isLocal } = activityInfo()
+      return (await planOrGiveUp(deps, ref, rules, isLocal ? 0 : attempt)) ?? (await missing(deps, ref))
     },
 
     async deliver(input: DeliverInput): Promise<DeliverResult> {

@@ -9,6 +9,7 @@ import { type Db, type Pool, withTenant } from '../db/pool.ts'
 import { findCandidates, recentFailures, takeTurns } from '../db/rule-lookups.ts'
 import { markDeliveries, markJob, openDeliveries, readJobFacts } from '../db/rule-plans.ts'
 import { loadRules, readRuleState } from '../db/rules.ts'
+import { readSubmitted, type SubmittedDestination } from '../db/submitted.ts'
 import { PRIORITY_KEYS } from '../temporal-config/names.ts'
 import type { DistributionRef, Plan } from '../workflows/messages.ts'
 import { destinationFor, inlineTarget } from './destinations/registry.ts'
@@ -23,6 +24,9 @@ import { keptShape } from './shaping/kept.ts'
 
 /** Within a local activity's time; the transaction is one, so a body that outlives its call does no harm. */
 const STATEMENT_TIMEOUT_MS = 2000
+
+/** Nobody can carry this job out: the message says what is wrong with its row. */
+export class UnreadableJob extends Error {}
 
 /** The plan as it stands, or null when there is no such job. Idempotent. */
 export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = rememberRules()): Promise<Plan | null> {
@@ -71,6 +75,8 @@ async function makePlan(
   job: LockedJob,
   rules: RememberedRules,
 ): Promise<number> {
+  const read = readSubmitted(job.destinations)
+  if ('issue' in read) throw new UnreadableJob(`The destinations cannot be read: ${read.issue}`)
   const state = await readRuleState(db, tenant_id)
   const set = await rules.of(tenant_id, state, () => loadRules(db))
   const asked = set.rules.length + set.unreadable.length > 0
@@ -85,13 +91,13 @@ async function makePlan(
     priority: stored?.priority ?? '',
     time: momentOf(state.now),
   }
-  const submitted = job.destinations.map(({ name, protocol }) => ({ name, inline: protocol !== undefined }))
+  const submitted = read.destinations.map(({ name, protocol }) => ({ name, inline: protocol !== undefined }))
   const planned = await planByRules(set, facts, submitted, state.default_destinations, {
     destinations: (names, tags) => findCandidates(db, names, tags),
     turns: (rules) => takeTurns(db, tenant_id, rules),
     failures: (names) => recentFailures(db, tenant_id, names),
   })
-  const deliveries = await deliveriesOf(planned, job)
+  const deliveries = await deliveriesOf(planned, read.destinations)
   const expires_in_ms = await insertPlan(db, tenant_id, job.id, deliveries, planned.warnings, lifeOf(deliveries))
   await markDeliveries(db, job.id, marksOf(planned))
   if (!asked && submitted.length > 0) return expires_in_ms
@@ -108,12 +114,12 @@ function lifeOf(deliveries: NewDelivery[]): number {
   return Math.max(0, ...open.map(({ protocol }) => destinationFor(protocol).retries?.life_seconds ?? 0))
 }
 
-async function deliveriesOf(planned: RulePlan, job: LockedJob): Promise<NewDelivery[]> {
-  const submitted = new Map(job.destinations.map((destination) => [destination.name, destination]))
+async function deliveriesOf(planned: RulePlan, given: SubmittedDestination[]): Promise<NewDelivery[]> {
+  const submitted = new Map(given.map((destination) => [destination.name, destination]))
   const deliveries: NewDelivery[] = []
   for (const { name, candidate, status, error_code, error_message } of planned.destinations) {
-    const given = submitted.get(name)
-    const inline = given?.protocol === undefined ? undefined : given
+    const found = submitted.get(name)
+    const inline = found?.protocol === undefined ? undefined : found
     // Reading a configuration takes some 80 µs (measured), and there may be a thousand: others go on in between.
     if (inline && deliveries.length % 50 === 49) await setImmediate()
     deliveries.push({

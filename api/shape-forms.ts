@@ -25,8 +25,9 @@ export function takeIn(
   return { shape: keptShape('mask' in sent && Array.isArray(sent.mask) ? { ...sent, mask } : sent), details }
 }
 
-/** As anyone may see it. */
+/** As anyone may see it. A row that was written by hand may hold no shape at all. */
 export function shownShape(kept: AnyShape): AnyShape {
+  if (!isRecord(kept)) return kept
   const shape = 'field_mapping' in kept ? { ...kept, field_mapping: mappingOf(kept.field_mapping) } : kept
   if (!masksOf(shape).some(isSalted)) return shape
   return { ...shape, mask: masksOf(shape).map((one) => (isSalted(one) ? { ...one, salt: MASK } : one)) }

@@ -83,7 +83,10 @@ export interface BatchOptions {
 /** The batch, or null when there is none of this id (of this tenant). */
 export async function findBatch(db: Db, id: string): Promise<BatchRow | null> {
   const { rows } = await db.query<BatchRow>(
-    `select id, tenant_id, kind, status, total_distributions, options, callback_url, rejected, cancel_reason, request_id,
+    // By hand or by an older version anything may have been written.
+    `select id, tenant_id, kind, status, total_distributions, callback_url, cancel_reason, request_id,
+            case jsonb_typeof(options) when 'object' then options else '{}' end as options,
+            case jsonb_typeof(rejected) when 'array' then rejected else '[]' end as rejected,
             actor, created_at, completed_at, callback_status
        from batches where id = $1`,
     [id],

@@ -95,6 +95,8 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   const unknown = await unknownDestinations(db, id, request.destinations ?? [])
   if (unknown.length > 0) return { outcome: 'nothing', status: job.status, unknown }
   await followNames(db, id)
+  // A status that was changed by hand may have left deliveries open: nobody works at them any more.
+  if (isFinal(job.status)) await closeLeftOpen(db, id)
   // Left alone unless they are named: what a rule dropped, and what its group did without. With `force` a group that is
   // done starts anew.
   const { rows } = await db.query<{ destination_name: string; grouped: boolean }>(
@@ -154,6 +156,16 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
     data_type: job.data_type,
     priority: job.priority,
   }
+}
+
+async function closeLeftOpen(db: Db, id: string): Promise<void> {
+  await db.query(
+    `update distribution_deliveries
+        set status = 'cancelled', error_code = 'CANCELLED', next_attempt_at = null,
+            completed_at = clock_timestamp(), updated_at = clock_timestamp()
+      where distribution_job_id = $1 and status in ('pending', 'processing', 'waiting')`,
+    [id],
+  )
 }
 
 async function hasDeliveries(db: Db, id: string): Promise<boolean> {

@@ -74,7 +74,9 @@ export async function listDistributions(
   const { rows } = await db.query<ListedDistribution>(
     `select j.id, j.distribution_id, j.status, j.priority, j.data_type, j.created_at as submitted_at, j.started_at,
             j.completed_at, j.expires_at, j.error_code, j.error_message, j.retry_count,
-            case when j.planned_at is null then jsonb_array_length(j.destinations) else d.count end as destinations_count,
+            case when j.planned_at is not null then d.count
+                 when jsonb_typeof(j.destinations) = 'array' then jsonb_array_length(j.destinations)
+                 else 0 end as destinations_count,
             d.succeeded as destinations_succeeded, d.failed as destinations_failed
        from (select id, distribution_id, status, priority, data_type, created_at, started_at, completed_at, expires_at,
                     error_code, error_message, retry_count, planned_at, destinations

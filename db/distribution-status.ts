@@ -1,6 +1,7 @@
 // How a distribution stands: the job, its deliveries in the submission's order, and the numbers drawn from them.
 import type { Db } from './pool.ts'
 import type { DeliveryStatus, JobStatus, Priority, Protocol } from './states.ts'
+import { MOST_STORED } from './submitted.ts'
 
 export interface JobState {
   distribution_id: string
@@ -44,7 +45,8 @@ export async function findJobState(db: Db, id: string): Promise<JobState | null>
   const { rows } = await db.query<JobState>(
     `select distribution_id, tenant_id, status, priority, data_type, created_at as submitted_at, started_at,
             completed_at, expires_at, deliver_at, ordering_key, schedule_id,
-            'batch_' || batch_id as batch_id, round, cancel_requested_at, cancel_reason, error_code, error_message, warnings
+            'batch_' || batch_id as batch_id, round, cancel_requested_at, cancel_reason, error_code, error_message,
+            case jsonb_typeof(warnings) when 'array' then warnings else jsonb_build_array(warnings) end as warnings
        from distribution_jobs where id = $1`,
     [id],
   )
@@ -75,16 +77,16 @@ export async function listDeliveryStates(db: Db, id: string): Promise<DeliverySt
 
 async function listSubmittedDestinations(db: Db, id: string): Promise<DeliveryState[]> {
   const { rows } = await db.query<DeliveryState>(
-    `select s.entry ->> 'name' as name, coalesce(s.entry ->> 'protocol', d.protocol) as protocol,
+    `select coalesce(s.name, '') as name, coalesce(s.protocol, d.protocol) as protocol,
             case j.status when 'cancelled' then 'cancelled' when 'failed' then 'failed' else 'pending' end as status,
             0 as attempts, null as started_at, j.completed_at, null as response_time_ms, null as response_status,
             j.error_code, null as error_message, null as next_attempt_at
        from distribution_jobs j
-      cross join lateral jsonb_array_elements(j.destinations) with ordinality as s (entry, position)
-       left join destinations d on d.name = s.entry ->> 'name' and d.deleted_at is null
+      cross join lateral submitted_destinations(j.destinations) as s
+       left join destinations d on d.name = s.name and d.deleted_at is null
       where j.id = $1
-      order by s.position`,
-    [id],
+      order by s.position limit $2`,
+    [id, MOST_STORED],
   )
   return rows
 }

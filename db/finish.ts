@@ -72,21 +72,27 @@ export async function finishDistribution(db: Db, id: string, request: FinishRequ
 }
 
 /** Ends this round of a job that can not be delivered any more (its data is unreadable, its run can not be started). */
-export async function giveUp(db: Db, id: string, round: number, message: string): Promise<Finished> {
+export async function giveUp(
+  db: Db,
+  id: string,
+  round: number,
+  message: string,
+  code: DeliveryCode = 'UNEXPECTED',
+): Promise<Finished> {
   const job = await lockJobToFinish(db, id)
   if (!job) return { outcome: 'missing' }
   if (job.round !== round) return { outcome: 'again' }
   if (job.status !== 'pending' && job.status !== 'processing') {
     return alreadyFinal(job)
   }
-  await closeOpenDeliveries(db, id, 'failed', 'UNEXPECTED', message)
+  await closeOpenDeliveries(db, id, 'failed', code, message)
   const deliveries = await summariseDeliveries(db, id)
   const { retry_count } = deriveFinalState(deliveries, 'deliveries', true)
   return {
     outcome: 'final',
     ...(await end(db, job, 'deliveries', {
       status: 'failed',
-      error_code: 'UNEXPECTED',
+      error_code: code,
       error_message: message,
       retry_count,
       warnings: [],

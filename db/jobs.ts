@@ -2,9 +2,9 @@
 
 import type { ValidationRules } from './data-types.ts'
 import { orderJobs } from './ordering.ts'
-import type { SubmittedDestination } from './plan.ts'
 import type { Db } from './pool.ts'
 import type { JobStatus, Priority } from './states.ts'
+import type { SubmittedDestination } from './submitted.ts'
 
 export interface NewJob {
   tenant_id: string
@@ -101,7 +101,7 @@ export interface SubmittedJob {
 export async function findSubmittedJob(db: Db, id: string): Promise<SubmittedJob | null> {
   const { rows } = await db.query<SubmittedJob>(
     `select id, distribution_id, status, data_type, priority, created_at, deliver_at,
-            jsonb_array_length(destinations) as destinations_count, callback_url is not null as callback_registered
+            case jsonb_typeof(destinations) when 'array' then jsonb_array_length(destinations) else 0 end as destinations_count, callback_url is not null as callback_registered
        from distribution_jobs where id = $1`,
     [id],
   )
@@ -135,7 +135,9 @@ export async function readSurroundings(db: Db, tenantId: string, dataType: strin
             coalesce((select require_known_data_type from tenants where id = $1), false) as requires_catalogued,
             case when t.schema_definition is not null or t.validation_rules <> '{}' then jsonb_build_object(
               'id', t.id, 'state', concat_ws(' ', t.tenant_id, t.created_at, t.updated_at),
-              'schema_definition', t.schema_definition, 'validation_rules', t.validation_rules) end as check
+              'schema_definition', t.schema_definition,
+              'validation_rules', case jsonb_typeof(t.validation_rules) when 'object' then t.validation_rules else '{}' end
+            ) end as check
        from (select) as one
        left join lateral (
          select id, tenant_id, schema_definition, validation_rules, created_at, updated_at

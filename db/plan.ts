@@ -1,18 +1,15 @@
 // Statements of `plan`: the job under its lock, the destinations it may go to, and the stored plan.
 import type { Db } from './pool.ts'
 import type { DestinationStatus, JobStatus, Protocol } from './states.ts'
-
-/** One entry of `distribution_jobs.destinations`: the name of a registered destination, or a whole inline one. */
-export type SubmittedDestination =
-  | { name: string; protocol?: undefined }
-  | { name: string; protocol: Protocol; configuration: Record<string, unknown>; max_retries?: number | null }
+import { MOST_STORED } from './submitted.ts'
 
 export interface LockedJob {
   id: string
   status: JobStatus
   round: number
   data_type: string
-  destinations: SubmittedDestination[]
+  /** As the row has them; null in place of a list that is too long, and of what is no list. */
+  destinations: unknown
   planned: boolean
   cancel_requested: boolean
   /** Milliseconds on the database's clock; 0 or less when the time has come. */
@@ -20,17 +17,34 @@ export interface LockedJob {
   expires_in_ms: number
 }
 
+/** A timer holds no more than some thousand years, and nothing can be subtracted from infinity. */
+function millisecondsUntil(time: string): string {
+  const near = `greatest(least(${time}, now() + interval '100 years'), clock_timestamp())`
+  return `greatest(0, ceil(extract(epoch from ${near} - clock_timestamp()) * 1000))::float8`
+}
+
 /** Locks the job's row until the transaction ends. Null when there is no such job (of this tenant). */
 export async function lockJob(db: Db, id: string): Promise<LockedJob | null> {
   const { rows } = await db.query<LockedJob>(
-    `select id, status, round, data_type, destinations,
+    `select id, status, round, data_type,
+            case when jsonb_typeof(destinations) = 'array' and jsonb_array_length(destinations) <= $2
+                 then destinations end as destinations,
             planned_at is not null as planned,
             cancel_requested_at is not null as cancel_requested,
-            greatest(0, ceil(extract(epoch from coalesce(deliver_at, clock_timestamp()) - clock_timestamp()) * 1000))::float8 as delay_ms,
-            greatest(0, ceil(extract(epoch from expires_at - clock_timestamp()) * 1000))::float8 as expires_in_ms
+            ${millisecondsUntil('coalesce(deliver_at, clock_timestamp())')} as delay_ms,
+            ${millisecondsUntil('expires_at')} as expires_in_ms
        from distribution_jobs
       where id = $1
         for update`,
+    [id, MOST_STORED],
+  )
+  return rows[0] ?? null
+}
+
+/** The round of a job, and whether its time is over; null when there is no such job. */
+export async function peekRound(db: Db, id: string): Promise<{ round: number; expired: boolean } | null> {
+  const { rows } = await db.query<{ round: number; expired: boolean }>(
+    'select round, expires_at <= clock_timestamp() as expired from distribution_jobs where id = $1',
     [id],
   )
   return rows[0] ?? null

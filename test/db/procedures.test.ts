@@ -109,8 +109,8 @@ onEachPostgres((database) => {
                p_payload => $1, p_destinations => $2, p_callback_url => $3, p_metadata => $1, p_options => $1)`,
             [
               JSON.stringify({ report_id: text, [text]: text, list: [text], deep: { [text]: [text] } }),
-              JSON.stringify([{ name: text }]),
-              text,
+              JSON.stringify([{ name: 'inline', protocol: 'REST', endpoint: text }]),
+              `https://x/${text}`,
             ],
           )
           const { p_id } = rows[0]
@@ -248,9 +248,9 @@ onEachPostgres((database) => {
     it.each([
       { moves: ['processing', 'completed'], changed: [true, true], ends: 'completed' },
       { moves: ['completed'], changed: [true], ends: 'completed' },
-      { moves: ['processing', 'processing', 'pending'], changed: [true, false, false], ends: 'processing' },
-      { moves: ['failed', 'failed', 'completed', 'processing'], changed: [true, false, false, false], ends: 'failed' },
-      { moves: ['cancelled', 'pending'], changed: [true, false], ends: 'cancelled' },
+      { moves: ['processing', 'processing'], changed: [true, false], ends: 'processing' },
+      { moves: ['failed', 'failed'], changed: [true, false], ends: 'failed' },
+      { moves: ['cancelled', 'cancelled'], changed: [true, false], ends: 'cancelled' },
     ])('moves forward alone: $moves ends $ends', async ({ moves, changed, ends }) => {
       const id = await inTenant((db) => submit(db))
       const results: boolean[] = []
@@ -259,6 +259,39 @@ onEachPostgres((database) => {
       expect((await job(id)).status).toBe(ends)
       expect(await audited(id)).toEqual(moves.filter((_, at) => changed[at]))
     })
+
+    it.each([
+      ['processing', 'pending'],
+      ['completed', 'pending'],
+      ['completed', 'processing'],
+      ['completed', 'failed'],
+      ['completed', 'cancelled'],
+      ['failed', 'completed'],
+      ['failed', 'pending'],
+      ['cancelled', 'processing'],
+      ['cancelled', 'completed'],
+    ])('refuses to move back or aside, from %s to %s', async (from, to) => {
+      const id = await inTenant((db) => submit(db))
+      await move(id, from)
+      await expect(move(id, to)).rejects.toMatchObject({
+        code: '55000',
+        message: `a distribution that is ${from} cannot become ${to}`,
+      })
+      expect((await job(id)).status).toBe(from)
+      expect(await audited(id)).toEqual([from])
+    })
+
+    it.each(['bogus', 'done', 'COMPLETED', '', null])(
+      'refuses the unknown status %s and names the valid ones',
+      async (status) => {
+        const id = await inTenant((db) => submit(db))
+        await move(id, 'processing')
+        await expect(move(id, status as string)).rejects.toMatchObject({
+          code: '23514',
+          message: expect.stringContaining('pending, processing, completed, failed, cancelled'),
+        })
+      },
+    )
 
     it('writes the times, the code and the message of the end, and takes the row off the sweep', async () => {
       const id = await inTenant((db) => submit(db))
