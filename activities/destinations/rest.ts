@@ -59,9 +59,13 @@ export const rest = defineDestination({
       })
     }
     if (answer.status !== 401 && answer.status !== 403) token?.accepted()
-    if (answer.status < 200 || answer.status > 299) throw statusFailure(response, answer.headers)
+    if (answer.status < 200 || answer.status > 299) throw statusFailure(response, answer.headers, answer.unreadable)
     if (answer.failure) throw withResponse(answer.failure, response)
-    return { ...response, ...(token && { metadata: { oauth2_token: token.cached ? 'cached' : 'fetched' } }) }
+    const metadata = {
+      ...(token && { oauth2_token: token.cached ? 'cached' : 'fetched' }),
+      ...(answer.unreadable !== undefined && { response_unreadable: answer.unreadable }),
+    }
+    return { ...response, ...(Object.keys(metadata).length > 0 && { metadata }) }
   },
 
   /** HEAD with the destination's authentication. Every answer but 401, 403 and 5xx says that somebody is at home. */

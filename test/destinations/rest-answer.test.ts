@@ -91,22 +91,78 @@ describe('the answer kept', () => {
     await receiver.until(() => receiver.connections.open === 0)
   })
 
-  it.each([
-    ['gzip', gzipSync(text).subarray(0, -5)],
-    ['gzip', Buffer.from('no gzip at all')],
-    ['br', brotliCompressSync(text).subarray(0, 10)],
-    ['deflate', deflateSync(text).subarray(0, 10)],
-  ])('a broken encoding (%s) on a 2xx is a failed attempt', async (encoding, body) => {
-    const receiver = await receiving({ body, headers: { 'content-encoding': encoding } })
-    const error = await failureOf(send(aConfig(receiver.url)))
-    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true, response: { status: 200 } })
-    receiver.reply({ status: 404, body, headers: { 'content-encoding': encoding } })
-    expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject({ code: 'REJECTED', response: { status: 404 } })
+  const unreadable: [string, Buffer, string][] = [
+    ['gzip', gzipSync(text).subarray(0, -5), 'its gzip ends too early'],
+    ['gzip', gzipSync(text).subarray(0, 3), 'its gzip ends too early'],
+    ['x-gzip', gzipSync(text).subarray(0, -1), 'its x-gzip ends too early'],
+    ['gzip', Buffer.from('no gzip at all'), 'its gzip is broken'],
+    ['gzip', changed(gzipSync(text)), 'its gzip is broken'],
+    ['br', brotliCompressSync(text).subarray(0, 10), 'its br ends too early'],
+    ['br', Buffer.from('no brotli at all'), 'its br is broken'],
+    ['deflate', deflateSync(text).subarray(0, 10), 'its deflate ends too early'],
+    ['deflate', changed(deflateSync(text), -1), 'its deflate is broken'],
+    ['deflate', deflateRawSync(text).subarray(0, 10), 'its deflate ends too early'],
+    ['gzip, br', brotliCompressSync(gzipSync(text).subarray(0, -5)), 'its gzip ends too early'],
+    ['gzip, br', gzipSync(brotliCompressSync(text)), 'its br is broken'],
+    ['zstd', Buffer.from('abc'), 'its content coding "zstd" is not known'],
+    ['x'.repeat(100), Buffer.from('abc'), `its content coding "${'x'.repeat(40)}" is not known`],
+    ['gzip, gzip, gzip', Buffer.from('abc'), 'it has 3 content codings, one over the other'],
+  ]
+
+  it.each(unreadable)(
+    'of a body that came whole and can not be read (%s) the status counts, and the attempt says so',
+    async (encoding, body, why) => {
+      const receiver = await receiving({ body, headers: { 'content-encoding': encoding } })
+      const metadata = { response_unreadable: why }
+      expect(await send(aConfig(receiver.url))).toEqual({ status: 200, body: null, metadata })
+      // Its end is that of the connection.
+      receiver.reply({ raw: Buffer.concat([head(200, encoding), body]), raw_then: 'end' })
+      expect(await send(aConfig(receiver.url))).toEqual({ status: 200, body: null, metadata })
+      receiver.reply({ status: 404, body, headers: { 'content-encoding': encoding } })
+      expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject({
+        code: 'REJECTED',
+        message: `the destination answered 404 with a body that can not be read: ${why}`,
+        response: { status: 404, body: null },
+      })
+      expect(receiver.requests).toHaveLength(3)
+    },
+  )
+
+  it.each(['gzip', 'deflate', 'br'])(
+    'of a body (%s) that the connection cut off the attempt has failed, as without a coding',
+    async (encoding) => {
+      const compress = { gzip: gzipSync, deflate: deflateSync, br: brotliCompressSync }[encoding]!
+      const body = compress(text).subarray(0, -1)
+      const more = `Content-Length: ${body.length + 1}\r\n`
+      const receiver = await receiving({ raw: Buffer.concat([head(200, encoding, more), body]), raw_then: 'end' })
+      const failed = { code: 'DESTINATION_UNAVAILABLE', retryable: true, response: { status: 200 } }
+      expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject(failed)
+      receiver.reply({ raw: Buffer.concat([head(200, encoding), body]), raw_then: 'reset' })
+      expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject(failed)
+    },
+  )
+
+  it('what follows a whole gzip is left out', async () => {
+    const body = Buffer.concat([gzipSync(text), Buffer.from('\0\0and more')])
+    const receiver = await receiving({ body, headers: { 'content-encoding': 'GZIP' } })
+    expect(await send(aConfig(receiver.url))).toEqual({ status: 200, body: text })
   })
 
-  it.each(['zstd', 'gzip, gzip, gzip'])('an encoding that nobody here reads (%s) is not kept', async (encoding) => {
-    const receiver = await receiving({ body: 'abc', headers: { 'content-encoding': encoding } })
-    expect(await send(aConfig(receiver.url))).toMatchObject({ status: 200, body: null })
+  it('nothing is said of a body that nobody asked to keep', async () => {
+    const receiver = await receiving({ body: 'no gzip', headers: { 'content-encoding': 'gzip' } })
+    expect(await send(aConfig(receiver.url, { max_response_bytes: 0 }))).toEqual({ status: 200, body: null })
+  })
+
+  it('a token in a body that can not be read is none, and is asked for again', async () => {
+    const tokens = await receiving({ body: 'no gzip', headers: { 'content-encoding': 'gzip' } })
+    const receiver = await receiving()
+    const auth = { type: 'oauth2', token_url: tokens.url, client_id: 'c', client_secret: 's' }
+    expect(await failureOf(send(aConfig(receiver.url, { auth })))).toMatchObject({
+      code: 'DESTINATION_UNAVAILABLE',
+      retryable: true,
+      message: 'the token endpoint: the body of its answer can not be read: its gzip is broken',
+    })
+    expect(receiver.requests).toHaveLength(0)
   })
 
   it('an empty body is no broken encoding', async () => {
@@ -131,3 +187,14 @@ describe('the answer kept', () => {
     expect(await send(aConfig(receiver.url, { max_response_bytes: 0 }))).toMatchObject({ body: null })
   })
 })
+
+/** One byte is another, in the middle unless said otherwise. */
+function changed(bytes: Buffer, at = Math.floor(bytes.length / 2)): Buffer {
+  const copy = Buffer.from(bytes)
+  copy[at < 0 ? bytes.length + at : at]! ^= 0x55
+  return copy
+}
+
+function head(status: number, encoding: string, more = 'Connection: close\r\n'): Buffer {
+  return Buffer.from(`HTTP/1.1 ${status} OK\r\nContent-Encoding: ${encoding}\r\n${more}\r\n`)
+}

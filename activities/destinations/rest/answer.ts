@@ -1,12 +1,13 @@
-// Reads the body of an answer: never more than a cap into memory, whatever length or compression it claims.
+// Reads the body of an answer: never more than a cap into memory, whatever length or compression it claims. A body must
+// come whole over the connection; that its content coding can be undone is no condition.
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createInflateRaw } from 'node:zlib'
-import { DeliveryError } from '../errors.ts'
+import { codeOf } from '../network.ts'
 import { storableText } from '../storable.ts'
 
 /**
  * As much of a body is read, on the wire and once more after inflating, in bytes. What is longer is cut there, and the
- * status alone decides; what is shorter must be whole and sound.
+ * status alone decides; what is shorter must be whole.
  */
 export const READ_CAP = 256 * 1024
 
@@ -31,19 +32,16 @@ export class Answer {
     }
   }
 
-  /**
-   * The first `keep` bytes as text that a row can hold; null when there are none, or in an encoding nobody here reads.
-   * @throws DeliveryError when the encoding is broken or ends too early
-   */
-  async text(keep: number): Promise<string | null> {
+  /** The first `keep` bytes as text that a row can hold. */
+  async text(keep: number): Promise<AnswerText> {
     const raw = Buffer.concat(this.chunks)
-    if (raw.length === 0 || keep === 0) return null
+    if (raw.length === 0 || keep === 0) return { body: null }
     const type = String(this.headers['content-type'] ?? '')
     const charset = /charset="?([^";\s]+)/i.exec(type)?.[1]
-    const body = await inflated(raw, this.encodings(), this.cut, Math.max(READ_CAP, keep))
-    if (!body) return null
-    const cut = body.length > keep || this.cut
-    return storableText(body.subarray(0, keep), charset === undefined ? { cut } : { cut, charset })
+    const content = await inflated(raw, this.encodings(), this.cut, Math.max(READ_CAP, keep))
+    if (typeof content === 'string') return { body: null, unreadable: content }
+    const cut = content.length > keep || this.cut
+    return { body: storableText(content.subarray(0, keep), charset === undefined ? { cut } : { cut, charset }) }
   }
 
   /** As many bytes as the answer said it would have. */
@@ -60,20 +58,32 @@ export class Answer {
   }
 }
 
-/** Undoes the encodings, last one first (RFC 9110, 8.4); undefined when one of them is unknown. */
-async function inflated(raw: Buffer, encodings: string[], cut: boolean, cap: number): Promise<Buffer | undefined> {
+export interface AnswerText {
+  /** Null when there is none, or none that can be read. */
+  body: string | null
+  /** Why a body that came whole can not be read. */
+  unreadable?: string
+}
+
+/** Undoes the codings, last one first (RFC 9110, 8.4), or says why that can not be done. */
+async function inflated(raw: Buffer, encodings: string[], cut: boolean, cap: number): Promise<Buffer | string> {
   // More than two layers serve nobody but an attacker.
-  if (encodings.length > 2 || encodings.some((name) => !KNOWN.has(name))) return undefined
+  if (encodings.length > 2) return `it has ${encodings.length} content codings, one over the other`
+  const unknown = encodings.find((name) => !KNOWN.has(name))
+  if (unknown !== undefined) return `its content coding ${JSON.stringify(unknown.slice(0, 40))} is not known`
   let body = raw
   let incomplete = cut
   for (const name of encodings.reverse()) {
     const step = await inflate(body, name, incomplete, cap)
+    if (typeof step === 'string') return step
     body = step.body
     incomplete ||= step.cut
   }
   return body
 }
 
+/** zlib's and brotli's word for an end that is missing. */
+const ENDS_EARLY = 'Z_BUF_ERROR'
 const KNOWN = new Set(['gzip', 'x-gzip', 'deflate', 'br'])
 
 async function inflate(
@@ -81,7 +91,7 @@ async function inflate(
   name: string,
   incomplete: boolean,
   cap: number,
-): Promise<{ body: Buffer; cut: boolean }> {
+): Promise<{ body: Buffer; cut: boolean } | string> {
   const decoder = decoderFor(name, body)
   const chunks: Buffer[] = []
   let size = 0
@@ -92,11 +102,9 @@ async function inflate(
       size += chunk.length
       if (size > cap) return { body: Buffer.concat(chunks, cap), cut: true }
     }
-  } catch (cause) {
+  } catch (error) {
     // Of a body that was cut, the end is missing by our own doing.
-    if (!incomplete) {
-      throw new DeliveryError('DESTINATION_UNAVAILABLE', `the ${name} encoding of the answer is broken`, { cause })
-    }
+    if (!incomplete) return codeOf(error) === ENDS_EARLY ? `its ${name} ends too early` : `its ${name} is broken`
   }
   return { body: Buffer.concat(chunks), cut: false }
 }

@@ -29,7 +29,9 @@ export interface WireAnswer {
   headers: Record<string, string | string[] | undefined>
   /** Storable text, at most `maxResponseBytes` of it. */
   body: string | null
-  /** What went wrong after the status was known: stalled, cut off, badly encoded. A 2xx with one is no success. */
+  /** Why the body can not be read although it came whole: a matter of its content coding. The status counts. */
+  unreadable: string | undefined
+  /** What went wrong on the connection after the status was known: stalled, cut off. A 2xx with one is no success. */
   failure: DeliveryError | undefined
 }
 
@@ -43,7 +45,6 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
   const answer = new Answer()
   const connection = acquireConnection(egress, { tenant_id, origin: url.origin, tls })
   let failure: DeliveryError | undefined
-  let body: string | null = null
   try {
     await withinDeadline({ timeoutMs, signal, expects: 'finish its answer' }, receive)
     if (answer.cut) connection.destroy()
@@ -53,14 +54,10 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
     signal.throwIfAborted()
     failure = asFailure(error, answer)
   }
-  try {
-    body = await answer.text(request.maxResponseBytes)
-  } catch (error) {
-    failure ??= asFailure(error, answer)
-  }
+  const { body, unreadable } = await answer.text(request.maxResponseBytes)
   // An answer that came whole stands, also when somebody has given up meanwhile: the receiver has the document.
   if (failure) signal.throwIfAborted()
-  return { status: answer.status, headers: answer.headers, body, failure }
+  return { status: answer.status, headers: answer.headers, body, unreadable, failure }
 
   async function receive(): Promise<void> {
     connection.expectAnswer()

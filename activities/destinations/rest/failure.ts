@@ -34,9 +34,10 @@ export function httpFailure(error: unknown, response?: Response): unknown {
 export function statusFailure(
   response: Response & { status: number },
   headers: Record<string, string | string[] | undefined>,
+  unreadable?: string,
 ): DeliveryError {
   const { status } = response
-  const answered = `the destination answered ${status}`
+  const answered = `the destination answered ${status}${unreadable ? ` with a body that can not be read: ${unreadable}` : ''}`
   if (status === 429 || status === 408 || status === 425 || status >= 500) {
     const code = status === 429 ? 'THROTTLED' : status === 408 ? 'TIMEOUT' : 'DESTINATION_UNAVAILABLE'
     return new DeliveryError(code, answered, { response, retryAfterMs: retryAfterMs(headers) })

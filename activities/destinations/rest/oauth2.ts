@@ -155,6 +155,10 @@ export async function requestToken(
   })
   if (answer.status < 200 || answer.status > 299) throw refusal(answer)
   if (answer.failure) throw answer.failure
+  if (answer.unreadable !== undefined) {
+    const message = `the token endpoint: the body of its answer can not be read: ${answer.unreadable}`
+    throw new DeliveryError('DESTINATION_UNAVAILABLE', message)
+  }
   return tokenIn(answer.body)
 }
 
