@@ -146,4 +146,16 @@ export const LIMITS = {
     unit: 'ms',
     reason: 'a database that is started beside it is up by then; a job that never ends would hide that it is not',
   },
+  shortestRedacted: {
+    what: 'Shortest secret that is taken out of stored answers',
+    value: 4,
+    unit: 'characters',
+    reason: 'a shorter one would black out half of an innocent text; up to 5 characters only where it stands alone',
+  },
+  redactionsReady: {
+    what: 'Sets of secrets that a process keeps ready to be taken out of answers',
+    value: 100,
+    unit: 'sets',
+    reason: 'deliveries to one destination come together; to make a set ready costs up to a few milliseconds',
+  },
 } as const satisfies Record<string, Limit>

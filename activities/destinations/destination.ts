@@ -5,7 +5,8 @@ import type { Protocol } from '../../db/states.ts'
 import type { Egress } from './egress.ts'
 import type { Response } from './errors.ts'
 import type { Place } from './place.ts'
-import type { Resolved } from './secret.ts'
+import { type Resolved, secretsIn } from './secret.ts'
+import { cleanReceipt, withoutSecrets } from './without-secrets.ts'
 
 /** What is to be delivered, and the words that placeholders may use. */
 export interface Message {
@@ -44,6 +45,12 @@ export interface Surroundings {
   egress: Egress
 }
 
+/** What a protocol itself is given. */
+export interface Inside extends Surroundings {
+  /** For a secret that the configuration does not hold, such as an access token: it is taken out of all that comes back. */
+  conceal(secret: string): void
+}
+
 /** How deliveries of a protocol are tried again where nothing else is said. */
 export interface RetryDefaults {
   /** Before the first retry, the second …; the last one stays. */
@@ -77,6 +84,25 @@ export interface Destination<Config extends z.ZodType = z.ZodType> {
   probe(config: Resolved<z.output<Config>>, signal: AbortSignal, surroundings: Surroundings): Promise<void>
 }
 
-export function defineDestination<Config extends z.ZodType>(destination: Destination<Config>): Destination<Config> {
-  return destination
+/** A protocol as it is written: what it answers and throws may still quote its secrets. */
+export interface Protocolled<Config extends z.ZodType> extends Omit<Destination<Config>, 'deliver' | 'probe'> {
+  deliver(config: Resolved<z.output<Config>>, message: Message, signal: AbortSignal, inside: Inside): Promise<Receipt>
+  probe(config: Resolved<z.output<Config>>, signal: AbortSignal, inside: Inside): Promise<void>
+}
+
+/** No secret of the configuration leaves a destination, whatever the other side echoes, in an answer or in an error. */
+export function defineDestination<Config extends z.ZodType>(protocol: Protocolled<Config>): Destination<Config> {
+  return {
+    ...protocol,
+    deliver: (config, message, signal, surroundings) =>
+      withoutSecrets(
+        secretsIn(protocol.config, config),
+        (conceal) => protocol.deliver(config, message, signal, { ...surroundings, conceal }),
+        cleanReceipt,
+      ),
+    probe: (config, signal, surroundings) =>
+      withoutSecrets(secretsIn(protocol.config, config), (conceal) =>
+        protocol.probe(config, signal, { ...surroundings, conceal }),
+      ),
+  }
 }

@@ -25,7 +25,7 @@ export const rest = defineDestination({
   config: restConfig,
   place: ({ endpoint }) => placeOfUrl(templateUrl(endpoint)!),
 
-  async deliver(config, message, signal, { egress }) {
+  async deliver(config, message, signal, { egress, conceal }) {
     signal.throwIfAborted()
     const deadline = performance.now() + config.timeout_seconds * 1000
     const url = fillUrl(config.endpoint, message)
@@ -36,6 +36,7 @@ export const rest = defineDestination({
         ? await accessToken(tokenRequest(config, config.auth, message.tenant_id), signal, egress)
         : undefined
     const proof = proofOf(config.auth, token?.value)
+    for (const secret of proof.secrets) conceal(secret)
     const answer = await exchange(
       {
         tenant_id: message.tenant_id,
@@ -50,7 +51,7 @@ export const rest = defineDestination({
       signal,
       egress,
     )
-    const response = { status: answer.status, body: redacted(answer.body, secretsOf(config, proof)) }
+    const response = { status: answer.status, body: answer.body }
     if (answer.status === 401 && token?.refused()) {
       throw new DeliveryError('UNAUTHORIZED', 'the destination answered 401; the next attempt takes a new token', {
         response,
@@ -69,13 +70,14 @@ export const rest = defineDestination({
   },
 
   /** HEAD with the destination's authentication. Every answer but 401, 403 and 5xx says that somebody is at home. */
-  async probe(config, signal, { egress }) {
+  async probe(config, signal, { egress, conceal }) {
     const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
     const token =
       config.auth.type === 'oauth2'
         ? await requestToken(tokenRequest(config, config.auth, ''), signal, egress)
         : undefined
     const proof = proofOf(config.auth, token?.value)
+    for (const secret of proof.secrets) conceal(secret)
     const answer = await exchange(
       {
         tenant_id: '',
@@ -161,17 +163,6 @@ function probeUrl(endpoint: string): URL {
   return new URL(
     hasPlaceholders(path) ? path.slice(0, path.lastIndexOf('/', path.search(/(?<!\{)\{(?!\{)/)) + 1) : path,
   )
-}
-
-function secretsOf(config: RestConfig, proof: Proof): string[] {
-  return [...proof.secrets, ...Object.values(config.secret_headers)]
-}
-
-/** Shorter secrets are left alone: they would black out half of an innocent text. */
-function redacted(body: string | null, secrets: string[]): string | null {
-  return secrets
-    .filter((secret) => secret.length >= 6)
-    .reduce((text, secret) => text?.replaceAll(secret, '***') ?? null, body)
 }
 
 function withResponse(failure: DeliveryError, response: Response): DeliveryError {

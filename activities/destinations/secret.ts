@@ -140,6 +140,16 @@ export function mapSecrets<T>(schema: z.core.$ZodType, value: T, visit: SecretVi
   return walk(schema, value, [], { visit }) as T
 }
 
+/** The confidential values of a configuration whose references were replaced. */
+export function secretsIn(schema: z.core.$ZodType, value: unknown): string[] {
+  const secrets: string[] = []
+  mapSecrets(schema, value, (leaf) => {
+    if (!leaf.public && typeof leaf.value === 'string') secrets.push(leaf.value)
+    return leaf.value
+  })
+  return secrets
+}
+
 /** The hosts that a configuration reaches, each with the field that says so. */
 export function reachedHosts(schema: z.core.$ZodType, value: unknown): { path: Path; host: string }[] {
   const hosts: { path: Path; host: string }[] = []

@@ -2,6 +2,7 @@
 
 import type { DeliveryErrorOptions } from '../errors.ts'
 import { DeliveryError } from '../errors.ts'
+import { redact } from '../redaction.ts'
 import { storable } from '../storable.ts'
 
 export interface Reply {
@@ -41,9 +42,7 @@ const LATER: Record<number, Meaning> = {
 export function replyFailure(reply: Reply, secrets: string[], atLogin = false): DeliveryError {
   const [code, says, options] = (atLogin ? AT_LOGIN[reply.code] : undefined) ??
     LATER[reply.code] ?? ['DESTINATION_UNAVAILABLE', 'the broker ended the conversation']
-  const text = secrets
-    .filter((secret) => secret !== '')
-    .reduce((words, secret) => words.replaceAll(secret, '***'), storable(reply.text))
+  const text = redact(storable(reply.text), secrets)
   return new DeliveryError(code, `${says} (${reply.code})`, {
     ...options,
     response: { status: reply.code, body: text.slice(0, 500) },

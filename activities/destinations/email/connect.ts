@@ -101,8 +101,7 @@ function loginOf({ username, password }: ServerConfig): Login | undefined {
   if (`${username}${password}`.includes('\0')) {
     throw new DeliveryError('MISCONFIGURED', 'username and password may not hold a NUL character')
   }
-  const secrets = [password, base64(password), plain(username, password)]
-  return { username, password, secrets: secrets.filter((secret) => secret.length >= 6) }
+  return { username, password, secrets: [password, base64(password), plain(username, password)] }
 }
 
 async function authenticate(session: Session, attempt: Attempt, login: Login): Promise<void> {

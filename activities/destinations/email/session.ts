@@ -4,6 +4,7 @@
 import type { Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { DeliveryError } from '../errors.ts'
+import { redact } from '../redaction.ts'
 import { storable, storableText } from '../storable.ts'
 
 /** A server that says more than this in one go is none. */
@@ -162,10 +163,7 @@ export function createSession(first: Socket, secrets: readonly string[]): Sessio
 
 function readable(latin1: string, secrets: readonly string[]): string {
   const text = storableText(Buffer.from(latin1, 'latin1')).replaceAll('\r', ' ')
-  return cutText(
-    secrets.reduce((rest, secret) => rest.replaceAll(secret, '***'), text),
-    MAX_TEXT,
-  )
+  return cutText(redact(text, secrets), MAX_TEXT)
 }
 
 /** Half a character at the cut would be refused by PostgreSQL's jsonb, for good. */

@@ -7,7 +7,7 @@ export interface Proof {
   headers: Record<string, string>
   /** A query parameter, already encoded. */
   query?: string
-  /** What must not come back to light in a stored answer: receivers that echo requests exist. */
+  /** What must not come back in a stored answer, beside the secrets of the configuration. */
   secrets: string[]
 }
 
@@ -19,7 +19,7 @@ export function proofOf(auth: RestAuth, token?: string): Proof {
     case 'basic': {
       if (auth.username.includes(':')) throw new DeliveryError('MISCONFIGURED', 'auth.username: may not hold a colon')
       const pair = Buffer.from(`${auth.username}:${auth.password}`).toString('base64')
-      return { headers: { authorization: `Basic ${pair}` }, secrets: [auth.password, pair] }
+      return { headers: { authorization: `Basic ${pair}` }, secrets: [pair] }
     }
     case 'bearer':
       return bearer(auth.token, 'auth.token')
@@ -27,11 +27,11 @@ export function proofOf(auth: RestAuth, token?: string): Proof {
       return bearer(token!, 'auth')
     case 'api_key':
       return auth.in === 'header'
-        ? { headers: { [auth.name.toLowerCase()]: headerValue(auth.api_key, 'auth.api_key') }, secrets: [auth.api_key] }
+        ? { headers: { [auth.name.toLowerCase()]: headerValue(auth.api_key, 'auth.api_key') }, secrets: [] }
         : {
             headers: {},
             query: `${encodeURIComponent(auth.name)}=${encodeURIComponent(auth.api_key)}`,
-            secrets: [auth.api_key, encodeURIComponent(auth.api_key)],
+            secrets: [],
           }
   }
 }

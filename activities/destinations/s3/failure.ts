@@ -2,6 +2,7 @@
 import type { DeliveryCode } from '../../../db/states.ts'
 import { DeliveryError } from '../errors.ts'
 import { codeOf, networkFailure } from '../network.ts'
+import { redact } from '../redaction.ts'
 import { retryAfterMs } from '../retry-after.ts'
 import { storable } from '../storable.ts'
 import type { Exchange } from './exchange.ts'
@@ -148,8 +149,6 @@ function regionIn(error: unknown, headers: Record<string, string | string[] | un
 function textOf(error: unknown, name: string | undefined, secrets: readonly string[]): string | null {
   const { message } = error as S3Error
   if (name === undefined || typeof message !== 'string') return null
-  // Shorter ones would black out half of an innocent text.
-  const long = secrets.filter((secret) => secret.length >= 6)
-  const said = long.reduce((text, secret) => text.replaceAll(secret, '***'), `${name}: ${message}`)
-  return storable(said.slice(0, MAX_MESSAGE))
+  // Before it is cut.
+  return storable(redact(`${name}: ${message}`, secrets).slice(0, MAX_MESSAGE))
 }

@@ -1,0 +1,132 @@
+// A text in one spelling, with the way back: escapes are decoded, and what only parts characters from each other is left
+// out. Each character that stays knows where it stood in the original text.
+
+/** A text whose character `i` stood at `[starts[i], ends[i])` of the original. */
+export interface Mapped {
+  text: string
+  starts: Int32Array
+  ends: Int32Array
+}
+
+/** JSON, JavaScript, percent (also of IIS), HTML and XML. */
+const ESCAPES =
+  /\\u([0-9a-f]{4})|\\u\{([0-9a-f]{1,6})\}|\\x([0-9a-f]{2})|\\(["'\\/bfnrtv])|((?:%[0-9a-f]{2})+)|%u([0-9a-f]{4})|&#x([0-9a-f]{1,6});?|&#([0-9]{1,7});?|&([a-z][a-z0-9]{1,30});/gi
+/** Quoted-printable: a soft line break, or bytes in hex. */
+const QUOTED = /(=\r?\n)|((?:=[0-9a-f]{2})+)/gi
+
+/** Of ASCII's marks, and nothing else: letters and digits have no names in HTML. */
+const NAMED = new Map(
+  Object.entries({
+    ...{ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", sol: '/', bsol: '\\', plus: '+', equals: '=', excl: '!' },
+    ...{ num: '#', dollar: '$', percnt: '%', lpar: '(', rpar: ')', ast: '*', midast: '*', comma: ',', period: '.' },
+    ...{ colon: ':', semi: ';', quest: '?', commat: '@', lsqb: '[', lbrack: '[', rsqb: ']', rbrack: ']', hat: '^' },
+    ...{ lowbar: '_', underbar: '_', grave: '`', diacriticalgrave: '`', lcub: '{', lbrace: '{', rcub: '}' },
+    ...{ rbrace: '}', verbar: '|', vert: '|', verticalline: '|', hyphen: '-', dash: '-' },
+  }),
+)
+
+/** An escape that was cut at the end of a text. */
+export const CUT_ESCAPE = /(?:\\(?:u[0-9a-f]{0,3}|x[0-9a-f]?)?|%(?:25)*[0-9a-f]?|&#?x?[0-9a-z]{0,30}|=[0-9a-f]?)$/i
+
+export function mapped(text: string): Mapped {
+  const starts = new Int32Array(text.length)
+  const ends = new Int32Array(text.length)
+  for (let at = 0; at < text.length; at++) {
+    starts[at] = at
+    ends[at] = at + 1
+  }
+  return { text, starts, ends }
+}
+
+/** Decodes each escape once; undefined where there is none. */
+export function decoded(from: Mapped, kind: 'escapes' | 'quoted'): Mapped | undefined {
+  const parts: string[] = []
+  const starts = new Int32Array(from.text.length)
+  const ends = new Int32Array(from.text.length)
+  let length = 0
+  let last = 0
+  const keep = (until: number) => {
+    parts.push(from.text.slice(last, until))
+    starts.set(from.starts.subarray(last, until), length)
+    ends.set(from.ends.subarray(last, until), length)
+    length += until - last
+  }
+  for (const match of from.text.matchAll(kind === 'escapes' ? ESCAPES : QUOTED)) {
+    const characters = kind === 'escapes' ? unescaped(match) : unquoted(match)
+    if (characters === undefined) continue
+    keep(match.index)
+    last = match.index + match[0].length
+    parts.push(characters)
+    // Of a run of bytes each has a place of its own, unless several make one character.
+    const width = characters.length * 3 === match[0].length ? 3 : match[0].length
+    for (let at = 0; at < characters.length; at++) {
+      const first = width === 3 ? match.index + at * 3 : match.index
+      starts[length] = from.starts[first]!
+      ends[length] = from.ends[first + width - 1]!
+      length++
+    }
+  }
+  if (last === 0) return undefined
+  keep(from.text.length)
+  return { text: parts.join(''), starts: starts.subarray(0, length), ends: ends.subarray(0, length) }
+}
+
+function unescaped(match: RegExpMatchArray): string | undefined {
+  const [, json, braced, hex, short, percent, wide, htmlHex, html, name] = match
+  const code = json ?? braced ?? hex ?? wide ?? htmlHex
+  if (code !== undefined) return fromCode(Number.parseInt(code, 16))
+  if (html !== undefined) return fromCode(Number(html))
+  if (percent !== undefined) return bytesOf(percent.replaceAll('%', ''))
+  if (short !== undefined) return 'bfnrtv'.includes(short.toLowerCase()) ? ' ' : short
+  return NAMED.get(name!.toLowerCase()) ?? ' '
+}
+
+function unquoted([, softBreak, bytes]: RegExpMatchArray): string {
+  return softBreak === undefined ? bytesOf(bytes!.replaceAll('=', '')) : ' '
+}
+
+function fromCode(code: number): string {
+  return code <= 0x10ffff ? String.fromCodePoint(code) : ' '
+}
+
+/** Never longer than the escape was. */
+function bytesOf(hex: string): string {
+  const bytes = Buffer.from(hex, 'hex')
+  const text = bytes.toString('utf8')
+  return text.includes('\ufffd') ? bytes.toString('latin1') : text
+}
+
+/**
+ * In lower case, and only what can tell one secret from another. `letters`: ASCII's letters and digits, so that no way of
+ * writing or leaving out marks, accents or line breaks matters. `marks`: all but white space and control characters.
+ */
+export function folded(from: Mapped, keep: 'letters' | 'marks'): Mapped {
+  const codes = new Uint16Array(from.text.length)
+  const starts = new Int32Array(from.text.length)
+  const ends = new Int32Array(from.text.length)
+  let length = 0
+  for (let at = 0; at < from.text.length; at++) {
+    let code = from.text.charCodeAt(at)
+    if (code >= 65 && code <= 90) code += 32
+    const isLetter = (code >= 97 && code <= 122) || (code >= 48 && code <= 57)
+    if (!isLetter && (keep === 'letters' || isBlank(code))) continue
+    if (code > 127) code = lowered(code)
+    codes[length] = code
+    starts[length] = from.starts[at]!
+    ends[length] = from.ends[at]!
+    length++
+  }
+  const text = Buffer.from(codes.buffer, 0, length * 2).toString('utf16le')
+  return { text, starts: starts.subarray(0, length), ends: ends.subarray(0, length) }
+}
+
+/** As one code unit still. */
+function lowered(code: number): number {
+  const lower = String.fromCharCode(code).toLowerCase()
+  return lower.length === 1 ? lower.charCodeAt(0) : code
+}
+
+/** The replacement character stands for the NULs of a text that was UTF-16. */
+function isBlank(code: number): boolean {
+  return code <= 32 || (code >= 127 && code <= 160) || code === 0xfffd || code === 0xfeff
+}
