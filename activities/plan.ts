@@ -83,7 +83,7 @@ async function makePlan(
   const stored = asked ? await readJobFacts(db, job.id, { payload: set.payload !== null }) : null
   const facts: Facts = {
     ...(stored?.payload_bytes && set.payload
-      ? payloadFacts(stored.payload_bytes.toString('utf8'), set.payload)
+      ? await payloadFacts(stored.payload_bytes, set.payload)
       : { payload: undefined }),
     metadata: stored ? readExact(stored.metadata) : undefined,
     data_type: job.data_type,

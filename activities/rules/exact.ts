@@ -1,6 +1,7 @@
 // JSON with every digit of its numbers: 64-bit integers and long decimals compare as they were written. Only what is
 // asked for is built, so that a payload of megabytes costs one scan and no tree.
-import { createScanner } from 'jsonc-parser'
+import { JsonScanner, TOKEN } from '../formats/json-scan.ts'
+import { createPace, TURN_BYTES } from '../formats/turns.ts'
 import { EACH, type Step } from '../shaping/paths.ts'
 
 /** A number as it was written. */
@@ -66,10 +67,6 @@ function absorb(into: Wanted, from: Wanted): void {
   }
 }
 
-/** jsonc-parser's `SyntaxKind`: an ambient const enum, which cannot be imported file by file. */
-const TOKEN = { openBrace: 1, closeBrace: 2, openBracket: 3, closeBracket: 4, comma: 5, colon: 6, null: 7, true: 8 }
-const [FALSE, STRING, NUMBER, END] = [9, 10, 11, 17]
-
 type Container = Exact[] | { [key: string]: Exact }
 
 interface Frame {
@@ -86,83 +83,104 @@ interface Frame {
  * @throws TooManyValues as soon as more than `most` would have to be built
  */
 export function readExact(
-  text: string,
+  text: string | Buffer,
   wanted: Wanted = EVERYTHING,
   most = Number.POSITIVE_INFINITY,
 ): Exact | undefined {
-  const scanner = createScanner(text, true)
-  const stack: Frame[] = []
-  let root: Exact | undefined
-  let skipped = 0
-  let values = 0
-  let expectsKey = false
+  const reader = new ExactReader(typeof text === 'string' ? Buffer.from(text, 'utf8') : text, wanted, most)
+  while (reader.next()) {}
+  return reader.root
+}
 
-  const frame = () => stack[stack.length - 1]
-  function below(): Wanted | undefined {
-    const at = frame()
-    if (!at) return wanted
-    if (at.wanted.whole) return EVERYTHING
-    if (at.index < 0) return at.wanted.steps.get(at.key)
-    return at.wanted.steps.get(at.index) ?? at.wanted.steps.get(EACH)
+/** The same for what may be megabytes: others have their turn on the event loop meanwhile. */
+export async function readExactInTurns(bytes: Buffer, wanted: Wanted, most: number): Promise<Exact | undefined> {
+  const reader = new ExactReader(bytes, wanted, most)
+  const pace = createPace()
+  for (let turn = TURN_BYTES; reader.next(); ) {
+    if (reader.position < turn) continue
+    await pace()
+    turn = reader.position + TURN_BYTES / 8
   }
-  function put(value: Exact): void {
-    values += 1
-    if (values > most) throw new TooManyValues(most)
-    const at = frame()
-    if (!at) root = value
+  return reader.root
+}
+
+class ExactReader {
+  root: Exact | undefined
+  private readonly bytes: Buffer
+  private readonly scanner: JsonScanner
+  private readonly wanted: Wanted
+  private readonly most: number
+  private readonly stack: Frame[] = []
+  /** Levels below the last one that is wanted. */
+  private skipped = 0
+  private values = 0
+
+  constructor(bytes: Buffer, wanted: Wanted, most: number) {
+    this.bytes = bytes
+    this.wanted = wanted
+    this.most = most
+    this.scanner = new JsonScanner(bytes)
+  }
+
+  get position(): number {
+    return this.scanner.end
+  }
+
+  /** Reads one token; false at the end. */
+  next(): boolean {
+    const { scanner, stack } = this
+    const token = scanner.next()
+    if (token === TOKEN.end) return false
+    const opens = token === TOKEN.openObject || token === TOKEN.openArray
+    const closes = token === TOKEN.closeObject || token === TOKEN.closeArray
+    if (this.skipped > 0) this.skipped += opens ? 1 : closes ? -1 : 0
+    else if (closes) stack.pop()
+    else if (token === TOKEN.key) stack[stack.length - 1]!.key = scanner.text()
+    else this.value(token, opens)
+    return true
+  }
+
+  private value(token: number, opens: boolean): void {
+    const at = this.stack[this.stack.length - 1]
+    if (at && Array.isArray(at.container)) at.index += 1
+    const part = at ? below(at) : this.wanted
+    if (!part) {
+      if (opens) this.skipped = 1
+      // A key that comes again as something that is not followed takes the earlier one's place.
+      else if (at && !Array.isArray(at.container)) delete at.container[at.key]
+      return
+    }
+    if (!opens) {
+      this.put(at, this.single(token))
+      return
+    }
+    const isObject = token === TOKEN.openObject
+    // Without a prototype: a key `__proto__` is a key like any other.
+    const container: Container = isObject ? Object.create(null) : []
+    this.put(at, container)
+    this.stack.push({ container, wanted: part, key: '', index: -1 })
+  }
+
+  private single(token: number): Exact {
+    const { scanner } = this
+    if (token === TOKEN.string) return scanner.text()
+    if (token === TOKEN.number) return new Digits(this.bytes.toString('latin1', scanner.start, scanner.end))
+    return token === TOKEN.null ? null : token === TOKEN.true
+  }
+
+  private put(at: Frame | undefined, value: Exact): void {
+    this.values += 1
+    if (this.values > this.most) throw new TooManyValues(this.most)
+    if (!at) this.root = value
     else if (Array.isArray(at.container)) at.container[at.index] = value
     else at.container[at.key] = value
   }
+}
 
-  for (let token: number = scanner.scan(); token !== END; token = scanner.scan()) {
-    const opens = token === TOKEN.openBrace || token === TOKEN.openBracket
-    const closes = token === TOKEN.closeBrace || token === TOKEN.closeBracket
-    if (skipped > 0) {
-      if (opens) skipped += 1
-      else if (closes) skipped -= 1
-      continue
-    }
-    const at = frame()
-    if (token === TOKEN.comma) {
-      if (at && at.index >= 0) at.index += 1
-      expectsKey = at !== undefined && at.index < 0
-      continue
-    }
-    if (token === TOKEN.colon) continue
-    if (closes) {
-      stack.pop()
-      expectsKey = false
-      continue
-    }
-    if (token === STRING && expectsKey && at) {
-      at.key = scanner.getTokenValue()
-      expectsKey = false
-      continue
-    }
-    const part = below()
-    if (opens) {
-      if (!part) {
-        skipped = 1
-        continue
-      }
-      const isObject = token === TOKEN.openBrace
-      // Without a prototype: a key `__proto__` is a key like any other.
-      const container: Container = isObject ? Object.create(null) : []
-      put(container)
-      stack.push({ container, wanted: part, key: '', index: isObject ? -1 : 0 })
-      expectsKey = isObject
-    } else if (part) {
-      if (token === STRING) put(scanner.getTokenValue())
-      else if (token === NUMBER) put(new Digits(scanner.getTokenValue()))
-      else if (token === TOKEN.true) put(true)
-      else if (token === FALSE) put(false)
-      else if (token === TOKEN.null) put(null)
-    } else if (at && !Array.isArray(at.container)) {
-      // A key that comes again as something that is not followed takes the earlier one's place.
-      delete at.container[at.key]
-    }
-  }
-  return root
+function below({ wanted, container, key, index }: Frame): Wanted | undefined {
+  if (wanted.whole) return EVERYTHING
+  if (!Array.isArray(container)) return wanted.steps.get(key)
+  return wanted.steps.get(index) ?? wanted.steps.get(EACH)
 }
 
 /** The value as JSON text, digits as they were; longer ones end in `…`. */

@@ -2,7 +2,7 @@
 // `metadata["odd key"]`, `data_type`, `time.hour`. A path is only followed, never run.
 import { distance } from 'fastest-levenshtein'
 import { EACH, type Step } from '../shaping/paths.ts'
-import { Digits, type Exact, readExact, TooManyValues, type Wanted } from './exact.ts'
+import { Digits, type Exact, readExactInTurns, TooManyValues, type Wanted } from './exact.ts'
 import { type Moment, TIME_PARTS, type TimePart } from './time.ts'
 
 export const ROOTS = ['payload', 'metadata', 'data_type', 'tenant_id', 'priority', 'time'] as const
@@ -135,9 +135,9 @@ export function pathOfElement(path: Path, indexes: readonly number[]): string {
 const MAX_VALUES = 500_000
 
 /** What of the payload the rules look at. */
-export function payloadFacts(text: string, wanted: Wanted): Pick<Facts, 'payload' | 'unread'> {
+export async function payloadFacts(payload: Buffer, wanted: Wanted): Promise<Pick<Facts, 'payload' | 'unread'>> {
   try {
-    return { payload: readExact(text, wanted, MAX_VALUES) }
+    return { payload: await readExactInTurns(payload, wanted, MAX_VALUES) }
   } catch (error) {
     if (error instanceof TooManyValues) return { payload: undefined, unread: error.message }
     throw error

@@ -41,11 +41,11 @@ export function ruleTrialEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
         const state = await readRuleState(db, tenant_id)
         const kept = await rules.of(tenant_id, state, () => loadRules(db))
         const set = body.rule ? await withDraft(db, kept, body.rule, found, raw) : kept
-        const payload = raw.texts.get('payload')
+        const payload = raw.texts.bytes('payload')
         const metadata = raw.texts.get('metadata')
         const evaluated_at = body.at ? new Date(body.at) : state.now
         const facts = {
-          ...(payload !== undefined && set.payload ? payloadFacts(payload, set.payload) : { payload: undefined }),
+          ...(payload !== undefined && set.payload ? await payloadFacts(payload, set.payload) : { payload: undefined }),
           metadata: readExact(body.metadata ? (metadata ?? '{}') : '{}'),
           data_type: body.data_type,
           tenant_id,
