@@ -6,6 +6,7 @@ import { mount } from './endpoint.ts'
 import type { ApiEnv, AppDeps } from './env.ts'
 import { ApiError, databaseAway, renderError } from './errors.ts'
 import { type Authenticate, createKeyLookup } from './middleware/auth.ts'
+import { createBodiesUnderWay } from './middleware/bodies-under-way.ts'
 import { createRequestLimit } from './middleware/rate-limit.ts'
 import { requestId } from './middleware/request-id.ts'
 import { auditLogEndpoints } from './routes/audit-log.ts'
@@ -59,8 +60,9 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
     await limit.take(caller)
     return caller
   }
-  mount(app, '/api/v1', endpoints, deps, authenticate)
-  mount(app, '', serviceEndpoints(deps), deps, identify)
+  const bodies = createBodiesUnderWay(deps.limits.max_body_bytes)
+  mount(app, '/api/v1', endpoints, deps, authenticate, bodies)
+  mount(app, '', serviceEndpoints(deps), deps, identify, bodies)
   serveDocs(app, deps.version)
   return app
 }

@@ -8,7 +8,8 @@ import { ApiError, invalid } from './errors.ts'
 import { type JsonForm, type ParsedJson, parseJson, Texts } from './json.ts'
 import type { Authenticate } from './middleware/auth.ts'
 import { requireRole } from './middleware/auth.ts'
-import { MEDIA_TYPES, readBody, refuseAnnouncedSize } from './middleware/body.ts'
+import type { BodiesUnderWay, HeldBody } from './middleware/bodies-under-way.ts'
+import { announcedSize, MEDIA_TYPES, readBody, refuseAnnouncedSize } from './middleware/body.ts'
 import { errorExample, errorSchema } from './schemas/error.ts'
 import { parse } from './schemas/issues.ts'
 
@@ -88,6 +89,7 @@ export function mount(
   endpoints: Endpoint[],
   deps: Pick<AppDeps, 'limits'>,
   authenticate: Authenticate,
+  bodies: BodiesUnderWay,
 ): void {
   for (const one of endpoints) {
     const limit = Math.min(deps.limits.max_body_bytes, one.max_body_bytes ?? SMALL_BODY)
@@ -99,9 +101,19 @@ export function mount(
       c.set('caller', caller)
       const params = one.params ? readParams(one.params, c) : undefined
       const query = one.query ? parse(one.query, singleValues(c)) : undefined
-      const raw = one.body ? await readJson(c, limit, one.body_optional ?? false, one.body_form) : await readNothing(c)
-      const body = one.body && !one.body_checked_by_handler ? parse(one.body, raw.value) : undefined
-      return one.handle({ c, caller: caller as Caller, params, query, body, raw })
+      const answer = async (held?: HeldBody) => {
+        const most = one.body ? limit : SMALL_BODY
+        const raw = held ? await readContent(one, await readBody(c.req, most, held, deps.limits.upload)) : NO_BODY
+        const body = one.body && !one.body_checked_by_handler ? parse(one.body, raw.value) : undefined
+        return one.handle({ c, caller: caller as Caller, params, query, body, raw })
+      }
+      if (!caller || c.req.method === 'GET') return await answer()
+      const held = bodies.begin(caller, announcedSize(c.req))
+      try {
+        return await answer(held)
+      } finally {
+        held.end()
+      }
     })
     document(app, prefix, one)
   }
@@ -117,23 +129,19 @@ const NO_BODY: RequestBody = {
 }
 
 /** What is sent where nothing is asked for would be ignored: a reason for disabling, say. */
-async function readNothing(c: Context<ApiEnv>): Promise<RequestBody> {
-  if (c.req.method === 'GET') return NO_BODY
-  const bytes = await readBody(c.req, SMALL_BODY)
-  if (bytes.length === 0 || bytes.toString().trim() === '{}') return NO_BODY
+function readNothing(bytes: Buffer): RequestBody {
+  if (bytes.length === 0 || (bytes.length < 100 && bytes.toString().trim() === '{}')) return NO_BODY
   throw invalid([{ field: 'body', issue: 'has no meaning here: nothing of it would be kept' }])
 }
 
-async function readJson(
-  c: Context<ApiEnv>,
-  limit: number,
-  optional: boolean,
-  form: JsonForm = {},
+async function readContent(
+  { body, body_optional: optional, body_form }: Endpoint,
+  bytes: Buffer,
 ): Promise<RequestBody> {
-  const bytes = await readBody(c.req, limit)
+  if (!body) return readNothing(bytes)
   if (bytes.length === 0 && optional) return { ...NO_BODY, value: {} }
   if (bytes.length === 0) throw invalid([{ field: 'body', issue: 'is empty, and must be a JSON object' }])
-  const parsed = await parseJson(bytes, form)
+  const parsed = await parseJson(bytes, body_form)
   if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
     throw invalid([{ field: 'body', issue: 'must be a JSON object' }])
   }
@@ -167,7 +175,7 @@ function document(app: OpenAPIHono<ApiEnv>, prefix: string, one: Endpoint): void
   const refusals = [
     400,
     ...(one.role === null ? [] : [401, 403]),
-    ...(one.body ? [413] : []),
+    ...(one.body ? [408, 413] : []),
     ...(limited ? [429] : []),
     500,
     503,
@@ -217,8 +225,9 @@ const REFUSALS: Record<number, string> = {
   400: 'Not acceptable; `details` names every field',
   401: 'No key, or an unknown one',
   403: 'The role does not allow it, or the tenant is suspended',
+  408: 'The body arrived too slowly',
   413: 'Too large',
-  429: 'Too many requests of this tenant or key; `Retry-After` says when to try again',
+  429: 'Too many requests of this tenant or key, or too many bytes of them at once; `Retry-After` says when to try again',
   500: 'A fault of ours; the cause is in the log under `request_id`',
   503: 'Not just now; try again',
 }

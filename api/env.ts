@@ -26,6 +26,12 @@ export interface ApiMetrics {
   apiRefusals: Counter<'tenant_id'>
 }
 
+/** How long a body may take to arrive. */
+export interface UploadTimes {
+  whole_ms: number
+  window_ms: number
+}
+
 /** All that the API needs from its process. Nothing in `api/` reads the environment. */
 export interface AppDeps {
   pool: Pool
@@ -36,7 +42,8 @@ export interface AppDeps {
   logger: Logger
   registry: Registry
   metrics: ApiMetrics
-  limits: { max_body_bytes: number }
+  /** `upload`: how long a body may take, where a test has other times. */
+  limits: { max_body_bytes: number; upload?: UploadTimes }
   version: string
   /** False while the process still waits for its database: nothing is asked of it, and whoever needs it gets a 503. */
   databaseFound?: () => boolean

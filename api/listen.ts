@@ -2,9 +2,26 @@
 import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
+import { LIMITS } from '../db/limits.ts'
 
 /** Requests under way at the end are given this long, in milliseconds. */
 const DRAIN_MS = 10_000
+
+/** How long a connection may say nothing. Tests shorten it. */
+export interface ConnectionTimes {
+  /** Between two requests. */
+  idle_ms: number
+  /** Until the headers of a request are there, the first one's too. */
+  headers_ms: number
+  /** It is looked so often. */
+  look_ms: number
+}
+
+const TIMES: ConnectionTimes = {
+  idle_ms: LIMITS.idleConnection.value * 1000,
+  headers_ms: LIMITS.requestHeaders.value * 1000,
+  look_ms: 5000,
+}
 
 export interface Listening {
   /** With the port that was really taken. */
@@ -18,8 +35,16 @@ export async function listen(
   fetch: (request: Request) => Response | Promise<Response>,
   host: string,
   port: number,
+  { idle_ms, headers_ms, look_ms }: ConnectionTimes = TIMES,
 ): Promise<Listening> {
-  const server = createAdaptorServer({ fetch })
+  const serverOptions = {
+    keepAliveTimeout: idle_ms,
+    headersTimeout: headers_ms,
+    // A body that is read has a time of its own, which is shorter: the sender is told.
+    requestTimeout: LIMITS.uploadTime.value * 1000 + headers_ms,
+    connectionsCheckingInterval: look_ms,
+  }
+  const server = createAdaptorServer({ fetch, serverOptions })
   const answering = new Set<ServerResponse>()
   let closing = false
   server.on('request', (_: unknown, response: ServerResponse) => {

@@ -90,6 +90,7 @@ describe('the architecture', () => {
     expect(
       strangers('activities/rules/', [
         /^activities\/rules\//,
+        /^activities\/formats\/(json-scan|turns)\.ts$/,
         // The one schema of a shape, and its paths.
         /^activities\/shaping\/(config|paths)\.ts$/,
         /^db\/(states|limits)\.ts$/,

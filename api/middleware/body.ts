@@ -1,44 +1,131 @@
-// Reads a request's body: never more than the limit in memory, before or after inflating.
-import { promisify } from 'node:util'
-import { gunzip } from 'node:zlib'
+// Reads a request's body: never more than the limit in memory, before or after inflating, and not for longer than an honest
+// sender needs.
+import { createGunzip, type Gunzip } from 'node:zlib'
 import type { HonoRequest } from 'hono'
+import { LIMITS } from '../../db/limits.ts'
+import type { UploadTimes } from '../env.ts'
 import { ApiError, invalid } from '../errors.ts'
-
-const inflate = promisify(gunzip)
+import type { HeldBody } from './bodies-under-way.ts'
 
 export const MEDIA_TYPES = ['application/json', 'application/vnd.distributor.v1+json'] as const
 
 /** A body that says beforehand that it is too large is refused before anything else is done for it. */
 export function refuseAnnouncedSize(request: HonoRequest, limit: number): void {
-  if (Number(request.header('content-length') ?? 0) > limit) throw tooLarge(limit)
+  if (announcedSize(request) > limit) throw tooLarge(limit)
+}
+
+/** What the request says its body has; 0 for one that does not say. */
+export function announcedSize(request: HonoRequest): number {
+  return Number(request.header('content-length') ?? 0)
+}
+
+const TIMES: UploadTimes = {
+  whole_ms: LIMITS.uploadTime.value * 1000,
+  window_ms: LIMITS.uploadWindow.value * 1000,
 }
 
 /**
  * The decoded bytes of the body (after gunzip), at most `limit` of them. Empty when there is none.
- * Throws 413 beyond the limit, 400 for another media type or encoding.
+ * Throws 413 beyond the limit, 400 for another media type or encoding, 408 for a sender that is too slow.
+ * @param held counts what was not announced
  */
-export async function readBody(request: HonoRequest, limit: number): Promise<Buffer> {
-  const raw = await collect(request.raw.body, limit)
-  if (raw.length === 0) return raw
-  checkMediaType(request.header('content-type'))
-  return decode(raw, request.header('content-encoding'), limit)
+export async function readBody(
+  request: HonoRequest,
+  limit: number,
+  held: HeldBody,
+  times: UploadTimes = TIMES,
+): Promise<Buffer> {
+  const stream = request.raw.body
+  if (!stream) return Buffer.alloc(0)
+  const upload = new Upload(stream, limit, times)
+  try {
+    const first = await upload.next()
+    if (!first) return Buffer.alloc(0)
+    checkMediaType(request.header('content-type'))
+    const zipped = isZipped(request.header('content-encoding'))
+    const counted = announcedSize(request) > 0
+    if (!counted) held.add(first.length)
+    if (zipped) return await inflate(first, upload, limit, held)
+    const chunks = [first]
+    for (let chunk = await upload.next(); chunk; chunk = await upload.next()) {
+      if (!counted) held.add(chunk.length)
+      chunks.push(chunk)
+    }
+    return chunks.length === 1 ? Buffer.from(first.buffer, first.byteOffset, first.length) : Buffer.concat(chunks)
+  } finally {
+    upload.stop()
+  }
 }
 
-async function collect(stream: ReadableStream<Uint8Array> | null, limit: number): Promise<Buffer> {
-  if (!stream) return Buffer.alloc(0)
-  const chunks: Uint8Array[] = []
-  let size = 0
-  const reader = stream.getReader()
-  for (;;) {
-    const { done, value } = await reader.read().catch(refuseCutOff)
-    if (done) return Buffer.concat(chunks)
-    size += value.length
-    if (size > limit) {
-      await reader.cancel().catch(() => {})
-      throw tooLarge(limit)
-    }
-    chunks.push(value)
+/** A body as it arrives. */
+class Upload {
+  private readonly reader: ReadableStreamDefaultReader<Uint8Array>
+  private readonly limit: number
+  private readonly watch: NodeJS.Timeout
+  private readonly tooSlow: Promise<never>
+  private size = 0
+
+  constructor(stream: ReadableStream<Uint8Array>, limit: number, { whole_ms, window_ms }: UploadTimes) {
+    this.reader = stream.getReader()
+    this.limit = limit
+    const until = performance.now() + whole_ms
+    let before = 0
+    let refuse = (_: ApiError) => {}
+    this.tooSlow = new Promise<never>((_, reject) => {
+      refuse = reject
+    })
+    this.tooSlow.catch(() => {})
+    // Most bodies are here long before it looks for the first time.
+    this.watch = setInterval(() => {
+      if (this.size - before < LIMITS.uploadBytes.value || performance.now() > until) refuse(tooSlowly())
+      before = this.size
+    }, window_ms)
   }
+
+  /** Undefined at the end. */
+  async next(): Promise<Uint8Array | undefined> {
+    const { done, value } = await Promise.race([this.reader.read().catch(refuseCutOff), this.tooSlow])
+    if (done) return undefined
+    this.size += value.length
+    if (this.size > this.limit) throw tooLarge(this.limit)
+    return value
+  }
+
+  /** Nothing further is read; a read that waits is over. */
+  stop(): void {
+    clearInterval(this.watch)
+    this.reader.cancel().catch(() => {})
+  }
+}
+
+/** Inflates what arrives piece by piece: of a bomb no more is made than the limit. */
+async function inflate(first: Uint8Array, upload: Upload, limit: number, held: HeldBody): Promise<Buffer> {
+  const gunzip = createGunzip({ chunkSize: 65_536 })
+  const inflated: Buffer[] = []
+  let size = 0
+  const feeding = feed(gunzip, first, upload)
+  feeding.catch((error) => gunzip.destroy(error as Error))
+  try {
+    for await (const chunk of gunzip as AsyncIterable<Buffer>) {
+      size += chunk.length
+      if (size > limit) throw tooLarge(limit)
+      held.add(chunk.length)
+      inflated.push(chunk)
+    }
+    return Buffer.concat(inflated)
+  } catch (error) {
+    throw error instanceof ApiError ? error : invalid([{ field: 'body', issue: 'is not valid gzip' }])
+  } finally {
+    gunzip.destroy()
+  }
+}
+
+async function feed(gunzip: Gunzip, first: Uint8Array, upload: Upload): Promise<void> {
+  for (let chunk: Uint8Array | undefined = first; chunk; chunk = await upload.next()) {
+    const piece = chunk
+    await new Promise<void>((resolve, reject) => gunzip.write(piece, (error) => (error ? reject(error) : resolve())))
+  }
+  gunzip.end()
 }
 
 /** The sender has gone: its socket's error is no fault of ours, and would pass for one of the database's. */
@@ -57,21 +144,21 @@ function checkMediaType(header: string | undefined): void {
   }
 }
 
-async function decode(raw: Buffer, header: string | undefined, limit: number): Promise<Buffer> {
+function isZipped(header: string | undefined): boolean {
   const encoding = (header ?? 'identity').trim().toLowerCase()
-  if (encoding === 'identity') return raw
-  if (encoding !== 'gzip') throw invalid([{ field: 'Content-Encoding', issue: 'must be gzip or absent' }])
-  try {
-    return await inflate(raw, { maxOutputLength: limit })
-  } catch (error) {
-    // zlib stops at the limit by itself, so a bomb costs no more memory than an honest body.
-    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(limit)
-    throw invalid([{ field: 'body', issue: 'is not valid gzip' }])
+  if (encoding !== 'identity' && encoding !== 'gzip') {
+    throw invalid([{ field: 'Content-Encoding', issue: 'must be gzip or absent' }])
   }
+  return encoding === 'gzip'
 }
 
 function tooLarge(limit: number): ApiError {
   return new ApiError('PAYLOAD_TOO_LARGE', `the body may have at most ${limit} bytes, also after decompression`, [
     { field: 'body', issue: `is larger than ${limit} bytes` },
   ])
+}
+
+function tooSlowly(): ApiError {
+  const issue = `must arrive within ${LIMITS.uploadTime.value} s, and with at least ${LIMITS.uploadBytes.value} bytes in ${LIMITS.uploadWindow.value} s`
+  return new ApiError('REQUEST_TIMEOUT', `the body ${issue}`, [{ field: 'body', issue }])
 }

@@ -22,7 +22,10 @@ export const errorSchema = z
     error: z.enum(Object.keys(ERROR_STATUS) as [ErrorCode, ...ErrorCode[]]),
     message: z.string(),
     details: z.array(z.object({ field: z.string(), issue: z.string() })),
-    retry_after_seconds: z.int().optional().openapi({ description: 'With 429: the same as the header `Retry-After`' }),
+    retry_after_seconds: z
+      .int()
+      .optional()
+      .openapi({ description: 'Where it is known: the same as the header `Retry-After`' }),
     request_id: z.string(),
     timestamp: z.iso.datetime(),
   })

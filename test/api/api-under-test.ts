@@ -5,6 +5,7 @@ import type pg from 'pg'
 import { createEgress } from '../../activities/destinations/egress.ts'
 import { createShaper, type ShaperOptions } from '../../activities/shaping/shaper.ts'
 import { createApp } from '../../api/app.ts'
+import type { UploadTimes } from '../../api/env.ts'
 import { hashKey } from '../../api/middleware/auth.ts'
 import { insertApiKey } from '../../db/api-keys.ts'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
@@ -81,6 +82,7 @@ export interface CallOptions {
 export async function startApi(
   options: {
     max_body_bytes?: number
+    upload?: UploadTimes
     shaper?: ShaperOptions
     /** Another server than the test run's. */
     server?: { url: string }
@@ -111,7 +113,10 @@ export async function startApi(
     logger: createLogger('info', 'api', sink),
     registry,
     metrics,
-    limits: { max_body_bytes: options.max_body_bytes ?? 10 * 1024 * 1024 },
+    limits: {
+      max_body_bytes: options.max_body_bytes ?? 10 * 1024 * 1024,
+      ...(options.upload && { upload: options.upload }),
+    },
     version: '0.0.0-test',
   })
   const keys = { acme: await tenantWithKeys(pool, sealer, 'acme'), other: await tenantWithKeys(pool, sealer, 'other') }
