@@ -1,5 +1,6 @@
 // `batchStep`: one step of a batch. What is left to do is read from the rows and each part of it done once, by guarded
 // changes, so that a step that is repeated, or taken twice at once, changes nothing a second time.
+
 import { writeAudit } from '../db/audit.ts'
 import { type BatchProgress, batchProgress, firstFailed } from '../db/batch-items.ts'
 import {
@@ -19,6 +20,7 @@ import { cancelRest } from './batch/cancel.ts'
 import { retryPage } from './batch/resend.ts'
 import { startOneByOne, startPage } from './batch/start.ts'
 import { type Begun, type Step, waitFor } from './batch/step.ts'
+import { now, nowDate } from './destinations/clock.ts'
 import type { SweepDeps } from './sweep.ts'
 
 /** With fail_fast, others are being sent until the failure of one has been seen. */
@@ -74,7 +76,7 @@ async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
   const progress = await step.as((db) => batchProgress(db, batch.id))
   if (progress.counts.pending + progress.counts.processing > 0) {
     // A fraction of its age: soon for a short one, and few looks at one that waits for days.
-    const wait_ms = waitFor((Date.now() - batch.created_at.getTime()) / 10)
+    const wait_ms = waitFor((now() - batch.created_at.getTime()) / 10)
     return { done: false, wait_ms: batch.options.fail_fast ? Math.min(FAST_MS, wait_ms) : wait_ms }
   }
   const status = batchStatusOf(batch, progress)
@@ -96,7 +98,7 @@ function callbackBody(batch: BatchRow, status: BatchStatus, { counts, total, com
     kind: batch.kind,
     status,
     submitted_at: batch.created_at,
-    completed_at: completed_at ?? new Date(),
+    completed_at: completed_at ?? nowDate(),
     total_distributions: batch.total_distributions,
     accepted_distributions: total,
     completed_distributions: counts.completed,

@@ -9,6 +9,7 @@ import { closeEvent, openEvent } from '../db/operator-events.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import type { BatchRef, EventRef, NotifyInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
+import { now } from './destinations/clock.ts'
 import { DeliveryError } from './destinations/errors.ts'
 import { placeOfUrl, targetAt } from './destinations/place.ts'
 import { literalUrl } from './destinations/placeholders.ts'
@@ -164,7 +165,7 @@ async function tellNow(
 }
 
 function endsBefore(due: DueCallback, delayMs: number): boolean {
-  return Date.now() + delayMs > due.created_at.getTime() + DAY_MS
+  return now() + delayMs > due.created_at.getTime() + DAY_MS
 }
 
 /** Whatever goes wrong in a send is one try of the day's; only the worker's own end is not. */

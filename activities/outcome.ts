@@ -1,7 +1,9 @@
 // What a send came to, in the words of its row: pure.
+
 import { UnsealError } from '../db/secrets.ts'
 import type { AttemptOutcome } from '../workflows/messages.ts'
 import { type Backoff, retryDelay } from './backoff.ts'
+import { nowDate } from './destinations/clock.ts'
 import type { Receipt } from './destinations/destination.ts'
 import { DeliveryError } from './destinations/errors.ts'
 import { storable, storableJson } from './destinations/storable.ts'
@@ -42,7 +44,7 @@ function rawOutcome(opened: EndedAttempt, sent: Receipt | Error, backoff: Backof
   const base = {
     attempt_id: opened.attempt.id,
     attempt_number: opened.attempt.attempt_number,
-    completed_at: new Date().toISOString(),
+    completed_at: nowDate().toISOString(),
     gone: false,
     metadata: {},
     ...(opened.slotted ? { slotted: true } : {}),

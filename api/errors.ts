@@ -1,5 +1,7 @@
 // What a caller is told when a request is not carried out. One class, rendered in one place.
+
 import type { Context } from 'hono'
+import { nowDate } from '../activities/destinations/clock.ts'
 import { DatabaseRefused, isAway } from '../db/availability.ts'
 import type { ApiEnv } from './env.ts'
 
@@ -99,7 +101,7 @@ export function renderError(error: Error, c: Context<ApiEnv>): Response {
       details: known.details,
       ...(retryAfterSeconds === undefined ? {} : { retry_after_seconds: retryAfterSeconds }),
       request_id: c.get('request_id'),
-      timestamp: new Date().toISOString(),
+      timestamp: nowDate().toISOString(),
     },
     known.status,
   )

@@ -1,6 +1,8 @@
 // Is this process fit to take work? Each check has a name and a yes or no; addresses and errors stay in the log.
+
 import { askDatabase } from '../db/health.ts'
 import { partitionsAhead } from '../db/partitions.ts'
+import { clockWarning } from '../temporal-config/clock-keeper.ts'
 import type { AppDeps } from './env.ts'
 
 export const CHECKS = ['database', 'partitions', 'temporal', 'search_attributes', 'worker'] as const
@@ -11,6 +13,8 @@ export interface Readiness {
   failing: Check[]
   missing_search_attributes: string[]
   partitions_ahead: number | null
+  /** What should be put right, and lets work go on. */
+  warnings: string[]
 }
 
 type HealthDeps = Pick<AppDeps, 'pool' | 'dispatcher' | 'logger' | 'databaseFound'>
@@ -31,6 +35,7 @@ export async function readiness(deps: HealthDeps): Promise<Readiness> {
     failing: CHECKS.filter((check) => !checks[check]),
     missing_search_attributes: [...temporal.missing_search_attributes],
     partitions_ahead: months,
+    warnings: [clockWarning() ?? []].flat(),
   }
 }
 

@@ -6,6 +6,14 @@ export class ReadOnlyDatabase extends Error {
   override name = 'ReadOnlyDatabase'
 }
 
+/** The database's time of day, in milliseconds since 1970. */
+export async function databaseTime(pool: Pool): Promise<number> {
+  const { rows } = await pool.query<{ now: number }>(
+    'select (extract(epoch from clock_timestamp()) * 1000)::float8 as now',
+  )
+  return rows[0]!.now
+}
+
 const STATEMENT_MS = 2000
 const ANSWER_MS = STATEMENT_MS + 500
 

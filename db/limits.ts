@@ -200,6 +200,12 @@ export const LIMITS = {
     unit: 'ms',
     reason: 'longer than nearly every statement takes, shorter than a caller waits for the 503 of a frozen database',
   },
+  clockOffset: {
+    what: "Distance of a machine's clock from the database's before the log and `ready` say so",
+    value: 5000,
+    unit: 'ms',
+    reason: "nothing depends on it, since all times are the database's; more than this is a clock that nobody sets",
+  },
   migrateWaits: {
     what: '`npm run migrate` while its database is away',
     value: 60_000,

@@ -1,4 +1,5 @@
 // What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
+
 import { createEgress, type Egress } from '../activities/destinations/egress.ts'
 import { createShaper, type Shaper } from '../activities/shaping/shaper.ts'
 import { isAway } from '../db/availability.ts'
@@ -10,6 +11,7 @@ import { queueDepths } from '../db/queue-depths.ts'
 import { ApplicationRoleError, assertApplicationRole } from '../db/roles.ts'
 import { missingSealingKeys } from '../db/sealed-keys.ts'
 import { createSealer, type Sealer } from '../db/secrets.ts'
+import { keepClock, measureClock } from './clock-keeper.ts'
 import { type DatabaseSide, findDatabase } from './database-side.ts'
 import type { Surroundings } from './embedded.ts'
 import type { Settings } from './env.ts'
@@ -53,9 +55,11 @@ export function assemble(options: AssembleOptions): Parts {
   const sealer = createSealer(surroundings.encryption_keys)
   const check = async () => {
     await refuseUnfit(pool, sealer)
+    await measureClock(pool)
     await prepare?.(pool, sealer)
   }
   const database = findDatabase(check, logger, life.ending)
+  void database.found.then(() => keepClock(pool, logger, life.ending)).catch(() => {})
   const metrics = createMetrics()
   const shaper = createShaper()
   const own = knownServers(settings, surroundings.database_url)

@@ -1,5 +1,7 @@
 // Whether Temporal answers, knows our search attributes, and has workers that poll: asked by `ready`.
+
 import type { ConnectionLike } from '@temporalio/client'
+import { now } from '../activities/destinations/clock.ts'
 import type { TemporalHealth } from './dispatcher.ts'
 import { SEARCH_ATTRIBUTES } from './names.ts'
 import { presentSearchAttributes } from './search-attributes.ts'
@@ -24,7 +26,7 @@ export async function temporalHealth(
     temporal: true,
     missing_search_attributes: present === null ? [] : SEARCH_ATTRIBUTES.filter((name) => !present.has(name)),
     worker_polling: pollers.some(
-      ({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000 > Date.now() - RECENT_MS,
+      ({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000 > now() - RECENT_MS,
     ),
   }
 }

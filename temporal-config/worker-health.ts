@@ -1,8 +1,10 @@
 // The worker's own port: health and metrics, without a key, on loopback unless WORKER_HOST says otherwise.
+
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { askDatabase } from '../db/health.ts'
 import type { Pool } from '../db/pool.ts'
+import { clockWarning } from './clock-keeper.ts'
 import type { DatabaseSide } from './database-side.ts'
 import type { Metrics } from './metrics.ts'
 import { type Life, StartRefused } from './program.ts'
@@ -56,5 +58,10 @@ async function readiness({ pool, database, polling }: WorkerHealth) {
   }
   const checks = { database: await answers(), worker: polling() }
   const failing = Object.entries(checks).flatMap(([name, fine]) => (fine ? [] : [name]))
-  return { status: failing.length === 0 ? 'ready' : 'unavailable', failing }
+  const warning = clockWarning()
+  return {
+    status: failing.length === 0 ? 'ready' : 'unavailable',
+    failing,
+    ...(warning === undefined ? {} : { warnings: [warning] }),
+  }
 }

@@ -56,6 +56,13 @@ describe('the architecture', () => {
     expect(strangers('temporal-config/names.ts', [])).toEqual([])
   })
 
+  it('the time of day is the database’s: only the clock, and what never leaves this machine, asks the machine', () => {
+    const asks = sources
+      .filter((file) => !/^activities\/destinations\/clock\.ts$|^temporal-config\/(stack|demo|receivers)\//.test(file))
+      .filter((file) => /Date\.now\b|new Date\(\)/.test(readFileSync(join(ROOT, file), 'utf8')))
+    expect(asks).toEqual([])
+  })
+
   it('FIELD-REPORT 27: workflow files hold no mutable module state', () => {
     for (const file of sources.filter((path) => path.startsWith('workflows/'))) {
       const text = readFileSync(join(ROOT, file), 'utf8')

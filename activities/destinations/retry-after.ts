@@ -1,4 +1,5 @@
 // How long a receiver that speaks HTTP asks to be left alone.
+import { now } from './clock.ts'
 
 /** A destination's wish to wait is honoured up to this. */
 export const MAX_RETRY_AFTER_MS = 3_600_000
@@ -9,7 +10,7 @@ export const MAX_RETRY_AFTER_MS = 3_600_000
  */
 export function retryAfterMs(
   headers: Record<string, string | string[] | undefined>,
-  now: number = Date.now(),
+  at: number = now(),
 ): number | undefined {
   const value = single(headers['retry-after'])?.trim()
   if (value === undefined) return undefined
@@ -19,7 +20,7 @@ export function retryAfterMs(
   const until = Date.parse(value)
   if (Number.isNaN(until)) return undefined
   const theirs = Date.parse(single(headers.date) ?? '')
-  const delay = Math.max(until - now, Number.isNaN(theirs) ? 0 : until - theirs, 0)
+  const delay = Math.max(until - at, Number.isNaN(theirs) ? 0 : until - theirs, 0)
   return Math.min(delay, MAX_RETRY_AFTER_MS)
 }
 

@@ -21,7 +21,7 @@ const REMEMBERED_MS = 3000
 const REMEMBERED_KEYS = 10_000
 
 /** Looks keys up in the database, and remembers those found for some seconds. */
-export function createKeyLookup(pool: Pool, now: () => number = Date.now): KeyLookup {
+export function createKeyLookup(pool: Pool, now: () => number = () => performance.now()): KeyLookup {
   const known = new Map<string, { key: ApiKey; until: number }>()
 
   async function find(given: string): Promise<ApiKey | null> {

@@ -1,4 +1,5 @@
 // What a destination would get: shapes a sample, and sends nothing.
+import { nowDate } from '../../activities/destinations/clock.ts'
 import { shapes } from '../../activities/shaping/config.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
 import { findDestination } from '../../db/destinations.ts'
@@ -62,7 +63,7 @@ export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
                 distribution_id: `dist_${NOBODY}`,
                 delivery_id: NOBODY,
                 data_type: body.data_type,
-                accepted_at: new Date(),
+                accepted_at: nowDate(),
               })
         return c.json({
           content_type: shaped.content_type,

@@ -14,6 +14,9 @@ const ready = z
     checks: z.object(Object.fromEntries(CHECKS.map((check) => [check, z.enum(['ok', 'failing'])]))),
     failing: z.array(z.enum(CHECKS)),
     missing_search_attributes: z.array(z.string()),
+    warnings: z.array(z.string()).optional().openapi({
+      description: 'Only where there is one, such as a clock that is far away from the database’s; work goes on',
+    }),
   })
   .openapi('Readiness', {
     example: {
@@ -104,11 +107,12 @@ export function serviceEndpoints(deps: AppDeps): Endpoint[] {
 }
 
 function shown(found: Awaited<ReturnType<typeof readiness>>) {
-  const { checks, failing, missing_search_attributes } = found
+  const { checks, failing, missing_search_attributes, warnings } = found
   return {
     status: failing.length === 0 ? 'ready' : 'unavailable',
     checks: Object.fromEntries(CHECKS.map((check) => [check, checks[check] ? 'ok' : 'failing'])),
     failing,
     missing_search_attributes,
+    ...(warnings.length > 0 ? { warnings } : {}),
   }
 }

@@ -1,5 +1,7 @@
 // Tenants and their keys, for the role `platform`.
+
 import { randomBytes } from 'node:crypto'
+import { now } from '../../activities/destinations/clock.ts'
 import { insertApiKey, listApiKeys, revokeApiKey } from '../../db/api-keys.ts'
 import { writeAudit } from '../../db/audit.ts'
 import { type Db, withoutTenant, withTenant } from '../../db/pool.ts'
@@ -117,7 +119,7 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
     async handle({ c, caller, params, body }) {
       const key = `dk_${randomBytes(32).toString('base64url')}`
       const expires_at = body.expires_at ? new Date(body.expires_at) : null
-      if (expires_at && expires_at.getTime() <= Date.now()) {
+      if (expires_at && expires_at.getTime() <= now()) {
         throw invalid([{ field: 'expires_at', issue: 'is in the past' }])
       }
       const row = await withTenant(pool, params.id, async (db) => {

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
 import { expect, it, vi } from 'vitest'
+import { forgetClock, setClock } from '../../activities/destinations/clock.ts'
 import { createEgress } from '../../activities/destinations/egress.ts'
 import { s3 } from '../../activities/destinations/s3.ts'
 import { startVersitygw } from '../../temporal-config/receivers/s3.ts'
@@ -265,6 +266,19 @@ describe('a request to S3', () => {
       }
       await store.send()
     })
+  })
+
+  it('is signed by the database’s clock, whatever this machine’s says', async () => {
+    const [real, moment] = [Date.now(), performance.now()]
+    vi.useFakeTimers({ toFake: ['Date'], now: real + 3 * 3_600_000 })
+    try {
+      setClock(real, moment)
+      await store.send()
+      await store.send({}, { body: randomBytes(9 * MIB) })
+    } finally {
+      vi.useRealTimers()
+      forgetClock()
+    }
   })
 
   describe('the deadline', () => {

@@ -25,8 +25,8 @@ export interface Deployment {
   databasePid(): number
   /** Between our processes and Temporal. */
   temporalProxy: TcpProxy
-  startApi(): Promise<Running>
-  startWorker(): Promise<Running>
+  startApi(env?: Record<string, string>): Promise<Running>
+  startWorker(env?: Record<string, string>): Promise<Running>
   /** Every line that the processes have printed. */
   output(): string[]
   /** Every event of every run that Temporal knows, payloads decoded. */
@@ -80,8 +80,8 @@ export async function startDeployment(): Promise<Deployment> {
     DATA_DIR: join(dir, 'unused'),
   }
   const running: Running[] = []
-  const start = async (file: string): Promise<Running> => {
-    const started = runProgram(file, [], env)
+  const start = async (file: string, more: Record<string, string> = {}): Promise<Running> => {
+    const started = runProgram(file, [], { ...env, ...more })
     const ready = JSON.parse(await started.line((line) => line.includes('"msg":"ready"')))
     const program: Running = {
       ...started,
@@ -104,8 +104,8 @@ export async function startDeployment(): Promise<Deployment> {
     env,
     databasePid: () => postgres.process.pid,
     temporalProxy,
-    startApi: () => start('api/server.ts'),
-    startWorker: () => start('temporal-config/worker-program.ts'),
+    startApi: (more) => start('api/server.ts', more),
+    startWorker: (more) => start('temporal-config/worker-program.ts', more),
     output: () => running.flatMap(({ lines }) => lines),
     async histories() {
       const connection = await Connection.connect({ address: `127.0.0.1:${temporal.port}` })

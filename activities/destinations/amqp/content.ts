@@ -1,7 +1,9 @@
 // Where a message goes and what it says of itself.
+
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import type { Options } from 'amqplib'
+import { now } from '../clock.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
@@ -54,7 +56,7 @@ export async function contentOf(
     type: data_type,
     appId: config.app_id,
     // In seconds, as the protocol has it.
-    timestamp: Math.floor(Date.now() / 1000),
+    timestamp: Math.floor(now() / 1000),
     contentType: message.content_type,
     ...(zipped && { contentEncoding: 'gzip' }),
     persistent: config.persistent,

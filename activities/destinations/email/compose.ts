@@ -1,8 +1,10 @@
 // Writes the mail: nodemailer makes MIME and the DKIM signature, we say what goes in. Text travels quoted-printable and
 // files as base64, so that every byte arrives over servers that know nothing but ASCII and lines of 998 characters.
+
 import { createPrivateKey } from 'node:crypto'
 import { setImmediate as othersFirst } from 'node:timers/promises'
 import nodemailer from 'nodemailer'
+import { nowDate } from '../clock.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
@@ -60,7 +62,7 @@ async function write(config: EmailConfig, message: Message): Promise<Composed> {
     cc,
     ...(config.reply_to !== undefined && { replyTo: ourMailbox(config.reply_to) }),
     subject: fillLine('subject', config.subject, message),
-    date: new Date(),
+    date: nowDate(),
     messageId: message_id,
     headers: {
       ...Object.fromEntries(

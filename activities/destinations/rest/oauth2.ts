@@ -48,7 +48,7 @@ export interface Token {
 export async function accessToken(request: TokenRequest, signal: AbortSignal, egress: Egress): Promise<Token> {
   signal.throwIfAborted()
   const entry = entryFor(request, egress)
-  if (entry.token && entry.token.expiresAt > Date.now()) return handle(entry, entry.token.value, true)
+  if (entry.token && entry.token.expiresAt > performance.now()) return handle(entry, entry.token.value, true)
   entry.pending ??= begin(entry, request, egress)
   return handle(entry, await waitFor(entry, request, signal), false)
 }
@@ -75,7 +75,7 @@ function begin(entry: Entry, request: TokenRequest, egress: Egress): NonNullable
   const controller = new AbortController()
   const promise = requestToken(request, controller.signal, egress)
     .then(({ value, lifeMs }) => {
-      entry.token = { value, expiresAt: Date.now() + lifeMs - Math.min(MAX_MARGIN_MS, lifeMs / 10) }
+      entry.token = { value, expiresAt: performance.now() + lifeMs - Math.min(MAX_MARGIN_MS, lifeMs / 10) }
       return value
     })
     .finally(() => {

@@ -1,5 +1,7 @@
 // Standard Webhooks (github.com/standard-webhooks/standard-webhooks): what a receiver checks to know who sent.
+
 import { createHmac } from 'node:crypto'
+import { nowDate } from '../clock.ts'
 import { DeliveryError } from '../errors.ts'
 
 export interface Signed {
@@ -9,7 +11,7 @@ export interface Signed {
   body: Buffer
   /** `whsec_…`; while secrets change there are two, and a receiver that knows either accepts. */
   secrets: string[]
-  /** Of this attempt; seconds count. */
+  /** Of this attempt; seconds count. The database's time when it is left out. */
   at?: Date
 }
 
@@ -18,7 +20,7 @@ export interface Signed {
  * signed as others than those sent.
  * @throws DeliveryError MISCONFIGURED when a secret is no base64
  */
-export function webhookHeaders({ id, body, secrets, at = new Date() }: Signed): Record<string, string> {
+export function webhookHeaders({ id, body, secrets, at = nowDate() }: Signed): Record<string, string> {
   const timestamp = Math.floor(at.getTime() / 1000)
   const signatures = secrets.map((secret) => {
     const digest = createHmac('sha256', keyOf(secret)).update(`${id}.${timestamp}.`).update(body).digest('base64')

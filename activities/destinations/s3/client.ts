@@ -1,6 +1,8 @@
 // The SDK, told everything: what it is not told it would look for in the environment, in files of the home folder or at
 // the metadata address of the cloud.
+
 import type { S3Client } from '@aws-sdk/client-s3'
+import { aheadMs } from '../clock.ts'
 import type { S3Config } from './config.ts'
 import type { Exchange } from './exchange.ts'
 
@@ -56,6 +58,7 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
     useFipsEndpoint: false,
     useAccelerateEndpoint: false,
     userAgentAppId: async () => undefined,
-    disableClockSkewCorrection: true,
+    // A signature is good for some minutes: by the database's clock, not by this machine's.
+    systemClockOffset: -aheadMs(),
   })
 }
