@@ -18,6 +18,58 @@ export const LIMITS = {
     unit: 'levels',
     reason: "PostgreSQL's jsonb parser is recursive, and so are those of most receivers",
   },
+  shapingTime: {
+    what: 'Processor time to shape or check one payload',
+    value: 20_000,
+    unit: 'ms',
+    reason:
+      "an expression may loop; the largest payload takes a few seconds. Processor time, so that a busy machine isn't blamed on the tenant",
+  },
+  shapingWall: {
+    what: 'Time by the clock to shape or check one payload',
+    value: 120_000,
+    unit: 'ms',
+    reason:
+      'a machine that gives a process less than a sixth of a core is out of order; the delivery is retried, and the payload is not blamed',
+  },
+  shapingIdle: {
+    what: 'Time in which a shaping process at work uses no processor time',
+    value: 5000,
+    unit: 'ms',
+    reason:
+      'shaping never waits for anything; counted by a thread of the same process, so that a busy machine does not count',
+  },
+  shapingSilence: {
+    what: 'Time without a sign of life of a shaping process at work',
+    value: 30_000,
+    unit: 'ms',
+    reason: 'it gives a sign of life every 100 ms; one that was frozen must not hold its slot',
+  },
+  shapingMemory: {
+    what: 'Heap of a shaping process',
+    value: 512,
+    unit: 'MiB',
+    reason: 'a payload of 10 MB takes about 200 MiB as a tree of values',
+  },
+  shapingAtOnce: {
+    what: 'Shaping processes at work at the same time',
+    value: 2,
+    unit: 'processes',
+    reason:
+      'one tenant has one of them at most, and slow tenants have one together, so that the other is free within about a second',
+  },
+  shapingKept: {
+    what: 'Shaping processes, idle ones included',
+    value: 12,
+    unit: 'processes',
+    reason: 'a process is kept for the next payload of its tenant; each idle one holds about 40 MB',
+  },
+  shapingKeep: {
+    what: 'Time for which an idle shaping process is kept',
+    value: 60_000,
+    unit: 'ms',
+    reason: 'starting one takes as much processor time as some twenty small payloads',
+  },
   jsonValues: {
     what: 'Objects, arrays and single values in a JSON request',
     value: 2_000_000,

@@ -119,7 +119,7 @@ describe('the architecture', () => {
         /^activities\/(shaping|formats)\//,
         /^activities\/destinations\/(errors|placeholders)\.ts$/,
         /^db\/limits\.ts$/,
-        /^(zod|lossless-json|fastest-levenshtein|jsonata|ajv(\/dist\/20(19|20)\.js)?|ajv-formats)$/,
+        /^(zod|lossless-json|fastest-levenshtein|jsonata|esbuild|ajv(\/dist\/20(19|20)\.js)?|ajv-formats)$/,
       ]),
     ).toEqual([])
   })

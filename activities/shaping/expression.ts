@@ -1,17 +1,10 @@
-// JSONata: checked when it is written, bounded in depth and size when it is run; its time is bounded by the process that it
-// runs in. It reaches nothing but the document and a few words about the distribution.
-
-import jsonata from 'jsonata'
-import { isLosslessNumber, type LosslessNumber } from 'lossless-json'
-import { isObject, type Json, setKey } from '../formats/document.ts'
-import { remembered } from './remembered.ts'
+// JSONata: checked when it is written, and evaluated in a fresh realm each time (realm/). Its depth and size are bounded in
+// there; its time is bounded by the process that it runs in. It reaches nothing but the document and a few words about the
+// distribution.
+import { isLosslessNumber, LosslessNumber } from 'lossless-json'
+import { isObject, type Json, setKey, toJson } from '../formats/document.ts'
+import { evaluatedInRealm, type Fault, judgedInRealm } from './realm/realm.ts'
 import { ShapingError } from './shaping-error.ts'
-
-/** Nested evaluations; each level of a function of one's own takes some four. */
-const MAX_DEPTH = 1000
-const MAX_SEQUENCE = 5_000_000
-/** A repeat must be the same document, and text from a payload is never code. */
-const REFUSED = new Set(['random', 'shuffle', 'eval'])
 
 export interface ExpressionWords {
   tenant_id: string
@@ -23,75 +16,34 @@ export interface ExpressionWords {
 
 /** What is wrong with an expression, and where; undefined when it can be run. */
 export function expressionProblem(text: string): string | undefined {
-  try {
-    const refused = findRefused(jsonata(text).ast())
-    if (!refused) return undefined
-    const why = refused.name === 'eval' ? 'text may not become code' : 'a repeat must be the same document'
-    return `uses $${refused.name} at position ${refused.position}: ${why}`
-  } catch (error) {
-    return `is no JSONata: ${describe(error)}`
-  }
+  const { refused, syntax, failed } = judgedInRealm(text)
+  const fault = syntax ?? failed
+  if (fault) return `is no JSONata: ${describe(fault)}`
+  return typeof refused === 'string' ? refused : undefined
 }
 
-/** Walks the syntax tree without recursion of ours being deeper than the parser's own. */
-function findRefused(ast: unknown): { name: string; position: number } | undefined {
-  const open: unknown[] = [ast]
-  const seen = new Set<unknown>()
-  for (let node = open.pop(); node !== undefined || open.length > 0; node = open.pop()) {
-    if (typeof node !== 'object' || node === null || seen.has(node)) continue
-    seen.add(node)
-    const { type, value, position } = node as { type?: unknown; value?: unknown; position?: unknown }
-    if (type === 'variable' && typeof value === 'string' && REFUSED.has(value)) {
-      return { name: value, position: Number(position ?? 0) }
-    }
-    open.push(...Object.values(node))
-  }
-  return undefined
-}
-
-const compile = remembered((text) => {
-  // What was written past the API was checked by nobody.
-  const problem = expressionProblem(text)
-  if (problem) throw new ShapingError('expression', problem)
-  return jsonata(text, { stack: MAX_DEPTH, sequence: MAX_SEQUENCE })
-})
+const STUCK = 'never ends: it waits for an object with a function named "then", which JavaScript takes for a promise'
 
 /**
  * Numbers are doubles in there. One that passes through unchanged has all its digits afterwards; what is computed has what
  * a double holds, in its shortest form.
  * @throws ShapingError
  */
-export async function evaluated(text: string, document: Json, words: ExpressionWords): Promise<Json> {
+export function evaluated(text: string, document: Json, words: ExpressionWords): Json {
   const numbers = new Map<number, LosslessNumber | null>()
   const input = asDoubles(document, numbers)
   if (numbers.size > 0) noteTwins(document, numbers)
   const { accepted_at, ...distribution } = words
-  const expression = compile(text)
-  let result: unknown
-  try {
-    result = await expression.evaluate(input, {
-      distribution,
-      now: nowAt(accepted_at),
-      millis: () => accepted_at.getTime(),
-    })
-  } catch (error) {
-    throw new ShapingError('expression', describe(error))
-  }
-  if (result === undefined) throw new ShapingError('expression', 'finds nothing')
-  return withDigits(result, numbers)
-}
-
-const NOW = jsonata('$fromMillis($at, $picture, $zone)')
-
-function nowAt(time: Date) {
-  return (picture?: string, zone?: string) =>
-    picture === undefined && zone === undefined
-      ? time.toISOString()
-      : NOW.evaluate(null, { at: time.getTime(), picture, zone })
+  const about = JSON.stringify({ distribution, accepted_at: accepted_at.getTime() })
+  const { result, nothing, failed, stuck } = evaluatedInRealm(text, toJson(input), about)
+  if (stuck) throw new ShapingError('expression', STUCK)
+  if (failed) throw new ShapingError('expression', describe(failed))
+  if (nothing || typeof result !== 'string') throw new ShapingError('expression', 'finds nothing')
+  return withDigits(JSON.parse(result), numbers)
 }
 
 /** Notes every number that a double changes; null where one double stands for two of them. */
-function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): unknown {
+function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): Json {
   if (Array.isArray(value)) return value.map((item) => asDoubles(item, numbers))
   if (isLosslessNumber(value)) {
     const double = Number(value.value)
@@ -100,11 +52,11 @@ function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): un
       const same = other === undefined || (other !== null && digitsOf(other.value) === digitsOf(value.value))
       numbers.set(double, same ? value : null)
     }
-    return double
+    return Number.isFinite(double) ? double : new LosslessNumber(double > 0 ? '1e999' : '-1e999')
   }
   if (!isObject(value)) return value
   const copy: { [key: string]: Json } = {}
-  for (const [key, child] of Object.entries(value)) setKey(copy, key, asDoubles(child, numbers) as Json)
+  for (const [key, child] of Object.entries(value)) setKey(copy, key, asDoubles(child, numbers))
   return copy
 }
 
@@ -123,42 +75,20 @@ function noteTwins(value: Json, numbers: Map<number, LosslessNumber | null>): vo
 }
 
 function withDigits(value: unknown, numbers: Map<number, LosslessNumber | null>): Json {
-  switch (typeof value) {
-    case 'number': {
-      const before = numbers.get(value)
-      if (before) return before
-      if (before === null) {
-        throw new ShapingError(
-          'expression',
-          'two numbers of the payload differ in digits that an expression cannot hold',
-        )
-      }
-      if (!Number.isFinite(value)) throw new ShapingError('expression', 'results in a number without end')
-      return value
+  if (typeof value === 'number') {
+    const before = numbers.get(value)
+    if (before) return before
+    if (before === null) {
+      throw new ShapingError('expression', 'two numbers of the payload differ in digits that an expression cannot hold')
     }
-    case 'string':
-    case 'boolean':
-      return value
-    case 'object': {
-      if (value === null) return null
-      if (Array.isArray(value)) {
-        return Array.from(value, (item) => withDigits(item === undefined ? null : item, numbers))
-      }
-      const copy: { [key: string]: Json } = {}
-      for (const [key, child] of Object.entries(value)) {
-        if (child !== undefined) setKey(copy, key, withDigits(child, numbers))
-      }
-      if (isFunction(value)) throw new ShapingError('expression', 'results in a function')
-      return copy
-    }
-    default:
-      throw new ShapingError('expression', 'results in a function')
+    if (!Number.isFinite(value)) throw new ShapingError('expression', 'results in a number without end')
+    return value
   }
-}
-
-/** How JSONata marks its own functions. */
-function isFunction(value: object): boolean {
-  return '_jsonata_function' in value || '_jsonata_lambda' in value
+  if (Array.isArray(value)) return value.map((item) => withDigits(item, numbers))
+  if (typeof value !== 'object' || value === null) return value as string | boolean | null
+  const copy: { [key: string]: Json } = {}
+  for (const [key, child] of Object.entries(value)) setKey(copy, key, withDigits(child, numbers))
+  return copy
 }
 
 /** Significant digits and the exponent of the last one: equal for equal decimals. */
@@ -172,9 +102,11 @@ function digitsOf(text: string): string {
 }
 
 /** JSONata's own messages quote values; these do not. A token is a piece of the expression. */
-function describe(error: unknown): string {
-  const { code, position, token } = error as { code?: unknown; position?: unknown; token?: unknown }
-  if (error instanceof RangeError) return 'nests too deep'
+function describe({ code, position, token, deep, refused, function: isFunction, number }: Fault): string {
+  if (deep === true) return 'nests too deep'
+  if (isFunction === true) return 'results in a function'
+  if (number === true) return 'results in a number without end'
+  if (typeof refused === 'string') return refused
   if (typeof code !== 'string' || !/^[A-Z]\d{4}$/.test(code)) return 'fails'
   const what = WORDS[code] ?? KINDS[code[0]!] ?? 'fails'
   const near = typeof token === 'string' && token.length <= 50 ? ` near ${JSON.stringify(token)}` : ''

@@ -1,15 +1,26 @@
-// Who is next at a few seats: tenants take turns, and those whose work lasts long never hold all seats between them.
+// Who is next at a few slots: tenants take turns, and those whose work takes long never hold all slots between them.
 
 export interface FairQueue<T> {
   add(tenantId: string, job: T): void
-  /** Takes out what has not been given a seat yet. */
+  /** Back to the front of its tenant's line: it had a slot, and was ended for others. */
+  putBack(tenantId: string, job: T): void
+  /** Takes out what has not been given a slot yet. */
   drop(tenantId: string, job: T): void
-  /** The next job that may have a free seat; the seat is its tenant's until `done`. */
-  next(): T | undefined
+  /**
+   * The next job that may have a free slot; the slot is its tenant's until `done`.
+   * @param can which tenants can be served now; the others keep their turn
+   */
+  next(can?: (tenantId: string) => boolean): T | undefined
+  /** The next job of one tenant, out of turn. */
+  nextOf(tenantId: string): T | undefined
   /** Whether `next` would find one. */
   hasTurn(): boolean
   /** @param tookMs of the processor, where that is known: a busy machine makes nobody slow */
   done(tenantId: string, tookMs: number): void
+  /** What is under way takes so long already. */
+  takes(tenantId: string, soFarMs: number): void
+  /** Slow tenants have all the slots, and one that is not slow and has none waits. */
+  isCrowded(): boolean
   size(): number
   /** Takes out all that waits. */
   clear(): T[]
@@ -21,14 +32,14 @@ const SLOW_MS = 1000
 const SLOW_FOR = 10
 const REMEMBERED = 10_000
 
-export function createQueue<T>(seats: number, now: () => number = () => performance.now()): FairQueue<T> {
+export function createQueue<T>(slots: number, now: () => number = () => performance.now()): FairQueue<T> {
   // The tenant that has waited longest for its turn first: a thousand jobs of one do not hold up another's.
   const waiting = new Map<string, T[]>()
   const running = new Map<string, number>()
   /** Until when a tenant is slow. */
   const slow = new Map<string, number>()
-  /** A tenant never has all seats, nor have the slow ones together: the last one is for those who are quick. */
-  const most = Math.max(1, seats - 1)
+  /** A tenant never has all slots, nor have the slow ones together: the last one is for those who are quick. */
+  const most = Math.max(1, slots - 1)
 
   function isSlow(tenantId: string): boolean {
     const until = slow.get(tenantId)
@@ -38,12 +49,15 @@ export function createQueue<T>(seats: number, now: () => number = () => performa
     return false
   }
 
+  function slotsOfSlow(): number {
+    let taken = 0
+    for (const [tenantId, count] of running) if (isSlow(tenantId)) taken += count
+    return taken
+  }
+
   function mayRun(tenantId: string): boolean {
     if ((running.get(tenantId) ?? 0) >= most) return false
-    if (!isSlow(tenantId)) return true
-    let taken = 0
-    for (const [other, count] of running) if (isSlow(other)) taken += count
-    return taken < most
+    return !isSlow(tenantId) || slotsOfSlow() < most
   }
 
   function count(tenantId: string, change: 1 | -1): void {
@@ -52,37 +66,70 @@ export function createQueue<T>(seats: number, now: () => number = () => performa
     else running.delete(tenantId)
   }
 
+  function note(tenantId: string, tookMs: number): void {
+    if (tookMs < SLOW_MS) return
+    const until = now() + tookMs * SLOW_FOR
+    if (until <= (slow.get(tenantId) ?? 0)) return
+    if (slow.size >= REMEMBERED && !slow.has(tenantId)) slow.delete(slow.keys().next().value!)
+    slow.set(tenantId, until)
+  }
+
+  function take(tenantId: string): T | undefined {
+    const jobs = waiting.get(tenantId)
+    const job = jobs?.shift()
+    if (!jobs || job === undefined) return undefined
+    // To the end of the line.
+    waiting.delete(tenantId)
+    if (jobs.length > 0) waiting.set(tenantId, jobs)
+    count(tenantId, 1)
+    return job
+  }
+
+  /** Of the slow tenants, the one that has had least. */
+  function leastSlow(can: (tenantId: string) => boolean): string | undefined {
+    let least: string | undefined
+    for (const tenantId of waiting.keys()) {
+      if (!isSlow(tenantId) || !mayRun(tenantId) || !can(tenantId)) continue
+      if (least === undefined || slow.get(tenantId)! < slow.get(least)!) least = tenantId
+    }
+    return least
+  }
+
   return {
     add(tenantId, job) {
       const jobs = waiting.get(tenantId)
       if (jobs) jobs.push(job)
       else waiting.set(tenantId, [job])
     },
+    putBack(tenantId, job) {
+      waiting.set(tenantId, [job, ...(waiting.get(tenantId) ?? [])])
+    },
     drop(tenantId, job) {
       const left = waiting.get(tenantId)?.filter((one) => one !== job)
       if (left?.length === 0) waiting.delete(tenantId)
       else if (left) waiting.set(tenantId, left)
     },
-    next() {
-      for (const [tenantId, jobs] of waiting) {
-        if (!mayRun(tenantId)) continue
-        const job = jobs.shift()
-        // To the end of the line.
-        waiting.delete(tenantId)
-        if (jobs.length > 0) waiting.set(tenantId, jobs)
-        count(tenantId, 1)
-        return job
+    next(can = () => true) {
+      for (const tenantId of waiting.keys()) {
+        if (!mayRun(tenantId) || !can(tenantId)) continue
+        return take(isSlow(tenantId) ? leastSlow(can)! : tenantId)
       }
       return undefined
+    },
+    nextOf(tenantId) {
+      return mayRun(tenantId) ? take(tenantId) : undefined
     },
     hasTurn() {
       return [...waiting.keys()].some(mayRun)
     },
     done(tenantId, tookMs) {
       count(tenantId, -1)
-      if (tookMs < SLOW_MS) return
-      if (slow.size >= REMEMBERED) slow.clear()
-      slow.set(tenantId, now() + tookMs * SLOW_FOR)
+      note(tenantId, tookMs)
+    },
+    takes: note,
+    isCrowded() {
+      if (slotsOfSlow() <= most) return false
+      return [...waiting.keys()].some((tenantId) => !running.has(tenantId) && !isSlow(tenantId))
     },
     size() {
       let all = 0

@@ -219,7 +219,8 @@ function once<T>(make: () => T): () => T {
 /** @throws ShapingError for one that cannot be used: it was written past the API */
 function compileAs(schema: Schema, options: Options): ValidateFunction {
   try {
-    const made = newAjv(draftOf(schema) ?? Ajv2020, schema, options).compile(schema)
+    // It was checked when it was written; the schema of schemas would take longer to compile than most schemas.
+    const made = newAjv(draftOf(schema) ?? Ajv2020, schema, { ...options, validateSchema: false }).compile(schema)
     if ('$async' in made) throw new Error('it is asynchronous')
     return made
   } catch (error) {

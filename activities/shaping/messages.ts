@@ -1,11 +1,11 @@
 // What a process and its shaping processes say to each other.
+import type { Shape } from './config.ts'
 import type { Problem } from './json-schema.ts'
 import type { ShapingWords } from './shape.ts'
 import type { ShapingStep } from './shaping-error.ts'
 
 export type Task =
-  /** Shapes as JSON, as they are stored. */
-  | { kind: 'shape'; shapes: string[]; payload: Uint8Array; words: ShapingWords }
+  | { kind: 'shape'; shapes: readonly Shape[]; payload: Uint8Array; words: ShapingWords }
   /** A JSON Schema, and a document to be checked against it. */
   | { kind: 'check'; schema: string; document: Uint8Array }
   /** A JSON Schema that is to be kept. */
@@ -13,14 +13,24 @@ export type Task =
   /** The costly parts of a shape that is to be kept, as JSON. */
   | { kind: 'judge_shape'; parts: string }
 
-export type Order = Task & { id: number }
+export type Order = Task & { tenantId: string }
 
 export type Outcome =
-  | { kind: 'shaped'; id: number; body: Uint8Array; content_type: string }
-  | { kind: 'checked'; id: number; problems: Problem[] }
-  /** Final: the same would happen again. `where` counts the shapes from 0. */
-  | { kind: 'refused'; id: number; step: ShapingStep; message: string }
-  | { kind: 'broken'; id: number; error: string }
+  | { kind: 'shaped'; body: Uint8Array; content_type: string }
+  | { kind: 'checked'; problems: Problem[] }
+  /** Permanent: the same would happen again. */
+  | { kind: 'refused'; step: ShapingStep; message: string }
+  | { kind: 'broken'; error: string }
 
-/** `used_ms`: of the processor, however long it took on a busy machine. */
-export type Report = { kind: 'ready' } | { kind: 'done'; outcome: Outcome; used_ms: number }
+export interface Done {
+  kind: 'done'
+  outcome: Outcome
+  /** Of the processor, however long it took on a busy machine. */
+  used_ms: number
+  /** What the process holds afterwards. */
+  held_bytes: number
+  /** An expression that updates objects ran in it: it may not serve another tenant. */
+  bound: boolean
+}
+
+export type Report = { kind: 'ready' } | Done

@@ -54,7 +54,7 @@ async function applied(shape: Shape, payload: Json, words: ShapingWords, bytes: 
     document = changeAt(document, [hidden], masked)
   }
   if (shape.field_mapping) document = mapped(document, shape.field_mapping)
-  if (shape.expression !== undefined) document = await evaluated(shape.expression, document, words)
+  if (shape.expression !== undefined) document = evaluated(shape.expression, document, words)
   if (shape.output_schema !== undefined) check(JSON.stringify(shape.output_schema), document, bytes)
   return document
 }

@@ -204,5 +204,5 @@ describe('a destination that shapes', () => {
 
 function killShapingProcesses(): void {
   const running = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(process.pid)]).toString()
-  for (const [, pid] of running.matchAll(/(\d+) .*shaping\/process\.ts/g)) process.kill(Number(pid), 'SIGKILL')
+  for (const [, pid] of running.matchAll(/(\d+) .* shaping$/gm)) process.kill(Number(pid), 'SIGKILL')
 }

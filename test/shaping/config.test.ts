@@ -1,4 +1,5 @@
 // What is refused when a shape is written, and the place that is named.
+import './realm-source.ts'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { shapeConfig } from '../../activities/shaping/config.ts'

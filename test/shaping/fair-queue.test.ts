@@ -73,4 +73,49 @@ describe('tenants at a few seats', () => {
     add('a2')
     expect(queue.next()).toBe('a2')
   })
+
+  it('are slow as soon as their work takes long, and then one of them gives way to whoever has none', () => {
+    const { queue, add } = aQueue(2)
+    add('a1', 'b1')
+    expect([queue.next(), queue.next()]).toEqual(['a1', 'b1'])
+    add('c1')
+    queue.takes('a', 1500)
+    expect(queue.isCrowded()).toBe(false)
+    queue.takes('b', 1200)
+    expect(queue.isCrowded()).toBe(true)
+    // The one that gave way waits among the slow ones, at the front of its own line.
+    queue.done('b', 1200)
+    add('b2')
+    queue.putBack('b', 'b1')
+    expect([queue.next(), queue.isCrowded(), queue.next()]).toEqual(['c1', false, undefined])
+    queue.done('a', 20_000)
+    expect(queue.next()).toBe('b1')
+  })
+
+  it('that are slow come in the order of what they have had, not of when they came', () => {
+    const { queue, add } = aQueue(2)
+    add('a1', 'b1', 'c1')
+    for (const [tenant, took] of [
+      ['a', 20_000],
+      ['b', 1500],
+      ['c', 5],
+    ] as const) {
+      queue.next()
+      queue.done(tenant, took)
+    }
+    add('a2', 'b2')
+    expect(queue.next()).toBe('b2')
+  })
+
+  it('keep their turn while nobody can serve them, and can be served out of turn', () => {
+    const { queue, add } = aQueue(3)
+    add('a1', 'b1', 'c1', 'c2')
+    expect(queue.next((tenant) => tenant !== 'a')).toBe('b1')
+    expect(queue.nextOf('c')).toBe('c1')
+    expect(queue.nextOf('unknown')).toBeUndefined()
+    expect(queue.next()).toBe('a1')
+    // A tenant never has all slots, out of turn neither.
+    add('c3')
+    expect([queue.nextOf('c'), queue.nextOf('c')]).toEqual(['c2', undefined])
+  })
 })

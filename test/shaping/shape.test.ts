@@ -1,4 +1,5 @@
 // What a shape makes of a payload, step by step.
+import './realm-source.ts'
 import { describe, expect, it } from 'vitest'
 import { type ShapeInput, shapeConfig } from '../../activities/shaping/config.ts'
 import { shaped } from '../../activities/shaping/shape.ts'

@@ -21,7 +21,7 @@ const shape = (config: object, payload = Buffer.from('{"a":1.0}'), tenant = 'acm
 
 function shapingProcessesOf(parent: number): string[] {
   const running = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(parent)]).toString()
-  return [...running.matchAll(/(\d+) .*shaping\/process\.ts/g)].map(([, pid]) => pid!)
+  return [...running.matchAll(/(\d+) .* shaping$/gm)].map(([, pid]) => pid!)
 }
 
 describe('shaping', () => {
@@ -67,6 +67,31 @@ describe('shaping', () => {
       expect(ended).toBeLessThan(2)
       expect(await Promise.all(endless)).toEqual(['it took longer than 1.5 s', 'it took longer than 1.5 s'])
       expect((await shape({ include: ['a'] })).body.toString()).toBe('{"a":1.0}')
+    },
+    PATIENT,
+  )
+
+  it(
+    'gives a tenant that has none a process soon, whatever two others do',
+    async () => {
+      const own = createShaper()
+      const run = (tenant: string, config: object, payload: Buffer) => own.shape(tenant, [config], payload, WORDS)
+      await run('honest', { include: ['a'] }, Buffer.from('{"a":1}'))
+      const settled: string[] = []
+      const endless = ['a', 'b'].map((tenant) =>
+        run(tenant, REGEX_WITHOUT_END, EXPLODING).then(
+          () => settled.push(tenant),
+          (error: Error) => settled.push(error.message),
+        ),
+      )
+      // Both have a process, and each may use 20 s of the processor.
+      for (let count = 0; count < 3; count++) {
+        const { body } = await run('honest', { include: ['a'] }, Buffer.from('{"a":1}'))
+        expect(body.toString()).toBe('{"a":1}')
+      }
+      expect(settled).toEqual([])
+      own.close()
+      await Promise.all(endless)
     },
     PATIENT,
   )
@@ -124,7 +149,7 @@ describe('shaping', () => {
   it.runIf(process.platform === 'linux')(
     'blames nobody for a process that was killed or hardly got to run',
     async () => {
-      const own = createShaper({ processes: 1, timeoutMs: 400 })
+      const own = createShaper({ processes: 1, kept: 1, timeoutMs: 400, silentMs: 2000 })
       for (const signal of ['SIGKILL', 'SIGSTOP'] as const) {
         const before = new Set(shapingProcessesOf(process.pid))
         await own.shape('acme', [{ include: ['a'] }], Buffer.from('{"a":1}'), WORDS)

@@ -1,0 +1,20 @@
+// Why a shaping process ended, and whether its work is to blame.
+import type { Bounds } from './seat.ts'
+import { ShapingError } from './shaping-error.ts'
+import { IDLE, TOO_LONG } from './watch.ts'
+
+/** What V8 ends its process with when it can allocate no more. */
+const OUT_OF_MEMORY = new Set<string | null>(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV'])
+
+/** A ShapingError for what would happen again. Whoever else ended the process, the next attempt may do better. */
+export function reasonOf(
+  { code, signal, stderr }: { code: number | null; signal: string | null; stderr: string },
+  { limitMs, idleMs, memoryMb }: Bounds,
+): Error {
+  if (signal === TOO_LONG) return new ShapingError('limits', `it took longer than ${limitMs / 1000} s`)
+  if (OUT_OF_MEMORY.has(signal) || code === 134) {
+    return new ShapingError('limits', `it takes more than ${memoryMb} MiB of memory`)
+  }
+  if (signal === IDLE) return new Error(`the shaping process made no progress for ${idleMs / 1000} s`)
+  return new Error(`the shaping process ended (${signal ?? code}): ${stderr}`)
+}

@@ -1,0 +1,55 @@
+// Watches a shaping process from a thread of its own, for a loop or a regular expression lets nothing else in.
+
+/** What the thread is given. */
+export interface Watched {
+  /** The order that is being carried out; 0 for none. */
+  order: Int32Array
+  /** Of the processor, for one order. */
+  limitMs: number
+  /** So long an order may go on without using the processor. */
+  idleMs: number
+}
+
+/** An order took more of the processor's time than it may: a busy machine is nobody's fault. */
+export const TOO_LONG = 'SIGXCPU'
+/** An order made no progress: it waits for something. */
+export const IDLE = 'SIGUSR2'
+/** Where the thread writes how much of the processor's time the present order has used, in ms, one line each. */
+export const BEATS_FD = 4
+const BEAT_MS = 100
+/** Less than this between two beats is what the watching itself takes. */
+const NOTHING_MS = 2
+
+/**
+ * Idle time is counted in the thread's own beats: where the machine gives the process no time, there are none either.
+ * It also ends the process when the parent is gone.
+ */
+export const WATCH = `
+const { parentPort, workerData } = require('node:worker_threads')
+const { writeSync } = require('node:fs')
+const { order, limitMs, idleMs } = workerData
+const parent = process.ppid
+let watched = 0
+let began = 0
+let last = 0
+let idle = 0
+setInterval(() => {
+  if (process.ppid !== parent) process.kill(process.pid, 'SIGKILL')
+  const { user, system } = process.cpuUsage()
+  const used = (user + system) / 1000
+  const current = Atomics.load(order, 0)
+  if (current !== watched) [watched, began, idle] = [current, used, 0]
+  else if (current !== 0) {
+    idle = used - last < ${NOTHING_MS} ? idle + ${BEAT_MS} : 0
+    try {
+      writeSync(${BEATS_FD}, Math.round(used - began) + '\\n')
+    } catch (error) {
+      if (error.code !== 'EAGAIN') process.kill(process.pid, 'SIGKILL')
+    }
+    if (used - began > limitMs) process.kill(process.pid, '${TOO_LONG}')
+    else if (idle > idleMs) process.kill(process.pid, '${IDLE}')
+  }
+  last = used
+}, ${BEAT_MS})
+parentPort.postMessage('watching')
+`
