@@ -1,7 +1,7 @@
 // Rows that go into one statement.
 import { DeliveryError } from '../errors.ts'
 import { storable } from '../storable.ts'
-import { jsonText } from './json.ts'
+import { isNumber, jsonText } from './json.ts'
 import type { Cell, Row } from './rows.ts'
 
 /** A column as the database knows it. */
@@ -30,7 +30,7 @@ export interface BatchOptions {
   size: number
   /** By the name that a row has for it; undefined for a column that does not exist. */
   column(name: string): Column | undefined
-  /** Rows that are equal in these never share a statement, so that the later one wins. */
+  /** Rows that are spelled the same in these never share a statement, so that the later one wins. */
   apart?: readonly string[] | undefined
 }
 
@@ -69,6 +69,10 @@ function known(name: string, column: BatchOptions['column']): Column {
   return found
 }
 
+/** A number and a text of the same digits are one key to most columns. */
 function keyOf(row: Row, columns: readonly string[]): string {
-  return columns.map((name) => jsonText(row.cells[row.columns.indexOf(name)])).join('\0')
+  return columns
+    .map((name) => row.cells[row.columns.indexOf(name)])
+    .map((cell) => (isNumber(cell) ? JSON.stringify(cell.value) : jsonText(cell)))
+    .join('\0')
 }

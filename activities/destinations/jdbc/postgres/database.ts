@@ -8,13 +8,14 @@ import type { Egress } from '../../egress.ts'
 import { DeliveryError } from '../../errors.ts'
 import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
-import { broken, refused, verdicts } from '../failure.ts'
+import { broken } from '../failure.ts'
 import { parseTableName, quoted, shown, type TableName } from '../identifiers.ts'
 import { ledgerWithoutKey, missingTable, noLedger } from '../messages.ts'
 import { openPostgres, type PostgresTarget } from './connection.ts'
 import { postgresFailure, stateOf } from './failure.ts'
-import { definition, parts, type ShapedBatch } from './recordset.ts'
+import type { ShapedBatch } from './recordset.ts'
 import { catalogQuestion, type ShapedColumn, shapedColumns } from './shapes.ts'
+import { writer } from './write.ts'
 
 const UNDEFINED_TABLE = '42P01'
 const INSUFFICIENT_PRIVILEGE = '42501'
@@ -39,6 +40,7 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
   const name = parseTableName(config.table)!
   const table = dotted(name)
   const place = `the table ${shown(name)}`
+  const write = writer(sql, config, { table, place, settings })
   let ledgerSeen = false
 
   const run = (text: string, parameters: string[] = [], about = place) =>
@@ -112,22 +114,7 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
       return rows.length > 0
     },
 
-    async write({ columns, ...rest }) {
-      const batch = { ...rest, columns: columns as ShapedColumn[] }
-      const names = batch.columns.map((column) => quoted(column.name)).join(', ')
-      const source = `json_to_recordset($1::text::json) as row_(${batch.columns.map(definition).join(', ')})`
-      const text = `insert into ${table} (${names}) select ${names} from ${source}${onConflict(config, batch)}`
-      let written = 0
-      for (const part of parts(batch)) {
-        try {
-          written += (await sql.unsafe(text, [part.recordset])).count
-        } catch (error) {
-          if (!stateOf(error)?.startsWith('22')) throw postgresFailure(error, { place })
-          throw await named(sql, part, { place, settings, state: stateOf(error)! })
-        }
-      }
-      return written
-    },
+    write: (batch) => write(batch as ShapedBatch),
   }
 }
 
@@ -164,58 +151,6 @@ async function isLedger(sql: postgres.Sql, name: TableName): Promise<boolean> {
   const [found] = await sql.unsafe<{ has_key: boolean }[]>(text, [dotted(name)])
   if (found && !found.has_key) throw ledgerWithoutKey(name)
   return found !== undefined
-}
-
-/**
- * Which column, and which row, a value does not fit in: the server does not say, so each column is read by itself, as
- * the statement did, without writing anything.
- */
-async function named(
-  sql: postgres.Sql,
-  batch: ShapedBatch,
-  { place, settings, state }: { place: string; settings: string; state: string },
-): Promise<unknown> {
-  const refusal = { label: `SQLSTATE ${state}`, verdict: verdicts.value, place }
-  try {
-    await sql.unsafe('rollback')
-    const fits = async (at: number, from: number, to: number) => {
-      const column = batch.columns[at]!
-      const rows = batch.rows.slice(from, to).map((row) => [row[at]])
-      const text = `select count(*) from json_to_recordset($1::text::json) as row_(${definition(column)})`
-      try {
-        await sql.unsafe(`begin read only; ${settings}`)
-        for (const part of parts({ columns: [column], rows, first: 1 })) await sql.unsafe(text, [part.recordset])
-        return true
-      } catch (error) {
-        if (stateOf(error)?.startsWith('22')) return false
-        throw error
-      } finally {
-        await sql.unsafe('rollback')
-      }
-    }
-    for (const [at, column] of batch.columns.entries()) {
-      if (await fits(at, 0, batch.rows.length)) continue
-      let [from, to] = [0, batch.rows.length]
-      while (to - from > 1) {
-        const middle = (from + to) >> 1
-        if (await fits(at, from, middle)) from = middle
-        else to = middle
-      }
-      return refused({ ...refusal, column: column.name, row: batch.first + from })
-    }
-    return refused(refusal)
-  } catch (error) {
-    return postgresFailure(error, { place })
-  }
-}
-
-function onConflict({ mode, key_columns }: JdbcConfig, batch: ShapedBatch): string {
-  if (mode === 'insert') return ''
-  const target = key_columns === undefined ? '' : ` (${key_columns.map(quoted).join(', ')})`
-  const changed = batch.columns.filter(({ name }) => !key_columns?.includes(name))
-  if (mode === 'ignore' || changed.length === 0) return ` on conflict${target} do nothing`
-  const changes = changed.map(({ name }) => `${quoted(name)} = excluded.${quoted(name)}`)
-  return ` on conflict${target} do update set ${changes.join(', ')}`
 }
 
 function dotted(name: TableName): string {
