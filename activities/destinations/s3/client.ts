@@ -25,6 +25,9 @@ async function load() {
 
 export type Sdk = Awaited<ReturnType<typeof load>>
 
+/** Without one the SDK prints what it thinks of a store's answers. */
+const SILENT = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
+
 /** One per attempt, so that nothing is shared: no connection, no clock, no credential. */
 export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Client {
   return new sdk.s3.S3Client({
@@ -37,6 +40,7 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
       ...(config.session_token !== undefined && { sessionToken: config.session_token }),
     },
     requestHandler: exchange.handler,
+    logger: SILENT,
     defaultUserAgentProvider: async () => [['Distributor']],
     // Each request on the wire is a part of this attempt, and the attempt is repeated by others.
     maxAttempts: 1,

@@ -123,7 +123,8 @@ function logIn(options: ConnectionOptions): Promise<Connection> {
 
 /**
  * The server may be anybody's: a malformed packet that comes while nothing was asked would end the process, for the client
- * reads it outside of its own guard. And an answer may not fill the memory.
+ * reads it outside of its own guard. An answer may not fill the memory. And the client prints a line for every packet
+ * that is out of order, and a trace for a length that is none: neither of these reaches it.
  */
 function contained(connection: Connection): Connection {
   const inside = connection as Connection & Inside
@@ -133,6 +134,12 @@ function contained(connection: Connection): Connection {
     unanswered += packet?.length() ?? 0
     try {
       if (unanswered > MAX_ANSWER_BYTES) throw new Error('an answer without end')
+      if (packet && inside._command && packet.sequenceId !== inside.sequenceId) {
+        // A server that ends the connection numbers its last word anew.
+        if (packet.peekByte() !== ERROR) throw new Error('a packet out of order')
+        packet.sequenceId = inside.sequenceId
+      }
+      if (packet) withoutTraces(packet)
       handle.call(connection, packet)
     } catch {
       inside.stream.destroy()
@@ -146,11 +153,39 @@ function contained(connection: Connection): Connection {
   return connection
 }
 
+/** The first byte of a packet, and of a length that does not exist. */
+const ERROR = 0xff
+
+/** Where the client reads a length that does not exist it prints where it is; the error is enough. */
+function withoutTraces(packet: Packet): void {
+  const kind = Object.getPrototypeOf(packet) as Partial<Packet>
+  const read = kind.readLengthCodedNumberExt
+  if (read === undefined || quiet.has(kind)) return
+  quiet.add(kind)
+  kind.readLengthCodedNumberExt = function (this: Packet, tag, ...rest) {
+    // Also beyond the end of the packet.
+    if (!(tag >= 0xfb && tag < ERROR)) throw new Error('a length that is none')
+    return read.call(this, tag, ...rest)
+  }
+}
+
+const quiet = new WeakSet<object>()
+
 /** What the client calls on itself. */
 interface Inside {
   stream: Socket
-  handlePacket(packet: { length(): number } | undefined): void
+  /** What is being answered. */
+  _command: unknown
+  sequenceId: number
+  handlePacket(packet: Packet | undefined): void
   write(bytes: Buffer): void
+}
+
+interface Packet {
+  sequenceId: number
+  length(): number
+  peekByte(): number
+  readLengthCodedNumberExt(tag: number, ...rest: unknown[]): unknown
 }
 
 function sessionOf(connection: Connection, socket: Socket, settings: readonly string[]): MysqlConnection {
