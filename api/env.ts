@@ -59,5 +59,7 @@ export interface ApiEnv {
     caller: Caller | undefined
     distribution_id: string | undefined
     error_code: string | undefined
+    /** Where a wrong key came from. */
+    address: string | undefined
   }
 }

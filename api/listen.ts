@@ -30,9 +30,9 @@ export interface Listening {
   close(): Promise<void>
 }
 
-/** Serves `fetch`; rejects with the system's error (`EADDRINUSE`) when the port cannot be had. */
+/** Serves `fetch`, which is told the connection too; rejects with the system's error (`EADDRINUSE`) when the port cannot be had. */
 export async function listen(
-  fetch: (request: Request) => Response | Promise<Response>,
+  fetch: (request: Request, env: object) => Response | Promise<Response>,
   host: string,
   port: number,
   { idle_ms, headers_ms, look_ms }: ConnectionTimes = TIMES,

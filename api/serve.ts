@@ -31,7 +31,7 @@ export async function serveApi(
     version: version(),
     databaseFound: parts.database.isFound,
   })
-  const listening = await listen((request) => app.fetch(request), settings.API_HOST, settings.API_PORT).catch(refuse)
+  const listening = await listen(app.fetch, settings.API_HOST, settings.API_PORT).catch(refuse)
   life.atEnd('the API', () => listening.close())
   parts.own.add(listening.url)
   return {

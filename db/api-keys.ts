@@ -71,3 +71,13 @@ export async function revokeApiKey(db: Db, id: string): Promise<boolean> {
   )
   return rowCount === 1
 }
+
+/**
+ * Whether somebody can still administer the service once this transaction has done what it does. Of several that take
+ * such keys away at the same time, each sees what the others did.
+ */
+export async function isPlatformKeyLeft(db: Db): Promise<boolean> {
+  await db.query(`select pg_advisory_xact_lock(hashtextextended('platform keys', 0))`)
+  const { rows } = await db.query<{ left: number }>('select usable_platform_keys() as left')
+  return rows[0]!.left > 0
+}

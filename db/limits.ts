@@ -179,6 +179,12 @@ export const LIMITS = {
     unit: 's',
     reason: 'Before them nothing is known of the sender',
   },
+  wrongKeys: {
+    what: 'Wrong API keys from one address (of IPv6, one network of 64 bits) before they get 429',
+    value: 60,
+    unit: 'a minute',
+    reason: 'Guesses show in the log and get slow; a right key from the same address is served all the same',
+  },
   filledLine: {
     what: 'What placeholders bring into one URL or header',
     value: 16_384,

@@ -67,9 +67,9 @@ const settingsSchema = z.object({
   BOOTSTRAP_API_KEY: setting(
     z
       .string()
-      .regex(/^\S{8,255}$/, 'must be 8 to 255 characters without blanks')
+      .regex(/^\S{24,255}$/, 'must be 24 to 255 characters without blanks')
       .optional(),
-    "the first tenant's key, in `DATA_DIR/bootstrap-api-key` (mode 0600); with DATABASE_URL only a given key is added",
+    "the first tenant's key, in `DATA_DIR/bootstrap-api-key` (mode 0600); with DATABASE_URL only a given key is added; at least 24 characters",
     'made at first start when embedded',
   ),
   JWT_SECRET: setting(

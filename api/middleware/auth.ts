@@ -6,6 +6,7 @@ import type { Pool } from '../../db/pool.ts'
 import { ROLES, type Role } from '../../db/states.ts'
 import type { ApiEnv, Caller } from '../env.ts'
 import { ApiError } from '../errors.ts'
+import { createWrongKeys, remoteAddress } from './wrong-keys.ts'
 
 export type Authenticate = (c: Context<ApiEnv>) => Promise<Caller>
 
@@ -22,6 +23,7 @@ const REMEMBERED_KEYS = 10_000
 
 /** Looks keys up in the database, and remembers those found for some seconds. */
 export function createKeyLookup(pool: Pool, now: () => number = () => performance.now()): KeyLookup {
+  const wrongKeys = createWrongKeys()
   const known = new Map<string, { key: ApiKey; until: number }>()
 
   async function find(given: string): Promise<ApiKey | null> {
@@ -37,6 +39,16 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
     return key
   }
 
+  /** The refusal of a key that is not known; its log line names the address. */
+  function wrong(c: Context<ApiEnv>): ApiError {
+    const address = remoteAddress(c)
+    c.set('address', address)
+    const retryAfterSeconds = wrongKeys.count(address)
+    if (retryAfterSeconds === null) return unauthenticated('the API key is not known')
+    const issue = `the API key is not known, and too many others from this address were not; try again in ${retryAfterSeconds} s`
+    return new ApiError('RATE_LIMIT_EXCEEDED', issue, [], { retryAfterSeconds })
+  }
+
   return {
     forget: () => known.clear(),
     async authenticate(c) {
@@ -46,7 +58,7 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
         throw unauthenticated(bearer ? 'bearer tokens are not turned on, use X-API-Key' : 'X-API-Key is missing')
       }
       const key = await find(given)
-      if (!key) throw unauthenticated('the API key is not known')
+      if (!key) throw wrong(c)
       const caller: Caller = { tenant_id: key.tenant_id, role: key.role, actor: `api_key:${key.id}` }
       // Set before the refusal, so that its log line names the tenant.
       c.set('caller', caller)

@@ -18,7 +18,8 @@ export function requestId(logger: Logger) {
     c.set('route', 'unmatched')
     await next()
     c.header('X-Request-Id', id)
-    logger[levelOf(c.get('route'), c.res.status)](
+    const level = c.get('address') === undefined ? levelOf(c.get('route'), c.res.status) : 'warn'
+    logger[level](
       {
         request_id: id,
         tenant_id: c.get('caller')?.tenant_id,
@@ -27,6 +28,7 @@ export function requestId(logger: Logger) {
         path: c.get('route'),
         status: c.res.status,
         error: c.get('error_code'),
+        address: c.get('address'),
         ms: Math.round(performance.now() - started),
       },
       'request',

@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { now } from '../../activities/destinations/clock.ts'
-import { insertApiKey, listApiKeys, revokeApiKey } from '../../db/api-keys.ts'
+import { insertApiKey, isPlatformKeyLeft, listApiKeys, revokeApiKey } from '../../db/api-keys.ts'
 import { writeAudit } from '../../db/audit.ts'
 import { type Db, withoutTenant, withTenant } from '../../db/pool.ts'
 import { findTenant, insertTenant, keyPrefix, listTenants, updateTenant } from '../../db/tenants.ts'
@@ -89,12 +89,21 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
     role: 'platform',
     params: tenantParams,
     body: tenantChange,
-    answers: { 200: { description: 'The tenant', schema: tenant }, ...MISSING },
+    answers: {
+      200: { description: 'The tenant', schema: tenant },
+      ...MISSING,
+      409: { description: 'It is the own tenant of the key, which would lock itself out' },
+    },
     async handle({ c, caller, params, body }) {
       checkEventUrl(body.event_url, egress)
+      const stops = body.status !== undefined && body.status !== 'active'
+      if (stops && params.id === caller.tenant_id) {
+        throw lockedOut(`this key belongs to ${params.id}; use a platform key of another tenant`, 'status')
+      }
       const row = await withTenant(pool, params.id, async (db) => {
         const changed = await updateTenant(db, params.id, body)
         if (!changed) throw notFound('tenant')
+        if (stops) await requirePlatformKey(db)
         await audit(db, c, caller, params.id, 'update', 'tenant', params.id, { fields: Object.keys(body) })
         return changed
       })
@@ -166,10 +175,15 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
     description: 'Refused at once by the process that answers this, and within 3 s by all others.',
     role: 'platform',
     params: keyParams,
-    answers: { 204: { description: 'Revoked' }, 404: { description: 'No such key, or it was revoked before' } },
+    answers: {
+      204: { description: 'Revoked' },
+      404: { description: 'No such key, or it was revoked before' },
+      409: { description: 'It is the last key that can administer the service' },
+    },
     async handle({ c, caller, params }) {
       await withTenant(pool, params.id, async (db) => {
         if (!(await revokeApiKey(db, params.key_id))) throw notFound('API key')
+        await requirePlatformKey(db)
         await audit(db, c, caller, params.id, 'revoke', 'api_key', params.key_id)
       })
       keysChanged()
@@ -178,6 +192,17 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
   })
 
   return [addTenant, tenants, oneTenant, changeTenant, addKey, keys, revoke]
+}
+
+/** After the change, which the refusal undoes. */
+async function requirePlatformKey(db: Db): Promise<void> {
+  if (await isPlatformKeyLeft(db)) return
+  throw lockedOut('no usable platform key would be left; make another one first (POST /tenants/{id}/api-keys)')
+}
+
+function lockedOut(why: string, field?: string): ApiError {
+  const details = field === undefined ? [] : [{ field, issue: 'would lock out the key that asks' }]
+  return new ApiError('CONFLICT', `nobody could undo this: ${why}`, details)
 }
 
 function checkEventUrl(url: string | null | undefined, egress: AppDeps['egress']): void {

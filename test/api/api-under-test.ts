@@ -65,8 +65,9 @@ export interface ApiUnderTest {
   keys: { acme: Record<Role, string>; other: Record<Role, string> }
   log: { lines(): string[] }
   /** What a server hands its requests to. */
-  fetch(request: Request): Response | Promise<Response>
-  request(path: string, init?: RequestInit): Promise<Answer>
+  fetch(request: Request, env: object): Response | Promise<Response>
+  /** `from`: the address of the connection. */
+  request(path: string, init?: RequestInit, from?: string): Promise<Answer>
   /** A JSON request; the operator of `acme` unless another key is given, a string body goes out as it is. */
   call(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Answer>
   /** Rows of a statement on the tables, as the tenant. */
@@ -121,8 +122,8 @@ export async function startApi(
   })
   const keys = { acme: await tenantWithKeys(pool, sealer, 'acme'), other: await tenantWithKeys(pool, sealer, 'other') }
 
-  async function request(path: string, init: RequestInit = {}): Promise<Answer> {
-    const response = await app.request(path, init)
+  async function request(path: string, init: RequestInit = {}, from?: string): Promise<Answer> {
+    const response = await app.request(path, init, { incoming: { socket: { remoteAddress: from } } })
     const text = await response.text()
     const json = response.headers.get('content-type')?.startsWith('application/json')
     return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : undefined }
@@ -134,7 +135,7 @@ export async function startApi(
     dispatcher,
     keys,
     log: { lines: () => lines },
-    fetch: (request) => app.fetch(request),
+    fetch: (request, env) => app.fetch(request, env),
     request,
     call(method, path, body, { key = keys.acme.operator, headers = {} } = {}) {
       return request(`/api/v1${path}`, {

@@ -223,6 +223,7 @@ onEachPostgres((database: () => TestDatabase) => {
       'sealed_key_ids()',
       'take_api_requests(character varying,text,integer)',
       'tell_event_windows(interval,interval,integer)',
+      'usable_platform_keys()',
     ])
   })
 

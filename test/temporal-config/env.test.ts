@@ -51,6 +51,8 @@ describe('settings', () => {
     ['TEMPORAL_ADDRESS', 'http://localhost:7233'],
     ['BOOTSTRAP_TENANT', 'a b'],
     ['BOOTSTRAP_API_KEY', 'short'],
+    ['BOOTSTRAP_API_KEY', 'x'.repeat(23)],
+    ['BOOTSTRAP_API_KEY', `${'x'.repeat(24)} y`],
     ['CALLBACK_SECRET', 'whsec_dG9vIHNob3J0'],
     ['EGRESS_ALLOW', '10.0.0.1'],
     ['EGRESS_ALLOW', '10.0.0.0/8,here'],
