@@ -5,8 +5,10 @@ import { type DataTypeCheck, peekJob, readSurroundings, type SubmittedJob } from
 import { insertEvent } from '../db/operator-events.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import {
+  accountRecurring,
   findRecurring,
   fireRecurring,
+  missedText,
   noteInSync,
   noteProblem,
   type RecurringRow,
@@ -16,7 +18,9 @@ import {
 import type { Runs } from '../temporal-config/runs.ts'
 import type { DistributionRef, Fired, FireInput, RecurringRef } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
+import { accountFor } from './missed-times.ts'
 import { unfitness } from './payload-fit.ts'
+import { isLeftOut, repeatedTime } from './schedule-times.ts'
 
 /** What Temporal has refused once it will not take the next minute. */
 const REFUSED_SECONDS = 600
@@ -31,10 +35,11 @@ interface Fit {
  * Idempotent: the time names the distribution. One that was paused or deleted meanwhile makes none, and neither does one
  * that would be refused if it were submitted now: then its row says why.
  */
-export async function fire(deps: ActivityDeps, { tenant_id, schedule_id, at }: FireInput): Promise<Fired> {
+export async function fire(deps: ActivityDeps, input: FireInput): Promise<Fired> {
+  const { tenant_id, schedule_id } = input
   let fit: Fit | undefined
   for (;;) {
-    const made = await withTenant(deps.pool, tenant_id, (db) => make(db, { tenant_id, schedule_id, at }, fit))
+    const made = await withTenant(deps.pool, tenant_id, (db) => make(db, input, fit))
     if (made.kind === 'nothing') return { distribution_id: null, wait: false }
     if (made.kind === 'check') {
       // Outside of any transaction: a tenant's schema may take its time.
@@ -64,9 +69,10 @@ type Made =
   | { kind: 'problem'; problem: string }
   | { kind: 'made'; job: SubmittedJob; overlap: RecurringRow['overlap'] }
 
-async function make(db: Db, { tenant_id, schedule_id, at }: FireInput, fit: Fit | undefined): Promise<Made> {
+async function make(db: Db, { tenant_id, schedule_id, at, begun }: FireInput, fit: Fit | undefined): Promise<Made> {
   const row = await findRecurring(db, schedule_id)
-  if (!row || row.deleted || row.paused) return { kind: 'nothing' }
+  const time = Date.parse(at)
+  if (!row || row.deleted || row.paused || isLeftOut(row, time)) return { kind: 'nothing' }
   const { data_type } = row.template
   const { check, catalogued, requires_catalogued } = await readSurroundings(db, tenant_id, data_type)
   let problem: string | null = null
@@ -75,22 +81,51 @@ async function make(db: Db, { tenant_id, schedule_id, at }: FireInput, fit: Fit 
   else if (check && fit?.state !== check.state) return { kind: 'check', check, row }
   else if (check) problem = fit?.problem ?? null
   await note(db, row, problem)
+  if (await isTooLate(db, row, time, begun)) return { kind: 'nothing' }
   if (problem !== null) return { kind: 'problem', problem }
   const by = { request_id: `schedule/${row.id}/${at}`, actor: `schedule:${row.id}` }
-  return { kind: 'made', job: await fireRecurring(db, row, at, by), overlap: row.overlap }
+  return { kind: 'made', job: await fireRecurring(db, row, at, by, undefined, onceFor(row, at)), overlap: row.overlap }
+}
+
+/** Where clocks show a time twice, Temporal comes up with one of the two in some zones and with both in others. */
+function onceFor(row: RecurringRow, at: string): string {
+  const repeated = repeatedTime(row, Date.parse(at))
+  return repeated ? `${repeated.shown} ${row.time_zone}` : at
+}
+
+/** Names the times that were passed over. Answers whether this one is too old to be made. */
+async function isTooLate(db: Db, row: RecurringRow, time: number, begun: string | undefined): Promise<boolean> {
+  const { accounted, missed, tooLate } = accountFor(
+    row,
+    time,
+    row.now.getTime(),
+    begun === undefined ? undefined : Date.parse(begun),
+  )
+  const told = await accountRecurring(db, row.id, accounted, missed)
+  if (told) await tell(db, row, 'schedule.missed', { ...told, summary: missedText(told) })
+  return tooLate
 }
 
 /** Of a problem that is new its operator hears once. */
-async function note(db: Db, { tenant_id, id, name }: RecurringRow, problem: string | null): Promise<void> {
-  if (!(await noteProblem(db, id, problem)) || problem === null) return
-  await insertEvent(db, tenant_id, 'schedule.failing', { schedule_id: id, schedule: name, reason: problem })
+async function note(db: Db, row: RecurringRow, problem: string | null): Promise<void> {
+  if (!(await noteProblem(db, row.id, problem)) || problem === null) return
+  await tell(db, row, 'schedule.failing', { reason: problem })
+}
+
+async function tell(
+  db: Db,
+  { tenant_id, id, name }: RecurringRow,
+  event: 'schedule.failing' | 'schedule.missed',
+  details: Record<string, unknown>,
+): Promise<void> {
+  await insertEvent(db, tenant_id, event, { schedule_id: id, schedule: name, ...details })
   await writeAudit(db, {
     tenant_id,
     actor: 'distributor',
-    action: 'schedule.failing',
+    action: event,
     resource_type: 'schedule',
     resource_id: id,
-    details: { name, reason: problem },
+    details: { name, ...details },
   })
 }
 

@@ -1,6 +1,8 @@
 // The times of a schedule by our own reckoning: which of them are due, and which of those that Temporal comes up with are
 // not. Temporal starts the runs; where clocks change it differs by zone, and of what it leaves out it says nothing.
 
+import { now } from './destinations/clock.ts'
+
 export interface Timed {
   /** Either this or `interval_seconds`. */
   cron: string | null
@@ -158,13 +160,13 @@ function matches(cron: Cron, wall: number): boolean {
  * The same times in UTC, when a schedule runs in every hour of every day: where clocks are set back, Temporal would leave
  * out some of them in zones east of Greenwich. Null when it has no such form.
  */
-export function inUtc(cron: string, zone: string, now = Date.now()): string | null {
+export function inUtc(cron: string, zone: string, from = now()): string | null {
   const [minute = '', ...others] = cron.trim().split(/\s+/)
   if (others.some((field) => field !== '*')) return null
   const minutes = valuesOf(minute, 0, 59)
   const shifted = new Set<string>()
   for (let month = -1; month < 13; month += 1) {
-    const offset = offsetAt(zone, now + month * 30 * DAY) / 60_000
+    const offset = offsetAt(zone, from + month * 30 * DAY) / 60_000
     const moved = minutes.map((value) => (((value - offset) % 60) + 60) % 60)
     shifted.add(moved.sort((a, b) => a - b).join(','))
   }

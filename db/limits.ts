@@ -282,4 +282,10 @@ export const LIMITS = {
     unit: 'sets',
     reason: 'deliveries to one destination come together; to make a set ready costs up to a few milliseconds',
   },
+  timesMadeUp: {
+    what: 'Missed times of a schedule that are made up after an outage',
+    value: 100,
+    unit: 'times',
+    reason: 'A schedule of every minute would otherwise start 43,200 distributions at once after a month',
+  },
 } as const satisfies Record<string, Limit>

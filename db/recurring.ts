@@ -39,6 +39,24 @@ export interface RecurringContent {
   template: RecurringTemplate
 }
 
+/** Times that made no distribution, and will make none. */
+export interface Missed {
+  count: number
+  first: string
+  last: string
+  /** The latest of them. */
+  times: string[]
+  reason: string
+  /** When that was found out. */
+  at: string
+}
+
+export function missedText({ count, first, last, reason }: Missed): string {
+  return count === 1
+    ? `The time ${first} was missed: ${reason}`
+    : `${count} times were missed, from ${first} to ${last}: ${reason}`
+}
+
 export interface RecurringRow extends RecurringContent {
   id: string
   tenant_id: string
@@ -47,9 +65,16 @@ export interface RecurringRow extends RecurringContent {
   last_distribution_id: string | null
   /** Null also when that distribution is no longer kept. */
   last_status: JobStatus | null
+  last_completed_at: Date | null
   /** Why the last time made none, or why Temporal does not take the schedule; null while all is well. */
   problem: string | null
   problem_at: Date | null
+  /** Times up to here were made, or stand in `missed`, or were not asked for. */
+  accounted_at: Date
+  /** Since it was last changed or resumed; null while there were none. */
+  missed: Missed | null
+  /** The database's clock. */
+  now: Date
   created_at: Date
   updated_at: Date
   deleted: boolean
@@ -60,7 +85,9 @@ export interface RecurringRow extends RecurringContent {
 const COLUMNS = `id, tenant_id, name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused,
   submission, payload_text, metadata_text, template, version, last_fired_at,
   'dist_' || last_distribution_id as last_distribution_id,
-  (select j.status from distribution_jobs j where j.id = last_distribution_id) as last_status, problem, problem_at, created_at, updated_at, deleted_at is not null as deleted,
+  (select j.status from distribution_jobs j where j.id = last_distribution_id) as last_status,
+  (select j.completed_at from distribution_jobs j where j.id = last_distribution_id) as last_completed_at, problem, problem_at,
+  accounted_at, missed, clock_timestamp() as now, created_at, updated_at, deleted_at is not null as deleted,
   check_at is null as in_sync`
 
 function valuesOf(content: Omit<RecurringContent, 'paused'> & { paused: boolean | null }): unknown[] {
@@ -114,7 +141,8 @@ export async function replaceRecurring(
   const { rows } = await db.query<RecurringRow>(
     `update recurring_distributions
         set name = $1, description = $2, cron = $3, interval_seconds = $4, time_zone = $5, overlap = $6,
-            catchup_seconds = $7, paused = coalesce($8, paused), problem = null, problem_at = null, submission = $9, payload_text = $10, metadata_text = $11,
+            catchup_seconds = $7, paused = coalesce($8, paused), problem = null, problem_at = null,
+            accounted_at = clock_timestamp(), missed = null, submission = $9, payload_text = $10, metadata_text = $11,
             template = $12::jsonb, version = version + 1, updated_at = clock_timestamp(),
             check_at = clock_timestamp() + interval '10 seconds'
       where id = $13 and deleted_at is null
@@ -128,7 +156,7 @@ export async function replaceRecurring(
 export async function pauseRecurring(db: Db, id: string, paused: boolean): Promise<void> {
   await db.query(
     `update recurring_distributions
-        set paused = $2, version = version + 1, updated_at = clock_timestamp(),
+        set paused = $2, accounted_at = clock_timestamp(), missed = null, version = version + 1, updated_at = clock_timestamp(),
             check_at = clock_timestamp() + interval '10 seconds'
       where id = $1 and deleted_at is null and paused <> $2`,
     [id, paused],
@@ -192,6 +220,36 @@ export async function noteProblem(db: Db, id: string, problem: string | null): P
   return rows.length === 1 && rows[0]!.was === null
 }
 
+/** Times up to `accounted` are made or named. `missed` adds to those that were named; answers what is to be told, at most hourly. */
+export async function accountRecurring(
+  db: Db,
+  id: string,
+  accounted: Date,
+  missed: Missed | null,
+): Promise<Missed | null> {
+  const { rows } = await db.query<{ told: Missed | null }>(
+    `with before as (
+       select id, missed as was,
+              coalesce((missed ->> 'told_at')::timestamptz < clock_timestamp() - interval '1 hour', true) as tells
+         from recurring_distributions where id = $1 for update),
+     sum as (
+       select id, tells,
+              case when $3::jsonb is null then was
+                   when was is null then $3::jsonb
+                   else was || $3::jsonb || jsonb_build_object('first', was -> 'first', 'count',
+                          (was ->> 'count')::int + ($3::jsonb ->> 'count')::int) end as missed
+         from before)
+     update recurring_distributions r
+        set accounted_at = greatest(r.accounted_at, $2),
+            missed = case when $3::jsonb is not null and tells
+                          then sum.missed || jsonb_build_object('told_at', clock_timestamp()) else sum.missed end
+       from sum where r.id = sum.id
+     returning case when $3::jsonb is not null and tells then sum.missed - 'told_at' end as told`,
+    [id, accounted, missed && JSON.stringify(missed)],
+  )
+  return rows[0]?.told ?? null
+}
+
 /** Temporal is to be told again, after so many seconds. */
 export async function syncLater(db: Db, id: string, seconds: number): Promise<void> {
   await db.query(
@@ -223,6 +281,7 @@ export async function dueRecurring(
 
 /**
  * The distribution of one firing: made once per `occasion` (a time of the schedule, a caller's key), whoever repeats it.
+ * @param once where it is another one than the occasion: what it is made once for
  * @param mayBeMade throws when there is to be none; not asked for a repeat
  */
 export async function fireRecurring(
@@ -231,8 +290,9 @@ export async function fireRecurring(
   occasion: string,
   by: { request_id: string; actor: string },
   mayBeMade: () => Promise<void> = async () => {},
+  once = occasion,
 ): Promise<SubmittedJob> {
-  const key = `schedule:${row.id}:${occasion}`
+  const key = `schedule:${row.id}:${once}`
   const claim = await claimIdempotencyKey(db, row.tenant_id, key, createHash('sha256').update(key).digest())
   if (!claim.claimed) {
     const first = await findSubmittedJob(db, claim.job_id)

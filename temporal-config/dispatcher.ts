@@ -14,7 +14,7 @@ import type {
 } from '../workflows/messages.ts'
 import type { Logger } from './log.ts'
 import type { SearchAttribute } from './names.ts'
-import type { RecurringSchedule, RecurringState } from './recurring.ts'
+import type { RecurringSchedule, RecurringState, RecurringTimes } from './recurring.ts'
 import type { About, Runs } from './runs.ts'
 
 export interface TemporalHealth {
@@ -45,7 +45,7 @@ export interface Dispatcher {
   /** Has Temporal follow the row of a recurring distribution; with `resume` also over a pause set there. Never throws. */
   setRecurring(row: RecurringSchedule, resume?: boolean): Promise<'started' | 'deferred' | { refused: string }>
   /** A recurring distribution as Temporal has it; null while it does not answer. Never throws. */
-  describeRecurring(ref: RecurringRef): Promise<RecurringState | null>
+  describeRecurring(row: RecurringTimes): Promise<RecurringState | null>
   /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
   probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
   /** Never throws; what can not be asked in time counts as not healthy. */
@@ -127,8 +127,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         const refused = await runs.setRecurring(row, resume)
         return refused === null ? ('started' as const) : { refused }
       }),
-    async describeRecurring(ref) {
-      const state = await inTime('next times', ref, (runs) => runs.describeRecurring(ref))
+    async describeRecurring(row) {
+      const ref = { tenant_id: row.tenant_id, schedule_id: row.id }
+      const state = await inTime('next times', ref, (runs) => runs.describeRecurring(row))
       return state === 'deferred' ? null : state
     },
     async probe(input, timeoutMs) {

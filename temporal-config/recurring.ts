@@ -4,9 +4,13 @@ import {
   type ConnectionLike,
   isGrpcServiceError,
   ScheduleAlreadyRunning,
+  type ScheduleHandle,
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
 } from '@temporalio/client'
+import { now } from '../activities/destinations/clock.ts'
+import { windowMs } from '../activities/missed-times.ts'
+import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../activities/schedule-times.ts'
 import type { RecurringRow } from '../db/recurring.ts'
 import type { Overlap } from '../db/states.ts'
 import type { RecurringRef } from '../workflows/messages.ts'
@@ -31,6 +35,7 @@ export type RecurringSchedule = Pick<
   | 'time_zone'
   | 'overlap'
   | 'catchup_seconds'
+  | 'accounted_at'
   | 'paused'
   | 'deleted'
 >
@@ -44,6 +49,10 @@ const OVERLAP: Record<Overlap, ScheduleOverlapPolicy> = {
 
 /** Set with a pause of ours. Another one was set in Temporal, and is left alone until somebody resumes the schedule. */
 const NOTE = 'paused over the API'
+
+function refOf({ tenant_id, id }: Pick<RecurringRow, 'tenant_id' | 'id'>): RecurringRef {
+  return { tenant_id, schedule_id: id }
+}
 
 /**
  * Creates, changes or removes the schedule, as the row is now. Answers why Temporal does not take it, or null. A pause that
@@ -73,7 +82,7 @@ function refusalOf(error: unknown): string | undefined {
 
 async function follow(options: RecurringOptions, row: RecurringSchedule, resume: boolean): Promise<void> {
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
-  const ref = { tenant_id: row.tenant_id, schedule_id: row.id }
+  const ref = refOf(row)
   const scheduleId = recurringScheduleId(ref)
   if (row.deleted) {
     await schedule
@@ -86,10 +95,9 @@ async function follow(options: RecurringOptions, row: RecurringSchedule, resume:
   }
   const specification = {
     spec: {
-      timezone: row.time_zone,
       ...(row.cron === null
-        ? { intervals: [{ every: (row.interval_seconds ?? 0) * 1000 }] }
-        : { cronExpressions: expressionsOf(row.cron) }),
+        ? { timezone: row.time_zone, intervals: [{ every: (row.interval_seconds ?? 0) * 1000 }] }
+        : cronOf(row.cron, row.time_zone)),
     },
     action: {
       type: 'startWorkflow' as const,
@@ -100,12 +108,13 @@ async function follow(options: RecurringOptions, row: RecurringSchedule, resume:
       staticSummary: row.name,
       priority: { fairnessKey: row.tenant_id },
     },
-    policies: { overlap: OVERLAP[row.overlap], catchupWindow: row.catchup_seconds * 1000 },
+    policies: { overlap: OVERLAP[row.overlap], catchupWindow: windowMs(row, now()) },
   }
   const ours = { paused: row.paused, note: row.paused ? NOTE : '' }
   const memo = { task_queue: options.taskQueue }
   try {
     await schedule.create({ scheduleId, ...specification, memo, state: ours })
+    if (!row.paused) await makeUp(schedule.getHandle(scheduleId), row)
   } catch (error) {
     if (!(error instanceof ScheduleAlreadyRunning)) throw error
     await schedule.getHandle(scheduleId).update(({ state }) => {
@@ -113,6 +122,21 @@ async function follow(options: RecurringOptions, row: RecurringSchedule, resume:
       return { ...specification, state: theirs ? state : { ...state, ...ours } }
     })
   }
+}
+
+/** A new one knows nothing of earlier times: there are some when Temporal has lost its data, or was away when it was made. */
+async function makeUp(handle: ScheduleHandle, row: RecurringSchedule): Promise<void> {
+  const end = now()
+  const start = Math.max(row.accounted_at.getTime(), end - windowMs(row, end))
+  if (timesBetween(row, start, end, 1).length === 0) return
+  await handle.backfill({ start: new Date(start + 1), end: new Date(end), overlap: OVERLAP[row.overlap] })
+}
+
+function cronOf(cron: string, zone: string) {
+  const utc = inUtc(cron, zone)
+  return utc === null
+    ? { timezone: zone, cronExpressions: expressionsOf(cron) }
+    : { timezone: 'UTC', cronExpressions: [utc] }
 }
 
 /**
@@ -138,6 +162,20 @@ export async function restoreRecurring(
   for (const ref of missing.values()) await restore(ref)
 }
 
+/** Which schedule, and when it is to run. */
+export type RecurringTimes = Pick<RecurringRow, 'id' | 'tenant_id' | 'cron' | 'interval_seconds' | 'time_zone'>
+
+/** `next` without what makes no distribution: the second time that clocks show the same, and times that they leave out. */
+function withoutRepeats(timed: RecurringTimes, taken: readonly Date[], next: readonly Date[]): Date[] {
+  const before = new Set([...taken, ...next].map((time) => time.getTime()))
+  return next.filter((date) => {
+    const time = date.getTime()
+    const repeated = repeatedTime(timed, time)
+    if (repeated && repeated.first < time && before.has(repeated.first)) return false
+    return !isLeftOut(timed, time)
+  })
+}
+
 /** As Temporal has it. */
 export interface RecurringState {
   paused: boolean
@@ -146,11 +184,12 @@ export interface RecurringState {
 }
 
 /** How Temporal has the schedule; without next times when it does not know it yet. */
-export async function describeRecurring(options: RecurringOptions, ref: RecurringRef): Promise<RecurringState> {
+export async function describeRecurring(options: RecurringOptions, row: RecurringTimes): Promise<RecurringState> {
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
   try {
-    const { info, state } = await schedule.getHandle(recurringScheduleId(ref)).describe()
-    return { paused: state.paused, next_runs: state.paused ? [] : info.nextActionTimes }
+    const { info, state } = await schedule.getHandle(recurringScheduleId(refOf(row))).describe()
+    const taken = info.recentActions.map(({ scheduledAt }) => scheduledAt)
+    return { paused: state.paused, next_runs: state.paused ? [] : withoutRepeats(row, taken, info.nextActionTimes) }
   } catch (error) {
     if (error instanceof ScheduleNotFoundError) return { paused: false, next_runs: [] }
     throw error

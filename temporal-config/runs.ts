@@ -24,7 +24,6 @@ import {
   type ProbeInput,
   type ProbeResult,
   RETRY_SIGNAL,
-  type RecurringRef,
   TURN_SIGNAL,
   type WakeRef,
 } from '../workflows/messages.ts'
@@ -39,7 +38,13 @@ import {
   wakeWorkflowId,
 } from './names.ts'
 
-import { describeRecurring, type RecurringSchedule, type RecurringState, setRecurring } from './recurring.ts'
+import {
+  describeRecurring,
+  type RecurringSchedule,
+  type RecurringState,
+  type RecurringTimes,
+  setRecurring,
+} from './recurring.ts'
 
 /** What a person filters by in the Temporal UI, and what orders the queue. */
 export interface About {
@@ -75,7 +80,7 @@ export interface Runs {
   startBatch(ref: BatchRef): Promise<void>
   /** Brings the schedule of a recurring distribution in line with its row; answers why Temporal does not take it, or null. */
   setRecurring(row: RecurringSchedule, resume?: boolean): Promise<string | null>
-  describeRecurring(ref: RecurringRef): Promise<RecurringState>
+  describeRecurring(row: RecurringTimes): Promise<RecurringState>
   probe(input: ProbeInput): Promise<ProbeResult>
   /** Starts the sender of an event; one that exists already is left alone. */
   announce(ref: EventRef): Promise<void>
@@ -200,7 +205,7 @@ export function createRuns(options: RunsOptions): Runs {
       })
     },
     setRecurring: (row, resume) => setRecurring(options, row, resume),
-    describeRecurring: (ref) => describeRecurring(options, ref),
+    describeRecurring: (row) => describeRecurring(options, row),
     async probe(input) {
       return await workflow.execute('probe', {
         workflowId: `probe/${input.tenant_id}/${input.destination_id}/${crypto.randomUUID()}`,

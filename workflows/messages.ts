@@ -179,6 +179,8 @@ export interface RecurringRef {
 }
 
 export interface FireInput extends RecurringRef {
+  /** When its run began; left out by earlier versions. */
+  begun?: string
   /** The time that the schedule meant, ISO 8601: it names the distribution. */
   at: string
 }

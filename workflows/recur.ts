@@ -20,7 +20,7 @@ export async function recur(ref: RecurringRef): Promise<void> {
     retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' },
   })
   const at = info.typedSearchAttributes.get(SCHEDULED) ?? info.startTime
-  const { distribution_id, wait } = await fire({ ...ref, at: at.toISOString() })
+  const { distribution_id, wait } = await fire({ ...ref, at: at.toISOString(), begun: info.startTime.toISOString() })
   if (distribution_id === null || !wait) return
   if (patched('until-final')) return await untilFinal({ tenant_id: ref.tenant_id, distribution_id })
   for (let pause = 500; ; pause = Math.min(LONGEST_MS, pause * 1.5)) {

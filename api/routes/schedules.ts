@@ -10,6 +10,7 @@ import {
   insertRecurring,
   listRecurring,
   MOST_SCHEDULES,
+  missedText,
   noteInSync,
   noteProblem,
   pauseRecurring,
@@ -261,7 +262,7 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
   }
 
   async function render(c: C, row: RecurringRow, status: 200 | 201): Promise<Response> {
-    const there = await dispatcher.describeRecurring({ tenant_id: row.tenant_id, schedule_id: row.id })
+    const there = await dispatcher.describeRecurring(row)
     // Somebody may have paused it in Temporal.
     const state = { paused: row.paused || there?.paused === true, next_runs: there?.next_runs ?? null }
     // The submission goes out as it came in: no number loses a digit.
@@ -280,7 +281,9 @@ async function find(db: Db, idOrName: string): Promise<RecurringRow> {
 
 function shown(row: RecurringRow) {
   const { submission: _s, payload_text: _p, metadata_text: _m, template: _t, tenant_id: _i, deleted: _d, ...rest } = row
-  return rest
+  const { accounted_at: _a, last_completed_at: _l, now: _n, missed, ...shown } = rest
+  if (shown.problem !== null || missed === null) return shown
+  return { ...shown, problem: missedText(missed), problem_at: missed.at }
 }
 
 function audit(

@@ -1,5 +1,6 @@
 // Distributions that recur: what is asked and answered.
 import { z } from '@hono/zod-openapi'
+import { LIMITS } from '../../db/limits.ts'
 import { JOB_STATUSES, OVERLAPS } from '../../db/states.ts'
 import { cronIssue, isTimeZone } from '../cron.ts'
 import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
@@ -38,8 +39,10 @@ const fields = {
       'When the distribution before is not final yet: leave this time out, keep one for later, keep all (a thousand at most), or begin all the same. Its end is noticed within half a minute.',
   }),
   catchup_seconds: whole(10, 31_536_000)
-    .default(60)
-    .openapi({ description: 'Times that were missed are made up for when they are no older than this' }),
+    .default(31_536_000)
+    .openapi({
+      description: `Times that were missed are made up when they are no older than this, the last ${LIMITS.timesMadeUp.value} at most, as \`overlap\` allows; the others are named in \`problem\``,
+    }),
   paused: z.boolean().nullish().openapi({ description: 'False when absent; in a PUT it then stays as it is' }),
 }
 
@@ -89,7 +92,7 @@ const listed = z
     last_status: z.enum(JOB_STATUSES).nullable().openapi({ description: 'How that distribution stands' }),
     problem: z.string().nullable().openapi({
       description:
-        'Why the last time made no distribution (its payload is not what its data type asks for by now, the tenant is suspended), or why Temporal does not take the schedule',
+        'Why the last time made no distribution (its payload is not what its data type asks for by now, the tenant is suspended), why Temporal does not take the schedule, or which times were missed since it was last changed or resumed',
     }),
     problem_at: time.nullable(),
     created_at: time,

@@ -32,7 +32,7 @@ describe('a schedule', () => {
       interval_seconds: null,
       time_zone: 'Europe/Rome',
       overlap: 'skip',
-      catchup_seconds: 60,
+      catchup_seconds: 31_536_000,
       paused: false,
       version: 1,
       in_sync: true,
