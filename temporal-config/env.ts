@@ -210,7 +210,31 @@ export function environmentSecrets(env: NodeJS.ProcessEnv = process.env): Record
   return found
 }
 
-/** The environment as it is, for Temporal's own settings and for programs that are started from here. */
+/** What a server needs to know of this machine. */
+const MACHINE = /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TZDIR|TMPDIR|TMP|TEMP|LD_LIBRARY_PATH)$/
+/** What beside it a program needs that is fetched, or fetches others: its caches, and the way to the outside. */
+const FETCHING =
+  /^(XDG_[A-Z]+_HOME|GO[A-Z0-9]+|CGO_[A-Z_]+|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|https?_proxy|no_proxy|all_proxy)$/i
+
+/**
+ * The environment of a server that is started from here. None of our settings: whoever reads it, or breaks into the server,
+ * finds no key of ours.
+ */
+export function serverEnvironment(): Record<string, string> {
+  return environmentOf((name) => MACHINE.test(name))
+}
+
+/** The same for a program that fetches or builds others. */
+export function fetchingEnvironment(): Record<string, string> {
+  return environmentOf((name) => MACHINE.test(name) || FETCHING.test(name))
+}
+
+function environmentOf(isPassed: (name: string) => boolean): Record<string, string> {
+  const entries = Object.entries(process.env).filter(([name, value]) => value !== undefined && isPassed(name))
+  return Object.fromEntries(entries) as Record<string, string>
+}
+
+/** The environment as it is, for Temporal's own settings and for the search of programs. */
 export function wholeEnvironment(): NodeJS.ProcessEnv {
   return process.env
 }

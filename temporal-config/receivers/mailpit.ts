@@ -1,7 +1,7 @@
 // A mail server of its own whose inboxes can be read: Mailpit.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { wholeEnvironment } from '../env.ts'
+import { serverEnvironment } from '../env.ts'
 import { freePort } from '../stack/ports.ts'
 import { obtainProgram } from './programs.ts'
 import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
@@ -82,7 +82,7 @@ export async function startMailpit(options: MailpitOptions = {}): Promise<Mailpi
         ...(recipients === undefined ? [] : ['--smtp-allowed-recipients', recipients]),
         ...(max_recipients === undefined ? [] : ['--smtp-max-recipients', String(max_recipients)]),
       ],
-      env: wholeEnvironment(),
+      env: serverEnvironment(),
       stop_signals: ['SIGTERM'],
     },
     folder,

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { accessSync, constants, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import mysql from 'mysql2/promise'
-import { wholeEnvironment } from '../env.ts'
+import { serverEnvironment } from '../env.ts'
 import { freePort } from '../stack/ports.ts'
 import { obtainProgram } from './programs.ts'
 import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
@@ -33,7 +33,7 @@ export async function startMariadb(options: MariadbOptions): Promise<MariadbRece
   // The server lays down root's rights when it starts as root.
   const user = process.getuid?.() === 0 ? ['--user=root'] : []
   // A starting server removes the temporary tables that it finds, and with them those of another that runs.
-  const env = { ...wholeEnvironment(), TMPDIR: join(folder, 'tmp') }
+  const env = { ...serverEnvironment(), TMPDIR: join(folder, 'tmp') }
   mkdirSync(env.TMPDIR)
   try {
     await installDatabase([`--datadir=${data}`, ...user], env)
@@ -114,7 +114,7 @@ function installDatabase(args: string[], env: NodeJS.ProcessEnv): Promise<void> 
 }
 
 function installScript(): string {
-  const folders = [...(wholeEnvironment().PATH ?? '').split(delimiter).filter(Boolean), '/usr/bin', '/usr/local/bin']
+  const folders = [...(serverEnvironment().PATH ?? '').split(delimiter).filter(Boolean), '/usr/bin', '/usr/local/bin']
   const found = folders
     .flatMap((folder) => ['mariadb-install-db', 'mysql_install_db'].map((name) => join(folder, name)))
     .find((path) => {

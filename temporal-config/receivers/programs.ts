@@ -5,7 +5,7 @@ import { accessSync, constants, existsSync, mkdirSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { alone } from '../alone.mjs'
-import { wholeEnvironment } from '../env.ts'
+import { fetchingEnvironment, wholeEnvironment } from '../env.ts'
 import { buildWithGo, findGo } from '../stack/go.ts'
 import { programFolder } from '../stack/temporal-program.ts'
 
@@ -121,7 +121,7 @@ async function installWithApt(name: string): Promise<void> {
 
 function run(command: string, args: string[]): Promise<void> {
   return new Promise((resolve, reject) => {
-    const env = { ...wholeEnvironment(), DEBIAN_FRONTEND: 'noninteractive' }
+    const env = { ...fetchingEnvironment(), DEBIAN_FRONTEND: 'noninteractive' }
     const child = spawn(command, args, { env, stdio: ['ignore', 'ignore', 'pipe'] })
     let errors = ''
     child.stderr.on('data', (chunk) => {

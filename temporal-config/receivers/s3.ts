@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import type { S3Client } from '@aws-sdk/client-s3'
-import { wholeEnvironment } from '../env.ts'
+import { serverEnvironment } from '../env.ts'
 import { freePort } from '../stack/ports.ts'
 import { obtainProgram } from './programs.ts'
 import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
@@ -63,7 +63,7 @@ export async function startVersitygw(options: VersitygwOptions): Promise<Versity
         // Metadata in files of its own, for not every file system of a temporary folder has extended attributes.
         ...['posix', '--versioning-dir', versions!, '--sidecar', metadata!, objects!],
       ],
-      env: { ...wholeEnvironment(), ROOT_ACCESS_KEY: access_key, ROOT_SECRET_KEY: secret_key },
+      env: { ...serverEnvironment(), ROOT_ACCESS_KEY: access_key, ROOT_SECRET_KEY: secret_key },
       stop_signals: ['SIGTERM'],
     },
     folder,

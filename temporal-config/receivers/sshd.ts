@@ -7,7 +7,7 @@ import { appendFileSync, chmodSync, chownSync, mkdirSync, readFileSync, rmSync, 
 import { connect } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import { wholeEnvironment } from '../env.ts'
+import { serverEnvironment } from '../env.ts'
 import { freePort } from '../stack/ports.ts'
 import { endProcess, identify, type ProcessId } from '../stack/processes.ts'
 import { databaseUser, type SystemUser } from '../stack/reach.ts'
@@ -184,7 +184,7 @@ function prepareAccounts(folder: string, home: string, password: string | undefi
 /** As /etc/shadow has it (SHA-512). Node has no crypt(3); every Debian has Perl. The password is on no command line. */
 function crypt(password: string): string {
   const script = 'my $p = do { local $/; <STDIN> }; print crypt($p, q($6$depotdepot$))'
-  return execFileSync('perl', ['-e', script], { input: password, encoding: 'utf8', env: wholeEnvironment() })
+  return execFileSync('perl', ['-e', script], { input: password, encoding: 'utf8', env: serverEnvironment() })
 }
 
 function nameOf(user: SystemUser | undefined): string {

@@ -2,7 +2,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { wholeEnvironment } from '../env.ts'
+import { fetchingEnvironment } from '../env.ts'
 
 export interface Go {
   program: string
@@ -36,7 +36,7 @@ export async function buildWithGo(goProgram: string, { target, folder, name, say
   const began = performance.now()
   // Apart, for some commands are called `server`.
   const bin = mkdtempSync(join(folder, 'build-'))
-  const env = { ...wholeEnvironment(), GOBIN: bin, CGO_ENABLED: '0' }
+  const env = { ...fetchingEnvironment(), GOBIN: bin, CGO_ENABLED: '0' }
   const child = spawn(goProgram, ['install', target], { env, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
   const ticking = setInterval(() => {
     say(`still building ${name} (${Math.round((performance.now() - began) / 1000)} s)`)

@@ -5,7 +5,7 @@ import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, wri
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import pg from 'pg'
-import { wholeEnvironment } from '../env.ts'
+import { serverEnvironment } from '../env.ts'
 import { kept } from './kept.ts'
 import { freePort } from './ports.ts'
 import { type PostgresPrograms, postgresPrograms } from './postgres-programs.ts'
@@ -54,7 +54,7 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
       program: programs.postgres,
       args: ['-D', cluster, '-p', String(port), ...settings(options.durable ?? true)],
       log_file: log,
-      env: { ...wholeEnvironment(), LC_ALL: 'C', LANG: 'C' },
+      env: { ...serverEnvironment(), LC_ALL: 'C', LANG: 'C' },
       ...(user ? { user } : {}),
       stop_signals: ['SIGINT', 'SIGQUIT'],
     })
@@ -111,7 +111,7 @@ async function makeCluster(
 
 function run(program: string, user: SystemUser | undefined, args: string[]): Promise<void> {
   return new Promise((resolve, reject) => {
-    const env = { ...wholeEnvironment(), LC_ALL: 'C', LANG: 'C' }
+    const env = { ...serverEnvironment(), LC_ALL: 'C', LANG: 'C' }
     const child = spawn(program, args, { ...user, cwd: '/', env, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
     child.stdout.on('data', (chunk) => {

@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fetchingEnvironment } from '../env.ts'
 import { loginUrl } from './database.ts'
 import { endLeftBehind, runningAddresses, type StackAddresses } from './lock.ts'
 import { identify, type ProcessId } from './processes.ts'
@@ -103,6 +104,8 @@ function launchSupervisor(dataDir: string) {
   const program = fileURLToPath(new URL('supervisor.ts', import.meta.url))
   const child = spawn(process.execPath, ['--import', tsx, program], {
     detached: true,
+    // It fetches the program of Temporal where there is none.
+    env: fetchingEnvironment(),
     stdio: ['pipe', 'pipe', errors],
   })
   closeSync(errors)

@@ -4,6 +4,7 @@ import { accessSync, constants, mkdirSync, readdirSync, rmSync, statSync } from 
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { fetchingEnvironment } from '../env.ts'
 import { buildWithGo, findGo, type Go } from './go.ts'
 
 /** The newest version that still builds by `go install`. */
@@ -112,7 +113,10 @@ export const thisMachine: Machine = {
   // In a process of its own, which can be ended: the SDK's download has no deadline.
   download(folder) {
     const script = fileURLToPath(new URL('download-temporal.mjs', import.meta.url))
-    const child = spawn(process.execPath, [script, folder], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [script, folder], {
+      env: fetchingEnvironment(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     return new Promise((resolve, reject) => {
       let output = ''
       let errors = ''
