@@ -45,12 +45,13 @@ function details(misfits: readonly Misfit[]): Detail[] {
 
 /**
  * What is wrong with a schema that is to be kept. Compiling one takes its time, so that it is not done here.
+ * @param schema a text is JSON
  * @param at where it stands in the request
  */
 export async function schemaDefinitionIssues(
   shaper: AppDeps['shaper'],
   tenantId: string,
-  schema: Record<string, unknown> | boolean | null | undefined,
+  schema: Record<string, unknown> | boolean | string | null | undefined,
   at: string,
 ): Promise<Detail[]> {
   if (schema === null || schema === undefined) return []

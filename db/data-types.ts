@@ -13,6 +13,8 @@ export interface DataTypeContent {
   name: string
   description: string | null
   schema_definition: Record<string, unknown> | boolean | null
+  /** The same as it was sent, with all digits of its numbers; only written. */
+  schema_text?: string | undefined
   validation_rules: ValidationRules
 }
 
@@ -72,8 +74,8 @@ async function putShared(db: Db, id: string, content: DataTypeContent, replace: 
   return rows[0]!.done ? await findDataType(db, id, { shared: true }) : null
 }
 
-function values({ name, description, schema_definition, validation_rules }: DataTypeContent) {
-  const schema = schema_definition === null ? null : JSON.stringify(schema_definition)
+function values({ name, description, schema_definition, schema_text, validation_rules }: DataTypeContent) {
+  const schema = schema_definition === null ? null : (schema_text ?? JSON.stringify(schema_definition))
   return [name, description, schema, JSON.stringify(validation_rules)]
 }
 

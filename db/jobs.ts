@@ -113,7 +113,8 @@ export interface DataTypeCheck {
   id: string
   /** Another one after every change. */
   state: string
-  schema_definition: Record<string, unknown> | boolean | null
+  /** As JSON, with the digits of its numbers as they were sent. */
+  schema_definition: string | null
   validation_rules: ValidationRules
 }
 
@@ -135,7 +136,7 @@ export async function readSurroundings(db: Db, tenantId: string, dataType: strin
             coalesce((select require_known_data_type from tenants where id = $1), false) as requires_catalogued,
             case when t.schema_definition is not null or t.validation_rules <> '{}' then jsonb_build_object(
               'id', t.id, 'state', concat_ws(' ', t.tenant_id, t.created_at, t.updated_at),
-              'schema_definition', t.schema_definition,
+              'schema_definition', t.schema_definition::text,
               'validation_rules', case jsonb_typeof(t.validation_rules) when 'object' then t.validation_rules else '{}' end
             ) end as check
        from (select) as one

@@ -4,6 +4,8 @@ import { Ajv2019 } from 'ajv/dist/2019.js'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { closest, distance } from 'fastest-levenshtein'
+import { INTEGER, markIntegers, useExactKeywords } from './exact-keywords.ts'
+import { type Held, readNumbers } from './exact-numbers.ts'
 import { remembered } from './remembered.ts'
 import { ShapingError } from './shaping-error.ts'
 
@@ -15,6 +17,8 @@ export interface Problem {
 /** Of a schema as JSON: compiling one of this size takes a second or two. */
 const MAX_SCHEMA_BYTES = 262_144
 const MAX_SCHEMA_DEPTH = 100
+/** Of one number in a schema: each number of a document is divided by it. */
+const MAX_DIGITS = 1000
 const MAX_PROBLEMS = 50
 /** All that is wrong is listed for documents up to this size, and the first fault alone in larger ones. */
 const LISTED_UP_TO = 1_048_576
@@ -33,8 +37,6 @@ const OPTIONS: Options = {
   strictRequired: false,
   // 1e400 is a number, although not a double.
   strictNumbers: false,
-  // 0.07 is a multiple of 0.01, although not of the doubles that stand for them.
-  multipleOfPrecision: 9,
   allowUnionTypes: true,
   // A document does not have a "constructor" because every object has one.
   ownProperties: true,
@@ -49,11 +51,14 @@ const ANNOTATIONS = ['example']
 type Schema = boolean | Record<string, unknown>
 
 /** What is wrong with a schema, by the path to it; nothing when it can be used. */
-export function jsonSchemaProblems(schema: Schema): Problem[] {
-  if (Buffer.byteLength(JSON.stringify(schema)) > MAX_SCHEMA_BYTES) {
+export function jsonSchemaProblems(schema: Schema, text = JSON.stringify(schema)): Problem[] {
+  if (Buffer.byteLength(text) > MAX_SCHEMA_BYTES) {
     return [{ path: [], issue: `must have at most ${MAX_SCHEMA_BYTES} bytes` }]
   }
   if (typeof schema === 'boolean') return []
+  if (new RegExp(`[0-9.]{${MAX_DIGITS + 1}}`).test(text)) {
+    return [{ path: [], issue: `has a number of more than ${MAX_DIGITS} digits` }]
+  }
   const draft = draftOf(schema)
   if (!draft) {
     const known = Object.keys(DRAFTS).join(', ')
@@ -86,6 +91,7 @@ function draftOf(schema: Schema): (new (options: Options) => Ajv) | undefined {
 function newAjv(draft: new (options: Options) => Ajv, schema: Schema, options: Options): Ajv {
   const ajv = new draft({ ...OPTIONS, ...options })
   addFormats.default(ajv)
+  useExactKeywords(ajv)
   for (const word of [...ANNOTATIONS, ...extensions(schema)]) if (!ajv.RULES.keywords[word]) ajv.addKeyword(word)
   return ajv
 }
@@ -117,6 +123,7 @@ function walk(ajv: Ajv, schema: Schema): Problem[] {
   const known = new Set([...Object.keys(ajv.RULES.keywords), ...Object.keys(ajv.RULES.all), ...CORE])
   // ajv's own: the answer of such a schema comes later, and would be taken for a yes.
   known.delete('$async')
+  known.delete(INTEGER)
   const text = JSON.stringify(schema)
   const open: { node: unknown; path: (string | number)[] }[] = [{ node: schema, path: [] }]
   for (let next = open.pop(); next && problems.length < MAX_PROBLEMS; next = open.pop()) {
@@ -198,7 +205,8 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 const compile = remembered((text) => {
-  const schema = JSON.parse(text) as Schema
+  const schema = readNumbers(text).value as Schema
+  markIntegers(schema, MAPS)
   const whole = once(() => compileAs(schema, { allErrors: true }))
   return {
     /** Finds all that is wrong. */
@@ -230,12 +238,12 @@ function compileAs(schema: Schema, options: Options): ValidateFunction {
 }
 
 /**
- * What is wrong with a document, by the path into it, and none of its values. Numbers are compared as doubles; none is
+ * What is wrong with a document, by the path into it, and none of its values. Numbers are compared by their digits; none is
  * refused for its size.
  * @param schema as JSON, which it is known by
  * @param bytes the size of the document
  */
-export function documentProblems(schema: string, document: unknown, bytes: number): Problem[] {
+export function documentProblems(schema: string, document: Held, bytes: number): Problem[] {
   const { quick, whole } = compile(schema)
   const first = bytes > LISTED_UP_TO ? shallow(() => problemsFound(quick(), document)) : undefined
   return first ?? problemsFound(whole(), document)
@@ -251,8 +259,10 @@ function shallow<T>(make: () => T): T | undefined {
   }
 }
 
-function problemsFound(validate: ValidateFunction, document: unknown): Problem[] {
-  return validate(document) ? [] : problemsOf(validate.errors ?? [], document, [])
+function problemsFound(validate: ValidateFunction, held: Held): Problem[] {
+  const { value } = held
+  const at = { instancePath: '', parentData: held, parentDataProperty: 'value', rootData: value, dynamicAnchors: {} }
+  return validate(value, at as never) ? [] : problemsOf(validate.errors ?? [], value, [])
 }
 
 function problemsOf(errors: readonly ErrorObject[], root: unknown, at: (string | number)[]): Problem[] {
@@ -277,7 +287,7 @@ function problemOf(error: ErrorObject, root: unknown, at: (string | number)[]): 
     case 'unevaluatedProperties':
       return { path: [...path, String(params.unevaluatedProperty)], issue: 'is not allowed here' }
     case 'enum': {
-      const allowed = JSON.stringify(params.allowedValues)
+      const allowed = String(params.allowed)
       return { path, issue: allowed.length <= 200 ? `must be one of ${allowed}` : 'must be one of the allowed values' }
     }
     default:

@@ -4,6 +4,7 @@
 // objects has run in it, it never passes on.
 import { writeFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
+import { readNumbers } from './exact-numbers.ts'
 import { documentProblems, jsonSchemaProblems } from './json-schema.ts'
 import { type Costly, costlyProblems } from './judge.ts'
 import type { Order, Outcome, Report } from './messages.ts'
@@ -32,14 +33,14 @@ async function carryOut(order: Order): Promise<Outcome> {
   try {
     passTo(order.tenantId)
     if (order.kind === 'judge') {
-      const schema = JSON.parse(order.schema) as Record<string, unknown> | boolean
-      return { kind: 'checked', problems: jsonSchemaProblems(schema) }
+      const schema = readNumbers(order.schema).value as Record<string, unknown> | boolean
+      return { kind: 'checked', problems: jsonSchemaProblems(schema, order.schema) }
     }
     if (order.kind === 'judge_shape') {
       return { kind: 'checked', problems: costlyProblems(JSON.parse(order.parts) as Costly) }
     }
     if (order.kind === 'check') {
-      const document: unknown = JSON.parse(bufferOf(order.document).toString('utf8'))
+      const document = readNumbers(bufferOf(order.document).toString('utf8'))
       return { kind: 'checked', problems: documentProblems(order.schema, document, order.document.length) }
     }
     const result = await shaped(order.shapes, bufferOf(order.payload), order.words)

@@ -1,11 +1,11 @@
 // Applies shapes to a payload: bytes in, bytes out. Pure but for its caches; runs in the process of `child.ts`.
-import { isLosslessNumber } from 'lossless-json'
 import { DeliveryError } from '../destinations/errors.ts'
 import { fillTemplate } from '../destinations/placeholders.ts'
 import { toCsv } from '../formats/csv.ts'
-import { FormatError, isObject, type Json, parseDocument, setKey, toJson } from '../formats/document.ts'
+import { FormatError, type Json, parseDocument, toJson } from '../formats/document.ts'
 import { toXml } from '../formats/xml.ts'
 import type { Shape } from './config.ts'
+import { holdNumbers } from './exact-numbers.ts'
 import { type ExpressionWords, evaluated } from './expression.ts'
 import { documentProblems } from './json-schema.ts'
 import { mapped } from './mapping.ts'
@@ -70,7 +70,7 @@ function maskingOf(mask: Mask): Masking {
 }
 
 function check(schema: string, document: Json, bytes: number): void {
-  const problems = documentProblems(schema, asDoubles(document), bytes)
+  const problems = documentProblems(schema, holdNumbers(document), bytes)
   if (problems.length === 0) return
   const [first] = problems
   const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : ''
@@ -84,16 +84,6 @@ function placeOf(path: readonly (string | number)[]): string {
     else text += /^[\w-]{1,100}$/.test(step) ? `.${step}` : `[${JSON.stringify(step.slice(0, 100))}]`
   }
   return text
-}
-
-/** For the check alone. */
-function asDoubles(value: Json): unknown {
-  if (Array.isArray(value)) return value.map(asDoubles)
-  if (isLosslessNumber(value)) return Number(value.value)
-  if (!isObject(value)) return value
-  const copy: { [key: string]: Json } = {}
-  for (const [key, child] of Object.entries(value)) setKey(copy, key, asDoubles(child) as Json)
-  return copy
 }
 
 function write(output: NonNullable<Shape['output']>, document: Json, words: ShapingWords, payload: Buffer): Shaped {

@@ -22,10 +22,14 @@ export interface Shaper {
     words: ShapingWords,
     signal?: AbortSignal,
   ): Promise<Shaped>
-  /** What is wrong with a document (JSON), by its path; @throws ShapingError when that cannot be told within the bounds */
-  check(tenantId: string, schema: object | boolean, document: Buffer, signal?: AbortSignal): Promise<Problem[]>
+  /**
+   * What is wrong with a document (JSON), by its path.
+   * @param schema a text is JSON: it has digits that an object has lost
+   * @throws ShapingError when that cannot be told within the bounds
+   */
+  check(tenantId: string, schema: object | boolean | string, document: Buffer, signal?: AbortSignal): Promise<Problem[]>
   /** What is wrong with a schema, by the path to it; @throws ShapingError when that cannot be told within the bounds */
-  judge(tenantId: string, schema: object | boolean, signal?: AbortSignal): Promise<Problem[]>
+  judge(tenantId: string, schema: object | boolean | string, signal?: AbortSignal): Promise<Problem[]>
   /** What is wrong with the expression and the schema of a shape, by the path from it; @throws ShapingError likewise */
   judgeShape(tenantId: string, shape: unknown, signal?: AbortSignal): Promise<Problem[]>
   /** Ends the processes; what is still under way fails. */
@@ -83,10 +87,10 @@ export function createShaper({
       return { body: Buffer.from(body.buffer, body.byteOffset, body.byteLength), content_type }
     },
     check(tenantId, schema, document, signal) {
-      return problems(tenantId, { kind: 'check', schema: JSON.stringify(schema), document }, signal)
+      return problems(tenantId, { kind: 'check', schema: jsonOf(schema), document }, signal)
     },
     judge(tenantId, schema, signal) {
-      return problems(tenantId, { kind: 'judge', schema: JSON.stringify(schema) }, signal)
+      return problems(tenantId, { kind: 'judge', schema: jsonOf(schema) }, signal)
     },
     async judgeShape(tenantId, shape, signal) {
       const parts = costlyParts(shape)
@@ -95,4 +99,8 @@ export function createShaper({
     },
     close: () => pool.close(),
   }
+}
+
+function jsonOf(schema: object | boolean | string): string {
+  return typeof schema === 'string' ? schema : JSON.stringify(schema)
 }

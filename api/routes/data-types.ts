@@ -14,6 +14,7 @@ import { schemaDefinitionIssues } from '../catalogue-check.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, invalid, notFound } from '../errors.ts'
+import type { Texts } from '../json.ts'
 import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
 import {
   dataType,
@@ -31,7 +32,8 @@ const MISSING = { 404: { description: 'No such data type' } }
 const ONE = { 200: { description: 'The data type', schema: dataType } }
 
 export function dataTypeEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
-  async function refuseSchema({ tenant_id }: Caller, schema: Sent['schema_definition']): Promise<void> {
+  async function refuseSchema({ tenant_id }: Caller, { schema_definition }: Sent, text?: string): Promise<void> {
+    const schema = text ?? schema_definition
     const details = await schemaDefinitionIssues(shaper, tenant_id, schema, 'schema_definition')
     if (details.length > 0) throw invalid(details)
   }
@@ -48,12 +50,13 @@ export function dataTypeEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
       201: { description: 'Added', schema: dataType },
       409: { description: 'There is one of this id already' },
     },
-    async handle({ c, caller, body }) {
+    async handle({ c, caller, body, raw }) {
       requireOwnTenant(caller, body.tenant_id)
       const owner = ownerOf(caller, body.shared)
-      await refuseSchema(caller, body.schema_definition)
+      const text = schemaText(body, raw)
+      await refuseSchema(caller, body, text)
       const row = await withTenant(pool, caller.tenant_id, async (db) => {
-        const made = await insertDataType(db, owner, body.id, contentOf(body.id, body))
+        const made = await insertDataType(db, owner, body.id, contentOf(body.id, body, text))
         if (!made) throw taken(body.id)
         await audit(db, c, caller, 'create', body.id, owner)
         return made
@@ -107,12 +110,13 @@ export function dataTypeEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
     query: dataTypeQuery,
     body: dataTypeReplacement,
     answers: { ...ONE, ...MISSING },
-    async handle({ c, caller, params, query, body }) {
+    async handle({ c, caller, params, query, body, raw }) {
       requireOwnTenant(caller, body.tenant_id)
       const owner = ownerOf(caller, query.shared === 'true')
-      await refuseSchema(caller, body.schema_definition)
+      const text = schemaText(body, raw)
+      await refuseSchema(caller, body, text)
       const row = await withTenant(pool, caller.tenant_id, async (db) => {
-        const changed = await updateDataType(db, owner, params.id, contentOf(params.id, body))
+        const changed = await updateDataType(db, owner, params.id, contentOf(params.id, body, text))
         if (!changed) throw notFound('data type')
         await audit(db, c, caller, 'update', params.id, owner)
         return changed
@@ -161,8 +165,15 @@ interface Sent {
   validation_rules?: DataTypeContent['validation_rules'] | null | undefined
 }
 
-function contentOf(id: string, { name = id, description, schema_definition, validation_rules }: Sent): DataTypeContent {
+/** The value that was parsed has lost digits. */
+function schemaText({ schema_definition }: Sent, raw: { texts: Texts }): string | undefined {
+  return schema_definition === null || schema_definition === undefined ? undefined : raw.texts.get('schema_definition')
+}
+
+function contentOf(id: string, sent: Sent, schema_text: string | undefined): DataTypeContent {
+  const { name = id, description, schema_definition, validation_rules } = sent
   return {
+    schema_text,
     name,
     description: description ?? null,
     schema_definition: schema_definition ?? null,

@@ -40,6 +40,35 @@ describe('a data type', () => {
     expect((await admin('DELETE', '/data-types/report-a')).status).toBe(404)
   })
 
+  it('decides on the digits that were sent, in its schema as in the payload', async () => {
+    const schema =
+      '{"properties":{"amount":{"multipleOf":0.01},"id":{"enum":[9007199254740993,1]},"max":{"maximum":12345678901234567.89}}}'
+    const made = `{"id":"exact","schema_definition":${schema}}`
+    const key = { key: api.keys.acme.admin }
+    expect((await api.call('POST', '/data-types', made, key)).status).toBe(201)
+    const status = async (payload: string) => {
+      const body = JSON.stringify(aSubmission({ data_type: 'exact' })).replace(
+        /"payload":.*?(?=,"|\}$)/,
+        `"payload":${payload}`,
+      )
+      return (await api.call('POST', '/distribution/submit', body)).status
+    }
+    for (const again of ['as it was added', 'as it was replaced']) {
+      for (const fits of [
+        '{"amount":619919.09}',
+        '{"id":9007199254740993}',
+        '{"id":1.0}',
+        '{"max":12345678901234567.89}',
+      ]) {
+        expect(await status(fits), `${fits} ${again}`).toBe(202)
+      }
+      for (const unfit of ['{"amount":619919.091}', '{"id":9007199254740992}', '{"max":12345678901234567.90}']) {
+        expect(await status(unfit), `${unfit} ${again}`).toBe(400)
+      }
+      await api.call('PUT', '/data-types/exact', `{"schema_definition":${schema}}`, key)
+    }
+  })
+
   it('is one tenant’s alone', async () => {
     await admin('POST', '/data-types', { id: 'own', schema_definition: REPORT })
     const other = { key: api.keys.other.admin }

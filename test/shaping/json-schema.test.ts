@@ -11,16 +11,16 @@ describe('a schema', () => {
     const schema = { properties: fields(2000, { type: 'string' }) }
     expect(jsonSchemaProblems(schema)).toEqual([])
     for (const bytes of [100, 2_000_000]) {
-      expect(documentProblems(JSON.stringify(schema), { k1: 'a', k1900: 'b' }, bytes)).toEqual([])
-      expect(documentProblems(JSON.stringify(schema), { k1900: 1 }, bytes)).toEqual([
+      expect(documentProblems(JSON.stringify(schema), { value: { k1: 'a', k1900: 'b' } }, bytes)).toEqual([])
+      expect(documentProblems(JSON.stringify(schema), { value: { k1900: 1 } }, bytes)).toEqual([
         { path: ['k1900'], issue: 'must be string' },
       ])
     }
   }, 60_000)
 
   it('that was written past the API and cannot be used fails by what is wrong with it', () => {
-    expect(() => documentProblems('{"$ref":"#/$defs/none"}', {}, 2)).toThrow(ShapingError)
-    expect(() => documentProblems('{"type":"objekt"}', {}, 2)).toThrow(/the schema cannot be used/)
+    expect(() => documentProblems('{"$ref":"#/$defs/none"}', { value: {} }, 2)).toThrow(ShapingError)
+    expect(() => documentProblems('{"type":"objekt"}', { value: {} }, 2)).toThrow(/the schema cannot be used/)
   })
 
   it('that would answer later is refused: the answer was taken for a yes', () => {
@@ -29,7 +29,7 @@ describe('a schema', () => {
       { $defs: { x: { $async: true } }, $ref: '#/$defs/x' },
     ]) {
       expect(jsonSchemaProblems(schema)[0]?.path.at(-1)).toBe('$async')
-      expect(() => documentProblems(JSON.stringify(schema), {}, 2)).toThrow(ShapingError)
+      expect(() => documentProblems(JSON.stringify(schema), { value: {} }, 2)).toThrow(ShapingError)
     }
   })
 
@@ -39,8 +39,8 @@ describe('a schema', () => {
       properties: { constructor: { type: 'string' } },
       dependentRequired: { valueOf: ['x'] },
     })
-    expect(documentProblems(schema, {}, 2)).toEqual([{ path: ['toString'], issue: 'is required' }])
-    expect(documentProblems(schema, JSON.parse('{"toString": 1, "constructor": 2}'), 2)).toEqual([
+    expect(documentProblems(schema, { value: {} }, 2)).toEqual([{ path: ['toString'], issue: 'is required' }])
+    expect(documentProblems(schema, { value: JSON.parse('{"toString": 1, "constructor": 2}') }, 2)).toEqual([
       { path: ['constructor'], issue: 'must be string' },
     ])
   })
