@@ -13,6 +13,7 @@ import { type DueTurn, dueTurns } from '../db/ordering.ts'
 import { withoutTenant, withTenant } from '../db/pool.ts'
 import { dueRecurring } from '../db/recurring.ts'
 import {
+  bringForward,
   changedAfter,
   checkLater,
   countSweepStart,
@@ -21,6 +22,7 @@ import {
   dueCallbacks,
   dueJobs,
   hasUntakenRetry,
+  waitingTargets,
 } from '../db/sweep.ts'
 import { countEnd } from '../temporal-config/metrics.ts'
 import type { Runs } from '../temporal-config/runs.ts'
@@ -41,10 +43,18 @@ const RUNNING_CHECK_SECONDS = 600
 const CANCELLING_CHECK_SECONDS = 60
 const FAILED_CHECK_SECONDS = 60
 
-/** One pass over what is due, or with `all` over every open job. `beat` is called between pages. */
+/**
+ * One pass over what is due, or with `all` over everything that is open. `beat` is called between pages. Many open jobs
+ * hold up nothing else: after a loss of Temporal's data they take a while.
+ */
 export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void): Promise<void> {
   const runs = deps.runs()
   if (!runs) throw new Error('Temporal is not connected')
+  const ended = await Promise.allSettled([sweepJobs(deps, runs, input, beat), sweepOthers(deps, runs, input, beat)])
+  for (const part of ended) if (part.status === 'rejected') throw part.reason
+}
+
+async function sweepJobs(deps: SweepDeps, runs: Runs, input: SweepInput, beat: () => void): Promise<void> {
   let after: string | null = null
   let oldest: string | undefined
   for (;;) {
@@ -59,6 +69,10 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
     if (page.length < PAGE) break
     after = page.at(-1)!.id
   }
+}
+
+async function sweepOthers(deps: SweepDeps, runs: Runs, input: SweepInput, beat: () => void): Promise<void> {
+  if (input.all) await withoutTenant(deps.pool, (db) => bringForward(db))
   await sweepCallbacks(deps, runs, beat)
   await sweepBatches(deps, runs, input, beat)
   await sweepRecurring(deps, runs, input, beat)
@@ -66,6 +80,25 @@ export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void
   await sweepEvents(deps, runs, beat)
   await sweepDeletedDestinations(deps, runs, beat)
   await sweepTurns(deps, runs, beat)
+  if (input.all) await sweepWaiting(deps, runs, beat)
+}
+
+/** Resumes what waits for destinations that may have recovered, or whose limits changed: who was doing that may be lost. */
+async function sweepWaiting(deps: SweepDeps, runs: Runs, beat: () => void): Promise<void> {
+  for (const { tenant_id, target, recovers, changed_at } of await withoutTenant(deps.pool, (db) =>
+    waitingTargets(db, PAGE),
+  )) {
+    const refs = [
+      ...(recovers ? [{ tenant_id, target }] : []),
+      ...(changed_at ? [{ tenant_id, target, changed_at: changed_at.toISOString() }] : []),
+    ]
+    for (const ref of refs) {
+      await runs.wake(ref).catch((error: unknown) => {
+        deps.logger.warn({ err: error, ...ref }, 'what waits for a destination was not resumed; it goes on by itself')
+      })
+    }
+    beat()
+  }
 }
 
 /** Tells those whose turn it is, should the word of those before them have been lost: they ask nobody by themselves. */

@@ -77,3 +77,23 @@ export async function dueCallbacks(db: Db, limit: number): Promise<DueCallbackRe
   const { rows } = await db.query<DueCallbackRef>('select * from due_callbacks($1)', [limit])
   return rows
 }
+
+/** Callbacks and events without a run are due by their own time again: Temporal may have forgotten who would send them. */
+export async function bringForward(db: Db): Promise<void> {
+  await db.query('select bring_forward()')
+}
+
+export interface WaitingTarget {
+  tenant_id: string
+  target: string
+  /** Some wait until it can be reached, or is in service. */
+  recovers: boolean
+  /** Some wait under limits that were changed then. */
+  changed_at: Date | null
+}
+
+/** For whom deliveries wait, over all tenants. */
+export async function waitingTargets(db: Db, limit: number): Promise<WaitingTarget[]> {
+  const { rows } = await db.query<WaitingTarget>('select * from waiting_targets($1)', [limit])
+  return rows
+}

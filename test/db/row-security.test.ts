@@ -198,6 +198,7 @@ onEachPostgres((database: () => TestDatabase) => {
        order by 1`,
     )
     expect(functions.rows.map((row) => row.name)).toEqual([
+      'bring_forward()',
       'count_failed_deliveries()',
       'delete_shared_data_type(character varying)',
       'delete_shared_rule(uuid)',
@@ -224,6 +225,7 @@ onEachPostgres((database: () => TestDatabase) => {
       'take_api_requests(character varying,text,integer)',
       'tell_event_windows(interval,interval,integer)',
       'usable_platform_keys()',
+      'waiting_targets(integer)',
     ])
   })
 

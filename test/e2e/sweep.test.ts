@@ -2,12 +2,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sweep } from '../../activities/sweep.ts'
+import { noteFailure, resetCircuit } from '../../db/circuits.ts'
 import { requestCancel, requestRetry } from '../../db/commands.ts'
 import { finishDistribution } from '../../db/finish.ts'
 import { jobId } from '../../db/job-id.ts'
+import { insertEvent } from '../../db/operator-events.ts'
 import { createPool, type Db } from '../../db/pool.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
+import { register } from '../support/destinations.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
@@ -200,6 +203,71 @@ describe('the sweep', () => {
     const [request] = await owner.received(1)
     expect(JSON.parse(request!.body.toString())).toMatchObject({ event_type: 'distribution.cancelled' })
     await owner.close()
+  })
+
+  it('a full pass sends callbacks and events whose senders Temporal has forgotten, each when its own delay is over', async () => {
+    const owner = await startHttpReceiver()
+    await system.tenant('told')
+    await system.as('told', (db) => db.query('update tenants set event_url = $1', [`${owner.url}/event`]))
+    const refs = await Promise.all(
+      ['/now', '/tried', '/later'].map((path) =>
+        system.submit({ tenant_id: 'told', callback_url: `${owner.url}${path}`, destinations: [] }),
+      ),
+    )
+    for (const ref of refs) {
+      await system.as('told', async (db) => {
+        await requestCancel(db, id(ref), null)
+        await finishDistribution(db, id(ref), { round: 1, cause: 'cancelled' })
+      })
+    }
+    const set = (ref: DistributionRef, values: string) =>
+      system.as('told', (db) =>
+        db.query(`update distribution_callbacks set ${values} where distribution_job_id = $1`, [id(ref)]),
+      )
+    const soon = `check_at = clock_timestamp() + interval '10 minutes'`
+    await set(refs[0]!, soon)
+    await set(refs[1]!, `${soon}, attempts = 1, next_attempt_at = clock_timestamp() - interval '1 second'`)
+    await set(refs[2]!, `${soon}, attempts = 1, next_attempt_at = clock_timestamp() + interval '3 seconds'`)
+    await system.as('told', async (db) => {
+      await insertEvent(db, 'told', 'circuit.opened', { destination: 'a' })
+      await db.query(`update operator_events set attempts = 1, ${soon}`)
+    })
+    await sweepAll()
+    const paths = (await owner.received(3)).map(({ path }) => path)
+    expect(paths.sort()).toEqual(['/event', '/now', '/tried'])
+    await sleep(3100)
+    await sweepDue()
+    expect((await owner.received(4)).map(({ path }) => path).at(-1)).toBe('/later')
+    await owner.close()
+  })
+
+  it('a full pass resumes what waits for a destination that has recovered, or whose limits have changed', async () => {
+    const recovered = await register(system, 'recovered', receiver.url)
+    const wider = await register(system, 'wider', receiver.url, { rate_limit: { requests: 1, per_seconds: 3600 } })
+    const settings = { failures: 1, open_seconds: 3600 }
+    const circuit = { tenant_id: 'acme', target: recovered, delivery_id: 'x' }
+    await system.as('acme', (db) =>
+      noteFailure(db, circuit, { attempt_id: crypto.randomUUID(), counted: true, settings }),
+    )
+    const refs = await Promise.all(
+      ['recovered', 'recovered', 'wider', 'wider', 'wider'].map((name) =>
+        system.distribute({ destinations: [{ name }] }),
+      ),
+    )
+    const put_off = async () => {
+      const { rows } = await system.as('acme', (db) =>
+        db.query('select from distribution_deliveries where deferred_target = any ($1)', [[recovered, wider]]),
+      )
+      return rows.length
+    }
+    await expect.poll(put_off, { timeout: 15_000 }).toBe(4)
+    // As it is when Temporal forgets everything while they are being resumed.
+    await system.as('acme', (db) => resetCircuit(db, 'acme', recovered))
+    await system.as('acme', (db) =>
+      db.query('update destinations set rate_limit = null, updated_at = clock_timestamp() where id = $1', [wider]),
+    )
+    await sweepAll()
+    for (const ref of refs) await endsAs(ref, 'completed')
   })
 
   it('comes to every callback, though hundreds wait for a receiver that hangs', async () => {
