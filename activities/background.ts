@@ -72,8 +72,8 @@ export function createBackgroundActivities(deps: SweepDeps) {
       return await probe(deps, input, Context.current().cancellationSignal)
     },
 
-    async wakeStep(ref: WakeRef, step: number): Promise<WakeStep> {
-      return await wakeStep(deps, ref, step)
+    async wakeStep(ref: WakeRef, step: number, window?: number): Promise<WakeStep> {
+      return await wakeStep(deps, ref, step, window)
     },
 
     async sweep(input: SweepInput): Promise<void> {

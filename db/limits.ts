@@ -264,6 +264,12 @@ export const LIMITS = {
     unit: 'ms',
     reason: "nothing depends on it, since all times are the database's; more than this is a clock that nobody sets",
   },
+  wakeWindow: {
+    what: 'Deliveries of one destination that are resumed and not taken up yet, at most',
+    value: 500,
+    unit: 'deliveries',
+    reason: 'more than five workers take up in a second; the queues stay short enough for other tenants and for a stop',
+  },
   migrateWaits: {
     what: '`npm run migrate` while its database is away',
     value: 60_000,

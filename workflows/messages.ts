@@ -155,6 +155,8 @@ export interface WakeRef {
 export interface WakeStep {
   /** There may be more of them. */
   more: boolean
+  /** How many may be on their way at once; the next step goes on from it. */
+  window?: number
 }
 
 /** The one argument of `batch`; `batch_id` is the row's uuid. */

@@ -2,7 +2,7 @@
 import { continueAsNew, defineSignal, proxyActivities, setHandler, sleep, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
 import { backgroundQueue } from '../temporal-config/names.ts'
-import { LOOK_SIGNAL, type WakeRef } from './messages.ts'
+import { LOOK_SIGNAL, type WakeRef, type WakeStep } from './messages.ts'
 
 const STEPS_PER_RUN = 500
 
@@ -19,9 +19,12 @@ export async function wake(ref: WakeRef): Promise<void> {
   setHandler(defineSignal(LOOK_SIGNAL), () => {
     asked = true
   })
+  let window: number | undefined
   for (let steps = 0; steps < STEPS_PER_RUN; steps += 1) {
     asked = false
-    const { more } = await wakeStep(ref, steps)
+    const step: WakeStep = await wakeStep(ref, steps, window)
+    const { more } = step
+    window = step.window
     if (!more && !asked) return
     await sleep('1 s')
   }

@@ -1,5 +1,6 @@
 // Deliveries that wait for a destination which has recovered go on soon, also when they were told to come much later.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { nextWindow, wakeStep } from '../../activities/wake.ts'
 import { circuitStates, noteFailure, resetCircuit } from '../../db/circuits.ts'
 import { wakeDeliveries } from '../../db/wake.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
@@ -200,6 +201,63 @@ describe('waking', () => {
     await system.runs.wake(await limit(null))
     for (const ref of refs) await completed(ref)
     expect(receiver.requests).toHaveLength(6)
+  })
+
+  it('goes as fast as they are taken up: hundreds need a few steps, and no more than a window is on its way', async () => {
+    const receiver = await aReceiver()
+    const id = await register(system, 'many', receiver.url)
+    await open(id)
+    const refs = await Promise.all(Array.from({ length: 400 }, () => distribute('many')))
+    const count = async (where: string) => {
+      const { rows } = await system.as('acme', (db) =>
+        db.query(`select from distribution_deliveries where destination_name = 'many' and ${where}`),
+      )
+      return rows.length
+    }
+    await expect.poll(() => count(`deferred_by = 'circuit'`), { timeout: 60_000 }).toBe(refs.length)
+    await system.as('acme', (db) => resetCircuit(db, 'acme', id))
+    await system.runs.wake({ tenant_id: 'acme', target: id })
+    await receiver.received(refs.length, 60_000)
+    const handle = system.temporal.client.workflow.getHandle(`wake/acme/${id}`)
+    await handle.result()
+    const { events } = await handle.fetchHistory()
+    const steps = (events ?? []).filter(({ activityTaskScheduledEventAttributes: step }) => step).length
+    // 10, 20, 40, 80, 160 … and the look at nothing left; fifty at a time would be 11.
+    expect(steps).toBeLessThanOrEqual(10)
+  }, 120_000)
+
+  it('doubles while they are taken up, stays while they are not, and halves when the destination fails or puts them off', () => {
+    const taken = { readiness: 'ready' as const, failing: false, untaken: 0, put_off: 0 }
+    expect(nextWindow(10, taken)).toBe(20)
+    expect(nextWindow(400, taken)).toBe(500)
+    expect(nextWindow(80, { ...taken, untaken: 60 })).toBe(80)
+    expect(nextWindow(80, { ...taken, failing: true })).toBe(40)
+    expect(nextWindow(80, { ...taken, put_off: 3 })).toBe(40)
+    expect(nextWindow(10, { ...taken, put_off: 3 })).toBe(10)
+  })
+
+  it('waits while what was resumed is not taken up, and not for what nobody heard of', async () => {
+    const receiver = await aReceiver()
+    const id = await register(system, 'lame', receiver.url)
+    await open(id)
+    const refs = await Promise.all(Array.from({ length: 15 }, () => distribute('lame')))
+    for (const ref of refs) await waiting(ref)
+    await system.as('acme', (db) => resetCircuit(db, 'acme', id))
+    const ref = { tenant_id: 'acme', target: id }
+    // Nobody is told of these ten.
+    const unheard = await system.as('acme', (db) => wakeDeliveries(db, ref, 10))
+    expect(unheard).toHaveLength(10)
+    expect(await wakeStep(system.deps, ref, 0)).toEqual({ more: true, window: 10 })
+    expect(receiver.requests).toEqual([])
+    await system.as('acme', (db) =>
+      db.query(
+        `update distribution_deliveries set updated_at = clock_timestamp() - interval '11 seconds' where deferred_by = 'woken'`,
+      ),
+    )
+    expect(await wakeStep(system.deps, ref, 0)).toEqual({ more: true, window: 10 })
+    await receiver.received(5)
+    for (const distribution_id of unheard) await system.runs.signalLook({ tenant_id: 'acme', distribution_id })
+    for (const each of refs) await completed(each)
   })
 
   it('whose word was lost costs time only: the call that waited finds out by the row', async () => {
