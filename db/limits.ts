@@ -185,6 +185,48 @@ export const LIMITS = {
     unit: 'a minute',
     reason: 'Guesses show in the log and get slow; a right key from the same address is served all the same',
   },
+  destinationsOfTenant: {
+    what: 'Destinations of a tenant (`object_limits.destinations` of the tenant changes it)',
+    value: 10_000,
+    unit: 'destinations',
+    reason: 'Rules look them up by tags and names, and lists count them',
+  },
+  healthChecksOfTenant: {
+    what: 'Destinations with a health check (`object_limits.health_checks`)',
+    value: 1000,
+    unit: 'destinations',
+    reason: 'Each is a schedule of Temporal that runs as often as every few seconds',
+  },
+  credentialsOfTenant: {
+    what: 'Credentials of a tenant (`object_limits.credentials`)',
+    value: 5000,
+    unit: 'credentials',
+    reason: 'The list of them is one answer',
+  },
+  dataTypesOfTenant: {
+    what: 'Data types of a tenant (`object_limits.data_types`)',
+    value: 1000,
+    unit: 'data types',
+    reason: 'A schema has up to 256 KB, and is compiled where payloads are checked',
+  },
+  schedulesOfTenant: {
+    what: 'Schedules of a tenant (`object_limits.schedules`)',
+    value: 1000,
+    unit: 'schedules',
+    reason: 'Each is one of Temporal, and keeps a payload',
+  },
+  rulesOfTenant: {
+    what: 'Rules of a tenant (`object_limits.rules`)',
+    value: 5000,
+    unit: 'rules',
+    reason: 'More would cost a distribution more than its deliveries',
+  },
+  apiKeysOfTenant: {
+    what: 'API keys of a tenant that are neither revoked nor expired (`object_limits.api_keys`)',
+    value: 1000,
+    unit: 'keys',
+    reason: 'A key stands for one sender; each has counters of its own',
+  },
   filledLine: {
     what: 'What placeholders bring into one URL or header',
     value: 16_384,

@@ -5,9 +5,6 @@ import { findSubmittedJob, type NewJob, type SubmittedJob, submitJob } from './j
 import type { Db } from './pool.ts'
 import type { JobStatus, Overlap } from './states.ts'
 
-/** More than this nobody needs, and each of them costs something every 10 seconds if its tenant wants it so. */
-export const MOST_SCHEDULES = 1000
-
 /** What each distribution's row is made of, but for its texts. */
 export type RecurringTemplate = Pick<
   NewJob,
@@ -107,19 +104,12 @@ function valuesOf(content: Omit<RecurringContent, 'paused'> & { paused: boolean 
   ]
 }
 
-/** Null when the name is taken, `full` when the tenant has as many as it may have. */
+/** Null when the name is taken. */
 export async function insertRecurring(
   db: Db,
   tenantId: string,
   content: RecurringContent,
-): Promise<RecurringRow | null | 'full'> {
-  // One after another, so that two do not both count to the last place.
-  await db.query(`select pg_advisory_xact_lock(hashtextextended('schedules ' || $1::text, 0))`, [tenantId])
-  const living = await db.query<{ n: number }>(
-    'select count(*)::int as n from recurring_distributions where tenant_id = $1 and deleted_at is null',
-    [tenantId],
-  )
-  if (living.rows[0]!.n >= MOST_SCHEDULES) return 'full'
+): Promise<RecurringRow | null> {
   const { rows } = await db.query<RecurringRow>(
     `insert into recurring_distributions
             (name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused, submission,

@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { insertApiKey } from './api-keys.ts'
 import { writeAudit } from './audit.ts'
+import type { ObjectKind } from './object-limits.ts'
 import { type Db, type Pool, withTenant } from './pool.ts'
 import type { RateLimit } from './rate-limits.ts'
 import type { Sealer } from './secrets.ts'
@@ -36,6 +37,8 @@ export interface TenantLimits {
   burst_limit?: number | undefined
   delivery_rate_limit?: RateLimit | null | undefined
   event_url?: string | null | undefined
+  /** Null for a kind: its default. */
+  object_limits?: { [kind in ObjectKind]?: number | null | undefined } | undefined
 }
 
 export interface NewTenant {
@@ -80,7 +83,11 @@ export async function updateTenant(db: Db, id: string, change: TenantChange): Pr
             rate_limit_requests = case when $7 then $8 else rate_limit_requests end,
             rate_limit_window_seconds = coalesce($9, rate_limit_window_seconds), burst_limit = coalesce($10, burst_limit),
             delivery_rate_limit = case when $11 then $12::jsonb else delivery_rate_limit end,
-            event_url = case when $13 then $14 else event_url end, updated_at = clock_timestamp()
+            event_url = case when $13 then $14 else event_url end,
+            config = case when $15::jsonb is null then config
+                          else jsonb_set(config, '{object_limits}',
+                                         jsonb_strip_nulls(coalesce(config -> 'object_limits', '{}') || $15::jsonb)) end,
+            updated_at = clock_timestamp()
       where id = $1
       returning ${COLUMNS}`,
     [
@@ -98,6 +105,7 @@ export async function updateTenant(db: Db, id: string, change: TenantChange): Pr
       change.delivery_rate_limit ? JSON.stringify(change.delivery_rate_limit) : null,
       change.event_url !== undefined,
       change.event_url ?? null,
+      change.object_limits === undefined ? null : JSON.stringify(change.object_limits),
     ],
   )
   return rows[0] ?? null

@@ -16,6 +16,7 @@ import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, invalid, notFound } from '../errors.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
+import { refuseOneTooMany } from '../object-limits.ts'
 import {
   credential,
   credentialList,
@@ -37,7 +38,7 @@ export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
     body: newCredential,
     answers: {
       201: { description: 'Kept, sealed', schema: credential },
-      409: { description: 'The name is taken; PUT replaces it' },
+      409: { description: 'The name is taken (PUT replaces it), or there are as many as a tenant may have' },
     },
     async handle({ c, caller, body }) {
       requireOwnTenant(caller, body.tenant_id)
@@ -47,6 +48,7 @@ export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
         const values = { tenant_id, name, fields, ...(await hostsFor(db, name, allowed_hosts)), destination_id: null }
         const made = await addCredential(db, sealer, values)
         if (!made) throw new ApiError('CONFLICT', 'there is a credential of this name already')
+        await refuseOneTooMany(db, tenant_id, 'credentials')
         await audit(db, c, caller, 'create', name, { field_names: made.field_names })
         return made
       })

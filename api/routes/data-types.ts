@@ -16,6 +16,7 @@ import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, invalid, notFound } from '../errors.ts'
 import type { Texts } from '../json.ts'
 import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
+import { refuseOneTooMany } from '../object-limits.ts'
 import {
   dataType,
   dataTypeDeletionQuery,
@@ -48,7 +49,7 @@ export function dataTypeEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
     body: newDataType,
     answers: {
       201: { description: 'Added', schema: dataType },
-      409: { description: 'There is one of this id already' },
+      409: { description: 'There is one of this id already, or as many as a tenant may have' },
     },
     async handle({ c, caller, body, raw }) {
       requireOwnTenant(caller, body.tenant_id)
@@ -58,6 +59,7 @@ export function dataTypeEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
       const row = await withTenant(pool, caller.tenant_id, async (db) => {
         const made = await insertDataType(db, owner, body.id, contentOf(body.id, body, text))
         if (!made) throw taken(body.id)
+        if (owner !== null) await refuseOneTooMany(db, owner, 'data_types')
         await audit(db, c, caller, 'create', body.id, owner)
         return made
       })

@@ -24,6 +24,7 @@ import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
+import { refuseOneTooMany } from '../object-limits.ts'
 import { checkContent, keepSecrets, separateSecrets, shownDestination } from '../registration.ts'
 import {
   destination,
@@ -62,7 +63,7 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
     body: registration,
     answers: {
       201: { description: 'Registered; secrets come back as `***`', schema: destination },
-      409: { description: 'The name is taken' },
+      409: { description: 'The name is taken, or there are as many as a tenant may have' },
     },
     async handle({ c, caller, body }) {
       requireOwnTenant(caller, body.tenant_id)
@@ -76,6 +77,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         const { content, fields } = await separateSecrets(db, sealer, own, body)
         const made = await insertDestination(db, { id, tenant_id, name, protocol, ...content }, caller.actor)
         if (!made) throw nameTaken(name)
+        await refuseOneTooMany(db, tenant_id, 'destinations')
+        if (hasHealthCheck(made)) await refuseOneTooMany(db, tenant_id, 'health_checks')
         await keepSecrets(db, sealer, own, fields, false)
         await audit(db, c, caller, 'register', made, { protocol })
         return made
@@ -112,6 +115,9 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         await bindCredentials(db, { protocol, configuration: body.configuration })
         if (!isChange) return { row: present, is_change: false, limits_changed: false }
         const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
+        if (hasHealthCheck(changed) && !hasHealthCheck(present)) {
+          await refuseOneTooMany(db, tenant_id, 'health_checks')
+        }
         await keepSecrets(db, sealer, own, fields, true)
         await audit(db, c, caller, 'update', changed, { version: changed.version })
         return { row: changed, is_change: true, limits_changed: limitsOf(present) !== limitsOf(changed) }
@@ -335,6 +341,10 @@ function refuseChange(
     details.push({ field: 'protocol', issue: 'cannot change' })
   }
   if (details.length > 0) throw invalid(details)
+}
+
+function hasHealthCheck({ health_check_config }: DestinationRow): boolean {
+  return health_check_config.enabled === true
 }
 
 function nameTaken(name: string): ApiError {

@@ -16,6 +16,7 @@ import { type Endpoint, endpoint, type Request, type RequestBody } from '../endp
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
 import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
+import { refuseOneTooMany } from '../object-limits.ts'
 import { checkRule, shapeIssues } from '../rule-check.ts'
 import { parse } from '../schemas/issues.ts'
 import {
@@ -35,8 +36,8 @@ import { isRefusedByJsonb } from '../submit.ts'
 import { ruleTrialEndpoints } from './rule-trial.ts'
 
 const tag = 'Rules'
-/** More of them would cost a distribution more than its deliveries. The shared ones count apart. */
-const MAX_RULES = 5000
+/** More of them would cost a distribution more than its deliveries. A tenant's own count apart. */
+const MAX_SHARED_RULES = 5000
 /** Of conditions and actions together, as JSON: every process keeps the rules of the tenants that it serves. */
 const MAX_BYTES = 8 * 1024 * 1024
 const MAX_PATTERNS = 1000
@@ -87,6 +88,7 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
         const making = shared ? putSharedRule(db, null, content, leaves) : insertRule(db, tenant_id, content, leaves)
         const made = await making.catch(refuseWrite(content.name))
         if (!made) throw nameTaken(body.name)
+        if (!shared) await refuseOneTooMany(db, tenant_id, 'rules')
         await refuseTooMany(db, shared)
         await audit(db, c, caller, 'create', made)
         return made
@@ -232,7 +234,9 @@ async function findToChange(db: Db, caller: Caller, idOrName: string, shared: bo
 /** After the deed, which is undone by the refusal. */
 async function refuseTooMany(db: Db, shared: boolean): Promise<void> {
   const { count, bytes, patterns } = await sizeOfRules(db, { shared })
-  if (count > MAX_RULES) throw new ApiError('CONFLICT', `there are ${MAX_RULES} rules already`)
+  if (shared && count > MAX_SHARED_RULES) {
+    throw new ApiError('CONFLICT', `there are at most ${MAX_SHARED_RULES} shared rules: delete one that is not needed`)
+  }
   if (bytes > MAX_BYTES) {
     throw new ApiError('CONFLICT', `all rules together must have at most ${MAX_BYTES} bytes, and would have ${bytes}`)
   }

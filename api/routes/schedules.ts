@@ -9,7 +9,6 @@ import {
   fireRecurring,
   insertRecurring,
   listRecurring,
-  MOST_SCHEDULES,
   missedText,
   noteInSync,
   noteProblem,
@@ -22,6 +21,7 @@ import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, notFound } from '../errors.ts'
 import { MAX_DEPTH } from '../json.ts'
+import { refuseOneTooMany } from '../object-limits.ts'
 import { cursorOf, readCursor } from '../pages.ts'
 import { type Content, checkContent, readContent, refuseUnfit } from '../schedule-content.ts'
 import { characters, NAME } from '../schemas/fields.ts'
@@ -91,8 +91,8 @@ export function scheduleEndpoints(deps: AppDeps): Endpoint[] {
       const row = await storing(caller, content, async (db) => {
         const checked = await checkContent(db, caller, content)
         const made = await insertRecurring(db, caller.tenant_id, { ...checked, paused: checked.paused ?? false })
-        if (made === 'full') throw tooMany()
         if (!made) throw nameTaken(checked.name)
+        await refuseOneTooMany(db, caller.tenant_id, 'schedules')
         await audit(db, c, caller, 'create', made)
         return made
       })
@@ -303,10 +303,6 @@ function audit(
     details: { name, version, ...details },
     request_id: c.get('request_id'),
   })
-}
-
-function tooMany(): ApiError {
-  return new ApiError('CONFLICT', `a tenant has at most ${MOST_SCHEDULES} schedules; delete one that is not needed`)
 }
 
 function nameTaken(name: string): ApiError {

@@ -4,12 +4,14 @@ import { randomBytes } from 'node:crypto'
 import { now } from '../../activities/destinations/clock.ts'
 import { insertApiKey, isPlatformKeyLeft, listApiKeys, revokeApiKey } from '../../db/api-keys.ts'
 import { writeAudit } from '../../db/audit.ts'
+import { objectLimits } from '../../db/object-limits.ts'
 import { type Db, withoutTenant, withTenant } from '../../db/pool.ts'
-import { findTenant, insertTenant, keyPrefix, listTenants, updateTenant } from '../../db/tenants.ts'
+import { findTenant, insertTenant, keyPrefix, listTenants, type TenantRow, updateTenant } from '../../db/tenants.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, invalid, notFound } from '../errors.ts'
 import { hashKey } from '../middleware/auth.ts'
+import { refuseOneTooMany } from '../object-limits.ts'
 import {
   keyList,
   keyParams,
@@ -49,7 +51,7 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
         await audit(db, c, caller, id, 'create', 'tenant', id)
         return made
       })
-      return c.json(row, 201)
+      return c.json(shown(row), 201)
     },
   })
 
@@ -61,7 +63,7 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
     role: 'platform',
     answers: { 200: { description: 'By id', schema: tenantList } },
     async handle({ c }) {
-      return c.json({ tenants: await withoutTenant(pool, listTenants) })
+      return c.json({ tenants: (await withoutTenant(pool, listTenants)).map(shown) })
     },
   })
 
@@ -76,7 +78,7 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
     async handle({ c, params }) {
       const row = await withTenant(pool, params.id, (db) => findTenant(db, params.id))
       if (!row) throw notFound('tenant')
-      return c.json(row)
+      return c.json(shown(row))
     },
   })
 
@@ -111,7 +113,7 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
       if (body.delivery_rate_limit !== undefined) {
         await dispatcher.wake({ tenant_id: row.id, target: null, changed_at: row.updated_at.toISOString() })
       }
-      return c.json(row)
+      return c.json(shown(row))
     },
   })
 
@@ -124,7 +126,11 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
     role: 'platform',
     params: tenantParams,
     body: newKey,
-    answers: { 201: { description: 'The key', schema: madeKey }, ...MISSING },
+    answers: {
+      201: { description: 'The key', schema: madeKey },
+      ...MISSING,
+      409: { description: 'There are as many usable keys as the tenant may have' },
+    },
     async handle({ c, caller, params, body }) {
       const key = `dk_${randomBytes(32).toString('base64url')}`
       const expires_at = body.expires_at ? new Date(body.expires_at) : null
@@ -144,6 +150,7 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
           prefix: keyPrefix(key),
         }
         const made = (await insertApiKey(db, values))!
+        await refuseOneTooMany(db, params.id, 'api_keys')
         await audit(db, c, caller, params.id, 'create', 'api_key', made.id, { name, role })
         return made
       })
@@ -192,6 +199,12 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
   })
 
   return [addTenant, tenants, oneTenant, changeTenant, addKey, keys, revoke]
+}
+
+/** With the limits that hold for it, in the place of those that were set. */
+function shown(row: TenantRow) {
+  const { object_limits: _, ...config } = row.config
+  return { ...row, config, object_limits: objectLimits(row.config) }
 }
 
 /** After the change, which the refusal undoes. */

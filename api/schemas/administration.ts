@@ -2,6 +2,7 @@
 import { z } from '@hono/zod-openapi'
 import { allowedHostProblem } from '../../activities/destinations/allowed-hosts.ts'
 import { MASK } from '../../activities/destinations/secret.ts'
+import { OBJECT_KINDS, type ObjectKind } from '../../db/object-limits.ts'
 import { ROLES } from '../../db/states.ts'
 import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, whole, wholeText } from './fields.ts'
 import { rateLimit } from './limits.ts'
@@ -99,6 +100,15 @@ const tenantFields = {
 }
 const requestLimit = whole(1, 1_000_000)
 const tenantLimits = {
+  object_limits: z
+    .strictObject(
+      Object.fromEntries(OBJECT_KINDS.map((kind) => [kind, whole(0, 1_000_000).nullable().optional()])) as Record<
+        ObjectKind,
+        z.ZodOptional<z.ZodNullable<z.ZodInt>>
+      >,
+    )
+    .optional()
+    .openapi({ description: 'So many objects of each kind at most. What is absent stays; null: the default' }),
   rate_limit_requests: requestLimit.nullable().optional().openapi({
     description: 'Requests to the API per window, health and docs apart; null: no limit. 1000 when absent',
   }),
@@ -150,6 +160,9 @@ export const tenant = z
     rate_limit_window_seconds: z.int(),
     burst_limit: z.int(),
     delivery_rate_limit: rateLimit.nullable(),
+    object_limits: z
+      .record(z.enum(OBJECT_KINDS), z.int())
+      .openapi({ description: 'So many objects of each kind at most' }),
     event_url: z.string().nullable(),
     created_at: time,
     updated_at: time,

@@ -1,7 +1,7 @@
 // Recurring distributions over the API: what is taken, shown, changed and begun by hand.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cronIssue, isTimeZone } from '../../api/cron.ts'
-import { MOST_SCHEDULES } from '../../db/recurring.ts'
+import { LIMITS } from '../../db/limits.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest
@@ -94,7 +94,7 @@ describe('a schedule', () => {
       'other',
       `insert into recurring_distributions (tenant_id, name, cron, submission, payload_text, metadata_text, template)
        select 'other', 'many-' || n, '0 0 1 1 *', '{}', '{}', '{}', '{}' from generate_series(1, $1::int) as n`,
-      [MOST_SCHEDULES],
+      [LIMITS.schedulesOfTenant.value],
     )
     const refused = await api.call('POST', '/distribution/schedules', aSchedule(), own)
     expect(refused.status).toBe(409)
