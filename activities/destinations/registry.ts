@@ -25,9 +25,10 @@ export function destinationFor(protocol: Protocol): Destination {
  * that nothing is ever sent by it.
  */
 export function inlineTarget(protocol: Protocol, configuration: Record<string, unknown>): string | null {
-  const destination = destinationFor(protocol)
-  const parsed = destination.config.safeParse(configuration)
-  const place = parsed.success ? destination.place(parsed.data) : undefined
+  // A row that was written by hand may name any protocol.
+  const destination = Object.hasOwn(destinations, protocol) ? destinationFor(protocol) : undefined
+  const parsed = destination?.config.safeParse(configuration)
+  const place = parsed?.success ? destination!.place(parsed.data) : undefined
   return place ? targetAt(protocol, place) : null
 }
 

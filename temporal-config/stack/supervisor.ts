@@ -9,7 +9,7 @@ import { startPostgres } from './postgres.ts'
 import { endProcess, identify, type ProcessId } from './processes.ts'
 import { removeReachableFolder } from './reach.ts'
 import type { RunningServer } from './server.ts'
-import { startTemporal } from './temporal.ts'
+import { type RunningTemporal, startTemporal } from './temporal.ts'
 import { findTemporal, programFolder } from './temporal-program.ts'
 
 /** The line on stdin. */
@@ -163,6 +163,8 @@ async function keepTemporal(dataDir: string, wanted: NonNullable<SupervisorOrder
     folder: writableFolder(programFolder(wholeEnvironment()), join(dataDir, 'programs')),
     say,
   })
+  // Started again, it has the same ports: nobody has to learn new ones, and no destination gets to it meanwhile.
+  let before: Pick<RunningTemporal, 'ui_port' | 'http_port' | 'metrics_port'> | undefined
   return timed('Temporal', () =>
     keep(
       'temporal',
@@ -172,12 +174,15 @@ async function keepTemporal(dataDir: string, wanted: NonNullable<SupervisorOrder
           log_file: join(dataDir, 'temporal', 'temporal.log'),
           ...(wanted.keep ? { db_file: join(dataDir, 'temporal', 'temporal.db') } : {}),
           port: port ?? wanted.port,
-          ...(wanted.ui_port === undefined ? {} : { ui_port: wanted.ui_port }),
+          ...(wanted.ui_port === undefined ? {} : { ui_port: before?.ui_port ?? wanted.ui_port }),
+          ...(before && { http_port: before.http_port, metrics_port: before.metrics_port }),
           namespace: wanted.namespace,
           onProcess: (id) => seen('temporal', id),
         }),
-      ({ address, ui_url, ports }) => {
+      (server) => {
+        const { address, ui_url, ports } = server
         addresses.temporal = { address, ui_url, ports }
+        before = server
       },
     ),
   )

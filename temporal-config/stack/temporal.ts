@@ -18,6 +18,9 @@ export interface TemporalOptions {
   port?: number
   /** Port of the web page, in the same way; absent, there is none. */
   ui_port?: number
+  /** Ports of its HTTP API and its metrics, in the same way; absent, any free ones. */
+  http_port?: number
+  metrics_port?: number
   namespace?: string
   /** Told as soon as the process exists, before it answers. */
   onProcess?: (id: ProcessId) => void
@@ -29,6 +32,8 @@ export interface RunningTemporal extends RunningServer {
   port: number
   ui_port: number | undefined
   ui_url: string | undefined
+  http_port: number
+  metrics_port: number
   /** All that it listens on, its internal services included. */
   ports: number[]
 }
@@ -43,8 +48,8 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
     const port = await freePort(options.port ?? 0)
     const uiPort = options.ui_port === undefined ? undefined : await freePort(options.ui_port, [port])
     // Stated, so that they are known: the server would take any free ones.
-    const httpPort = await freePort(0, [port])
-    const metricsPort = await freePort(0, [port])
+    const httpPort = await freePort(options.http_port ?? 0, [port])
+    const metricsPort = await freePort(options.metrics_port ?? 0, [port])
     const server = await launch({
       program: options.program,
       args: [
@@ -64,7 +69,16 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
       const uiUrl = uiPort === undefined ? undefined : `http://127.0.0.1:${uiPort}`
       const stated = [port, uiPort, httpPort, metricsPort].filter((each) => each !== undefined)
       const ports = [...new Set([...stated, ...listeningPorts(server.process)])]
-      return { ...server, address, port, ui_port: uiPort, ui_url: uiUrl, ports }
+      return {
+        ...server,
+        address,
+        port,
+        ui_port: uiPort,
+        ui_url: uiUrl,
+        http_port: httpPort,
+        metrics_port: metricsPort,
+        ports,
+      }
     } catch (error) {
       // A port that was free may be taken before it is used.
       if (attempt === 3) throw error

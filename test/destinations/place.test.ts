@@ -101,6 +101,12 @@ describe('the target of an inline destination', () => {
   })
 })
 
+it('a protocol that nobody knows has none', () => {
+  expect(inlineTarget('FTP' as Protocol, { host: 'a.example' })).toBeNull()
+  expect(inlineTarget('constructor' as Protocol, {})).toBeNull()
+  expect(inlineTarget('REST', null as never)).toBeNull()
+})
+
 it('a port is a part of the place, and the name fits into a row', () => {
   expect(placeOf('A.example', 1)).toEqual({ host: 'a.example', port: 1 })
   expect(placeOf('a'.repeat(400), 1)).toBeUndefined()
