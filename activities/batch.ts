@@ -15,6 +15,7 @@ import {
 } from '../db/batches.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import type { BatchStatus } from '../db/states.ts'
+import { tenantIsActive } from '../db/tenants.ts'
 import type { BatchRef, BatchStep } from '../workflows/messages.ts'
 import { cancelRest } from './batch/cancel.ts'
 import { retryPage } from './batch/resend.ts'
@@ -25,6 +26,8 @@ import type { SweepDeps } from './sweep.ts'
 
 /** With fail_fast, others are being sent until the failure of one has been seen. */
 const FAST_MS = 3000
+/** How often the batch of a suspended tenant is looked at; shorter than what the sweep takes for silence. */
+const SUSPENDED_MS = 60_000
 /** The sweep looks for the run of a batch that has said nothing for so long. */
 const SILENT_SECONDS = 120
 
@@ -55,6 +58,9 @@ async function takeStep(deps: SweepDeps, ref: BatchRef, beat: () => void, attemp
   if (!batch) return { done: true, callback: false }
   if (batch.status !== 'processing') return { done: true, callback: batch.callback_status === 'pending' }
   await step.as((db) => checkBatchLater(db, batch.id, SILENT_SECONDS))
+  const ends = batch.cancel_reason !== null
+  if (!ends && !(await step.as((db) => tenantIsActive(db, batch.tenant_id))))
+    return { done: false, wait_ms: SUSPENDED_MS }
   const begun = await go(step, batch)
   if (begun === 'all') return await look(step, batch)
   // There is more to begin: no need to count ten thousand rows in between.

@@ -85,7 +85,9 @@ async function tell(deps: ActivityDeps, input: Ended, signal: AbortSignal): Prom
   try {
     const due = await withTenant(deps.pool, input.tenant_id, async (db) => {
       const due = await input.open(db)
-      if (due?.status === 'pending') takePlace(place, input.tenant_id, due)
+      if (due?.status !== 'pending') return due
+      holdWhileSuspended(deps, due)
+      takePlace(place, input.tenant_id, due)
       return due
     })
     return due?.status === 'pending' ? await tellNow(deps, input, due, place, signal) : { done: true }
@@ -101,10 +103,21 @@ async function tell(deps: ActivityDeps, input: Ended, signal: AbortSignal): Prom
 class NoPlace extends Error {
   readonly delayMs: number
 
-  constructor(delayMs: number) {
-    super('Others of this tenant are being told')
+  constructor(delayMs: number, why = 'Others of this tenant are being told') {
+    super(why)
     this.delayMs = delayMs
   }
+}
+
+/** Seldom for one that is suspended for long. What has waited for a day ends: it is opened, and fails. */
+function holdWhileSuspended(deps: ActivityDeps, due: DueCallback): void {
+  const shortest = deps.backoff.first_ms * 60
+  const delay = Math.min(shortest * 5, Math.max(shortest, (now() - due.created_at.getTime()) / 4))
+  if (due.tenant_status !== 'active' && !endsBefore(due, delay)) throw new NoPlace(delay, suspended(due))
+}
+
+function suspended({ tenant_status }: DueCallback): string {
+  return `The tenant is ${tenant_status}`
 }
 
 /** A receiver that hangs holds few of the places, and a tenant not many, or all the others would wait for it. */
@@ -181,6 +194,7 @@ function isWorthRepeating(error: DeliveryError): boolean {
 }
 
 async function send(deps: ActivityDeps, input: Ended, due: DueCallback, signal: AbortSignal) {
+  if (due.tenant_status !== 'active') throw new DeliveryError('DESTINATION_DISABLED', suspended(due))
   const signing_secret = due.callback_secret && unsealed(deps, input.tenant_id, due.callback_secret)
   const config = rest.config.safeParse({
     endpoint: literalUrl(due.callback_url),

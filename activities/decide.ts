@@ -11,7 +11,7 @@ export type Decision =
   /** Too early. */
   | { kind: 'wait'; delay_ms: number }
   /** Not now, and it costs no attempt. */
-  | { kind: 'defer'; code: DeliveryCode; message: string }
+  | { kind: 'defer'; reason: 'tenant' | 'disabled'; code: DeliveryCode; message: string }
   /** Final without another send. */
   | { kind: 'fail'; code: DeliveryCode; message: string }
   /** The budget is used up, unless every attempt was lost with its worker: ask the attempts. */
@@ -30,9 +30,18 @@ export function decide(delivery: LockedDelivery): Decision {
   if (delivery.destination_deleted) {
     return { kind: 'fail', code: 'DESTINATION_DELETED', message: 'The destination was deleted' }
   }
+  if (delivery.tenant_status !== 'active') {
+    return {
+      kind: 'defer',
+      reason: 'tenant',
+      code: 'DESTINATION_DISABLED',
+      message: `The tenant is ${delivery.tenant_status}; the delivery waits until it is active again`,
+    }
+  }
   if (delivery.destination_status !== null && DISABLED.has(delivery.destination_status)) {
     return {
       kind: 'defer',
+      reason: 'disabled',
       code: 'DESTINATION_DISABLED',
       message: `The destination is ${delivery.destination_status}; the delivery waits until it is enabled`,
     }

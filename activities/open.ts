@@ -70,12 +70,12 @@ export async function openDelivery(
       // Of a key only the first asks again and again whether the destination is back.
       const held = await heldBy(db, input, delivery)
       if (held) return held
-      if (decision.code === 'DESTINATION_DISABLED' && (await handTurnOn(db, id, destination))) {
+      if (decision.reason === 'disabled' && (await handTurnOn(db, id, destination))) {
         return { kind: 'over', ordered: delivery.ordering_key !== null }
       }
-      const delay_ms = deferral(turn, deps)
-      deps.metrics.deferrals.inc({ reason: 'disabled' })
-      await deferDelivery(db, id, destination, { ...decision, reason: 'disabled', delay_ms })
+      const delay_ms = deferral(turn, deps, decision.reason)
+      deps.metrics.deferrals.inc({ reason: decision.reason })
+      await deferDelivery(db, id, destination, { ...decision, delay_ms })
       return { kind: 'later', delay_ms, code: decision.code, message: decision.message, deferred: true }
     }
     case 'fail':
@@ -150,9 +150,12 @@ function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: s
   }
 }
 
-/** Grows to a minute, spread upward, so that an enabled destination is not met by everything at once. */
-function deferral(turn: number, deps: ActivityDeps): number {
-  return retryDelay({ failures: turn }, { first_ms: deps.backoff.first_ms * 5, max_ms: 60_000 })
+/** Seldom for all of a tenant, who is suspended for days and woken when that ends. */
+const LONGEST_DEFERRAL_MS = { tenant: 600_000, disabled: 60_000 }
+
+/** Grows, spread upward, so that an enabled destination is not met by everything at once. */
+function deferral(turn: number, deps: ActivityDeps, reason: keyof typeof LONGEST_DEFERRAL_MS): number {
+  return retryDelay({ failures: turn }, { first_ms: deps.backoff.first_ms * 5, max_ms: LONGEST_DEFERRAL_MS[reason] })
 }
 
 /** An inline destination's own configuration, or the registered one's as it is now. */

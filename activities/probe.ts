@@ -42,6 +42,8 @@ async function probeNow(deps: ActivityDeps, input: ProbeInput, signal: AbortSign
     response_time_ms: Math.round(performance.now() - startedAt),
   }
   const { tenant_id, destination_id } = input
+  // Nothing was learnt about the destination.
+  if (failure?.code === 'DESTINATION_DISABLED') return result
   await withTenant(deps.pool, tenant_id, async (db) => {
     // A connection is no delivery: one of those that wait has to try, but it need not wait for it. Before the destination's
     // row, as a failing attempt locks them.
@@ -57,6 +59,9 @@ async function tryProbe(deps: ActivityDeps, input: ProbeInput, signal: AbortSign
     const found = await withTenant(deps.pool, input.tenant_id, async (db) => {
       const destination = await findDestinationToProbe(db, input.destination_id)
       if (!destination) return null
+      if (destination.tenant_status !== 'active') {
+        throw new DeliveryError('DESTINATION_DISABLED', `The tenant is ${destination.tenant_status}`)
+      }
       const built = destinationFor(destination.protocol)
       const names = secretReferences(built.config, destination.configuration)
       return {

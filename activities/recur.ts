@@ -13,8 +13,8 @@ import {
   noteProblem,
   type RecurringRow,
   syncLater,
-  tenantIsActive,
 } from '../db/recurring.ts'
+import { tenantIsActive } from '../db/tenants.ts'
 import type { Runs } from '../temporal-config/runs.ts'
 import type { DistributionRef, Fired, FireInput, RecurringRef } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'

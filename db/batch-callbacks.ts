@@ -11,7 +11,7 @@ export async function openBatchCallback(db: Db, id: string): Promise<DueCallback
        from tenants t
       where b.id = $1 and b.callback_status is not null and t.id = b.tenant_id
       returning 'batch.completed' as event_type, b.callback_url, b.callback_body as body, b.callback_status as status,
-                b.callback_attempts as attempts, b.completed_at as created_at, t.callback_secret`,
+                b.callback_attempts as attempts, b.completed_at as created_at, t.callback_secret, t.status as tenant_status`,
     [id],
   )
   return rows[0] ?? null

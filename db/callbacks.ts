@@ -1,5 +1,6 @@
 // Callbacks: one row per time that a job becomes final, due until its receiver has taken it or a day has passed.
 import type { Db } from './pool.ts'
+import type { TenantStatus } from './states.ts'
 
 /** The callback of one round; a repeat changes nothing. `check_at` lets the sweep find one that nobody sends. */
 export async function insertCallback(
@@ -30,6 +31,7 @@ export interface DueCallback {
   status: 'pending' | 'success' | 'failed'
   attempts: number
   created_at: Date
+  tenant_status: TenantStatus
   /** Sealed; null when the tenant has none. */
   callback_secret: string | null
 }
@@ -42,7 +44,7 @@ export async function openCallback(db: Db, id: string, round: number): Promise<D
             check_at = case c.status when 'pending' then clock_timestamp() + interval '10 minutes' end
        from tenants t
       where c.distribution_job_id = $1 and c.round = $2 and t.id = c.tenant_id
-      returning c.event_type, c.callback_url, c.body, c.status, c.attempts, c.created_at, t.callback_secret`,
+      returning c.event_type, c.callback_url, c.body, c.status, c.attempts, c.created_at, t.callback_secret, t.status as tenant_status`,
     [id, round],
   )
   return rows[0] ?? null

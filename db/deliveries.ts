@@ -2,7 +2,7 @@
 import type { CircuitSettings, OpenCircuit } from './circuits.ts'
 import type { Db } from './pool.ts'
 import type { RateLimit } from './rate-limits.ts'
-import type { DeliveryStatus, DestinationStatus, JobStatus, Protocol } from './states.ts'
+import type { DeliveryStatus, DestinationStatus, JobStatus, Protocol, TenantStatus } from './states.ts'
 
 /**
  * Never null: what has no target of its own (an invalid configuration, or a row that an older worker planned) shares one
@@ -62,6 +62,8 @@ export interface LockedDelivery {
   circuit_breaker: Partial<CircuitSettings> | null
   rate_limit: RateLimit | null
   max_concurrency: number | null
+  /** Only what is `active` has anything sent. */
+  tenant_status: TenantStatus
   /** Of all deliveries of the tenant. */
   tenant_rate_limit: RateLimit | null
 }
@@ -100,7 +102,8 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
               'wait_ms', greatest(0, extract(epoch from c.open_until - clock_timestamp()) * 1000),
               'probe_wait_ms', greatest(0, extract(epoch from coalesce(c.probe_until, clock_timestamp()) - clock_timestamp()) * 1000),
               'own', coalesce(c.probe = d.delivery_id::text, false), 'openings', c.openings) end as circuit,
-            r.circuit_breaker, r.rate_limit, r.max_concurrency, t.delivery_rate_limit as tenant_rate_limit
+            r.circuit_breaker, r.rate_limit, r.max_concurrency, t.delivery_rate_limit as tenant_rate_limit,
+            coalesce(t.status, 'active') as tenant_status
        from distribution_deliveries d
        join distribution_jobs j on j.id = d.distribution_job_id
        left join destinations r on r.id = d.destination_id

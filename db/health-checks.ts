@@ -1,14 +1,19 @@
 // What a probe reads and writes: `destination_health_checks`, and the latest result on the destination itself.
 import type { ProbeResult } from '../workflows/messages.ts'
 import type { Db } from './pool.ts'
-import type { Protocol } from './states.ts'
+import type { Protocol, TenantStatus } from './states.ts'
 
-export async function findDestinationToProbe(
-  db: Db,
-  id: string,
-): Promise<{ protocol: Protocol; configuration: Record<string, unknown> } | null> {
-  const { rows } = await db.query<{ protocol: Protocol; configuration: Record<string, unknown> }>(
-    'select protocol, configuration from destinations where id = $1 and deleted_at is null',
+interface DestinationToProbe {
+  protocol: Protocol
+  configuration: Record<string, unknown>
+  tenant_status: TenantStatus
+}
+
+export async function findDestinationToProbe(db: Db, id: string): Promise<DestinationToProbe | null> {
+  const { rows } = await db.query<DestinationToProbe>(
+    `select d.protocol, d.configuration, t.status as tenant_status
+       from destinations d join tenants t on t.id = d.tenant_id
+      where d.id = $1 and d.deleted_at is null`,
     [id],
   )
   return rows[0] ?? null

@@ -39,7 +39,7 @@ export async function openEvent(db: Db, id: string): Promise<DueCallback | null>
             check_at = case e.status when 'pending' then clock_timestamp() + interval '10 minutes' end
        from tenants t
       where e.id = $1 and t.id = e.tenant_id
-      returning e.event_type, e.event_url as callback_url, e.body, e.status, e.attempts, e.created_at, t.callback_secret`,
+      returning e.event_type, e.event_url as callback_url, e.body, e.status, e.attempts, e.created_at, t.callback_secret, t.status as tenant_status`,
     [id],
   )
   return rows[0] ?? null

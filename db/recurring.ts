@@ -249,12 +249,6 @@ export async function syncLater(db: Db, id: string, seconds: number): Promise<vo
   )
 }
 
-/** A tenant that is suspended has nothing made for it. */
-export async function tenantIsActive(db: Db, tenantId: string): Promise<boolean> {
-  const { rowCount } = await db.query(`select from tenants where id = $1 and status = 'active'`, [tenantId])
-  return rowCount === 1
-}
-
 /** Rows that Temporal is to be brought in line with, over all tenants; with `all` every living one. */
 export async function dueRecurring(
   db: Db,

@@ -44,6 +44,10 @@ export const ATTEMPT_STATUSES = ['pending', 'processing', 'success', 'failed', '
 export type AttemptStatus = (typeof ATTEMPT_STATUSES)[number]
 
 /** States of a registered destination (seed, destinations). */
+/** Of one that is not `active` nothing is sent, and its keys are refused. */
+export const TENANT_STATUSES = ['active', 'suspended', 'inactive'] as const
+export type TenantStatus = (typeof TENANT_STATUSES)[number]
+
 export const DESTINATION_STATUSES = ['active', 'inactive', 'maintenance', 'deprecated'] as const
 export type DestinationStatus = (typeof DESTINATION_STATUSES)[number]
 

@@ -6,12 +6,13 @@ import type { ObjectKind } from './object-limits.ts'
 import { type Db, type Pool, withTenant } from './pool.ts'
 import type { RateLimit } from './rate-limits.ts'
 import type { Sealer } from './secrets.ts'
+import type { TenantStatus } from './states.ts'
 
 export interface TenantRow {
   id: string
   name: string
   description: string | null
-  status: 'active' | 'suspended' | 'inactive'
+  status: TenantStatus
   config: Record<string, unknown>
   require_known_data_type: boolean
   /** Of the API, over `rate_limit_window_seconds`; null: none. */
@@ -109,6 +110,12 @@ export async function updateTenant(db: Db, id: string, change: TenantChange): Pr
     ],
   )
   return rows[0] ?? null
+}
+
+/** Nothing is made or sent for one that is not. */
+export async function tenantIsActive(db: Db, tenantId: string): Promise<boolean> {
+  const { rowCount } = await db.query(`select from tenants where id = $1 and status = 'active'`, [tenantId])
+  return rowCount === 1
 }
 
 /** Every tenant by id. The one list that crosses tenants: a definer function, for the role `platform`. */

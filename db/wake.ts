@@ -5,6 +5,8 @@ import type { Db } from './pool.ts'
 
 /** Put off until the destination can be reached, or is in service. */
 const RECOVERED = ['circuit', 'disabled']
+/** Put off while the tenant was not active. */
+const ACTIVE_AGAIN = ['tenant']
 /** Put off under limits that have changed since. */
 const CHANGED = ['rate_limit', 'concurrency']
 const WAITING = `d.tenant_id = $1 and d.deferred_target is not null and ($2::text is null or d.deferred_target = $2)
@@ -34,7 +36,8 @@ export interface WakeProgress {
 /** How a target takes what was resumed before. */
 export async function wakeProgress(db: Db, tenantId: string, target: string | null): Promise<WakeProgress> {
   const { rows } = await db.query<WakeProgress>(
-    `select case when c.open_until > clock_timestamp() then 'away'
+    `select case when exists (select from tenants t where t.id = $1 and t.status <> 'active') then 'away'
+                 when c.open_until > clock_timestamp() then 'away'
                  when exists (select from destinations r
                                where r.id = case when $2 ~ '^[0-9a-f-]{36}$' then $2::uuid end
                                  and (r.deleted_at is not null or r.status not in ('active', 'deprecated'))) then 'away'
@@ -68,13 +71,14 @@ export async function anyWaits(db: Db, tenantId: string, target: string): Promis
 /**
  * Has the oldest of them go at once; answers their distributions, whose runs are to look at their rows. One that somebody
  * holds just now is passed over: it is being asked already. With `changed_at` those who were put off by limits until then,
- * each once: who is put off again was by the new ones.
+ * each once: who is put off again was by the new ones. Without it and without a target, those whose tenant was not active.
  */
 export async function wakeDeliveries(
   db: Db,
   { tenant_id, target, changed_at }: WakeRef,
   limit: number,
 ): Promise<string[]> {
+  const reasons = changed_at ? CHANGED : target === null ? ACTIVE_AGAIN : RECOVERED
   const { rows } = await db.query<{ distribution_id: string }>(
     `with oldest as materialized (
        select d.distribution_job_id, d.destination_name
@@ -89,7 +93,7 @@ export async function wakeDeliveries(
         where d.distribution_job_id = oldest.distribution_job_id and d.destination_name = oldest.destination_name
        returning d.distribution_job_id)
      select distinct 'dist_' || distribution_job_id as distribution_id from woken`,
-    [tenant_id, target, changed_at ? CHANGED : RECOVERED, limit, MOST_WAKES, changed_at],
+    [tenant_id, target, reasons, limit, MOST_WAKES, changed_at],
   )
   return rows.map(({ distribution_id }) => distribution_id)
 }

@@ -146,7 +146,8 @@ export interface ProbeResult {
 
 export interface WakeRef {
   tenant_id: string
-  /** A registered destination's id, or what the circuit of an inline one goes by; null: all of the tenant's. */
+  /** A registered destination's id, or what the circuit of an inline one goes by; null: all of the tenant's, which is active again
+   * or has other limits. */
   target: string | null
   /** Its limits were changed then (ISO 8601, on the database's clock): those that these put off before are meant. */
   changed_at?: string

@@ -87,7 +87,8 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
     path: '/tenants/{id}',
     tag,
     summary: 'Change or suspend a tenant',
-    description: 'What is absent stays. Keys of a tenant that is not `active` get 403.',
+    description:
+      'What is absent stays. Keys of a tenant that is not `active` get 403, and nothing is sent for it until it is active again.',
     role: 'platform',
     params: tenantParams,
     body: tenantChange,
@@ -113,6 +114,7 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
       if (body.delivery_rate_limit !== undefined) {
         await dispatcher.wake({ tenant_id: row.id, target: null, changed_at: row.updated_at.toISOString() })
       }
+      if (body.status === 'active') await dispatcher.wake({ tenant_id: row.id, target: null })
       return c.json(shown(row))
     },
   })

@@ -42,6 +42,7 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     rate_limit: null,
     max_concurrency: null,
     tenant_rate_limit: null,
+    tenant_status: 'active',
     ...given,
   }
 }
@@ -56,6 +57,8 @@ describe('decide', () => {
     ['a wait that is not over is kept', { status: 'waiting', wait_ms: 5 }, 'wait'],
     ['an order to cancel comes before a wait', { wait_ms: 5, cancel_requested: true }, 'over'],
     ['a deleted destination ends it', { destination_deleted: true }, 'fail'],
+    ['a suspended tenant defers it', { tenant_status: 'suspended' }, 'defer'],
+    ['an inactive tenant defers it', { tenant_status: 'inactive' }, 'defer'],
     ['an inactive destination defers it', { destination_status: 'inactive' }, 'defer'],
     ['one in maintenance defers it', { destination_status: 'maintenance' }, 'defer'],
     ['a deprecated one still delivers', { destination_status: 'deprecated' }, 'send'],

@@ -525,3 +525,26 @@ describe('a batch that goes one after another', () => {
     }
   })
 })
+
+describe('a batch of a tenant that is suspended', () => {
+  it('lets none go, and goes on when the tenant is active again; a cancel ends it all the same', async () => {
+    await system.tenant('paused')
+    const status = (to: string) =>
+      system.as('paused', (db) => db.query(`update tenants set status = $1 where id = 'paused'`, [to]))
+    const jobs = Array.from({ length: 3 }, () => ({ destinations: [restTo('a', receiver.url)] }))
+    const refs = [await stored({ tenant_id: 'paused', jobs }), await stored({ tenant_id: 'paused', jobs })]
+    await status('suspended')
+    for (const ref of refs) {
+      expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms: 60_000 })
+      expect((await system.as('paused', (db) => batchProgress(db, ref.batch_id))).counts.pending).toBe(3)
+    }
+    await system.as('paused', (db) => requestBatchCancel(db, refs[1]!.batch_id, 'no longer needed'))
+    await batchStep(system.deps, refs[1]!, () => {})
+    expect((await system.as('paused', (db) => batchProgress(db, refs[1]!.batch_id))).counts.cancelled).toBe(3)
+    await status('active')
+    await batchStep(system.deps, refs[0]!, () => {})
+    await expect
+      .poll(async () => (await system.as('paused', (db) => batchProgress(db, refs[0]!.batch_id))).counts.completed)
+      .toBe(3)
+  })
+})
