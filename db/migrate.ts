@@ -17,6 +17,11 @@ export class SchemaNewerError extends Error {
   override name = 'SchemaNewerError'
 }
 
+/** The connection leads through a pooler, where the lock of one migration keeps no other one out. */
+export class PoolerError extends Error {
+  override name = 'PoolerError'
+}
+
 /**
  * Applies what is missing; returns the names of what it applied, oldest first. All or nothing; safe to run twice and at
  * once (the second waits, then finds nothing to do). Throws `SchemaNewerError` and changes nothing when the database is
@@ -37,6 +42,7 @@ export async function migrate(adminUrl: string, log: (line: string) => void = ()
     throw known
   })
   try {
+    await refusePooler(client)
     await refuseNewerSchema(client)
     const applied = await runner({
       dbClient: client,
@@ -78,6 +84,15 @@ export async function missingMigrations(db: Db): Promise<string[]> {
   const applied = await db.query<{ name: string }>(`select name from public.${MIGRATIONS_TABLE}`)
   const names = new Set(applied.rows.map((row) => row.name))
   return knownMigrations().filter((name) => !names.has(name))
+}
+
+/** A pooler tells a process number of its own at the login. */
+async function refusePooler(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+  if (rows[0]!.pid === (client as unknown as { processID: number | null }).processID) return
+  throw new PoolerError(
+    'the connection leads through a connection pooler such as PgBouncer; migrations hold a lock of their session and need a direct connection to PostgreSQL',
+  )
 }
 
 async function refuseNewerSchema(client: pg.Client): Promise<void> {

@@ -26,6 +26,7 @@ const SOURCES = {
   rabbitmq: { program: 'rabbitmq-server', apt: 'rabbitmq-server' },
   sshd: { program: 'sshd', apt: 'openssh-server' },
   mariadb: { program: 'mariadbd', apt: 'mariadb-server' },
+  pgbouncer: { program: 'pgbouncer', apt: 'pgbouncer' },
   versitygw: { program: 'versitygw', go: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0' },
   mailpit: { program: 'mailpit', go: 'github.com/axllent/mailpit@v1.27.11' },
   // Its own name is `server`.

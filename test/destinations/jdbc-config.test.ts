@@ -146,7 +146,7 @@ describe('the URL of a JDBC destination', () => {
     expect(parseJdbcUrl(url).parameters).toMatchObject({
       current_schema: 'sales,public',
       application_name: 'My App',
-      options: '-c work_mem=8MB',
+      options: [['work_mem', '8MB']],
     })
     const mysql = parseJdbcUrl(
       'jdbc:mysql://h/x?serverTimezone=UTC%2B02:00&rewriteBatchedStatements=true&characterEncoding=UTF-8',

@@ -45,17 +45,19 @@ for (const kind of DATABASE_KINDS) {
 
     const config = (given: Record<string, unknown> = {}) => aConfig({ url: server.url(), table, ...given })
 
-    it('an answer that is lost after the commit is no failure any more', async () => {
-      await server.ask(`create table ${table} (id integer, delivery varchar(40))`)
-      const swallower = await startSwallower({ host: '127.0.0.1', port: server.port }, /advisory_unlock|release_lock/)
-      const url = server.url({ port: swallower.port })
-      const { metadata } = await send(config({ url, delivery_id_column: 'delivery' }), aPayload({ id: 1 }))
-      expect(metadata).toMatchObject({ rows: 1, repeat: false })
-      await expect.poll(() => swallower.swallowed()).toBe(1)
-      await send(config({ url, delivery_id_column: 'delivery' }), aPayload({ id: 2 }))
-      expect(await server.ask(`select id from ${table} order by id`)).toEqual([{ id: '1' }, { id: '2' }])
-      await swallower.close()
-    })
+    // PostgreSQL is asked for nothing after the commit: its lock ends with the transaction.
+    if (!isPostgres)
+      it('an answer that is lost after the commit is no failure any more', async () => {
+        await server.ask(`create table ${table} (id integer, delivery varchar(40))`)
+        const swallower = await startSwallower({ host: '127.0.0.1', port: server.port }, /release_lock/)
+        const url = server.url({ port: swallower.port })
+        const { metadata } = await send(config({ url, delivery_id_column: 'delivery' }), aPayload({ id: 1 }))
+        expect(metadata).toMatchObject({ rows: 1, repeat: false })
+        await expect.poll(() => swallower.swallowed()).toBe(1)
+        await send(config({ url, delivery_id_column: 'delivery' }), aPayload({ id: 2 }))
+        expect(await server.ask(`select id from ${table} order by id`)).toEqual([{ id: '1' }, { id: '2' }])
+        await swallower.close()
+      })
 
     it('an answer that is lost after a repeat was seen is no failure either', async () => {
       await server.ask(`create table ${table} (id integer)`)

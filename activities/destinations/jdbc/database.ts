@@ -22,15 +22,15 @@ export interface Database {
    * @throws DeliveryError MISCONFIGURED when there is no such table
    */
   describe(): Promise<TableDescription>
-  begin(): Promise<void>
+  /** With a lock, nobody else on this database holds the one of that name from before the transaction began. */
+  begin(lock?: string): Promise<void>
   commit(): Promise<void>
   rollback(): Promise<void>
   /** Notes in this transaction that the delivery is done; `known` when it is there, also by somebody who just commits. */
   enter(ledger: TableName, entry: LedgerEntry): Promise<'entered' | 'known' | 'no ledger'>
   /** Outside of a transaction. It does no harm when it is there. */
   createLedger(ledger: TableName): Promise<void>
-  /** Waits until nobody else on this database holds the lock of that name; outside of a transaction. */
-  lock(name: string): Promise<void>
+  /** After the transaction. */
   unlock(name: string): Promise<void>
   /** Whether a row has this text in that column. */
   holds(column: Column, text: string): Promise<boolean>

@@ -1,4 +1,5 @@
 // Names of tables and columns. Whatever is in them, they reach a statement in quotation marks and nowhere else.
+import { randomBytes } from 'node:crypto'
 
 /** The parts of a table's name, outermost first: a schema (MySQL: a database) and the table, or the table alone. */
 export type TableName = readonly [table: string] | readonly [schema: string, table: string]
@@ -28,6 +29,12 @@ export function parseTableName(text: string): TableName | undefined {
 /** In double quotation marks, as the SQL standard and PostgreSQL have it. */
 export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
+}
+
+/** A text as PostgreSQL reads it whatever it takes backslashes for; none has the tag, which nobody knows beforehand. */
+export function dollarQuoted(text: string): string {
+  const tag = `$q${randomBytes(12).toString('hex')}$`
+  return `${tag}${text}${tag}`
 }
 
 /** In backticks, which MySQL and MariaDB take in every SQL mode. */

@@ -1,15 +1,27 @@
 // The databases that a URL may lead to.
 import type { Attempt } from '../deadline.ts'
 import type { Egress } from '../egress.ts'
+import { DeliveryError } from '../errors.ts'
 import type { JdbcConfig } from './config.ts'
 import type { Database } from './database.ts'
 import { openMysqlDatabase } from './mysql/database.ts'
+import { UrlError } from './parameters.ts'
 import { openPostgresDatabase } from './postgres/database.ts'
-import { parseJdbcUrl } from './url.ts'
+import { type JdbcTarget, parseJdbcUrl } from './url.ts'
 
-export function openDatabase(config: JdbcConfig, attempt: Attempt, egress: Egress): Promise<Database> {
-  const target = parseJdbcUrl(config.url)
+export async function openDatabase(config: JdbcConfig, attempt: Attempt, egress: Egress): Promise<Database> {
+  const target = targetOf(config.url)
   return target.kind === 'postgresql'
     ? openPostgresDatabase(config, target, attempt, egress)
     : openMysqlDatabase(config, target, attempt, egress)
+}
+
+/** A URL that was registered before a rule for it was made is refused as any other setting that is wrong. */
+function targetOf(url: string): JdbcTarget {
+  try {
+    return parseJdbcUrl(url)
+  } catch (error) {
+    if (!(error instanceof UrlError)) throw error
+    throw new DeliveryError('MISCONFIGURED', `the url ${error.message}`)
+  }
 }

@@ -46,12 +46,12 @@ export async function writeOnce(
   }
   expect('open the transaction')
   if (config.delivery_id_column !== undefined) {
-    return locked(database, message.delivery_id, async () => {
-      const column = columnOf(table, config.delivery_id_column!)
-      // The lock comes first: what a transaction sees may be settled by its first statement.
-      await database.begin()
-      return (await database.holds(column, message.delivery_id)) ? seenBefore() : write()
-    })
+    const column = columnOf(table, config.delivery_id_column)
+    // The lock comes first: what a transaction sees may be settled by its first statement.
+    await database.begin(message.delivery_id)
+    const outcome = await ((await database.holds(column, message.delivery_id)) ? seenBefore() : write())
+    afterwards(database.unlock(message.delivery_id))
+    return outcome
   }
   const entered = await enter(database, ledgerOf(config), {
     delivery_id: message.delivery_id,
@@ -82,13 +82,6 @@ async function enter(database: Database, ledger: TableName, entry: Parameters<Da
   if (entered === 'no ledger')
     throw new DeliveryError('UNAUTHORIZED', 'the ledger table was made, but the user may not write to it')
   return entered === 'entered'
-}
-
-async function locked<T>(database: Database, name: string, work: () => Promise<T>): Promise<T> {
-  await database.lock(name)
-  const result = await work()
-  afterwards(database.unlock(name))
-  return result
 }
 
 /** What is settled stays so. A connection on which this fails is found out before it is used again. */

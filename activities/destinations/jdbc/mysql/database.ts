@@ -43,6 +43,13 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
   const execute = (text: string, parameters: Parameter[], about: Statement = { place }) =>
     explained(connection.execute(text, parameters), about)
 
+  async function lock(name: string): Promise<void> {
+    const { rows } = await execute('select get_lock(?, ?)', [lockName(name), String(Math.ceil(config.timeout_seconds))])
+    if (Number(rows[0]?.[0]) !== 1) {
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'an earlier attempt of the same delivery still holds its lock')
+    }
+  }
+
   return {
     // Triggers may have left settings of their own.
     check: () => connection.setUp(),
@@ -51,7 +58,8 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
 
     describe: () => explained(describe(connection, name, place), { place }),
 
-    begin: async () => {
+    async begin(name) {
+      if (name !== undefined) await lock(name)
       await query('start transaction')
     },
     commit: async () => {
@@ -94,18 +102,6 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
       }
     },
 
-    async lock(lock) {
-      const { rows } = await execute('select get_lock(?, ?)', [
-        lockName(lock),
-        String(Math.ceil(config.timeout_seconds)),
-      ])
-      if (Number(rows[0]?.[0]) !== 1) {
-        throw new DeliveryError(
-          'DESTINATION_UNAVAILABLE',
-          'an earlier attempt of the same delivery still holds its lock',
-        )
-      }
-    },
     unlock: async (lock) => {
       await execute('select release_lock(?)', [lockName(lock)])
     },

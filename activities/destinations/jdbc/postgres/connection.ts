@@ -6,7 +6,7 @@ import type { Attempt } from '../../deadline.ts'
 import type { Egress } from '../../egress.ts'
 import { tlsMaterial } from '../../tls.ts'
 import type { JdbcConfig } from '../config.ts'
-import { quoted } from '../identifiers.ts'
+import { dollarQuoted, quoted } from '../identifiers.ts'
 import { connected } from '../sockets.ts'
 import type { JdbcTarget } from '../url.ts'
 import { guarded } from './guard.ts'
@@ -18,6 +18,8 @@ export interface PostgresConnection {
   sql: postgres.Sql
   /** Statements at the beginning of each transaction: settings of its own, of which nothing stays on the connection. */
   settings: string
+  /** Something that hands each transaction to any of its own connections stands in between, or may do. */
+  pooled: boolean
   destroy(): void
   close(): void
 }
@@ -68,10 +70,13 @@ async function logIn(
   const stream = guarded(socket, { secured: socket !== raw, refuse })
   const sql = postgres(clientOptions(config, target, stream))
   const settings = transactionSettings(config, target)
-  await Promise.race([sql.unsafe('select 1').simple(), refusal])
+  const asked = sql.unsafe<{ pid: number }[]>('select pg_backend_pid() as pid').simple()
+  const answer = await Promise.race([asked, refusal])
   return {
     sql,
     settings,
+    // A pooler tells a number of its own at the login.
+    pooled: answer[0]?.pid !== (answer.state as { pid?: unknown } | undefined)?.pid,
     destroy: () => raw.destroy(),
     close() {
       sql.end().catch(() => {})
@@ -88,6 +93,9 @@ function transactionSettings(config: JdbcConfig, { parameters }: PostgresTarget)
   // A statement outlives its client: what is abandoned here must not hold its locks for longer than an attempt may take.
   const abandonedMs = Math.ceil(config.timeout_seconds * 1000) + 1_000
   return [
+    ...parameters.options.map(([name, value]) =>
+      name === 'search_path' ? `search_path = ${searchPath(value)}` : `${name} = ${dollarQuoted(value)}`,
+    ),
     `statement_timeout = ${abandonedMs}`,
     `idle_in_transaction_session_timeout = ${abandonedMs}`,
     // For timestamps that name no zone.
@@ -148,7 +156,6 @@ function clientOptions(
     onnotice: () => {},
     connection: {
       application_name: parameters.application_name,
-      ...(parameters.options !== undefined && { options: parameters.options }),
     },
   }
   return options

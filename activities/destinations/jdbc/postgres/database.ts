@@ -1,7 +1,7 @@
 // Writing to PostgreSQL. A batch travels as one JSON text; the server reads every value with the input function of its
 // column's type, so that no number loses a digit on the way.
 
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import type postgres from 'postgres'
 import type { Attempt } from '../../deadline.ts'
 import type { Egress } from '../../egress.ts'
@@ -9,9 +9,9 @@ import { DeliveryError } from '../../errors.ts'
 import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
 import { broken } from '../failure.ts'
-import { parseTableName, quoted, shown, type TableName } from '../identifiers.ts'
+import { dollarQuoted, parseTableName, quoted, shown, type TableName } from '../identifiers.ts'
 import { ledgerWithoutKey, missingTable, noLedger } from '../messages.ts'
-import { openPostgres, type PostgresTarget } from './connection.ts'
+import { openPostgres, type PostgresConnection, type PostgresTarget } from './connection.ts'
 import { postgresFailure, stateOf } from './failure.ts'
 import type { ShapedBatch } from './recordset.ts'
 import { catalogQuestion, type ShapedColumn, shapedColumns } from './shapes.ts'
@@ -29,14 +29,17 @@ export async function openPostgresDatabase(
   egress: Egress,
 ): Promise<Database> {
   try {
-    const { sql, settings, destroy, close } = await openPostgres(config, target, attempt, egress)
-    return { ...database(sql, config, settings), destroy, close }
+    const { destroy, close, ...connection } = await openPostgres(config, target, attempt, egress)
+    return { ...database(connection, config), destroy, close }
   } catch (error) {
     throw postgresFailure(error)
   }
 }
 
-function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit<Database, 'destroy' | 'close'> {
+function database(
+  { sql, settings, pooled }: Pick<PostgresConnection, 'sql' | 'settings' | 'pooled'>,
+  config: JdbcConfig,
+): Omit<Database, 'destroy' | 'close'> {
   const name = parseTableName(config.table)!
   const table = dotted(name)
   const place = `the table ${shown(name)}`
@@ -52,14 +55,21 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
     )
 
   return {
-    // Without a rollback: no transaction is open after a success, and the server would warn of it in its log each time.
-    // Triggers may have left settings and temporary tables of their own.
-    check: () => run('select pg_advisory_unlock_all(); reset all; discard temp'),
+    // Triggers may have left settings, locks and temporary tables of their own. Behind a pooler the connection is another
+    // one each time, and they may be somebody else's. Without a rollback: no transaction is open after a success, and the
+    // server would warn of it in its log each time.
+    check: () => run(pooled ? 'select 1' : 'select pg_advisory_unlock_all(); reset all; discard temp'),
 
     describe: () => describe(sql, name, place, settings),
 
-    begin: async () => {
-      await run(`begin isolation level ${config.isolation_level.replace('_', ' ')}; ${settings}`)
+    async begin(lock) {
+      const begin = `begin isolation level ${config.isolation_level.replace('_', ' ')}; ${settings}`
+      if (lock === undefined) return void (await run(begin))
+      // One message, so that a pooler sends all of it to the same connection. The lock of the session comes before the
+      // transaction, which then has it to its own end; nothing stays with the session.
+      const key = lockKey(lock)
+      const first = `begin; ${settings}; select pg_advisory_lock(${key}); commit`
+      await run(`${first}; ${begin}; select pg_advisory_xact_lock(${key}); select pg_advisory_unlock(${key})`)
     },
     commit: async () => {
       const { command } = await run('commit')
@@ -85,8 +95,9 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
 
     async createLedger(ledger) {
       try {
+        // Both in one message, and so in one transaction.
         await sql.unsafe(
-          `create table if not exists ${dotted(ledger)} (
+          `${settings}; create table if not exists ${dotted(ledger)} (
             delivery_id varchar(255) primary key,
             distribution_id varchar(255) not null,
             row_count integer not null,
@@ -102,12 +113,8 @@ function database(sql: postgres.Sql, config: JdbcConfig, settings: string): Omit
       }
     },
 
-    lock: async (lock) => {
-      await run('select pg_advisory_lock($1::text::bigint)', [lockKey(lock)])
-    },
-    unlock: async (lock) => {
-      await run('select pg_advisory_unlock($1::text::bigint)', [lockKey(lock)])
-    },
+    // It ended with the transaction.
+    unlock: async () => {},
 
     async holds(column, text) {
       const rows = await run(`select 1 from ${table} where ${quoted(column.name)} = $1 limit 1`, [text])
@@ -163,12 +170,6 @@ function described(answer: unknown): ShapedColumn[] {
   } catch {
     throw broken('no description of the table')
   }
-}
-
-/** A literal whatever the session takes backslashes for; no name has the tag, which nobody knows beforehand. */
-function dollarQuoted(text: string): string {
-  const tag = `$q${randomBytes(12).toString('hex')}$`
-  return `${tag}${text}${tag}`
 }
 
 /** Advisory locks go by a number of 64 bits. */

@@ -15,8 +15,8 @@ export interface PostgresParameters extends TlsParameters {
   application_name: string
   /** The search path. */
   current_schema: string | undefined
-  /** `-c name=value …`, as the server's own command line has it. */
-  options: string | undefined
+  /** Settings of the server. */
+  options: [name: string, value: string][]
 }
 
 const FILES = 'files of this machine are not read: use the field "tls"'
@@ -27,7 +27,7 @@ export const postgresParameters: ParameterTable<PostgresParameters> = {
     direct_tls: false,
     application_name: 'Distributor',
     current_schema: undefined,
-    options: undefined,
+    options: [],
   },
   readers: {
     ssl: (value, into) => stateTls(into, boolean(value) ? 'secure' : 'disable'),
@@ -43,7 +43,7 @@ export const postgresParameters: ParameterTable<PostgresParameters> = {
       into.current_schema = value
     },
     options: (value, into) => {
-      into.options = value
+      into.options = settingsIn(value)
     },
     ...refusing(['sslrootcert', 'sslcert', 'sslkey', 'sslpassword', 'sslfactory', 'sslfactoryarg'], FILES),
     ...refusing(['sslhostnameverifier'], 'use the field "tls", which has a "server_name"'),
@@ -69,6 +69,22 @@ export const postgresParameters: ParameterTable<PostgresParameters> = {
     ...['loggerLevel', 'loggerFile', 'logUnclosedConnections', 'logServerErrorDetail', 'assumeMinServerVersion'],
     ...['autosave', 'stringtype', 'preferQueryMode', 'targetServerType', 'loadBalanceHosts', 'hostRecheckSeconds'],
   ],
+}
+
+/** `-c name=value --name=value`, as the server's own command line has it; a backslash keeps a space in a value. */
+function settingsIn(text: string): [name: string, value: string][] {
+  const words = text.match(/(?:\\.|[^\\\s])+/gs)?.map((word) => word.replace(/\\(.)/gs, '$1')) ?? []
+  const settings: [string, string][] = []
+  while (words.length > 0) {
+    const word = words.shift()!
+    const setting = word === '-c' ? (words.shift() ?? '') : word.replace(/^(-c|--)/, '')
+    const [, name, value] = /^([A-Za-z_][\w-]*(?:\.\w+)?)=(.*)$/s.exec(setting) ?? []
+    if (name === undefined || (word === setting && word !== '-c')) {
+      throw new UrlError('must be settings such as -c work_mem=8MB')
+    }
+    settings.push([name.replaceAll('-', '_').toLowerCase(), value!])
+  }
+  return settings
 }
 
 /** As libpq names them. `require`, which takes any certificate, is kept more strictly than it asks. */
