@@ -62,7 +62,9 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
     useFipsEndpoint: false,
     useAccelerateEndpoint: false,
     userAgentAppId: async () => undefined,
-    // A signature is good for some minutes: by the database's clock, not by this machine's.
+    // A signature is good for some minutes: by the database's clock, not by this machine's. The correction is what adds the
+    // offset; where nothing is said of it, the SDK looks in files.
+    disableClockSkewCorrection: false,
     systemClockOffset: -aheadMs(),
   })
 }
