@@ -336,4 +336,10 @@ export const LIMITS = {
     unit: 'times',
     reason: 'A schedule of every minute would otherwise start 43,200 distributions at once after a month',
   },
+  expectationsRemembered: {
+    what: 'S3 endpoints that do not know `Expect: 100-continue` and are remembered',
+    value: 1000,
+    unit: 'endpoints',
+    reason: 'each process keeps them in memory for an hour; one that is forgotten costs one request, or one second',
+  },
 } as const satisfies Record<string, Limit>

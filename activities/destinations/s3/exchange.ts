@@ -9,12 +9,14 @@ import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
 import { skipInterim } from '../interim.ts'
 import { type TlsMaterial, tlsConnection } from '../tls.ts'
+import { doNotAsk, mayAsk } from './expectations.ts'
 
 /** An answer is a few lines of XML; one that goes on beyond this is none of S3's. */
 const MAX_ANSWER_BYTES = 1024 * 1024
 /** Stores that do not know the question say nothing; then the body goes all the same. */
 const CONTINUE_MS = 1_000
 const PIECE_BYTES = 256 * 1024
+const EXPECTATION_FAILED = 417
 /** Parts that were sent in vain are given back within this, also when the attempt's own time is over. */
 const CLEAN_UP_MS = 5_000
 
@@ -71,7 +73,7 @@ export function createExchange({ egress, attempt, tls }: ExchangeOptions): Excha
   async function handle(request: WireRequest): Promise<{ response: WireResponse }> {
     if (isCleanUp(request)) return { response: await cleanUp(request) }
     try {
-      const { answer, body } = await roundTrip(egress, tls, request, attempt)
+      const { answer, body } = await asked(egress, tls, request, attempt)
       exchange.answer = answer
       return { response: { statusCode: answer.status, headers: flat(answer.headers), body } }
     } catch (error) {
@@ -97,12 +99,28 @@ function isCleanUp({ method, query }: WireRequest): boolean {
   return method === 'DELETE' && query?.uploadId !== undefined
 }
 
-async function roundTrip(
-  egress: Egress,
-  tls: TlsMaterial,
-  request: WireRequest,
-  attempt: Attempt,
-): Promise<{ answer: Answer; body: Buffer }> {
+/**
+ * Sends a request that asks first once more without the question where that is refused: a 417 says nothing else (RFC 9110,
+ * 10.1.1). The question is no part of the signature. Endpoints that do not know it are not asked again for a while.
+ */
+async function asked(egress: Egress, tls: TlsMaterial, request: WireRequest, attempt: Attempt): Promise<Reply> {
+  const { Expect: question, ...headers } = request.headers
+  if (question === undefined) return roundTrip(egress, tls, request, attempt)
+  const unasked = { ...request, headers }
+  if (!mayAsk(request)) return roundTrip(egress, tls, unasked, attempt)
+  const reply = await roundTrip(egress, tls, request, attempt)
+  if (reply.answer.status === EXPECTATION_FAILED || !reply.continued) doNotAsk(request)
+  return reply.answer.status === EXPECTATION_FAILED ? roundTrip(egress, tls, unasked, attempt) : reply
+}
+
+interface Reply {
+  answer: Answer
+  body: Buffer
+  /** False where the store was asked first, and took the body without saying that it would. */
+  continued: boolean
+}
+
+async function roundTrip(egress: Egress, tls: TlsMaterial, request: WireRequest, attempt: Attempt): Promise<Reply> {
   attempt.signal.throwIfAborted()
   const secure = request.protocol === 'https:'
   attempt.expect('accept the connection')
@@ -123,6 +141,7 @@ async function roundTrip(
       // What was answered counts, and not that the rest of the body could not be sent.
       let answering = false
       let sending = false
+      let continued = true
       const broken = (error: Error) => {
         if (!answering) reject(error)
       }
@@ -130,7 +149,7 @@ async function roundTrip(
       socket.on('error', broken)
       socket.once(secure ? 'secureConnect' : 'connect', () => {
         attempt.expect('take the document and answer')
-        if (asksFirst) patience = setTimeout(sendBody, CONTINUE_MS)
+        if (asksFirst) patience = setTimeout(sendUnanswered, CONTINUE_MS)
       })
       const outgoing = http.request({
         // Without an agent the request asks for the connection to be closed.
@@ -148,13 +167,18 @@ async function roundTrip(
           const { statusCode: status = 0, headers } = incoming
           // Somebody who says that all is well without having read it all.
           if (status < 300 && !outgoing.writableFinished) reject(tooEarly(status))
-          else resolve({ answer: { status, headers }, body })
+          else resolve({ answer: { status, headers }, body, continued })
         }, reject)
       })
       if (asksFirst) {
         onContinue = sendBody
         outgoing.flushHeaders()
       } else sendBody()
+
+      function sendUnanswered(): void {
+        continued = answering
+        sendBody()
+      }
 
       function sendBody(): void {
         clearTimeout(patience)

@@ -32,6 +32,8 @@ export interface S3Front {
   port: number
   url: string
   requests: FrontedRequest[]
+  /** False: it never says 100 Continue, and takes what comes. */
+  continues: boolean
   /** Asked at the head of each request; undefined lets it pass. */
   decide(verdict: (request: FrontedRequest) => Verdict | undefined): void
   /** Resolves when a request has come for which the condition holds. */
@@ -44,6 +46,7 @@ export async function startS3Front(target: { port: number }): Promise<S3Front> {
   const waiting = new Set<() => void>()
   let verdictOn: (request: FrontedRequest) => Verdict | undefined = () => undefined
 
+  let front: S3Front
   const server = http.createServer(onRequest)
   server.on('checkContinue', onRequest)
 
@@ -62,7 +65,7 @@ export async function startS3Front(target: { port: number }): Promise<S3Front> {
       response.on('finish', () => incoming.socket.end())
       return
     }
-    if (headers.expect) response.writeContinue()
+    if (headers.expect && front.continues) response.writeContinue()
     incoming.on('data', onData)
     for (const look of waiting) look()
     if (verdict === 'stall') return void incoming.once('data', () => incoming.pause())
@@ -83,10 +86,11 @@ export async function startS3Front(target: { port: number }): Promise<S3Front> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  return {
+  front = {
     port,
     url: `http://127.0.0.1:${port}`,
     requests,
+    continues: true,
     decide(verdict) {
       verdictOn = verdict
     },
@@ -107,4 +111,5 @@ export async function startS3Front(target: { port: number }): Promise<S3Front> {
       await once(server, 'close')
     },
   }
+  return front
 }
