@@ -1,9 +1,41 @@
 // Rows of a document as CSV (RFC 4180).
 import { stringify } from 'csv-stringify/sync'
-import { FormatError, isObject, type Json, textOf } from './document.ts'
+import { FormatError, isObject, type Json, textOf, toJson } from './document.ts'
 
 /** What spreadsheets take for the beginning of a formula, in its wide forms too. */
-const FORMULA = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/
+const SIGNS = '=+\\-@\uff1d\uff0b\uff0d\uff20'
+const BLANKS = '[\\s\\0"]*'
+const AT_START = new RegExp(`^(?:${BLANKS}[${SIGNS}]|[\\t\\r\\n])`)
+const LEADING = new RegExp(`^${BLANKS}`)
+/**
+ * Behind whatever a spreadsheet of another country splits at. It takes our quotes for text, and so a line end for a new row,
+ * but not in the first column, where it sees the quotes. The sign is looked for first: the time is linear in the text.
+ */
+const BEHIND = new RegExp(`(?=[${SIGNS}])(?<=[,;\\t]${BLANKS})`, 'g')
+const BEHIND_OR_BELOW = new RegExp(`(?=[${SIGNS}])(?<=[,;\\t\\r\\n]${BLANKS})`, 'g')
+/** Where something was guarded, the field is one to every reader that knows quotes. */
+const TO_BE_QUOTED = /^(?=[^']*')[^,;\t\r\n]*[,;\t\r\n]/
+/** The same within a JSON string, in which a sign can be written as `\u003d`. */
+const JSON_SIGN = new RegExp(`(?=[${SIGNS}])(?<=(?:^"|[,;"]|\\\\[tnr"])(?:[\\s"]|\\\\[tnr"])*).`, 'g')
+
+function guarded(text: string, isFirst: boolean): string {
+  const lead = isFirst ? LEADING.exec(text)![0] : ''
+  const rest = text.slice(lead.length).replace(isFirst ? BEHIND : BEHIND_OR_BELOW, "'")
+  return `${AT_START.test(text) ? "'" : ''}${lead}${rest}`
+}
+
+/** What is nested stays the same JSON: its signs are written by their codes. Numbers are no formulas. */
+function guardedJson(value: Json): string {
+  if (typeof value === 'string') return guardedString(value)
+  if (Array.isArray(value)) return `[${value.map(guardedJson).join(',')}]`
+  if (!isObject(value)) return toJson(value)
+  const fields = Object.entries(value).map(([key, child]) => `${guardedString(key)}:${guardedJson(child)}`)
+  return `{${fields.join(',')}}`
+}
+
+function guardedString(text: string): string {
+  return JSON.stringify(text).replace(JSON_SIGN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
 
 /** Rows of which each has other keys make a table of nearly nothing, but of more fields than a worker can hold. */
 const MIN_FIELDS = 1_000_000
@@ -15,6 +47,7 @@ export interface CsvOptions {
   columns?: string[] | undefined
   delimiter: keyof typeof DELIMITERS
   formulas: 'escape' | 'keep'
+  bom?: boolean | undefined
 }
 
 /**
@@ -40,23 +73,25 @@ export function toCsv(
     const size = `${rows.length} rows of ${columns.length} columns`
     throw new FormatError(`${size} are too many, nearly all empty; state fewer "columns"`)
   }
-  const field = (value: Json | undefined): string => {
+  const field = (value: Json | undefined, column: number): string => {
     if (value === undefined) return ''
-    // A negative number begins with a minus too, and is no formula: only text is guarded.
-    const guarded = options.formulas === 'escape' && typeof value === 'string' && FORMULA.test(value)
-    return guarded ? `'${value}` : textOf(value)
+    if (options.formulas === 'keep') return textOf(value)
+    if (typeof value === 'string') return guarded(value, column === 0)
+    // A negative number begins with a minus too, and is no formula.
+    return Array.isArray(value) || isObject(value) ? guardedJson(value) : textOf(value)
   }
   const records = [
-    columns.map((name) => field(name)),
-    ...rows.map((row) => columns.map((name) => field(Object.hasOwn(row, name) ? row[name] : undefined))),
+    columns.map((name, n) => field(name, n)),
+    ...rows.map((row) => columns.map((name, n) => field(Object.hasOwn(row, name) ? row[name] : undefined, n))),
   ]
-  return Buffer.from(
-    stringify(records, {
-      delimiter: DELIMITERS[options.delimiter],
-      record_delimiter: 'windows',
-      quote_record_delimiter: true,
-      // A row that is an empty line is no row to most readers.
-      quoted_empty: columns.length === 1,
-    }),
-  )
+  const text = stringify(records, {
+    delimiter: DELIMITERS[options.delimiter],
+    record_delimiter: 'windows',
+    quote_record_delimiter: true,
+    // What was guarded behind a separator is one field to every reader of this delimiter.
+    quoted_match: options.formulas === 'escape' ? TO_BE_QUOTED : null,
+    // A row that is an empty line is no row to most readers.
+    quoted_empty: columns.length === 1,
+  })
+  return Buffer.from(options.bom ? `\ufeff${text}` : text)
 }

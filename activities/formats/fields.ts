@@ -12,7 +12,10 @@ export const csvFields = {
   formulas: z
     .enum(['escape', 'keep'])
     .default('escape')
-    .describe("Text that a spreadsheet would take for a formula gets a leading '; numbers never do"),
+    .describe(
+      "Text that a spreadsheet would take for a formula gets a ' before it, also behind a comma, semicolon, tab or line end inside of a field; numbers never do",
+    ),
+  bom: z.boolean().default(false).describe('Begins with a byte order mark, by which spreadsheets know UTF-8'),
 }
 
 export const xmlFields = {

@@ -22,6 +22,60 @@ describe('a payload as CSV', () => {
     expect(field).toBe(`'${a}`)
   })
 
+  it.each([
+    ['x;=1+1', `"x;'=1+1"`],
+    ['x,=1+1', `"x,'=1+1"`],
+    ['x\t=1+1', `"x\t'=1+1"`],
+    ['x; \u00a0@sum', `"x; \u00a0'@sum"`],
+    ['x;"=1', `"x;""'=1"`],
+    ['a;+1;-2,@x', `"a;'+1;'-2,'@x"`],
+    ['x;\uff0b1', `"x;'\uff0b1"`],
+    ['  =1+1', `'  =1+1`],
+    ['"=1+1', `"'""=1+1"`],
+    ['x\r\n=1+1', `"x\r\n'=1+1"`],
+    ['\t=1', `"'\t'=1"`],
+    ['x;\n\t=1', `"x;\n\t'=1"`],
+    ['Rome; Milan, 3+4 = 7', '"Rome; Milan, 3+4 = 7"'],
+    ['a=b', 'a=b'],
+  ])('has no formula behind a separator of another spreadsheet either: %j', (text, field) => {
+    expect(csv([{ n: 1, text }])).toBe(`n,text\r\n1,${field}\r\n`)
+    // The names of columns come from a payload as well.
+    if (!/[\t\n]/.test(text)) expect(csv([{ [text]: 1 }])).toBe(`${field}\r\n1\r\n`)
+  })
+
+  it.each(['comma', 'semicolon', 'tab'] as const)(
+    'has none in what is nested, which stays the same JSON: %s',
+    (delimiter) => {
+      const nested = { '=k': ['=1', 'x;=1', ' +1', 'a,-b', '\t@x', '\uff1d1', -2, 1.5, null], ok: 'a=b' }
+      const [, row] = csv([{ n: 1, nested }], { delimiter }).split('\r\n')
+      const json = row!.slice(3, -1).replaceAll('""', '"')
+      expect(JSON.parse(json)).toEqual(nested)
+      expect(json).not.toMatch(/(^|[,;\t"])[\s"]*[=@\uff1d]|"[\s"]*[+-]|;[-+]/)
+      expect(json).toContain('-2,1.5')
+    },
+  )
+
+  it.each(['\t', ';', '"', "'", ' ', ';=', '\\"', '; "', '\n'])(
+    'is guarded in a time that is linear in a text of %j',
+    (piece) => {
+      const used = (count: number) => {
+        const text = piece.repeat(count)
+        const before = process.cpuUsage()
+        csv([{ n: 1, text, nested: [text] }])
+        const { user, system } = process.cpuUsage(before)
+        return (user + system) / 1000
+      }
+      const short = used(20_000)
+      expect(used(200_000)).toBeLessThan(30 * short + 500)
+    },
+  )
+
+  it('is left alone where somebody asks for it, and begins with a byte order mark where somebody does', () => {
+    expect(csv([{ a: 'x;=1', b: ['=1'] }], { formulas: 'keep' })).toBe('a,b\r\nx;=1,"[""=1""]"\r\n')
+    expect(csv([{ a: 'è' }], { bom: true })).toBe('\ufeffa\r\nè\r\n')
+    expect(csv([{ a: 1 }], { bom: false })).toBe('a\r\n1\r\n')
+  })
+
   it('has a row for each row, also where its only field is empty', () => {
     expect(csv([{ a: null }, { a: 1 }, {}])).toBe('a\r\n""\r\n1\r\n""\r\n')
   })
