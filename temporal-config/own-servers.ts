@@ -4,10 +4,7 @@ import { resolve } from 'node:path'
 import type { OwnServer } from '../activities/destinations/own-servers.ts'
 import { serverOf } from '../db/pool.ts'
 import type { Settings } from './env.ts'
-import { runningAddresses, type StackAddresses } from './stack/lock.ts'
-
-/** An embedded server that was started again has other ports; the file that says so is read no more often than this. */
-const READ_MS = 1_000
+import { type StackAddresses, watchAddresses } from './stack/lock.ts'
 
 export interface KnownServers {
   list(): readonly OwnServer[]
@@ -22,15 +19,9 @@ export function knownServers(settings: Settings, databaseUrl: string): KnownServ
     { host: settings.API_HOST, port: settings.API_PORT },
     { host: settings.WORKER_HOST, port: settings.WORKER_PORT },
   ]
-  const folder = resolve(settings.DATA_DIR)
-  let embedded = { until: 0, servers: [] as OwnServer[] }
+  const embedded = watchAddresses(resolve(settings.DATA_DIR))
   return {
-    list() {
-      if (embedded.until < performance.now()) {
-        embedded = { until: performance.now() + READ_MS, servers: embeddedServers(runningAddresses(folder)) }
-      }
-      return [...fixed, ...embedded.servers]
-    },
+    list: () => [...fixed, ...embeddedServers(embedded())],
     add(url) {
       const { hostname, port, protocol } = new URL(url)
       fixed.push({ host: hostname, port: Number(port) || (protocol === 'https:' ? 443 : 80) })

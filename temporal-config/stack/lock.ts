@@ -1,6 +1,6 @@
 // One embedded stack per DATA_DIR. The lock file names everything that runs there, by pid and start time, so that a
 // start after a kill -9 can end what was left behind and nothing else.
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { endProcess, isRunning, type ProcessId, waitGone } from './processes.ts'
@@ -36,6 +36,8 @@ export interface HeldLock {
 
 /** The folder is in use; the message says by whom. */
 export class LockHeld extends Error {}
+
+const LOOK_MS = 1_000
 
 const STOP_SIGNALS: Record<string, NodeJS.Signals[]> = { postgres: ['SIGINT', 'SIGQUIT'], temporal: ['SIGTERM'] }
 
@@ -84,6 +86,24 @@ export async function takeLock(
 export function runningAddresses(dataDir: string): StackAddresses | undefined {
   const content = parse(read(lockFile(dataDir)))
   return content && isRunning(content.holder) ? content.addresses : undefined
+}
+
+/** The same, asked again and again: the file is read only when it is another one, and looked at once a second at most. */
+export function watchAddresses(dataDir: string): () => StackAddresses | undefined {
+  let seen: { until: number; stamp: string; addresses: StackAddresses | undefined } | undefined
+  return () => {
+    const now = performance.now()
+    if (seen && now < seen.until) return seen.addresses
+    const stamp = stampOf(lockFile(dataDir))
+    const addresses = seen?.stamp === stamp ? seen.addresses : runningAddresses(dataDir)
+    seen = { until: now + LOOK_MS, stamp, addresses }
+    return addresses
+  }
+}
+
+function stampOf(file: string): string {
+  const found = statSync(file, { throwIfNoEntry: false })
+  return found ? `${found.ino} ${found.mtimeMs}` : ''
 }
 
 /** Ends the servers of a supervisor that was killed while its holder, this process, lives on. */

@@ -69,9 +69,14 @@ async function ended(program: Program, signal: NodeJS.Signals): Promise<number> 
   return await program.exited
 }
 
-function lock(
-  folder = dir,
-): { holder: ProcessId; supervisor: ProcessId; servers: Record<string, ProcessId> } | undefined {
+interface Lock {
+  holder: ProcessId
+  supervisor: ProcessId
+  servers: Record<string, ProcessId>
+  addresses: { postgres: { port: number }; temporal: { ui_url: string; ports: number[] } }
+}
+
+function lock(folder = dir): Lock | undefined {
   const file = join(folder, 'lock.json')
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
 }
@@ -90,6 +95,30 @@ async function call(
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   })
   return { status: response.status, json: (await response.json()) as Record<string, unknown> }
+}
+
+/** Loopback is allowed, and the servers of the service are no destination all the same: each API says so, and each worker. */
+async function expectOwnPortsShut(...apis: string[]): Promise<void> {
+  const { postgres, temporal } = lock()!.addresses
+  const shut = (issue: string) => ({ status: 400, json: { details: [{ issue, field: expect.any(String) }] } })
+  for (const api of apis) {
+    const ports = [postgres.port, ...temporal.ports, Number(new URL(temporal.ui_url).port), Number(new URL(api).port)]
+    for (const port of ports) {
+      const destinations = [{ name: 'own', protocol: 'REST', endpoint: `http:localhost:${port}/` }]
+      const submitted = await call(api, '/distribution/submit', { data_type: 'report', payload: 1, destinations })
+      expect(submitted).toMatchObject(shut('is a server of the Distributor itself'))
+    }
+  }
+  const auth = { type: 'oauth2', client_id: 'c', client_secret: 's', token_url: `${temporal.ui_url}/` }
+  const configuration = { endpoint: 'https://receiver.example/', auth }
+  const { json } = await call(apis[0]!, '/destinations/register', { name: 'own', protocol: 'REST', configuration })
+  for (let count = 0; count < 4; count++) {
+    expect((await call(apis[0]!, `/destinations/${json.id}/test`, {})).json).toMatchObject({
+      healthy: false,
+      error_code: 'EGRESS_DENIED',
+      error_message: expect.stringContaining('a server of the Distributor itself'),
+    })
+  }
 }
 
 /** Delivered nowhere: it waits for its time, for as long as the test lasts. */
@@ -176,7 +205,8 @@ describe('npm start', () => {
   it('lets a second one know who holds the folder, serves the halves, and ends with its supervisor', {
     timeout: STARTED_MS,
   }, async () => {
-    const main = npm('start')
+    const allowed = { EGRESS_ALLOW: '127.0.0.0/8,::1/128' }
+    const main = npm('start', allowed)
     const { api } = await ready(main)
     const second = npm('start')
     expect(await second.exited).toBe(1)
@@ -190,7 +220,7 @@ describe('npm start', () => {
     expect(await keyless.exited).toBe(1)
     expect(keyless.lines).toContainEqual(expect.stringMatching(/^ENCRYPTION_KEYS: data is sealed under k1/))
 
-    const halves = [npm('api'), npm('worker')] as const
+    const halves = [npm('api', allowed), npm('worker', allowed)] as const
     const [apiHalf, workerHalf] = await Promise.all(halves.map(ready))
     const id = await submitForLater(apiHalf!.api)
     expect((await call(api, `/distribution/${id}/status`)).json).toMatchObject({ distribution_id: id })
@@ -199,6 +229,7 @@ describe('npm start', () => {
     const metrics = await (await fetch(workerHalf!.metrics)).text()
     expect(metrics).toContain('zenia_distribution_active_workers{worker_type="delivery"} 1')
     expect(metrics).toMatch(/^temporal_/m)
+    await expectOwnPortsShut(api, apiHalf!.api)
     expect(await Promise.all(halves.map((half) => ended(half, 'SIGTERM')))).toEqual([0, 0])
 
     const { supervisor, servers } = lock()!
