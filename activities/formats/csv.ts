@@ -14,7 +14,7 @@ const LEADING = new RegExp(`^${BLANKS}`)
 const BEHIND = new RegExp(`(?=[${SIGNS}])(?<=[,;\\t]${BLANKS})`, 'g')
 const BEHIND_OR_BELOW = new RegExp(`(?=[${SIGNS}])(?<=[,;\\t\\r\\n]${BLANKS})`, 'g')
 /** Where something was guarded, the field is one to every reader that knows quotes. */
-const TO_BE_QUOTED = /^(?=[^']*')[^,;\t\r\n]*[,;\t\r\n]/
+const TO_BE_QUOTED = new RegExp(`^(?=[^']*')(?=[^${SIGNS}]*[${SIGNS}])[^,;\\t\\r\\n]*[,;\\t\\r\\n]`)
 /** The same within a JSON string, in which a sign can be written as `\u003d`. */
 const JSON_SIGN = new RegExp(`(?=[${SIGNS}])(?<=(?:^"|[,;"]|\\\\[tnr"])(?:[\\s"]|\\\\[tnr"])*).`, 'g')
 
