@@ -1,10 +1,6 @@
 // The activities of the background queue: what must never take a delivery's slot.
 import { ApplicationFailure, Context } from '@temporalio/activity'
 import { ApplicationFailureCategory } from '@temporalio/common'
-import { forgetLimits } from '../db/circuits.ts'
-import { ensurePartitions, partitionsAhead } from '../db/partitions.ts'
-import { withoutTenant } from '../db/pool.ts'
-import { refreshViews } from '../db/views.ts'
 import type {
   BatchRef,
   BatchStep,
@@ -21,13 +17,11 @@ import type {
 } from '../workflows/messages.ts'
 import { batchStep } from './batch.ts'
 import { announce, batchCallback, type CalledBack, callback } from './callback.ts'
+import { maintain } from './maintain.ts'
 import { probe } from './probe.ts'
 import { fire, isFinal, lookAgainAfter } from './recur.ts'
 import { type SweepDeps, sweep } from './sweep.ts'
 import { wakeStep } from './wake.ts'
-
-/** Maintenance reads whole tables; nobody waits for it. */
-const PATIENT = { statementTimeoutMs: 10 * 60_000 }
 
 export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
 
@@ -81,10 +75,7 @@ export function createBackgroundActivities(deps: SweepDeps) {
     },
 
     async maintain(): Promise<void> {
-      await withoutTenant(deps.pool, (db) => ensurePartitions(db), PATIENT)
-      deps.metrics.partitionsAhead.set(await withoutTenant(deps.pool, (db) => partitionsAhead(db)))
-      await withoutTenant(deps.pool, (db) => refreshViews(db), PATIENT)
-      await withoutTenant(deps.pool, (db) => forgetLimits(db), PATIENT)
+      await maintain(deps, beating('Another worker does it anew'))
     },
   }
 }

@@ -29,6 +29,7 @@ import type { Runs } from '../temporal-config/runs.ts'
 import type { SweepInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
 import { syncRecurring } from './recur.ts'
+import { runSteps, type Steps } from './steps.ts'
 import { passTurn } from './turns.ts'
 
 /** What looks after others' work needs no more than they do. */
@@ -50,7 +51,10 @@ const FAILED_CHECK_SECONDS = 60
 export async function sweep(deps: SweepDeps, input: SweepInput, beat: () => void): Promise<void> {
   const runs = deps.runs()
   if (!runs) throw new Error('Temporal is not connected')
-  const ended = await Promise.allSettled([sweepJobs(deps, runs, input, beat), sweepOthers(deps, runs, input, beat)])
+  const ended = await Promise.allSettled([
+    runSteps(deps, 'sweep', [['jobs', () => sweepJobs(deps, runs, input, beat)]], beat),
+    sweepOthers(deps, runs, input, beat),
+  ])
   for (const part of ended) if (part.status === 'rejected') throw part.reason
 }
 
@@ -60,27 +64,37 @@ async function sweepJobs(deps: SweepDeps, runs: Runs, input: SweepInput, beat: (
   for (;;) {
     const page: DueJob[] = await withoutTenant(deps.pool, (db) => dueJobs(db, PAGE, input.all, after))
     // The same again: nothing can be written about it, and the next pass comes.
-    if (page[0]?.id === oldest) break
+    if (page[0]?.id === oldest) return
     oldest = page[0]?.id
     for (let from = 0; from < page.length; from += AT_ONCE) {
       await Promise.all(page.slice(from, from + AT_ONCE).map((job) => tend(deps, runs, job)))
       beat()
     }
-    if (page.length < PAGE) break
+    if (page.length < PAGE) return
     after = page.at(-1)!.id
   }
 }
 
+/** Each by itself: one that fails hides none behind it. */
 async function sweepOthers(deps: SweepDeps, runs: Runs, input: SweepInput, beat: () => void): Promise<void> {
-  if (input.all) await withoutTenant(deps.pool, (db) => bringForward(db))
-  await sweepCallbacks(deps, runs, beat)
-  await sweepBatches(deps, runs, input, beat)
-  await sweepRecurring(deps, runs, input, beat)
-  await sweepEventWindows(deps)
-  await sweepEvents(deps, runs, beat)
-  await sweepDeletedDestinations(deps, runs, beat)
-  await sweepTurns(deps, runs, beat)
-  if (input.all) await sweepWaiting(deps, runs, beat)
+  const first: Steps = [['overdue', () => withoutTenant(deps.pool, (db) => bringForward(db))]]
+  const last: Steps = [['waiting', () => sweepWaiting(deps, runs, beat)]]
+  await runSteps(
+    deps,
+    'sweep',
+    [
+      ...(input.all ? first : []),
+      ['callbacks', () => sweepCallbacks(deps, runs, beat)],
+      ['batches', () => sweepBatches(deps, runs, input, beat)],
+      ['schedules', () => sweepRecurring(deps, runs, input, beat)],
+      ['event_windows', () => sweepEventWindows(deps)],
+      ['events', () => sweepEvents(deps, runs, beat)],
+      ['deleted_destinations', () => sweepDeletedDestinations(deps, runs, beat)],
+      ['turns', () => sweepTurns(deps, runs, beat)],
+      ...(input.all ? last : []),
+    ],
+    beat,
+  )
 }
 
 /** Resumes what waits for destinations that may have recovered, or whose limits changed: who was doing that may be lost. */

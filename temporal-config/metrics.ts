@@ -27,6 +27,8 @@ export interface Metrics {
   apiRefusals: Counter<'tenant_id'>
   queueDepth: Gauge<'queue_name'>
   activeWorkers: Gauge<'worker_type'>
+  /** Steps of the sweep and of the maintenance that failed. */
+  failedSteps: Counter<'job' | 'step'>
   /** Whole months for which partitions stand ready. */
   partitionsAhead: Gauge
 }
@@ -96,6 +98,12 @@ export function createMetrics(): Metrics {
       name: 'zenia_distribution_active_workers',
       help: 'Workers of this process that poll',
       labelNames: ['worker_type'],
+      registers,
+    }),
+    failedSteps: new Counter({
+      name: 'zenia_distribution_failed_steps_total',
+      help: 'Steps of the sweep and of the maintenance that failed',
+      labelNames: ['job', 'step'],
       registers,
     }),
     partitionsAhead: new Gauge({

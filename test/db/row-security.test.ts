@@ -220,6 +220,7 @@ onEachPostgres((database: () => TestDatabase) => {
       'put_shared_data_type(character varying,character varying,text,jsonb,jsonb,boolean)',
       'put_shared_rule(uuid,character varying,text,character varying,jsonb,jsonb,integer,boolean,text[],text[],text[])',
       'queue_depths()',
+      'refresh_view(text)',
       'refresh_views()',
       'sealed_key_ids()',
       'take_api_requests(character varying,text,integer)',

@@ -1,9 +1,14 @@
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { createPool, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
-import { refreshViews } from '../../db/views.ts'
+import { createPool, type Db, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
+import { refreshView, VIEWS } from '../../db/views.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDestination, aJob, anAttempt, aTenant } from '../support/rows.ts'
+
+/** Both, one after another. */
+const refreshViews = async (db: Db) => {
+  for (const view of VIEWS) await refreshView(db, view)
+}
 
 onEachPostgres((database) => {
   let pool: Pool
@@ -79,5 +84,20 @@ onEachPostgres((database) => {
     expect(await inTenant('globex', 'select health_status from destination_health')).toEqual([
       { health_status: 'healthy' },
     ])
+  })
+
+  it.each(VIEWS)('%s is filled plainly while it holds nothing, as after a restore', async (view) => {
+    await owner.query(`refresh materialized view ${view} with no data`)
+    const named = view.replace('_mv', '')
+    await expect(inTenant('acme', `select from ${named}`)).rejects.toMatchObject({ code: '55000' })
+    await withoutTenant(pool, (db) => refreshView(db, view))
+    expect((await inTenant('acme', `select from ${named}`)).length).toBeGreaterThan(0)
+    await withoutTenant(pool, (db) => refreshView(db, view))
+  })
+
+  it('by hand both are refreshed at once, whatever they hold', async () => {
+    await owner.query('refresh materialized view distribution_summary_mv with no data')
+    await pool.query('select refresh_views()')
+    expect((await inTenant('acme', 'select from distribution_summary')).length).toBeGreaterThan(0)
   })
 })
