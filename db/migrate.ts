@@ -25,9 +25,13 @@ export class PoolerError extends Error {
 /**
  * Applies what is missing; returns the names of what it applied, oldest first. All or nothing; safe to run twice and at
  * once (the second waits, then finds nothing to do). Throws `SchemaNewerError` and changes nothing when the database is
- * ahead of this program. The role of `adminUrl` will own the tables: it needs to own the database, not to be superuser.
+ * ahead of this program. With `count` only the oldest so many of what is missing. The role of `adminUrl` will own the tables: it needs to own the database, not to be superuser.
  */
-export async function migrate(adminUrl: string, log: (line: string) => void = () => {}): Promise<string[]> {
+export async function migrate(
+  adminUrl: string,
+  log: (line: string) => void = () => {},
+  count = Number.POSITIVE_INFINITY,
+): Promise<string[]> {
   const client = new pg.Client({
     connectionString: adminUrl,
     application_name: 'distributor-migrate',
@@ -49,6 +53,7 @@ export async function migrate(adminUrl: string, log: (line: string) => void = ()
       dir: MIGRATIONS_DIR,
       migrationsTable: MIGRATIONS_TABLE,
       direction: 'up',
+      count,
       // Documented as the default, but left out it is one transaction per file.
       singleTransaction: true,
       // The default fails a second starter.

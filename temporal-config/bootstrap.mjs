@@ -17,6 +17,8 @@ const tasks = {
   api: ['api/server.ts', false],
   worker: ['temporal-config/worker-program.ts', false],
   migrate: ['db/migrate-cli.ts', false],
+  backup: ['temporal-config/backup.ts', false],
+  restore: ['temporal-config/restore.ts', false],
   bench: ['test/bench/bench.ts', true],
   docs: ['temporal-config/docs.ts', true],
   test: ['temporal-config/test-run.mjs', true],

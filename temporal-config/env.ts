@@ -4,7 +4,7 @@ import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 
 /** The programs that are started; some settings are needed by some of them only. */
-export type Program = 'start' | 'api' | 'worker' | 'migrate' | 'demo' | 'bench'
+export type Program = 'start' | 'api' | 'worker' | 'migrate' | 'backup' | 'restore' | 'demo' | 'bench'
 
 /** A setting with its meaning, and the default as a reader should see it where it is not a plain value. */
 function setting<T extends z.ZodType>(schema: T, meaning: string, shown?: string): T {
@@ -34,7 +34,7 @@ const settingsSchema = z.object({
   ),
   DATABASE_ADMIN_URL: setting(
     postgresUrl().optional(),
-    'the migrating role; needed by `npm run migrate` alone',
+    'the migrating role; needed by `npm run migrate`, `npm run backup` and `npm run restore` alone',
     'embedded',
   ),
   WORKER_HOST: setting(z.string().default('127.0.0.1'), "address of the worker's health and metrics"),
@@ -168,7 +168,7 @@ function refusals(error: z.ZodError, given: Record<string, string>): string[] {
 /** What belongs together: a database of one's own needs keys of one's own. */
 function missing(given: Record<string, string>, program: Program): string[] {
   const lines: string[] = []
-  if (program === 'migrate' || program === 'demo') return lines
+  if (['migrate', 'backup', 'restore', 'demo'].includes(program)) return lines
   if (given.DATABASE_URL && !given.ENCRYPTION_KEYS) lines.push('ENCRYPTION_KEYS: is required with DATABASE_URL')
   // A setting that is taken and does nothing would be worse than one that is refused.
   for (const name of ['JWT_SECRET', 'JWKS_URL', 'JWT_ISSUER', 'JWT_AUDIENCE']) {

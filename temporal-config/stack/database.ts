@@ -34,6 +34,16 @@ export function loginUrl(superuserUrl: string, dataDir: string): string {
   return urlOf(superuserUrl, LOGIN, password(dataDir, 'login-password'))
 }
 
+/** The role that owns the database, for a process that did not make it. */
+export function ownerUrl(superuserUrl: string, dataDir: string): string {
+  return urlOf(superuserUrl, OWNER, password(dataDir, 'owner-password'))
+}
+
+/** Deletes the database with all that it holds. */
+export async function dropDatabase(superuserUrl: string): Promise<void> {
+  await withClient(superuserUrl, (client) => client.query(`drop database if exists ${DATABASE}`))
+}
+
 function password(dataDir: string, name: string): string {
   return kept(join(dataDir, 'postgres', name), () => randomBytes(24).toString('base64url'))
 }

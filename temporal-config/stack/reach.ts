@@ -60,6 +60,11 @@ export function removeReachableFolder(dir: string, name: string): void {
   rmSync(join(dir, `${name}.location`), { force: true })
 }
 
+/** Where the cluster of the embedded database in `dir` lies, or would lie. */
+export function clusterFolder(dir: string): string {
+  return join(pointed(dir, 'postgres') ?? join(dir, 'postgres'), 'cluster')
+}
+
 function pointed(dir: string, name: string): string | undefined {
   const pointer = join(dir, `${name}.location`)
   return existsSync(pointer) ? readFileSync(pointer, 'utf8').trim() : undefined

@@ -1,0 +1,177 @@
+// Reads a backup into a database: all of it in one transaction, or nothing.
+import { once } from 'node:events'
+import type pg from 'pg'
+import { from as copyFrom } from 'pg-copy-streams'
+import {
+  type BackupHeader,
+  type BackupTrailer,
+  finishStatements,
+  HEADER,
+  prepareStatements,
+  TRAILER,
+} from './backup.ts'
+import { appliedMigrations, type BackupTable, backupTables, quoted } from './backup-tables.ts'
+import { knownMigrations, migrate } from './migrate.ts'
+
+/** The backup cannot be restored here; the message says why, and the way out. */
+export class RestoreRefused extends Error {}
+
+export interface RestoreOptions {
+  /** Rows that are there go first. */
+  replace: boolean
+  say: (line: string) => void
+}
+
+/**
+ * Restores from the lines of a backup (without their ends) as the owner of the database; answers the rows of each table.
+ * The schema is made as it was at the time of the backup, and brought to the newest one afterwards.
+ */
+export async function restoreBackup(
+  client: pg.Client,
+  adminUrl: string,
+  lines: AsyncIterable<string>,
+  { replace, say }: RestoreOptions,
+): Promise<Record<string, number>> {
+  const reader = lines[Symbol.asyncIterator]()
+  const header = readHeader((await reader.next()).value)
+  await refuseServedDatabase(client)
+  await prepareSchema(client, adminUrl, header, replace)
+  await client.query('begin')
+  await client.query('set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0')
+  const tables = await backupTables(client)
+  if (!replace) await refuseRows(client)
+  for (const statement of prepareStatements(tables, header.months)) await client.query(statement)
+  const { rows, sequences, trailer } = await copyAll(client, reader, tables, say)
+  if (!trailer) throw new RestoreRefused('the backup is not complete: its end is missing')
+  for (const [table, count] of Object.entries(trailer.rows)) {
+    if (rows[table] !== count) throw new RestoreRefused(`${table}: ${rows[table] ?? 0} rows were read of ${count}`)
+  }
+  for (const statement of finishStatements(tables, sequences)) await client.query(statement)
+  await client.query('commit')
+  await client.query('analyze')
+  const applied = await migrate(adminUrl)
+  if (applied.length > 0) say(`${applied.length} newer migrations applied`)
+  return rows
+}
+
+function readHeader(line: string | undefined): BackupHeader {
+  const text = line?.startsWith(HEADER) ? line.slice(HEADER.length) : undefined
+  const header = text === undefined ? undefined : (parsed(text) as BackupHeader | undefined)
+  if (header?.format !== 1 || !Array.isArray(header.migrations) || !Array.isArray(header.months)) {
+    throw new RestoreRefused('the file is no backup of the Distributor, made by npm run backup')
+  }
+  const known = new Set(knownMigrations())
+  const newer = header.migrations.filter((name) => !known.has(name))
+  if (newer.length > 0) {
+    throw new RestoreRefused(`the backup was made by a newer version, which has the migrations ${newer.join(', ')}`)
+  }
+  if (knownMigrations().slice(0, header.migrations.length).join() !== header.migrations.join()) {
+    throw new RestoreRefused('the schema of the backup is none that this version has had')
+  }
+  for (const month of header.months) {
+    if (!/^\d{4}-\d{2}-01$/.test(month)) throw new RestoreRefused(`the backup names no month: ${month}`)
+  }
+  return header
+}
+
+/** Brings a database without our schema to that of the backup; one that has another schema is refused. */
+async function prepareSchema(
+  client: pg.Client,
+  adminUrl: string,
+  { migrations }: BackupHeader,
+  replace: boolean,
+): Promise<void> {
+  const applied = await appliedMigrations(client)
+  if (applied.length === 0) {
+    await migrate(adminUrl, () => {}, migrations.length)
+    return
+  }
+  if (!replace) await refuseRows(client)
+  if (applied.join() !== migrations.join()) {
+    throw new RestoreRefused(
+      `the database has another schema than the backup (${applied.at(-1)}, and the backup ${migrations.at(-1)}): restore into a database that is new and empty`,
+    )
+  }
+}
+
+async function refuseRows(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ tenants: string }>('select count(*) as tenants from public.tenants')
+  if (rows[0]!.tenants === '0') return
+  throw new RestoreRefused(
+    `the database is not empty: it has ${rows[0]!.tenants} tenants. With --replace everything in it is deleted first`,
+  )
+}
+
+/** Whoever serves meanwhile would write into what is being restored. */
+async function refuseServedDatabase(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ names: string | null }>(
+    `select string_agg(distinct application_name, ', ') as names from pg_stat_activity
+      where datname = current_database() and pid <> pg_backend_pid() and application_name like 'distributor-%'`,
+  )
+  const { names } = rows[0]!
+  if (names) throw new RestoreRefused(`the service is connected to this database (${names}): stop it first`)
+}
+
+async function copyAll(
+  client: pg.Client,
+  reader: AsyncIterator<string>,
+  tables: BackupTable[],
+  say: (line: string) => void,
+) {
+  const known = new Map(tables.map((table) => [table.name, table]))
+  const rows: Record<string, number> = {}
+  const sequences: { name: string; last: string }[] = []
+  let trailer: BackupTrailer | undefined
+  for (let next = await reader.next(); !next.done; next = await reader.next()) {
+    const line = next.value
+    // Of the statements for psql only what holds data is read: nothing that a file says is run.
+    const copy = /^COPY public\."([a-z_]+)" \(([a-z0-9_", ]+)\) FROM stdin;$/.exec(line)
+    const sequence = /^select setval\('public\."([a-z_]+)"', (\d+)\);$/.exec(line)
+    if (copy) {
+      const [, name = '', list = ''] = copy
+      const columns = [...list.matchAll(/"([a-z0-9_]+)"/g)].map((found) => found[1]!)
+      const table = known.get(name)
+      if (!table || columns.some((column) => !table.columns.includes(column))) {
+        throw new RestoreRefused(`the backup holds the table ${name}, or columns of it, that this schema does not have`)
+      }
+      rows[name] = await copyTable(client, reader, name, columns)
+      if (rows[name] > 0) say(`${name}: ${rows[name]} rows`)
+    } else if (sequence) sequences.push({ name: sequence[1]!, last: sequence[2]! })
+    else if (line.startsWith(TRAILER)) trailer = parsed(line.slice(TRAILER.length)) as BackupTrailer
+  }
+  return { rows, sequences, trailer }
+}
+
+async function copyTable(
+  client: pg.Client,
+  reader: AsyncIterator<string>,
+  name: string,
+  columns: string[],
+): Promise<number> {
+  const copy = client.query(copyFrom(`copy public.${quoted(name)} (${columns.map(quoted).join(', ')}) from stdin`))
+  let failed: Error | undefined
+  copy.on('error', (error) => {
+    failed = error
+  })
+  let count = 0
+  for (;;) {
+    const next = await reader.next()
+    if (next.done) throw new RestoreRefused('the backup is not complete: it ends in the middle of a table')
+    if (next.value === '\\.') break
+    count += 1
+    if (failed) throw failed
+    if (!copy.write(`${next.value}\n`)) await Promise.race([once(copy, 'drain'), once(copy, 'close')])
+  }
+  if (failed) throw failed
+  copy.end()
+  await once(copy, 'finish')
+  return count
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
