@@ -10,7 +10,7 @@ import { kept } from './kept.ts'
 import { freePort } from './ports.ts'
 import { type PostgresPrograms, postgresPrograms } from './postgres-programs.ts'
 import { commandOf, identify, type ProcessId } from './processes.ts'
-import { databaseUser, reachableFolder, type SystemUser } from './reach.ts'
+import { databaseUser, leftBehindFolders, reachableFolder, type SystemUser } from './reach.ts'
 import { launch, type RunningServer, untilReady } from './server.ts'
 
 export interface PostgresOptions {
@@ -20,6 +20,8 @@ export interface PostgresOptions {
   port?: number
   /** False: nothing is synced to disk; for tests, whose data nobody misses. */
   durable?: boolean
+  /** Told where the cluster lies, when that is not in `dir`. */
+  say?: (line: string) => void
   /** Told as soon as the process exists, before it answers. */
   onProcess?: (id: ProcessId) => void
   /** The package with the programs, where it is not the installed one. */
@@ -41,6 +43,7 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   const user = databaseUser()
   const programs = postgresPrograms(user, options.packageFolder)
   const cluster = join(reachableFolder(user, options.dir, 'postgres'), 'cluster')
+  sayWhere(options, cluster)
   const password = kept(join(options.dir, 'postgres-password'), () => randomBytes(24).toString('base64url'))
   const fresh = !existsSync(join(cluster, 'PG_VERSION'))
   if (fresh) await makeCluster(programs, user, cluster, password)
@@ -67,6 +70,17 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
       if (attempt === 10) throw error
       await wait(500)
     }
+  }
+}
+
+function sayWhere({ dir, say = () => {} }: PostgresOptions, cluster: string): void {
+  if (!cluster.startsWith(join(dir, 'postgres'))) {
+    say(`the database lies in ${cluster}, since its user cannot enter ${dir}: docs/operate-backup.md`)
+  }
+  for (const folder of leftBehindFolders(dir, 'postgres')) {
+    say(
+      `the database of an earlier ${dir} still lies in ${folder}; unless that folder was only moved, remove it: rm -rf ${folder}`,
+    )
   }
 }
 

@@ -2,9 +2,19 @@
 // it needs (anything below one of mode 0700). Then they are kept where that user can, and a pointer says where.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 
 export interface SystemUser {
   uid: number
@@ -39,6 +49,7 @@ export function reachableFolder(user: SystemUser | undefined, dir: string, name:
   const pointer = join(dir, `${name}.location`)
   const folder = pointed(dir, name) ?? join(dir, name)
   mkdirSync(folder, { recursive: true, mode: 0o700 })
+  if (folder !== join(dir, name)) markOwner(folder, dir)
   if (!user) return folder
   chownSync(folder, user.uid, user.gid)
   if (canEnter(user, folder)) return folder
@@ -47,6 +58,7 @@ export function reachableFolder(user: SystemUser | undefined, dir: string, name:
   mkdirSync(elsewhere, { mode: 0o700 })
   chownSync(elsewhere, user.uid, user.gid)
   if (!canEnter(user, elsewhere)) throw new Error(`the database's user can enter neither ${folder} nor ${elsewhere}`)
+  markOwner(elsewhere, dir)
   writeFileSync(pointer, `${elsewhere}\n`, { mode: 0o600 })
   rmSync(folder, { recursive: true, force: true })
   return elsewhere
@@ -60,22 +72,47 @@ export function removeReachableFolder(dir: string, name: string): void {
   rmSync(join(dir, `${name}.location`), { force: true })
 }
 
+/** In a folder that lies elsewhere: whose it is. */
+const OWNER_FILE = 'belongs-to'
+
+function markOwner(folder: string, dir: string): void {
+  writeFileSync(join(folder, OWNER_FILE), `${resolve(dir)}\n`, { mode: 0o644 })
+}
+
+/** Folders that lie elsewhere for this `dir`, and that its pointer does not name: `dir` was deleted, and made anew. */
+export function leftBehindFolders(dir: string, name: string): string[] {
+  const own = pointed(dir, name)
+  if (!existsSync(SHARED)) return []
+  return readdirSync(SHARED)
+    .filter((entry) => entry.startsWith(`${name}-`))
+    .map((entry) => join(SHARED, entry))
+    .filter((folder) => folder !== own && read(join(folder, OWNER_FILE)) === resolve(dir))
+}
+
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch {
+    return undefined
+  }
+}
+
 /** Where the cluster of the embedded database in `dir` lies, or would lie. */
 export function clusterFolder(dir: string): string {
   return join(pointed(dir, 'postgres') ?? join(dir, 'postgres'), 'cluster')
 }
 
 function pointed(dir: string, name: string): string | undefined {
-  const pointer = join(dir, `${name}.location`)
-  return existsSync(pointer) ? readFileSync(pointer, 'utf8').trim() : undefined
+  return read(join(dir, `${name}.location`))
 }
+
+const SHARED = '/var/lib/distributor'
 
 /** Where only root writes and everybody may look in. */
 export function sharedPlace(): string {
-  const folder = '/var/lib/distributor'
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o755 })
-    return folder
+    mkdirSync(SHARED, { recursive: true, mode: 0o755 })
+    return SHARED
   } catch {
     const temporary = mkdtempSync(join(tmpdir(), 'distributor-'))
     chmodSync(temporary, 0o755)

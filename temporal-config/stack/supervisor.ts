@@ -148,6 +148,7 @@ function keepPostgres(dataDir: string, wanted: NonNullable<SupervisorOrder['post
           port: port ?? wanted.port,
           durable: wanted.durable,
           onProcess: (id) => seen('postgres', id),
+          say,
         }),
       ({ url, port }) => {
         addresses.postgres = { url, port }

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { admitLogin, ensureDatabase } from '../../temporal-config/stack/database.ts'
 import { type PostgresOptions, type RunningPostgres, startPostgres } from '../../temporal-config/stack/postgres.ts'
 import { installedPackage } from '../../temporal-config/stack/postgres-programs.ts'
-import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
+import { clusterFolder, removeReachableFolder } from '../../temporal-config/stack/reach.ts'
 
 let root: string
 let dir: string
@@ -72,6 +72,35 @@ describe('the embedded PostgreSQL', () => {
     const second = await start()
     expect(await query(second.url, 'select n from t')).toEqual([{ n: 1 }])
   })
+
+  it.skipIf(process.getuid?.() !== 0)(
+    'says where it lies then, and that it was left behind when its folder was deleted',
+    async () => {
+      chmodSync(root, 0o700)
+      const said: string[] = []
+      const say = (line: string) => void said.push(line)
+      const first = await start({ say })
+      const [line = ''] = said.splice(0)
+      expect(line).toMatch(/^the database lies in \/.*\/postgres-[0-9a-f]{12}\/cluster, since its user cannot enter /)
+      const cluster = clusterFolder(dir)
+      expect(line).toContain(cluster)
+      await first.stop()
+      rmSync(dir, { recursive: true })
+
+      const second = await start({ say })
+      expect(second.fresh).toBe(true)
+      const left = join(cluster, '..')
+      expect(said).toContain(
+        `the database of an earlier ${dir} still lies in ${left}; unless that folder was only moved, remove it: rm -rf ${left}`,
+      )
+      await second.stop()
+      rmSync(left, { recursive: true })
+      said.length = 0
+      const third = await start({ say })
+      expect(third.fresh).toBe(false)
+      expect(said).toHaveLength(1)
+    },
+  )
 
   it('runs from a package below such a folder, and without the links that its install script makes', async () => {
     const closed = join(root, 'closed')
