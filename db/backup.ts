@@ -32,10 +32,13 @@ export interface BackupTrailer {
 export class BackupRefused extends Error {}
 
 /**
- * Writes the backup to `out`, which it leaves open; answers the rows of each table. Nothing is locked against the service,
+ * Writes the backup to `out`, which it leaves open; answers the rows of each table, and the time of the snapshot. Nothing is locked against the service,
  * which may go on meanwhile. `client` is the owner of the tables, or a superuser.
  */
-export async function writeBackup(client: pg.Client, out: Writable): Promise<Record<string, number>> {
+export async function writeBackup(
+  client: pg.Client,
+  out: Writable,
+): Promise<{ rows: Record<string, number>; taken_at: string }> {
   await client.query('begin transaction isolation level repeatable read read only')
   await client.query('set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0')
   // COPY shows the service's times and numbers in these forms, whatever the role's settings are.
@@ -64,7 +67,7 @@ export async function writeBackup(client: pg.Client, out: Writable): Promise<Rec
   if (rows.tenants === 0) throw new BackupRefused('the database has no tenants: there is nothing to back up')
   await write(out, `${await epilogue(client, tables)}${TRAILER}${JSON.stringify({ rows })}\n`)
   await client.query('commit')
-  return rows
+  return { rows, taken_at: header.taken_at }
 }
 
 /** Under row security a role that is bound by it copies nothing, without an error. */

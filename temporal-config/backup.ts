@@ -1,7 +1,6 @@
 // `npm run backup [FILE]`: writes all rows of the database into one file, while the service goes on.
-import { once } from 'node:events'
 import { createWriteStream, existsSync } from 'node:fs'
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { link, open, rm, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
@@ -11,12 +10,12 @@ import { runCommand } from './command.ts'
 import { findDatabase } from './owned-database.ts'
 
 await runCommand({ program: 'backup', usage: '[FILE]', flags: [], words: [0, 1] }, async ({ settings, words, say }) => {
-  const file = resolve(words[0] ?? `distributor-${new Date().toISOString().replace(/\D/g, '').slice(0, 14)}.sql.gz`)
-  if (existsSync(file)) throw new Error(`${file} is there already`)
+  const given = words[0] === undefined ? undefined : resolve(words[0])
+  if (given && existsSync(given)) throw new Error(`${given} is there already`)
   const database = await findDatabase(settings, say)
   try {
     say(`backing up ${database.where}`)
-    const rows = await writeFile(file, database.admin_url)
+    const { file, rows } = await writeFile(given, database.admin_url)
     const { size } = await stat(file)
     const count = Object.values(rows).reduce((sum, one) => sum + one, 0)
     console.log(`${file}: ${count} rows of ${Object.keys(rows).length} tables, ${size} bytes`)
@@ -32,8 +31,11 @@ await runCommand({ program: 'backup', usage: '[FILE]', flags: [], words: [0, 1] 
 })
 
 /** Whole, or not at all: the file has its name only when everything is in it and on the disk. */
-async function writeFile(file: string, url: string): Promise<Record<string, number>> {
-  const part = `${file}.part`
+async function writeFile(
+  given: string | undefined,
+  url: string,
+): Promise<{ file: string; rows: Record<string, number> }> {
+  const part = `${given ?? resolve(`distributor-${process.pid}.sql.gz`)}.part`
   const client = new pg.Client({ connectionString: url, application_name: 'backup' })
   client.on('error', () => {})
   await client.connect()
@@ -42,15 +44,16 @@ async function writeFile(file: string, url: string): Promise<Record<string, numb
     const written = pipeline(gzip, createWriteStream(part, { mode: 0o600, flags: 'wx' }))
     // Awaited below; an error meanwhile ends the writing.
     written.catch((error: Error) => gzip.destroy(error))
-    const rows = await writeBackup(client, gzip)
+    const { rows, taken_at } = await writeBackup(client, gzip)
     gzip.end()
-    await once(gzip, 'end').catch(() => {})
     await written
     const handle = await open(part, 'r')
     await handle.sync()
     await handle.close()
-    await rename(part, file)
-    return rows
+    // By the time of the snapshot. A link is never made over another file.
+    const file = given ?? resolve(`distributor-${taken_at.replace(/\D/g, '').slice(0, 14)}.sql.gz`)
+    await link(part, file)
+    return { file, rows }
   } finally {
     await client.end().catch(() => {})
     await rm(part, { force: true })
