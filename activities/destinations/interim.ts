@@ -6,8 +6,12 @@ import { LIMITS } from '../../db/limits.ts'
 import { endlessInterim, switchedProtocols } from './network.ts'
 
 /** As much of a head as shows its status. */
-const STATUS_LINE = 'HTTP/1.1 100'.length
-const INTERIM = /^HTTP\/1\.[01] 1\d\d$/
+const STATUS_LINE = 'HTTP/1.1 100 '.length
+const INTERIM = /^HTTP\/1\.[01] (1\d\d)[ \r\n]$/
+
+const NOTHING = Buffer.alloc(0)
+const CR = 13
+const LF = 10
 
 export interface InterimFilter {
   /** A request begins: its answer may have others before it. Until then everything passes. */
@@ -38,7 +42,7 @@ export function skipInterim(socket: Socket, onContinue: () => void = () => {}): 
 function createHeads(onContinue: () => void) {
   let state: 'status' | 'interim' | 'answer' = 'answer'
   /** Of a status line that is not whole yet. */
-  let begun: Buffer = Buffer.alloc(0)
+  let begun: Buffer = NOTHING
   let count = 0
   /** Of the interim head, and of its present line. */
   let bytes = 0
@@ -56,6 +60,14 @@ function createHeads(onContinue: () => void) {
     return -1
   }
 
+  /** Clients pass over line ends before a status line, and so must this. */
+  function behindLineEnds(chunk: Buffer): Buffer {
+    const at = chunk.findIndex((byte) => byte !== CR && byte !== LF)
+    bytes += at < 0 ? chunk.length : at
+    if (bytes > LIMITS.interimBytes.value) throw endlessInterim()
+    return at < 0 ? NOTHING : chunk.subarray(at)
+  }
+
   /** @returns what belongs to the answer; nothing as long as that is not certain */
   function take(chunk: Buffer): Buffer {
     let rest = chunk
@@ -65,21 +77,23 @@ function createHeads(onContinue: () => void) {
         if (end < 0) return NOTHING
         rest = rest.subarray(end)
         state = 'status'
+        bytes = 0
         continue
       }
-      begun = Buffer.concat([begun, rest])
+      if (begun.length === 0) rest = behindLineEnds(rest)
+      begun = begun.length === 0 ? rest : Buffer.concat([begun, rest])
       if (begun.length < STATUS_LINE) return NOTHING
       const head = begun
       begun = NOTHING
-      const status = head.toString('latin1', 0, STATUS_LINE)
-      if (status.endsWith(' 101')) throw switchedProtocols()
-      if (!INTERIM.test(status)) {
+      const [, status] = INTERIM.exec(head.toString('latin1', 0, STATUS_LINE)) ?? []
+      if (status === '101') throw switchedProtocols()
+      if (status === undefined) {
         state = 'answer'
         return head
       }
       count += 1
       if (count > LIMITS.interimAnswers.value) throw endlessInterim()
-      if (status.endsWith(' 100')) onContinue()
+      if (status === '100') onContinue()
       state = 'interim'
       bytes = 0
       line = 0
@@ -92,11 +106,9 @@ function createHeads(onContinue: () => void) {
     take,
     begin() {
       state = 'status'
+      begun = NOTHING
       count = 0
+      bytes = 0
     },
   }
 }
-
-const NOTHING = Buffer.alloc(0)
-const CR = 13
-const LF = 10

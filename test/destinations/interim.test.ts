@@ -67,6 +67,7 @@ const kinds: [string, string][] = [
   ['a 102', PROCESSING],
   ['a 103', HINTS],
   ['a 199', 'HTTP/1.1 199 Odd\r\n\r\n'],
+  ['line ends around a 100', `\r\n${CONTINUE}\r\n\n${CONTINUE}\r\n`],
   ['several', CONTINUE + CONTINUE + PROCESSING + HINTS + CONTINUE],
 ]
 
@@ -159,12 +160,12 @@ describe('never a success', () => {
   })
 
   it.each([
-    ['of many', CONTINUE],
-    ['of one', 'HTTP/1.1 103 Early Hints\r\n'],
-  ])('an endless stream %s, which ends long before the deadline', async (_, first) => {
+    ['of many', '', CONTINUE.repeat(20)],
+    ['of one', 'HTTP/1.1 103 Early Hints\r\n', `X: ${'y'.repeat(2000)}\r\n`],
+    ['of line ends', '', '\r\n'.repeat(200)],
+  ])('an endless stream %s, which ends long before the deadline', async (_, first, more) => {
     const raw = await answering(async (socket) => {
       socket.write(first)
-      const more = first === CONTINUE ? CONTINUE.repeat(20) : `X: ${'y'.repeat(2000)}\r\n`
       while (!socket.destroyed) {
         socket.write(more)
         await sleep(1)
