@@ -16,7 +16,7 @@ type Row = Pick<
 >
 
 /** A run that comes later than this was held up by an outage. */
-const LATE_MS = 60_000
+const LATE_MS = 30_000
 /** More are counted as this many. */
 const MOST_COUNTED = 100_000
 const SHOWN = 10
@@ -84,7 +84,8 @@ function metOverlap({ overlap, last_fired_at, last_completed_at }: Row, time: nu
 
 /** After an outage Temporal asks the overlap policy about all missed times at once, which drops most of them. */
 function leftOut(row: Row, at: number, now: number): number[] {
-  if (now - at < LATE_MS) return []
+  // One that was kept until the distribution before was final is late for that reason.
+  if (now - at < LATE_MS || metOverlap(row, at, now)) return []
   if (row.overlap === 'skip') return timesBetween(row, at, now, MOST_COUNTED)
   // The first of them is kept for later.
   return row.overlap === 'buffer_one' ? timesBetween(row, at, now, MOST_COUNTED).slice(1) : []

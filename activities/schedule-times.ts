@@ -161,9 +161,9 @@ function matches(cron: Cron, wall: number): boolean {
  * out some of them in zones east of Greenwich. Null when it has no such form.
  */
 export function inUtc(cron: string, zone: string, from = now()): string | null {
-  const [minute = '', ...others] = cron.trim().split(/\s+/)
-  if (others.some((field) => field !== '*')) return null
-  const minutes = valuesOf(minute, 0, 59)
+  const { minutes, hours, days, months, weekdays, eitherDay } = readCron(cron)
+  const everyDay = eitherDay ? days.size === 31 || weekdays.size === 7 : days.size === 31 && weekdays.size === 7
+  if (hours.length < 24 || months.size < 12 || !everyDay) return null
   const shifted = new Set<string>()
   for (let month = -1; month < 13; month += 1) {
     const offset = offsetAt(zone, from + month * 30 * DAY) / 60_000

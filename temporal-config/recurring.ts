@@ -1,10 +1,10 @@
 // Recurring distributions as Temporal Schedules. The rows say what there should be.
 import {
+  type Backfill,
   Client,
   type ConnectionLike,
   isGrpcServiceError,
   ScheduleAlreadyRunning,
-  type ScheduleHandle,
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
 } from '@temporalio/client'
@@ -113,8 +113,7 @@ async function follow(options: RecurringOptions, row: RecurringSchedule, resume:
   const ours = { paused: row.paused, note: row.paused ? NOTE : '' }
   const memo = { task_queue: options.taskQueue }
   try {
-    await schedule.create({ scheduleId, ...specification, memo, state: ours })
-    if (!row.paused) await makeUp(schedule.getHandle(scheduleId), row)
+    await schedule.create({ scheduleId, ...specification, memo, state: { ...ours, ...toMakeUp(row) } })
   } catch (error) {
     if (!(error instanceof ScheduleAlreadyRunning)) throw error
     await schedule.getHandle(scheduleId).update(({ state }) => {
@@ -125,11 +124,11 @@ async function follow(options: RecurringOptions, row: RecurringSchedule, resume:
 }
 
 /** A new one knows nothing of earlier times: there are some when Temporal has lost its data, or was away when it was made. */
-async function makeUp(handle: ScheduleHandle, row: RecurringSchedule): Promise<void> {
+function toMakeUp(row: RecurringSchedule): { backfill?: Backfill[] } {
   const end = now()
   const start = Math.max(row.accounted_at.getTime(), end - windowMs(row, end))
-  if (timesBetween(row, start, end, 1).length === 0) return
-  await handle.backfill({ start: new Date(start + 1), end: new Date(end), overlap: OVERLAP[row.overlap] })
+  if (row.paused || timesBetween(row, start, end, 1).length === 0) return {}
+  return { backfill: [{ start: new Date(start + 1), end: new Date(end), overlap: OVERLAP[row.overlap] }] }
 }
 
 function cronOf(cron: string, zone: string) {

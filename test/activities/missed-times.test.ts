@@ -82,19 +82,29 @@ describe('times that were passed over', () => {
 
 describe('a time that is made late', () => {
   it('names with skip those that its policy leaves out now', () => {
-    const { missed, accounted } = account({ overlap: 'skip', catchup_seconds: 3600 }, 240)
+    const { missed, accounted } = account({ overlap: 'skip', catchup_seconds: 3600, last_completed_at: ago(301) }, 240)
     expect(missed).toMatchObject({ count: 4, first: '2026-11-30T11:57:00.000Z', last: '2026-11-30T12:00:00.000Z' })
     expect(missed!.reason).toContain('overlap: skip')
     expect(accounted).toEqual(new Date(NOW))
   })
 
   it('names with buffer_one all but the one that is kept', () => {
-    const { missed } = account({ overlap: 'buffer_one', catchup_seconds: 3600 }, 240)
+    const { missed } = account({ overlap: 'buffer_one', catchup_seconds: 3600, last_completed_at: ago(301) }, 240)
     expect(missed).toMatchObject({ count: 3, first: '2026-11-30T11:58:00.000Z' })
   })
 
   it.each(['buffer_all', 'allow_all'] as const)('names none with %s, which makes them all', (overlap) => {
     expect(account({ overlap, catchup_seconds: 3600 }, 240).missed).toBeNull()
+  })
+
+  it('names none where it was kept until the distribution before was final', () => {
+    const kept = {
+      overlap: 'buffer_one',
+      catchup_seconds: 3600,
+      last_fired_at: ago(300),
+      last_completed_at: ago(1),
+    } as const
+    expect(account(kept, 240).missed).toBeNull()
   })
 
   it('by a moment names none', () => {
