@@ -56,7 +56,11 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = 
         await moveFailoverOn(db, id)
         open = await openDeliveries(db, id)
       }
-      if (open.changed_priority) answer.priority_key = PRIORITY_KEYS[open.changed_priority]
+      if (open.changed_priority) {
+        answer.priority = open.changed_priority
+        // For runs of a worker that does not read the one above.
+        answer.priority_key = PRIORITY_KEYS[open.changed_priority]
+      }
       // What stands by is not the workflow's concern until its turn has come.
       for (const { name, protocol, round, wakes, standby, backed } of open.deliveries) {
         if (standby) continue

@@ -10,6 +10,8 @@ export interface TemporalAddress {
   namespace: string
   /** The environment that holds Temporal's own settings; absent for the embedded server, whom they do not concern. */
   environment?: NodeJS.ProcessEnv
+  /** Whether it shares its queues out by weight; the embedded server does. */
+  fairness?: boolean
 }
 
 function connectOptions({ address, environment }: TemporalAddress): NativeConnectionOptions {

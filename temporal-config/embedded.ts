@@ -87,6 +87,7 @@ function given(settings: Settings): Surroundings {
       address: settings.TEMPORAL_ADDRESS ?? '',
       namespace: settings.TEMPORAL_NAMESPACE,
       environment: wholeEnvironment(),
+      fairness: settings.TEMPORAL_FAIRNESS === 'on',
     },
     encryption_keys: settings.ENCRYPTION_KEYS ?? '',
     bootstrap_api_key: settings.BOOTSTRAP_API_KEY,

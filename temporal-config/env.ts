@@ -47,6 +47,10 @@ const settingsSchema = z.object({
     'any Temporal server or Temporal Cloud; TEMPORAL_API_KEY, TEMPORAL_TLS…, TEMPORAL_CONFIG_FILE and the other usual Temporal settings count too',
     'embedded',
   ),
+  TEMPORAL_FAIRNESS: setting(
+    z.enum(['on', 'off'], 'must be on or off').default('on'),
+    '`off` for a server without fairness (older than 1.29, or not turned on there): priorities are then strict, and a lower one waits while a higher one has work',
+  ),
   TEMPORAL_NAMESPACE: setting(z.string().min(1).default('default'), 'namespace on that server'),
   DATA_DIR: setting(z.string().default('.data'), 'where the embedded servers keep their files'),
   TEMPORAL_CLI: setting(

@@ -46,6 +46,34 @@ export function recurringScheduleId(ref: RecurringRef): string {
 export const SWEEP_SCHEDULE_ID = 'distributor/sweep'
 export const MAINTENANCE_SCHEDULE_ID = 'distributor/maintenance'
 
+/**
+ * What one delivery of each priority gets beside one of the others while more waits than workers can carry. Temporal's
+ * fairness keeps these shares between all pairs of tenant and priority, so that nothing waits for ever.
+ */
+export const PRIORITY_WEIGHTS: Record<Priority, number> = { critical: 10, high: 3, normal: 1, low: 0.1 }
+/** One level for all: between levels Temporal's order is strict, and a lower one starves under a steady load of a higher. */
+const ONE_LEVEL = 3
+
+export interface QueuePriority {
+  priorityKey: number
+  fairnessKey: string
+  fairnessWeight?: number
+}
+
+/**
+ * How Temporal orders the tasks of a tenant at a priority. Without `fairness` (a server that has none, or where it is
+ * turned off) by strict levels. The key of `normal` is the tenant's own, which batches and schedules have too.
+ */
+export function queuePriority(tenantId: string, priority: Priority, fairness: boolean): QueuePriority {
+  if (!fairness) return { priorityKey: PRIORITY_KEYS[priority], fairnessKey: tenantId }
+  return {
+    priorityKey: ONE_LEVEL,
+    // At most 50 characters and these: Temporal takes 64 bytes.
+    fairnessKey: priority === 'normal' ? tenantId : `${tenantId}/${priority}`,
+    fairnessWeight: PRIORITY_WEIGHTS[priority],
+  }
+}
+
 /** Temporal's priority keys run from 1 (first) to 5 (last). */
 export const PRIORITY_KEYS: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 5 }
 

@@ -33,7 +33,7 @@ import {
   callbackWorkflowId,
   distributionWorkflowId,
   eventWorkflowId,
-  PRIORITY_KEYS,
+  queuePriority,
   type SearchAttribute,
   wakeWorkflowId,
 } from './names.ts'
@@ -94,6 +94,8 @@ export interface RunsOptions {
   taskQueue: string
   /** The client shares its connection with a worker of this process: the first workflow task needs no poll. */
   eager: boolean
+  /** Whether the server shares its queues out by weight (`matching.enableFairness`); true when left out. */
+  fairness?: boolean
   /** The attributes that exist in the namespace. */
   searchAttributes: () => ReadonlySet<SearchAttribute>
 }
@@ -109,7 +111,7 @@ export function createRuns(options: RunsOptions): Runs {
     taskQueue,
     args: [ref] as [DistributionRef],
     staticSummary: `${about.data_type}, ${about.priority}`,
-    priority: { priorityKey: PRIORITY_KEYS[about.priority], fairnessKey: ref.tenant_id },
+    priority: queuePriority(ref.tenant_id, about.priority, options.fairness ?? true),
     typedSearchAttributes: attributesOf(ref, about, options.searchAttributes()),
     workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
   })

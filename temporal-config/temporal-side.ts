@@ -42,6 +42,7 @@ export function connectApi(parts: Pick<Parts, 'logger'>, temporal: TemporalAddre
     namespace: temporal.namespace,
     taskQueue: MAIN_QUEUE,
     eager: false,
+    fairness: temporal.fairness ?? true,
     searchAttributes: attributes.present,
   })
   return createDispatcher({
@@ -80,7 +81,12 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
     const shared = { connection: native, namespace: temporal.namespace, taskQueue: MAIN_QUEUE }
     const attributes = keepSearchAttributes(native, temporal.namespace, life)
     await attributes.looked
-    runs = createRuns({ ...shared, eager: true, searchAttributes: attributes.present })
+    runs = createRuns({
+      ...shared,
+      eager: true,
+      fairness: temporal.fairness ?? true,
+      searchAttributes: attributes.present,
+    })
     const deps = {
       ...parts,
       usage: createUsage(parts.pool),

@@ -22,7 +22,7 @@ import {
 } from '@temporalio/workflow'
 import type { Activities } from '../activities/index.ts'
 import type { JobStatus } from '../db/states.ts'
-import { callbackWorkflowId } from '../temporal-config/names.ts'
+import { callbackWorkflowId, type QueuePriority, queuePriority } from '../temporal-config/names.ts'
 import {
   CANCEL_SIGNAL,
   type DistributionRef,
@@ -129,6 +129,12 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
   })
 }
 
+/** That of the activities, where a rule has changed it: by the same mechanism as the run's own. */
+function priorityOf(ref: DistributionRef, { priority, priority_key }: Plan): Partial<QueuePriority> | undefined {
+  if (priority === undefined) return priority_key === undefined ? undefined : { priorityKey: priority_key }
+  return queuePriority(ref.tenant_id, priority, (workflowInfo().priority?.fairnessWeight ?? 0) > 0)
+}
+
 /** Starts what is open and not running yet. */
 async function startDeliveries(
   ref: DistributionRef,
@@ -140,7 +146,7 @@ async function startDeliveries(
 ): Promise<void> {
   // A retry may come between a delivery's final row and the end of its activity: that end must not pass for the retry's.
   for (const { name, round, wakes } of planned.deliveries) running.note(name, round, wakes)
-  const priority = planned.priority_key === undefined ? undefined : { priorityKey: planned.priority_key }
+  const priority = priorityOf(ref, planned)
   const idle = planned.deliveries.filter((delivery) => !running.has(delivery.name))
   for (let from = 0; from < idle.length; from += CHUNK) {
     if (from > 0) await sleep(1)
@@ -162,7 +168,7 @@ async function startDeliveries(
 async function deliverTo(
   ref: DistributionRef,
   { name, protocol, wakes }: PlannedDelivery,
-  priority: { priorityKey: number } | undefined,
+  priority: Partial<QueuePriority> | undefined,
   turns: Turns,
   lookAgain: () => void,
 ): Promise<void> {

@@ -1,5 +1,5 @@
 // What crosses the border between the API, the workflows and the activities: identifiers, never payloads or secrets.
-import type { DeliveryCode, JobStatus, Protocol } from '../db/states.ts'
+import type { DeliveryCode, JobStatus, Priority, Protocol } from '../db/states.ts'
 
 /** The one argument of `distribute`, and the signals' addressee. `distribution_id` is `dist_<uuid>`. */
 export interface DistributionRef {
@@ -36,7 +36,9 @@ export interface Plan {
   deliveries: PlannedDelivery[]
   /** Ended from outside, although a run may still wait for their next attempt (their destination was deleted). */
   ended?: string[]
-  /** Temporal's priority of their activities; absent: the run's own. */
+  /** The priority that a rule gave them; absent: the run's own. */
+  priority?: Priority
+  /** The same as Temporal's strict level. */
   priority_key?: number
 }
 

@@ -212,6 +212,9 @@ describe('prioritization', () => {
     ).toEqual([{ priority: 'critical', submitted_priority: 'low', timeout_seconds: 3600, life: 3600 }])
     const { events } = await system.temporal.client.workflow.getHandle(distributionWorkflowId(ref)).fetchHistory()
     const scheduled = events?.find(({ activityTaskScheduledEventAttributes }) => activityTaskScheduledEventAttributes)
-    expect(scheduled?.activityTaskScheduledEventAttributes?.priority?.priorityKey).toBe(1)
+    expect(scheduled?.activityTaskScheduledEventAttributes?.priority).toMatchObject({
+      fairnessKey: `${ref.tenant_id}/critical`,
+      fairnessWeight: 10,
+    })
   })
 })
