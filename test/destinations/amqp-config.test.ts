@@ -33,6 +33,14 @@ describe('the configuration of AMQP', () => {
     ['a routing key of 256 bytes', { exchange: 'e', routing_key: 'x'.repeat(256) }, 'routing_key', '255 bytes'],
     ['headers of 40 KB', { queue: 'q', headers: manyHeaders }, 'headers', '32768 bytes'],
     ['a number that no header holds', { queue: 'q', headers: { n: -1e19 } }, 'headers.n', '64 bits'],
+    ['a whole number beyond 2^53', { queue: 'q', headers: { n: 9007199254740992 } }, 'headers.n', '{"integer": '],
+    [
+      'a whole number beyond 64 bits',
+      { queue: 'q', headers: { n: { integer: '9223372036854775808' } } },
+      'headers.n.integer',
+      '64 bits',
+    ],
+    ['a fraction as whole number', { queue: 'q', headers: { n: { integer: '1.5' } } }, 'headers.n.integer', '64 bits'],
     ['no password', { queue: 'q', password: undefined }, 'password', 'is required'],
     ['an unknown field', { queue: 'q', que: 'q' }, '', 'que'],
   ])('refuses %s, by the name of the field', (_what, given, path, says) => {

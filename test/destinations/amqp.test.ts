@@ -1,7 +1,8 @@
 // What AMQP adds to the contract, on a RabbitMQ of its own.
 
+import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type AmqpConfig, amqpConfig } from '../../activities/destinations/amqp/config.ts'
@@ -74,6 +75,69 @@ describe('AMQP', () => {
         'length([P || P <- rabbit_networking:connections(), {client_properties, Client} <- rabbit_networking:connection_info(P, [client_properties]), {<<"product">>, _, <<"Distributor">>} <- Client])',
       ),
     )
+
+  it('numbers in headers arrive with every digit, in types that all clients read alike', async () => {
+    const queue = await aQueue()
+    const numbers: [name: string, value: unknown, tag: string, digits: string][] = [
+      ['zero', 0, 'I', '0'],
+      ['less', -1, 'I', '-1'],
+      ['byte', 127, 'I', '127'],
+      ['over', 128, 'I', '128'],
+      ['short', 32_767, 'I', '32767'],
+      ['thousand', 1000, 'I', '1000'],
+      ['least', -2_147_483_648, 'I', '-2147483648'],
+      ['long', 2_147_483_648, 'l', '2147483648'],
+      ['safe', Number.MAX_SAFE_INTEGER, 'l', '9007199254740991'],
+      ['account', { integer: '9007199254740993' }, 'l', '9007199254740993'],
+      ['most', { integer: '9223372036854775807' }, 'l', '9223372036854775807'],
+      ['fewest', { integer: '-9223372036854775808' }, 'l', '-9223372036854775808'],
+      ['taken', { integer: '{payload.account}' }, 'l', '9007199254740995'],
+      ['small', { integer: '12' }, 'I', '12'],
+      ['part', 0.1, 'd', '0.1'],
+      ['attempt_number', undefined, 'I', '4'],
+    ]
+    const headers = Object.fromEntries(numbers.filter(([, value]) => value !== undefined))
+    const body = Buffer.from('{"account":9007199254740995}')
+    await send({ queue, headers }, { body, attempt_number: 4 })
+    const wire = await rawMessage(queue)
+    for (const [name, , tag, digits] of numbers) {
+      const at = wire.indexOf(Buffer.from([name.length, ...Buffer.from(name)])) + 1 + name.length
+      expect([name, wire.toString('latin1', at, at + 1)]).toEqual([name, tag])
+      const value =
+        tag === 'I' ? wire.readInt32BE(at + 1) : tag === 'l' ? wire.readBigInt64BE(at + 1) : wire.readDoubleBE(at + 1)
+      expect([name, String(value)]).toEqual([name, digits])
+    }
+  })
+
+  it.each([
+    ['"x"', 'something else than a whole number'],
+    ['1.5', 'something else than a whole number'],
+    ['9223372036854775808', 'something else than a whole number'],
+    ['null', 'finds no text'],
+  ])('a header that is to be a whole number and becomes %s is MISCONFIGURED', async (value, says) => {
+    const headers = { account: { integer: '{payload.account}' } }
+    const error = await failureOf(send({ queue: 'q', headers }, { body: Buffer.from(`{"account":${value}}`) }))
+    expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+    expect(error.message).toContain(says)
+  })
+
+  /** What the broker sends for the one message of a queue, as it is on the wire. */
+  async function rawMessage(queue: string): Promise<Buffer> {
+    const chunks: Buffer[] = []
+    const proxy = createServer((client) => {
+      const broker = connect(rabbitmq.port, '127.0.0.1')
+      broker.on('data', (bytes) => void chunks.push(bytes))
+      for (const socket of [client, broker]) socket.on('error', () => {})
+      client.pipe(broker).pipe(client)
+    }).listen(0, '127.0.0.1')
+    await once(proxy, 'listening')
+    const { port } = proxy.address() as AddressInfo
+    const reader = createAmqpReader({ port, username: USER, password: SECRET })
+    await expect.poll(async () => (await reader.all(queue)).length).toBe(1)
+    await reader.close()
+    proxy.close()
+    return Buffer.concat(chunks)
+  }
 
   it('publishes with every property that it promises', async () => {
     const queue = await aQueue({ maxPriority: 9 })

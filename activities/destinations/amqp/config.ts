@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { host, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { amqpHeaderProblem, refuseOwned } from '../owned-names.ts'
-import { literalText } from '../placeholders.ts'
+import { hasPlaceholders, literalText } from '../placeholders.ts'
 import { configuration, credentialField, deciding, type Resolved, secret } from '../secret.ts'
 
 /** Names and routing keys are "short strings" in the protocol, counted in bytes of UTF-8. */
@@ -32,22 +32,45 @@ const shortTemplate = () =>
     `must be at most ${SHORT_BYTES} bytes`,
   )
 
-type HeaderValue = string | number | boolean
+type HeaderValue = string | number | boolean | { integer: string }
 
-export function headerBytes(entries: [string, HeaderValue][]): number {
+export function headerBytes(entries: [string, string | number | bigint | boolean][]): number {
   return entries.reduce((sum, [key, value]) => sum + key.length + Buffer.byteLength(String(value)), 0)
 }
 
-/** amqplib writes whole numbers as 64 bits. */
-const headerNumber = z.number().min(-(2 ** 63), 'must fit into 64 bits')
+/** A whole number that JSON cannot carry through every parser, ours too, may have been another one when it was sent. */
+const headerNumber = z
+  .number()
+  .refine(
+    (value) => !Number.isInteger(value) || Number.isSafeInteger(value),
+    'is a whole number beyond 2^53, which JSON parsers change: write it as {"integer": "9007199254740993"}, of up to 64 bits',
+  )
+
+const headerInteger = z.strictObject({
+  integer: template(1024)
+    .refine(
+      (text) => hasPlaceholders(text) || headerInteger64(text) !== undefined,
+      'must be a whole number of 64 bits: -9223372036854775808 to 9223372036854775807',
+    )
+    .describe('A whole number of 64 bits, written as a text; may be a placeholder'),
+})
+
+/** @returns undefined for a text that is none, or does not fit */
+export function headerInteger64(text: string): bigint | undefined {
+  if (!/^-?\d{1,19}$/.test(text)) return undefined
+  const value = BigInt(text)
+  return BigInt.asIntN(64, value) === value ? value : undefined
+}
+
+function shortestOf(value: HeaderValue): string | number | boolean {
+  if (typeof value === 'object') return literalText(value.integer)
+  return typeof value === 'string' ? literalText(value) : value
+}
 
 const headers = z
-  .record(headerName, z.union([template(8192), headerNumber, z.boolean()]))
+  .record(headerName, z.union([template(8192), headerNumber, z.boolean(), headerInteger]))
   .refine(
-    (given) =>
-      headerBytes(
-        Object.entries(given).map(([key, value]) => [key, typeof value === 'string' ? literalText(value) : value]),
-      ) <= MAX_HEADER_BYTES,
+    (given) => headerBytes(Object.entries(given).map(([key, value]) => [key, shortestOf(value)])) <= MAX_HEADER_BYTES,
     `must be at most ${MAX_HEADER_BYTES} bytes in all`,
   )
 
@@ -80,7 +103,11 @@ export const amqpConfig = configuration({
     .describe(
       'Queue to publish to, through the default exchange; may hold placeholders. One that is missing is REJECTED and tried again',
     ),
-  headers: headers.default({}).describe('Message headers; texts may hold placeholders'),
+  headers: headers
+    .default({})
+    .describe(
+      'Message headers: texts, which may hold placeholders, numbers, `true` and `false`. A whole number beyond 2^53, or one from a placeholder, is written as `{"integer": "9007199254740993"}`. Whole numbers travel in 32 bits where they fit, else in 64, as RabbitMQ and its clients read them (older ones of Celery read a negative one of 64 bits as unsigned)',
+    ),
   persistent: z.boolean().default(true).describe('Durable queues keep the message over a restart of the broker'),
   priority: z.int().min(0).max(255).optional().describe('For priority queues'),
   expiration_ms: z

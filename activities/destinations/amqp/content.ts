@@ -7,7 +7,7 @@ import { now } from '../clock.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
-import { type AmqpConfig, headerBytes, MAX_HEADER_BYTES, SHORT_BYTES } from './config.ts'
+import { type AmqpConfig, headerBytes, headerInteger64, MAX_HEADER_BYTES, SHORT_BYTES } from './config.ts'
 
 const compress = promisify(gzip)
 
@@ -62,18 +62,56 @@ export async function contentOf(
     persistent: config.persistent,
     ...(config.priority !== undefined && { priority: config.priority }),
     ...(config.expiration_ms !== undefined && { expiration: String(config.expiration_ms) }),
-    headers: { ...headersOf(config, message), tenant_id, distribution_id, data_type, attempt_number },
+    headers: {
+      ...headersOf(config, message),
+      tenant_id,
+      distribution_id,
+      data_type,
+      attempt_number: typed(attempt_number),
+    },
   }
   return { body: zipped ? await compress(message.body) : message.body, properties }
 }
 
-function headersOf({ headers }: AmqpConfig, message: Message): Record<string, string | number | boolean> {
-  const entries = Object.entries(headers).map(([key, value]): [string, string | number | boolean] => [
+type Header = string | boolean | TypedNumber
+
+/** amqplib chooses the smallest type that fits, and other clients read some of those as something else. */
+type TypedNumber = { '!': 'int'; value: number } | { '!': 'long'; value: bigint } | { '!': 'double'; value: number }
+
+function headersOf({ headers }: AmqpConfig, message: Message): Record<string, Header> {
+  const entries = Object.entries(headers).map(([key, value]): [string, string | number | bigint | boolean] => [
     key,
-    typeof value === 'string' ? fillTemplate(value, message) : value,
+    typeof value === 'object'
+      ? integer(key, fillTemplate(value.integer, message))
+      : typeof value === 'string'
+        ? fillTemplate(value, message)
+        : value,
   ])
   if (headerBytes(entries) > MAX_HEADER_BYTES) {
     throw new DeliveryError('MISCONFIGURED', `headers become larger than ${MAX_HEADER_BYTES} bytes`)
   }
-  return Object.fromEntries(entries)
+  return Object.fromEntries(
+    entries.map(([key, value]): [string, Header] => [
+      key,
+      typeof value === 'number' || typeof value === 'bigint' ? typed(value) : value,
+    ]),
+  )
+}
+
+function integer(key: string, text: string): bigint {
+  const value = headerInteger64(text)
+  if (value === undefined) {
+    throw new DeliveryError(
+      'MISCONFIGURED',
+      `the header "${key}" becomes something else than a whole number of 64 bits`,
+    )
+  }
+  return value
+}
+
+/** Signed numbers of 32 and 64 bits and doubles: the types that all clients read alike. */
+function typed(value: number | bigint): TypedNumber {
+  if (typeof value === 'number' && !Number.isInteger(value)) return { '!': 'double', value }
+  const whole = BigInt(value)
+  return BigInt.asIntN(32, whole) === whole ? { '!': 'int', value: Number(whole) } : { '!': 'long', value: whole }
 }
