@@ -108,11 +108,17 @@ export async function requestBatchCancel(
   db: Db,
   id: string,
   reason: string,
-): Promise<{ outcome: 'requested' } | { outcome: 'missing' } | { outcome: 'finished'; status: BatchStatus }> {
+): Promise<
+  | { outcome: 'requested' }
+  | { outcome: 'missing' }
+  /** `asked`: a cancel had been asked for before. */
+  | { outcome: 'finished'; status: BatchStatus; asked: boolean }
+> {
   await markBatchCancelled(db, id, reason)
   const batch = await findBatch(db, id)
   if (!batch) return { outcome: 'missing' }
-  return batch.status === 'processing' ? { outcome: 'requested' } : { outcome: 'finished', status: batch.status }
+  if (batch.status === 'processing') return { outcome: 'requested' }
+  return { outcome: 'finished', status: batch.status, asked: batch.cancel_reason !== null }
 }
 
 /** The rest is to be cancelled; guarded, so that the first reason stays. */

@@ -3,7 +3,7 @@
 
 import { followNames } from './deleted-destinations.ts'
 import { lineUpAgain } from './failover.ts'
-import { NOTHING_CHOSEN } from './final-state.ts'
+import { CANCEL_TOO_LATE, NOTHING_CHOSEN } from './final-state.ts'
 import type { Db } from './pool.ts'
 import type { JobStatus, Priority } from './states.ts'
 
@@ -36,11 +36,14 @@ export async function requestCancel(
   id: string,
   reason: string | null,
 ): Promise<
-  { outcome: 'requested'; round: number } | { outcome: 'missing' } | { outcome: 'finished'; status: JobStatus }
+  | { outcome: 'requested'; round: number }
+  | { outcome: 'missing' }
+  /** `asked`: a cancel had been asked for before. When the status is `cancelled`, it was carried out. */
+  | { outcome: 'finished'; status: JobStatus; asked: boolean }
 > {
   const job = await lockCommandedJob(db, id)
   if (!job) return { outcome: 'missing' }
-  if (isFinal(job.status)) return { outcome: 'finished', status: job.status }
+  if (isFinal(job.status)) return { outcome: 'finished', status: job.status, asked: job.cancel_requested }
   await db.query(
     `update distribution_jobs
         set cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
@@ -141,13 +144,14 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
         set round = round + 1, sweep_starts = 0, cancel_requested_at = null, cancel_reason = null,
             status = case when status in ('pending', 'processing') then status else 'pending' end,
             completed_at = null, error_code = null, error_message = null,
-            planned_at = case when $3 then null else planned_at end, warnings = warnings - $4::text,
+            planned_at = case when $3 then null else planned_at end, 
+            warnings = case jsonb_typeof(warnings) when 'array' then warnings - $4::text[] else '[]' end,
             timeout_seconds = coalesce($2, timeout_seconds),
             options = case when $2::int is null then options else options - 'default_life' end,
             expires_at = greatest(clock_timestamp(), deliver_at) + coalesce($2, timeout_seconds) * interval '1 second',
             check_at = clock_timestamp() + interval '60 seconds', updated_at = clock_timestamp()
       where id = $1`,
-    [id, request.timeout_seconds ?? null, plansAnew, NOTHING_CHOSEN],
+    [id, request.timeout_seconds ?? null, plansAnew, [NOTHING_CHOSEN, CANCEL_TOO_LATE]],
   )
   return {
     outcome: 'reset',

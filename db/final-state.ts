@@ -25,6 +25,9 @@ export interface FinalState {
 /** What ended the job: its deliveries, an order to cancel, or its expiry while something was still open. */
 export type EndedBy = 'deliveries' | 'cancel' | 'expiry'
 
+/** A cancel was accepted while the last delivery was succeeding. */
+export const CANCEL_TOO_LATE = 'The cancel came too late: every destination had been served'
+
 export const NOTHING_CHOSEN = 'No destination was chosen for this distribution'
 
 /** Derives the state; every delivery given is final. `failsWhenEmpty` is the tenant's wish for an empty plan. */
@@ -53,7 +56,9 @@ export function deriveFinalState(
   served.delete(undefined)
   const isServed = (delivery: DeliverySummary) =>
     isNeedless(delivery) || (!delivery.required && served.has(delivery.failover_group))
-  if (deliveries.length > 0 && deliveries.every((delivery) => isServed(delivery))) return state('completed')
+  if (deliveries.length > 0 && deliveries.every((delivery) => isServed(delivery))) {
+    return state('completed', null, null, endedBy === 'cancel' ? [CANCEL_TOO_LATE] : [])
+  }
   if (endedBy === 'cancel') return state('cancelled', 'CANCELLED')
   if (endedBy === 'expiry')
     return state('failed', 'EXPIRED', 'The distribution expired before all destinations were served')

@@ -250,6 +250,10 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
       })
       if (asked.outcome === 'missing') throw notFound('batch')
       if (asked.outcome === 'finished') {
+        // The answer to an earlier request may have been lost: what was carried out is never refused.
+        if (asked.asked && asked.status === 'cancelled') {
+          return c.json({ batch_id: params.batch_id, status: asked.status, tracking_url: trackingUrl(id) }, 202)
+        }
         const issue = `ended as ${asked.status}; what was sent again since is cancelled by itself`
         throw new ApiError('CONFLICT', `the batch has ended already, as ${asked.status}`, [{ field: 'status', issue }])
       }

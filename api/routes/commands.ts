@@ -36,7 +36,7 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
     body_optional: true,
     answers: {
       202: { description: 'Will be cancelled; asking again changes nothing', schema: commandAnswer },
-      409: { description: 'It is finished already' },
+      409: { description: 'It is finished already, and not because of a cancel' },
       ...MISSING,
     },
     async handle({ c, caller, params, body }) {
@@ -50,7 +50,10 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
       })
       if (asked.outcome === 'missing') throw notFound('distribution')
       if (asked.outcome === 'finished') {
-        throw new ApiError('CONFLICT', `the distribution is ${asked.status} already`, [
+        // The answer to an earlier request may have been lost: what was carried out is never refused.
+        if (asked.asked && asked.status === 'cancelled') return c.json(await commandAnswerOf(caller, id), 202)
+        const late = asked.asked ? ': the cancel that was asked for came too late' : ''
+        throw new ApiError('CONFLICT', `the distribution is ${asked.status} already${late}`, [
           { field: 'status', issue: `is ${asked.status}` },
         ])
       }

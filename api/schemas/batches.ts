@@ -126,7 +126,7 @@ export const batchStatus = z
   .openapi('BatchStatus')
 
 export const batchCancelAnswer = z
-  .object({ batch_id: z.string(), status: z.literal('processing'), tracking_url: z.string() })
+  .object({ batch_id: z.string(), status: z.enum(['processing', 'cancelled']), tracking_url: z.string() })
   .openapi('BatchCancelAccepted')
 
 const { limit: _limit, offset: _offset, cursor: _cursor, ...filter } = listQuery.shape

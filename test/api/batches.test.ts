@@ -70,7 +70,14 @@ describe('cancelling a batch', () => {
     expect((await cancel(body.batch_id, undefined, api.keys.other.operator)).status).toBe(404)
     expect((await cancel('batch_1')).status).toBe(404)
     expect((await cancel(body.batch_id, undefined, api.keys.acme.viewer)).status).toBe(403)
-    await api.rows('acme', "update batches set status = 'completed' where id = $1", [body.batch_id.slice(6)])
+    await api.rows('acme', "update batches set status = 'cancelled', cancel_reason = 'x' where id = $1", [
+      body.batch_id.slice(6),
+    ])
+    const again = await cancel(body.batch_id)
+    expect([again.status, again.body.status]).toEqual([202, 'cancelled'])
+    await api.rows('acme', "update batches set status = 'completed', cancel_reason = null where id = $1", [
+      body.batch_id.slice(6),
+    ])
     const ended = await cancel(body.batch_id)
     expect(ended.status).toBe(409)
     expect(ended.body.message).toBe('the batch has ended already, as completed')

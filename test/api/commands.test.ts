@@ -262,6 +262,46 @@ describe('cancel', () => {
     },
   )
 
+  it('is accepted again after it was carried out: the first answer may have been lost', async () => {
+    const id = await planned({ a: 'success', b: 'pending' })
+    api.dispatcher.answers.cancel = 'no_workflow'
+    await api.call('POST', `/distribution/${id}/cancel`)
+    api.dispatcher.answers.cancel = 'signalled'
+    const told = api.dispatcher.cancelled.length
+    const { status, body } = await api.call('POST', `/distribution/${id}/cancel`)
+    expect([status, body.status]).toEqual([202, 'cancelled'])
+    expect(api.dispatcher.cancelled).toHaveLength(told)
+    const audits = await api.rows('acme', "select from audit_log where action = 'cancel' and resource_id = $1", [
+      parseDistributionId(id),
+    ])
+    expect(audits).toHaveLength(1)
+  })
+
+  it('that was accepted while the last delivery was succeeding says that it came too late', async () => {
+    const id = await planned({ a: 'pending' })
+    const job = parseDistributionId(id)!
+    expect((await api.call('POST', `/distribution/${id}/cancel`)).status).toBe(202)
+    await api.rows('acme', "update distribution_deliveries set status = 'success' where distribution_job_id = $1", [
+      job,
+    ])
+    await withTenant(api.pool, 'acme', (db) => finishDistribution(db, job, { round: 1, cause: 'cancelled' }))
+    const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
+    expect(shown).toMatchObject({
+      status: 'completed',
+      error_code: null,
+      warnings: ['The cancel came too late: every destination had been served'],
+    })
+    const again = await api.call('POST', `/distribution/${id}/cancel`)
+    expect([again.status, again.body.message]).toEqual([
+      409,
+      'the distribution is completed already: the cancel that was asked for came too late',
+    ])
+    // A retry is a new life, of which the warning says nothing.
+    expect((await api.call('POST', `/distribution/${id}/retry`, { force: true })).status).toBe(202)
+    const { body: retried } = await api.call('GET', `/distribution/${id}/status`)
+    expect(retried.warnings).toEqual([])
+  })
+
   it('refuses a reason that is too long, an unknown field, and what is not there', async () => {
     const id = await submitted()
     const long = await api.call('POST', `/distribution/${id}/cancel`, { reason: 'x'.repeat(501) })
