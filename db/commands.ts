@@ -147,7 +147,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
             planned_at = case when $3 then null else planned_at end, 
             warnings = case jsonb_typeof(warnings) when 'array' then warnings - $4::text[] else '[]' end,
             timeout_seconds = coalesce($2, timeout_seconds),
-            options = case when $2::int is null then options else options - 'default_life' end,
+            options = case when $2::int is null or jsonb_typeof(options) <> 'object' then options else options - 'default_life' end,
             expires_at = greatest(clock_timestamp(), deliver_at) + coalesce($2, timeout_seconds) * interval '1 second',
             check_at = clock_timestamp() + interval '60 seconds', updated_at = clock_timestamp()
       where id = $1`,

@@ -201,7 +201,7 @@ describe('a distribution', () => {
   it('FIELD-REPORT 25: a cancel of a finished distribution says so', async () => {
     const ref = await system.distribute({ destinations: [restTo('a', (await aReceiver()).url)] })
     await ended(ref)
-    expect(await cancel(ref)).toEqual({ outcome: 'finished', status: 'completed' })
+    expect(await cancel(ref)).toEqual({ outcome: 'finished', status: 'completed', asked: false })
     await expect.poll(() => system.dispatcher.cancel(ref)).toBe('no_workflow')
   })
 
