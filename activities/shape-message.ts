@@ -1,11 +1,13 @@
 // The body of a message: the accepted bytes, or what the delivery's shapes make of them. The same on every attempt under
 // one configuration, so that a receiver can tell a repeat.
+import { UnsealError } from '../db/secrets.ts'
 import type { DeliverInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
 import type { Message } from './destinations/destination.ts'
 import { DeliveryError } from './destinations/errors.ts'
 import type { Opened } from './open.ts'
 import { shapes } from './shaping/config.ts'
+import { withOpenSalts } from './shaping/salts.ts'
 import { ShapingError } from './shaping/shaping-error.ts'
 
 export type Content = Pick<Message, 'body' | 'content_type' | 'source'>
@@ -15,7 +17,7 @@ export type Content = Pick<Message, 'body' | 'content_type' | 'source'>
  * @throws DeliveryError TRANSFORMATION_FAILED, which is final, or WORKER_LOST when the work itself was not to blame
  */
 export async function messageBody(
-  deps: Pick<ActivityDeps, 'shaper'>,
+  deps: Pick<ActivityDeps, 'shaper' | 'sealer'>,
   input: DeliverInput,
   { delivery, payload }: Pick<Opened, 'delivery' | 'payload'>,
   signal: AbortSignal,
@@ -30,12 +32,16 @@ export async function messageBody(
     accepted_at: acceptedAt(input.distribution_id),
   }
   try {
-    const shaped = await deps.shaper.shape(input.tenant_id, configured, payload, words, signal)
+    const opened = configured.map((shape) => withOpenSalts(deps.sealer, input.tenant_id, shape))
+    const shaped = await deps.shaper.shape(input.tenant_id, opened, payload, words, signal)
     return { ...shaped, source: payload }
   } catch (error) {
     if (signal.aborted) throw error
     if (error instanceof ShapingError) {
       throw new DeliveryError('TRANSFORMATION_FAILED', `${error.step}: ${error.message}`)
+    }
+    if (error instanceof UnsealError) {
+      throw new DeliveryError('MISCONFIGURED', 'The salt of a mask can not be read', { cause: error })
     }
     const message = 'The process that shapes the payload was lost; nothing was sent'
     throw new DeliveryError('WORKER_LOST', message, { cause: error })

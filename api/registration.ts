@@ -67,7 +67,8 @@ export async function separateSecrets(
   const credential = ownCredentialName(own.destination_id)
   const schema = destinationFor(own.protocol).config
   const extraction = extractLiterals(schema, sent.configuration, { credential, previous: present?.configuration })
-  const shape = takeIn(sent.transform_config ?? {}, present?.transform_config, ['transform_config'])
+  const keeper = { sealer, tenantId: own.tenant_id }
+  const shape = takeIn(keeper, sent.transform_config ?? {}, present?.transform_config, ['transform_config'])
   const missing = extraction.missing.map(
     (path): Detail => ({ field: `configuration.${path}`, issue: 'has no secret to keep' }),
   )

@@ -7,11 +7,15 @@ import { csvFields, xmlFields } from '../formats/fields.ts'
 import { mappingOf } from './kept.ts'
 import { MAX_POSITION } from './mapping.ts'
 import { EACH, readPath } from './paths.ts'
+import { SEALED } from './salts.ts'
 
 /** Of the whole configuration, as JSON. */
 const MAX_BYTES = 131_072
 const MAX_EXPRESSION = 20_000
 const MAX_PATHS = 500
+const MAX_SALT = 200
+/** Sealed, and every character of four bytes. */
+const MAX_KEPT_SALT = 3000
 
 const path = z
   .string()
@@ -46,7 +50,11 @@ const masking = z.union(
       salt: z
         .string()
         .min(1)
-        .max(200)
+        .max(MAX_KEPT_SALT)
+        .refine(
+          (salt) => salt.length <= MAX_SALT || salt.startsWith(SEALED),
+          `must have at most ${MAX_SALT} characters`,
+        )
         .optional()
         .describe('Key of an HMAC-SHA-256 instead, shown as `***`; without one, short values can be found by trying'),
     }),

@@ -1,9 +1,11 @@
 // What a destination would get: shapes a sample, and sends nothing.
 import { nowDate } from '../../activities/destinations/clock.ts'
 import { shapes } from '../../activities/shaping/config.ts'
+import { withOpenSalts } from '../../activities/shaping/salts.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
 import { findDestination } from '../../db/destinations.ts'
 import { withTenant } from '../../db/pool.ts'
+import { UnsealError } from '../../db/secrets.ts'
 import { type Endpoint, endpoint } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { invalid, notFound } from '../errors.ts'
@@ -18,7 +20,7 @@ const SHOWN_BYTES = 262_144
 /** The ids of a distribution that is none. */
 const NOBODY = '00000000-0000-7000-8000-000000000000'
 
-export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
+export function previewEndpoints({ pool, sealer, shaper }: AppDeps): Endpoint[] {
   const previewed = endpoint({
     method: 'post',
     path: '/destinations/{id}/preview',
@@ -38,9 +40,11 @@ export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const destination = await withTenant(pool, tenant_id, (db) => findDestination(db, params.id))
       if (!destination) throw notFound('destination')
+      const keeper = { sealer, tenantId: tenant_id }
       const tried =
-        body.transform_config && takeIn(body.transform_config, destination.transform_config, ['transform_config'])
-      const before = body.shape && takeIn(body.shape, undefined, ['shape'])
+        body.transform_config &&
+        takeIn(keeper, body.transform_config, destination.transform_config, ['transform_config'])
+      const before = body.shape && takeIn(keeper, body.shape, undefined, ['shape'])
       const own = tried?.shape ?? destination.transform_config
       const issuesWith = (shape: typeof own | undefined | null, at: string, overruled = false) =>
         shapingIssues(shaper, tenant_id, destination, shape, [at], { output: overruled })
@@ -54,11 +58,12 @@ export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
       // The exact text: the value that was parsed has lost digits.
       const payload = raw.texts.bytes('payload')!
       const configured = [before?.shape, own].filter(shapes)
+      const withSalts = (shape: object) => withOpenSalts(sealer, tenant_id, shape)
       try {
         const shaped =
           configured.length === 0
             ? { body: payload, content_type: 'application/json' }
-            : await shaper.shape(tenant_id, configured, payload, {
+            : await shaper.shape(tenant_id, configured.map(withSalts), payload, {
                 tenant_id,
                 distribution_id: `dist_${NOBODY}`,
                 delivery_id: NOBODY,
@@ -74,14 +79,15 @@ export function previewEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
           error_message: null,
         })
       } catch (error) {
-        if (!(error instanceof ShapingError)) throw error
+        const unread = error instanceof UnsealError ? 'mask: a salt can not be read' : undefined
+        if (!unread && !(error instanceof ShapingError)) throw error
         return c.json({
           content_type: null,
           bytes: null,
           body: null,
           truncated: false,
           error_code: 'TRANSFORMATION_FAILED',
-          error_message: `${error.step}: ${error.message}`,
+          error_message: unread ?? `${(error as ShapingError).step}: ${(error as ShapingError).message}`,
         })
       }
     },

@@ -31,7 +31,7 @@ import {
   ruleParams,
   ruleQuery,
 } from '../schemas/rules.ts'
-import { shownActions, takeInActions } from '../shape-forms.ts'
+import { type Keeper, shownActions, takeInActions } from '../shape-forms.ts'
 import { isRefusedByJsonb } from '../submit.ts'
 import { ruleTrialEndpoints } from './rule-trial.ts'
 
@@ -61,7 +61,7 @@ const EXAMPLE = {
 }
 
 export function ruleEndpoints(deps: AppDeps): Endpoint[] {
-  const { pool, shaper } = deps
+  const { pool, sealer, shaper } = deps
 
   const add = endpoint({
     method: 'post',
@@ -83,7 +83,7 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       const { tenant_id } = caller
       const found = await shapeIssues(shaper, tenant_id, body.actions)
       const row = await withTenant(pool, tenant_id, async (db) => {
-        const { content, details } = contentOf(body, raw)
+        const { content, details } = contentOf({ sealer, tenantId: shared ? null : tenant_id }, body, raw)
         const leaves = await checkRule(db, { ...content, actions: body.actions, shared }, [...found, ...details])
         const making = shared ? putSharedRule(db, null, content, leaves) : insertRule(db, tenant_id, content, leaves)
         const made = await making.catch(refuseWrite(content.name))
@@ -119,7 +119,7 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
       const row = await withTenant(pool, tenant_id, async (db) => {
         const present = await findToChange(db, caller, params.id, query.shared === 'true')
         const { id, shared } = present
-        const { content, details } = contentOf(body, raw, present)
+        const { content, details } = contentOf({ sealer, tenantId: shared ? null : tenant_id }, body, raw, present)
         // Taking a rule out of use must not fail for what has been deleted since.
         const onlyOff = Object.keys(body).every((key) => key === 'enabled' || key === 'tenant_id') && !content.enabled
         const actions = body.actions ?? present.actions
@@ -201,8 +201,13 @@ export function ruleEndpoints(deps: AppDeps): Endpoint[] {
  * What is given, over what is there; texts as they were sent, so that numbers keep their digits. And what is wrong with the
  * secrets of its shape.
  */
-function contentOf(body: RuleChange, raw: RequestBody, present?: RuleRow): { content: RuleContent; details: Detail[] } {
-  const taken = body.actions && takeInActions(body.actions, present?.actions, ['actions'])
+function contentOf(
+  keeper: Keeper,
+  body: RuleChange,
+  raw: RequestBody,
+  present?: RuleRow,
+): { content: RuleContent; details: Detail[] } {
+  const taken = body.actions && takeInActions(keeper, body.actions, present?.actions, ['actions'])
   const content: RuleContent = {
     name: body.name ?? present?.name ?? '',
     description: body.description === undefined ? (present?.description ?? null) : body.description,

@@ -58,6 +58,71 @@ describe('the salt of a hash', () => {
     for (const shown of [list.text, audit.text, api.log.lines().join('')]) expect(shown).not.toContain(SALT)
   })
 
+  it('is sealed at rest, wherever its shape is kept, and opens for its tenant alone', async () => {
+    const stored = async () => {
+      const [row] = await api.rows<{ all: string; salt: string }>(
+        'acme',
+        `select transform_config::text || (select string_agg(c.transform_config::text, '') from destination_configs c
+           where c.destination_id = d.id) as all, transform_config -> 'mask' -> 0 ->> 'salt' as salt
+           from destinations d where name = 'sealed'`,
+      )
+      return row!
+    }
+    await register('sealed', { mask: [mask('first', SALT)] })
+    const first = await stored()
+    expect(first.all).not.toContain(SALT)
+    expect(first.salt).toMatch(/^sealed:v1\./)
+    // An older process refuses it for its length, in place of hashing with it.
+    expect(first.salt.length).toBeGreaterThan(200)
+    const hashed = await preview('sealed', PAYLOAD)
+    const { createHmac } = await import('node:crypto')
+    const right = createHmac('sha256', SALT).update(String(PAYLOAD.first)).digest('hex')
+    expect(hashed).toContain(right)
+    // Neither as it is nor as *** does it become another one.
+    for (const salt of [SALT, '***']) {
+      const same = await admin('PUT', '/destinations/sealed', {
+        configuration,
+        transform_config: { mask: [mask('first', salt)] },
+      })
+      expect(same.body.version).toBe(1)
+    }
+    expect((await stored()).salt).toBe(first.salt)
+    const other = await admin('POST', '/destinations/sealed/preview', {
+      payload: PAYLOAD,
+      transform_config: { mask: [mask('first', first.salt)] },
+    })
+    expect(other.body.details).toEqual([
+      { field: 'transform_config.mask[0].salt', issue: 'must not begin with sealed:' },
+    ])
+  })
+
+  it('that was kept in plain text goes on working, and is sealed when its shape is written again', async () => {
+    await register('plain', { mask: [mask('first', 'new')] })
+    await api.rows('acme', `update destinations set transform_config = $1 where name = 'plain'`, [
+      JSON.stringify({ mask: [mask('first', SALT)] }),
+    ])
+    const before = await preview('plain', PAYLOAD)
+    const kept = { configuration, transform_config: { mask: [mask('first', '***')] } }
+    expect((await admin('PUT', '/destinations/plain', kept)).status).toBe(200)
+    const [row] = await api.rows<{ text: string }>(
+      'acme',
+      "select transform_config::text as text from destinations where name = 'plain'",
+    )
+    expect(row!.text).toContain('"sealed:v1.')
+    expect(row!.text).not.toContain(SALT)
+    expect(await preview('plain', PAYLOAD)).toBe(before)
+  })
+
+  it('names the key that it needs', async () => {
+    const [row] = await api.rows<{ keys: string[] }>('acme', 'select array_agg(key_id) as keys from sealed_key_ids()')
+    const [own] = await api.rows<{ id: string }>(
+      'acme',
+      "select split_part(transform_config -> 'mask' -> 0 ->> 'salt', '.', 2) as id from destinations where name = 'sealed'",
+    )
+    expect(own!.id).not.toBe('')
+    expect(row!.keys).toContain(own!.id)
+  })
+
   it('that is not there cannot stay', async () => {
     const refusal = { field: 'transform_config.mask[0].salt', issue: 'has no secret to keep' }
     const transform_config = { mask: [mask('third', '***')] }
@@ -82,7 +147,7 @@ describe('the shape of a rule', () => {
     expect([kept.status, kept.body.priority]).toEqual([200, 7])
     expect((await admin('PUT', '/rules/shaping', { enabled: true })).body.actions).toEqual(rule('***').actions)
     const [row] = await api.rows('acme', "select actions from distribution_rules where name = 'shaping'")
-    expect(row!.actions.shape.mask[0].salt).toBe('of-a-rule')
+    expect(row!.actions.shape.mask[0].salt).toMatch(/^sealed:v1\./)
     const lost = await admin('PUT', '/rules/shaping', rule('***', 'second'))
     expect(lost.body.details).toEqual([{ field: 'actions.shape.mask[0].salt', issue: 'has no secret to keep' }])
     expect((await admin('GET', '/rules')).text).not.toContain('of-a-rule')

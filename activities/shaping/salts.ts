@@ -1,0 +1,51 @@
+// The salts of masks as they are kept: sealed, like other secrets. A salt is sealed where its shape is written, in its place,
+// so that copies of the shape (versions, planned deliveries) carry it sealed, too; it is opened when a payload is shaped.
+import type { Sealer } from '../../db/secrets.ts'
+
+/** Before what is sealed; no salt that somebody sends may begin so. */
+export const SEALED = 'sealed:'
+/** The same of a rule that all tenants share. */
+const SEALED_SHARED = 'sealed:shared:'
+/**
+ * A sealed salt is longer than any that is sent: a process of an older version refuses it, in place of hashing with it. By
+ * characters of what is sealed.
+ */
+const PADDED = 180
+
+/** A salt for the shapes of one tenant; null for those of a shared rule. */
+export function sealSalt(sealer: Sealer, tenantId: string | null, salt: string): string {
+  const padded = JSON.stringify(salt).padEnd(PADDED)
+  return `${tenantId === null ? SEALED_SHARED : SEALED}${sealer.seal(padded, contextOf(tenantId))}`
+}
+
+/**
+ * One that is not sealed was stored by an older version: it stays what it is.
+ * @throws UnsealError
+ */
+export function openSalt(sealer: Sealer, tenantId: string | null, kept: string): string {
+  if (!kept.startsWith(SEALED)) return kept
+  const shared = kept.startsWith(SEALED_SHARED)
+  const sealed = kept.slice((shared ? SEALED_SHARED : SEALED).length)
+  return JSON.parse(sealer.unseal(sealed, contextOf(shared ? null : tenantId))) as string
+}
+
+/**
+ * A stored shape with its salts opened.
+ * @throws UnsealError
+ */
+export function withOpenSalts<T extends object>(sealer: Sealer, tenantId: string, shape: T): T {
+  const { mask } = shape as { mask?: unknown }
+  if (!Array.isArray(mask)) return shape
+  const opened = mask.map((one: unknown) =>
+    isSalted(one) ? { ...one, salt: openSalt(sealer, tenantId, one.salt) } : one,
+  )
+  return { ...shape, mask: opened }
+}
+
+export function isSalted(mask: unknown): mask is { path: unknown; salt: string } {
+  return typeof mask === 'object' && mask !== null && 'salt' in mask && typeof mask.salt === 'string'
+}
+
+function contextOf(tenantId: string | null): string[] {
+  return tenantId === null ? ['shared', 'salts'] : ['tenant', tenantId, 'salts']
+}
