@@ -32,7 +32,7 @@ export const jdbc = defineDestination({
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()
-    const rows = rowsOf(config, message)
+    const rows = await rowsOf(config, message)
     return withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, async (attempt) => {
       const target = { egress, tenant_id: message.tenant_id, config }
       const outcome = await connections.use(

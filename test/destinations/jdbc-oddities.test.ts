@@ -10,11 +10,11 @@ import { failureOf, SECRET } from './contract.ts'
 import { aConfig, aPayload, send } from './writing-rows.ts'
 
 suite('a small payload of many rows, and a table of many columns', () => {
-  it('is made into cells piece by piece', () => {
+  it('is made into cells piece by piece', async () => {
     const names = Array.from({ length: 1000 }, (_, at) => `c${at}`)
     const url = 'jdbc:postgresql://database.test/reports'
     const mapped = aConfig({ url, table: 't', columns: Object.fromEntries(names.map((name) => [name, 'a'])) })
-    const rows = rowsOf(mapped, aPayload(`[${Array.from({ length: 100_000 }, () => '{"a":1}').join(',')}]`))
+    const rows = await rowsOf(mapped, aPayload(`[${Array.from({ length: 100_000 }, () => '{"a":1}').join(',')}]`))
     expect(rows.count).toBe(100_000)
     const batches = batchesOf(rows.each(), { size: 10_000, column: (name) => ({ name, type: 'integer' }) })
     for (const first of [1, 101]) {

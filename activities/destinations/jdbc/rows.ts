@@ -1,9 +1,11 @@
 // From a payload to rows: which columns, and what stands in each. Numbers keep every digit.
+import { JsonFault, TOKEN } from '../../formats/json-scan.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
 import type { ColumnSource, JdbcConfig } from './config.ts'
-import { isNumber, parseJson } from './json.ts'
+import { parseJson, parseJsonInTurns } from './json.ts'
+import { type Located, locateRows } from './locate.ts'
 import { parsePath, valueAt } from './paths.ts'
 
 /**
@@ -26,14 +28,23 @@ export interface Rows {
   each(): Generator<Row>
 }
 
+/** Larger ones are built beforehand, in turns with other work. */
+const LARGE_ROW = 1_048_576
+
 /** @throws DeliveryError REJECTED for a payload that holds no rows; MISCONFIGURED for a placeholder without a value */
-export function rowsOf(config: JdbcConfig, message: Message): Rows {
-  const objects = objectsOf(config.rows_path, payloadOf(message))
+export async function rowsOf(config: JdbcConfig, message: Message): Promise<Rows> {
+  const { starts, ends } = await locate(config.rows_path, message)
+  const large = new Map<number, object>()
+  for (const [index, start] of starts.entries()) {
+    if (ends[index]! - start < LARGE_ROW) continue
+    large.set(index, (await parseJsonInTurns(message.body.subarray(start, ends[index]))) as object)
+  }
   const shape = config.columns === undefined ? keysOf : mapping(config.columns, message)
   return {
-    count: objects.length,
+    count: starts.length,
     *each() {
-      for (const [index, object] of objects.entries()) {
+      for (const [index, start] of starts.entries()) {
+        const object = large.get(index) ?? (parseJson(message.body.subarray(start, ends[index])) as object)
         const row = shape(object, index + 1)
         if (config.delivery_id_column !== undefined) fill(row, config.delivery_id_column, message.delivery_id)
         if (row.columns.length === 0) throw rejected(`row ${index + 1} fills no column`)
@@ -43,24 +54,30 @@ export function rowsOf(config: JdbcConfig, message: Message): Rows {
   }
 }
 
-function payloadOf({ body, content_type }: Message): unknown {
+async function locate(rowsPath: string | undefined, { body, content_type }: Message): Promise<Located> {
   try {
-    return parseJson(body.toString('utf8'))
+    const found = await locateRows(body, rowsPath === undefined ? [] : parsePath(rowsPath)!)
+    const where = rowsPath === undefined ? 'the payload' : `"${rowsPath}" in the payload`
+    if (found.token === undefined) throw rejected(`${where} is missing; rows are an object or an array of objects`)
+    if (!found.odd) return found
+    const kind = KINDS[found.odd.token]
+    if (found.token === TOKEN.openArray) {
+      throw rejected(`${where} has ${kind} for row ${found.odd.index + 1}; rows are objects`)
+    }
+    throw rejected(`${where} is ${kind}; rows are an object or an array of objects`)
   } catch (error) {
-    if (!(error instanceof SyntaxError || error instanceof RangeError)) throw error
+    if (!(error instanceof JsonFault)) throw error
     throw rejected(`the payload (${content_type.slice(0, 100)}) is no JSON, which rows are made of`)
   }
 }
 
-function objectsOf(rowsPath: string | undefined, payload: unknown): object[] {
-  const found = rowsPath === undefined ? payload : valueAt(payload, parsePath(rowsPath)!)
-  const rows = Array.isArray(found) ? found : [found]
-  const where = rowsPath === undefined ? 'the payload' : `"${rowsPath}" in the payload`
-  const odd = rows.findIndex((row) => !isObject(row))
-  if (odd < 0) return rows
-  if (found === undefined) throw rejected(`${where} is missing; rows are an object or an array of objects`)
-  if (!Array.isArray(found)) throw rejected(`${where} is ${kindOf(found)}; rows are an object or an array of objects`)
-  throw rejected(`${where} has ${kindOf(rows[odd])} for row ${odd + 1}; rows are objects`)
+const KINDS: Record<number, string> = {
+  [TOKEN.null]: 'null',
+  [TOKEN.openArray]: 'an array',
+  [TOKEN.number]: 'a number',
+  [TOKEN.string]: 'a text',
+  [TOKEN.true]: 'a boolean',
+  [TOKEN.false]: 'a boolean',
 }
 
 function keysOf(object: object): Row {
@@ -113,17 +130,6 @@ function fill(row: Row, column: string, cell: Cell): void {
   if (row.columns.includes(column)) throw rejected(`the payload may not fill "${column}", which holds the delivery id`)
   row.columns.push(column)
   row.cells.push(cell)
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !isNumber(value)
-}
-
-function kindOf(value: unknown): string {
-  if (value === null) return 'null'
-  if (Array.isArray(value)) return 'an array'
-  if (isNumber(value)) return 'a number'
-  return typeof value === 'string' ? 'a text' : typeof value === 'boolean' ? 'a boolean' : 'an object'
 }
 
 function rejected(message: string): DeliveryError {

@@ -1,0 +1,103 @@
+// Where in a payload its rows are, found in one walk over the bytes: none is built before it is its turn to be written.
+import { JsonScanner, TOKEN } from '../../formats/json-scan.ts'
+import { createPace, TURN_BYTES } from '../../formats/turns.ts'
+import type { Segment } from './paths.ts'
+
+export interface Located {
+  /** What stands at the path: the token that it begins with; undefined when nothing does. */
+  token: number | undefined
+  /** Of each element of an array, or of the one value: its first byte, the first one behind it, and its token. */
+  starts: number[]
+  ends: number[]
+  /** The first of them that is no object. */
+  odd: { index: number; token: number } | undefined
+}
+
+/** @throws JsonFault for what is no JSON */
+export async function locateRows(body: Buffer, path: readonly Segment[]): Promise<Located> {
+  const walk = new Walk(body, path)
+  const pace = createPace()
+  for (let turn = TURN_BYTES; walk.next(); ) {
+    if (walk.position < turn) continue
+    await pace()
+    turn = walk.position + TURN_BYTES / 8
+  }
+  return walk.found
+}
+
+const nothing = (): Located => ({ token: undefined, starts: [], ends: [], odd: undefined })
+
+/** A container that the path leads through. */
+interface Level {
+  array: boolean
+  index: number
+  key: string
+}
+
+class Walk {
+  found = nothing()
+  private readonly scanner: JsonScanner
+  private readonly path: readonly Segment[]
+  private readonly levels: Level[] = []
+  /** Open containers below those of the path that do not matter. */
+  private skipped = 0
+  /** Open containers from the value at the path on; 0 outside of it. */
+  private inside = 0
+
+  constructor(body: Buffer, path: readonly Segment[]) {
+    this.scanner = new JsonScanner(body)
+    this.path = path
+  }
+
+  get position(): number {
+    return this.scanner.end
+  }
+
+  /** Reads one token; false at the end. */
+  next(): boolean {
+    const { scanner, levels } = this
+    const token = scanner.next()
+    if (token === TOKEN.end) return false
+    const opens = token === TOKEN.openObject || token === TOKEN.openArray
+    const closes = token === TOKEN.closeObject || token === TOKEN.closeArray
+    if (this.inside > 0) this.within(token, opens, closes)
+    else if (this.skipped > 0) this.skipped += opens ? 1 : closes ? -1 : 0
+    else if (closes) levels.pop()
+    else if (token === TOKEN.key) levels.at(-1)!.key = scanner.text()
+    else this.value(token, opens)
+    return true
+  }
+
+  /** On the way to the path's end. Of a key that comes twice the last one counts. */
+  private value(token: number, opens: boolean): void {
+    const top = this.levels.at(-1)
+    if (top?.array) top.index += 1
+    const step = this.path[this.levels.length - 1]
+    const leads = !top || (top.array ? step === top.index : step === top.key)
+    if (!leads) {
+      if (opens) this.skipped = 1
+      return
+    }
+    this.found = nothing()
+    if (this.levels.length === this.path.length) {
+      this.found.token = token
+      if (opens) this.inside = 1
+      if (token !== TOKEN.openArray) this.begin(token)
+      if (!opens) this.found.ends.push(this.scanner.end)
+    } else if (opens) this.levels.push({ array: token === TOKEN.openArray, index: -1, key: '' })
+  }
+
+  private within(token: number, opens: boolean, closes: boolean): void {
+    const many = this.found.token === TOKEN.openArray
+    if (many && this.inside === 1 && !closes) this.begin(token)
+    this.inside += opens ? 1 : closes ? -1 : 0
+    if (token === TOKEN.key) return
+    if (this.inside === (many ? 1 : 0)) this.found.ends.push(this.scanner.end)
+  }
+
+  private begin(token: number): void {
+    const { starts } = this.found
+    if (token !== TOKEN.openObject) this.found.odd ??= { index: starts.length, token }
+    starts.push(this.scanner.start)
+  }
+}
