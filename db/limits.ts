@@ -227,6 +227,12 @@ export const LIMITS = {
     unit: 'keys',
     reason: 'A key stands for one sender; each has counters of its own',
   },
+  attachmentValues: {
+    what: 'Values of a payload that becomes a CSV or XML attachment of a mail',
+    value: 250_000,
+    unit: 'values',
+    reason: 'It is made on the thread that serves all deliveries; a shape makes larger ones in a process of its own',
+  },
   filledLine: {
     what: 'What placeholders bring into one URL or header',
     value: 16_384,

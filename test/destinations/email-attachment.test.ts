@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Message } from '../../activities/destinations/destination.ts'
 import { attachmentOf } from '../../activities/destinations/email/attachment.ts'
+import type { EmailConfig } from '../../activities/destinations/email/config.ts'
 import { type CsvOptions, toCsv } from '../../activities/formats/csv.ts'
 import { parseDocument } from '../../activities/formats/document.ts'
 
@@ -100,3 +101,18 @@ describe('a payload that was shaped into something else', () => {
     expect(nameOf('text/csv', 'report.dat')).toBe('report.dat')
   })
 })
+
+it.each(['csv', 'xml'] as const)(
+  'a payload of a great many values is not made into %s on the thread of all deliveries',
+  (format) => {
+    const attach = (values: number) => {
+      const body = Buffer.from(`[{"a":[${'0,'.repeat(values)}0]}]`)
+      const message = { distribution_id: 'dist_1', body, content_type: 'application/json' } as unknown as Message
+      const usual = { filename: 'a', rows_path: 'payload', root: 'payload', ...USUAL }
+      return attachmentOf({ ...usual, format } as unknown as EmailConfig['attachment'], message)
+    }
+    expect(attach(1000)?.content.length).toBeGreaterThan(1000)
+    const refusal = { code: 'MISCONFIGURED', message: expect.stringContaining(`output.format "${format}"`) }
+    expect(() => attach(250_000)).toThrow(expect.objectContaining(refusal))
+  },
+)

@@ -1,6 +1,9 @@
 // The payload as a file: the accepted bytes as they are, or its rows as CSV, or all of it as XML.
+
+import { LIMITS } from '../../../db/limits.ts'
 import { toCsv } from '../../formats/csv.ts'
 import { FormatError, isObject, type Json, parseDocument } from '../../formats/document.ts'
+import { JsonFault, JsonScanner, TOKEN } from '../../formats/json-scan.ts'
 import { toXml } from '../../formats/xml.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -20,6 +23,7 @@ export function attachmentOf(config: EmailConfig['attachment'], message: Message
     const { format } = config
     throw new DeliveryError('MISCONFIGURED', `attachment: ${format} is made of JSON, not of ${message.content_type}`)
   }
+  if (config.format !== 'json') refuseMany(message.body, config.format)
   const filename = fillFilename(nameFor(config.filename, message.content_type), message)
   switch (config.format) {
     case 'json':
@@ -32,6 +36,20 @@ export function attachmentOf(config: EmailConfig['attachment'], message: Message
         content: toXml(parseDocument(message.body), config.root),
         contentType: 'application/xml; charset=utf-8',
       }
+  }
+}
+
+/** It is made here, at once; a shape makes the same in a process of its own. */
+function refuseMany(body: Buffer, format: 'csv' | 'xml'): void {
+  const max_values = LIMITS.attachmentValues.value
+  const scanner = new JsonScanner(body, { max_depth: Number.POSITIVE_INFINITY, max_values })
+  try {
+    while (scanner.next() !== TOKEN.end) {}
+  } catch (error) {
+    if (!(error instanceof JsonFault)) throw error
+    if (error.kind !== 'values') return
+    const way = `let transform_config make it (output.format "${format}"), and attach that as json`
+    throw new DeliveryError('MISCONFIGURED', `attachment: ${format} is made of at most ${max_values} values; ${way}`)
   }
 }
 
