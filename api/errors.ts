@@ -2,7 +2,7 @@
 
 import type { Context } from 'hono'
 import { nowDate } from '../activities/destinations/clock.ts'
-import { DatabaseRefused, isAway } from '../db/availability.ts'
+import { isAway, isRefused } from '../db/availability.ts'
 import type { ApiEnv } from './env.ts'
 
 /** The API's error codes, each with its status. */
@@ -112,7 +112,7 @@ const RETRY_AFTER_SECONDS = 5
 
 /** A database that cannot be reached just now is a 503, which says «again later»; all else is a bare 500. */
 function translate(error: Error): ApiError {
-  return isAway(error) || error instanceof DatabaseRefused
+  return isAway(error) || isRefused(error)
     ? databaseAway(error)
     : new ApiError('INTERNAL_ERROR', 'internal error', [], { cause: error })
 }

@@ -57,6 +57,13 @@ export function isAway(error: unknown): boolean {
   return error instanceof Error && NETWORK.has(codeOf(error) ?? '')
 }
 
+/** Whether no connection was given for a reason that somebody has to change: the login or the database is not accepted. */
+export function isRefused(error: unknown): boolean {
+  return (
+    error instanceof DatabaseRefused || (error instanceof pg.DatabaseError && /^(28...|3D000)$/.test(error.code ?? ''))
+  )
+}
+
 /** Whether the connection must not be used again, although it still answers. */
 export function isReadOnly(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === READ_ONLY

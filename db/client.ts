@@ -6,6 +6,7 @@ import { LIMITS } from './limits.ts'
 
 const LOOK_EVERY_MS = LIMITS.databaseSilence.value
 const LOOK_WITHIN_MS = 2000
+const END_WITHIN_MS = 2000
 /** What the network and a busy server may take beyond the limit of the statement itself. */
 const MARGIN_MS = 3000
 
@@ -59,6 +60,14 @@ export class BoundedClient extends pg.Client {
       return asked
     }
     return asked.finally(stop).catch((error: Error) => Promise.reject(coded(error)))
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: pg has two overloads, and this changes neither
+  override end(done?: (...answer: any[]) => void): any {
+    // A server that stands still never closes its side, and whoever ends the pool would wait for it.
+    const late = setTimeout(() => this.#socket.destroy(), END_WITHIN_MS)
+    this.once('end', () => clearTimeout(late))
+    return done ? super.end(done) : super.end()
   }
 
   get #socket() {

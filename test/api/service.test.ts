@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readiness } from '../../api/health.ts'
 import { createPool } from '../../db/pool.ts'
@@ -228,6 +229,18 @@ it('a database that is away makes a request a 503 that names no address', async 
   api.pool.query = query
   expect([status, body.error]).toEqual([503, 'SERVICE_UNAVAILABLE'])
   expect(text).not.toContain('10.0.0.1')
+})
+
+it('a login that the database refuses meanwhile makes a request a 503, for nothing is wrong with the request', async () => {
+  const query = api.pool.query
+  const refused = Object.assign(new pg.DatabaseError('password authentication failed for user "x"', 1, 'error'), {
+    code: '28P01',
+  })
+  api.pool.query = (() => Promise.reject(refused)) as never
+  const { status, text } = await api.call('GET', '/distribution/list', undefined, { key: 'not-remembered' })
+  api.pool.query = query
+  expect(status).toBe(503)
+  expect(text).not.toContain('password')
 })
 
 it('an unknown path is a 404 in the form of every error', async () => {

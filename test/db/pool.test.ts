@@ -1,6 +1,6 @@
 // What a transaction does when its connection is lost.
 import { setImmediate as turn } from 'node:timers/promises'
-import type pg from 'pg'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
@@ -56,6 +56,38 @@ describe('a transaction', () => {
     proxy.mend()
     expect(await withTenant(proxied, 'acme', (db) => db.query('select 1'))).toMatchObject({ rowCount: 1 })
   }, 30_000)
+})
+
+describe('a pool', () => {
+  it('ends though its server stands still', async () => {
+    const url = new URL(database.url)
+    Object.assign(url, { hostname: '127.0.0.1', port: String(proxy.port) })
+    const ending = createPool({ connectionString: url.href, max: 2, application_name: 'pool-test-ending' })
+    await Promise.all([1, 2].map(() => withTenant(ending, 'acme', (db) => db.query('select pg_sleep(0.1)'))))
+    proxy.silence()
+    const began = performance.now()
+    await ending.end()
+    proxy.mend()
+    expect(performance.now() - began).toBeLessThan(10_000)
+  }, 30_000)
+
+  it('drops a connection to a server that only reads, and takes the one that writes next', async () => {
+    const server = new pg.Client({ connectionString: database.superuserUrl })
+    await server.connect()
+    const one = createPool({ connectionString: database.url, max: 1, application_name: 'pool-test-standby' })
+    const write = () =>
+      withTenant(one, 'acme', (db) => db.query(`insert into api_rate_limits select * from api_rate_limits limit 0`))
+    try {
+      await server.query(`alter database ${database.name} set default_transaction_read_only = on`)
+      await expect(write()).rejects.toMatchObject({ code: '25006' })
+      await server.query('set default_transaction_read_only = off')
+      await server.query(`alter database ${database.name} reset default_transaction_read_only`)
+      expect(await write()).toMatchObject({ command: 'INSERT' })
+    } finally {
+      await one.end()
+      await server.end()
+    }
+  })
 })
 
 describe('the transactions of one tenant', () => {
