@@ -348,4 +348,11 @@ export const LIMITS = {
     unit: 'endpoints',
     reason: 'each process keeps them in memory for an hour; one that is forgotten costs one request, or one second',
   },
+  sftpListing: {
+    what: 'Entries of an SFTP folder that are read to find out whether a file is there',
+    value: 10_000,
+    unit: 'entries',
+    reason:
+      'only where a server answers neither LSTAT nor STAT clearly; a larger folder fails the attempt, and loses nothing',
+  },
 } as const satisfies Record<string, Limit>

@@ -5,7 +5,8 @@ import { defineDestination } from './destination.ts'
 import { DeliveryError } from './errors.ts'
 import { placeOf } from './place.ts'
 import { sftpConfig } from './sftp/config.ts'
-import { requestFailure, STATUS, statusOf } from './sftp/failure.ts'
+import { isMissing, requestFailure, statusOf } from './sftp/failure.ts'
+import { look as lookAt } from './sftp/files.ts'
 import { fillPath, fixedDirectory } from './sftp/path.ts'
 import { publish } from './sftp/publish.ts'
 import { openSession, type Session } from './sftp/session.ts'
@@ -52,10 +53,10 @@ export const sftp = defineDestination({
       const off = attempt.onStop(() => session.destroy())
       try {
         attempt.expect('show the folder')
-        await look(session, fixedDirectory(config.path) || '.').catch((error: unknown) => {
-          const isMissing = statusOf(error) === STATUS.NO_SUCH_FILE
-          if (isMissing && config.create_directories) return
-          if (isMissing) throw new DeliveryError('MISCONFIGURED', 'the folder of "path" does not exist')
+        await look(session, fixedDirectory(config.path) || '.').catch(async (error: unknown) => {
+          const missing = await isAbsent(session, fixedDirectory(config.path) || '.', error)
+          if (missing && config.create_directories) return
+          if (missing) throw new DeliveryError('MISCONFIGURED', 'the folder of "path" does not exist')
           throw requestFailure(error, 'show the folder of the path')
         })
       } finally {
@@ -68,4 +69,9 @@ export const sftp = defineDestination({
 
 function look(session: Session, path: string): Promise<unknown> {
   return session.request((sftp, done) => sftp.stat(path, done))
+}
+
+async function isAbsent(session: Session, path: string, error: unknown): Promise<boolean> {
+  if (isMissing(error)) return true
+  return statusOf(error) !== undefined && (await lookAt(session, path).catch(() => 'unknown')) === undefined
 }

@@ -18,6 +18,8 @@ describe('the path of a remote file', () => {
       target: '/in/aggregated_report/Müller & Söhne.json',
       temporary: '/in/aggregated_report/.d-1.part',
       leftovers: [],
+      aside: '/in/aggregated_report/.d-1.older',
+      earlierAsides: [],
       beside: '/in/aggregated_report/Müller & Söhne-d-1.json',
     })
   })
@@ -27,6 +29,8 @@ describe('the path of a remote file', () => {
       target: 'in/report',
       temporary: 'in/.d-1.3.part',
       leftovers: ['in/.d-1.part', 'in/.d-1.2.part'],
+      aside: 'in/.d-1.3.older',
+      earlierAsides: ['in/.d-1.2.older', 'in/.d-1.older'],
     })
   })
 

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { host, port, template, timeoutSeconds } from '../fields.ts'
 import { configuration, credentialField, deciding, optionalSecret, type Resolved } from '../secret.ts'
-import { pathProblem } from './path.ts'
+import { ASIDE_SUFFIX, pathProblem } from './path.ts'
 
 /** SHA-256 in base64 without padding, as OpenSSH prints it. */
 const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/
@@ -48,7 +48,7 @@ export const sftpConfig = configuration({
     .enum(['overwrite', 'fail', 'keep_both'])
     .default('overwrite')
     .describe(
-      'When the file is there already: replace it, fail for good, or write `name-<delivery id>.ext` beside it. A repeat of the same delivery recognises its own file',
+      'When the file is there already: replace it, fail for good, or write `name-<delivery id>.ext` beside it. A repeat of the same delivery recognises its own file. A server without `posix-rename` can not replace in one step: there the older file is called `.<delivery id>.older` (`.<delivery id>.2.older` in the second attempt) for a moment; the next attempt gives it its name back if the connection ends just then',
     ),
   create_directories: z.boolean().default(true).describe('Makes the folders of `path` that are missing'),
   file_mode: fileMode.optional().describe('Permissions of the file, such as `0640`; the server decides when left out'),
@@ -56,6 +56,7 @@ export const sftpConfig = configuration({
   temporary_suffix: z
     .string()
     .regex(/^\.[A-Za-z0-9_-]{1,30}$/, 'must be a dot and up to 30 letters, digits, "_" or "-"')
+    .refine((suffix) => suffix.toLowerCase() !== ASIDE_SUFFIX, 'is what an older file is called while it is replaced')
     .default('.part')
     .describe(
       'While it is written, the file is called `.<delivery id>` (`.<delivery id>.2` in the second attempt) and this, in the same folder; one stays behind only where the connection ends and no further attempt comes',

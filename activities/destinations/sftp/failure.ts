@@ -26,7 +26,15 @@ export const STATUS = {
   FAILURE: 4,
   BAD_MESSAGE: 5,
   OP_UNSUPPORTED: 8,
+  /** Of later versions, which some servers answer in version 3 too. */
+  NO_SUCH_PATH: 10,
 } as const
+
+/** The server says that there is no such file or folder. */
+export function isMissing(error: unknown): boolean {
+  const status = statusOf(error)
+  return status === STATUS.NO_SUCH_FILE || status === STATUS.NO_SUCH_PATH
+}
 
 /** The status that a request was answered with; undefined when it failed in another way. */
 export function statusOf(error: unknown): number | undefined {
@@ -83,6 +91,7 @@ export function requestFailure(error: unknown, what: string): unknown {
     })
   switch (status) {
     case STATUS.NO_SUCH_FILE:
+    case STATUS.NO_SUCH_PATH:
       return fail('MISCONFIGURED', 'there is no such file or folder')
     case STATUS.PERMISSION_DENIED:
       return fail('REJECTED', 'permission denied')

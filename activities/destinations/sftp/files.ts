@@ -1,6 +1,7 @@
 // Files at the server, in the words of the protocol; failures are statuses (failure.ts) or a lost connection.
-import type { Stats } from 'ssh2'
-import { STATUS, statusOf } from './failure.ts'
+import type { FileEntryWithStats, Stats } from 'ssh2'
+import { LIMITS } from '../../../db/limits.ts'
+import { isMissing, STATUS, statusOf } from './failure.ts'
 import type { Session } from './session.ts'
 
 /** Below what every server must take in one packet (34,000 bytes, filexfer-02, section 3). */
@@ -8,18 +9,83 @@ const CHUNK_BYTES = 30 * 1024
 /** Requests that are open at the same time: enough for a fast line with long ways, and 2 MB of memory at most. */
 const AT_ONCE = 64
 
-/** What stands under the name itself, a link not followed; undefined where there is nothing. */
+/**
+ * What stands under the name itself, a link not followed; undefined where there is nothing. Some servers answer any failure
+ * for a file that is not there, or do not know LSTAT: what they mean is asked in other ways.
+ */
 export async function look(session: Session, path: string): Promise<Stats | undefined> {
   try {
     return await session.request<Stats>((sftp, done) => sftp.lstat(path, done))
   } catch (error) {
-    if (statusOf(error) === STATUS.NO_SUCH_FILE) return undefined
-    throw error
+    if (isMissing(error)) return undefined
+    if (statusOf(error) === undefined) throw error
+    return await lookOtherwise(session, path, error)
   }
 }
 
-export function sizeOf(session: Session, path: string): Promise<number | undefined> {
-  return session.request<Stats>((sftp, done) => sftp.stat(path, done)).then(({ size }) => size)
+/** By STAT, then by what the folder lists. @throws the first answer, where nothing tells */
+async function lookOtherwise(session: Session, path: string, answer: unknown): Promise<Stats | undefined> {
+  try {
+    return await session.request<Stats>((sftp, done) => sftp.stat(path, done))
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    if (statusOf(error) === undefined) throw error
+  }
+  const { folder, name } = partsOf(path)
+  if (name === '') throw answer
+  try {
+    return await listed(session, folder, name)
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    if (statusOf(error) === undefined) throw error
+  }
+  // Nothing is in a folder that is not there.
+  if (folder !== '.' && folder !== '/' && (await look(session, folder)) === undefined) return undefined
+  throw answer
+}
+
+/** @throws FAILURE for a folder of more entries than are read */
+async function listed(session: Session, folder: string, name: string): Promise<Stats | undefined> {
+  const handle = await session.request<Buffer>((sftp, done) => sftp.opendir(folder, done))
+  try {
+    for (let seen = 0; seen < LIMITS.sftpListing.value; ) {
+      const entries = await session
+        .request<FileEntryWithStats[]>((sftp, done) => sftp.readdir(handle, done))
+        .catch((error: unknown) => {
+          if (statusOf(error) === STATUS.EOF) return []
+          throw error
+        })
+      if (entries.length === 0) return undefined
+      const found = entries.find(({ filename }) => filename === name)
+      if (found) return found.attrs
+      seen += entries.length
+    }
+  } finally {
+    await closeFile(session, handle).catch(() => {})
+  }
+  throw Object.assign(new Error('the folder has too many files to look for one'), { code: STATUS.FAILURE })
+}
+
+function partsOf(path: string): { folder: string; name: string } {
+  const at = path.lastIndexOf('/')
+  if (at < 0) return { folder: '.', name: path === '.' ? '' : path }
+  return { folder: path.slice(0, at) || '/', name: path.slice(at + 1) }
+}
+
+/** A link followed. */
+export async function sizeOf(session: Session, path: string): Promise<number | undefined> {
+  try {
+    return (await session.request<Stats>((sftp, done) => sftp.stat(path, done))).size
+  } catch (error) {
+    if (statusOf(error) === undefined || isMissing(error)) throw error
+    const found = await look(session, path)
+    if (!found) throw error
+    return found.size
+  }
+}
+
+export function rename(session: Session, from: string, to: string): Promise<void> {
+  return session.request<void>((sftp, done) => sftp.rename(from, to, done))
 }
 
 /** @returns whether there was something to remove */
@@ -28,7 +94,7 @@ export async function remove(session: Session, path: string): Promise<boolean> {
     await session.request<void>((sftp, done) => sftp.unlink(path, done))
     return true
   } catch (error) {
-    if (statusOf(error) === STATUS.NO_SUCH_FILE) return false
+    if (isMissing(error)) return false
     throw error
   }
 }

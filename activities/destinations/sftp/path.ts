@@ -4,6 +4,9 @@ import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'
 
+/** No `temporary_suffix` may be this one. */
+export const ASIDE_SUFFIX = '.older'
+
 export interface RemotePlace {
   /** Empty for the folder that the login leads to. */
   directory: string
@@ -13,6 +16,10 @@ export interface RemotePlace {
   temporary: string
   /** Those that earlier attempts of the delivery may have left. */
   leftovers: string[]
+  /** Holds the older file while the new one gets its name, where the server can not do that in one step. */
+  aside: string
+  /** Those that earlier attempts may have left, the latest first. */
+  earlierAsides: string[]
   /** Beside `target`, for those that keep both; one per delivery, so that a repeat makes no third file. */
   beside: string
 }
@@ -56,13 +63,16 @@ export function fillPath(
   }
   const { dir, name, ext } = posix.parse(filled)
   const within = (file: string) => (dir === '' ? file : posix.join(dir, file))
-  const temporary = (attempt: number) =>
-    within(`.${message.delivery_id}${attempt === 1 ? '' : `.${attempt}`}${temporary_suffix}`)
+  const own = (attempt: number, suffix: string) =>
+    within(`.${message.delivery_id}${attempt === 1 ? '' : `.${attempt}`}${suffix}`)
+  const earlier = Array.from({ length: message.attempt_number - 1 }, (_, at) => at + 1)
   return {
     directory: dir,
     target: filled,
-    temporary: temporary(message.attempt_number),
-    leftovers: Array.from({ length: message.attempt_number - 1 }, (_, at) => temporary(at + 1)),
+    temporary: own(message.attempt_number, temporary_suffix),
+    leftovers: earlier.map((attempt) => own(attempt, temporary_suffix)),
+    aside: own(message.attempt_number, ASIDE_SUFFIX),
+    earlierAsides: earlier.toReversed().map((attempt) => own(attempt, ASIDE_SUFFIX)),
     beside: within(`${name}-${message.delivery_id}${ext}`),
   }
 }

@@ -4,7 +4,7 @@ import type { Attempt } from '../deadline.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import type { SftpConfig } from './config.ts'
-import { requestFailure, STATUS, statusOf } from './failure.ts'
+import { isMissing, requestFailure, STATUS, statusOf } from './failure.ts'
 import {
   closeFile,
   createFile,
@@ -13,11 +13,13 @@ import {
   look,
   makeDirectories,
   remove,
+  rename,
   setMode,
   sizeOf,
   writeAll,
 } from './files.ts'
 import type { RemotePlace } from './path.ts'
+import { repair, replace, vanished } from './replace.ts'
 import type { Session } from './session.ts'
 
 /** Tidying up is a courtesy, and never takes longer. */
@@ -48,6 +50,7 @@ export async function publish(
 
   attempt.expect('say what is there')
   await Promise.all(leftovers.map((path) => remove(session, path).catch(ignore)))
+  if (config.if_exists !== 'fail') await repair(session, place, config.if_exists === 'overwrite' ? target : beside)
   if (config.if_exists === 'keep_both' && isRepeat) {
     if ((await step('look at the file', look(session, beside))) && (await isOurs(beside))) return done(beside, true)
   }
@@ -61,7 +64,7 @@ export async function publish(
     await upload(session, attempt, config, place, message.body)
     attempt.expect('give the file its name')
     if (config.if_exists === 'overwrite') {
-      await replace(session, temporary, target)
+      await replace(session, place, target)
       return done(target)
     }
     if (!isTaken && (await claim(session, temporary, target))) return done(target)
@@ -71,7 +74,7 @@ export async function publish(
     }
     if (config.if_exists === 'fail') throw exists()
     // The name holds the delivery's id: whatever is there is ours.
-    await replace(session, temporary, beside)
+    await replace(session, place, beside)
     return done(beside)
   } catch (error) {
     await tidy(session, temporary)
@@ -88,7 +91,7 @@ async function upload(
 ): Promise<void> {
   attempt.expect('open a file')
   const handle = await createFile(session, temporary).catch(async (error: unknown) => {
-    if (statusOf(error) === STATUS.NO_SUCH_FILE) {
+    if (await hasNoFolder(session, directory, error)) {
       if (!create_directories) {
         throw new DeliveryError('MISCONFIGURED', 'the folder of "path" does not exist, and create_directories is off')
       }
@@ -116,18 +119,13 @@ async function upload(
   }
 }
 
-/** Gives the file its name, also where there is one of that name. In one step where the server can (posix-rename). */
-async function replace(session: Session, from: string, to: string): Promise<void> {
-  try {
-    await session.request<void>((sftp, done) => sftp.ext_openssh_rename(from, to, done))
-  } catch (error) {
-    if (statusOf(error) !== STATUS.OP_UNSUPPORTED) throw await nameFailure(session, to, error)
-    if (await claim(session, from, to)) return
-    if ((await step('look at the file', look(session, to)))?.isDirectory()) throw isFolder()
-    await step('remove the older file', remove(session, to))
-    if (!(await claim(session, from, to)))
-      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'another file came between', { answered: true })
-  }
+/** Whether a file could not be made because its folder is not there: some servers answer just any failure then. */
+async function hasNoFolder(session: Session, directory: string, error: unknown): Promise<boolean> {
+  if (isMissing(error)) return true
+  if (statusOf(error) === undefined || directory === '' || directory === '/') return false
+  // Where nobody can tell, the first answer says what is wrong.
+  const folder = await look(session, directory).catch(() => 'unknown' as const)
+  return folder === undefined
 }
 
 /**
@@ -138,18 +136,12 @@ async function replace(session: Session, from: string, to: string): Promise<void
 async function claim(session: Session, from: string, to: string): Promise<boolean> {
   if (await step('look at the file', look(session, to))) return false
   try {
-    await session.request<void>((sftp, done) => sftp.rename(from, to, done))
+    await rename(session, from, to)
     return true
   } catch (error) {
     if (statusOf(error) !== undefined && (await step('look at the file', look(session, to)))) return false
     throw vanished(error) ?? requestFailure(error, 'give the file its name')
   }
-}
-
-async function nameFailure(session: Session, to: string, error: unknown): Promise<unknown> {
-  const there = statusOf(error) === STATUS.FAILURE ? await look(session, to).catch(() => undefined) : undefined
-  if (there?.isDirectory()) return isFolder()
-  return vanished(error) ?? requestFailure(error, 'give the file its name')
 }
 
 /** A folder that takes files and shows none: then name and attempt must do. */
@@ -160,7 +152,7 @@ async function holdsOrUnreadable(session: Session, path: string, body: Buffer): 
     const status = statusOf(error)
     if (status === STATUS.PERMISSION_DENIED) return (await sizeOf(session, path)) === body.length
     // Taken away in the meantime, or no file.
-    if (status === STATUS.NO_SUCH_FILE || status === STATUS.FAILURE) return false
+    if (isMissing(error) || status === STATUS.FAILURE) return false
     throw error
   }
 }
@@ -183,18 +175,8 @@ async function tidy(session: Session, temporary: string): Promise<void> {
   clearTimeout(timer)
 }
 
-/** What was written a moment ago is gone: somebody tidies up there, and the next attempt may have more luck. */
-function vanished(error: unknown): DeliveryError | undefined {
-  if (statusOf(error) !== STATUS.NO_SUCH_FILE) return undefined
-  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the file vanished before it had its name', { cause: error })
-}
-
 function ignore(): void {}
 
 function exists(): DeliveryError {
   return new DeliveryError('REJECTED', 'a file of that name exists, and if_exists is "fail"')
-}
-
-function isFolder(): DeliveryError {
-  return new DeliveryError('MISCONFIGURED', 'the path leads to a folder; it must end with the name of a file')
 }

@@ -17,7 +17,12 @@ export interface StrangeSftpOptions {
   /** Does a rename, and answers it, when called; at once when left out. */
   onRename?: (rename: () => void) => void
   /** Runs when a rename has been answered. */
-  afterRename?: (socket: Socket) => void
+  afterRename?: (socket: Socket, to: string) => void
+  /**
+   * Asked for each request, by its name in the protocol: a status is answered in its place, and nothing done. `drop` ends
+   * the connection before it is done, `drop after` when it is done and not answered.
+   */
+  answer?: (request: string, path: string, to?: string) => number | 'drop' | 'drop after' | undefined
   /** A rename takes the place of a file of that name, against the specification. */
   renameReplaces?: boolean
 }
@@ -57,23 +62,47 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
 
   function serve(sftp: SFTPWrapper, socket: Socket): void {
     const path = (handle: Buffer) => handles.get(handle.toString('latin1'))!
-    const ok = (id: number) => sftp.status(id, STATUS_CODE.OK)
+    /** Set while a request is carried out whose answer nobody will get. */
+    let silent = false
+    const ok = (id: number) => {
+      if (!silent) sftp.status(id, STATUS_CODE.OK)
+    }
     const failure = (id: number) => sftp.status(id, STATUS_CODE.FAILURE)
     const look = (id: number, name: string) => {
       const file = files.get(name)
       if (name !== '.' && file === undefined) return sftp.status(id, STATUS_CODE.NO_SUCH_FILE)
       sftp.attrs(id, { mode: file ? 0o100644 : 0o40755, uid: 0, gid: 0, size: file?.length ?? 0, atime: 0, mtime: 0 })
     }
+    /** Serves a request, unless the test answers it. */
+    const on = <Args extends unknown[]>(
+      request: string,
+      serveIt: (id: number, ...args: Args) => void,
+      pathsOf: (...args: Args) => [string, string?] = (...args) => args.map(String) as [string, string?],
+    ) => {
+      sftp.on(
+        request as 'OPEN',
+        ((id: number, ...args: Args) => {
+          if (socket.destroyed) return
+          const verdict = options.answer?.(request, ...pathsOf(...args))
+          if (typeof verdict === 'number') return anyStatus(sftp, id, verdict)
+          silent = verdict === 'drop after'
+          if (verdict !== 'drop') serveIt(id, ...args)
+          silent = false
+          if (verdict !== undefined) socket.destroy()
+        }) as never,
+      )
+    }
+    const ofHandle = (handle: Buffer): [string] => [path(handle)]
     sftp.on('error', () => {})
-    sftp.on('OPEN', (id, name, flags) => {
+    on('OPEN', (id: number, name: string, flags: number) => {
       if (flags & OPEN_MODE.EXCL && files.has(name)) return failure(id)
       if (flags & OPEN_MODE.TRUNC) files.set(name, Buffer.alloc(0))
       if (!files.has(name)) return sftp.status(id, STATUS_CODE.NO_SUCH_FILE)
       const handle = String(handles.size)
       handles.set(handle, name)
-      sftp.handle(id, Buffer.from(handle))
+      if (!silent) sftp.handle(id, Buffer.from(handle))
     })
-    sftp.on('WRITE', (id, handle, offset, data) => {
+    const write = (id: number, handle: Buffer, offset: number, data: Buffer) => {
       const kept = options.keep?.(data) ?? data
       const before = files.get(path(handle))!
       const after = Buffer.alloc(Math.max(before.length, offset + kept.length))
@@ -82,17 +111,44 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
       files.set(path(handle), after)
       if (options.onWrite) options.onWrite(() => ok(id))
       else ok(id)
-    })
+    }
+    on('WRITE', write, (handle) => ofHandle(handle))
     sftp.on('READ', (id, handle, offset, length) => {
       const part = files.get(path(handle))!.subarray(offset, offset + length)
       if (part.length === 0) sftp.status(id, STATUS_CODE.EOF)
       else sftp.data(id, part)
     })
-    sftp.on('CLOSE', (id) => ok(id))
-    sftp.on('STAT', look)
-    sftp.on('LSTAT', look)
-    sftp.on('REMOVE', (id, name) => (files.delete(name) ? ok(id) : sftp.status(id, STATUS_CODE.NO_SUCH_FILE)))
-    sftp.on('RENAME', (id, from, to) => {
+    on('CLOSE', (id: number, _handle: Buffer) => ok(id), ofHandle)
+    on('STAT', look)
+    on('LSTAT', look)
+    on('FSETSTAT', (id: number, _handle: Buffer) => ok(id), ofHandle)
+    on('REMOVE', (id: number, name: string) => {
+      if (!files.has(name)) return sftp.status(id, STATUS_CODE.NO_SUCH_FILE)
+      files.delete(name)
+      ok(id)
+    })
+    on('MKDIR', (id: number, _name: string) => ok(id))
+    on('OPENDIR', (id: number, name: string) => {
+      const handle = `folder ${handles.size}`
+      handles.set(handle, name)
+      sftp.handle(id, Buffer.from(handle))
+    })
+    sftp.on('READDIR', (id, handle) => {
+      // Everything at once, and then the end.
+      if (handles.get(`${handle} read`)) return sftp.status(id, STATUS_CODE.EOF)
+      handles.set(`${handle} read`, 'yes')
+      const names = [...files.keys()].map((name) => name.slice(name.lastIndexOf('/') + 1))
+      const attrs = (size = 0) => ({ mode: 0o100644, uid: 0, gid: 0, size, atime: 0, mtime: 0 })
+      sftp.name(
+        id,
+        ['.', ...names].map((filename) => ({
+          filename,
+          longname: filename,
+          attrs: attrs(files.get(filename)?.length),
+        })),
+      )
+    })
+    on('RENAME', (id: number, from: string, to: string) => {
       if (options.onRename) options.onRename(() => rename(id, from, to))
       else rename(id, from, to)
     })
@@ -105,7 +161,7 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
       // What is open stays open under its new name.
       for (const [handle, name] of handles) if (name === from) handles.set(handle, to)
       ok(id)
-      options.afterRename?.(socket)
+      options.afterRename?.(socket, to)
     }
   }
 
@@ -118,4 +174,18 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
       await once(server, 'close')
     },
   }
+}
+
+/** Also one that ssh2 does not know, and so would not send. */
+function anyStatus(sftp: SFTPWrapper, id: number, status: number): void {
+  const packet = Buffer.alloc(21)
+  packet.writeUInt32BE(17, 0)
+  packet[4] = 101
+  packet.writeUInt32BE(id, 5)
+  packet.writeUInt32BE(status, 9)
+  const { _protocol, outgoing } = sftp as unknown as {
+    _protocol: { channelData(channel: number, data: Buffer): void }
+    outgoing: { id: number }
+  }
+  _protocol.channelData(outgoing.id, packet)
 }

@@ -1,0 +1,96 @@
+// Gives a file a name that another one has. In one step where the server can (posix-rename). Elsewhere the older file steps
+// aside, and is removed only once the new one has the name: at every moment one of them is there, whole.
+import { DeliveryError } from '../errors.ts'
+import { isMissing, requestFailure, STATUS, statusOf } from './failure.ts'
+import { look, remove, rename } from './files.ts'
+import type { RemotePlace } from './path.ts'
+import type { Session } from './session.ts'
+
+type Names = Pick<RemotePlace, 'temporary' | 'aside'>
+
+export async function replace(session: Session, { temporary, aside }: Names, to: string): Promise<void> {
+  try {
+    return await session.request<void>((sftp, done) => sftp.ext_openssh_rename(temporary, to, done))
+  } catch (error) {
+    if (statusOf(error) !== STATUS.OP_UNSUPPORTED) throw await nameFailure(session, to, error)
+  }
+  try {
+    // Where nothing has the name, and where a rename replaces, against the specification.
+    return await rename(session, temporary, to)
+  } catch (error) {
+    if (statusOf(error) === undefined) throw error
+    const there = await look(session, to).catch((unclear: unknown) => {
+      throw statusOf(unclear) === undefined ? unclear : requestFailure(error, 'give the file its name')
+    })
+    if (there?.isDirectory()) throw isFolder()
+    if (!there) throw vanished(error) ?? requestFailure(error, 'give the file its name')
+  }
+  await step(session, 'put the older file aside', { aside, to }, rename(session, to, aside))
+  await step(session, 'give the file its name', { aside, to }, rename(session, temporary, to))
+  // The file has its name. One that cannot be removed stays, hidden.
+  await remove(session, aside).catch(() => {})
+}
+
+/** Puts back, or removes, what an earlier attempt has put aside whose connection ended before it could. */
+export async function repair(session: Session, { earlierAsides }: RemotePlace, to: string): Promise<void> {
+  for (const aside of earlierAsides) {
+    try {
+      await restore(session, aside, to)
+    } catch (error) {
+      // It is still there, whole, and this attempt takes nothing away before its own file has the name.
+      if (statusOf(error) === undefined) throw error
+    }
+  }
+}
+
+/** A refusal leaves the older file under its name. */
+async function step(
+  session: Session,
+  what: string,
+  { aside, to }: { aside: string; to: string },
+  doing: Promise<void>,
+): Promise<void> {
+  try {
+    await doing
+  } catch (error) {
+    if (statusOf(error) === undefined) throw error
+    const failure = vanished(error) ?? requestFailure(error, what)
+    try {
+      await restore(session, aside, to)
+    } catch {
+      throw keptAside(failure, aside)
+    }
+    throw failure
+  }
+}
+
+async function restore(session: Session, aside: string, to: string): Promise<void> {
+  if (!(await look(session, aside))) return
+  if (await look(session, to)) {
+    await remove(session, aside)
+    return
+  }
+  await rename(session, aside, to)
+}
+
+function keptAside(failure: unknown, aside: string): unknown {
+  if (!(failure instanceof DeliveryError)) return failure
+  const { code, message, cause, response, retryable } = failure
+  return new DeliveryError(code, `${message}; the older file is now called ${aside}`, { cause, response, retryable })
+}
+
+async function nameFailure(session: Session, to: string, error: unknown): Promise<unknown> {
+  const there = statusOf(error) === STATUS.FAILURE ? await look(session, to).catch(() => undefined) : undefined
+  if (there?.isDirectory()) return isFolder()
+  return vanished(error) ?? requestFailure(error, 'give the file its name')
+}
+
+/** What was written a moment ago is gone: somebody tidies up there, and the next attempt may have more luck. */
+export function vanished(error: unknown): DeliveryError | undefined {
+  if (!isMissing(error)) return undefined
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the file vanished before it had its name', { cause: error })
+}
+
+function isFolder(): DeliveryError {
+  return new DeliveryError('MISCONFIGURED', 'the path leads to a folder; it must end with the name of a file')
+}
