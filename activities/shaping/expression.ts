@@ -26,7 +26,7 @@ const STUCK = 'never ends: it waits for an object with a function named "then", 
 
 /**
  * Numbers are doubles in there. One that passes through unchanged has all its digits afterwards; what is computed has what
- * a double holds, in its shortest form.
+ * a double holds, in its shortest form. A whole number that a double cannot hold is not computed, and not made a text of.
  * @throws ShapingError
  */
 export function evaluated(text: string, document: Json, words: ExpressionWords): Json {
@@ -39,7 +39,9 @@ export function evaluated(text: string, document: Json, words: ExpressionWords):
   if (stuck) throw new ShapingError('expression', STUCK)
   if (failed) throw new ShapingError('expression', describe(failed))
   if (nothing || typeof result !== 'string') throw new ShapingError('expression', 'finds nothing')
-  return withDigits(JSON.parse(result), numbers)
+  const output = JSON.parse(result) as unknown
+  refuseChanged(output, document, numbers)
+  return withDigits(output, numbers)
 }
 
 /** Notes every number that a double changes; null where one double stands for two of them. */
@@ -72,6 +74,67 @@ function noteTwins(value: Json, numbers: Map<number, LosslessNumber | null>): vo
   } else if (isObject(value)) {
     for (const child of Object.values(value)) noteTwins(child, numbers)
   }
+}
+
+/** From here on a double is one of several whole numbers; beyond the second nobody takes a number for an id. */
+const UNSAFE = [2 ** 53, 2 ** 64] as const
+/** Numbers as JavaScript writes those of so many digits. */
+const LONG_NUMBER = /\d(?:\.?\d){15,}(?:e\+\d+)?/g
+
+/**
+ * An expression that writes the digits of a whole number into a text, or computes with it, has another number in its place.
+ * @throws ShapingError
+ */
+function refuseChanged(output: unknown, document: Json, numbers: Map<number, LosslessNumber | null>): void {
+  const changed = new Set([...numbers.keys()].filter(Number.isInteger).map((double) => String(Math.abs(double))))
+  let given: { texts: Set<string>; doubles: Set<number> } | undefined
+  const isGiven = (value: string | number) => {
+    given ??= givenIn(document)
+    return typeof value === 'string' ? given.texts.has(value) : given.doubles.has(value)
+  }
+  const text = (value: string) => {
+    if (changed.size === 0 || value.length < 16) return
+    if (value.match(LONG_NUMBER)?.some((digits) => changed.has(digits)) && !isGiven(value)) {
+      throw new ShapingError('expression', 'makes a text of a whole number of more digits than an expression can hold')
+    }
+  }
+  const look = (value: unknown): void => {
+    if (typeof value === 'string') text(value)
+    else if (typeof value === 'number') {
+      const size = Math.abs(value)
+      if (!Number.isInteger(value) || size < UNSAFE[0] || size >= UNSAFE[1]) return
+      if (!numbers.has(value) && !isGiven(value)) {
+        throw new ShapingError('expression', 'computes a whole number of more digits than an expression can hold')
+      }
+    } else if (Array.isArray(value)) for (const item of value) look(item)
+    else if (typeof value === 'object' && value !== null) {
+      for (const [key, child] of Object.entries(value)) {
+        text(key)
+        look(child)
+      }
+    }
+  }
+  look(output)
+}
+
+/** Long texts, and whole numbers beyond 2^53, that stand in the document as they are. */
+function givenIn(document: Json): { texts: Set<string>; doubles: Set<number> } {
+  const texts = new Set<string>()
+  const doubles = new Set<number>()
+  const look = (value: Json): void => {
+    if (typeof value === 'string') texts.add(value)
+    else if (typeof value === 'number') doubles.add(value)
+    else if (isLosslessNumber(value)) doubles.add(Number(value.value))
+    else if (Array.isArray(value)) for (const item of value) look(item)
+    else if (isObject(value)) {
+      for (const [key, child] of Object.entries(value)) {
+        texts.add(key)
+        look(child)
+      }
+    }
+  }
+  look(document)
+  return { texts, doubles }
 }
 
 function withDigits(value: unknown, numbers: Map<number, LosslessNumber | null>): Json {

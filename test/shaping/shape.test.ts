@@ -152,6 +152,30 @@ describe('expression', () => {
     }
   })
 
+  it.each([
+    ['$string(a)', 'makes a text of a whole number'],
+    ['"n" & a', 'makes a text of a whole number'],
+    ['{"x": $join([$string(a), "b"], "-")}', 'makes a text of a whole number'],
+    ['{$string(a): 1}', 'makes a text of a whole number'],
+    ['a * 2', 'computes a whole number'],
+    ['-a', 'computes a whole number'],
+    ['[a * 1000]', 'computes a whole number'],
+    ['{"a": a, "t": text, "n": $string(small)}', undefined],
+    ['{"even": even, "big": big}', undefined],
+    ['small * 1.5', 'computes a whole number'],
+    ['small / 2', undefined],
+    ['2 * 4611686018427387904', 'computes a whole number'],
+    ['1.5e300 * 2', undefined],
+  ])(
+    'a whole number that a double cannot hold is passed on or refused, never changed: %s',
+    async (expression, says) => {
+      const payload =
+        '{"a":9007199254740993,"text":"no. 9007199254740992","small":9007199254740991,"even":9007199254740994,"big":1e30}'
+      if (says === undefined) await shape({ expression }, payload)
+      else expect(await failure({ expression }, payload)).toContain(`expression: ${says}`)
+    },
+  )
+
   it('says the same on every attempt: the time is that of the acceptance', async () => {
     const expression = '[$now(), $millis(), $now("[Y]-[M01]-[D01]"), $distribution.distribution_id]'
     expect(await shape({ expression })).toBe('["2026-01-15T09:30:00.123Z",1768469400123,"2026-01-15","dist_1"]')
