@@ -5,7 +5,7 @@ import { writeAudit } from '../db/audit.ts'
 import { type BatchRefRow, dueBatches } from '../db/batches.ts'
 import { checkCallbackLater } from '../db/callbacks.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../db/deleted-destinations.ts'
-import { countFailedDeliveries, tellEventWindows } from '../db/event-windows.ts'
+import { countEvent, countFailedDeliveries, tellEventWindows } from '../db/event-windows.ts'
 import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
 import { jobId } from '../db/job-id.ts'
 import { dueEvents } from '../db/operator-events.ts'
@@ -301,6 +301,8 @@ async function abandon(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> 
         resource_id: job.id,
         details: { round: job.round, starts: job.sweep_starts },
       })
+      const { distribution_id } = job
+      await countEvent(db, job.tenant_id, 'distributions.failed', 'UNEXPECTED', { distribution_id, reason: message })
     }
     return finished
   })

@@ -176,6 +176,12 @@ describe('the sweep', () => {
     await sweepDue()
     expect(await system.job(ref)).toMatchObject({ status: 'failed', error_code: 'UNEXPECTED' })
     expect(await auditOf(ref)).toContain('distribution.abandoned')
+    const { rows } = await system.as('acme', (db) =>
+      db.query(
+        "select details ->> 'distribution_id' as id from event_windows where event_type = 'distributions.failed'",
+      ),
+    )
+    expect(rows).toContainEqual({ id: ref.distribution_id })
   })
 
   it('FIELD-REPORT 20: a run whose row is gone ends, with an audit event', async () => {
