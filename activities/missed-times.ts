@@ -20,8 +20,8 @@ const LATE_MS = 30_000
 /** More are counted as this many. */
 const MOST_COUNTED = 100_000
 const SHOWN = 10
-/** Half a minute until the end of a distribution is noticed, and some time for that. */
-const NOTICED_MS = 60_000
+/** The end of a distribution is noticed after a part of its time, half a minute at most, and a moment more. */
+const NOTICED_MS = { most: 30_000, moment: 2000 }
 
 /** How far back missed times are made up: as the schedule says, but no more of them at once than the service allows. */
 export function windowMs(
@@ -79,7 +79,10 @@ export function accountFor(row: Row, at: number, now: number, begun = now): Acco
 /** It came while the distribution before was not final: to leave it out is what `overlap` asks for. */
 function metOverlap({ overlap, last_fired_at, last_completed_at }: Row, time: number, now: number): boolean {
   if (overlap === 'allow_all' || overlap === 'buffer_all' || last_fired_at === null) return false
-  return time >= last_fired_at.getTime() && time <= (last_completed_at?.getTime() ?? now) + NOTICED_MS
+  const began = last_fired_at.getTime()
+  const ended = last_completed_at?.getTime() ?? now
+  const noticed = ended + Math.min(NOTICED_MS.most, (ended - began) / 2) + NOTICED_MS.moment
+  return time >= began && time <= noticed
 }
 
 /** After an outage Temporal asks the overlap policy about all missed times at once, which drops most of them. */

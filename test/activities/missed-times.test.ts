@@ -58,9 +58,19 @@ describe('times that were passed over', () => {
     expect(account({ ...running, last_completed_at: null }, 0).missed).toBeNull()
     // It had long ended when the outage began.
     expect(account({ overlap, last_completed_at: ago(299), last_fired_at: ago(300) }, 0).missed).toMatchObject({
-      count: 3,
+      count: 4,
     })
   })
+
+  it.each(['skip', 'buffer_one'] as const)(
+    'are named with %s where the outage began right after the last one',
+    (overlap) => {
+      const row = { overlap, interval_seconds: 10, cron: null, catchup_seconds: 31_536_000 }
+      const ended = { accounted_at: ago(100), last_fired_at: ago(99.5), last_completed_at: ago(99) }
+      const { missed } = account({ ...row, ...ended }, 90)
+      expect(missed!.count).toBe(overlap === 'skip' ? 9 : 8)
+    },
+  )
 
   it('a month of minutes is named, and none of it made', () => {
     const started = performance.now()
