@@ -45,8 +45,10 @@ export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
   }
 
   return {
-    shape: (tenantId, shapes, payload, words, signal) =>
-      bounded(tenantId, payload.length, signal, (until) => shaper.shape(tenantId, shapes, payload, words, until)),
+    shape: (tenantId, shapes, payload, words, signal, options) =>
+      bounded(tenantId, payload.length, signal, (until) =>
+        shaper.shape(tenantId, shapes, payload, words, until, options),
+      ),
     check: (tenantId, schema, document, signal) =>
       bounded(tenantId, document.length, signal, (until) => shaper.check(tenantId, schema, document, until)),
     judge: (tenantId, schema, signal) => bounded(tenantId, 0, signal, (until) => shaper.judge(tenantId, schema, until)),

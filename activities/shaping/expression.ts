@@ -3,7 +3,7 @@
 // distribution.
 import { isLosslessNumber, LosslessNumber } from 'lossless-json'
 import { isObject, type Json, setKey, toJson } from '../formats/document.ts'
-import { evaluatedInRealm, type Fault, judgedInRealm } from './realm/realm.ts'
+import { evaluatedInRealm, type Fault, judgedInRealm, singlesInRealm } from './realm/realm.ts'
 import { ShapingError } from './shaping-error.ts'
 
 export interface ExpressionWords {
@@ -27,21 +27,28 @@ const STUCK = 'never ends: it waits for an object with a function named "then", 
 /**
  * Numbers are doubles in there. One that passes through unchanged has all its digits afterwards; what is computed has what
  * a double holds, in its shortest form. A whole number that a double cannot hold is not computed, and not made a text of.
+ * @param warnings gets what may surprise; finding it costs a second evaluation
  * @throws ShapingError
  */
-export function evaluated(text: string, document: Json, words: ExpressionWords): Json {
+export function evaluated(text: string, document: Json, words: ExpressionWords, warnings?: string[]): Json {
   const numbers = new Map<number, LosslessNumber | null>()
   const input = asDoubles(document, numbers)
   if (numbers.size > 0) noteTwins(document, numbers)
   const { accepted_at, ...distribution } = words
   const about = JSON.stringify({ distribution, accepted_at: accepted_at.getTime() })
-  const { result, nothing, failed, stuck } = evaluatedInRealm(text, toJson(input), about)
+  const json = toJson(input)
+  const { result, nothing, failed, stuck } = evaluatedInRealm(text, json, about)
   if (stuck) throw new ShapingError('expression', STUCK)
   if (failed) throw new ShapingError('expression', describe(failed))
   if (nothing || typeof result !== 'string') throw new ShapingError('expression', 'finds nothing')
   const output = JSON.parse(result) as unknown
   refuseChanged(output, document, numbers)
+  if (warnings) for (const path of singlesInRealm(text, json, about)) warnings.push(becameOne(path))
   return withDigits(output, numbers)
+}
+
+function becameOne(path: string): string {
+  return `expression: ${path} found one value in a list and is that value, not a list; write ${path}[] to keep it a list`
 }
 
 /** Notes every number that a double changes; null where one double stands for two of them. */

@@ -5,7 +5,7 @@ import type { ShapingWords } from './shape.ts'
 import type { ShapingStep } from './shaping-error.ts'
 
 export type Task =
-  | { kind: 'shape'; shapes: readonly Shape[]; payload: Uint8Array; words: ShapingWords }
+  | { kind: 'shape'; shapes: readonly Shape[]; payload: Uint8Array; words: ShapingWords; warns: boolean }
   /** A JSON Schema, and a document to be checked against it. */
   | { kind: 'check'; schema: string; document: Uint8Array }
   /** A JSON Schema that is to be kept. */
@@ -16,7 +16,7 @@ export type Task =
 export type Order = Task & { tenantId: string }
 
 export type Outcome =
-  | { kind: 'shaped'; body: Uint8Array; content_type: string }
+  | { kind: 'shaped'; body: Uint8Array; content_type: string; warnings?: string[] }
   | { kind: 'checked'; problems: Problem[] }
   /** Permanent: the same would happen again. */
   | { kind: 'refused'; step: ShapingStep; message: string }

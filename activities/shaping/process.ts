@@ -43,7 +43,7 @@ async function carryOut(order: Order): Promise<Outcome> {
       const document = readNumbers(bufferOf(order.document).toString('utf8'))
       return { kind: 'checked', problems: documentProblems(order.schema, document, order.document.length) }
     }
-    const result = await shaped(order.shapes, bufferOf(order.payload), order.words)
+    const result = await shaped(order.shapes, bufferOf(order.payload), order.words, order.warns)
     return { kind: 'shaped', ...result }
   } catch (error) {
     if (error instanceof ShapingError) return { kind: 'refused', step: error.step, message: error.message }

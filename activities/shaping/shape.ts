@@ -20,6 +20,8 @@ export interface ShapingWords extends ExpressionWords {
 export interface Shaped {
   body: Buffer
   content_type: string
+  /** What may surprise, where it was asked for. */
+  warnings?: string[]
 }
 
 /** A larger result is a mistake, and would be held by everything that it goes through. */
@@ -29,17 +31,29 @@ export const MAX_SHAPED_BYTES = 33_554_432
  * Each shape is applied to what the one before made, and the last one says how it is written.
  * @throws ShapingError
  */
-export async function shaped(shapes: readonly Shape[], payload: Buffer, words: ShapingWords): Promise<Shaped> {
+export async function shaped(
+  shapes: readonly Shape[],
+  payload: Buffer,
+  words: ShapingWords,
+  warns = false,
+): Promise<Shaped> {
+  const warnings: string[] | undefined = warns ? [] : undefined
   let document = parseDocument(payload)
-  for (const shape of shapes) document = await applied(shape, document, words, payload.length)
+  for (const shape of shapes) document = applied(shape, document, words, payload.length, warnings)
   const written = write(shapes.findLast(({ output }) => output)?.output ?? { format: 'json' }, document, words, payload)
   if (written.body.length > MAX_SHAPED_BYTES) {
     throw new ShapingError('limits', `the result has more than ${MAX_SHAPED_BYTES} bytes`)
   }
-  return written
+  return { ...written, ...(warnings && { warnings }) }
 }
 
-async function applied(shape: Shape, payload: Json, words: ShapingWords, bytes: number): Promise<Json> {
+function applied(
+  shape: Shape,
+  payload: Json,
+  words: ShapingWords,
+  bytes: number,
+  warnings: string[] | undefined,
+): Json {
   let document = payload
   if (shape.include) {
     const kept = keepAt(document, [branchesOf(shape.include.map((path) => [path, true]))])
@@ -54,7 +68,7 @@ async function applied(shape: Shape, payload: Json, words: ShapingWords, bytes: 
     document = changeAt(document, [hidden], masked)
   }
   if (shape.field_mapping) document = mapped(document, shape.field_mapping)
-  if (shape.expression !== undefined) document = evaluated(shape.expression, document, words)
+  if (shape.expression !== undefined) document = evaluated(shape.expression, document, words, warnings)
   if (shape.output_schema !== undefined) check(JSON.stringify(shape.output_schema), document, bytes)
   return document
 }

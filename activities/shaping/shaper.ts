@@ -13,6 +13,7 @@ export interface Shaper {
   /**
    * @param shapes configurations as they are stored, in the order in which they are applied
    * @param signal ends the waiting with its reason
+   * @param options `warns` tells what may surprise as well, for whoever tries a shape
    * @throws ShapingError when the same would happen again; any other error is a fault of ours or of the machine
    */
   shape(
@@ -21,6 +22,7 @@ export interface Shaper {
     payload: Buffer,
     words: ShapingWords,
     signal?: AbortSignal,
+    options?: { warns?: boolean },
   ): Promise<Shaped>
   /**
    * What is wrong with a document (JSON), by its path.
@@ -79,12 +81,13 @@ export function createShaper({
   }
 
   return {
-    async shape(tenantId, shapes, payload, words, signal) {
+    async shape(tenantId, shapes, payload, words, signal, { warns = false } = {}) {
       const read = shapes.map(readStoredShape)
-      const outcome = await settle(tenantId, { kind: 'shape', shapes: read, payload, words }, signal)
+      const outcome = await settle(tenantId, { kind: 'shape', shapes: read, payload, words, warns }, signal)
       if (outcome.kind !== 'shaped') throw new Error('an answer to another question')
-      const { body, content_type } = outcome
-      return { body: Buffer.from(body.buffer, body.byteOffset, body.byteLength), content_type }
+      const { body, content_type, warnings } = outcome
+      const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
+      return { body: bytes, content_type, ...(warnings && { warnings }) }
     },
     check(tenantId, schema, document, signal) {
       return problems(tenantId, { kind: 'check', schema: jsonOf(schema), document }, signal)

@@ -58,23 +58,25 @@ export function previewEndpoints({ pool, sealer, shaper }: AppDeps): Endpoint[] 
       // The exact text: the value that was parsed has lost digits.
       const payload = raw.texts.bytes('payload')!
       const configured = [before?.shape, own].filter(shapes)
-      const withSalts = (shape: object) => withOpenSalts(sealer, tenant_id, shape)
       try {
+        const words = {
+          tenant_id,
+          distribution_id: `dist_${NOBODY}`,
+          delivery_id: NOBODY,
+          data_type: body.data_type,
+          accepted_at: nowDate(),
+        }
+        const shapes = configured.map((shape) => withOpenSalts(sealer, tenant_id, shape))
         const shaped =
-          configured.length === 0
-            ? { body: payload, content_type: 'application/json' }
-            : await shaper.shape(tenant_id, configured.map(withSalts), payload, {
-                tenant_id,
-                distribution_id: `dist_${NOBODY}`,
-                delivery_id: NOBODY,
-                data_type: body.data_type,
-                accepted_at: nowDate(),
-              })
+          shapes.length === 0
+            ? { body: payload, content_type: 'application/json', warnings: undefined }
+            : await shaper.shape(tenant_id, shapes, payload, words, undefined, { warns: true })
         return c.json({
           content_type: shaped.content_type,
           bytes: shaped.body.length,
           body: shaped.body.subarray(0, SHOWN_BYTES).toString('utf8'),
           truncated: shaped.body.length > SHOWN_BYTES,
+          ...(shaped.warnings && shaped.warnings.length > 0 && { warnings: shaped.warnings }),
           error_code: null,
           error_message: null,
         })

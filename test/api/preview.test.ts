@@ -157,4 +157,19 @@ describe('a preview', () => {
     expect((await preview('strict', '{"payload": 1}', api.keys.other.operator)).status).toBe(404)
     expect((await preview('strict', '{}')).body.details).toEqual([{ field: 'payload', issue: 'is required' }])
   })
+
+  it('warns where an expression makes one value of a list, without a value of the payload', async () => {
+    await register('lists', {})
+    const tried = async (expression: string, payload: unknown) =>
+      (await admin('POST', '/destinations/lists/preview', { payload, transform_config: { expression } })).body
+    const one = await tried('{"fees": rows.fee}', { rows: [{ fee: 4711 }] })
+    expect(one.body).toBe('{"fees":4711}')
+    expect(one.warnings).toEqual([
+      expect.stringMatching(/^expression: rows\.fee found one value .* write rows\.fee\[\]/),
+    ])
+    expect(one.warnings.join()).not.toContain('4711')
+    const kept = await tried('{"fees": rows.fee[]}', { rows: [{ fee: 4711 }] })
+    expect([kept.body, kept.warnings]).toEqual(['{"fees":[4711]}', undefined])
+    expect((await tried('missing', {})).warnings).toBeUndefined()
+  })
 })

@@ -153,6 +153,7 @@ describe('expression', () => {
   })
 
   it.each([
+<<<<<<< HEAD
     ['$string(a)', 'makes a text of a whole number'],
     ['"n" & a', 'makes a text of a whole number'],
     ['{"x": $join([$string(a), "b"], "-")}', 'makes a text of a whole number'],
@@ -175,6 +176,28 @@ describe('expression', () => {
       else expect(await failure({ expression }, payload)).toContain(`expression: ${says}`)
     },
   )
+=======
+    ['{"fees": rows.fee}', '{"rows":[{"fee":1}]}', ['rows.fee'], '{"fees":1}'],
+    ['rows.fee', '{"rows":[{"fee":1}]}', ['rows.fee'], '1'],
+    ['{"big": rows[fee > 1]}', '{"rows":[{"fee":1},{"fee":2}]}', ['rows'], '{"big":{"fee":2}}'],
+    ['($r := rows; {"a": $r.fee})', '{"rows":[{"fee":1}]}', ['$r.fee'], '{"a":1}'],
+    ['$map([1, 2], function($n){ {"fees": $$.rows.fee, "n": $n} })', '{"rows":[{"fee":1}]}', ['$$.rows.fee'], null],
+    ['$ ~> |$|{"fees": rows.fee}|', '{"rows":[{"fee":1}]}', ['rows.fee'], '{"rows":[{"fee":1}],"fees":1}'],
+    ['{"fees": rows.fee[]}', '{"rows":[{"fee":1}]}', [], '{"fees":[1]}'],
+    ['{"fees": rows.fee}', '{"rows":[{"fee":1},{"fee":2}]}', [], '{"fees":[1,2]}'],
+    ['{"fees": [rows.fee]}', '{"rows":[{"fee":1}]}', [], '{"fees":[1]}'],
+    ['{"rows": rows, "id": id, "who": who.name}', '{"rows":[{"fee":1}],"id":7,"who":{"name":"x"}}', [], null],
+    ['{"first": rows[0].fee, "last": rows[-1].fee, "sum": $sum(rows.fee)}', '{"rows":[{"fee":1}]}', [], null],
+  ])('tells where a list became a single value, for whoever asks: %s', async (expression, payload, paths, made) => {
+    const { body, warnings } = await shaped([shapeConfig.parse({ expression })], Buffer.from(payload), WORDS, true)
+    const named = paths.map((path) => expect.stringContaining(`expression: ${path} found one value in a list`))
+    expect(warnings).toEqual(named)
+    if (made !== null) expect(body.toString()).toBe(made)
+    expect(await shaped([shapeConfig.parse({ expression })], Buffer.from(payload), WORDS)).not.toHaveProperty(
+      'warnings',
+    )
+  })
+>>>>>>> 654e7e7 (preview: tell where an expression makes one value of a list)
 
   it('says the same on every attempt: the time is that of the acceptance', async () => {
     const expression = '[$now(), $millis(), $now("[Y]-[M01]-[D01]"), $distribution.distribution_id]'

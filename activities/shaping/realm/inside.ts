@@ -2,7 +2,8 @@
 // reaches the library's own objects. Only text goes in and comes out (realm.ts).
 
 import jsonata from 'jsonata'
-import { REFUSED, refusal, updates } from './refusals.ts'
+import { nodesOf, REFUSED, refusal, updates } from './refusals.ts'
+import { watchSingles } from './singles.ts'
 
 /** Nested evaluations; each level of a function of one's own takes some four. */
 const MAX_DEPTH = 1000
@@ -35,6 +36,8 @@ interface Surface {
   judge(): void
   /** @param anything whether it may be one that updates objects */
   evaluate(anything: boolean): void
+  /** Where a list becomes a single value; only in a realm that is used for nothing else. */
+  singles(): void
 }
 
 type Expression = ReturnType<typeof jsonata>
@@ -83,6 +86,17 @@ surface.evaluate = (anything) => {
       surface.answer = stringify({ failed: fault(error) })
     },
   )
+}
+
+surface.singles = () => {
+  const { expression } = compile(surface.expression)
+  const ast = expression.ast()
+  const { told, found } = watchSingles(ast, nodesOf(ast))
+  expression.assign(Symbol.for('jsonata.__evaluate_exit') as unknown as string, told)
+  const tell = () => {
+    surface.answer = stringify({ singles: [...found] })
+  }
+  void evaluated(expression).then(tell, tell)
 }
 
 function compile(text: string) {

@@ -17,6 +17,8 @@ export interface Answer {
   /** It has the update operator, and was not evaluated. */
   updates?: true
   failed?: Fault
+  /** Of `singles`: paths. */
+  singles?: string[]
   /** Nothing is under way any more, and there is no result: it waits for something that cannot happen. */
   stuck?: true
 }
@@ -63,6 +65,11 @@ export function evaluatedInRealm(expression: string, document: string, words: st
   if (!answer.updates) return answer
   updated = true
   return inRealm(freshRealm(), 'evaluate(true)', texts)
+}
+
+/** The paths of an expression that was evaluated at which a list of one became a single value. */
+export function singlesInRealm(expression: string, document: string, words: string): string[] {
+  return inRealm(freshRealm(), 'singles()', { expression, document, words }).singles ?? []
 }
 
 function sharedRealm(): vm.Context {

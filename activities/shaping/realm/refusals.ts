@@ -40,7 +40,7 @@ export function updates(ast: unknown): boolean {
 }
 
 /** All nodes of a tree; no recursion, however deep it nests. */
-function nodesOf(ast: unknown): Node[] {
+export function nodesOf(ast: unknown): Node[] {
   const found: Node[] = []
   const seen = new Set<unknown>()
   const open: unknown[] = [ast]
