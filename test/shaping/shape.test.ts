@@ -153,7 +153,6 @@ describe('expression', () => {
   })
 
   it.each([
-<<<<<<< HEAD
     ['$string(a)', 'makes a text of a whole number'],
     ['"n" & a', 'makes a text of a whole number'],
     ['{"x": $join([$string(a), "b"], "-")}', 'makes a text of a whole number'],
@@ -176,7 +175,8 @@ describe('expression', () => {
       else expect(await failure({ expression }, payload)).toContain(`expression: ${says}`)
     },
   )
-=======
+
+  it.each([
     ['{"fees": rows.fee}', '{"rows":[{"fee":1}]}', ['rows.fee'], '{"fees":1}'],
     ['rows.fee', '{"rows":[{"fee":1}]}', ['rows.fee'], '1'],
     ['{"big": rows[fee > 1]}', '{"rows":[{"fee":1},{"fee":2}]}', ['rows'], '{"big":{"fee":2}}'],
@@ -197,7 +197,6 @@ describe('expression', () => {
       'warnings',
     )
   })
->>>>>>> 654e7e7 (preview: tell where an expression makes one value of a list)
 
   it('says the same on every attempt: the time is that of the acceptance', async () => {
     const expression = '[$now(), $millis(), $now("[Y]-[M01]-[D01]"), $distribution.distribution_id]'
