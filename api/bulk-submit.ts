@@ -37,8 +37,9 @@ const CHECKED_MS = 60_000
 const DEADLOCK = '40P01'
 /** Of one distribution; what is wrong with it is kept with the batch, and shown with every look at it. */
 const MOST_DETAILS = 20
-/** So many rows go in one statement. */
+/** So many rows go in one statement, or so many bytes: it is written at once. */
 const PAGE = 500
+const PAGE_BYTES = 1_048_576
 
 export interface BulkRequest extends Omit<SubmitRequest, 'body'> {
   /** The exact text of each item, in UTF-8. */
@@ -165,9 +166,7 @@ async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejecte
   const checked = await checkStored(db, items, surroundings)
   const placed = await placeItems(db, tenant_id, checked.items)
   const rejected = [...unfit, ...checked.rejected, ...placed.rejected]
-  for (let from = 0; from < placed.fresh.length; from += PAGE) {
-    rejected.push(...(await insertPage(db, batch_id, placed.fresh.slice(from, from + PAGE))))
-  }
+  for (const page of pagesOf(placed.fresh)) rejected.push(...(await insertPage(db, batch_id, page)))
   const refused = new Map(rejected.map((one) => [one.index, one]))
   // Of several with one key only the first is stored: when that one was refused, so are its repeats.
   const lost = new Map(
@@ -254,11 +253,15 @@ async function checkStored(
     items.flatMap(({ entries }) => entries.named),
   )
   const rejected: Rejected[] = []
-  const good = items.filter(({ index, submission, entries, payload }) => {
+  const good: Item[] = []
+  const pace = createPace()
+  for (const item of items) {
+    await pace()
+    const { index, submission, entries, payload } = item
     const details = storedIssues(submission, entries, known, surroundings.get(submission.data_type)!, payload)
     if (details.length > 0) rejected.push({ index, details: few(details) })
-    return details.length === 0
-  })
+    else good.push(item)
+  }
   return { items: good, rejected }
 }
 
@@ -284,6 +287,23 @@ async function placeItems(db: Db, tenantId: string, items: Item[]) {
     return []
   })
   return { all, fresh: all.filter(({ fresh }) => fresh), rejected }
+}
+
+/** In their order. */
+function* pagesOf(all: readonly Placed[]): Generator<Placed[]> {
+  let page: Placed[] = []
+  let bytes = 0
+  for (const placed of all) {
+    const { length } = placed.item.request.body.bytes
+    if (page.length > 0 && (page.length >= PAGE || bytes + length > PAGE_BYTES)) {
+      yield page
+      page = []
+      bytes = 0
+    }
+    page.push(placed)
+    bytes += length
+  }
+  if (page.length > 0) yield page
 }
 
 /**
