@@ -20,6 +20,13 @@ beforeAll(async () => {
     amount: id * 1.25,
     tags: ['a', 'b'],
   }))
+  const any = [
+    { path: 'payload.rows[*].id', operator: 'equal', value: 'x' },
+    { path: 'payload[*].a', operator: 'equal', value: 'x' },
+  ]
+  const actions = { priority: 'low' }
+  const rule = { name: 'looks', rule_type: 'prioritization', conditions: { any }, actions }
+  expect((await api.call('POST', '/rules', rule, { key: api.keys.acme.admin })).status).toBe(201)
   const text = `"${'lorem ipsum '.repeat(400_000)}"`
   const body = gzipSync(`{"data_type":"x","payload":[${text},${JSON.stringify(records)}],${TO}}`)
   await send(SUBMIT, body)
@@ -139,5 +146,26 @@ describe('a body costs about what an honest one of ten megabytes does:', () => {
     const held = await leastOf(2, async () => expect((await send(path, body)).status).toBe(status))
     expect(held.longest).toBeLessThan(5 * honest.longest)
     expect(held.total).toBeLessThan(5 * honest.total)
+  })
+
+  it.each([
+    ['few values where rules look', `{"a":[${'0,'.repeat(1_900_000)}0]}`],
+    ['many values where rules look', `{"rows":[${'{"id":0},'.repeat(240_000)}{}]}`],
+    ['more values than rules may look at', `[${'{"a":0},'.repeat(600_000)}0]`],
+    ['a great many keys', `{${list(800_000, (n) => `"${n}":0`)}}`],
+  ])('rules that are tried on %s', { timeout: 60_000 }, async (_, payload) => {
+    const body = gzipSync(`{"data_type":"x","payload":${payload}}`, { level: 1 })
+    const held = await leastOf(2, async () => expect((await send('/rules/evaluate', body)).status).toBe(200))
+    expect(held.longest).toBeLessThan(5 * honest.longest)
+    expect(held.total).toBeLessThan(5 * honest.total)
+  })
+
+  it('four at once hold the loop no longer than one does', { timeout: 60_000 }, async () => {
+    const body = gzipSync(submission(`[${'{},'.repeat(1_900_000)}{}]`), { level: 1 })
+    const four = () => Promise.all(Array.from({ length: 4 }, () => send(SUBMIT, body)))
+    const held = await leastOf(2, async () => {
+      for (const { status } of await four()) expect(status).toBe(202)
+    })
+    expect(held.longest).toBeLessThan(5 * honest.longest)
   })
 })
