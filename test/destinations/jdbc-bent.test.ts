@@ -294,6 +294,23 @@ for (const kind of DATABASE_KINDS) {
       expect(rows).toEqual(expected === undefined ? [] : [{ value: expected }])
     })
 
+    if (!isPostgres)
+      it.each(['insert', 'insert, select, update'])('json stays json for a user who may but %s', async (rights) => {
+        tables += 1
+        const [table, user, ledger_table] = [`t${tables}`, `writer${tables}`, `ledger${tables}`]
+        await server.ask(`create table ${table} (id integer, value json, plain longtext)`)
+        await server.ask(
+          `create table ${ledger_table} (delivery_id varchar(255) primary key, distribution_id varchar(255), row_count integer)`,
+        )
+        await server.ask(`create user ${user}@'%' identified by '${SECRET}'`, 'admin')
+        for (const each of [table, ledger_table]) {
+          await server.ask(`grant ${rights} on reports.${each} to ${user}@'%'`, 'admin')
+        }
+        const config = aConfig({ url: server.url(), table, username: user, ledger_table })
+        await send(config, aPayload({ id: 1, value: '123', plain: '123' }))
+        expect(await read(`select value, plain from ${table}`)).toEqual([{ value: '"123"', plain: '123' }])
+      })
+
     it('bytes from base64 that a column would keep as other ones', async () => {
       const columns = { id: 'id', value: { path: 'value', decode: 'base64' } }
       const base64 = (bytes: string | Buffer) => Buffer.from(bytes as string).toString('base64')

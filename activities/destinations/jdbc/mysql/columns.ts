@@ -2,9 +2,10 @@
 import { DeliveryError } from '../../errors.ts'
 import type { Column } from '../batches.ts'
 import type { TableDescription } from '../database.ts'
-import type { TableName } from '../identifiers.ts'
+import { backticked, type TableName } from '../identifiers.ts'
 import { missingTable } from '../messages.ts'
 import type { MysqlConnection } from './connection.ts'
+import { numberOf } from './failure.ts'
 
 export interface MysqlColumn extends Column {
   /** As `information_schema` has it: `bigint`, `datetime`; `json` also for a text that is checked to be JSON. */
@@ -32,10 +33,25 @@ export async function describe(connection: MysqlConnection, name: TableName, pla
   const columns = own.filter(([, column]) => column !== null)
   if (columns.length === 0) throw missingTable(place)
   if (columns[0]![4] === 'NO') throw withoutTransactions(place)
-  const checks = own.filter(([, column]) => column === null).map(([, , , clause]) => String(clause))
+  const seen = own.filter(([, column]) => column === null).map(([, , , clause]) => String(clause))
+  const mayHaveMore = seen.length === 0 && columns.some(([, , type]) => String(type).toLowerCase() === 'longtext')
+  const checks = mayHaveMore ? await checksIn(connection, name) : seen
   const byName = new Map(columns.map((row) => [String(row[1]).toLowerCase(), columnOf(row, checks)]))
   // Columns have no case there.
   return { column: (column) => byName.get(column.toLowerCase()) }
+}
+
+/** Who has rights to the table alone sees its checks only where it is shown as a whole. */
+async function checksIn(connection: MysqlConnection, name: TableName): Promise<string[]> {
+  try {
+    const { rows } = await connection.query(`show create table ${name.map(backticked).join('.')}`)
+    const lines = String(rows[0]?.[1]).split('\n')
+    return lines.flatMap((line) => / CHECK \((.*)\),?$/.exec(line)?.[1] ?? [])
+  } catch (error) {
+    // Not even that; what the column is made of is then not known.
+    if (numberOf(error) === undefined) throw error
+    return []
+  }
 }
 
 /** A row for each column; on MariaDB, whose JSON is a `longtext` with a check, also one for each check of the table. */

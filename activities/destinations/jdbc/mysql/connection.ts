@@ -222,6 +222,8 @@ function settings(config: JdbcConfig, { parameters }: MysqlTarget): string[] {
     [
       `set session time_zone = '${parameters.time_zone}'`,
       `session sql_mode = '${SQL_MODE}'`,
+      // Names are looked for in backticks.
+      'session sql_quote_show_create = 1',
       // A statement outlives its client: what is abandoned here must not hold its locks for long.
       `session innodb_lock_wait_timeout = ${seconds}`,
       `session wait_timeout = 60 /*M!100100 , session max_statement_time = ${seconds} */`,
