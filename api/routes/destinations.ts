@@ -73,8 +73,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
       const row = await withTenant(pool, tenant_id, async (db) => {
         const id = await newDestinationId(db)
         const own = { tenant_id, destination_id: id, protocol }
-        await bindCredentials(db, { protocol, configuration: body.configuration })
         const { content, fields } = await separateSecrets(db, sealer, own, body)
+        await bindCredentials(db, { protocol, configuration: content.configuration })
         const made = await insertDestination(db, { id, tenant_id, name, protocol, ...content }, caller.actor)
         if (!made) throw nameTaken(name)
         await refuseOneTooMany(db, tenant_id, 'destinations')
@@ -112,7 +112,8 @@ export function destinationEndpoints(deps: AppDeps): Endpoint[] {
         const { id, protocol } = present
         const own = { tenant_id, destination_id: id, protocol }
         const { content, fields, changed: isChange } = await separateSecrets(db, sealer, own, body, present)
-        await bindCredentials(db, { protocol, configuration: body.configuration })
+        // As it is stored: a mask may stand for a reference.
+        await bindCredentials(db, { protocol, configuration: content.configuration })
         if (!isChange) return { row: present, is_change: false, limits_changed: false }
         const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
         if (hasHealthCheck(changed) && !hasHealthCheck(present)) {

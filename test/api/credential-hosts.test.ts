@@ -42,6 +42,19 @@ describe('a credential without allowed_hosts', () => {
     expect(moved.status).toBe(400)
   })
 
+  it('is bound also where a mask keeps the reference to it', async () => {
+    await keep('referred')
+    const configuration = (endpoint: string, token: unknown) => ({ endpoint, auth: { type: 'bearer', token } })
+    const content = configuration('https://bank.example/', { secret: 'referred.token' })
+    await admin('POST', '/destinations/register', { name: 'ref-1', protocol: 'REST', configuration: content })
+    const put = (endpoint: string) =>
+      admin('PUT', '/destinations/ref-1', { configuration: configuration(endpoint, '***') })
+    expect((await put('https://evil.example/')).body.details).toMatchObject([{ field: 'configuration.endpoint' }])
+    expect((await put('https://bank.example/other')).body.configuration).toEqual(
+      configuration('https://bank.example/other', { secret: 'referred.token' }),
+    )
+  })
+
   it('keeps its hosts when the destination that taught them is deleted', async () => {
     await keep('remembers')
     await registerRest('r-1', 'https://bank.example/', 'remembers')
