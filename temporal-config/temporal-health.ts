@@ -11,6 +11,20 @@ const RECENT_MS = 90_000
 /** `temporal.api.enums.v1.TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW` */
 const WORKFLOW_QUEUE = 1
 
+/** The latest poll of each queue, and when it was first seen, by the monotonic clock. */
+const seen = new Map<string, { poll: number; at: number }>()
+
+/**
+ * Whether a poll is recent: by the time of day, or since it was another one some moments ago. Temporal's own clock may be away
+ * from the database's.
+ */
+export function isRecent(queue: string, poll: number, at: number = performance.now()): boolean {
+  const known = seen.get(queue)
+  if (poll === 0) return false
+  if (known?.poll !== poll) seen.set(queue, { poll, at: known && poll > known.poll ? at : Number.NEGATIVE_INFINITY })
+  return poll > now() - RECENT_MS || at - seen.get(queue)!.at < RECENT_MS
+}
+
 export async function temporalHealth(
   connection: ConnectionLike,
   namespace: string,
@@ -25,8 +39,9 @@ export async function temporalHealth(
   return {
     temporal: true,
     missing_search_attributes: present === null ? [] : SEARCH_ATTRIBUTES.filter((name) => !present.has(name)),
-    worker_polling: pollers.some(
-      ({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000 > now() - RECENT_MS,
+    worker_polling: isRecent(
+      `${namespace}/${taskQueue}`,
+      Math.max(0, ...pollers.map(({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000)),
     ),
   }
 }
