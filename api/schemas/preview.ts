@@ -28,13 +28,9 @@ export const preview = z
     bytes: z.int().nullable(),
     body: z.string().nullable().openapi({ description: 'At most 262144 bytes of it' }),
     truncated: z.boolean(),
-    warnings: z
-      .array(z.string())
-      .optional()
-      .openapi({
-        description:
-          'What may surprise: where an expression makes one value of a list of one; absent when nothing does',
-      }),
+    warnings: z.array(z.string()).optional().openapi({
+      description: 'What may surprise: where an expression makes one value of a list of one; absent when nothing does',
+    }),
     error_code: z.literal('TRANSFORMATION_FAILED').nullable(),
     error_message: z
       .string()
