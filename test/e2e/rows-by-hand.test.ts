@@ -1,5 +1,6 @@
 // Rows that somebody wrote by hand: what nobody can plan ends, soon and with a reason, and no answer breaks on it.
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { plan } from '../../activities/plan.ts'
 import { sweep } from '../../activities/sweep.ts'
 import { createPool, type Pool } from '../../db/pool.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
@@ -121,6 +122,28 @@ describe('other columns that hold what they never should', () => {
     const ref = await changed(set)
     await expect
       .poll(async () => (await system.job(ref)).status, { timeout: 40_000, interval: 50 })
+      .toMatch(/^(completed|failed)$/)
+  })
+})
+
+describe('a stored delivery whose columns hold what they never should', () => {
+  it.each([
+    ['no configuration at all', 'configuration = null, target = null'],
+    ['the configuration null', "configuration = 'null'"],
+    ['a configuration that is a number', "configuration = '7'"],
+    ['a configuration that is a list', "configuration = '[1]'"],
+    ['a shape that is a text', `shape = '"x"'`],
+    ['progress that is a number', "progress = '7'"],
+    ['a destination that never was', 'destination_id = new_uuidv7(), configuration = null'],
+  ])('%s: ends no later than it expires', async (_, set) => {
+    const ref = await system.submit({ destinations: [restTo('a', receiver.url)], timeout_seconds: 8 })
+    await plan(system.pool, ref)
+    await owner.query(`update distribution_deliveries set ${set} where distribution_job_id = $1`, [
+      ref.distribution_id.slice(5),
+    ])
+    await system.runs.start(ref, { data_type: 'report', priority: 'normal' })
+    await expect
+      .poll(async () => (await system.job(ref)).status, { timeout: 15_000, interval: 100 })
       .toMatch(/^(completed|failed)$/)
   })
 })
