@@ -176,7 +176,8 @@ function describe({ code, position, token, deep, refused, function: isFunction, 
   if (deep === true) return 'nests too deep'
   if (isFunction === true) return 'results in a function'
   if (number === true) return 'results in a number without end'
-  if (typeof refused === 'string') return refused
+  // An expression can throw what looks like it.
+  if (typeof refused === 'string') return refused.slice(0, 300)
   if (typeof code !== 'string' || !/^[A-Z]\d{4}$/.test(code)) return 'fails'
   const what = WORDS[code] ?? KINDS[code[0]!] ?? 'fails'
   const near = typeof token === 'string' && token.length <= 50 ? ` near ${JSON.stringify(token)}` : ''

@@ -19,8 +19,10 @@ export interface FairQueue<T> {
   done(tenantId: string, tookMs: number): void
   /** What is under way takes so long already. */
   takes(tenantId: string, soFarMs: number): void
-  /** Slow tenants have all the slots, and one that is not slow and has none waits. */
+  /** Slow or long work has all the slots, and a tenant that is not slow and has none waits. */
   isCrowded(): boolean
+  /** Of a tenant whose work gave way: it waits among the slow ones. */
+  gaveWay(tenantId: string): void
   size(): number
   /** Takes out all that waits. */
   clear(): T[]
@@ -28,6 +30,8 @@ export interface FairQueue<T> {
 
 /** Work that takes longer is slow. */
 const SLOW_MS = 1000
+/** Work that takes longer gives its slot to a tenant that has none, where others hold theirs as long: most takes far less. */
+const LONG_MS = 250
 /** So many times as long as its slow work took, a tenant counts as slow: it has had a tenth of that time already. */
 const SLOW_FOR = 10
 const REMEMBERED = 10_000
@@ -36,6 +40,8 @@ export function createQueue<T>(slots: number, now: () => number = () => performa
   // The tenant that has waited longest for its turn first: a thousand jobs of one do not hold up another's.
   const waiting = new Map<string, T[]>()
   const running = new Map<string, number>()
+  /** Whose present work is long already. */
+  const long = new Set<string>()
   /** Until when a tenant is slow. */
   const slow = new Map<string, number>()
   /** A tenant never has all slots, nor have the slow ones together: the last one is for those who are quick. */
@@ -124,13 +130,20 @@ export function createQueue<T>(slots: number, now: () => number = () => performa
     },
     done(tenantId, tookMs) {
       count(tenantId, -1)
+      long.delete(tenantId)
       note(tenantId, tookMs)
     },
-    takes: note,
+    takes(tenantId, soFarMs) {
+      if (soFarMs >= LONG_MS) long.add(tenantId)
+      note(tenantId, soFarMs)
+    },
     isCrowded() {
-      if (slotsOfSlow() <= most) return false
+      let taken = 0
+      for (const [tenantId, count] of running) if (long.has(tenantId) || isSlow(tenantId)) taken += count
+      if (taken <= most) return false
       return [...waiting.keys()].some((tenantId) => !running.has(tenantId) && !isSlow(tenantId))
     },
+    gaveWay: (tenantId) => note(tenantId, SLOW_MS),
     size() {
       let all = 0
       for (const jobs of waiting.values()) all += jobs.length

@@ -231,8 +231,10 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
     if (job) {
       queue.done(job.tenantId, Math.max(place.usedMs, signal === TOO_LONG ? bounds.limitMs : 0))
       place.job = undefined
-      if (place.giveWay && !job.gone && !closed) queue.putBack(job.tenantId, job)
-      else job.reject(reasonOf({ code, signal, stderr }, bounds))
+      if (place.giveWay && !job.gone && !closed) {
+        queue.gaveWay(job.tenantId)
+        queue.putBack(job.tenantId, job)
+      } else job.reject(reasonOf({ code, signal, stderr }, bounds))
     }
     if (place.state === 'starting') {
       mayStartAt = performance.now() + START_AGAIN_MS

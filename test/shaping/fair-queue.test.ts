@@ -92,6 +92,27 @@ describe('tenants at a few seats', () => {
     expect(queue.next()).toBe('b1')
   })
 
+  it('are let run though their work is long, until somebody waits who has none', () => {
+    const { queue, add } = aQueue(2)
+    add('a1', 'b1')
+    expect([queue.next(), queue.next()]).toEqual(['a1', 'b1'])
+    queue.takes('a', 300)
+    queue.takes('b', 200)
+    add('c1')
+    expect(queue.isCrowded()).toBe(false)
+    queue.takes('b', 300)
+    expect(queue.isCrowded()).toBe(true)
+    queue.done('b', 300)
+    queue.gaveWay('b')
+    queue.putBack('b', 'b1')
+    // Long work that came to its end makes nobody slow.
+    queue.done('a', 900)
+    add('a2')
+    expect([queue.next(), queue.next()]).toEqual(['c1', 'b1'])
+    queue.done('c', 5)
+    expect(queue.next()).toBe('a2')
+  })
+
   it('that are slow come in the order of what they have had, not of when they came', () => {
     const { queue, add } = aQueue(2)
     add('a1', 'b1', 'c1')
