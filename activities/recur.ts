@@ -70,7 +70,8 @@ type Made =
   | { kind: 'made'; job: SubmittedJob; overlap: RecurringRow['overlap'] }
 
 async function make(db: Db, { tenant_id, schedule_id, at, begun }: FireInput, fit: Fit | undefined): Promise<Made> {
-  const row = await findRecurring(db, schedule_id)
+  // One after another: each names the times that were missed before it, and they come together after an outage.
+  const row = await findRecurring(db, schedule_id, true)
   const time = Date.parse(at)
   if (!row || row.deleted || row.paused || isLeftOut(row, time)) return { kind: 'nothing' }
   const { data_type } = row.template

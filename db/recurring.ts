@@ -162,11 +162,11 @@ export async function deleteRecurring(db: Db, id: string): Promise<void> {
   )
 }
 
-/** By uuid or name; a deleted one by its uuid alone. */
-export async function findRecurring(db: Db, idOrName: string): Promise<RecurringRow | null> {
+/** By uuid or name; a deleted one by its uuid alone. With `lock` its row is locked until the transaction ends. */
+export async function findRecurring(db: Db, idOrName: string, lock = false): Promise<RecurringRow | null> {
   const { rows } = await db.query<RecurringRow>(
     `select ${COLUMNS} from recurring_distributions
-      where id::text = $1 or (name = $1 and deleted_at is null) order by id::text = $1 desc limit 1`,
+      where id::text = $1 or (name = $1 and deleted_at is null) order by id::text = $1 desc limit 1 ${lock ? 'for update' : ''}`,
     [idOrName],
   )
   return rows[0] ?? null

@@ -421,6 +421,15 @@ describe('times that were missed', () => {
     expect(await occasions(row)).toEqual([at.toISOString()])
   })
 
+  it('are counted once where several come to be made at the same moment', async () => {
+    const made = await recurring('together', { interval_seconds: 60, overlap: 'allow_all' })
+    const row = await accountedUntil(made, '1 hour')
+    const last = Math.floor(Date.now() / 60_000) * 60_000
+    const ats = Array.from({ length: 5 }, () => new Date(last).toISOString())
+    await Promise.all(ats.map((at) => fire(system.deps, { ...ref(row), at })))
+    expect((await again(row)).missed!.count).toBeLessThanOrEqual(60)
+  })
+
   it('while it was paused are neither made up nor named', async () => {
     const made = await recurring('paused-long', { interval_seconds: 60, overlap: 'allow_all', paused: true })
     await accountedUntil(made, '1 hour')
