@@ -1,5 +1,6 @@
 // Pages of lists: cursors that say nothing, and days that mean the whole day.
 import { parseBatchId } from '../db/batches.ts'
+import type { DistributionFilter } from '../db/distribution-list.ts'
 import { invalid } from './errors.ts'
 
 /** A cursor for «after this row»: opaque to callers, so that its inside may change. */
@@ -18,8 +19,19 @@ export function readCursor(cursor: string | undefined, form: RegExp): string | n
 export const UUID_CURSOR = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 export const NUMBER_CURSOR = /^\d{1,18}$/
 
+interface GivenFilter extends Omit<DistributionFilter, 'statuses' | 'batch' | 'from' | 'until'> {
+  batch_id?: string | undefined
+  from_date?: string | undefined
+  to_date?: string | undefined
+}
+
+/** The filter of a list and of a bulk retry, all but the status: one reading, so that neither leaves out a field. */
+export function readFilter({ batch_id, from_date, to_date, ...rest }: GivenFilter): DistributionFilter {
+  return { ...rest, batch: readBatchId(batch_id), ...readRange({ from_date, to_date }) }
+}
+
 /** The row's uuid of a filter's `batch_id`; a 400 when it cannot be one. */
-export function readBatchId(given: string | undefined): string | undefined {
+function readBatchId(given: string | undefined): string | undefined {
   if (given === undefined) return undefined
   const id = parseBatchId(given)
   if (!id) throw invalid([{ field: 'batch_id', issue: 'must be the id of a batch, such as batch_019bc0de-…' }])

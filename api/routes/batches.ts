@@ -24,7 +24,7 @@ import type { AppDeps } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
 import { MAX_DEPTH } from '../json.ts'
 import { requireOwnTenant } from '../middleware/auth.ts'
-import { cursorOf, NUMBER_CURSOR, readBatchId, readCursor, readRange } from '../pages.ts'
+import { cursorOf, NUMBER_CURSOR, readCursor, readFilter } from '../pages.ts'
 import {
   batchCancelAnswer,
   batchParams,
@@ -166,12 +166,12 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
       const issues = callbackIssues(body.callback_url, egress, 'callback_url')
       const key = keyOf(c.req.header('idempotency-key'), body.idempotency_key, 'idempotency_key', issues)
       if (issues.length > 0) throw invalid(issues)
-      const { data_type, priority, destination, batch_id, from_date, to_date, force, timeout_seconds } = body
-      const status = body.status ?? (force ? undefined : ('failed' as const))
+      const { tenant_id: _tenant, dry_run, force, timeout_seconds, callback_url, idempotency_key, ...given } = body
+      const { status = force ? undefined : ('failed' as const), ...filters } = given
       const statuses = typeof status === 'string' ? [status] : status
-      const range = readRange({ from_date, to_date })
-      const filter = { statuses, data_type, priority, destination, batch: readBatchId(batch_id), ...range }
-      if (body.dry_run) {
+      const filter = { ...readFilter(filters), statuses }
+      const { destination } = filters
+      if (dry_run) {
         const counted = await withTenant(pool, tenant_id, (db) => countSendable(db, filter, force))
         return c.json(retryAnswer(null, counted, true))
       }
@@ -180,7 +180,7 @@ export function batchEndpoints(deps: AppDeps): Endpoint[] {
         kind: 'retry' as const,
         options: {
           retry: { ...(destination === undefined ? {} : { destinations: [destination] }), force, timeout_seconds },
-          filter: { status, data_type, priority, destination, batch_id, from_date, to_date },
+          filter: { status, ...filters },
         },
         callback_url: body.callback_url ?? null,
         rejected: [],

@@ -13,7 +13,7 @@ import { withTenant } from '../../db/pool.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { invalid, notFound } from '../errors.ts'
-import { cursorOf, readBatchId, readCursor, readRange, UUID_CURSOR } from '../pages.ts'
+import { cursorOf, readCursor, readFilter, UUID_CURSOR } from '../pages.ts'
 import {
   attempts,
   attemptsQuery,
@@ -141,12 +141,11 @@ export function distributionEndpoints(deps: AppDeps): Endpoint[] {
     query: listQuery,
     answers: { 200: { description: 'One page, and counts over the whole filter', schema: distributionList } },
     async handle({ c, caller, query }) {
-      const { limit = 50, offset = 0, cursor, status, batch_id, from_date, to_date, ...rest } = query
+      const { limit = 50, offset = 0, cursor, status, ...filters } = query
       if (cursor !== undefined && query.offset !== undefined) {
         throw invalid([{ field: 'offset', issue: 'cannot be given beside cursor' }])
       }
-      const statuses = status && [status]
-      const filter = { ...rest, statuses, batch: readBatchId(batch_id), ...readRange({ from_date, to_date }) }
+      const filter = { ...readFilter(filters), statuses: status && [status] }
       const before = readCursor(cursor, UUID_CURSOR)
       const { rows, counts } = await withTenant(pool, caller.tenant_id, async (db) => ({
         rows: await listDistributions(db, filter, { limit: limit + 1, offset, before }),

@@ -1,5 +1,6 @@
 // Batches over the API: how they stand, their cancel, and sending again what failed.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { listQuery } from '../../api/schemas/distributions.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest
@@ -188,6 +189,51 @@ describe('bulk retry', () => {
       key: api.keys.other.operator,
     })
     expect(theirs.summary.total).toBe(0)
+  })
+
+  it('takes every filter that the list has, and each narrows what is sent again', async () => {
+    const { batch_id } = (await bulk([aSubmission({ data_type: 'narrow', priority: 'high', ordering_key: 'K-1' })]))
+      .body
+    const schedule_id = '01a22dcd-0ae4-7004-94ae-48eb49e7b4c0'
+    await failed(1, 'narrow')
+    await api.rows(
+      'acme',
+      "update distribution_jobs set status = 'failed', check_at = null, schedule_id = $1 where ordering_key = 'K-1'",
+      [schedule_id],
+    )
+    const earlier = { from_date: '2020-01-01', to_date: '2020-01-02' }
+    const values: Record<string, [matching: string, other: string]> = {
+      status: ['failed', 'completed'],
+      data_type: ['narrow', 'another'],
+      priority: ['high', 'critical'],
+      destination: ['ad-hoc', 'nobody'],
+      batch_id: [batch_id, 'batch_01a22dcd-0b1e-790e-bbf2-d40b6198b111'],
+      schedule_id: [schedule_id, '01a22dcd-0ae4-7004-94ae-48eb49e7b4c1'],
+      ordering_key: ['K-1', 'K-2'],
+      from_date: [earlier.from_date, '2199-01-01'],
+      to_date: ['2199-01-01', earlier.to_date],
+    }
+    const { limit: _, offset: _offset, cursor: _cursor, ...filters } = listQuery.shape
+    expect(Object.keys(values).sort()).toEqual(Object.keys(filters).sort())
+    const matched = async (more: Record<string, string>) => {
+      const filter = { data_type: 'narrow', ordering_key: 'K-1', ...more }
+      const listed = await api.call('GET', `/distribution/list?${new URLSearchParams(filter)}`)
+      const counted = await retry({ ...filter, dry_run: true })
+      return [listed.body.summary.total, counted.body.matched_distributions]
+    }
+    for (const [name, [matching, other]] of Object.entries(values)) {
+      expect([name, ...(await matched({ [name]: matching }))]).toEqual([name, 1, 1])
+      expect([name, ...(await matched({ [name]: other }))]).toEqual([name, 0, 0])
+    }
+    // What was asked for stands in the audit log.
+    const done = await retry({ schedule_id, ordering_key: 'K-1' })
+    expect(done.body).toMatchObject({ matched_distributions: 1, total_distributions: 1 })
+    const [audit] = await api.rows(
+      'acme',
+      "select details from audit_log where action = 'bulk_retry' and resource_id = $1",
+      [done.body.batch_id.slice('batch_'.length)],
+    )
+    expect(audit).toMatchObject({ details: { status: 'failed', schedule_id, ordering_key: 'K-1', total: 1 } })
   })
 
   it('refuses unknown filters and viewers', async () => {
