@@ -64,12 +64,14 @@ class Upload {
   private readonly watch: NodeJS.Timeout
   private readonly tooSlow: Promise<never>
   private size = 0
+  /** Time in which a read waited for the sender. What the service takes itself, as to inflate, is not the sender's. */
+  private waited_ms = 0
+  private waits_since: number | undefined
 
   constructor(stream: ReadableStream<Uint8Array>, limit: number, { whole_ms, window_ms }: UploadTimes) {
     this.reader = stream.getReader()
     this.limit = limit
-    const until = performance.now() + whole_ms
-    let before = 0
+    let before = { size: 0, waited_ms: 0 }
     let refuse = (_: ApiError) => {}
     this.tooSlow = new Promise<never>((_, reject) => {
       refuse = reject
@@ -77,18 +79,27 @@ class Upload {
     this.tooSlow.catch(() => {})
     // Most bodies are here long before it looks for the first time.
     this.watch = setInterval(() => {
-      if (this.size - before < LIMITS.uploadBytes.value || performance.now() > until) refuse(tooSlowly())
-      before = this.size
+      const now = { size: this.size, waited_ms: this.waitedSoFar() }
+      const slow = now.size - before.size < LIMITS.uploadBytes.value && now.waited_ms - before.waited_ms > window_ms / 2
+      if (slow || now.waited_ms > whole_ms) refuse(tooSlowly())
+      before = now
     }, window_ms)
   }
 
   /** Undefined at the end. */
   async next(): Promise<Uint8Array | undefined> {
+    this.waits_since = performance.now()
     const { done, value } = await Promise.race([this.reader.read().catch(refuseCutOff), this.tooSlow])
+    this.waited_ms = this.waitedSoFar()
+    this.waits_since = undefined
     if (done) return undefined
     this.size += value.length
     if (this.size > this.limit) throw tooLarge(this.limit)
     return value
+  }
+
+  private waitedSoFar(): number {
+    return this.waited_ms + (this.waits_since === undefined ? 0 : performance.now() - this.waits_since)
   }
 
   /** Nothing further is read; a read that waits is over. */

@@ -1,5 +1,10 @@
 // Bodies while they arrive: what one process holds of them, and for how long.
+import { execFileSync } from 'node:child_process'
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -54,6 +59,26 @@ const announcing = (key: string, bytes = MAX_BODY) =>
   begin(key, [`Content-Length: ${bytes}`], Buffer.alloc(bytes / 2, 0x20))
 const settled = (upload: Upload) => Promise.race([upload.status, sleep(300).then(() => 'reading')])
 
+/** Keeps all threads that inflate busy until it is called off: each opens a pipe that nobody writes to. */
+async function occupyThreads(): Promise<() => void> {
+  const folder = mkdtempSync(join(tmpdir(), 'threads-'))
+  const pipe = join(folder, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const threads = Number(process.env.UV_THREADPOOL_SIZE ?? 4)
+  const opened = Array.from({ length: threads }, () => open(pipe, 'r'))
+  await sleep(50)
+  let occupied = true
+  return () => {
+    if (!occupied) return
+    occupied = false
+    const writer = openSync(pipe, 'w')
+    Promise.all(opened.map(async (file) => (await file).close())).finally(() => {
+      closeSync(writer)
+      rmSync(folder, { recursive: true })
+    })
+  }
+}
+
 describe('unfinished uploads', () => {
   it('of one key are bounded, others go on, and their place is free again once they end', async () => {
     const { operator, admin } = api.keys.acme
@@ -97,6 +122,21 @@ describe('unfinished uploads', () => {
     clearInterval(flow)
     expect(within).toBe('reading')
     expect(await steady.status).toContain('408')
+  })
+
+  it('that have arrived are not refused with 408 for the time that the service takes to inflate them', async () => {
+    const body = gzipSync(JSON.stringify(aSubmission({ payload: 'x'.repeat(500_000) })))
+    const headers = [`Content-Length: ${body.length}`, 'Content-Encoding: gzip']
+    const release = await occupyThreads()
+    try {
+      const upload = begin(api.keys.acme.operator, headers, body)
+      const meanwhile = await Promise.race([upload.status, sleep(2500).then(() => 'inflating')])
+      expect(meanwhile).toBe('inflating')
+      release()
+      expect(await upload.status).toContain('202')
+    } finally {
+      release()
+    }
   })
 
   it('without a valid key hold nothing: they are refused before anything is read', async () => {
