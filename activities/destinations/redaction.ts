@@ -1,5 +1,5 @@
 // Takes secrets out of what comes from outside. Receivers echo requests, in whatever spelling their language writes: JSON or
-// HTML escapes, percent-encoding, quoted-printable, base64, hex, other case, broken lines. And an answer that is stored may
+// HTML escapes, percent-encoding, quoted-printable, base64, hex, octal, lists of bytes, other case, broken lines. And an answer that is stored may
 // be cut in the middle of one.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LIMITS } from '../../db/limits.ts'

@@ -22,6 +22,7 @@ const each =
 const hex = (character: string, pad = 2) => character.codePointAt(0)!.toString(16).padStart(pad, '0')
 const percentBytes: Spell = (text) =>
   [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')
+const bytesOf = (text: string, spell: (byte: number, at: number) => string) => [...Buffer.from(text)].map(spell)
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const NAMES: Record<string, string> = {
   '/': 'sol',
@@ -80,6 +81,19 @@ const SPELLINGS: Record<string, Spell> = {
     Buffer.from(text)
       .toString('hex')
       .replace(/../g, (one) => `${one}:`),
+  'bytes in octal': (text) => bytesOf(text, (byte) => `\\${byte.toString(8).padStart(3, '0')}`).join(''),
+  'bytes in octal within JSON': (text) =>
+    JSON.stringify(bytesOf(text, (byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('')),
+  'every other byte in octal': (text) =>
+    bytesOf(text, (byte, at) =>
+      at % 2 === 0 || byte > 126 ? `\\${byte.toString(8).padStart(3, '0')}` : String.fromCharCode(byte),
+    ).join(''),
+  'a buffer of Node': (text) => JSON.stringify(Buffer.from(text)),
+  'a list of bytes': (text) => `[${bytesOf(text, String).join(', ')}]`,
+  'a list of bytes in hex': (text) => bytesOf(text, (byte) => `0x${byte.toString(16).padStart(2, '0')}`).join(', '),
+  'base64 of base64': (text) => base64(base64(text)),
+  'base64 of UTF-16': (text) => Buffer.from(text, 'utf16le').toString('base64'),
+  'base64 of UTF-16 within more': (text) => Buffer.from(`Bearer ${text}, 401`, 'utf16le').toString('base64'),
   'upper case': (text) => text.toUpperCase(),
   'lower case': (text) => text.toLowerCase(),
   'broken lines': (text) => text.replace(/.{4}/gs, (part) => `${part}\r\n  `),
@@ -89,19 +103,25 @@ const SPELLINGS: Record<string, Spell> = {
 /** The longest piece of the secret that somebody who tries every decoder can still read. */
 function readable(secret: string, shown: string): string {
   const letters = secret.replace(/[^a-z0-9]/gi, '').length >= 8
-  const fold = (text: string) => text.toLowerCase().replace(letters ? /[^a-z0-9]/g : /[\s\ufffd]/g, '')
+  const fold = (text: string) => text.toLowerCase().replace(letters ? /[^a-z0-9]/g : /[\s\0\ufffd]/g, '')
   const left = shown.replaceAll('***', ' | ')
   const forms = [left]
   for (let round = 0; round < 4; round++) forms.push(decode(forms.at(-1)!))
   for (const form of [...forms]) {
-    for (const run of form.replace(/[\r\n]+ */g, '').match(/[A-Za-z0-9+/_-]{4,}/g) ?? []) {
-      for (const skip of [0, 1, 2, 3]) forms.push(Buffer.from(run.slice(skip), 'base64').toString('latin1'))
-    }
+    for (const once of unpacked(form)) forms.push(once, ...unpacked(once))
+    const numbers = form.match(/0x[0-9a-f]{2}|\b\d{1,3}\b/gi) ?? []
+    forms.push(String.fromCharCode(...numbers.map(Number).filter((byte) => byte < 256)))
     for (const run of form.replaceAll(':', '').match(/[0-9a-f]{4,}/gi) ?? []) {
       for (const skip of [0, 1]) forms.push(Buffer.from(run.slice(skip), 'hex').toString('latin1'))
     }
   }
   return forms.map((form) => longestCommon(fold(secret), fold(form))).reduce((x, y) => (x.length > y.length ? x : y))
+}
+
+/** What base64 in it may stand for. */
+function unpacked(text: string): string[] {
+  const runs = text.replace(/[\r\n]+ */g, '').match(/[A-Za-z0-9+/_-]{4,}/g) ?? []
+  return runs.flatMap((run) => [0, 1, 2, 3].map((skip) => Buffer.from(run.slice(skip), 'base64').toString('latin1')))
 }
 
 function longestCommon(a: string, b: string): string {
@@ -167,6 +187,7 @@ function decode(text: string): string {
   return text
     .replace(/\\\\/g, '\\')
     .replace(/\\u([0-9a-f]{4})|\\x([0-9a-f]{2})/gi, (_, wide: string, hex: string) => fromHex(wide ?? hex))
+    .replace(/\\([0-7]{3})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 8)))
     .replace(/\\([/"])/g, '$1')
     .replace(/&#x([0-9a-f]+);/gi, (_, code: string) => fromHex(code))
     .replace(/&#([0-9]+);/g, (_, code: string) => String.fromCodePoint(Number(code)))
@@ -200,6 +221,8 @@ describe('what is no secret', () => {
     ['a short secret inside of words', 'the testament was contested', ['test']],
     ['an empty secret', 'nothing', ['']],
     ['words that the secret is made of', 'password of the database user', ['production-database-password-4711']],
+    ['numbers', JSON.stringify(Array.from({ length: 300 }, (_, at) => at)), ['Xk3/vLq9+TzR5mWc8Yb1==', 'hunter22']],
+    ['a path of Windows', 'C:\\101\\new\\60 was not found', ['abc/DEF+0123456789==', 'hunter22']],
     ['no secrets', 'nothing', []],
   ])('stays: %s', (_name, text, secrets) => {
     expect(redact(text, secrets)).toBe(text)
@@ -218,9 +241,22 @@ it('costs in proportion to the text, also for one that is made of pieces of the 
   const hide = (text: string) => redact(text, secrets)
   hide('warm')
   const texts = (length: number) =>
-    ['a', 'ab', SECRETS.jwt.slice(0, 9), '\\u0061', '%2561', '&#97;', '=61', '%', '\\', '&amp;'].map((piece) =>
-      piece.repeat(Math.ceil(length / piece.length)).slice(0, length),
-    )
+    [
+      'a',
+      'ab',
+      SECRETS.jwt.slice(0, 9),
+      '\\u0061',
+      '\\141',
+      '\\7',
+      '97,',
+      '0x61 ',
+      '%2561',
+      '&#97;',
+      '=61',
+      '%',
+      '\\',
+      '&amp;',
+    ].map((piece) => piece.repeat(Math.ceil(length / piece.length)).slice(0, length))
   const cost = (length: number) => {
     const all = texts(length)
     const before = process.cpuUsage()

@@ -8,9 +8,11 @@ export interface Mapped {
   ends: Int32Array
 }
 
-/** JSON, JavaScript, percent (also of IIS), HTML and XML. */
+/** JSON, JavaScript, percent (also of IIS), HTML and XML, and bytes in octal as of C, shells and PostgreSQL. */
 const ESCAPES =
-  /\\u([0-9a-f]{4})|\\u\{([0-9a-f]{1,6})\}|\\x([0-9a-f]{2})|\\(["'\\/bfnrtv])|((?:%[0-9a-f]{2})+)|%u([0-9a-f]{4})|&#x([0-9a-f]{1,6});?|&#([0-9]{1,7});?|&([a-z][a-z0-9]{1,30});/gi
+  /\\u([0-9a-f]{4})|\\u\{([0-9a-f]{1,6})\}|\\x([0-9a-f]{2})|\\(["'\\/bfnrtv])|((?:%[0-9a-f]{2})+)|%u([0-9a-f]{4})|&#x([0-9a-f]{1,6});?|&#([0-9]{1,7});?|&([a-z][a-z0-9]{1,30});|((?:\\[0-3][0-7]{2})+)|\\([0-7]{1,2})/gi
+/** Characters of one byte in octal. */
+const OCTAL = 4
 /** Quoted-printable: a soft line break, or bytes in hex. */
 const QUOTED = /(=\r?\n)|((?:=[0-9a-f]{2})+)/gi
 
@@ -26,7 +28,8 @@ const NAMED = new Map(
 )
 
 /** An escape that was cut at the end of a text. */
-export const CUT_ESCAPE = /(?:\\(?:u[0-9a-f]{0,3}|x[0-9a-f]?)?|%(?:25)*[0-9a-f]?|&#?x?[0-9a-z]{0,30}|=[0-9a-f]?)$/i
+export const CUT_ESCAPE =
+  /(?:\\(?:u[0-9a-f]{0,3}|x[0-9a-f]?|[0-7]{1,2})?|%(?:25)*[0-9a-f]?|&#?x?[0-9a-z]{0,30}|=[0-9a-f]?)$/i
 
 export function mapped(text: string): Mapped {
   const starts = new Int32Array(text.length)
@@ -58,9 +61,10 @@ export function decoded(from: Mapped, kind: 'escapes' | 'quoted'): Mapped | unde
     last = match.index + match[0].length
     parts.push(characters)
     // Of a run of bytes each has a place of its own, unless several make one character.
-    const width = characters.length * 3 === match[0].length ? 3 : match[0].length
+    const each = match[0].startsWith('\\') ? OCTAL : 3
+    const width = characters.length * each === match[0].length ? each : match[0].length
     for (let at = 0; at < characters.length; at++) {
-      const first = width === 3 ? match.index + at * 3 : match.index
+      const first = width === each ? match.index + at * each : match.index
       starts[length] = from.starts[first]!
       ends[length] = from.ends[first + width - 1]!
       length++
@@ -72,13 +76,19 @@ export function decoded(from: Mapped, kind: 'escapes' | 'quoted'): Mapped | unde
 }
 
 function unescaped(match: RegExpMatchArray): string | undefined {
-  const [, json, braced, hex, short, percent, wide, htmlHex, html, name] = match
+  const [, json, braced, hex, short, percent, wide, htmlHex, html, name, octals, octal] = match
   const code = json ?? braced ?? hex ?? wide ?? htmlHex
   if (code !== undefined) return fromCode(Number.parseInt(code, 16))
+  if (octal !== undefined) return fromCode(Number.parseInt(octal, 8))
+  if (octals !== undefined) return bytesOf(octals.split('\\').map(octalToHex).join(''))
   if (html !== undefined) return fromCode(Number(html))
   if (percent !== undefined) return bytesOf(percent.replaceAll('%', ''))
   if (short !== undefined) return 'bfnrtv'.includes(short.toLowerCase()) ? ' ' : short
   return NAMED.get(name!.toLowerCase()) ?? ' '
+}
+
+function octalToHex(code: string): string {
+  return code && Number.parseInt(code, 8).toString(16).padStart(2, '0')
 }
 
 function unquoted([, softBreak, bytes]: RegExpMatchArray): string {

@@ -1,4 +1,5 @@
-// What to look for: each secret as it is, in base64 and in hex, in the one spelling that texts are brought into.
+// What to look for: each secret as it is, in base64, in hex and as a list of its bytes, in the one spelling that texts are
+// brought into.
 import { LIMITS } from '../../../db/limits.ts'
 import { decoded, folded, mapped } from './decode.ts'
 
@@ -50,6 +51,7 @@ export function patternsFor(secrets: Iterable<string>): Patterns {
       for (const shift of [0, 1, 2]) add(base64Core(bytes, shift), true)
       if (bytes.length >= SHORTEST_PART) add(bytes.toString('hex'))
     }
+    for (const list of byteLists(secret)) add(list)
   }
   return { letters: [...letters.values()], marks: [...marks.values()] }
 }
@@ -65,12 +67,22 @@ function decodedFully(text: string): string {
   return form.text
 }
 
+/** As a program prints an array of bytes: what stands between the numbers is no letter and does not matter. */
+function byteLists(secret: string): string[] {
+  const bytes = [...Buffer.from(secret, 'utf8')]
+  if (bytes.length < SHORTEST_PART) return []
+  const hex = bytes.map((byte) => byte.toString(16).padStart(2, '0'))
+  return [bytes.join(' '), hex.map((byte) => `0x${byte}`).join(' '), hex.map((byte) => `U+00${byte}`).join(' ')]
+}
+
 /** As it may stand in a text that is then written in base64 or hex as a whole. */
 function spellings(secret: string): Buffer[] {
   const json = JSON.stringify(secret).slice(1, -1)
   // A lone surrogate has no percent-encoding.
   const percent = /\p{Cs}/u.test(secret) ? secret : encodeURIComponent(secret)
-  return [...new Set([secret, json, json.replaceAll('/', '\\/'), percent])].map((text) => Buffer.from(text, 'utf8'))
+  const base64 = Buffer.from(secret, 'utf8').toString('base64')
+  const texts = new Set([secret, json, json.replaceAll('/', '\\/'), percent, base64])
+  return [...[...texts].map((text) => Buffer.from(text, 'utf8')), Buffer.from(secret, 'utf16le')]
 }
 
 /** Of the base64 of any text that holds the secret after `3 n + shift` bytes: the characters that depend on it alone. */
