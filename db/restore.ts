@@ -1,5 +1,5 @@
 // Reads a backup into a database: all of it in one transaction, or nothing.
-import { once } from 'node:events'
+import { pipeline } from 'node:stream/promises'
 import type pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
 import {
@@ -149,22 +149,17 @@ async function copyTable(
   columns: string[],
 ): Promise<number> {
   const copy = client.query(copyFrom(`copy public.${quoted(name)} (${columns.map(quoted).join(', ')}) from stdin`))
-  let failed: Error | undefined
-  copy.on('error', (error) => {
-    failed = error
-  })
   let count = 0
-  for (;;) {
-    const next = await reader.next()
-    if (next.done) throw new RestoreRefused('the backup is not complete: it ends in the middle of a table')
-    if (next.value === '\\.') break
-    count += 1
-    if (failed) throw failed
-    if (!copy.write(`${next.value}\n`)) await Promise.race([once(copy, 'drain'), once(copy, 'close')])
+  async function* lines() {
+    for (;;) {
+      const next = await reader.next()
+      if (next.done) throw new RestoreRefused('the backup is not complete: it ends in the middle of a table')
+      if (next.value === '\\.') return
+      count += 1
+      yield `${next.value}\n`
+    }
   }
-  if (failed) throw failed
-  copy.end()
-  await once(copy, 'finish')
+  await pipeline(lines, copy)
   return count
 }
 
