@@ -211,15 +211,13 @@ describe('a mail on Mailpit', () => {
       expect(await mailpit.messages(two)).toHaveLength(1)
     })
 
-    it('FIELD-REPORT 53: more than the server takes at once: the rest comes with the next attempt, none gets two', async () => {
+    it('FIELD-REPORT 53: more than the server takes at once: the rest comes in a further transaction, none gets two', async () => {
       const all = [inbox(), inbox(), inbox(), inbox(), inbox()]
       const message = { delivery_id: randomUUID() }
-      const error = await failed(config({ to: all }), message)
-      expect(error).toMatchObject({ code: 'THROTTLED', retryable: true, response: { status: 452 } })
-      const receipt = await send(config({ to: all }), { ...message, attempt_number: 2, progress: error.progress })
-      expect((receipt.metadata!.recipients as { attempt: number }[]).map(({ attempt }) => attempt)).toEqual([
-        1, 1, 1, 2, 2,
-      ])
+      const receipt = await send(config({ to: all }), message)
+      expect(receipt.metadata!.recipients).toEqual(
+        all.map((address) => expect.objectContaining({ address, attempt: 1 })),
+      )
       const copies = await mailpit.messages(all[0])
       const ours = copies.filter(({ message_id }) => message_id.includes(message.delivery_id))
       expect(ours).toHaveLength(2)
