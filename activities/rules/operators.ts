@@ -2,6 +2,7 @@
 import { canonicalDigits, compareDigits, Digits, type Exact } from './exact.ts'
 import type { Path } from './paths.ts'
 import { MAX_MATCHED_TEXT, type Pattern, readPattern } from './patterns.ts'
+import { textSearch } from './text-search.ts'
 
 /** Nobody knows: it was not tried, for this reason. */
 export interface Untried {
@@ -228,13 +229,14 @@ export const OPERATORS = {
     read(value) {
       const issue = scalarIssue(value) ?? (typeof value === 'string' ? textIssue(value) : undefined)
       if (issue) return { issue }
+      const isWithin = typeof value === 'string' ? textSearch(value) : () => false
       return (actual, work) => {
         if (Array.isArray(actual)) {
           return spend(work, actual.length * 2) ? actual.some((entry) => same(entry, value as Exact)) : TOO_MUCH
         }
         if (typeof actual === 'string') {
           if (!spend(work, actual.length / 8)) return TOO_MUCH
-          return typeof value === 'string' && actual.includes(value)
+          return isWithin(actual)
         }
         return `is ${nameOf(actual)}, neither a text nor a list`
       }
