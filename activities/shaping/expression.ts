@@ -37,7 +37,7 @@ export function evaluated(text: string, document: Json, words: ExpressionWords, 
   const { accepted_at, ...distribution } = words
   const about = JSON.stringify({ distribution, accepted_at: accepted_at.getTime() })
   const json = toJson(input)
-  const { result, nothing, failed, stuck } = evaluatedInRealm(text, json, about)
+  const { result, nothing, failed, stuck } = evaluatedInRealm(text, json, about, changedIn(numbers))
   if (stuck) throw new ShapingError('expression', STUCK)
   if (failed) throw new ShapingError('expression', describe(failed))
   if (nothing || typeof result !== 'string') throw new ShapingError('expression', 'finds nothing')
@@ -67,6 +67,12 @@ function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): Js
   const copy: { [key: string]: Json } = {}
   for (const [key, child] of Object.entries(value)) setKey(copy, key, asDoubles(child, numbers))
   return copy
+}
+
+/** As JSON, the doubles that stand for whole numbers with other digits; empty for none. */
+function changedIn(numbers: ReadonlyMap<number, unknown>): string {
+  const whole = [...numbers.keys()].filter((double) => Number.isInteger(double) && Math.abs(double) >= UNSAFE[0])
+  return whole.length > 0 ? JSON.stringify(whole) : ''
 }
 
 /** A double that stands for itself somewhere and for another number elsewhere stands for two as well. */

@@ -157,9 +157,23 @@ describe('expression', () => {
     ['"n" & a', 'makes a text of a whole number'],
     ['{"x": $join([$string(a), "b"], "-")}', 'makes a text of a whole number'],
     ['{$string(a): 1}', 'makes a text of a whole number'],
-    ['a * 2', 'computes a whole number'],
-    ['-a', 'computes a whole number'],
-    ['[a * 1000]', 'computes a whole number'],
+    ['a * 2', 'computes with a whole number'],
+    ['-a', 'computes with a whole number'],
+    ['[a * 1000]', 'computes with a whole number'],
+    ['a + 1', 'computes with a whole number'],
+    ['a - 10', 'computes with a whole number'],
+    ['a % 10', 'computes with a whole number'],
+    ['small < 1 ? small : a - 1', 'computes with a whole number'],
+    ['$sum([a, 1])', 'computes with a whole number'],
+    ['[a, 1] ~> $sum', 'computes with a whole number'],
+    ['[a, 1] ~> $sum()', 'computes with a whole number'],
+    ['$map([a, 1], function($i){ $i % 7 })', 'computes with a whole number'],
+    ['$reduce([1, a], function($x, $y){ $x + $y })', 'computes with a whole number'],
+    ['($x := list[0].id; {"last": $x % 100})', 'computes with a whole number'],
+    ['$formatNumber(a, "0")', 'computes with a whole number'],
+    ['$round(a, -2)', 'computes with a whole number'],
+    ['{"ids": list.id, "sum": $sum(list.n), "next": $map(list, function($i){ $i.n + 1 })}', undefined],
+    ['list[id = $$.list[1].id].n', undefined],
     ['{"a": a, "t": text, "n": $string(small)}', undefined],
     ['{"even": even, "big": big}', undefined],
     ['small * 1.5', 'computes a whole number'],
@@ -170,7 +184,7 @@ describe('expression', () => {
     'a whole number that a double cannot hold is passed on or refused, never changed: %s',
     async (expression, says) => {
       const payload =
-        '{"a":9007199254740993,"text":"no. 9007199254740992","small":9007199254740991,"even":9007199254740994,"big":1e30}'
+        '{"a":9007199254740993,"text":"no. 9007199254740992","small":9007199254740991,"even":9007199254740994,"big":1e30,"list":[{"id":9007199254740993,"n":1},{"id":900719925474099301,"n":2}]}'
       if (says === undefined) await shape({ expression }, payload)
       else expect(await failure({ expression }, payload)).toContain(`expression: ${says}`)
     },

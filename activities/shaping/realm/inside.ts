@@ -2,6 +2,7 @@
 // reaches the library's own objects. Only text goes in and comes out (realm.ts).
 
 import jsonata from 'jsonata'
+import { watchArithmetic } from './arithmetic.ts'
 import { nodesOf, REFUSED, refusal, updates } from './refusals.ts'
 import { watchSingles } from './singles.ts'
 
@@ -31,6 +32,8 @@ interface Surface {
   document: string
   /** JSON: what `$distribution` is, and when the distribution was accepted. */
   words: string
+  /** JSON: the doubles that stand for whole numbers with other digits. Empty for none. */
+  changed: string
   /** JSON: see `Answer` in realm.ts. Empty for as long as there is none. */
   answer: string
   judge(): void
@@ -46,6 +49,9 @@ type Expression = ReturnType<typeof jsonata>
 const COMPILED = 50
 const compiled = new Map<string, { expression: Expression; updates: boolean }>()
 let builtIns: Record<string, unknown> | undefined
+
+/** The library calls what is bound to this after each value. */
+const AFTER_EACH_VALUE = Symbol.for('jsonata.__evaluate_exit') as unknown as string
 
 const surface = globalThis as unknown as Surface
 const { parse, stringify } = JSON
@@ -70,6 +76,7 @@ surface.evaluate = (anything) => {
       return
     }
     expression = found.expression
+    expression.assign(AFTER_EACH_VALUE, guard(expression))
   } catch (error) {
     surface.answer = stringify({ failed: fault(error) })
     return
@@ -92,7 +99,7 @@ surface.singles = () => {
   const { expression } = compile(surface.expression)
   const ast = expression.ast()
   const { told, found } = watchSingles(ast, nodesOf(ast))
-  expression.assign(Symbol.for('jsonata.__evaluate_exit') as unknown as string, told)
+  expression.assign(AFTER_EACH_VALUE, told)
   const tell = () => {
     surface.answer = stringify({ singles: [...found] })
   }
@@ -110,6 +117,12 @@ function compile(text: string) {
   if (compiled.size >= COMPILED) compiled.delete(compiled.keys().next().value!)
   compiled.set(text, made)
   return made
+}
+
+/** Most payloads have no such number, and then nothing is watched. */
+function guard(expression: Expression): unknown {
+  if (surface.changed === '') return undefined
+  return watchArithmetic(nodesOf(expression.ast()), new Set(parse(surface.changed) as number[]))
 }
 
 async function evaluated(expression: Expression): Promise<unknown> {

@@ -58,9 +58,10 @@ export function judgedInRealm(expression: string): Answer {
 /**
  * @param document as JSON
  * @param words as JSON
+ * @param changed as JSON: the doubles in `document` that stand for whole numbers with other digits; empty for none
  */
-export function evaluatedInRealm(expression: string, document: string, words: string): Answer {
-  const texts = { expression, document, words }
+export function evaluatedInRealm(expression: string, document: string, words: string, changed = ''): Answer {
+  const texts = { expression, document, words, changed }
   const answer = inRealm(sharedRealm(), 'evaluate(false)', texts)
   if (!answer.updates) return answer
   updated = true
@@ -92,10 +93,10 @@ function freshRealm(): vm.Context {
 function inRealm(realm: vm.Context, call: string, texts: Record<string, string>): Answer {
   let answer: unknown
   try {
-    Object.assign(realm, { document: '', words: '', ...texts, answer: '' })
+    Object.assign(realm, { document: '', words: '', changed: '', ...texts, answer: '' })
     vm.runInContext(call, realm)
     answer = vm.runInContext('answer', realm)
-    Object.assign(realm, { document: '', answer: '' })
+    Object.assign(realm, { document: '', changed: '', answer: '' })
   } catch {
     // The error is an object of the realm: it is not touched.
     return { failed: {} }
