@@ -429,7 +429,9 @@ describe('a large mail', () => {
     async (field) => {
       const body = Buffer.from(JSON.stringify({ x: 'x'.repeat(1_000_000) }))
       const config = aConfig(1, { [field]: '{payload.x}'.repeat(1000), attachment: { format: 'none' } })
-      expect(await failed(config, { body })).toMatchObject({ code: 'REJECTED', retryable: false })
+      const error = await failed(config, { body })
+      expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+      expect(error.message).toContain('{payload.x} brings too much')
     },
   )
 
