@@ -229,7 +229,7 @@ export const LIMITS = {
   },
   attachmentValues: {
     what: 'Values of a payload that becomes a CSV or XML attachment of a mail',
-    value: 250_000,
+    value: 100_000,
     unit: 'values',
     reason: 'It is made on the thread that serves all deliveries; a shape makes larger ones in a process of its own',
   },

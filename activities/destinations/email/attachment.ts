@@ -4,6 +4,7 @@ import { LIMITS } from '../../../db/limits.ts'
 import { toCsv } from '../../formats/csv.ts'
 import { FormatError, isObject, type Json, parseDocument } from '../../formats/document.ts'
 import { JsonFault, JsonScanner, TOKEN } from '../../formats/json-scan.ts'
+import { createPace, nextTurn } from '../../formats/turns.ts'
 import { toXml } from '../../formats/xml.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -16,35 +17,41 @@ export interface Attachment {
   contentType: string
 }
 
-/** @throws DeliveryError MISCONFIGURED when the payload has not the shape that the format needs */
-export function attachmentOf(config: EmailConfig['attachment'], message: Message): Attachment | undefined {
+/**
+ * Takes turns with everything else on the event loop; one step (reading, writing) is bounded by `attachmentValues`.
+ * @throws DeliveryError MISCONFIGURED when the payload has not the shape that the format needs
+ */
+export async function attachmentOf(
+  config: EmailConfig['attachment'],
+  message: Message,
+): Promise<Attachment | undefined> {
   if (config.format === 'none') return undefined
   if (config.format !== 'json' && message.content_type !== 'application/json') {
     const { format } = config
     throw new DeliveryError('MISCONFIGURED', `attachment: ${format} is made of JSON, not of ${message.content_type}`)
   }
-  if (config.format !== 'json') refuseMany(message.body, config.format)
   const filename = fillFilename(nameFor(config.filename, message.content_type), message)
-  switch (config.format) {
-    case 'json':
-      return { filename, content: message.body, contentType: message.content_type }
-    case 'csv':
-      return { filename, content: csvOf(message.body, config), contentType: 'text/csv; charset=utf-8; header=present' }
-    case 'xml':
-      return {
+  if (config.format === 'json') return { filename, content: message.body, contentType: message.content_type }
+  await refuseMany(message.body, config.format)
+  await nextTurn()
+  const document = parseDocument(message.body)
+  await nextTurn()
+  return config.format === 'csv'
+    ? {
         filename,
-        content: toXml(parseDocument(message.body), config.root),
-        contentType: 'application/xml; charset=utf-8',
+        content: csvOf(document, message.body, config),
+        contentType: 'text/csv; charset=utf-8; header=present',
       }
-  }
+    : { filename, content: toXml(document, config.root), contentType: 'application/xml; charset=utf-8' }
 }
 
-/** It is made here, at once; a shape makes the same in a process of its own. */
-function refuseMany(body: Buffer, format: 'csv' | 'xml'): void {
+/** It is made here; a shape makes the same in a process of its own. */
+async function refuseMany(body: Buffer, format: 'csv' | 'xml'): Promise<void> {
+  const pace = createPace()
   const max_values = LIMITS.attachmentValues.value
   const scanner = new JsonScanner(body, { max_depth: Number.POSITIVE_INFINITY, max_values })
   try {
-    while (scanner.next() !== TOKEN.end) {}
+    for (let tokens = 1; scanner.next() !== TOKEN.end; tokens += 1) if (tokens % 1000 === 0) await pace()
   } catch (error) {
     if (!(error instanceof JsonFault)) throw error
     if (error.kind !== 'values') return
@@ -67,10 +74,10 @@ function nameFor(filename: string, contentType: string): string {
   return filename === JSON_FILENAME && ending !== undefined ? filename.replace(/json$/, ending) : filename
 }
 
-function csvOf(body: Buffer, config: Extract<EmailConfig['attachment'], { format: 'csv' }>): Buffer {
+function csvOf(document: Json, body: Buffer, config: Extract<EmailConfig['attachment'], { format: 'csv' }>): Buffer {
   const { rows_path } = config
   try {
-    return toCsv(valueAt(parseDocument(body), rows_path), { path: rows_path, bytes: body.length }, config)
+    return toCsv(valueAt(document, rows_path), { path: rows_path, bytes: body.length }, config)
   } catch (error) {
     if (!(error instanceof FormatError)) throw error
     throw new DeliveryError('MISCONFIGURED', `attachment: ${error.message}`)

@@ -54,7 +54,7 @@ async function write(config: EmailConfig, message: Message): Promise<Composed> {
   const message_id = `<${message.delivery_id}@${domainOf(from.address)}>`
   const sender = config.bounce_to === undefined ? from.address : ourMailbox(config.bounce_to).address
   const recipients = distinct([...to, ...cc, ...bcc].map((each) => each.address))
-  const attachment = attachmentOf(config.attachment, message)
+  const attachment = await attachmentOf(config.attachment, message)
   const { message: bytes } = await composer.sendMail({
     envelope: { from: sender, to: recipients },
     from,
