@@ -19,19 +19,26 @@ export type Outcome = {
 /** What one element of a list costs. The questions themselves are bounded by the size of the rules. */
 const ELEMENT = 10
 
-/** Asks in order and stops as soon as the answer stands. */
-export function evaluate(condition: Condition, facts: Facts, work: Work): Outcome {
+/** Others have their turn after so much work: some two milliseconds. */
+const TURN = 20_000
+
+/** Asks in order and stops as soon as the answer stands. Yields where something else may go on. */
+export function* evaluate(condition: Condition, facts: Facts, work: Work): Generator<void, Outcome> {
   if (condition.kind === 'leaf' && condition.path.root === 'payload' && facts.unread !== undefined) {
     const untried = `was not tried: the payload ${facts.unread}`
     return { kind: 'leaf', leaf: condition, actual: undefined, elements: 0, ...verdict({ untried }) }
   }
-  if (condition.kind === 'leaf')
-    return condition.path.many ? askEach(condition, facts, work) : ask(condition, facts, work)
+  if (condition.kind === 'leaf') {
+    const before = work.left
+    const outcome = condition.path.many ? yield* askEach(condition, facts, work) : ask(condition, facts, work)
+    if (before - work.left > TURN) yield
+    return outcome
+  }
   const { kind } = condition
   const of: Outcome[] = []
   let undecided = false
   for (const one of condition.of) {
-    const outcome = evaluate(one, facts, work)
+    const outcome = yield* evaluate(one, facts, work)
     of.push(outcome)
     if (outcome.undecided) undecided = true
     else if (kind === 'not') return { kind, matched: !outcome.matched, of }
@@ -47,16 +54,21 @@ function ask(leaf: Leaf, facts: Facts, work: Work): Outcome {
 }
 
 /** Holds when it holds for one element; says for which. */
-function askEach(leaf: Leaf, facts: Facts, work: Work): Outcome {
+function* askEach(leaf: Leaf, facts: Facts, work: Work): Generator<void, Outcome> {
   let elements = 0
   let actual: Exact | undefined
   let at: string | undefined
   let last: Answer = false
-  const found = someElement(
-    leaf.path,
-    facts,
-    () => spend(work, ELEMENT),
-    (value, indexes) => {
+  let since = work.left
+  const isDue = () => {
+    if (since - work.left < TURN) return false
+    since = work.left
+    return true
+  }
+  const found = yield* someElement(leaf.path, facts, {
+    spend: () => spend(work, ELEMENT),
+    isDue,
+    holds: (value, indexes) => {
       elements += 1
       actual = value
       last = isAffordable(value, work) ? leaf.test(value, work) : TOO_MUCH
@@ -65,7 +77,7 @@ function askEach(leaf: Leaf, facts: Facts, work: Work): Outcome {
       if (ends) at = pathOfElement(leaf.path, indexes)
       return ends
     },
-  )
+  })
   if (found === undefined) return { kind: 'leaf', leaf, actual: undefined, ...verdict(TOO_MUCH) }
   if (found) return { kind: 'leaf', leaf, actual, ...(at ? { at } : {}), ...verdict(last) }
   const why = typeof last === 'string' ? `; the last one ${last}` : ''

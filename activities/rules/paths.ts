@@ -79,9 +79,7 @@ function quoted(text: string): string | undefined {
 /** What stands at the path; undefined when nothing does. */
 export function follow(path: Path, facts: Facts, timeZone: string): Exact | undefined {
   if (path.root === 'time') return facts.time.part(path.steps[0] as TimePart, timeZone)
-  let at: Exact | undefined = facts[path.root]
-  for (const step of path.steps) at = below(at, step)
-  return at
+  return descend(facts[path.root], path.steps, 0, path.steps.length)
 }
 
 function below(at: Exact | undefined, step: Step): Exact | undefined {
@@ -90,38 +88,51 @@ function below(at: Exact | undefined, step: Step): Exact | undefined {
   return Object.hasOwn(at, step) ? at[step] : undefined
 }
 
+/** What a walk over the elements asks, and how far it has come. */
+interface Walk {
+  /** Asked before each element; false ends the walk without an answer. */
+  spend: () => boolean
+  /** Whether something else should go on. */
+  isDue: () => boolean
+  holds: (actual: Exact | undefined, indexes: readonly number[]) => boolean
+}
+
 /**
  * Whether `holds` for what stands at the path in one of the elements, in their order. Where there is no list there is no
- * element. `spend` is asked before each; false from it ends the walk without an answer.
+ * element. Yields where `isDue` says so.
  */
-export function someElement(
-  path: Path,
-  facts: Facts,
-  spend: () => boolean,
-  holds: (actual: Exact | undefined, indexes: readonly number[]) => boolean,
-): boolean | undefined {
-  const indexes: number[] = []
-  const walk = (start: Exact | undefined, from: number): boolean | undefined => {
-    let at = start
-    for (let i = from; i < path.steps.length; i++) {
-      const step = path.steps[i]!
-      if (step !== EACH) {
-        at = below(at, step)
-        continue
-      }
-      const list = Array.isArray(at) ? at : []
-      for (let index = 0; index < list.length; index++) {
-        if (!spend()) return undefined
-        indexes.push(index)
-        const found = walk(list[index], i + 1)
-        if (found !== false) return found
-        indexes.pop()
-      }
-      return false
-    }
-    return holds(at, indexes)
+export function someElement(path: Path, facts: Facts, walk: Walk): Generator<void, boolean | undefined> {
+  return inEach(path.root === 'metadata' ? facts.metadata : facts.payload, path.steps, 0, [], walk)
+}
+
+function* inEach(
+  start: Exact | undefined,
+  steps: readonly Step[],
+  from: number,
+  indexes: number[],
+  walk: Walk,
+): Generator<void, boolean | undefined> {
+  const each = steps.indexOf(EACH, from)
+  const list = descend(start, steps, from, each)
+  if (!Array.isArray(list)) return false
+  const isLast = !steps.includes(EACH, each + 1)
+  for (let index = 0; index < list.length; index++) {
+    if (!walk.spend()) return undefined
+    if (walk.isDue()) yield
+    indexes.push(index)
+    const found = isLast
+      ? walk.holds(descend(list[index], steps, each + 1, steps.length), indexes)
+      : yield* inEach(list[index], steps, each + 1, indexes, walk)
+    if (found !== false) return found
+    indexes.pop()
   }
-  return walk(path.root === 'metadata' ? facts.metadata : facts.payload, 0)
+  return false
+}
+
+function descend(start: Exact | undefined, steps: readonly Step[], from: number, to: number): Exact | undefined {
+  let at = start
+  for (let i = from; i < to; i++) at = below(at, steps[i]!)
+  return at
 }
 
 /** The path to one of the elements: `payload.items[2].sku`. */

@@ -1,5 +1,6 @@
 // From facts and rules to a plan: who is served, how, and why. The same for a real distribution and for a dry run; what
 // must be looked up is passed in.
+import { createPace } from '../formats/turns.ts'
 import type { RuleType } from './actions.ts'
 import { choose, member, row } from './choose.ts'
 import { evaluate } from './evaluate.ts'
@@ -22,13 +23,22 @@ export async function planByRules(
 ): Promise<RulePlan> {
   const considered: Considered[] = []
   const work = freshWork()
-  const ask = <T extends RuleType>(type: T, unless = false): RuleOf<T>[] => {
+  const pace = createPace()
+  const ask = async <T extends RuleType>(type: T, unless = false): Promise<RuleOf<T>[]> => {
     const matched: RuleOf<T>[] = []
     let stopped = unless
     for (const rule of set.rules as Rule[]) {
       if (rule.rule_type !== type) continue
       const { id, name, shared, rule_type, priority } = rule
-      const outcome = stopped ? null : evaluate(rule.condition, facts, work)
+      const due = pace()
+      if (due) await due
+      const steps = evaluate(rule.condition, facts, work)
+      let step = stopped ? null : steps.next()
+      while (step && !step.done) {
+        await pace()
+        step = steps.next()
+      }
+      const outcome = step?.value ?? null
       considered.push({ id, name, shared, rule_type, priority, outcome })
       if (!outcome?.matched) continue
       matched.push(rule as unknown as RuleOf<T>)
@@ -37,11 +47,11 @@ export async function planByRules(
     return matched
   }
 
-  const filtering = ask('filtering')
+  const filtering = await ask('filtering')
   const all = filtering.find(({ actions }) => !actions.destinations && !actions.tags)
-  const routing = submitted.length > 0 ? [] : ask('routing', all !== undefined)
-  const transformation = ask('transformation', all !== undefined)
-  const prioritization = ask('prioritization', all !== undefined)
+  const routing = submitted.length > 0 ? [] : await ask('routing', all !== undefined)
+  const transformation = await ask('transformation', all !== undefined)
+  const prioritization = await ask('prioritization', all !== undefined)
   for (const { issue, ...row } of set.unreadable) considered.push({ ...row, outcome: null, unreadable: issue })
 
   const choosing = [...filtering, ...routing, ...transformation]

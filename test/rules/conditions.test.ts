@@ -1,11 +1,17 @@
 // Conditions, question by question: what holds, what does not, and what is refused with the path to the fault.
 import { describe, expect, it } from 'vitest'
-import { readConditions } from '../../activities/rules/conditions.ts'
-import { evaluate } from '../../activities/rules/evaluate.ts'
+import { type Condition, readConditions } from '../../activities/rules/conditions.ts'
+import { evaluate as evaluateInSteps, type Outcome } from '../../activities/rules/evaluate.ts'
 import { type Exact, readExact, wantedParts } from '../../activities/rules/exact.ts'
-import { freshWork, OPERATOR_NAMES } from '../../activities/rules/operators.ts'
+import { freshWork, OPERATOR_NAMES, type Work } from '../../activities/rules/operators.ts'
 import { type Facts, payloadFacts } from '../../activities/rules/paths.ts'
 import { momentOf } from '../../activities/rules/time.ts'
+
+/** All steps at once. */
+function evaluate(condition: Condition, given: Facts, work: Work): Outcome {
+  const steps = evaluateInSteps(condition, given, work)
+  for (let step = steps.next(); ; step = steps.next()) if (step.done) return step.value
+}
 
 // A Sunday evening in UTC, the Monday after midnight in Rome.
 const NOW = new Date('2026-03-29T22:30:00Z')
