@@ -31,7 +31,8 @@ const OWNED = 'is set by the Distributor itself'
 
 /** What is wrong with the name of an HTTP header; undefined when nothing is. */
 export function httpHeaderProblem(name: string): string | undefined {
-  const lower = name.toLowerCase()
+  // CGI, WSGI and PHP read `_` and `-` as the same: `webhook_signature` would stand there for the signature.
+  const lower = name.toLowerCase().replaceAll('_', '-')
   if (HTTP.has(lower) || HTTP_PREFIXES.some((prefix) => lower.startsWith(prefix))) {
     return 'is set by the Distributor itself or belongs to the connection'
   }

@@ -8,6 +8,7 @@ const REFUSED = [
   ...['Host', 'TE', 'Trailer', 'Transfer-Encoding', 'Content-Length', 'Content-Encoding', 'Connection', 'Keep-Alive'],
   ...['Expect', 'Upgrade', 'HTTP2-Settings', 'Proxy-Authorization', 'Proxy-Connection', 'proxy-anything'],
   ...['Idempotency-Key', 'webhook-id', 'Webhook-Signature', 'WEBHOOK-TIMESTAMP', 'webhook-anything'],
+  ...['idempotency_key', 'Webhook_Signature', 'webhook-signature_', 'Content_Length', 'transfer_Encoding', 'PROXY_X'],
 ]
 const endpoint = 'https://receiver.example/'
 
