@@ -43,7 +43,10 @@ const content = {
 
 export const newDataType = z
   .strictObject({
-    id: characters(1, 50).openapi({ description: '`data_type` of a submission' }),
+    // Clients take these out of a path, so that the data type could never be read, changed or deleted.
+    id: characters(1, 50)
+      .refine((id) => id !== '.' && id !== '..', 'cannot be "." or ".."')
+      .openapi({ description: '`data_type` of a submission' }),
     ...content,
     shared: z.boolean().default(false).openapi({
       description: 'Of all tenants; needs role `platform`. A tenant’s own of the same id counts before it',

@@ -69,6 +69,21 @@ describe('a data type', () => {
     }
   })
 
+  it.each(['a/b', '...', '%2e%2e', '?x', '#', 'é ü', '__proto__'])(
+    'can have any id that a path can name: %s',
+    async (id) => {
+      expect((await admin('POST', '/data-types', { id })).status).toBe(201)
+      const path = `/data-types/${encodeURIComponent(id)}`
+      expect((await admin('GET', path)).body.id).toBe(id)
+      expect((await admin('DELETE', path)).status).toBe(204)
+    },
+  )
+
+  it.each(['.', '..'])('cannot have an id that clients take out of a path: %s', async (id) => {
+    const { status, body } = await admin('POST', '/data-types', { id })
+    expect([status, body.details]).toEqual([400, [{ field: 'id', issue: 'cannot be "." or ".."' }]])
+  })
+
   it('is one tenant’s alone', async () => {
     await admin('POST', '/data-types', { id: 'own', schema_definition: REPORT })
     const other = { key: api.keys.other.admin }
