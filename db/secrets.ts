@@ -19,6 +19,13 @@ export interface Sealer {
 /** A sealed text that does not open. The message never holds the text, sealed or not. */
 export class UnsealError extends Error {
   override name = 'UnsealError'
+  /** The key that the text names; undefined when it is no sealed text. */
+  readonly keyId: string | undefined
+
+  constructor(message: string, keyId?: string) {
+    super(message)
+    this.keyId = keyId
+  }
 }
 
 /**
@@ -42,7 +49,7 @@ export function createSealer(keys: string): Sealer {
       const [version, keyId, body, ...rest] = sealed.split('.')
       if (version !== VERSION || !keyId || !body || rest.length > 0) throw new UnsealError('not a sealed text')
       const key = byId.get(keyId)
-      if (!key) throw new UnsealError(`sealed with the key ${keyId}, which is not among the given ones`)
+      if (!key) throw new UnsealError(`sealed with the key ${keyId}, which is not among the given ones`, keyId)
       const bytes = Buffer.from(body, 'base64url')
       if (bytes.length < IV_BYTES + TAG_BYTES) throw new UnsealError('not a sealed text')
       const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })
@@ -51,7 +58,7 @@ export function createSealer(keys: string): Sealer {
       try {
         return Buffer.concat([decipher.update(bytes.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]).toString('utf8')
       } catch {
-        throw new UnsealError('sealed for another context, with another key of this id, or altered since')
+        throw new UnsealError('sealed for another context, with another key of this id, or altered since', keyId)
       }
     },
 

@@ -6,10 +6,10 @@ import { isAway } from '../db/availability.ts'
 import { openCircuits } from '../db/circuits.ts'
 import { missingMigrations } from '../db/migrate.ts'
 import { partitionsAhead } from '../db/partitions.ts'
-import { createPool, type Pool, withoutTenant } from '../db/pool.ts'
+import { createPool, type Pool, withoutTenant, withTenant } from '../db/pool.ts'
 import { queueDepths } from '../db/queue-depths.ts'
 import { ApplicationRoleError, assertApplicationRole } from '../db/roles.ts'
-import { missingSealingKeys } from '../db/sealed-keys.ts'
+import { missingSealingKeys, wrongSealingKey } from '../db/sealed-keys.ts'
 import { createSealer, type Sealer } from '../db/secrets.ts'
 import { keepClock, measureClock } from './clock-keeper.ts'
 import { type DatabaseSide, findDatabase } from './database-side.ts'
@@ -54,7 +54,7 @@ export function assemble(options: AssembleOptions): Parts {
   const pool = openPool(options)
   const sealer = createSealer(surroundings.encryption_keys)
   const check = async () => {
-    await refuseUnfit(pool, sealer)
+    await refuseUnfit(pool, sealer, settings)
     await measureClock(pool)
     await prepare?.(pool, sealer)
   }
@@ -86,7 +86,7 @@ export function openPool({ surroundings, logger, life, name, connections }: Omit
   return pool
 }
 
-async function refuseUnfit(pool: Pool, sealer: Sealer): Promise<void> {
+async function refuseUnfit(pool: Pool, sealer: Sealer, settings: Settings): Promise<void> {
   try {
     const lacking = await missingMigrations(pool)
     if (lacking.length > 0) {
@@ -96,6 +96,14 @@ async function refuseUnfit(pool: Pool, sealer: Sealer): Promise<void> {
     const missing = await withoutTenant(pool, (db) => missingSealingKeys(db, sealer))
     if (missing.length > 0) {
       throw new StartRefused(`ENCRYPTION_KEYS: data is sealed under ${missing.join(', ')}, which is not among the keys`)
+    }
+    const tenant = settings.BOOTSTRAP_TENANT
+    const wrong = await withTenant(pool, tenant, (db) => wrongSealingKey(db, sealer, tenant))
+    if (wrong !== undefined) {
+      const where = settings.DATABASE_URL || settings.ENCRYPTION_KEYS ? '' : ` in ${settings.DATA_DIR}/encryption-keys`
+      throw new StartRefused(
+        `ENCRYPTION_KEYS: the key ${wrong}${where} is not the one that sealed the data, it only has the same id; put the old one there`,
+      )
     }
   } catch (error) {
     if (error instanceof ApplicationRoleError) throw new StartRefused(...error.lines)

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -200,6 +200,16 @@ describe('npm start', () => {
       .poll(async () => (await call(three.api, `/distribution/${id}/status`)).json.status, { timeout: 20_000 })
       .toBe('cancelled')
     expect(await ended(third, 'SIGINT')).toBe(0)
+
+    const file = join(dir, 'encryption-keys')
+    const right = readFileSync(file, 'utf8')
+    writeFileSync(file, `k1:${key()}\n`)
+    const other = npm('start')
+    expect(await other.exited).toBe(1)
+    expect(other.lines.filter((line) => /^\S+: |"level":"(error|fatal)"/.test(line))).toEqual([
+      `ENCRYPTION_KEYS: the key k1 in ${file} is not the one that sealed the data, it only has the same id; put the old one there`,
+    ])
+    writeFileSync(file, right)
   })
 
   it('lets a second one know who holds the folder, serves the halves, and ends with its supervisor', {
