@@ -140,19 +140,21 @@ export interface Bootstrap {
   apiKey?: string | undefined
   /** `whsec_…`; when given it replaces the present one, else one is made once. */
   callbackSecret?: string | undefined
+  /** `whsec_…` for a tenant that has none yet; never replaces one. */
+  firstCallbackSecret?: string | undefined
 }
 
 /** The first tenant, its key and its callback secret. Changes nothing that is there already; safe to run at once. */
 export async function bootstrapTenant(pool: Pool, sealer: Sealer, bootstrap: Bootstrap): Promise<void> {
-  const { tenant, apiKey, callbackSecret } = bootstrap
+  const { tenant, apiKey, callbackSecret, firstCallbackSecret } = bootstrap
   await withTenant(pool, tenant, async (db) => {
     const made = await insertTenant(db, sealer, {
       id: tenant,
       name: tenant,
       description: null,
-      callback_secret: callbackSecret ?? null,
+      callback_secret: callbackSecret ?? firstCallbackSecret ?? null,
     })
-    if (!made) await keepCallbackSecret(db, sealer, tenant, callbackSecret)
+    if (!made) await keepCallbackSecret(db, sealer, tenant, callbackSecret, firstCallbackSecret)
     // The operator's own tenant: nobody else shares the service until others are added. A limit can be set later.
     else await updateTenant(db, tenant, { rate_limit_requests: null })
     if (apiKey === undefined) return
@@ -181,12 +183,18 @@ export function keyPrefix(key: string): string {
   return key.slice(0, Math.min(8, Math.floor(key.length / 4)))
 }
 
-async function keepCallbackSecret(db: Db, sealer: Sealer, tenant: string, given: string | undefined): Promise<void> {
+async function keepCallbackSecret(
+  db: Db,
+  sealer: Sealer,
+  tenant: string,
+  given: string | undefined,
+  first: string | undefined,
+): Promise<void> {
   const present = await loadCallbackSecret(db, sealer, tenant)
   if (present !== null && (given === undefined || given === present)) return
   await db.query('update tenants set callback_secret = $2, updated_at = clock_timestamp() where id = $1', [
     tenant,
-    sealCallbackSecret(sealer, tenant, given ?? null),
+    sealCallbackSecret(sealer, tenant, given ?? first ?? null),
   ])
 }
 

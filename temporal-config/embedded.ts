@@ -17,6 +17,8 @@ export interface Surroundings {
   bootstrap_api_key?: string | undefined
   bootstrap_api_key_file?: string
   callback_secret?: string | undefined
+  /** Shows the secret of the first tenant's callbacks, where none was given; the database holds it. */
+  callback_secret_file?: string
   temporal_ui?: string | undefined
   database: 'embedded' | 'given'
 }
@@ -125,7 +127,7 @@ function keys(settings: Settings) {
           bootstrap_api_key: kept(keyFile, () => `key_${random(24).toString('base64url')}`),
           bootstrap_api_key_file: keyFile,
         }),
-    callback_secret:
-      settings.CALLBACK_SECRET ?? kept(inDataDir('callback-secret'), () => `whsec_${random(32).toString('base64')}`),
+    callback_secret: settings.CALLBACK_SECRET,
+    ...(settings.CALLBACK_SECRET ? {} : { callback_secret_file: inDataDir('callback-secret') }),
   }
 }

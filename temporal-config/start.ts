@@ -1,11 +1,13 @@
 // `npm start`: API and worker in one process, with the embedded servers where no addresses are given.
 import { fileURLToPath } from 'node:url'
 import { refuseTakenPort, serveApi } from '../api/serve.ts'
-import { bootstrapTenant } from '../db/tenants.ts'
+import { withTenant } from '../db/pool.ts'
+import { bootstrapTenant, loadCallbackSecret } from '../db/tenants.ts'
 import { assemble, openPool, scraped } from './assemble.ts'
 import { startSurroundings } from './embedded.ts'
 import { runProgram, type Started } from './program.ts'
 import { installRuntime } from './runtime.ts'
+import { keepAs, readKept } from './stack/kept.ts'
 import { runWorkers } from './temporal-side.ts'
 import { untilReady } from './until-ready.ts'
 
@@ -33,11 +35,18 @@ export async function startService(what: string, started: Started): Promise<Serv
     connections: 20,
     async prepare(pool, sealer) {
       if (!surroundings.bootstrap_api_key) return
+      const tenant = settings.BOOTSTRAP_TENANT
+      const file = surroundings.callback_secret_file
       await bootstrapTenant(pool, sealer, {
-        tenant: settings.BOOTSTRAP_TENANT,
+        tenant,
         apiKey: surroundings.bootstrap_api_key,
         callbackSecret: surroundings.callback_secret,
+        firstCallbackSecret: file && readKept(file),
       })
+      if (!file) return
+      // After a restore the file is missing or of another database. Receivers know the secret of the row.
+      const secret = await withTenant(pool, tenant, (db) => loadCallbackSecret(db, sealer, tenant))
+      if (secret) surroundings.callback_secret = keepAs(file, secret)
     },
   })
   const api = { ...worker, pool: openPool({ surroundings, logger, life, name: 'api', connections: 10 }) }

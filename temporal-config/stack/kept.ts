@@ -1,5 +1,5 @@
 // Secrets that are made once and kept in a file of mode 0600.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 /** The content of `file`; the first caller fills it with what `make` returns, also when several come at once. */
@@ -11,4 +11,15 @@ export function kept(file: string, make: () => string): string {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
   return readFileSync(file, 'utf8').trim()
+}
+
+/** The content of `file`; undefined when it is not there. */
+export function readKept(file: string): string | undefined {
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : undefined
+}
+
+/** Has `file` hold this content, and returns it. */
+export function keepAs(file: string, content: string): string {
+  if (readKept(file) !== content) rmSync(file, { force: true })
+  return kept(file, () => content)
 }

@@ -180,11 +180,19 @@ describe('npm start', () => {
     const { servers } = lock()!
     expect(await ended(first, 'SIGTERM')).toBe(0)
     expect(lock()).toBeUndefined()
+    // As in a new DATA_DIR after a restore: the database has the secret that receivers know, and the file does not.
+    const secretFile = join(dir, 'callback-secret')
+    const secret = readFileSync(secretFile, 'utf8')
+    expect(secret).toMatch(/^whsec_/)
+    rmSync(secretFile)
     expect(Object.keys(servers).sort()).toEqual(['postgres', 'temporal'])
 
     const second = npm('start')
     const two = await ready(second)
     expect((await call(two.api, `/distribution/${id}/status`)).json).toMatchObject({ status: 'pending' })
+    expect(readFileSync(secretFile, 'utf8')).toBe(secret)
+    expect(statSync(secretFile).mode & 0o777).toBe(0o600)
+    writeFileSync(secretFile, `whsec_${key()}\n`)
     const killed = lock()!
     for (const process_ of [killed.holder, killed.supervisor, ...Object.values(killed.servers)]) {
       process.kill(process_.pid, 'SIGKILL')
@@ -193,6 +201,7 @@ describe('npm start', () => {
 
     const third = npm('start')
     const three = await ready(third)
+    expect(readFileSync(secretFile, 'utf8')).toBe(secret)
     expect((await call(three.api, `/distribution/${id}/status`)).json).toMatchObject({ status: 'pending' })
     const cancelled = await call(three.api, `/distribution/${id}/cancel`, {})
     expect(cancelled.status).toBe(202)
