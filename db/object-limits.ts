@@ -43,10 +43,11 @@ export type ObjectKind = keyof typeof KINDS
 export const OBJECT_KINDS = Object.keys(KINDS) as ObjectKind[]
 export type ObjectLimits = Record<ObjectKind, number>
 
-/** What holds for a tenant, by its `config`. */
-export function objectLimits(config: Record<string, unknown>): ObjectLimits {
-  const own = (config.object_limits ?? {}) as Partial<ObjectLimits>
-  const limits = OBJECT_KINDS.map((kind) => [kind, own[kind] ?? KINDS[kind].usual])
+/** What holds for a tenant, by its `config`, which may have been written by hand: what is no number does not count. */
+export function objectLimits(config: unknown): ObjectLimits {
+  const { object_limits } = (config ?? {}) as { object_limits?: unknown }
+  const own = (object_limits ?? {}) as Partial<Record<ObjectKind, unknown>>
+  const limits = OBJECT_KINDS.map((kind) => [kind, typeof own[kind] === 'number' ? own[kind] : KINDS[kind].usual])
   return Object.fromEntries(limits) as ObjectLimits
 }
 
@@ -55,7 +56,9 @@ export async function passedLimit(db: Db, tenantId: string, kind: ObjectKind): P
   await db.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`${kind} ${tenantId}`])
   const counted = await db.query<{ n: number }>(KINDS[kind].count, [tenantId])
   const set = await db.query<{ most: number | null }>(
-    `select (config -> 'object_limits' ->> $2)::int as most from tenants where id = $1`,
+    `select case when jsonb_typeof(config -> 'object_limits' -> $2) = 'number'
+                 then (config -> 'object_limits' ->> $2)::float8 end as most
+       from tenants where id = $1`,
     [tenantId, kind],
   )
   const most = set.rows[0]?.most ?? KINDS[kind].usual

@@ -13,7 +13,8 @@ export interface TenantRow {
   name: string
   description: string | null
   status: TenantStatus
-  config: Record<string, unknown>
+  /** An object, unless somebody has written something else by hand. */
+  config: unknown
   require_known_data_type: boolean
   /** Of the API, over `rate_limit_window_seconds`; null: none. */
   rate_limit_requests: number | null
@@ -86,8 +87,11 @@ export async function updateTenant(db: Db, id: string, change: TenantChange): Pr
             delivery_rate_limit = case when $11 then $12::jsonb else delivery_rate_limit end,
             event_url = case when $13 then $14 else event_url end,
             config = case when $15::jsonb is null then config
-                          else jsonb_set(config, '{object_limits}',
-                                         jsonb_strip_nulls(coalesce(config -> 'object_limits', '{}') || $15::jsonb)) end,
+                          else jsonb_set(case when jsonb_typeof(config) = 'object' then config else '{}' end,
+                                         '{object_limits}',
+                                         jsonb_strip_nulls(case when jsonb_typeof(config -> 'object_limits') = 'object'
+                                                                then config -> 'object_limits' else '{}' end
+                                                           || $15::jsonb)) end,
             updated_at = clock_timestamp()
       where id = $1
       returning ${COLUMNS}`,

@@ -205,8 +205,12 @@ export function tenantEndpoints({ pool, sealer, egress, dispatcher }: AppDeps, k
 
 /** With the limits that hold for it, in the place of those that were set. */
 function shown(row: TenantRow) {
-  const { object_limits: _, ...config } = row.config
+  const { object_limits: _, ...config } = isObject(row.config) ? row.config : {}
   return { ...row, config, object_limits: objectLimits(row.config) }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** After the change, which the refusal undoes. */
