@@ -64,6 +64,7 @@ await runProgram(
     return undefined
   },
   {
+    flags: ['--exit'],
     logger(settings) {
       const folder = join(settings.DATA_DIR, 'demo')
       mkdirSync(folder, { recursive: true, mode: 0o711 })

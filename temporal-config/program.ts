@@ -51,6 +51,8 @@ export interface ProgramOptions {
   /** Another log than JSON lines on stdout. */
   logger?: (settings: Settings) => Logger
   say?: (line: string) => void
+  /** Arguments that the program takes beside `--help`. */
+  flags?: readonly string[]
 }
 
 /**
@@ -62,8 +64,15 @@ export async function runProgram(
   start: (started: Started) => Promise<Record<string, unknown> | undefined>,
   options: ProgramOptions = {},
 ): Promise<void> {
-  if (process.argv.slice(2).some((argument) => argument === '--help' || argument === '-h')) {
+  const given = process.argv.slice(2)
+  if (given.some((argument) => argument === '--help' || argument === '-h')) {
     console.log(helpText(program))
+    return
+  }
+  const unknown = given.filter((argument) => !options.flags?.includes(argument))
+  if (unknown.length > 0) {
+    console.error(`${unknown.join(' ')}: is not known. Settings are given in the environment; --help lists them`)
+    process.exitCode = 1
     return
   }
   const settings = settingsOrExit(program)

@@ -164,6 +164,15 @@ describe('what the scripts refuse', () => {
     expect(await program.exited).toBe(0)
     expect(program.lines).toContainEqual(expect.stringMatching(/^ {2}EGRESS_ALLOW {2,}\S/))
   })
+
+  it.each(['start', 'api', 'worker', 'demo'])(
+    'nothing with an argument that npm run %s does not know',
+    async (name) => {
+      const program = npm(name, {}, ['--API_PORT=9'])
+      expect(await program.exited).toBe(1)
+      expect(program.lines).toContainEqual(expect.stringMatching(/^--API_PORT=9: is not known\./))
+    },
+  )
 })
 
 describe('npm start', () => {
