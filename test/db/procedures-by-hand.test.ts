@@ -4,6 +4,7 @@ import { insertCallback } from '../../db/callbacks.ts'
 import { requestRetry } from '../../db/commands.ts'
 import { distributionMetrics, findJobState, listDeliveryStates } from '../../db/distribution-status.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
+import { dueJobs } from '../../db/sweep.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDestination, aTenant } from '../support/rows.ts'
 
@@ -171,6 +172,27 @@ onEachPostgres((database) => {
         },
       )
     })
+  })
+
+  it('a row that is inserted without the procedure is looked at by the sweep within a minute', async () => {
+    const { id } = await inTenant(async (db) => {
+      const { rows } = await db.query(
+        `insert into distribution_jobs (id, distribution_id, tenant_id, data_type, payload, destinations, expires_at)
+         select id, 'dist_' || id, 'demo', 'report', '{}', '{}', clock_timestamp() + interval '1 hour' from new_uuidv7() as id
+         returning id`,
+      )
+      return rows[0]
+    })
+    const { rows } = await owner.query(
+      "select check_at between clock_timestamp() and clock_timestamp() + interval '1 minute' as soon from distribution_jobs where id = $1",
+      [id],
+    )
+    expect(rows).toEqual([{ soon: true }])
+    await owner.query("update distribution_jobs set check_at = clock_timestamp() - interval '1 day' where id = $1", [
+      id,
+    ])
+    expect((await inTenant((db) => dueJobs(db, 1, false, null))).map((job) => job.id)).toEqual([id])
+    await owner.query("update distribution_jobs set status = 'failed', check_at = null where id = $1", [id])
   })
 
   describe('update_distribution_status by hand', () => {
