@@ -20,12 +20,12 @@ function ahead(ms: number): number {
 
 describe('the clock', () => {
   it('is the machine’s until the database has been asked, and then the database’s', () => {
-    expect(Math.abs(now() - Date.now())).toBeLessThan(50)
+    expect(Math.abs(now() - Date.now())).toBeLessThan(1000)
     expect(aheadMs()).toBe(0)
     for (const ms of [-3 * HOUR, 2 * HOUR, 26 * HOUR]) {
       const database = ahead(ms)
-      expect(Math.abs(now() - database)).toBeLessThan(50)
-      expect(Math.abs(aheadMs() - ms)).toBeLessThan(50)
+      expect(Math.abs(now() - database)).toBeLessThan(1000)
+      expect(Math.abs(aheadMs() - ms)).toBeLessThan(1000)
     }
   })
 
@@ -36,7 +36,7 @@ describe('the clock', () => {
     now()
     expect(jumped).not.toHaveBeenCalled()
     vi.useFakeTimers({ toFake: ['Date'], now: real + HOUR })
-    expect(Math.abs(now() - real)).toBeLessThan(100)
+    expect(Math.abs(now() - real)).toBeLessThan(1000)
     expect(jumped).toHaveBeenCalled()
   })
 
