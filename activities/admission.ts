@@ -1,11 +1,11 @@
 // Whether an attempt may begin now: circuit, places and limits, asked in this order under the delivery's lock, the rows
 // they stand in locked last. What is denied costs no attempt and takes nothing.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { giveBackProbe, takeProbe } from '../db/circuits.ts'
-import type { LockedDelivery } from '../db/deliveries.ts'
+import { giveBackProbe, takeProbe } from '../db/destinations/circuits.ts'
+import { type AskedLimit, type RateLimit, slackMs, takeTurn } from '../db/destinations/rate-limits.ts'
+import { giveBackSlot, takeSlot } from '../db/destinations/slots.ts'
+import type { LockedDelivery } from '../db/distributions/deliveries.ts'
 import { type Db, type Pool, withTenant } from '../db/pool.ts'
-import { type AskedLimit, type RateLimit, slackMs, takeTurn } from '../db/rate-limits.ts'
-import { giveBackSlot, takeSlot } from '../db/slots.ts'
 import type { DeliveryCode } from '../db/states.ts'
 import { circuitDelay } from './circuit.ts'
 import { DeliveryError } from './destinations/errors.ts'

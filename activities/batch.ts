@@ -1,8 +1,6 @@
 // `batchStep`: one step of a batch. What is left to do is read from the rows and each part of it done once, by guarded
 // changes, so that a step that is repeated, or taken twice at once, changes nothing a second time.
 
-import { writeAudit } from '../db/audit.ts'
-import { type BatchProgress, batchProgress, firstFailed } from '../db/batch-items.ts'
 import {
   type BatchRow,
   batchStatusOf,
@@ -12,16 +10,18 @@ import {
   markBatchCancelled,
   publicBatchId,
   requestBatchCancel,
-} from '../db/batches.ts'
+} from '../db/batches/batches.ts'
+import { type BatchProgress, batchProgress, firstFailed } from '../db/batches/items.ts'
+import { now, nowDate } from '../db/clock.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import type { BatchStatus } from '../db/states.ts'
-import { tenantIsActive } from '../db/tenants.ts'
+import { writeAudit } from '../db/tenants/audit.ts'
+import { tenantIsActive } from '../db/tenants/tenants.ts'
 import type { BatchRef, BatchStep } from '../workflows/messages.ts'
 import { cancelRest } from './batch/cancel.ts'
 import { retryPage } from './batch/resend.ts'
 import { startOneByOne, startPage } from './batch/start.ts'
 import { type Begun, type Step, waitFor } from './batch/step.ts'
-import { now, nowDate } from './destinations/clock.ts'
 import type { SweepDeps } from './sweep.ts'
 
 /** With fail_fast, others are being sent until the failure of one has been seen. */

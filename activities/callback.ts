@@ -1,15 +1,15 @@
 // `callback`: tells an owner that a distribution or a batch has ended, signed as Standard Webhooks. One try per call; the delays
 // between tries are Temporal's, by what is answered here. The sending is REST's own, with the same guard and deadlines.
 
-import { writeAudit } from '../db/audit.ts'
-import { closeBatchCallback, openBatchCallback } from '../db/batch-callbacks.ts'
-import { type CallbackOutcome, closeCallback, type DueCallback, openCallback } from '../db/callbacks.ts'
-import { jobId } from '../db/job-id.ts'
-import { closeEvent, openEvent } from '../db/operator-events.ts'
+import { now } from '../db/clock.ts'
+import { jobId } from '../db/distributions/job-id.ts'
 import { type Db, withTenant } from '../db/pool.ts'
+import { writeAudit } from '../db/tenants/audit.ts'
+import { closeBatchCallback, openBatchCallback } from '../db/webhooks/batch-callbacks.ts'
+import { type CallbackOutcome, closeCallback, type DueCallback, openCallback } from '../db/webhooks/callbacks.ts'
+import { closeEvent, openEvent } from '../db/webhooks/operator-events.ts'
 import type { BatchRef, EventRef, NotifyInput } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'
-import { now } from './destinations/clock.ts'
 import { DeliveryError } from './destinations/errors.ts'
 import { placeOfUrl, targetAt } from './destinations/place.ts'
 import { literalUrl } from './destinations/placeholders.ts'

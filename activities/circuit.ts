@@ -1,8 +1,6 @@
 // What an attempt's end says about its destination, and how long a delivery stays away from an open circuit.
 
-import type { ClosedAttempt } from '../db/attempts.ts'
-import { writeAudit } from '../db/audit.ts'
-import { type AutoDisable, autoDisable, failureSettings } from '../db/auto-disable.ts'
+import { type AutoDisable, autoDisable, failureSettings } from '../db/destinations/auto-disable.ts'
 import {
   CIRCUIT_DEFAULTS,
   type CircuitSettings,
@@ -12,9 +10,11 @@ import {
   noteSuccess,
   type OpenCircuit,
   type Target,
-} from '../db/circuits.ts'
+} from '../db/destinations/circuits.ts'
+import type { ClosedAttempt } from '../db/distributions/attempts.ts'
 import type { Db } from '../db/pool.ts'
 import type { DeliveryCode } from '../db/states.ts'
+import { writeAudit } from '../db/tenants/audit.ts'
 import type { AttemptOutcome } from '../workflows/messages.ts'
 
 /** The destination could not be reached, or has no time: these open a circuit. */

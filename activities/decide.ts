@@ -1,6 +1,6 @@
 // What `deliver` may do now, decided from the rows as they are under the delivery's lock. Pure: the order of the
 // questions is the rule.
-import type { LockedDelivery } from '../db/deliveries.ts'
+import type { LockedDelivery } from '../db/distributions/deliveries.ts'
 import type { DeliveryCode } from '../db/states.ts'
 
 export type Decision =

@@ -3,9 +3,9 @@
 // The one rule behind the shape: before a send, a database error may fail the call, for nothing has happened; after a
 // send, nothing may, or the document goes out twice. The outcome is then handed back and written by `record`.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { giveBackProbe } from '../db/circuits.ts'
+import { giveBackProbe } from '../db/destinations/circuits.ts'
+import { giveBackSlot } from '../db/destinations/slots.ts'
 import { withTenant } from '../db/pool.ts'
-import { giveBackSlot } from '../db/slots.ts'
 import { AD_HOC } from '../temporal-config/metrics.ts'
 import type { AttemptOutcome, DeliverInput } from '../workflows/messages.ts'
 import { turnAgain } from './admission.ts'

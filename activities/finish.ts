@@ -1,6 +1,6 @@
 // `finish`: the last look at the row. What it ended is counted here, once, for a repeat ends nothing.
-import { finishDistribution } from '../db/finish.ts'
-import { jobId } from '../db/job-id.ts'
+import { finishDistribution } from '../db/distributions/finish.ts'
+import { jobId } from '../db/distributions/job-id.ts'
 import { withTenant } from '../db/pool.ts'
 import { countEnd } from '../temporal-config/metrics.ts'
 import type { FinishInput, FinishResult } from '../workflows/messages.ts'

@@ -2,9 +2,9 @@
 // can read in the Temporal UI. Everything of substance is in the files beside this one and knows nothing of Temporal.
 import { ApplicationFailure, activityInfo, CancelledFailure, Context } from '@temporalio/activity'
 import { ApplicationFailureCategory } from '@temporalio/common'
-import { writeAudit } from '../db/audit.ts'
-import { jobId } from '../db/job-id.ts'
+import { jobId } from '../db/distributions/job-id.ts'
 import { withTenant } from '../db/pool.ts'
+import { writeAudit } from '../db/tenants/audit.ts'
 import type {
   DeliverInput,
   DeliverResult,

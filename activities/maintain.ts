@@ -1,8 +1,8 @@
 // `maintain`: keeps the database in shape, every hour and at start.
-import { forgetLimits } from '../db/circuits.ts'
-import { ensurePartitions, partitionsAhead } from '../db/partitions.ts'
+import { forgetLimits } from '../db/destinations/circuits.ts'
 import { type Db, withoutTenant } from '../db/pool.ts'
-import { refreshView, VIEWS } from '../db/views.ts'
+import { ensurePartitions, partitionsAhead } from '../db/upkeep/partitions.ts'
+import { refreshView, VIEWS } from '../db/upkeep/views.ts'
 import type { ActivityDeps } from './deps.ts'
 import { runSteps } from './steps.ts'
 

@@ -1,6 +1,6 @@
 // Which times of a schedule have passed without a distribution, and will get none.
 import { LIMITS } from '../db/limits.ts'
-import type { Missed, RecurringRow } from '../db/recurring.ts'
+import type { Missed, RecurringRow } from '../db/schedules/schedules.ts'
 import { timesBetween } from './schedule-times.ts'
 
 type Row = Pick<

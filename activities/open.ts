@@ -1,12 +1,19 @@
 // The opening of an attempt: the decision and its row, in one transaction under the delivery's lock, before anything is
 // sent. A database error in here fails the call and costs nothing.
-import { closeLostAttempt, onlyLostAttempts, openAttempt } from '../db/attempts.ts'
-import { loadCredentials } from '../db/credentials.ts'
-import { deferDelivery, failDelivery, type LockedDelivery, lockDelivery, readPayload } from '../db/deliveries.ts'
-import { isAtVersion } from '../db/destinations.ts'
-import { endNeedless, handTurnOn } from '../db/failover.ts'
-import { jobId } from '../db/job-id.ts'
-import { findAhead, holdDelivery } from '../db/ordering.ts'
+
+import { loadCredentials } from '../db/destinations/credentials.ts'
+import { isAtVersion } from '../db/destinations/destinations.ts'
+import { closeLostAttempt, onlyLostAttempts, openAttempt } from '../db/distributions/attempts.ts'
+import {
+  deferDelivery,
+  failDelivery,
+  type LockedDelivery,
+  lockDelivery,
+  readPayload,
+} from '../db/distributions/deliveries.ts'
+import { endNeedless, handTurnOn } from '../db/distributions/failover.ts'
+import { jobId } from '../db/distributions/job-id.ts'
+import { findAhead, holdDelivery } from '../db/distributions/ordering.ts'
 import type { Db } from '../db/pool.ts'
 import { UnsealError } from '../db/secrets.ts'
 import type { DeliveryCode } from '../db/states.ts'

@@ -1,9 +1,9 @@
 // What a send came to, in the words of its row: pure.
 
+import { nowDate } from '../db/clock.ts'
 import { UnsealError } from '../db/secrets.ts'
 import type { AttemptOutcome } from '../workflows/messages.ts'
 import { type Backoff, retryDelay } from './backoff.ts'
-import { nowDate } from './destinations/clock.ts'
 import type { Receipt } from './destinations/destination.ts'
 import { DeliveryError } from './destinations/errors.ts'
 import { storable, storableJson } from './destinations/storable.ts'

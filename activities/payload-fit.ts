@@ -1,5 +1,5 @@
 // Whether a payload that was taken once still is what its data type says, which may have changed since.
-import type { DataTypeCheck } from '../db/jobs.ts'
+import type { DataTypeCheck } from '../db/distributions/jobs.ts'
 import { checkAgainstDataType } from './shaping/payload-check.ts'
 import type { Shaper } from './shaping/shaper.ts'
 

@@ -1,11 +1,12 @@
 // `plan` for rows that may hold anything: one that nobody can plan ends as failed, with an event, and is not tried for ever.
-import { countEvent } from '../db/event-windows.ts'
-import { giveUp } from '../db/finish.ts'
-import { jobId } from '../db/job-id.ts'
-import { peekRound } from '../db/plan.ts'
+
+import { giveUp } from '../db/distributions/finish.ts'
+import { jobId } from '../db/distributions/job-id.ts'
+import { peekRound } from '../db/distributions/plan.ts'
 import { withTenant } from '../db/pool.ts'
 import { isRowAtFault, refusalText } from '../db/refused.ts'
 import type { DeliveryCode } from '../db/states.ts'
+import { countEvent } from '../db/webhooks/event-windows.ts'
 import { countEnd } from '../temporal-config/metrics.ts'
 import type { DistributionRef, Plan } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'

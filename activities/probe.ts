@@ -1,7 +1,7 @@
 // `probe`: connects to a registered destination now, as an attempt would, and sends nothing.
-import { halfOpen } from '../db/circuits.ts'
-import { loadCredentials } from '../db/credentials.ts'
-import { findDestinationToProbe, recordHealthCheck } from '../db/health-checks.ts'
+import { halfOpen } from '../db/destinations/circuits.ts'
+import { loadCredentials } from '../db/destinations/credentials.ts'
+import { findDestinationToProbe, recordHealthCheck } from '../db/destinations/health-checks.ts'
 import { withTenant } from '../db/pool.ts'
 import type { ProbeInput, ProbeResult } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'

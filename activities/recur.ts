@@ -1,8 +1,7 @@
 // `fire`: the distribution of one time of a schedule. And the schedules themselves, which Temporal keeps by our rows.
-import { writeAudit } from '../db/audit.ts'
-import { jobId } from '../db/job-id.ts'
-import { type DataTypeCheck, peekJob, readSurroundings, type SubmittedJob } from '../db/jobs.ts'
-import { insertEvent } from '../db/operator-events.ts'
+
+import { jobId } from '../db/distributions/job-id.ts'
+import { type DataTypeCheck, peekJob, readSurroundings, type SubmittedJob } from '../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import {
   accountRecurring,
@@ -13,8 +12,10 @@ import {
   noteProblem,
   type RecurringRow,
   syncLater,
-} from '../db/recurring.ts'
-import { tenantIsActive } from '../db/tenants.ts'
+} from '../db/schedules/schedules.ts'
+import { writeAudit } from '../db/tenants/audit.ts'
+import { tenantIsActive } from '../db/tenants/tenants.ts'
+import { insertEvent } from '../db/webhooks/operator-events.ts'
 import type { Runs } from '../temporal-config/runs.ts'
 import type { DistributionRef, Fired, FireInput, RecurringRef } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'

@@ -1,7 +1,7 @@
 // The times of a schedule by our own reckoning: which of them are due, and which of those that Temporal comes up with are
 // not. Temporal starts the runs; where clocks change it differs by zone, and of what it leaves out it says nothing.
 
-import { now } from './destinations/clock.ts'
+import { now } from '../db/clock.ts'
 
 export interface Timed {
   /** Either this or `interval_seconds`. */

@@ -1,17 +1,11 @@
 // `sweep`: the second half of every command, repeated for whoever could not finish it. It finds open jobs that nobody
 // works at by their row, and brings run and row together again.
 import { isDeepStrictEqual } from 'node:util'
-import { writeAudit } from '../db/audit.ts'
-import { type BatchRefRow, dueBatches } from '../db/batches.ts'
-import { checkCallbackLater } from '../db/callbacks.ts'
-import { deletedDestinationsInUse, endDeliveriesOf } from '../db/deleted-destinations.ts'
-import { countEvent, countFailedDeliveries, tellEventWindows } from '../db/event-windows.ts'
-import { type FinishRequest, finishDistribution, giveUp } from '../db/finish.ts'
-import { jobId } from '../db/job-id.ts'
-import { dueEvents } from '../db/operator-events.ts'
-import { type DueTurn, dueTurns } from '../db/ordering.ts'
-import { withoutTenant, withTenant } from '../db/pool.ts'
-import { dueRecurring } from '../db/recurring.ts'
+import { type BatchRefRow, dueBatches } from '../db/batches/batches.ts'
+import { deletedDestinationsInUse, endDeliveriesOf } from '../db/destinations/deleted.ts'
+import { type FinishRequest, finishDistribution, giveUp } from '../db/distributions/finish.ts'
+import { jobId } from '../db/distributions/job-id.ts'
+import { type DueTurn, dueTurns } from '../db/distributions/ordering.ts'
 import {
   bringForward,
   changedAfter,
@@ -23,7 +17,13 @@ import {
   dueJobs,
   hasUntakenRetry,
   waitingTargets,
-} from '../db/sweep.ts'
+} from '../db/distributions/sweep.ts'
+import { withoutTenant, withTenant } from '../db/pool.ts'
+import { dueRecurring } from '../db/schedules/schedules.ts'
+import { writeAudit } from '../db/tenants/audit.ts'
+import { checkCallbackLater } from '../db/webhooks/callbacks.ts'
+import { countEvent, countFailedDeliveries, tellEventWindows } from '../db/webhooks/event-windows.ts'
+import { dueEvents } from '../db/webhooks/operator-events.ts'
 import { countEnd } from '../temporal-config/metrics.ts'
 import type { Runs } from '../temporal-config/runs.ts'
 import type { SweepInput } from '../workflows/messages.ts'

@@ -1,7 +1,7 @@
 // Whose turn it is under an ordering key. Whoever ends a delivery tells the next one; a word that is lost with its process
 // costs time only, for the sweep finds the one whose turn it is.
-import { jobId } from '../db/job-id.ts'
-import { findNext } from '../db/ordering.ts'
+import { jobId } from '../db/distributions/job-id.ts'
+import { findNext } from '../db/distributions/ordering.ts'
 import { withTenant } from '../db/pool.ts'
 import type { DistributionRef } from '../workflows/messages.ts'
 import type { ActivityDeps } from './deps.ts'

@@ -1,7 +1,8 @@
 // `destinations.usage_count` and `last_used`, collected per worker and written now and then: written with every
 // attempt, the row of a busy destination would be where everything queues.
+
+import { addUsage } from '../db/destinations/usage.ts'
 import { type Pool, withTenant } from '../db/pool.ts'
-import { addUsage } from '../db/usage.ts'
 
 export interface Usage {
   count(tenantId: string, destinationId: string): void

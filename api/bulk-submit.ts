@@ -3,8 +3,8 @@
 // first one. It is bounded by the body's limit and by the number of items.
 import { createHash } from 'node:crypto'
 import { createPace } from '../activities/formats/turns.ts'
-import { batchDistributionIds, insertBatchItems } from '../db/batch-items.ts'
-import { findBatch, insertBatch, newBatchId } from '../db/batches.ts'
+import { findBatch, insertBatch, newBatchId } from '../db/batches/batches.ts'
+import { batchDistributionIds, insertBatchItems } from '../db/batches/items.ts'
 import {
   claimIdempotencyKeys,
   forgetIdempotencyKey,
@@ -12,9 +12,14 @@ import {
   type NewBatchJob,
   newJobIds,
   type TakenKey,
-} from '../db/bulk.ts'
-import { claimIdempotencyKey } from '../db/idempotency.ts'
-import { addWarnings, type DataTypeCheck, readSurroundings, type SubmissionSurroundings } from '../db/jobs.ts'
+} from '../db/distributions/bulk.ts'
+import { claimIdempotencyKey } from '../db/distributions/idempotency.ts'
+import {
+  addWarnings,
+  type DataTypeCheck,
+  readSurroundings,
+  type SubmissionSurroundings,
+} from '../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import { isDataRefused } from '../db/refused.ts'
 import { OTHER } from '../temporal-config/metrics.ts'

@@ -1,7 +1,7 @@
 // What is wrong with a payload by its data type, and with the schema of one, in the words of the API.
 import { checkAgainstDataType, type Misfit } from '../activities/shaping/payload-check.ts'
 import { ShapingError } from '../activities/shaping/shaping-error.ts'
-import type { DataTypeCheck } from '../db/jobs.ts'
+import type { DataTypeCheck } from '../db/distributions/jobs.ts'
 import type { AppDeps } from './env.ts'
 import type { Detail } from './errors.ts'
 import { fieldPath } from './json.ts'

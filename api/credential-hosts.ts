@@ -4,8 +4,8 @@ import { covers, coversEntry, hostName } from '../activities/destinations/allowe
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { formatPath, isReserved, type Path, reachedHosts } from '../activities/destinations/secret.ts'
 import { secretReferences } from '../activities/destinations/secret-storage.ts'
-import { bindCredential, type CredentialRow, findCredential } from '../db/credentials.ts'
-import { configurationsUsing, type DestinationRow } from '../db/destinations.ts'
+import { bindCredential, type CredentialRow, findCredential } from '../db/destinations/credentials.ts'
+import { configurationsUsing, type DestinationRow } from '../db/destinations/destinations.ts'
 import type { Db } from '../db/pool.ts'
 import { type Detail, invalid } from './errors.ts'
 

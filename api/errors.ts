@@ -1,8 +1,8 @@
 // What a caller is told when a request is not carried out. One class, rendered in one place.
 
 import type { Context } from 'hono'
-import { nowDate } from '../activities/destinations/clock.ts'
 import { isAway, isRefused } from '../db/availability.ts'
+import { nowDate } from '../db/clock.ts'
 import type { ApiEnv } from './env.ts'
 
 /** The API's error codes, each with its status. */

@@ -1,7 +1,7 @@
 // Is this process fit to take work? Each check has a name and a yes or no; addresses and errors stay in the log.
 
 import { askDatabase } from '../db/health.ts'
-import { partitionsAhead } from '../db/partitions.ts'
+import { partitionsAhead } from '../db/upkeep/partitions.ts'
 import { clockWarning } from '../temporal-config/clock-keeper.ts'
 import type { AppDeps } from './env.ts'
 

@@ -1,7 +1,7 @@
 // The destinations that a request names: those that are registered, and for the others the names that were meant.
-import { findDestinations, type KnownDestination } from '../db/plan.ts'
+import { findDestinations, type KnownDestination } from '../db/distributions/plan.ts'
 import type { Db } from '../db/pool.ts'
-import { knownNames } from '../db/rule-lookups.ts'
+import { knownNames } from '../db/rules/rule-lookups.ts'
 import { nearestName } from './schemas/issues.ts'
 
 export interface KnownDestinations {

@@ -1,6 +1,7 @@
 // The refusal of one object too many: which limit it is, and the way out.
-import { type ObjectKind, passedLimit } from '../db/object-limits.ts'
+
 import type { Db } from '../db/pool.ts'
+import { type ObjectKind, passedLimit } from '../db/tenants/object-limits.ts'
 import { ApiError } from './errors.ts'
 
 /** After it was added, in the same transaction. @throws ApiError 409, which undoes it */

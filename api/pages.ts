@@ -1,6 +1,6 @@
 // Pages of lists: cursors that say nothing, and days that mean the whole day.
-import { parseBatchId } from '../db/batches.ts'
-import type { DistributionFilter } from '../db/distribution-list.ts'
+import { parseBatchId } from '../db/batches/batches.ts'
+import type { DistributionFilter } from '../db/distributions/list.ts'
 import { invalid } from './errors.ts'
 
 /** A cursor for «after this row»: opaque to callers, so that its inside may change. */

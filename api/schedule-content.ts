@@ -1,8 +1,8 @@
 // What a schedule is to submit: read from the request and checked, when it is written and when it is made.
 import type { z } from '@hono/zod-openapi'
-import { readSurroundings } from '../db/jobs.ts'
+import { readSurroundings } from '../db/distributions/jobs.ts'
 import type { Db } from '../db/pool.ts'
-import type { RecurringContent, RecurringRow } from '../db/recurring.ts'
+import type { RecurringContent, RecurringRow } from '../db/schedules/schedules.ts'
 import { type CheckedPayload, NotChecked } from './catalogue-check.ts'
 import type { RequestBody } from './endpoint.ts'
 import type { AppDeps, Caller } from './env.ts'

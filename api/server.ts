@@ -1,6 +1,6 @@
 // `npm run api`: the API alone. Stateless; run as many as needed. It answers without Temporal, and accepts what a sweep
 // will start later.
-import { bootstrapTenant } from '../db/tenants.ts'
+import { bootstrapTenant } from '../db/tenants/tenants.ts'
 import { assemble, scraped } from '../temporal-config/assemble.ts'
 import { findSurroundings } from '../temporal-config/embedded.ts'
 import { runProgram } from '../temporal-config/program.ts'

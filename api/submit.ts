@@ -1,6 +1,6 @@
 // Takes a distribution in: everything is checked, then one transaction makes it durable, then the workflow is started.
 import { createHash } from 'node:crypto'
-import { claimIdempotencyKey } from '../db/idempotency.ts'
+import { claimIdempotencyKey } from '../db/distributions/idempotency.ts'
 import {
   addWarnings,
   findSubmittedJob,
@@ -9,7 +9,7 @@ import {
   type SubmissionSurroundings,
   type SubmittedJob,
   submitJob,
-} from '../db/jobs.ts'
+} from '../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../db/pool.ts'
 import { OTHER } from '../temporal-config/metrics.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from './catalogue-check.ts'

@@ -5,7 +5,7 @@ import { resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import pg from 'pg'
-import { writeBackup } from '../db/backup.ts'
+import { writeBackup } from '../db/upkeep/backup.ts'
 import { runCommand } from './command.ts'
 import { findDatabase } from './owned-database.ts'
 

@@ -16,7 +16,7 @@ const tasks = {
   demo: ['temporal-config/demo.ts', false],
   api: ['api/server.ts', false],
   worker: ['temporal-config/worker-program.ts', false],
-  migrate: ['db/migrate-cli.ts', false],
+  migrate: ['temporal-config/programs/migrate.ts', false],
   backup: ['temporal-config/backup.ts', false],
   restore: ['temporal-config/restore.ts', false],
   bench: ['test/bench/bench.ts', true],

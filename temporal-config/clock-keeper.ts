@@ -1,6 +1,6 @@
 // Keeps the process's clock by the database's: measured before anything is done, and again from time to time.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { aheadMs, setClock } from '../activities/destinations/clock.ts'
+import { aheadMs, setClock } from '../db/clock.ts'
 import { databaseTime } from '../db/health.ts'
 import { LIMITS } from '../db/limits.ts'
 import type { Pool } from '../db/pool.ts'

@@ -1,7 +1,7 @@
 // Where the servers and the keys are: the addresses that were given, or the embedded servers' own.
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { migrate } from '../db/migrate.ts'
+import { migrate } from '../db/upkeep/migrate.ts'
 import type { TemporalAddress } from './connection.ts'
 import { type Settings, wholeEnvironment } from './env.ts'
 import { type Started, StartRefused } from './program.ts'

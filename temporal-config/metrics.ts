@@ -1,7 +1,7 @@
 // The numbers that Prometheus reads. Labels are bounded: no ids and no URLs; names of destinations and data types that
 // nobody registered become one word.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { Finished } from '../db/finish.ts'
+import type { Finished } from '../db/distributions/finish.ts'
 
 /** Label of destinations that were given in a submission. */
 export const AD_HOC = 'ad-hoc'

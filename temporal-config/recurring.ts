@@ -8,10 +8,10 @@ import {
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
 } from '@temporalio/client'
-import { now } from '../activities/destinations/clock.ts'
 import { windowMs } from '../activities/missed-times.ts'
 import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../activities/schedule-times.ts'
-import type { RecurringRow } from '../db/recurring.ts'
+import { now } from '../db/clock.ts'
+import type { RecurringRow } from '../db/schedules/schedules.ts'
 import type { Overlap } from '../db/states.ts'
 import type { RecurringRef } from '../workflows/messages.ts'
 import { recurringScheduleId } from './names.ts'

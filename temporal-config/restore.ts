@@ -3,7 +3,7 @@ import { createReadStream, existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { createGunzip } from 'node:zlib'
 import pg from 'pg'
-import { restoreBackup } from '../db/restore.ts'
+import { restoreBackup } from '../db/upkeep/restore.ts'
 import { runCommand } from './command.ts'
 import { type OwnedDatabase, takeDatabase } from './owned-database.ts'
 

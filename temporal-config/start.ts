@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { refuseTakenPort, serveApi } from '../api/serve.ts'
 import { withTenant } from '../db/pool.ts'
-import { bootstrapTenant, loadCallbackSecret } from '../db/tenants.ts'
+import { bootstrapTenant, loadCallbackSecret } from '../db/tenants/tenants.ts'
 import { assemble, openPool, scraped } from './assemble.ts'
 import { startSurroundings } from './embedded.ts'
 import { runProgram, type Started } from './program.ts'

@@ -1,7 +1,7 @@
 // Whether Temporal answers, knows our search attributes, and has workers that poll: asked by `ready`.
 
 import type { ConnectionLike } from '@temporalio/client'
-import { now } from '../activities/destinations/clock.ts'
+import { now } from '../db/clock.ts'
 import type { TemporalHealth } from './dispatcher.ts'
 import { SEARCH_ATTRIBUTES } from './names.ts'
 import { presentSearchAttributes } from './search-attributes.ts'

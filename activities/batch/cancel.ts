@@ -1,7 +1,8 @@
 // Ends what is left of a batch that is cancelled, or that fails fast.
-import { closeItem, openItems, waitingItems } from '../../db/batch-items.ts'
-import type { BatchRow } from '../../db/batches.ts'
-import { requestCancel } from '../../db/commands.ts'
+
+import type { BatchRow } from '../../db/batches/batches.ts'
+import { closeItem, openItems, waitingItems } from '../../db/batches/items.ts'
+import { requestCancel } from '../../db/distributions/commands.ts'
 import { eachAlone } from './isolate.ts'
 import { endByRow, inTurns, PAGE, type Step } from './step.ts'
 

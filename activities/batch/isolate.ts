@@ -1,9 +1,10 @@
 // One item that cannot be handled must not stop the others of its batch: it is ended by itself, with a reason.
-import { closeItem } from '../../db/batch-items.ts'
-import { type BatchRow, findBatch, publicBatchId } from '../../db/batches.ts'
-import { countEvent } from '../../db/event-windows.ts'
-import { giveUp } from '../../db/finish.ts'
+
+import { type BatchRow, findBatch, publicBatchId } from '../../db/batches/batches.ts'
+import { closeItem } from '../../db/batches/items.ts'
+import { giveUp } from '../../db/distributions/finish.ts'
 import { isRowAtFault, refusalText } from '../../db/refused.ts'
+import { countEvent } from '../../db/webhooks/event-windows.ts'
 import { endedInRow, inTurns, type Step } from './step.ts'
 
 /** An item that fails for an unknown reason is ended in this try of the step, when the database answers otherwise. */

@@ -1,9 +1,10 @@
 // Sends the distributions of a batch again that a bulk retry has chosen.
-import { writeAudit } from '../../db/audit.ts'
-import { closeItem, itemWaits, type WaitingItem, waitingItems } from '../../db/batch-items.ts'
-import type { BatchRow } from '../../db/batches.ts'
-import { requestRetry } from '../../db/commands.ts'
-import { lockJob } from '../../db/plan.ts'
+
+import type { BatchRow } from '../../db/batches/batches.ts'
+import { closeItem, itemWaits, type WaitingItem, waitingItems } from '../../db/batches/items.ts'
+import { requestRetry } from '../../db/distributions/commands.ts'
+import { lockJob } from '../../db/distributions/plan.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import type { About } from '../../temporal-config/runs.ts'
 import { alone } from './isolate.ts'
 import { type Begun, inTurns, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'

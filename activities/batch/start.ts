@@ -1,5 +1,6 @@
 // Lets the distributions of a batch go, page by page or one after another.
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { BatchRow } from '../../db/batches/batches.ts'
 import {
   closeItem,
   expiredItems,
@@ -8,9 +9,8 @@ import {
   type ReleasedJob,
   releaseBatchPage,
   waitingItems,
-} from '../../db/batch-items.ts'
-import type { BatchRow } from '../../db/batches.ts'
-import { peekJob } from '../../db/jobs.ts'
+} from '../../db/batches/items.ts'
+import { peekJob } from '../../db/distributions/jobs.ts'
 import { isDataRefused, isRowAtFault } from '../../db/refused.ts'
 import { alone, eachAlone } from './isolate.ts'
 import { AT_ONCE, type Begun, endByRow, PAGE, type Step, waitFor } from './step.ts'

@@ -1,5 +1,5 @@
 // What every part of a batch's step works with.
-import { type Finished, type FinishRequest, finishDistribution } from '../../db/finish.ts'
+import { type Finished, type FinishRequest, finishDistribution } from '../../db/distributions/finish.ts'
 import type { Db } from '../../db/pool.ts'
 import { countEnd } from '../../temporal-config/metrics.ts'
 import type { Runs } from '../../temporal-config/runs.ts'

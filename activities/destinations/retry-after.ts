@@ -1,5 +1,5 @@
 // How long a receiver that speaks HTTP asks to be left alone.
-import { now } from './clock.ts'
+import { now } from '../../db/clock.ts'
 
 /** A destination's wish to wait is honoured up to this. */
 export const MAX_RETRY_AFTER_MS = 3_600_000

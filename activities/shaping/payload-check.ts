@@ -1,6 +1,6 @@
 // Whether a payload is what its data type says. The schema is a tenant's, so that the check runs in a process of its own,
 // and outside of any transaction: one that takes its time holds no connection.
-import type { DataTypeCheck } from '../../db/jobs.ts'
+import type { DataTypeCheck } from '../../db/distributions/jobs.ts'
 import type { Shaper } from './shaper.ts'
 import { ShapingError } from './shaping-error.ts'
 

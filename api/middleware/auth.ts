@@ -1,9 +1,9 @@
 // Who asks, and what may they. Keys are known by their hash alone.
 import { createHash } from 'node:crypto'
 import type { Context } from 'hono'
-import { type ApiKey, findApiKey } from '../../db/api-keys.ts'
 import type { Pool } from '../../db/pool.ts'
 import { ROLES, type Role } from '../../db/states.ts'
+import { type ApiKey, findApiKey } from '../../db/tenants/api-keys.ts'
 import type { ApiEnv, Caller } from '../env.ts'
 import { ApiError } from '../errors.ts'
 import { createWrongKeys, remoteAddress } from './wrong-keys.ts'

@@ -1,8 +1,8 @@
 // How many requests a tenant and a key may make, over all processes of the API: the count is the database's. A process that
 // is asked often takes several at once, so that not every request costs a question.
 import type { Counter } from 'prom-client'
-import { takeApiRequests } from '../../db/api-limits.ts'
 import type { Pool } from '../../db/pool.ts'
+import { takeApiRequests } from '../../db/tenants/api-limits.ts'
 import type { Caller } from '../env.ts'
 import { ApiError } from '../errors.ts'
 

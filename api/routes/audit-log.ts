@@ -1,6 +1,7 @@
 // The audit log of the caller's tenant.
-import { listAudit } from '../../db/audit.ts'
+
 import { withTenant } from '../../db/pool.ts'
+import { listAudit } from '../../db/tenants/audit.ts'
 import { type Endpoint, endpoint } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { cursorOf, NUMBER_CURSOR, readCursor, readRange } from '../pages.ts'

@@ -2,8 +2,6 @@
 
 import { createHash } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
-import { writeAudit } from '../../db/audit.ts'
-import { type BatchProgress, batchProgress, listBatchItems } from '../../db/batch-items.ts'
 import {
   type BatchRow,
   batchStatusOf,
@@ -13,10 +11,12 @@ import {
   parseBatchId,
   publicBatchId,
   requestBatchCancel,
-} from '../../db/batches.ts'
-import { countSendable, type Matched, selectIntoBatch } from '../../db/distribution-list.ts'
-import { claimIdempotencyKey } from '../../db/idempotency.ts'
+} from '../../db/batches/batches.ts'
+import { type BatchProgress, batchProgress, listBatchItems } from '../../db/batches/items.ts'
+import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
+import { countSendable, type Matched, selectIntoBatch } from '../../db/distributions/list.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import { submitBulk } from '../bulk-submit.ts'
 import { createBulkTurns } from '../bulk-turns.ts'
 import { type Endpoint, endpoint, type RequestBody } from '../endpoint.ts'

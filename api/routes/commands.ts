@@ -1,10 +1,11 @@
 // Cancel and retry: the row changes first, then the run is told.
-import { writeAudit } from '../../db/audit.ts'
-import { releaseBlocked, requestCancel, requestRetry } from '../../db/commands.ts'
-import { findJobState, type JobState } from '../../db/distribution-status.ts'
-import { finishDistribution } from '../../db/finish.ts'
-import { findNext } from '../../db/ordering.ts'
+
+import { releaseBlocked, requestCancel, requestRetry } from '../../db/distributions/commands.ts'
+import { finishDistribution } from '../../db/distributions/finish.ts'
+import { findNext } from '../../db/distributions/ordering.ts'
+import { findJobState, type JobState } from '../../db/distributions/status.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import { countEnd } from '../../temporal-config/metrics.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'

@@ -1,5 +1,5 @@
 // Named secrets: written, replaced, deleted, and never shown.
-import { writeAudit } from '../../db/audit.ts'
+
 import {
   addCredential,
   bindCredential,
@@ -8,9 +8,10 @@ import {
   findCredential,
   listCredentials,
   putCredential,
-} from '../../db/credentials.ts'
-import { destinationsUsing } from '../../db/destinations.ts'
+} from '../../db/destinations/credentials.ts'
+import { destinationsUsing } from '../../db/destinations/destinations.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import { newEntries, registeredHosts } from '../credential-hosts.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'

@@ -1,5 +1,6 @@
 // The catalogue of data types: what a payload must look like to be accepted.
-import { writeAudit } from '../../db/audit.ts'
+
+import { type Db, withTenant } from '../../db/pool.ts'
 import {
   type DataTypeContent,
   deleteDataType,
@@ -8,8 +9,8 @@ import {
   listDataTypes,
   rulesNaming,
   updateDataType,
-} from '../../db/data-types.ts'
-import { type Db, withTenant } from '../../db/pool.ts'
+} from '../../db/rules/data-types.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import { schemaDefinitionIssues } from '../catalogue-check.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'

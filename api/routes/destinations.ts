@@ -2,9 +2,8 @@
 import { z } from 'zod'
 import { configSchema } from '../../activities/destinations/registry.ts'
 import { shapeConfig } from '../../activities/shaping/config.ts'
-import { writeAudit } from '../../db/audit.ts'
-import { circuitStates, halfOpen, resetCircuit } from '../../db/circuits.ts'
-import { endDeliveriesOf } from '../../db/deleted-destinations.ts'
+import { circuitStates, halfOpen, resetCircuit } from '../../db/destinations/circuits.ts'
+import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
 import {
   type DestinationRow,
   deleteDestination,
@@ -14,10 +13,11 @@ import {
   newDestinationId,
   setDestinationStatus,
   updateDestination,
-} from '../../db/destinations.ts'
+} from '../../db/destinations/destinations.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
-import { findNaming } from '../../db/rule-lookups.ts'
+import { findNaming } from '../../db/rules/rule-lookups.ts'
 import { PROTOCOLS } from '../../db/states.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import { DispatcherUnavailable } from '../../temporal-config/dispatcher.ts'
 import { bindCredentials, keepHosts } from '../credential-hosts.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'

@@ -1,14 +1,14 @@
 // Submit and watch.
 import { z } from '@hono/zod-openapi'
-import { listAttempts } from '../../db/attempt-history.ts'
-import { countDistributions, listDistributions } from '../../db/distribution-list.ts'
+import { listAttempts } from '../../db/distributions/attempt-history.ts'
+import { parseDistributionId } from '../../db/distributions/job-id.ts'
+import { countDistributions, listDistributions } from '../../db/distributions/list.ts'
 import {
   distributionMetrics,
   findJobState,
   listDeliveryStates,
   progressPercentage,
-} from '../../db/distribution-status.ts'
-import { parseDistributionId } from '../../db/job-id.ts'
+} from '../../db/distributions/status.ts'
 import { withTenant } from '../../db/pool.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'

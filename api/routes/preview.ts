@@ -1,9 +1,10 @@
 // What a destination would get: shapes a sample, and sends nothing.
-import { nowDate } from '../../activities/destinations/clock.ts'
+
 import { shapes } from '../../activities/shaping/config.ts'
 import { withOpenSalts } from '../../activities/shaping/salts.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
-import { findDestination } from '../../db/destinations.ts'
+import { nowDate } from '../../db/clock.ts'
+import { findDestination } from '../../db/destinations/destinations.ts'
 import { withTenant } from '../../db/pool.ts'
 import { UnsealError } from '../../db/secrets.ts'
 import { type Endpoint, endpoint } from '../endpoint.ts'

@@ -1,8 +1,9 @@
 // Where distributions go: why one went where it went, and the route of those that no rule has one for.
-import { writeAudit } from '../../db/audit.ts'
-import { findDefaultRoute, setDefaultRoute } from '../../db/default-route.ts'
+
+import { findExplanation } from '../../db/distributions/rule-plans.ts'
 import { withTenant } from '../../db/pool.ts'
-import { findExplanation } from '../../db/rule-plans.ts'
+import { findDefaultRoute, setDefaultRoute } from '../../db/rules/default-route.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import { type Endpoint, endpoint } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { invalid, notFound } from '../errors.ts'

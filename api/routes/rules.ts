@@ -1,5 +1,5 @@
 // Rules: written and shown.
-import { writeAudit } from '../../db/audit.ts'
+
 import { type Db, withTenant } from '../../db/pool.ts'
 import {
   deleteRule,
@@ -10,8 +10,9 @@ import {
   type RuleRow,
   sizeOfRules,
   updateRule,
-} from '../../db/rules.ts'
-import { deleteSharedRule, lockSharedRule, putSharedRule } from '../../db/shared-rules.ts'
+} from '../../db/rules/rules.ts'
+import { deleteSharedRule, lockSharedRule, putSharedRule } from '../../db/rules/shared-rules.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import { type Endpoint, endpoint, type Request, type RequestBody } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, type Detail, invalid, notFound } from '../errors.ts'

@@ -1,7 +1,6 @@
 // Distributions that recur: write, show, pause, resume, and begin one now.
 import { createHash, randomUUID } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
-import { writeAudit } from '../../db/audit.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import {
   deleteRecurring,
@@ -15,7 +14,8 @@ import {
   pauseRecurring,
   type RecurringRow,
   replaceRecurring,
-} from '../../db/recurring.ts'
+} from '../../db/schedules/schedules.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from '../catalogue-check.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'

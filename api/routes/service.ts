@@ -1,7 +1,7 @@
 // Health and metrics: outside `/api/v1`, for machines.
 import { z } from '@hono/zod-openapi'
 import { withoutTenant } from '../../db/pool.ts'
-import { queueDepths } from '../../db/queue-depths.ts'
+import { queueDepths } from '../../db/upkeep/queue-depths.ts'
 import { type Endpoint, endpoint } from '../endpoint.ts'
 import type { AppDeps } from '../env.ts'
 import { CHECKS, readiness } from '../health.ts'

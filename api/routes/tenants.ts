@@ -1,12 +1,19 @@
 // Tenants and their keys, for the role `platform`.
 
 import { randomBytes } from 'node:crypto'
-import { now } from '../../activities/destinations/clock.ts'
-import { insertApiKey, isPlatformKeyLeft, listApiKeys, revokeApiKey } from '../../db/api-keys.ts'
-import { writeAudit } from '../../db/audit.ts'
-import { objectLimits } from '../../db/object-limits.ts'
+import { now } from '../../db/clock.ts'
 import { type Db, withoutTenant, withTenant } from '../../db/pool.ts'
-import { findTenant, insertTenant, keyPrefix, listTenants, type TenantRow, updateTenant } from '../../db/tenants.ts'
+import { insertApiKey, isPlatformKeyLeft, listApiKeys, revokeApiKey } from '../../db/tenants/api-keys.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
+import { objectLimits } from '../../db/tenants/object-limits.ts'
+import {
+  findTenant,
+  insertTenant,
+  keyPrefix,
+  listTenants,
+  type TenantRow,
+  updateTenant,
+} from '../../db/tenants/tenants.ts'
 import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
 import type { AppDeps, Caller } from '../env.ts'
 import { ApiError, invalid, notFound } from '../errors.ts'

@@ -2,8 +2,8 @@
 import { z } from '@hono/zod-openapi'
 import { allowedHostProblem } from '../../activities/destinations/allowed-hosts.ts'
 import { MASK } from '../../activities/destinations/secret.ts'
-import { OBJECT_KINDS, type ObjectKind } from '../../db/object-limits.ts'
 import { ROLES } from '../../db/states.ts'
+import { OBJECT_KINDS, type ObjectKind } from '../../db/tenants/object-limits.ts'
 import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, whole, wholeText } from './fields.ts'
 import { rateLimit } from './limits.ts'
 

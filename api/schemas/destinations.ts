@@ -1,6 +1,6 @@
 // Registered destinations, as they are sent and shown.
 import { z } from '@hono/zod-openapi'
-import { CIRCUIT_DEFAULTS } from '../../db/circuits.ts'
+import { CIRCUIT_DEFAULTS } from '../../db/destinations/circuits.ts'
 import { DELIVERY_CODES, DESTINATION_STATUSES, PROTOCOLS } from '../../db/states.ts'
 import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
 import { rateLimit } from './limits.ts'

@@ -265,7 +265,7 @@ as $$
     with ordinality as t (e, n)
 $$;
 
--- The text of the callback of a distribution that has ended, as the service writes it (db/finish.ts).
+-- The text of the callback of a distribution that has ended, as the service writes it (db/distributions/finish.ts).
 create function callback_body(p_id uuid, p_event_type text) returns text
   language sql stable
   set search_path = public, pg_temp

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { aheadMs, forgetClock, now, setClock } from '../../activities/destinations/clock.ts'
 import { webhookHeaders } from '../../activities/destinations/rest/signature.ts'
 import { retryAfterMs } from '../../activities/destinations/retry-after.ts'
+import { aheadMs, forgetClock, now, setClock } from '../../db/clock.ts'
 import { clockWarning } from '../../temporal-config/clock-keeper.ts'
 
 const HOUR = 3_600_000

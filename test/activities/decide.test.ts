@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { decide } from '../../activities/decide.ts'
-import type { LockedDelivery } from '../../db/deliveries.ts'
+import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
 
 function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
   return {

@@ -2,13 +2,13 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { openDelivery } from '../../activities/open.ts'
 import { plan } from '../../activities/plan.ts'
-import { putCredential } from '../../db/credentials.ts'
+import { putCredential } from '../../db/destinations/credentials.ts'
 import {
   type DestinationContent,
   insertDestination,
   newDestinationId,
   updateDestination,
-} from '../../db/destinations.ts'
+} from '../../db/destinations/destinations.ts'
 import type { Db } from '../../db/pool.ts'
 import { createTestSystem, type TestSystem } from '../support/system.ts'
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { hashKey } from '../../api/middleware/auth.ts'
 import { withTenant } from '../../db/pool.ts'
-import { bootstrapTenant, loadCallbackSecret } from '../../db/tenants.ts'
+import { bootstrapTenant, loadCallbackSecret } from '../../db/tenants/tenants.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest

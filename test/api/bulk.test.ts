@@ -2,7 +2,7 @@
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createBulkTurns } from '../../api/bulk-turns.ts'
-import { claimIdempotencyKey } from '../../db/idempotency.ts'
+import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import { withTenant } from '../../db/pool.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
 

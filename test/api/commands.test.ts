@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { finishDistribution } from '../../db/finish.ts'
-import { parseDistributionId } from '../../db/job-id.ts'
-import { insertPlan } from '../../db/plan.ts'
+import { finishDistribution } from '../../db/distributions/finish.ts'
+import { parseDistributionId } from '../../db/distributions/job-id.ts'
+import { insertPlan } from '../../db/distributions/plan.ts'
 import { withTenant } from '../../db/pool.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
 

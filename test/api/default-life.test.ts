@@ -1,8 +1,8 @@
 // The life of a distribution whose submission states none, where its protocol's retries need more than five minutes.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { plan } from '../../activities/plan.ts'
-import { requestRetry } from '../../db/commands.ts'
-import { jobId } from '../../db/job-id.ts'
+import { requestRetry } from '../../db/distributions/commands.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
 import { withTenant } from '../../db/pool.ts'
 import { aSubmission, inline } from './api-under-test.ts'
 import { startRulesApi } from './ruling.ts'

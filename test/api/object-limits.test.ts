@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { OBJECT_KINDS, type ObjectKind } from '../../db/object-limits.ts'
+import { OBJECT_KINDS, type ObjectKind } from '../../db/tenants/object-limits.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import pg from 'pg'
-import { migrate } from '../../db/migrate.ts'
+import { migrate } from '../../db/upkeep/migrate.ts'
 import { admitLogin, ensureDatabase } from '../../temporal-config/stack/database.ts'
 import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
 import { startStack } from '../../temporal-config/stack/stack.ts'

@@ -1,7 +1,7 @@
 // What is known of an attempt before it begins.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { closeLostAttempt, openAttempt } from '../../db/attempts.ts'
-import { requestRetry } from '../../db/commands.ts'
+import { closeLostAttempt, openAttempt } from '../../db/distributions/attempts.ts'
+import { requestRetry } from '../../db/distributions/commands.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { aPlannedJob } from './planned-job.ts'

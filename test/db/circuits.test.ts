@@ -1,7 +1,14 @@
 // The transitions of a circuit, tried by many at once and out of order.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { circuitStates, giveBackProbe, noteAnswer, noteFailure, noteSuccess, takeProbe } from '../../db/circuits.ts'
+import {
+  circuitStates,
+  giveBackProbe,
+  noteAnswer,
+  noteFailure,
+  noteSuccess,
+  takeProbe,
+} from '../../db/destinations/circuits.ts'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
 import type { TestDatabase } from '../support/postgres.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'

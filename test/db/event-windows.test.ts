@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
-import { countEvent, countFailedDeliveries, tellEventWindows } from '../../db/event-windows.ts'
 import { createPool, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
+import { countEvent, countFailedDeliveries, tellEventWindows } from '../../db/webhooks/event-windows.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDestination, aJob, aTenant } from '../support/rows.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type DeliverySummary, deriveFinalState, type EndedBy } from '../../db/final-state.ts'
+import { type DeliverySummary, deriveFinalState, type EndedBy } from '../../db/distributions/final-state.ts'
 
 function aDelivery(given: Partial<DeliverySummary>): DeliverySummary {
   return { destination_name: 'a', status: 'success', attempts: 1, error_code: null, error_message: null, ...given }

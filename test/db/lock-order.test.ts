@@ -1,9 +1,9 @@
 // Who locks what first: job, delivery, attempt. Transactions that meet on one delivery wait for each other, and no one is
 // thrown out by the server as a deadlock's victim.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { closeAttempt, closeLostAttempt, openAttempt } from '../../db/attempts.ts'
-import { lockDelivery } from '../../db/deliveries.ts'
-import { finishDistribution } from '../../db/finish.ts'
+import { closeAttempt, closeLostAttempt, openAttempt } from '../../db/distributions/attempts.ts'
+import { lockDelivery } from '../../db/distributions/deliveries.ts'
+import { finishDistribution } from '../../db/distributions/finish.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { aPlannedJob } from './planned-job.ts'

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { knownMigrations } from '../../db/migrate.ts'
+import { knownMigrations } from '../../db/upkeep/migrate.ts'
 import { createEmptyDatabase, type EmptyDatabase } from '../support/postgres.ts'
 
-const CLI = fileURLToPath(new URL('../../db/migrate-cli.ts', import.meta.url))
+const CLI = fileURLToPath(new URL('../../temporal-config/programs/migrate.ts', import.meta.url))
 let database: EmptyDatabase
 
 beforeAll(async () => {

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { afterEach, expect, it } from 'vitest'
-import { knownMigrations, migrate, missingMigrations, SchemaNewerError } from '../../db/migrate.ts'
+import { knownMigrations, migrate, missingMigrations, SchemaNewerError } from '../../db/upkeep/migrate.ts'
 import { createEmptyDatabase, type EmptyDatabase } from '../support/postgres.ts'
 import { onEachFreshServer } from '../support/postgres-versions.ts'
 

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { dueTurns, findAhead, findNext, holdDelivery } from '../../db/ordering.ts'
+import { dueTurns, findAhead, findNext, holdDelivery } from '../../db/distributions/ordering.ts'
 import { createPool, type Db, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDelivery, aJob, aTenant } from '../support/rows.ts'

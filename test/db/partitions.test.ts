@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { dropMonth, ensurePartitions, partitionsAhead } from '../../db/partitions.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
+import { dropMonth, ensurePartitions, partitionsAhead } from '../../db/upkeep/partitions.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDelivery, aJob, anAttempt, aTenant, idOf } from '../support/rows.ts'
 

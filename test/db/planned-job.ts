@@ -1,6 +1,6 @@
 // A job with one delivery that is to be attempted.
-import { submitJob } from '../../db/jobs.ts'
-import { insertPlan } from '../../db/plan.ts'
+import { submitJob } from '../../db/distributions/jobs.ts'
+import { insertPlan } from '../../db/distributions/plan.ts'
 import type { Db } from '../../db/pool.ts'
 
 /** Of the tenant acme, to the destination `a`; answers the job's uuid. */

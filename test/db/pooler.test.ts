@@ -1,7 +1,7 @@
 // Our own database behind PgBouncer in transaction mode: the API and the workers do what they always do, and whoever gets a
 // connection next finds nothing of it.
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { knownMigrations, migrate } from '../../db/migrate.ts'
+import { knownMigrations, migrate } from '../../db/upkeep/migrate.ts'
 import { type ApiUnderTest, aSubmission, startApi } from '../api/api-under-test.ts'
 import { createEmptyDatabase, startTestServer, type TestServer } from '../support/postgres.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'

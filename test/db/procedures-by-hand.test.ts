@@ -1,10 +1,10 @@
 // The seed's procedures as an operator calls them with psql: what nobody could carry out is refused, and says why.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { insertCallback } from '../../db/callbacks.ts'
-import { requestRetry } from '../../db/commands.ts'
-import { distributionMetrics, findJobState, listDeliveryStates } from '../../db/distribution-status.ts'
+import { requestRetry } from '../../db/distributions/commands.ts'
+import { distributionMetrics, findJobState, listDeliveryStates } from '../../db/distributions/status.ts'
+import { dueJobs } from '../../db/distributions/sweep.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
-import { dueJobs } from '../../db/sweep.ts'
+import { insertCallback } from '../../db/webhooks/callbacks.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDestination, aTenant } from '../support/rows.ts'
 

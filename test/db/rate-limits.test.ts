@@ -1,9 +1,9 @@
 // The statement behind every rate limit of deliveries: asked by many at once, it never lets more through than it says.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type AskedLimit, distanceMs, type RateLimit, takeTurn } from '../../db/destinations/rate-limits.ts'
+import { giveBackSlot, takeSlot } from '../../db/destinations/slots.ts'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
-import { type AskedLimit, distanceMs, type RateLimit, takeTurn } from '../../db/rate-limits.ts'
-import { giveBackSlot, takeSlot } from '../../db/slots.ts'
 import type { TestDatabase } from '../support/postgres.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 

@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createPool } from '../../db/pool.ts'
-import { ApplicationRoleError, assertApplicationRole } from '../../db/roles.ts'
+import { ApplicationRoleError, assertApplicationRole } from '../../db/upkeep/roles.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 
 onEachPostgres((database) => {

@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createPool, type Db, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
-import { refreshView, VIEWS } from '../../db/views.ts'
+import { refreshView, VIEWS } from '../../db/upkeep/views.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDestination, aJob, anAttempt, aTenant } from '../support/rows.ts'
 

@@ -1,7 +1,7 @@
 // A destination that only fails is taken out of service, once, and its tenant's event_url hears of it.
 import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { loadCallbackSecret } from '../../db/tenants.ts'
+import { loadCallbackSecret } from '../../db/tenants/tenants.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'

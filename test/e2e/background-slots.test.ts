@@ -1,10 +1,10 @@
 // Callbacks and batches share a worker's few slots for slow company: one tenant must not hold all of them, whatever the
 // priority of its distributions.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { insertBatchItems } from '../../db/batch-items.ts'
-import { insertBatch, newBatchId } from '../../db/batches.ts'
-import { insertBatchJobs, newJobIds } from '../../db/bulk.ts'
-import type { NewJob } from '../../db/jobs.ts'
+import { insertBatch, newBatchId } from '../../db/batches/batches.ts'
+import { insertBatchItems } from '../../db/batches/items.ts'
+import { insertBatchJobs, newJobIds } from '../../db/distributions/bulk.ts'
+import type { NewJob } from '../../db/distributions/jobs.ts'
 import type { BatchRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'

@@ -1,6 +1,6 @@
 // The circuit of a destination, over real workers: it opens, lets one delivery try, and closes.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { circuitStates } from '../../db/circuits.ts'
+import { circuitStates } from '../../db/destinations/circuits.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'

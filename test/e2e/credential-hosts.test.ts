@@ -1,8 +1,8 @@
 // Who may send a credential: a registered destination to the host that an admin chose, an inline one only where the
 // credential says so.
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { putCredential } from '../../db/credentials.ts'
-import { insertDestination, newDestinationId } from '../../db/destinations.ts'
+import { putCredential } from '../../db/destinations/credentials.ts'
+import { insertDestination, newDestinationId } from '../../db/destinations/destinations.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, type TestSystem } from '../support/system.ts'
 

@@ -1,11 +1,16 @@
 // A destination goes while something waits for it: what waits ends promptly, with a reason, and can be sent again.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sweep } from '../../activities/sweep.ts'
-import { requestRetry } from '../../db/commands.ts'
-import { endDeliveriesOf } from '../../db/deleted-destinations.ts'
-import { deleteDestination, insertDestination, newDestinationId, setDestinationStatus } from '../../db/destinations.ts'
-import { countDistributions } from '../../db/distribution-list.ts'
-import { jobId } from '../../db/job-id.ts'
+import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
+import {
+  deleteDestination,
+  insertDestination,
+  newDestinationId,
+  setDestinationStatus,
+} from '../../db/destinations/destinations.ts'
+import { requestRetry } from '../../db/distributions/commands.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
+import { countDistributions } from '../../db/distributions/list.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'

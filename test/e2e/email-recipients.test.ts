@@ -1,9 +1,9 @@
 // One mail for several people, of whom some have it and some do not: over attempts, retries by hand, and a database
 // that goes away.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { closeLostAttempt } from '../../db/attempts.ts'
-import { requestCancel, requestRetry } from '../../db/commands.ts'
-import { jobId } from '../../db/job-id.ts'
+import { closeLostAttempt } from '../../db/distributions/attempts.ts'
+import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
 import { type SmtpReceiver, type SmtpScript, startSmtpReceiver } from '../support/receivers/smtp.ts'

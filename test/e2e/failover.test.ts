@@ -1,10 +1,10 @@
 // Strategies on the real servers: the next one once the first has failed for good, and one of several.
 import { describe, expect, it } from 'vitest'
 import { plan } from '../../activities/plan.ts'
-import { requestCancel } from '../../db/commands.ts'
-import { endDeliveriesOf } from '../../db/deleted-destinations.ts'
-import { deleteDestination, findDestination } from '../../db/destinations.ts'
-import { jobId } from '../../db/job-id.ts'
+import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
+import { deleteDestination, findDestination } from '../../db/destinations/destinations.ts'
+import { requestCancel } from '../../db/distributions/commands.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import {
   byName,

@@ -1,8 +1,8 @@
 // Destinations that are tried at intervals, by schedules that the rows can bring back.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { autoDisable } from '../../db/auto-disable.ts'
-import { noteFailure } from '../../db/circuits.ts'
-import { healthCheckSchedules } from '../../db/health-checks.ts'
+import { autoDisable } from '../../db/destinations/auto-disable.ts'
+import { noteFailure } from '../../db/destinations/circuits.ts'
+import { healthCheckSchedules } from '../../db/destinations/health-checks.ts'
 import { type Db, withoutTenant } from '../../db/pool.ts'
 import { reconcileHealthChecks, setHealthCheck } from '../../temporal-config/health-checks.ts'
 import { HEALTH_CHECK_PREFIX } from '../../temporal-config/names.ts'

@@ -11,7 +11,7 @@ import {
   pauseRecurring,
   type RecurringContent,
   type RecurringRow,
-} from '../../db/recurring.ts'
+} from '../../db/schedules/schedules.ts'
 import { recurringScheduleId } from '../../temporal-config/names.ts'
 import { restoreRecurring } from '../../temporal-config/recurring.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'

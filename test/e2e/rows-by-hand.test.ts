@@ -164,7 +164,7 @@ it('ends by hand while a delivery waits: the owner is told, and a retry delivers
     receiver.requests.filter(({ path }) => path === '/told').map(({ body }) => JSON.parse(String(body)))
   await expect.poll(() => told().length, { timeout: 20_000 }).toBe(1)
   expect(told()[0]).toMatchObject({ event_type: 'distribution.cancelled', distribution_id: ref.distribution_id })
-  const { requestRetry } = await import('../../db/commands.ts')
+  const { requestRetry } = await import('../../db/distributions/commands.ts')
   const retried = await system.as('acme', (db) => requestRetry(db, ref.distribution_id.slice(5), { force: false }))
   if (retried.outcome !== 'reset') throw new Error(retried.outcome)
   await system.runs.signalRetry(ref, retried)

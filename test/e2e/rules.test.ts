@@ -1,11 +1,11 @@
 // Rules over the real parts: what they choose is delivered, what they drop is not, and groups hand their turn on.
 import pg from 'pg'
 import { describe, expect, it } from 'vitest'
-import { setDefaultRoute } from '../../db/default-route.ts'
-import { setDestinationStatus } from '../../db/destinations.ts'
-import { jobId } from '../../db/job-id.ts'
-import { findExplanation } from '../../db/rule-plans.ts'
-import { deleteSharedRule, putSharedRule } from '../../db/shared-rules.ts'
+import { setDestinationStatus } from '../../db/destinations/destinations.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
+import { findExplanation } from '../../db/distributions/rule-plans.ts'
+import { setDefaultRoute } from '../../db/rules/default-route.ts'
+import { deleteSharedRule, putSharedRule } from '../../db/rules/shared-rules.ts'
 import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import {
   backTo,

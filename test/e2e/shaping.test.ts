@@ -1,14 +1,14 @@
 // Shaping through the whole of the product: registered destinations, real workers, a receiver that shows what arrived.
 import { execFileSync } from 'node:child_process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { requestCancel, requestRetry } from '../../db/commands.ts'
 import {
   type DestinationContent,
   insertDestination,
   newDestinationId,
   updateDestination,
-} from '../../db/destinations.ts'
-import { jobId } from '../../db/job-id.ts'
+} from '../../db/destinations/destinations.ts'
+import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, type TestSystem } from '../support/system.ts'

@@ -175,7 +175,7 @@ describe('a setting that is wrong ends the start at once, with its reason:', () 
 describe('npm run migrate', () => {
   it('waits for a database that is away, and says so once', async () => {
     await front.set('hangs up')
-    const program = runProgram('db/migrate-cli.ts', [], { DATABASE_ADMIN_URL: frontUrl })
+    const program = runProgram('temporal-config/programs/migrate.ts', [], { DATABASE_ADMIN_URL: frontUrl })
     started.push(program)
     await program.line((line) => line.includes('waiting for it'))
     await sleep(1000)

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import { migrate } from '../../db/migrate.ts'
+import { migrate } from '../../db/upkeep/migrate.ts'
 import { startPostgres } from '../../temporal-config/stack/postgres.ts'
 import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
 

@@ -1,7 +1,7 @@
 // The process's clock is that of the database, also when some of the answers come late.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
-import { forgetClock, now } from '../../activities/destinations/clock.ts'
+import { forgetClock, now } from '../../db/clock.ts'
 import type { Pool } from '../../db/pool.ts'
 import { measureClock } from '../../temporal-config/clock-keeper.ts'
 

@@ -4,7 +4,7 @@
 import { createPrivateKey } from 'node:crypto'
 import { setImmediate as othersFirst } from 'node:timers/promises'
 import nodemailer from 'nodemailer'
-import { nowDate } from '../clock.ts'
+import { nowDate } from '../../../db/clock.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../placeholders.ts'

@@ -1,7 +1,7 @@
 // Standard Webhooks (github.com/standard-webhooks/standard-webhooks): what a receiver checks to know who sent.
 
 import { createHmac } from 'node:crypto'
-import { nowDate } from '../clock.ts'
+import { nowDate } from '../../../db/clock.ts'
 import { DeliveryError } from '../errors.ts'
 
 export interface Signed {

@@ -2,7 +2,7 @@
 // the metadata address of the cloud.
 
 import type { S3Client } from '@aws-sdk/client-s3'
-import { aheadMs } from '../clock.ts'
+import { aheadMs } from '../../../db/clock.ts'
 import type { S3Config } from './config.ts'
 import type { Exchange } from './exchange.ts'
 

@@ -1,0 +1,165 @@
+// Batches: what one is, how it stands, and its end.
+
+import type { Db } from '../pool.ts'
+import type { BatchStatus } from '../states.ts'
+import type { BatchProgress } from './items.ts'
+
+export interface NewBatch {
+  id: string
+  tenant_id: string
+  kind: 'submit' | 'retry'
+  total_distributions: number
+  options: Record<string, unknown>
+  callback_url: string | null
+  /** What was not accepted. */
+  rejected: unknown[]
+  request_id: string
+  actor: string
+}
+
+const PUBLIC_ID = /^batch_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/
+
+/** The row's uuid of `batch_…`, or null when no batch can have this name. */
+export function parseBatchId(text: string): string | null {
+  return PUBLIC_ID.exec(text)?.[1] ?? null
+}
+
+export function publicBatchId(id: string): string {
+  return `batch_${id}`
+}
+
+/** A new id, by the clock of the database. */
+export async function newBatchId(db: Db): Promise<string> {
+  const { rows } = await db.query<{ id: string }>('select new_uuidv7() as id')
+  return rows[0]!.id
+}
+
+/** Inserts a `processing` batch; the sweep looks for its run after a minute. */
+export async function insertBatch(db: Db, batch: NewBatch): Promise<void> {
+  await db.query(
+    `insert into batches (id, tenant_id, kind, status, total_distributions, options, callback_url, rejected, request_id,
+                          actor, check_at)
+     values ($1, $2, $3, 'processing', $4, $5::jsonb, $6, $7::jsonb, $8, $9, clock_timestamp() + interval '60 seconds')`,
+    [
+      batch.id,
+      batch.tenant_id,
+      batch.kind,
+      batch.total_distributions,
+      JSON.stringify(batch.options),
+      batch.callback_url,
+      JSON.stringify(batch.rejected),
+      batch.request_id,
+      batch.actor,
+    ],
+  )
+}
+
+export interface BatchRow {
+  id: string
+  tenant_id: string
+  kind: 'submit' | 'retry'
+  status: BatchStatus
+  total_distributions: number
+  options: BatchOptions
+  callback_url: string | null
+  rejected: { index: number; details: { field: string; issue: string }[] }[]
+  cancel_reason: string | null
+  request_id: string | null
+  actor: string
+  created_at: Date
+  completed_at: Date | null
+  callback_status: 'pending' | 'success' | 'failed' | null
+}
+
+export interface BatchOptions {
+  parallel_execution?: boolean
+  fail_fast?: boolean
+  /** Of a retry: as `RetryRequest` has them. */
+  retry?: { destinations?: string[]; force: boolean; timeout_seconds?: number }
+  /** Of a retry: what it was chosen by, and how many were looked at. */
+  filter?: Record<string, unknown>
+  matched?: number
+}
+
+/** The batch, or null when there is none of this id (of this tenant). */
+export async function findBatch(db: Db, id: string): Promise<BatchRow | null> {
+  const { rows } = await db.query<BatchRow>(
+    // By hand or by an older version anything may have been written.
+    `select id, tenant_id, kind, status, total_distributions, callback_url, cancel_reason, request_id,
+            case jsonb_typeof(options) when 'object' then options else '{}' end as options,
+            case jsonb_typeof(rejected) when 'array' then rejected else '[]' end as rejected,
+            actor, created_at, completed_at, callback_status
+       from batches where id = $1`,
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+/** What a batch is, by its distributions. */
+export function batchStatusOf(batch: Pick<BatchRow, 'cancel_reason'>, { counts }: BatchProgress): BatchStatus {
+  if (counts.pending + counts.processing > 0) return 'processing'
+  if (counts.failed > 0) return 'failed'
+  // What a retry had not come to when it was cancelled is skipped.
+  const cancelled = counts.cancelled > 0 || (batch.cancel_reason !== null && counts.skipped > 0)
+  return cancelled ? 'cancelled' : 'completed'
+}
+
+/** Asks for the end of a batch. A repeat is `requested` again, and the first reason stays. */
+export async function requestBatchCancel(
+  db: Db,
+  id: string,
+  reason: string,
+): Promise<
+  | { outcome: 'requested' }
+  | { outcome: 'missing' }
+  /** `asked`: a cancel had been asked for before. */
+  | { outcome: 'finished'; status: BatchStatus; asked: boolean }
+> {
+  await markBatchCancelled(db, id, reason)
+  const batch = await findBatch(db, id)
+  if (!batch) return { outcome: 'missing' }
+  if (batch.status === 'processing') return { outcome: 'requested' }
+  return { outcome: 'finished', status: batch.status, asked: batch.cancel_reason !== null }
+}
+
+/** The rest is to be cancelled; guarded, so that the first reason stays. */
+export async function markBatchCancelled(db: Db, id: string, reason: string): Promise<void> {
+  await db.query(
+    `update batches set cancel_reason = coalesce(cancel_reason, $2), updated_at = clock_timestamp()
+      where id = $1 and status = 'processing'`,
+    [id, reason],
+  )
+}
+
+/** The sweep looks for a run of this batch so many seconds from now, unless it has ended. */
+export async function checkBatchLater(db: Db, id: string, seconds: number): Promise<void> {
+  await db.query(
+    `update batches set check_at = clock_timestamp() + $2 * interval '1 second' where id = $1 and check_at is not null`,
+    [id, seconds],
+  )
+}
+
+/** Ends a batch, once; its callback falls due with it. False when it had ended already. */
+export async function closeBatch(db: Db, id: string, status: BatchStatus, callbackBody: string): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update batches
+        set status = $2, completed_at = clock_timestamp(), updated_at = clock_timestamp(),
+            callback_body = case when callback_url is not null then $3 end,
+            callback_status = case when callback_url is not null then 'pending' end,
+            check_at = case when callback_url is not null then clock_timestamp() + interval '60 seconds' end
+      where id = $1 and status = 'processing'`,
+    [id, status, callbackBody],
+  )
+  return rowCount === 1
+}
+
+export interface BatchRefRow {
+  tenant_id: string
+  id: string
+}
+
+/** Batches with work left whose time to be looked at has come, over all tenants; with `all` every one behind `after`. */
+export async function dueBatches(db: Db, limit: number, all: boolean, after: string | null): Promise<BatchRefRow[]> {
+  const { rows } = await db.query<BatchRefRow>('select tenant_id, id from due_batches($1, $2, $3)', [limit, all, after])
+  return rows
+}

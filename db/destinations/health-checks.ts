@@ -1,0 +1,48 @@
+// What a probe reads and writes: `destination_health_checks`, and the latest result on the destination itself.
+import type { ProbeResult } from '../../workflows/messages.ts'
+import type { Db } from '../pool.ts'
+import type { Protocol, TenantStatus } from '../states.ts'
+
+interface DestinationToProbe {
+  protocol: Protocol
+  configuration: Record<string, unknown>
+  tenant_status: TenantStatus
+}
+
+export async function findDestinationToProbe(db: Db, id: string): Promise<DestinationToProbe | null> {
+  const { rows } = await db.query<DestinationToProbe>(
+    `select d.protocol, d.configuration, t.status as tenant_status
+       from destinations d join tenants t on t.id = d.tenant_id
+      where d.id = $1 and d.deleted_at is null`,
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+export interface HealthCheckRow {
+  tenant_id: string
+  destination_id: string
+  interval_seconds: number
+}
+
+/** Destinations of all tenants that are to be tried at intervals. */
+export async function healthCheckSchedules(db: Db): Promise<HealthCheckRow[]> {
+  const { rows } = await db.query<HealthCheckRow>('select * from health_check_schedules()')
+  return rows
+}
+
+/** Adds the result of one probe; nothing when the destination is gone by now. */
+export async function recordHealthCheck(db: Db, destinationId: string, result: ProbeResult): Promise<void> {
+  const status = result.healthy ? 'healthy' : 'unhealthy'
+  await db.query(
+    `with checked as (
+       update destinations
+          set health_status = $2, last_health_check = clock_timestamp()
+        where id = $1
+       returning id, tenant_id)
+     insert into destination_health_checks
+            (destination_id, tenant_id, health_status, error_code, error_message, response_time_ms)
+     select id, tenant_id, $2, $3, $4, $5 from checked`,
+    [destinationId, status, result.code, result.message, result.response_time_ms],
+  )
+}

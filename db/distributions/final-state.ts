@@ -1,0 +1,77 @@
+// The final state of a job, derived from its deliveries alone: pure, so that a table of cases tests it.
+import type { DeliveryCode, DeliveryStatus, JobStatus } from '../states.ts'
+
+export interface DeliverySummary {
+  destination_name: string
+  status: DeliveryStatus
+  attempts: number
+  error_code: DeliveryCode | null
+  error_message: string | null
+  /** Of several with one number, one success is enough; null or absent: it stands alone. */
+  failover_group?: number | null
+  /** It is owed to another rule as well, which a success of its group does not serve. */
+  required?: boolean
+}
+
+export interface FinalState {
+  status: Extract<JobStatus, 'completed' | 'failed' | 'cancelled'>
+  error_code: DeliveryCode | null
+  error_message: string | null
+  /** Attempts beyond each delivery's first (seed, `retry_count`). */
+  retry_count: number
+  warnings: string[]
+}
+
+/** What ended the job: its deliveries, an order to cancel, or its expiry while something was still open. */
+export type EndedBy = 'deliveries' | 'cancel' | 'expiry'
+
+/** A cancel was accepted while the last delivery was succeeding. */
+export const CANCEL_TOO_LATE = 'The cancel came too late: every destination had been served'
+
+export const NOTHING_CHOSEN = 'No destination was chosen for this distribution'
+
+/** Derives the state; every delivery given is final. `failsWhenEmpty` is the tenant's wish for an empty plan. */
+export function deriveFinalState(
+  deliveries: readonly DeliverySummary[],
+  endedBy: EndedBy,
+  failsWhenEmpty: boolean,
+): FinalState {
+  const retry_count = deliveries.reduce((sum, delivery) => sum + Math.max(0, delivery.attempts - 1), 0)
+  const state = (
+    status: FinalState['status'],
+    error_code: DeliveryCode | null = null,
+    error_message: string | null = null,
+    warnings: string[] = [],
+  ): FinalState => ({ status, error_code, error_message, retry_count, warnings })
+
+  if (deliveries.length === 0 && endedBy === 'deliveries') {
+    return failsWhenEmpty
+      ? state('failed', 'MISCONFIGURED', NOTHING_CHOSEN)
+      : state('completed', null, null, [NOTHING_CHOSEN])
+  }
+  const served = new Set(
+    deliveries.filter(({ status }) => status === 'success').map(({ failover_group }) => failover_group),
+  )
+  served.delete(null)
+  served.delete(undefined)
+  const isServed = (delivery: DeliverySummary) =>
+    isNeedless(delivery) || (!delivery.required && served.has(delivery.failover_group))
+  if (deliveries.length > 0 && deliveries.every((delivery) => isServed(delivery))) {
+    return state('completed', null, null, endedBy === 'cancel' ? [CANCEL_TOO_LATE] : [])
+  }
+  if (endedBy === 'cancel') return state('cancelled', 'CANCELLED')
+  if (endedBy === 'expiry')
+    return state('failed', 'EXPIRED', 'The distribution expired before all destinations were served')
+  const first = deliveries.find((delivery) => !isServed(delivery))
+  const failed = deliveries.filter((delivery) => !isServed(delivery)).length
+  return state(
+    'failed',
+    first?.error_code ?? 'UNEXPECTED',
+    `${failed} of ${deliveries.length} destinations were not served; first: ${first?.destination_name}: ${first?.error_message ?? first?.status}`,
+  )
+}
+
+/** Served, or skipped because a rule did not need it (a skip that is a fault carries its reason as a code). */
+function isNeedless(delivery: DeliverySummary): boolean {
+  return delivery.status === 'success' || (delivery.status === 'skipped' && delivery.error_code === null)
+}

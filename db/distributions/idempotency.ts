@@ -1,0 +1,41 @@
+// One key, one distribution: the insert decides, so that of many posts at once exactly one goes on.
+import type { Db } from '../pool.ts'
+
+export interface ClaimedKey {
+  /** The row's uuid that goes with the key: a new one, or that of the first submission. */
+  job_id: string
+  /** False: the key was taken before, by a body with `request_sha256`. */
+  claimed: boolean
+  request_sha256: Buffer
+}
+
+/**
+ * Takes `key` for a new job, or finds the job that has it. Waits for a transaction that is just taking the same key;
+ * when that one rolls back, this one takes it. The key lives as long as the job.
+ */
+export async function claimIdempotencyKey(
+  db: Db,
+  tenantId: string,
+  key: string,
+  requestSha256: Buffer,
+): Promise<ClaimedKey> {
+  // A key that is removed between the two statements is free again, hence the second round.
+  for (let round = 0; round < 3; round += 1) {
+    const inserted = await db.query<{ job_id: string }>(
+      `insert into idempotency_keys (tenant_id, key, request_sha256, job_id)
+       values ($1, $2, $3, new_uuidv7())
+       on conflict (tenant_id, key) do nothing
+       returning job_id`,
+      [tenantId, key, requestSha256],
+    )
+    const mine = inserted.rows[0]
+    if (mine) return { ...mine, claimed: true, request_sha256: requestSha256 }
+    const { rows } = await db.query<{ job_id: string; request_sha256: Buffer }>(
+      'select job_id, request_sha256 from idempotency_keys where tenant_id = $1 and key = $2',
+      [tenantId, key],
+    )
+    const first = rows[0]
+    if (first) return { ...first, claimed: false }
+  }
+  throw new Error('an idempotency key could be neither taken nor found')
+}

@@ -1,0 +1,157 @@
+// The tenant's distributions by filter, newest first. Time filters become ranges of the id, so that only their months
+// are read.
+import type { Db } from '../pool.ts'
+import type { JobStatus, Priority } from '../states.ts'
+
+export interface DistributionFilter {
+  statuses?: readonly JobStatus[] | undefined
+  data_type?: string | undefined
+  priority?: Priority | undefined
+  destination?: string | undefined
+  /** The uuid of a batch that they belong to. */
+  batch?: string | undefined
+  /** The uuid of the schedule that made them. */
+  schedule_id?: string | undefined
+  ordering_key?: string | undefined
+  /** Inclusive. */
+  from?: Date | undefined
+  /** Exclusive. */
+  until?: Date | undefined
+}
+
+export interface ListedDistribution {
+  id: string
+  distribution_id: string
+  status: JobStatus
+  priority: Priority
+  data_type: string
+  submitted_at: Date
+  started_at: Date | null
+  completed_at: Date | null
+  expires_at: Date
+  error_code: string | null
+  error_message: string | null
+  retry_count: number
+  destinations_count: number
+  destinations_succeeded: number
+  destinations_failed: number
+}
+
+// Each filter is left out by a null; a list is asked for with few of them, and planned anew each time.
+const FILTER = `
+  ($1::text[] is null or j.status = any ($1))
+  and ($2::text is null or j.data_type = $2)
+  and ($3::text is null or j.priority = $3)
+  and ($4::text is null
+       or exists (select from distribution_deliveries d where d.distribution_job_id = j.id and d.destination_name = $4)
+       or (j.planned_at is null and j.destinations @> jsonb_build_array(jsonb_build_object('name', $4::text))))
+  and ($5::timestamptz is null or j.id >= id_floor($5))
+  and ($6::timestamptz is null or j.id < id_floor($6))
+  and ($7::uuid is null or j.id in (select i.distribution_job_id from batch_items i where i.batch_id = $7))
+  and ($8::uuid is null or j.schedule_id = $8)
+  and ($9::text is null or j.ordering_key = $9)`
+
+function filterValues(filter: DistributionFilter): unknown[] {
+  return [
+    filter.statuses ?? null,
+    filter.data_type ?? null,
+    filter.priority ?? null,
+    filter.destination ?? null,
+    filter.from ?? null,
+    filter.until ?? null,
+    filter.batch ?? null,
+    filter.schedule_id ?? null,
+    filter.ordering_key ?? null,
+  ]
+}
+
+/** One page; `before` is the id of the last distribution of the page before. */
+export async function listDistributions(
+  db: Db,
+  filter: DistributionFilter,
+  page: { limit: number; offset: number; before: string | null },
+): Promise<ListedDistribution[]> {
+  const { rows } = await db.query<ListedDistribution>(
+    `select j.id, j.distribution_id, j.status, j.priority, j.data_type, j.created_at as submitted_at, j.started_at,
+            j.completed_at, j.expires_at, j.error_code, j.error_message, j.retry_count,
+            case when j.planned_at is not null then d.count
+                 when jsonb_typeof(j.destinations) = 'array' then jsonb_array_length(j.destinations)
+                 else 0 end as destinations_count,
+            d.succeeded as destinations_succeeded, d.failed as destinations_failed
+       from (select id, distribution_id, status, priority, data_type, created_at, started_at, completed_at, expires_at,
+                    error_code, error_message, retry_count, planned_at, destinations
+               from distribution_jobs j
+              where ${FILTER} and ($10::uuid is null or j.id < $10)
+              order by j.id desc limit $11 offset $12) j
+      cross join lateral (
+            select count(*)::int as count, count(*) filter (where status = 'success')::int as succeeded,
+                   count(*) filter (where status = 'failed')::int as failed
+              from distribution_deliveries where distribution_job_id = j.id) d
+      order by j.id desc`,
+    [...filterValues(filter), page.before, page.limit, page.offset],
+  )
+  return rows
+}
+
+/** How many distributions the whole filter matches, by status. */
+export async function countDistributions(
+  db: Db,
+  filter: DistributionFilter,
+): Promise<Partial<Record<JobStatus, number>>> {
+  const { rows } = await db.query<{ status: JobStatus; count: number }>(
+    `select j.status, count(*)::int as count from distribution_jobs j where ${FILTER} group by j.status`,
+    filterValues(filter),
+  )
+  return Object.fromEntries(rows.map(({ status, count }) => [status, count]))
+}
+
+// As a retry chooses (commands.ts), except that a group of which one was served is told apart only there: what is open,
+// or final without a plan or with an empty one, has something to send; `$10` is its `force`.
+const SENDABLE = `
+  (exists (select from distribution_deliveries d
+            where d.distribution_job_id = j.id
+              and (d.status in ('failed', 'cancelled') or ($10::boolean and d.status = 'success')
+                   or (d.status = 'skipped' and ($4::text is not null or d.error_code is not null)))
+              and ($4::text is null or d.destination_name = $4))
+   or (j.planned_at is null and j.status not in ('pending', 'processing'))
+   or ((j.status = 'failed' or ($10::boolean and j.status in ('completed', 'cancelled')))
+       and not exists (select from distribution_deliveries d where d.distribution_job_id = j.id)))`
+
+export interface Matched {
+  /** By the filter. */
+  matched: number
+  /** Those of them that have something to send again. */
+  sendable: number
+}
+
+/** How many distributions a retry by this filter would look at, and how many of them it would send again. */
+export async function countSendable(db: Db, filter: DistributionFilter, force: boolean): Promise<Matched> {
+  const { rows } = await db.query<Matched>(
+    `select count(*)::int as matched, count(*) filter (where ${SENDABLE})::int as sendable
+       from distribution_jobs j where ${FILTER}`,
+    [...filterValues(filter), force],
+  )
+  return rows[0]!
+}
+
+/**
+ * Notes every distribution that the filter matches now, and that has something to send again, as an item of the batch,
+ * oldest first, and those of one ordering key in their order. One statement, so that they are chosen once: what changes afterwards is neither missed nor added.
+ */
+export async function selectIntoBatch(
+  db: Db,
+  filter: DistributionFilter,
+  batch: { id: string; tenant_id: string; force: boolean },
+): Promise<Matched> {
+  const { rows } = await db.query<Matched>(
+    `with matched as materialized (
+       select j.id, j.ordering_seq, j.round, ${SENDABLE} as sendable from distribution_jobs j where ${FILTER}),
+     noted as (
+       insert into batch_items (batch_id, position, tenant_id, distribution_job_id, round)
+       select $11, row_number() over (order by ordering_seq nulls first, id), $12, id, round from matched where sendable
+       returning position)
+     select (select count(*) from matched)::int as matched, (select count(*) from noted)::int as sendable`,
+    [...filterValues(filter), batch.force, batch.id, batch.tenant_id],
+  )
+  return rows[0]!
+}

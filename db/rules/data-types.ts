@@ -1,0 +1,131 @@
+// The catalogue: what a data type's payloads must look like. A tenant's own, and shared ones that all tenants see.
+import type { Db } from '../pool.ts'
+
+export interface ValidationRules {
+  /** `warn`: a payload that does not fit is accepted, and a warning stands with the distribution. */
+  mode?: 'enforce' | 'warn' | undefined
+  max_payload_bytes?: number | undefined
+  /** Keys that a submission's metadata must have. */
+  required_metadata?: string[] | undefined
+}
+
+export interface DataTypeContent {
+  name: string
+  description: string | null
+  schema_definition: Record<string, unknown> | boolean | null
+  /** The same as it was sent, with all digits of its numbers; only written. */
+  schema_text?: string | undefined
+  validation_rules: ValidationRules
+}
+
+export interface DataTypeRow extends DataTypeContent {
+  id: string
+  /** Of no tenant: seen by all. */
+  shared: boolean
+  created_at: Date
+  updated_at: Date
+}
+
+const COLUMNS = `id, name, description, schema_definition, validation_rules, tenant_id is null as shared, created_at,
+  updated_at`
+
+/** Null when there is one of this id already. `tenantId` null makes a shared one. */
+export async function insertDataType(
+  db: Db,
+  tenantId: string | null,
+  id: string,
+  content: DataTypeContent,
+): Promise<DataTypeRow | null> {
+  if (tenantId === null) return await putShared(db, id, content, false)
+  const { rows } = await db.query<DataTypeRow>(
+    `insert into data_types (id, tenant_id, name, description, schema_definition, validation_rules)
+     values ($1, $2, $3, $4, $5::jsonb, $6::jsonb)
+     on conflict do nothing
+     returning ${COLUMNS}`,
+    [id, tenantId, ...values(content)],
+  )
+  return rows[0] ?? null
+}
+
+/** Null when there is none of this id. */
+export async function updateDataType(
+  db: Db,
+  tenantId: string | null,
+  id: string,
+  content: DataTypeContent,
+): Promise<DataTypeRow | null> {
+  if (tenantId === null) return await putShared(db, id, content, true)
+  const { rows } = await db.query<DataTypeRow>(
+    `update data_types
+        set name = $3, description = $4, schema_definition = $5::jsonb, validation_rules = $6::jsonb,
+            updated_at = clock_timestamp()
+      where id = $1 and tenant_id = $2
+      returning ${COLUMNS}`,
+    [id, tenantId, ...values(content)],
+  )
+  return rows[0] ?? null
+}
+
+async function putShared(db: Db, id: string, content: DataTypeContent, replace: boolean): Promise<DataTypeRow | null> {
+  const { rows } = await db.query<{ done: boolean }>(
+    'select put_shared_data_type($1, $2, $3, $4::jsonb, $5::jsonb, $6) as done',
+    [id, ...values(content), replace],
+  )
+  return rows[0]!.done ? await findDataType(db, id, { shared: true }) : null
+}
+
+function values({ name, description, schema_definition, schema_text, validation_rules }: DataTypeContent) {
+  const schema = schema_definition === null ? null : (schema_text ?? JSON.stringify(schema_definition))
+  return [name, description, schema, JSON.stringify(validation_rules)]
+}
+
+export async function deleteDataType(db: Db, tenantId: string | null, id: string): Promise<boolean> {
+  if (tenantId === null) {
+    const { rows } = await db.query<{ done: boolean }>('select delete_shared_data_type($1) as done', [id])
+    return rows[0]!.done
+  }
+  const { rowCount } = await db.query('delete from data_types where id = $1 and tenant_id = $2', [id, tenantId])
+  return rowCount === 1
+}
+
+/** The tenant's own of this id, before a shared one; `shared` asks for the shared one alone. */
+export async function findDataType(
+  db: Db,
+  id: string,
+  options: { shared?: boolean } = {},
+): Promise<DataTypeRow | null> {
+  const { rows } = await db.query<DataTypeRow>(
+    `select ${COLUMNS} from data_types
+      where id = $1 and (not $2 or tenant_id is null)
+      order by tenant_id nulls last limit 1`,
+    [id, options.shared ?? false],
+  )
+  return rows[0] ?? null
+}
+
+/** One page by id, the tenant's own before a shared one of the same id, and how many there are in all. */
+export async function listDataTypes(
+  db: Db,
+  page: { limit: number; offset: number },
+): Promise<{ data_types: DataTypeRow[]; total: number }> {
+  const { rows } = await db.query<DataTypeRow>(
+    `select ${COLUMNS} from data_types order by id, tenant_id nulls last limit $1 offset $2`,
+    [page.limit, page.offset],
+  )
+  const total = await db.query<{ total: number }>('select count(*)::int as total from data_types')
+  return { data_types: rows, total: total.rows[0]!.total }
+}
+
+/** The tenant's enabled rules that name this data type in a condition. */
+export async function rulesNaming(db: Db, dataType: string): Promise<string[]> {
+  const { rows } = await db.query<{ name: string }>(
+    `select distinct r.name
+       from rule_conditions c
+       join distribution_rules r on r.id = c.rule_id
+      where c.path = 'data_type' and r.enabled
+        and (c.value = to_jsonb($1::text) or (jsonb_typeof(c.value) = 'array' and c.value ? $1))
+      order by r.name limit 20`,
+    [dataType],
+  )
+  return rows.map(({ name }) => name)
+}

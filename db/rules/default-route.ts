@@ -1,0 +1,27 @@
+// Where a tenant's distributions go that name no destination and that no rule routes.
+import type { Db } from '../pool.ts'
+
+export interface DefaultRoute {
+  destinations: string[]
+  when_none: 'complete' | 'fail'
+}
+
+export async function findDefaultRoute(db: Db, tenantId: string): Promise<DefaultRoute> {
+  const { rows } = await db.query<DefaultRoute>(
+    `select coalesce(config -> 'default_destinations', '[]') as destinations,
+            case config ->> 'no_destination' when 'fail' then 'fail' else 'complete' end as when_none
+       from tenants where id = $1`,
+    [tenantId],
+  )
+  return rows[0] ?? { destinations: [], when_none: 'complete' }
+}
+
+export async function setDefaultRoute(db: Db, tenantId: string, route: DefaultRoute): Promise<void> {
+  await db.query(
+    `update tenants
+        set config = config || jsonb_build_object('default_destinations', $2::jsonb, 'no_destination', $3::text),
+            updated_at = clock_timestamp()
+      where id = $1`,
+    [tenantId, JSON.stringify(route.destinations), route.when_none],
+  )
+}

@@ -1,0 +1,305 @@
+// Recurring distributions: what is to happen when, and the one distribution that each time makes.
+import { createHash } from 'node:crypto'
+import { claimIdempotencyKey } from '../distributions/idempotency.ts'
+import { findSubmittedJob, type NewJob, type SubmittedJob, submitJob } from '../distributions/jobs.ts'
+import type { Db } from '../pool.ts'
+import type { JobStatus, Overlap } from '../states.ts'
+
+/** What each distribution's row is made of, but for its texts. */
+export type RecurringTemplate = Pick<
+  NewJob,
+  | 'data_type'
+  | 'priority'
+  | 'payload_queryable'
+  | 'destinations'
+  | 'callback_url'
+  | 'max_retries'
+  | 'timeout_seconds'
+  | 'options'
+  | 'ordering_key'
+  | 'ordering_blocks'
+>
+
+export interface RecurringContent {
+  name: string
+  description: string | null
+  cron: string | null
+  interval_seconds: number | null
+  time_zone: string
+  overlap: Overlap
+  catchup_seconds: number
+  paused: boolean
+  /** JSON text, as it was sent. */
+  submission: string
+  payload_text: string
+  metadata_text: string
+  template: RecurringTemplate
+}
+
+/** Times that made no distribution, and will make none. */
+export interface Missed {
+  count: number
+  first: string
+  last: string
+  /** The latest of them. */
+  times: string[]
+  reason: string
+  /** When that was found out. */
+  at: string
+}
+
+export function missedText({ count, first, last, reason }: Missed): string {
+  return count === 1
+    ? `The time ${first} was missed: ${reason}`
+    : `${count} times were missed, from ${first} to ${last}: ${reason}`
+}
+
+export interface RecurringRow extends RecurringContent {
+  id: string
+  tenant_id: string
+  version: number
+  last_fired_at: Date | null
+  last_distribution_id: string | null
+  /** Null also when that distribution is no longer kept. */
+  last_status: JobStatus | null
+  last_completed_at: Date | null
+  /** Why the last time made none, or why Temporal does not take the schedule; null while all is well. */
+  problem: string | null
+  problem_at: Date | null
+  /** Times up to here were made, or stand in `missed`, or were not asked for. */
+  accounted_at: Date
+  /** Since it was last changed or resumed; null while there were none. */
+  missed: Missed | null
+  /** The database's clock. */
+  now: Date
+  created_at: Date
+  updated_at: Date
+  deleted: boolean
+  /** Temporal's schedule is as this row. */
+  in_sync: boolean
+}
+
+const COLUMNS = `id, tenant_id, name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused,
+  submission, payload_text, metadata_text, template, version, last_fired_at,
+  'dist_' || last_distribution_id as last_distribution_id,
+  (select j.status from distribution_jobs j where j.id = last_distribution_id) as last_status,
+  (select j.completed_at from distribution_jobs j where j.id = last_distribution_id) as last_completed_at, problem, problem_at,
+  accounted_at, missed, clock_timestamp() as now, created_at, updated_at, deleted_at is not null as deleted,
+  check_at is null as in_sync`
+
+function valuesOf(content: Omit<RecurringContent, 'paused'> & { paused: boolean | null }): unknown[] {
+  return [
+    content.name,
+    content.description,
+    content.cron,
+    content.interval_seconds,
+    content.time_zone,
+    content.overlap,
+    content.catchup_seconds,
+    content.paused,
+    content.submission,
+    content.payload_text,
+    content.metadata_text,
+    JSON.stringify(content.template),
+  ]
+}
+
+/** Null when the name is taken. */
+export async function insertRecurring(
+  db: Db,
+  tenantId: string,
+  content: RecurringContent,
+): Promise<RecurringRow | null> {
+  const { rows } = await db.query<RecurringRow>(
+    `insert into recurring_distributions
+            (name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused, submission,
+             payload_text, metadata_text, template, tenant_id)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13)
+         on conflict (tenant_id, name) where deleted_at is null do nothing
+      returning ${COLUMNS}`,
+    [...valuesOf(content), tenantId],
+  )
+  return rows[0] ?? null
+}
+
+/** Replaces the content, but keeps a pause when `paused` is null; null when there is none of this id. */
+export async function replaceRecurring(
+  db: Db,
+  id: string,
+  content: Omit<RecurringContent, 'paused'> & { paused: boolean | null },
+): Promise<RecurringRow | null> {
+  const { rows } = await db.query<RecurringRow>(
+    `update recurring_distributions
+        set name = $1, description = $2, cron = $3, interval_seconds = $4, time_zone = $5, overlap = $6,
+            catchup_seconds = $7, paused = coalesce($8, paused), problem = null, problem_at = null,
+            accounted_at = clock_timestamp(), missed = null, submission = $9, payload_text = $10, metadata_text = $11,
+            template = $12::jsonb, version = version + 1, updated_at = clock_timestamp(),
+            check_at = clock_timestamp() + interval '10 seconds'
+      where id = $13 and deleted_at is null
+      returning ${COLUMNS}`,
+    [...valuesOf(content), id],
+  )
+  return rows[0] ?? null
+}
+
+/** Pauses or resumes; the same again changes nothing. */
+export async function pauseRecurring(db: Db, id: string, paused: boolean): Promise<void> {
+  await db.query(
+    `update recurring_distributions
+        set paused = $2, accounted_at = clock_timestamp(), missed = null, version = version + 1, updated_at = clock_timestamp(),
+            check_at = clock_timestamp() + interval '10 seconds'
+      where id = $1 and deleted_at is null and paused <> $2`,
+    [id, paused],
+  )
+}
+
+export async function deleteRecurring(db: Db, id: string): Promise<void> {
+  await db.query(
+    `update recurring_distributions
+        set deleted_at = clock_timestamp(), version = version + 1, check_at = clock_timestamp() + interval '10 seconds'
+      where id = $1 and deleted_at is null`,
+    [id],
+  )
+}
+
+/** By uuid or name; a deleted one by its uuid alone. With `lock` its row is locked until the transaction ends. */
+export async function findRecurring(db: Db, idOrName: string, lock = false): Promise<RecurringRow | null> {
+  const { rows } = await db.query<RecurringRow>(
+    `select ${COLUMNS} from recurring_distributions
+      where id::text = $1 or (name = $1 and deleted_at is null) order by id::text = $1 desc limit 1 ${lock ? 'for update' : ''}`,
+    [idOrName],
+  )
+  return rows[0] ?? null
+}
+
+/** By name; `after` is the name of the last one of the page before. */
+export async function listRecurring(db: Db, page: { after: string | null; limit: number }): Promise<RecurringRow[]> {
+  const { rows } = await db.query<RecurringRow>(
+    `select ${COLUMNS} from recurring_distributions
+      where deleted_at is null and ($1::text is null or name > $1) order by name limit $2`,
+    [page.after, page.limit],
+  )
+  return rows
+}
+
+/**
+ * Temporal was brought in line with this version of the row; when that is an old one by now, the sweep does it anew. A
+ * deleted one has nothing left to do, and goes.
+ */
+export async function noteInSync(db: Db, id: string, version: number): Promise<void> {
+  await db.query(
+    'update recurring_distributions set check_at = case version when $2 then null else clock_timestamp() end where id = $1',
+    [id, version],
+  )
+  await db.query('delete from recurring_distributions where id = $1 and deleted_at is not null and check_at is null', [
+    id,
+  ])
+}
+
+/** Notes what is wrong, or with null that nothing is any more; answers whether it was well before. */
+export async function noteProblem(db: Db, id: string, problem: string | null): Promise<boolean> {
+  const { rows } = await db.query<{ was: string | null }>(
+    `with before as (select id, problem as was from recurring_distributions where id = $1 for update)
+     update recurring_distributions r
+        set problem = $2, problem_at = case when $2::text is null then null else clock_timestamp() end
+       from before
+      where r.id = before.id and r.problem is distinct from $2
+      returning before.was`,
+    [id, problem],
+  )
+  return rows.length === 1 && rows[0]!.was === null
+}
+
+/** Times up to `accounted` are made or named. `missed` adds to those that were named; answers what is to be told, at most hourly. */
+export async function accountRecurring(
+  db: Db,
+  id: string,
+  accounted: Date,
+  missed: Missed | null,
+): Promise<Missed | null> {
+  const { rows } = await db.query<{ told: Missed | null }>(
+    `with before as (
+       select id, missed as was,
+              coalesce((missed ->> 'told_at')::timestamptz < clock_timestamp() - interval '1 hour', true) as tells
+         from recurring_distributions where id = $1 for update),
+     sum as (
+       select id, tells,
+              case when $3::jsonb is null then was
+                   when was is null then $3::jsonb
+                   else was || $3::jsonb || jsonb_build_object('first', was -> 'first', 'count',
+                          (was ->> 'count')::int + ($3::jsonb ->> 'count')::int) end as missed
+         from before)
+     update recurring_distributions r
+        set accounted_at = greatest(r.accounted_at, $2),
+            missed = case when $3::jsonb is not null and tells
+                          then sum.missed || jsonb_build_object('told_at', clock_timestamp()) else sum.missed end
+       from sum where r.id = sum.id
+     returning case when $3::jsonb is not null and tells then sum.missed - 'told_at' end as told`,
+    [id, accounted, missed && JSON.stringify(missed)],
+  )
+  return rows[0]?.told ?? null
+}
+
+/** Temporal is to be told again, after so many seconds. */
+export async function syncLater(db: Db, id: string, seconds: number): Promise<void> {
+  await db.query(
+    `update recurring_distributions set check_at = clock_timestamp() + $2 * interval '1 second'
+      where id = $1 and check_at is not null`,
+    [id, seconds],
+  )
+}
+
+/** Rows that Temporal is to be brought in line with, over all tenants; with `all` every living one. */
+export async function dueRecurring(
+  db: Db,
+  limit: number,
+  all: boolean,
+  after: string | null,
+): Promise<{ tenant_id: string; id: string }[]> {
+  const { rows } = await db.query<{ tenant_id: string; id: string }>(
+    'select tenant_id, id from due_recurring($1, $2, $3)',
+    [limit, all, after],
+  )
+  return rows
+}
+
+/**
+ * The distribution of one firing: made once per `occasion` (a time of the schedule, a caller's key), whoever repeats it.
+ * @param once where it is another one than the occasion: what it is made once for
+ * @param mayBeMade throws when there is to be none; not asked for a repeat
+ */
+export async function fireRecurring(
+  db: Db,
+  row: RecurringRow,
+  occasion: string,
+  by: { request_id: string; actor: string },
+  mayBeMade: () => Promise<void> = async () => {},
+  once = occasion,
+): Promise<SubmittedJob> {
+  const key = `schedule:${row.id}:${once}`
+  const claim = await claimIdempotencyKey(db, row.tenant_id, key, createHash('sha256').update(key).digest())
+  if (!claim.claimed) {
+    const first = await findSubmittedJob(db, claim.job_id)
+    if (first) return first
+    throw new Error('the distribution of an earlier firing is no longer kept')
+  }
+  await mayBeMade()
+  const { template, payload_text, metadata_text, tenant_id } = row
+  const job = await submitJob(db, {
+    ...template,
+    options: { ...template.options, schedule: { id: row.id, name: row.name, version: row.version, occasion } },
+    payload_text,
+    metadata_text,
+    tenant_id,
+    id: claim.job_id,
+    expires_at: null,
+    deliver_at: null,
+    ...by,
+  })
+  await db.query('update distribution_jobs set schedule_id = $2 where id = $1', [job.id, row.id])
+  await db.query(
+    `update recurring_distributions set last_fired_at = clock_timestamp(), last_distribution_id = $2 where id = $1`,
+    [row.id, job.id],
+  )
+  return job
+}

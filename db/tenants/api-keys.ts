@@ -1,0 +1,83 @@
+// Keys of the API, by hash. The lookup crosses tenants and is a definer function; all else is the tenant's own.
+import type { Db } from '../pool.ts'
+import type { Role } from '../states.ts'
+
+export interface ApiKey {
+  id: string
+  tenant_id: string
+  role: Role
+  tenant_status: 'active' | 'suspended' | 'inactive'
+}
+
+/** The key with this hash, unless it is revoked or expired. Needs no tenant. */
+export async function findApiKey(db: Db, keySha256: Buffer): Promise<ApiKey | null> {
+  const { rows } = await db.query<ApiKey>('select id, tenant_id, role, tenant_status from find_api_key($1)', [
+    keySha256,
+  ])
+  return rows[0] ?? null
+}
+
+export interface ApiKeyRow {
+  id: string
+  tenant_id: string
+  name: string
+  prefix: string
+  role: Role
+  /** Of its own, inside the tenant's limit and over the same window; null: the tenant's alone. */
+  rate_limit_requests: number | null
+  created_at: Date
+  last_used_at: Date | null
+  expires_at: Date | null
+  revoked_at: Date | null
+}
+
+export interface NewApiKey {
+  tenant_id: string
+  name: string
+  key_sha256: Buffer
+  /** The key's first characters, by which a person tells keys apart. */
+  prefix: string
+  role: Role
+  expires_at: Date | null
+  rate_limit_requests?: number | null
+}
+
+/** Adds a key; a hash that is there already changes nothing and answers null. */
+export async function insertApiKey(db: Db, key: NewApiKey): Promise<ApiKeyRow | null> {
+  const { rows } = await db.query<ApiKeyRow>(
+    `insert into api_keys (tenant_id, name, key_sha256, prefix, role, expires_at, rate_limit_requests)
+     values ($1, $2, $3, $4, $5, $6, $7)
+     on conflict (key_sha256) do nothing
+     returning id, tenant_id, name, prefix, role, rate_limit_requests, created_at, last_used_at, expires_at, revoked_at`,
+    [key.tenant_id, key.name, key.key_sha256, key.prefix, key.role, key.expires_at, key.rate_limit_requests ?? null],
+  )
+  return rows[0] ?? null
+}
+
+/** The tenant's keys, newest first, the revoked ones too. */
+export async function listApiKeys(db: Db): Promise<ApiKeyRow[]> {
+  const { rows } = await db.query<ApiKeyRow>(
+    `select id, tenant_id, name, prefix, role, rate_limit_requests, created_at, last_used_at, expires_at, revoked_at
+       from api_keys order by created_at desc, id desc`,
+  )
+  return rows
+}
+
+/** False when there is no such key, or it was revoked before. */
+export async function revokeApiKey(db: Db, id: string): Promise<boolean> {
+  const { rowCount } = await db.query(
+    'update api_keys set revoked_at = clock_timestamp() where id = $1 and revoked_at is null',
+    [id],
+  )
+  return rowCount === 1
+}
+
+/**
+ * Whether somebody can still administer the service once this transaction has done what it does. Of several that take
+ * such keys away at the same time, each sees what the others did.
+ */
+export async function isPlatformKeyLeft(db: Db): Promise<boolean> {
+  await db.query(`select pg_advisory_xact_lock(hashtextextended('platform keys', 0))`)
+  const { rows } = await db.query<{ left: number }>('select usable_platform_keys() as left')
+  return rows[0]!.left > 0
+}

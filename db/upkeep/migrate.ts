@@ -1,0 +1,114 @@
+// Brings a database to the newest schema. The migrations are plain SQL, numbered, applied in one transaction together.
+import { readdirSync } from 'node:fs'
+import { basename } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { runner } from 'node-pg-migrate'
+import pg from 'pg'
+import { connectError } from '../availability.ts'
+import type { WithSocket } from '../client.ts'
+import type { Db } from '../pool.ts'
+
+const MIGRATIONS_DIR = fileURLToPath(new URL('../migrations', import.meta.url))
+const CONNECT_WITHIN_MS = 10_000
+const MIGRATIONS_TABLE = 'schema_migrations'
+
+/** The database has migrations that this version of the program does not know. */
+export class SchemaNewerError extends Error {
+  override name = 'SchemaNewerError'
+}
+
+/** The connection leads through a pooler, where the lock of one migration keeps no other one out. */
+export class PoolerError extends Error {
+  override name = 'PoolerError'
+}
+
+/**
+ * Applies what is missing; returns the names of what it applied, oldest first. All or nothing; safe to run twice and at
+ * once (the second waits, then finds nothing to do). Throws `SchemaNewerError` and changes nothing when the database is
+ * ahead of this program. With `count` only the oldest so many of what is missing. The role of `adminUrl` will own the tables: it needs to own the database, not to be superuser.
+ */
+export async function migrate(
+  adminUrl: string,
+  log: (line: string) => void = () => {},
+  count = Number.POSITIVE_INFINITY,
+): Promise<string[]> {
+  const client = new pg.Client({
+    connectionString: adminUrl,
+    application_name: 'distributor-migrate',
+    connectionTimeoutMillis: CONNECT_WITHIN_MS,
+  })
+  // A server that stops in the middle fails the statement; the event would be an error of its own.
+  client.on('error', () => {})
+  await client.connect().catch((error: Error) => {
+    const { stream } = (client as unknown as WithSocket).connection
+    const known = connectError(error, stream.destroyed)
+    stream.destroy()
+    throw known
+  })
+  try {
+    await refusePooler(client)
+    await refuseNewerSchema(client)
+    const applied = await runner({
+      dbClient: client,
+      dir: MIGRATIONS_DIR,
+      migrationsTable: MIGRATIONS_TABLE,
+      direction: 'up',
+      count,
+      // Documented as the default, but left out it is one transaction per file.
+      singleTransaction: true,
+      // The default fails a second starter.
+      advisoryLockMode: 'wait',
+      // It prints whole migrations when one fails; the error says enough.
+      logger: { debug: () => {}, info: log, warn: log, error: () => {} },
+    })
+    // Again: a newer version may have held the lock that this one waited for.
+    await refuseNewerSchema(client)
+    return applied.map((migration) => migration.name)
+  } finally {
+    await client.end()
+  }
+}
+
+/** The migrations this program has, oldest first. */
+export function knownMigrations(): string[] {
+  return readdirSync(MIGRATIONS_DIR)
+    .filter((file) => file.endsWith('.sql'))
+    .map((file) => basename(file, '.sql'))
+    .sort()
+}
+
+/**
+ * The migrations that the database has not had yet, as the application's login sees it; all of them when it has no
+ * schema at all.
+ */
+export async function missingMigrations(db: Db): Promise<string[]> {
+  const { rows } = await db.query<{ there: boolean }>('select to_regclass($1) is not null as there', [
+    `public.${MIGRATIONS_TABLE}`,
+  ])
+  if (!rows[0]!.there) return knownMigrations()
+  const applied = await db.query<{ name: string }>(`select name from public.${MIGRATIONS_TABLE}`)
+  const names = new Set(applied.rows.map((row) => row.name))
+  return knownMigrations().filter((name) => !names.has(name))
+}
+
+/** A pooler tells a process number of its own at the login. */
+async function refusePooler(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+  if (rows[0]!.pid === (client as unknown as { processID: number | null }).processID) return
+  throw new PoolerError(
+    'the connection leads through a connection pooler such as PgBouncer; migrations hold a lock of their session and need a direct connection to PostgreSQL',
+  )
+}
+
+async function refuseNewerSchema(client: pg.Client): Promise<void> {
+  const table = await client.query('select to_regclass($1) is not null as exists', [`public.${MIGRATIONS_TABLE}`])
+  if (!table.rows[0].exists) return
+  const unknown = await client.query(
+    `select name from public.${MIGRATIONS_TABLE} where name <> all($1::text[]) order by name`,
+    [knownMigrations()],
+  )
+  if (unknown.rows.length > 0) {
+    const names = unknown.rows.map((row) => row.name).join(', ')
+    throw new SchemaNewerError(`the database has a newer schema than this program: ${names}`)
+  }
+}

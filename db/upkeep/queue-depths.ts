@@ -1,0 +1,10 @@
+// How many deliveries are open, over all tenants: for metrics and for the operator's eye.
+import type { Db } from '../pool.ts'
+
+/** Open deliveries by state (`pending`, `processing`, `waiting`). */
+export async function queueDepths(db: Db): Promise<Record<string, number>> {
+  const { rows } = await db.query<{ queue_name: string; depth: number }>(
+    'select queue_name, depth::float8 as depth from queue_depths()',
+  )
+  return Object.fromEntries(rows.map(({ queue_name, depth }) => [queue_name, depth]))
+}

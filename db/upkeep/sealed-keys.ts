@@ -1,0 +1,24 @@
+// Start-up asks which keys the stored secrets still need, instead of failing at the first delivery that needs one.
+import type { Db } from '../pool.ts'
+import { type Sealer, UnsealError } from '../secrets.ts'
+import { loadCallbackSecret } from '../tenants/tenants.ts'
+
+/** Ids of keys under which something is sealed, in any tenant, and which the sealer does not have. */
+export async function missingSealingKeys(db: Db, sealer: Sealer): Promise<string[]> {
+  const { rows } = await db.query('select key_id from sealed_key_ids() order by key_id')
+  const known = sealer.keyIds()
+  return rows.map((row) => row.key_id as string).filter((id) => !known.has(id))
+}
+
+/**
+ * The id of a key that does not open this tenant's callback secret. Every key that is made has the id `k1`, so the id alone
+ * does not show that it is another key than the one that sealed.
+ */
+export async function wrongSealingKey(db: Db, sealer: Sealer, tenantId: string): Promise<string | undefined> {
+  try {
+    await loadCallbackSecret(db, sealer, tenantId)
+  } catch (error) {
+    if (error instanceof UnsealError) return error.keyId
+    throw error
+  }
+}
