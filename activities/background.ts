@@ -15,13 +15,13 @@ import type {
   WakeRef,
   WakeStep,
 } from '../workflows/messages.ts'
-import { batchStep } from './batch.ts'
-import { announce, batchCallback, type CalledBack, callback } from './callback.ts'
-import { maintain } from './maintain.ts'
-import { probe } from './probe.ts'
-import { fire, isFinal, lookAgainAfter } from './recur.ts'
-import { type SweepDeps, sweep } from './sweep.ts'
-import { wakeStep } from './wake.ts'
+import { batchStep } from './batches/index.ts'
+import { wakeStep } from './distribution/wake.ts'
+import { fire, isFinal, lookAgainAfter } from './schedules/fire.ts'
+import { maintain } from './upkeep/maintain.ts'
+import { probe } from './upkeep/probe.ts'
+import { type SweepDeps, sweep } from './upkeep/sweep.ts'
+import { announce, batchCallback, type CalledBack, callback } from './webhooks/callback.ts'
 
 export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
 

@@ -15,13 +15,13 @@ import type {
   RecordInput,
   RecordResult,
 } from '../workflows/messages.ts'
-import { deliver } from './deliver.ts'
+import { deliver } from './delivery/deliver.ts'
+import { record } from './delivery/record.ts'
+import { passTurn } from './delivery/turns.ts'
 import type { ActivityDeps } from './deps.ts'
-import { finish } from './finish.ts'
-import { planOrGiveUp } from './plan-or-give-up.ts'
-import { record } from './record.ts'
+import { finish } from './distribution/finish.ts'
+import { planOrGiveUp } from './distribution/plan-or-give-up.ts'
 import { rememberRules } from './rules/remembered.ts'
-import { passTurn } from './turns.ts'
 
 export type Activities = ReturnType<typeof createActivities>
 

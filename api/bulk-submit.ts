@@ -2,7 +2,7 @@
 // are listed with what is wrong. One transaction: a request that is cut off anywhere leaves nothing, and its repeat is a
 // first one. It is bounded by the body's limit and by the number of items.
 import { createHash } from 'node:crypto'
-import { createPace } from '../activities/formats/turns.ts'
+import { createPace } from '../activities/document/turns.ts'
 import { findBatch, insertBatch, newBatchId } from '../db/batches/batches.ts'
 import { batchDistributionIds, insertBatchItems } from '../db/batches/items.ts'
 import {

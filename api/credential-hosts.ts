@@ -1,9 +1,10 @@
 // Binds credentials to hosts. One without `allowed_hosts` learns the hosts of the registered destinations that use it: the
 // admin who registers the first one chooses them. Any other host needs `allowed_hosts`, and the secret once more.
-import { covers, coversEntry, hostName } from '../activities/destinations/allowed-hosts.ts'
+
 import { destinationFor } from '../activities/destinations/registry.ts'
-import { formatPath, isReserved, type Path, reachedHosts } from '../activities/destinations/secret.ts'
-import { secretReferences } from '../activities/destinations/secret-storage.ts'
+import { covers, coversEntry, hostName } from '../activities/destinations/secrets/allowed-hosts.ts'
+import { formatPath, isReserved, type Path, reachedHosts } from '../activities/destinations/secrets/secret.ts'
+import { secretReferences } from '../activities/destinations/secrets/storage.ts'
 import { bindCredential, type CredentialRow, findCredential } from '../db/destinations/credentials.ts'
 import { configurationsUsing, type DestinationRow } from '../db/destinations/destinations.ts'
 import type { Db } from '../db/pool.ts'

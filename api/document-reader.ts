@@ -1,6 +1,6 @@
 // Reads a JSON request token by token: what of it is kept, what is refused, and what stands for the part that is the
 // sender's own.
-import { JsonFault, JsonScanner, TOKEN } from '../activities/formats/json-scan.ts'
+import { JsonFault, JsonScanner, TOKEN } from '../activities/document/scan.ts'
 import { LIMITS } from '../db/limits.ts'
 import { type Detail, type Issues, invalid, issueList } from './errors.ts'
 import { fieldPath } from './field-path.ts'

@@ -1,7 +1,7 @@
 // What a request carries through the API, and what the API is given when it is made.
 
 import type { Counter, Histogram, Registry } from 'prom-client'
-import type { Egress } from '../activities/destinations/egress.ts'
+import type { Egress } from '../activities/destinations/network/egress.ts'
 import type { Shaper } from '../activities/shaping/shaper.ts'
 import type { Pool } from '../db/pool.ts'
 import type { Sealer } from '../db/secrets.ts'

@@ -1,8 +1,8 @@
 // JSON as we take it in: strict, bounded in depth and in values, no key twice, and with the exact text of every top-level
 // value. What it costs is linear in the bytes, and nothing is built of the part that is the sender's own.
 import { isUtf8 } from 'node:buffer'
-import { JsonFault } from '../activities/formats/json-scan.ts'
-import { nextTurn, TURN_BYTES } from '../activities/formats/turns.ts'
+import { JsonFault } from '../activities/document/scan.ts'
+import { nextTurn, TURN_BYTES } from '../activities/document/turns.ts'
 import { LIMITS } from '../db/limits.ts'
 import { DocumentReader, type JsonForm, MAX_DEPTH, PAYLOAD, type ParsedJson } from './document-reader.ts'
 import { invalid } from './errors.ts'

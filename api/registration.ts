@@ -1,8 +1,8 @@
 // What stands between a registered destination as it is sent, as it is stored, and as it is shown: its secrets.
 import { isDeepStrictEqual } from 'node:util'
 import { destinationFor } from '../activities/destinations/registry.ts'
-import { changedPlaces } from '../activities/destinations/secret.ts'
-import { extractLiterals, maskSecrets } from '../activities/destinations/secret-storage.ts'
+import { changedPlaces } from '../activities/destinations/secrets/secret.ts'
+import { extractLiterals, maskSecrets } from '../activities/destinations/secrets/storage.ts'
 import type { AutoDisable } from '../db/destinations/auto-disable.ts'
 import { CIRCUIT_DEFAULTS, type CircuitSettings, type CircuitState } from '../db/destinations/circuits.ts'
 import { loadCredentials, putCredential } from '../db/destinations/credentials.ts'

@@ -1,6 +1,6 @@
 // What stands between a shape as it is sent, as it is kept, and as it is shown: the salts of its masks, and the order of its
 // mapping.
-import { MASK } from '../activities/destinations/secret.ts'
+import { MASK } from '../activities/destinations/secrets/secret.ts'
 import { type AnyShape, keptShape, mappingOf } from '../activities/shaping/kept.ts'
 import { isSalted, openSalt, SEALED, sealSalt } from '../activities/shaping/salts.ts'
 import { type Sealer, UnsealError } from '../db/secrets.ts'

@@ -1,6 +1,6 @@
 // A submission as its request states it: everything that is wrong, by path, without a clock and without the database.
-import type { Egress } from '../activities/destinations/egress.ts'
-import { placeOfUrl } from '../activities/destinations/place.ts'
+import type { Egress } from '../activities/destinations/network/egress.ts'
+import { placeOfUrl } from '../activities/destinations/network/place.ts'
 import { type CheckedEntries, checkEntries, forbiddenHost, forbiddenPlace } from './destination-entries.ts'
 import type { RequestBody } from './endpoint.ts'
 import type { Caller } from './env.ts'

@@ -1,6 +1,6 @@
 // What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
 
-import { createEgress, type Egress } from '../activities/destinations/egress.ts'
+import { createEgress, type Egress } from '../activities/destinations/network/egress.ts'
 import { createShaper, type Shaper } from '../activities/shaping/shaper.ts'
 import { isAway } from '../db/availability.ts'
 import { openCircuits } from '../db/destinations/circuits.ts'

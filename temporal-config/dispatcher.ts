@@ -12,8 +12,8 @@ import type {
   RecurringRef,
   WakeRef,
 } from '../workflows/messages.ts'
+import type { SearchAttribute } from '../workflows/names.ts'
 import type { Logger } from './log.ts'
-import type { SearchAttribute } from './names.ts'
 import type { RecurringSchedule, RecurringState, RecurringTimes } from './recurring.ts'
 import type { About, Runs } from './runs.ts'
 

@@ -9,7 +9,7 @@ import {
   ScheduleOverlapPolicy,
 } from '@temporalio/client'
 import type { HealthCheckSchedule } from '../workflows/messages.ts'
-import { HEALTH_CHECK_PREFIX, healthCheckScheduleId } from './names.ts'
+import { HEALTH_CHECK_PREFIX, healthCheckScheduleId } from '../workflows/names.ts'
 
 export interface HealthChecksOptions {
   connection: ConnectionLike

@@ -1,7 +1,7 @@
 // The servers that belong to this service, for the guard on the way out: by the settings, by what runs in DATA_DIR, and by
 // the ports that this process has taken.
 import { resolve } from 'node:path'
-import type { OwnServer } from '../activities/destinations/own-servers.ts'
+import type { OwnServer } from '../activities/destinations/network/own-servers.ts'
 import { serverOf } from '../db/pool.ts'
 import type { Settings } from './env.ts'
 import { type StackAddresses, watchAddresses } from './stack/lock.ts'

@@ -8,13 +8,13 @@ import {
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
 } from '@temporalio/client'
-import { windowMs } from '../activities/missed-times.ts'
-import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../activities/schedule-times.ts'
+import { windowMs } from '../activities/schedules/missed-times.ts'
+import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../activities/schedules/times.ts'
 import { now } from '../db/clock.ts'
 import type { RecurringRow } from '../db/schedules/schedules.ts'
 import type { Overlap } from '../db/states.ts'
 import type { RecurringRef } from '../workflows/messages.ts'
-import { recurringScheduleId } from './names.ts'
+import { recurringScheduleId } from '../workflows/names.ts'
 
 /** Of gRPC. */
 const INVALID_ARGUMENT = 3

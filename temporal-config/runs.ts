@@ -27,7 +27,6 @@ import {
   TURN_SIGNAL,
   type WakeRef,
 } from '../workflows/messages.ts'
-import { setHealthCheck } from './health-checks.ts'
 import {
   batchWorkflowId,
   callbackWorkflowId,
@@ -36,7 +35,8 @@ import {
   queuePriority,
   type SearchAttribute,
   wakeWorkflowId,
-} from './names.ts'
+} from '../workflows/names.ts'
+import { setHealthCheck } from './health-checks.ts'
 
 import {
   describeRecurring,

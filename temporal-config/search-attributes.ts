@@ -1,7 +1,7 @@
 // The attributes by which a person finds runs in the Temporal UI. A start that names an unknown one fails, so starts
 // use only those that exist.
 import type { ConnectionLike } from '@temporalio/client'
-import { SEARCH_ATTRIBUTES, type SearchAttribute } from './names.ts'
+import { SEARCH_ATTRIBUTES, type SearchAttribute } from '../workflows/names.ts'
 
 /** `temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD` */
 const KEYWORD = 2

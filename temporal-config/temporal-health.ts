@@ -2,8 +2,8 @@
 
 import type { ConnectionLike } from '@temporalio/client'
 import { now } from '../db/clock.ts'
+import { SEARCH_ATTRIBUTES } from '../workflows/names.ts'
 import type { TemporalHealth } from './dispatcher.ts'
-import { SEARCH_ATTRIBUTES } from './names.ts'
 import { presentSearchAttributes } from './search-attributes.ts'
 
 /** A poller that was seen within this time counts as alive (a long poll lasts a minute). */

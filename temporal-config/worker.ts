@@ -4,8 +4,8 @@ import { bundleWorkflowCode, type NativeConnection, Worker, type WorkflowBundle 
 import { createBackgroundActivities } from '../activities/background.ts'
 import { createActivities } from '../activities/index.ts'
 import { safeFailures } from '../activities/interceptor.ts'
-import type { SweepDeps } from '../activities/sweep.ts'
-import { backgroundQueue } from './names.ts'
+import type { SweepDeps } from '../activities/upkeep/sweep.ts'
+import { backgroundQueue } from '../workflows/names.ts'
 
 /** A send is given this long after SIGTERM; then it is aborted and its attempt closed as `WORKER_LOST`. */
 const GRACE = '30 s'

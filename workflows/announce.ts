@@ -1,8 +1,8 @@
 // Tells a tenant's event_url what an operator should know: one workflow per event.
 import { proxyActivities, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
-import { backgroundQueue } from '../temporal-config/names.ts'
 import type { EventRef } from './messages.ts'
+import { backgroundQueue } from './names.ts'
 
 /** Ends when the receiver has taken the event, or after a day of trying; the row says which. */
 export async function announce(ref: EventRef): Promise<void> {

@@ -10,8 +10,8 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
-import { backgroundQueue } from '../temporal-config/names.ts'
 import { type BatchRef, LOOK_SIGNAL } from './messages.ts'
+import { backgroundQueue } from './names.ts'
 
 const lookSignal = defineSignal(LOOK_SIGNAL)
 

@@ -22,7 +22,6 @@ import {
 } from '@temporalio/workflow'
 import type { Activities } from '../activities/index.ts'
 import type { JobStatus } from '../db/states.ts'
-import { callbackWorkflowId, type QueuePriority, queuePriority } from '../temporal-config/names.ts'
 import {
   CANCEL_SIGNAL,
   type DistributionRef,
@@ -34,6 +33,7 @@ import {
   RETRY_SIGNAL,
   TURN_SIGNAL,
 } from './messages.ts'
+import { callbackWorkflowId, type QueuePriority, queuePriority } from './names.ts'
 import { notify } from './notify.ts'
 import { RunningDeliveries } from './running.ts'
 import { Turns } from './turns.ts'

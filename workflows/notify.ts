@@ -1,8 +1,8 @@
 // Tells a distribution's owner that it has ended: one workflow per time that it ended.
 import { proxyActivities, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
-import { backgroundQueue } from '../temporal-config/names.ts'
 import type { NotifyInput } from './messages.ts'
+import { backgroundQueue } from './names.ts'
 
 /** Ends when the receiver has taken the callback, or after a day of trying; the row says which. */
 export async function notify(input: NotifyInput): Promise<void> {

@@ -2,8 +2,8 @@
 // schedule at intervals.
 import { proxyActivities, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
-import { backgroundQueue } from '../temporal-config/names.ts'
 import type { ProbeInput, ProbeResult } from './messages.ts'
+import { backgroundQueue } from './names.ts'
 
 export async function probe(input: ProbeInput): Promise<ProbeResult> {
   const activities = proxyActivities<Pick<BackgroundActivities, 'probe'>>({

@@ -3,8 +3,8 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common'
 import { patched, proxyActivities, sleep, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
-import { backgroundQueue } from '../temporal-config/names.ts'
 import type { RecurringRef } from './messages.ts'
+import { backgroundQueue } from './names.ts'
 
 /** Set by Temporal: the time that the schedule meant, whenever it came to it. */
 const SCHEDULED = defineSearchAttributeKey('TemporalScheduledStartTime', SearchAttributeType.DATETIME)

@@ -1,8 +1,8 @@
 // Finds what nobody works at: jobs without a run, orders to cancel without a signal, callbacks without a sender.
 import { proxyActivities, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
-import { backgroundQueue } from '../temporal-config/names.ts'
 import type { SweepInput } from './messages.ts'
+import { backgroundQueue } from './names.ts'
 
 export async function sweep(input: SweepInput): Promise<void> {
   await background().sweep(input)

@@ -2,11 +2,11 @@
 // `deliver.ts` does that once for all protocols.
 import type { z } from 'zod'
 import type { Protocol } from '../../db/states.ts'
-import type { Egress } from './egress.ts'
 import type { Response } from './errors.ts'
-import type { Place } from './place.ts'
-import { type Resolved, secretsIn } from './secret.ts'
-import { cleanReceipt, withoutSecrets } from './without-secrets.ts'
+import type { Egress } from './network/egress.ts'
+import type { Place } from './network/place.ts'
+import { type Resolved, secretsIn } from './secrets/secret.ts'
+import { cleanReceipt, withoutSecrets } from './secrets/without-secrets.ts'
 
 /** What is to be delivered, and the words that placeholders may use. */
 export interface Message {

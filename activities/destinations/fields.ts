@@ -1,10 +1,10 @@
 // Fields that several protocols share, in one wording.
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
-import { hostName } from './allowed-hosts.ts'
-import { placeOf, placeOfUrl, targetAt } from './place.ts'
-import { placeholderProblem, templateUrl } from './placeholders.ts'
-import { deciding, optionalSecret, type Resolved, reaching } from './secret.ts'
+import { placeOf, placeOfUrl, targetAt } from './network/place.ts'
+import { hostName } from './secrets/allowed-hosts.ts'
+import { deciding, optionalSecret, type Resolved, reaching } from './secrets/secret.ts'
+import { placeholderProblem, templateUrl } from './template/placeholders.ts'
 
 /** A host name or a literal address; never a placeholder, for the payload must not choose who is reached. */
 export function host() {

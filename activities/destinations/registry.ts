@@ -1,14 +1,14 @@
 // The protocols that are built in. Explicit, so that the compiler names what is missing.
 import type { Protocol } from '../../db/states.ts'
-import { amqp } from './amqp.ts'
+import { amqp } from './amqp/index.ts'
 import type { Destination } from './destination.ts'
-import { email } from './email.ts'
-import { jdbc } from './jdbc.ts'
-import { targetAt } from './place.ts'
-import { rest } from './rest.ts'
-import { s3 } from './s3.ts'
-import { toJsonSchema } from './secret.ts'
-import { sftp } from './sftp.ts'
+import { email } from './email/index.ts'
+import { jdbc } from './jdbc/index.ts'
+import { targetAt } from './network/place.ts'
+import { rest } from './rest/index.ts'
+import { s3 } from './s3/index.ts'
+import { toJsonSchema } from './secrets/secret.ts'
+import { sftp } from './sftp/index.ts'
 
 export const destinations = { REST: rest, AMQP: amqp, JDBC: jdbc, S3: s3, SFTP: sftp, EMAIL: email } satisfies Record<
   Protocol,

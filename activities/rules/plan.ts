@@ -1,6 +1,6 @@
 // From facts and rules to a plan: who is served, how, and why. The same for a real distribution and for a dry run; what
 // must be looked up is passed in.
-import { createPace } from '../formats/turns.ts'
+import { createPace } from '../document/turns.ts'
 import type { RuleType } from './actions.ts'
 import { choose, member, row } from './choose.ts'
 import { evaluate } from './evaluate.ts'

@@ -2,7 +2,7 @@
 // Both may be there; the rule's is applied first, and the destination's to what it made. What takes its time to be checked,
 // an expression and a JSON Schema, is not checked here (judge.ts): this is read where others wait.
 import { z } from 'zod'
-import { placeholderProblem } from '../destinations/placeholders.ts'
+import { placeholderProblem } from '../destinations/template/placeholders.ts'
 import { csvFields, xmlFields } from '../formats/fields.ts'
 import { mappingOf } from './kept.ts'
 import { MAX_POSITION } from './mapping.ts'

@@ -1,6 +1,6 @@
 // Applies shapes to a payload: bytes in, bytes out. Pure but for its caches; runs in the process of `child.ts`.
 import { DeliveryError } from '../destinations/errors.ts'
-import { fillTemplate } from '../destinations/placeholders.ts'
+import { fillTemplate } from '../destinations/template/placeholders.ts'
 import { toCsv } from '../formats/csv.ts'
 import { FormatError, type Json, parseDocument, toJson } from '../formats/document.ts'
 import { toXml } from '../formats/xml.ts'

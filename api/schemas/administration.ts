@@ -1,7 +1,7 @@
 // Credentials, the audit log, tenants and their keys.
 import { z } from '@hono/zod-openapi'
-import { allowedHostProblem } from '../../activities/destinations/allowed-hosts.ts'
-import { MASK } from '../../activities/destinations/secret.ts'
+import { allowedHostProblem } from '../../activities/destinations/secrets/allowed-hosts.ts'
+import { MASK } from '../../activities/destinations/secrets/secret.ts'
 import { ROLES } from '../../db/states.ts'
 import { OBJECT_KINDS, type ObjectKind } from '../../db/tenants/object-limits.ts'
 import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, whole, wholeText } from './fields.ts'

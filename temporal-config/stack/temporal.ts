@@ -1,8 +1,8 @@
 // The embedded Temporal: the real development server with its web page, on loopback alone.
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { SEARCH_ATTRIBUTES } from '../../workflows/names.ts'
 import { serverEnvironment } from '../env.ts'
-import { SEARCH_ATTRIBUTES } from '../names.ts'
 import { freePort } from './ports.ts'
 import { listeningPorts, type ProcessId } from './processes.ts'
 import { launch, type RunningServer, untilReady } from './server.ts'

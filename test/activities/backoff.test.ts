@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { BACKOFF, type Backoff, backoffFor, retryDelay } from '../../activities/backoff.ts'
+import { BACKOFF, type Backoff, backoffFor, retryDelay } from '../../activities/delivery/backoff.ts'
 import { destinationFor } from '../../activities/destinations/registry.ts'
 import { PROTOCOLS } from '../../db/states.ts'
 

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { retryAfterMs } from '../../activities/destinations/network/retry-after.ts'
 import { webhookHeaders } from '../../activities/destinations/rest/signature.ts'
-import { retryAfterMs } from '../../activities/destinations/retry-after.ts'
 import { aheadMs, forgetClock, now, setClock } from '../../db/clock.ts'
 import { clockWarning } from '../../temporal-config/clock-keeper.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { decide } from '../../activities/decide.ts'
+import { decide } from '../../activities/delivery/decide.ts'
 import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
 
 function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {

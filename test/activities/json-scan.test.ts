@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { JsonFault, JsonScanner, TOKEN } from '../../activities/formats/json-scan.ts'
+import { JsonFault, JsonScanner, TOKEN } from '../../activities/document/scan.ts'
 
 function scan(text: string, bounds?: ConstructorParameters<typeof JsonScanner>[1]): number[] {
   const scanner = new JsonScanner(Buffer.from(text), bounds)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { accountFor, windowMs } from '../../activities/missed-times.ts'
+import { accountFor, windowMs } from '../../activities/schedules/missed-times.ts'
 
 type Row = Parameters<typeof accountFor>[0]
 const NOW = Date.parse('2026-11-30T12:00:00Z')

@@ -1,7 +1,7 @@
 // The opening of an attempt while somebody changes its destination.
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { openDelivery } from '../../activities/open.ts'
-import { plan } from '../../activities/plan.ts'
+import { openDelivery } from '../../activities/delivery/open.ts'
+import { plan } from '../../activities/distribution/plan.ts'
 import { putCredential } from '../../db/destinations/credentials.ts'
 import {
   type DestinationContent,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { BACKOFF } from '../../activities/backoff.ts'
+import { BACKOFF } from '../../activities/delivery/backoff.ts'
+import { outcomeOf } from '../../activities/delivery/outcome.ts'
 import { DeliveryError } from '../../activities/destinations/errors.ts'
-import { outcomeOf } from '../../activities/outcome.ts'
 
 const opened = { attempt: { id: 'a', attempt_number: 1 }, retriesLeft: true, failures: 1 }
 const UNFIT = 'a\u0000b\ud800c'

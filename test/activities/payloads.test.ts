@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createPayloads } from '../../activities/payloads.ts'
+import { createPayloads } from '../../activities/delivery/payloads.ts'
 
 function deferred() {
   const reading = { times: 0, finish: (_: Buffer) => {}, fail: (_: Error) => {} }

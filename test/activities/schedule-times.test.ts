@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../../activities/schedule-times.ts'
+import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../../activities/schedules/times.ts'
 
 const cron = (expression: string, time_zone = 'UTC') => ({ cron: expression, interval_seconds: null, time_zone })
 const between = (timed: Parameters<typeof timesBetween>[0], from: string, to: string, limit = 1000) =>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { comeAgain } from '../../activities/callback.ts'
-import { circuitDelay } from '../../activities/circuit.ts'
-import { BACKGROUND, createShares, type Place } from '../../activities/shares.ts'
+import { circuitDelay } from '../../activities/delivery/circuit.ts'
+import { BACKGROUND, createShares, type Place } from '../../activities/delivery/shares.ts'
+import { comeAgain } from '../../activities/webhooks/callback.ts'
 
 function shares() {
   const clock = { now: 1_000_000 }

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { Writable } from 'node:stream'
 import type pg from 'pg'
-import { createEgress } from '../../activities/destinations/egress.ts'
+import { createEgress } from '../../activities/destinations/network/egress.ts'
 import { createShaper, type ShaperOptions } from '../../activities/shaping/shaper.ts'
 import { createApp } from '../../api/app.ts'
 import type { UploadTimes } from '../../api/env.ts'

@@ -1,6 +1,6 @@
 // The life of a distribution whose submission states none, where its protocol's retries need more than five minutes.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { plan } from '../../activities/plan.ts'
+import { plan } from '../../activities/distribution/plan.ts'
 import { requestRetry } from '../../db/distributions/commands.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { withTenant } from '../../db/pool.ts'

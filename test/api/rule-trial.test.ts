@@ -1,6 +1,6 @@
 // What rules make of a sample and of a distribution, as the API tells it.
 import { afterAll, describe, expect, it } from 'vitest'
-import { plan } from '../../activities/plan.ts'
+import { plan } from '../../activities/distribution/plan.ts'
 import { finishDistribution } from '../../db/distributions/finish.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { withTenant } from '../../db/pool.ts'

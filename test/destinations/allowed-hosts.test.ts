@@ -1,6 +1,6 @@
 // Which hosts an entry of `allowed_hosts` covers, in every spelling that a configuration may use.
 import { describe, expect, it } from 'vitest'
-import { allowedHostProblem, covers, coversEntry } from '../../activities/destinations/allowed-hosts.ts'
+import { allowedHostProblem, covers, coversEntry } from '../../activities/destinations/secrets/allowed-hosts.ts'
 
 describe('an entry of allowed_hosts', () => {
   it.each([

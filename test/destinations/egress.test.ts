@@ -1,7 +1,7 @@
 import type { LookupAddress } from 'node:dns'
 import net from 'node:net'
 import { describe, expect, it } from 'vitest'
-import { createEgress } from '../../activities/destinations/egress.ts'
+import { createEgress } from '../../activities/destinations/network/egress.ts'
 
 const PUBLIC = '93.184.215.14'
 

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { compose } from '../../activities/destinations/email/compose.ts'
-import { email } from '../../activities/destinations/email.ts'
+import { email } from '../../activities/destinations/email/index.ts'
 import type { DeliveryError } from '../../activities/destinations/errors.ts'
 import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
 import { aConfig, failed, probe, scripted, send } from './mailing.ts'

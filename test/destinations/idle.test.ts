@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
-import { keepConnections } from '../../activities/destinations/connections.ts'
-import { withinDeadline } from '../../activities/destinations/deadline.ts'
-import { createEgress } from '../../activities/destinations/egress.ts'
-import { createIdle } from '../../activities/destinations/idle.ts'
+import { keepConnections } from '../../activities/destinations/network/connections.ts'
+import { withinDeadline } from '../../activities/destinations/network/deadline.ts'
+import { createEgress } from '../../activities/destinations/network/egress.ts'
+import { createIdle } from '../../activities/destinations/network/idle.ts'
 import { failureOf, never } from './contract.ts'
 
 const egress = createEgress({ allow: [] })

@@ -4,7 +4,7 @@ import { jdbcConfig } from '../../activities/destinations/jdbc/config.ts'
 import { parseTableName } from '../../activities/destinations/jdbc/identifiers.ts'
 import { parsePath, valueAt } from '../../activities/destinations/jdbc/paths.ts'
 import { parseJdbcUrl } from '../../activities/destinations/jdbc/url.ts'
-import { reachedHosts } from '../../activities/destinations/secret.ts'
+import { reachedHosts } from '../../activities/destinations/secrets/secret.ts'
 
 const BASE = { url: 'jdbc:postgresql://db.example/reports', username: 'u', password: 'p', table: 't' }
 

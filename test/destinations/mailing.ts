@@ -2,7 +2,7 @@
 import { afterEach } from 'vitest'
 import type { Message } from '../../activities/destinations/destination.ts'
 import { type EmailConfig, emailConfig } from '../../activities/destinations/email/config.ts'
-import { email } from '../../activities/destinations/email.ts'
+import { email } from '../../activities/destinations/email/index.ts'
 import { type SmtpReceiver, type SmtpScript, startSmtpReceiver } from '../support/receivers/smtp.ts'
 import { aMessage, failureOf, never, surroundings } from './contract.ts'
 

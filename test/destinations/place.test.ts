@@ -1,6 +1,6 @@
 // The target of an inline destination: what its limits, its circuit and its share of slots are counted by.
 import { describe, expect, it } from 'vitest'
-import { placeOf } from '../../activities/destinations/place.ts'
+import { placeOf } from '../../activities/destinations/network/place.ts'
 import { destinations, inlineTarget } from '../../activities/destinations/registry.ts'
 import type { Protocol } from '../../db/states.ts'
 

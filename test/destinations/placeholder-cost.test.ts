@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { DeliveryError } from '../../activities/destinations/errors.ts'
-import { readAhead, readPayload } from '../../activities/destinations/payload-paths.ts'
-import { fillHeader, fillTemplate, fillUrl, readPlaceholders } from '../../activities/destinations/placeholders.ts'
+import { readAhead, readPayload } from '../../activities/destinations/template/payload-paths.ts'
+import {
+  fillHeader,
+  fillTemplate,
+  fillUrl,
+  readPlaceholders,
+} from '../../activities/destinations/template/placeholders.ts'
 import { leastOf } from '../support/loop.ts'
 
 const words = { tenant_id: 'acme', distribution_id: 'dist_1', delivery_id: 'd-1', data_type: 'x', attempt_number: 1 }

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { readPayload } from '../../activities/destinations/payload-paths.ts'
+import { restConfig } from '../../activities/destinations/rest/config.ts'
+import { readPayload } from '../../activities/destinations/template/payload-paths.ts'
 import {
   fillHeader,
   fillUrl,
   literalUrl,
   placeholderProblem,
   urlProblem,
-} from '../../activities/destinations/placeholders.ts'
-import { restConfig } from '../../activities/destinations/rest/config.ts'
+} from '../../activities/destinations/template/placeholders.ts'
 
 const PAYLOAD = String.raw`{"id": 9223372036854775807, "price": 1.0, "e": 1e3, "ok": true, "none": null, "text": "a/b c?d=é&#",
  "nul": "x\u0000y", "line": "a\r\nEvil: 1", "lone": "\ud800", "dot": ".", "dots": "..", "empty": "", "enc": "%2e%2e",

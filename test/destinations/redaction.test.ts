@@ -1,6 +1,6 @@
 // Secrets that a receiver echoes, in every spelling that it may use.
 import { describe, expect, it } from 'vitest'
-import { redact, redactLarge } from '../../activities/destinations/redaction.ts'
+import { redact, redactLarge } from '../../activities/destinations/secrets/redaction/index.ts'
 
 const SECRETS = {
   token: 'abc/DEF+0123456789==',

@@ -1,7 +1,7 @@
 // The protocols with sessions, on real servers: a session that is used again has as many listeners as after its first uses.
 import type { Socket } from 'node:net'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { createEgress } from '../../activities/destinations/egress.ts'
+import { createEgress } from '../../activities/destinations/network/egress.ts'
 import { destinationFor } from '../../activities/destinations/registry.ts'
 import type { Protocol } from '../../db/states.ts'
 import { startDatabase, type TestDatabaseServer } from '../support/receivers/databases.ts'

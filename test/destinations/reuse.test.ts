@@ -1,8 +1,8 @@
 // A connection that is used again has as many listeners as after its first use, and ends soon after its last.
 import type { Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { createEgress, type Egress } from '../../activities/destinations/egress.ts'
-import { rest } from '../../activities/destinations/rest.ts'
+import { createEgress, type Egress } from '../../activities/destinations/network/egress.ts'
+import { rest } from '../../activities/destinations/rest/index.ts'
 import { certificate, type Reply } from '../support/receivers/http.ts'
 import { aMessage, never } from './contract.ts'
 import { aConfig, receiving } from './sending.ts'

@@ -7,7 +7,7 @@ import {
   ListObjectVersionsCommand,
 } from '@aws-sdk/client-s3'
 import { beforeEach, expect, it } from 'vitest'
-import { s3 } from '../../activities/destinations/s3.ts'
+import { s3 } from '../../activities/destinations/s3/index.ts'
 import { describeWith } from '../support/receivers/needs.ts'
 import { aMessage, failureOf, never, surroundings } from './contract.ts'
 import { MIB, Store } from './sending-s3.ts'

@@ -1,9 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { environmentCredentials, environmentName } from '../../activities/destinations/environment-credentials.ts'
 import { DeliveryError } from '../../activities/destinations/errors.ts'
 import { configSchema } from '../../activities/destinations/registry.ts'
 import { restConfig } from '../../activities/destinations/rest/config.ts'
+import {
+  environmentCredentials,
+  environmentName,
+} from '../../activities/destinations/secrets/environment-credentials.ts'
+import { type Credential, resolveSecrets } from '../../activities/destinations/secrets/resolution.ts'
 import {
   configuration,
   credentialField,
@@ -12,15 +16,14 @@ import {
   reachedHosts,
   reaching,
   secret,
-} from '../../activities/destinations/secret.ts'
-import { type Credential, resolveSecrets } from '../../activities/destinations/secret-resolution.ts'
+} from '../../activities/destinations/secrets/secret.ts'
 import {
   extractLiterals,
   findLiteralSecrets,
   findReservedReferences,
   maskSecrets,
   secretReferences,
-} from '../../activities/destinations/secret-storage.ts'
+} from '../../activities/destinations/secrets/storage.ts'
 
 const OWN = 'destination.0190f6a0-0000-7000-8000-000000000001'
 

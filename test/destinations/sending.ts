@@ -2,7 +2,7 @@
 import { afterEach } from 'vitest'
 import type { Message } from '../../activities/destinations/destination.ts'
 import { type RestConfig, restConfig } from '../../activities/destinations/rest/config.ts'
-import { rest } from '../../activities/destinations/rest.ts'
+import { rest } from '../../activities/destinations/rest/index.ts'
 import { type HttpReceiver, type HttpReceiverOptions, startHttpReceiver } from '../support/receivers/http.ts'
 import { aMessage, never, surroundings } from './contract.ts'
 

@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { sftpConfig } from '../../activities/destinations/sftp/config.ts'
-import { sftp } from '../../activities/destinations/sftp.ts'
+import { sftp } from '../../activities/destinations/sftp/index.ts'
 import { hasAccounts, startSshd } from '../../temporal-config/receivers/sshd.ts'
 import { makeKeyPair } from '../support/receivers/ssh-keys.ts'
 import { type At, contract, type Place, SECRET, type Server, WRONG } from './contract.ts'

@@ -1,7 +1,7 @@
 // What the tests of JDBC share: short ways to a configuration and a delivery.
 import type { Message, Receipt } from '../../activities/destinations/destination.ts'
 import { type JdbcConfig, jdbcConfig } from '../../activities/destinations/jdbc/config.ts'
-import { jdbc } from '../../activities/destinations/jdbc.ts'
+import { jdbc } from '../../activities/destinations/jdbc/index.ts'
 import { aMessage, never, SECRET, surroundings } from './contract.ts'
 
 /** Resolved, with the defaults; the deadline may be below a second. */

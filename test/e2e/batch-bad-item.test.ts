@@ -1,6 +1,6 @@
 // One item of a batch that PostgreSQL refuses ends by itself; the others are delivered.
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { batchStep } from '../../activities/batch.ts'
+import { batchStep } from '../../activities/batches/index.ts'
 import { findBatch, insertBatch, newBatchId } from '../../db/batches/batches.ts'
 import { batchProgress, insertBatchItems, listBatchItems } from '../../db/batches/items.ts'
 import { insertBatchJobs, newJobIds } from '../../db/distributions/bulk.ts'

@@ -1,6 +1,6 @@
 // A destination goes while something waits for it: what waits ends promptly, with a reason, and can be sent again.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { sweep } from '../../activities/sweep.ts'
+import { sweep } from '../../activities/upkeep/sweep.ts'
 import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
 import {
   deleteDestination,

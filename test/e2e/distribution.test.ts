@@ -1,12 +1,12 @@
 // One distribution over the real parts: PostgreSQL, Temporal, workers, an HTTP receiver that can misbehave.
 import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { plan } from '../../activities/plan.ts'
+import { plan } from '../../activities/distribution/plan.ts'
 import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
 import { finishDistribution } from '../../db/distributions/finish.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
-import { distributionWorkflowId } from '../../temporal-config/names.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
+import { distributionWorkflowId } from '../../workflows/names.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 

@@ -1,6 +1,6 @@
 // Strategies on the real servers: the next one once the first has failed for good, and one of several.
 import { describe, expect, it } from 'vitest'
-import { plan } from '../../activities/plan.ts'
+import { plan } from '../../activities/distribution/plan.ts'
 import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
 import { deleteDestination, findDestination } from '../../db/destinations/destinations.ts'
 import { requestCancel } from '../../db/distributions/commands.ts'

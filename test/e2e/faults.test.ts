@@ -1,8 +1,8 @@
 // The hard cases: the database goes away between a send and its row, a worker is silent while its send goes on.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { deliver } from '../../activities/deliver.ts'
-import { plan } from '../../activities/plan.ts'
-import { record } from '../../activities/record.ts'
+import { deliver } from '../../activities/delivery/deliver.ts'
+import { record } from '../../activities/delivery/record.ts'
+import { plan } from '../../activities/distribution/plan.ts'
 import { closeLostAttempt, openAttempt } from '../../db/distributions/attempts.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import type { AttemptOutcome, DistributionRef } from '../../workflows/messages.ts'

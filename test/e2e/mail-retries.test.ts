@@ -1,6 +1,6 @@
 // Mail that is put off for minutes, with the delays of its protocol three hundred times as fast.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { backoffFor } from '../../activities/backoff.ts'
+import { backoffFor } from '../../activities/delivery/backoff.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type SmtpReceiver, startSmtpReceiver } from '../support/receivers/smtp.ts'
 import { createTestSystem, type TestSystem } from '../support/system.ts'

@@ -1,7 +1,7 @@
 // Recurring distributions on the real servers: made by Temporal's schedule, once per time, and by the rows alone.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { fire, syncRecurring } from '../../activities/recur.ts'
-import { sweep } from '../../activities/sweep.ts'
+import { fire, syncRecurring } from '../../activities/schedules/fire.ts'
+import { sweep } from '../../activities/upkeep/sweep.ts'
 import { withoutTenant } from '../../db/pool.ts'
 import {
   deleteRecurring,
@@ -12,8 +12,8 @@ import {
   type RecurringContent,
   type RecurringRow,
 } from '../../db/schedules/schedules.ts'
-import { recurringScheduleId } from '../../temporal-config/names.ts'
 import { restoreRecurring } from '../../temporal-config/recurring.ts'
+import { recurringScheduleId } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 

@@ -1,7 +1,7 @@
 // Rows that somebody wrote by hand: what nobody can plan ends, soon and with a reason, and no answer breaks on it.
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { plan } from '../../activities/plan.ts'
-import { sweep } from '../../activities/sweep.ts'
+import { plan } from '../../activities/distribution/plan.ts'
+import { sweep } from '../../activities/upkeep/sweep.ts'
 import { createPool, type Pool } from '../../db/pool.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'

@@ -1,7 +1,7 @@
 // What a thousand rules cost, measured against what they decide about: one attempt over HTTP to a receiver on this machine.
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { deliver } from '../../activities/deliver.ts'
-import { plan } from '../../activities/plan.ts'
+import { deliver } from '../../activities/delivery/deliver.ts'
+import { plan } from '../../activities/distribution/plan.ts'
 import { rememberRules } from '../../activities/rules/remembered.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'

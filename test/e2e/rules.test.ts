@@ -6,7 +6,7 @@ import { jobId } from '../../db/distributions/job-id.ts'
 import { findExplanation } from '../../db/distributions/rule-plans.ts'
 import { setDefaultRoute } from '../../db/rules/default-route.ts'
 import { deleteSharedRule, putSharedRule } from '../../db/rules/shared-rules.ts'
-import { distributionWorkflowId } from '../../temporal-config/names.ts'
+import { distributionWorkflowId } from '../../workflows/names.ts'
 import {
   backTo,
   distribute,

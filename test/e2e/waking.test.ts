@@ -1,6 +1,6 @@
 // Deliveries that wait for a destination which has recovered go on soon, also when they were told to come much later.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { nextWindow, wakeStep } from '../../activities/wake.ts'
+import { nextWindow, wakeStep } from '../../activities/distribution/wake.ts'
 import { circuitStates, noteFailure, resetCircuit } from '../../db/destinations/circuits.ts'
 import { wakeDeliveries } from '../../db/distributions/wake.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'

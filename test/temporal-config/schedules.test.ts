@@ -4,8 +4,8 @@ import { Client } from '@temporalio/client'
 import { msToTs } from '@temporalio/common/lib/time.js'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID } from '../../temporal-config/names.ts'
 import { keepSchedules, sweepIsScheduled } from '../../temporal-config/schedules.ts'
+import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID } from '../../workflows/names.ts'
 import { connectTemporal, type TestTemporal, uniqueQueue } from '../support/temporal.ts'
 
 const FIRST_PASS = `${SWEEP_SCHEDULE_ID}/first`

@@ -3,9 +3,9 @@ import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activ
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Activities } from '../../activities/index.ts'
-import { backgroundQueue, distributionWorkflowId } from '../../temporal-config/names.ts'
 import { workflowBundle } from '../../temporal-config/worker.ts'
 import type { FinishInput, Plan } from '../../workflows/messages.ts'
+import { backgroundQueue, distributionWorkflowId } from '../../workflows/names.ts'
 import { connectTemporal, type TestTemporal, uniqueQueue } from '../support/temporal.ts'
 
 let temporal: TestTemporal

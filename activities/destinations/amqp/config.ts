@@ -1,9 +1,9 @@
 // The configuration of an AMQP destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
 import { host, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
-import { amqpHeaderProblem, refuseOwned } from '../owned-names.ts'
-import { hasPlaceholders, literalText } from '../placeholders.ts'
-import { configuration, credentialField, deciding, type Resolved, secret } from '../secret.ts'
+import { configuration, credentialField, deciding, type Resolved, secret } from '../secrets/secret.ts'
+import { amqpHeaderProblem, refuseOwned } from '../template/owned-names.ts'
+import { hasPlaceholders, literalText } from '../template/placeholders.ts'
 
 /** Names and routing keys are "short strings" in the protocol, counted in bytes of UTF-8. */
 export const SHORT_BYTES = 255

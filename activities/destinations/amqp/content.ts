@@ -6,7 +6,7 @@ import type { Options } from 'amqplib'
 import { now } from '../../../db/clock.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate } from '../placeholders.ts'
+import { fillTemplate } from '../template/placeholders.ts'
 import { type AmqpConfig, headerBytes, headerInteger64, MAX_HEADER_BYTES, SHORT_BYTES } from './config.ts'
 
 const compress = promisify(gzip)

@@ -3,7 +3,7 @@
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { DeliveryError } from '../errors.ts'
-import { codeOf, networkFailure } from '../network.ts'
+import { codeOf, networkFailure } from '../network/failures.ts'
 import { CHANNEL_CLOSE, CONNECTION_CLOSE, type Frame } from './client.ts'
 import { type Reply, replyFailure } from './failure.ts'
 

@@ -2,7 +2,7 @@
 
 import type { DeliveryErrorOptions } from '../errors.ts'
 import { DeliveryError } from '../errors.ts'
-import { redact } from '../redaction.ts'
+import { redact } from '../secrets/redaction/index.ts'
 import { storable } from '../storable.ts'
 
 export interface Reply {

@@ -1,7 +1,7 @@
 // One message, published and confirmed.
 import type { Options } from 'amqplib'
-import type { Attempt } from '../deadline.ts'
 import { DeliveryError } from '../errors.ts'
+import type { Attempt } from '../network/deadline.ts'
 import { type Reply, replyFailure } from './failure.ts'
 import type { Session } from './session.ts'
 

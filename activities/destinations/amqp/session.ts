@@ -2,10 +2,10 @@
 // disturbs nobody.
 import { once } from 'node:events'
 import type { ChannelModel, ConfirmChannel } from 'amqplib'
-import type { Attempt } from '../deadline.ts'
-import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
-import { tlsConnection, tlsMaterial } from '../tls.ts'
+import type { Attempt } from '../network/deadline.ts'
+import type { Egress } from '../network/egress.ts'
+import { tlsConnection, tlsMaterial } from '../network/tls.ts'
 import { CONNECTION_START, CONNECTION_TUNE, openConnection } from './client.ts'
 import { type AmqpConfig, portOf } from './config.ts'
 import { createEnd, type End } from './end.ts'

@@ -2,7 +2,7 @@
 // command or a header.
 import { domainToASCII } from 'node:url'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate, hasPlaceholders, placeholderProblem, type Words } from '../placeholders.ts'
+import { fillTemplate, hasPlaceholders, placeholderProblem, type Words } from '../template/placeholders.ts'
 
 /** `Name <local@domain>`; the domain is in ASCII (IDNA), the name may be empty. */
 export interface Mailbox {

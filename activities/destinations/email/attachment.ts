@@ -1,14 +1,14 @@
 // The payload as a file: the accepted bytes as they are, or its rows as CSV, or all of it as XML.
 
 import { LIMITS } from '../../../db/limits.ts'
+import { JsonFault, JsonScanner, TOKEN } from '../../document/scan.ts'
+import { createPace, nextTurn } from '../../document/turns.ts'
 import { toCsv } from '../../formats/csv.ts'
 import { FormatError, isObject, type Json, parseDocument } from '../../formats/document.ts'
-import { JsonFault, JsonScanner, TOKEN } from '../../formats/json-scan.ts'
-import { createPace, nextTurn } from '../../formats/turns.ts'
 import { toXml } from '../../formats/xml.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate } from '../placeholders.ts'
+import { fillTemplate } from '../template/placeholders.ts'
 import { type EmailConfig, JSON_FILENAME } from './config.ts'
 
 export interface Attachment {

@@ -3,9 +3,16 @@ import { z } from 'zod'
 import { csvFields, xmlFields } from '../../formats/fields.ts'
 import type { RetryDefaults } from '../destination.ts'
 import { host, retryDelaysSeconds, template, timeoutSeconds, tls } from '../fields.ts'
-import { mailHeaderProblem, refuseOwned } from '../owned-names.ts'
-import { hasPlaceholders } from '../placeholders.ts'
-import { configuration, deciding, optionalCredentialField, optionalSecret, type Resolved, secret } from '../secret.ts'
+import {
+  configuration,
+  deciding,
+  optionalCredentialField,
+  optionalSecret,
+  type Resolved,
+  secret,
+} from '../secrets/secret.ts'
+import { mailHeaderProblem, refuseOwned } from '../template/owned-names.ts'
+import { hasPlaceholders } from '../template/placeholders.ts'
 import { mailboxProblem, readAddress, readMailbox } from './addresses.ts'
 
 /**

@@ -1,10 +1,10 @@
 // From nothing to a connection that takes mails: greeting, EHLO, STARTTLS and AUTH. Nothing but EHLO and STARTTLS is
 // said before TLS where the configuration wants it.
 import { isIP } from 'node:net'
-import type { Attempt } from '../deadline.ts'
-import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
-import { tlsConnection, tlsMaterial } from '../tls.ts'
+import type { Attempt } from '../network/deadline.ts'
+import type { Egress } from '../network/egress.ts'
+import { tlsConnection, tlsMaterial } from '../network/tls.ts'
 import { type EmailConfig, portOf } from './config.ts'
 import { replyFailure, responseOf } from './replies.ts'
 import { createSession, type Session } from './session.ts'

@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { DeliveryError } from '../errors.ts'
-import { redact } from '../redaction.ts'
+import { redact } from '../secrets/redaction/index.ts'
 import { storable, storableText } from '../storable.ts'
 
 /** A server that says more than this in one go is none. */

@@ -1,8 +1,8 @@
 // One mail over one connection: MAIL, RCPT for each recipient, DATA; again for those that the server does not take in one
 // transaction. What each of them came to is written down as it comes, so that it is known also when the connection breaks.
 import { LIMITS } from '../../../db/limits.ts'
-import type { Attempt } from '../deadline.ts'
 import { DeliveryError } from '../errors.ts'
+import type { Attempt } from '../network/deadline.ts'
 import type { RecipientLimit } from './recipient-limit.ts'
 import { isRefused, isTaken, mayMeanTooMany, replyFailure, saysTooMany } from './replies.ts'
 import { cutText, type Reply, type Session } from './session.ts'

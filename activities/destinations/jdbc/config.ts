@@ -1,8 +1,8 @@
 // The configuration of a JDBC destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
-import { hostName } from '../allowed-hosts.ts'
 import { template, timeoutSeconds, tls } from '../fields.ts'
-import { configuration, credentialField, type Resolved, reaching, secret } from '../secret.ts'
+import { hostName } from '../secrets/allowed-hosts.ts'
+import { configuration, credentialField, type Resolved, reaching, secret } from '../secrets/secret.ts'
 import { parseTableName } from './identifiers.ts'
 import { UrlError } from './parameters.ts'
 import { parsePath } from './paths.ts'

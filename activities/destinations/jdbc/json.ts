@@ -1,7 +1,7 @@
 // JSON whose numbers keep every digit.
 import { LosslessNumber } from 'lossless-json'
-import { JsonScanner, TOKEN } from '../../formats/json-scan.ts'
-import { createPace, TURN_BYTES } from '../../formats/turns.ts'
+import { JsonScanner, TOKEN } from '../../document/scan.ts'
+import { createPace, TURN_BYTES } from '../../document/turns.ts'
 import { DeliveryError } from '../errors.ts'
 
 type Container = unknown[] | Record<string, unknown>

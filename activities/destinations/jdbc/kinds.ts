@@ -1,7 +1,8 @@
 // The databases that a URL may lead to.
-import type { Attempt } from '../deadline.ts'
-import type { Egress } from '../egress.ts'
+
 import { DeliveryError } from '../errors.ts'
+import type { Attempt } from '../network/deadline.ts'
+import type { Egress } from '../network/egress.ts'
 import type { JdbcConfig } from './config.ts'
 import type { Database } from './database.ts'
 import { openMysqlDatabase } from './mysql/database.ts'

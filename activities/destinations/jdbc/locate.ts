@@ -1,6 +1,6 @@
 // Where in a payload its rows are, found in one walk over the bytes: none is built before it is its turn to be written.
-import { JsonScanner, TOKEN } from '../../formats/json-scan.ts'
-import { createPace, TURN_BYTES } from '../../formats/turns.ts'
+import { JsonScanner, TOKEN } from '../../document/scan.ts'
+import { createPace, TURN_BYTES } from '../../document/turns.ts'
 import type { Segment } from './paths.ts'
 
 export interface Located {

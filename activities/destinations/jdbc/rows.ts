@@ -1,8 +1,8 @@
 // From a payload to rows: which columns, and what stands in each. Numbers keep every digit.
-import { JsonFault, TOKEN } from '../../formats/json-scan.ts'
+import { JsonFault, TOKEN } from '../../document/scan.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate } from '../placeholders.ts'
+import { fillTemplate } from '../template/placeholders.ts'
 import type { ColumnSource, JdbcConfig } from './config.ts'
 import { parseJson, parseJsonInTurns } from './json.ts'
 import { type Located, locateRows } from './locate.ts'

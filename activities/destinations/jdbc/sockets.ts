@@ -1,8 +1,8 @@
 // The socket below a database's client: opened by the egress guard, ended with the attempt.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import type { Attempt } from '../deadline.ts'
-import type { Egress } from '../egress.ts'
+import type { Attempt } from '../network/deadline.ts'
+import type { Egress } from '../network/egress.ts'
 
 /** A connected socket. It keeps a listener for errors for all of its life, and ends when the attempt does. */
 export async function connected(

@@ -1,6 +1,6 @@
 // JDBC URLs of one server: `jdbc:postgresql://host:port/database?parameter=value&…`, and the same for MySQL and MariaDB.
 import { distance } from 'fastest-levenshtein'
-import { placeOf } from '../place.ts'
+import { placeOf } from '../network/place.ts'
 import { type MysqlParameters, mysqlParameters } from './mysql/parameters.ts'
 import { type ParameterTable, UrlError } from './parameters.ts'
 import { type PostgresParameters, postgresParameters } from './postgres/parameters.ts'

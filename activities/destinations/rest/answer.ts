@@ -2,7 +2,7 @@
 // come whole over the connection; that its content coding can be undone is no condition.
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createInflateRaw } from 'node:zlib'
-import { codeOf } from '../network.ts'
+import { codeOf } from '../network/failures.ts'
 import { storableText } from '../storable.ts'
 
 /**

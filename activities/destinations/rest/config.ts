@@ -1,9 +1,9 @@
 // The configuration of a REST destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
 import { originOf, timeoutSeconds, tls } from '../fields.ts'
-import { httpHeaderProblem, refuseOwned } from '../owned-names.ts'
-import { hasPlaceholders, placeholderProblem, templateUrl, urlProblem } from '../placeholders.ts'
-import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
+import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secrets/secret.ts'
+import { httpHeaderProblem, refuseOwned } from '../template/owned-names.ts'
+import { hasPlaceholders, placeholderProblem, templateUrl, urlProblem } from '../template/placeholders.ts'
 
 export const REST_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET', 'HEAD', 'OPTIONS'] as const
 

@@ -1,10 +1,10 @@
 // Connections that are kept open for a moment. An attempt has one to itself, so that ending it harms no other attempt.
 import type { Socket } from 'node:net'
 import { Client, errors } from 'undici'
-import type { Egress } from '../egress.ts'
-import { createIdle } from '../idle.ts'
-import { type InterimFilter, skipInterim } from '../interim.ts'
-import { type TlsMaterial, tlsConnection } from '../tls.ts'
+import type { Egress } from '../network/egress.ts'
+import { createIdle } from '../network/idle.ts'
+import { type InterimFilter, skipInterim } from '../network/interim.ts'
+import { type TlsMaterial, tlsConnection } from '../network/tls.ts'
 
 /** Shorter than the 5 s after which Node's own servers hang up, so that a dead connection is rarely taken. */
 const IDLE_MS = 4_000

@@ -1,8 +1,9 @@
 // One request on the wire and its answer, within one deadline. Never sends twice, never follows a redirect.
-import { withinDeadline } from '../deadline.ts'
-import type { Egress } from '../egress.ts'
+
 import { DeliveryError } from '../errors.ts'
-import type { TlsMaterial } from '../tls.ts'
+import { withinDeadline } from '../network/deadline.ts'
+import type { Egress } from '../network/egress.ts'
+import type { TlsMaterial } from '../network/tls.ts'
 import { Answer, READ_CAP } from './answer.ts'
 import { acquireConnection } from './connections.ts'
 import { httpFailure } from './failure.ts'

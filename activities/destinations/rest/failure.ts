@@ -1,8 +1,8 @@
 // Turns what goes wrong on the wire into a DeliveryError: by status and by `err.code`, never by the text of a message.
 import { errors } from 'undici'
 import { DeliveryError, type Response } from '../errors.ts'
-import { codeOf, networkFailure } from '../network.ts'
-import { retryAfterMs } from '../retry-after.ts'
+import { codeOf, networkFailure } from '../network/failures.ts'
+import { retryAfterMs } from '../network/retry-after.ts'
 
 const TIMEOUTS = new Set(['UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 

@@ -1,8 +1,8 @@
 // Access tokens of the client credentials grant (RFC 6749, 4.4), kept until shortly before they expire.
 import { createHash } from 'node:crypto'
-import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
-import type { TlsMaterial } from '../tls.ts'
+import type { Egress } from '../network/egress.ts'
+import type { TlsMaterial } from '../network/tls.ts'
 import type { RestAuth } from './config.ts'
 import { exchange } from './exchange.ts'
 import { statusFailure } from './failure.ts'

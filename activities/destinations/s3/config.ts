@@ -1,9 +1,9 @@
 // The configuration of an S3 destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
-import { parseAddress } from '../addresses.ts'
 import { originOf, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
-import { urlProblem } from '../placeholders.ts'
-import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secret.ts'
+import { parseAddress } from '../network/addresses.ts'
+import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secrets/secret.ts'
+import { urlProblem } from '../template/placeholders.ts'
 import { keyProblem } from './key.ts'
 
 /** Metadata that every object has; the first one tells a repeat. */

@@ -4,11 +4,11 @@
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
-import { type Attempt, withinDeadline } from '../deadline.ts'
-import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
-import { skipInterim } from '../interim.ts'
-import { type TlsMaterial, tlsConnection } from '../tls.ts'
+import { type Attempt, withinDeadline } from '../network/deadline.ts'
+import type { Egress } from '../network/egress.ts'
+import { skipInterim } from '../network/interim.ts'
+import { type TlsMaterial, tlsConnection } from '../network/tls.ts'
 import { doNotAsk, mayAsk } from './expectations.ts'
 
 /** An answer is a few lines of XML; one that goes on beyond this is none of S3's. */

@@ -1,9 +1,9 @@
 // Turns what S3 answers into a DeliveryError: by its error code and by status, never by the text of a message.
 import type { DeliveryCode } from '../../../db/states.ts'
 import { DeliveryError } from '../errors.ts'
-import { codeOf, networkFailure } from '../network.ts'
-import { redact } from '../redaction.ts'
-import { retryAfterMs } from '../retry-after.ts'
+import { codeOf, networkFailure } from '../network/failures.ts'
+import { retryAfterMs } from '../network/retry-after.ts'
+import { redact } from '../secrets/redaction/index.ts'
 import { storable } from '../storable.ts'
 import type { Exchange } from './exchange.ts'
 

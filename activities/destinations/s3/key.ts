@@ -1,7 +1,7 @@
 // What an object is called.
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate, hasPlaceholders, literalText } from '../placeholders.ts'
+import { fillTemplate, hasPlaceholders, literalText } from '../template/placeholders.ts'
 
 /** S3's limit, in bytes of UTF-8. */
 const MAX_KEY_BYTES = 1024

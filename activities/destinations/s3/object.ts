@@ -4,7 +4,7 @@ import { gzip } from 'node:zlib'
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate } from '../placeholders.ts'
+import { fillTemplate } from '../template/placeholders.ts'
 import { DELIVERY_ID, type S3Config } from './config.ts'
 import { objectKey } from './key.ts'
 

@@ -1,7 +1,7 @@
 // The configuration of an SFTP destination: at once its validation, its type, its masking and its served JSON schema.
 import { z } from 'zod'
 import { host, port, template, timeoutSeconds } from '../fields.ts'
-import { configuration, credentialField, deciding, optionalSecret, type Resolved } from '../secret.ts'
+import { configuration, credentialField, deciding, optionalSecret, type Resolved } from '../secrets/secret.ts'
 import { ASIDE_SUFFIX, pathProblem } from './path.ts'
 
 /** SHA-256 in base64 without padding, as OpenSSH prints it. */

@@ -1,6 +1,6 @@
 // What a failure means: by ssh2's level, by SSH's reasons for a disconnect and by SFTP's status codes, never by a text.
 import { DeliveryError } from '../errors.ts'
-import { codeOf, networkFailure } from '../network.ts'
+import { codeOf, networkFailure } from '../network/failures.ts'
 import { storable } from '../storable.ts'
 import type { Login } from './authentication.ts'
 import type { HostCheck } from './host-key.ts'

@@ -2,7 +2,7 @@
 import { posix } from 'node:path'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate } from '../placeholders.ts'
+import { fillTemplate } from '../template/placeholders.ts'
 
 /** No `temporary_suffix` may be this one. */
 export const ASIDE_SUFFIX = '.older'

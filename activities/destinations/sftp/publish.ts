@@ -1,8 +1,9 @@
 // One delivery is one file: written under a temporary name, measured, then named in one step. Nobody ever sees half of
 // it, and a repeat, also after an answer that was lost on the way, finds its own work and makes no second file.
-import type { Attempt } from '../deadline.ts'
+
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
+import type { Attempt } from '../network/deadline.ts'
 import type { SftpConfig } from './config.ts'
 import { isMissing, requestFailure, STATUS, statusOf } from './failure.ts'
 import {

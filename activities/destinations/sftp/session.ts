@@ -2,9 +2,9 @@
 // it, which hides the status codes that decide, and has neither fsync nor requests that are open at the same time.
 import type { Socket } from 'node:net'
 import ssh2, { type SFTPWrapper } from 'ssh2'
-import type { Attempt } from '../deadline.ts'
-import type { Egress } from '../egress.ts'
 import { DeliveryError } from '../errors.ts'
+import type { Attempt } from '../network/deadline.ts'
+import type { Egress } from '../network/egress.ts'
 import { type Login, loginOf } from './authentication.ts'
 import type { SftpConfig } from './config.ts'
 import { type Handshake, STATUS, sessionFailure, statusOf } from './failure.ts'

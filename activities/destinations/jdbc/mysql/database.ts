@@ -1,8 +1,8 @@
 // Writing to MySQL and MariaDB: prepared statements of many rows.
 import { createHash } from 'node:crypto'
-import type { Attempt } from '../../deadline.ts'
-import type { Egress } from '../../egress.ts'
 import { DeliveryError } from '../../errors.ts'
+import type { Attempt } from '../../network/deadline.ts'
+import type { Egress } from '../../network/egress.ts'
 import { type Batch, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarge } from '../batches.ts'
 import type { JdbcConfig } from '../config.ts'
 import type { Database } from '../database.ts'

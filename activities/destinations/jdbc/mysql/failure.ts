@@ -2,7 +2,7 @@
 // of the schema, and what an error means is decided by its number and SQLSTATE alone.
 import type { DeliveryCode } from '../../../../db/states.ts'
 import { DeliveryError } from '../../errors.ts'
-import { codeOf, networkFailure } from '../../network.ts'
+import { codeOf, networkFailure } from '../../network/failures.ts'
 import { broken, refused, type Verdict, verdictOf, verdicts } from '../failure.ts'
 
 /** Numbers that SQLSTATE does not tell apart; those of both servers, or of the one that is named. */

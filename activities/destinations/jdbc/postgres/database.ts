@@ -3,9 +3,9 @@
 
 import { createHash } from 'node:crypto'
 import type postgres from 'postgres'
-import type { Attempt } from '../../deadline.ts'
-import type { Egress } from '../../egress.ts'
 import { DeliveryError } from '../../errors.ts'
+import type { Attempt } from '../../network/deadline.ts'
+import type { Egress } from '../../network/egress.ts'
 import type { JdbcConfig } from '../config.ts'
 import type { Database, TableDescription } from '../database.ts'
 import { broken } from '../failure.ts'

@@ -1,7 +1,7 @@
 // PostgreSQL's errors. `message`, `detail` and `where` hold values of the rows and are never looked at.
 import postgres from 'postgres'
 import { DeliveryError } from '../../errors.ts'
-import { codeOf, networkFailure } from '../../network.ts'
+import { codeOf, networkFailure } from '../../network/failures.ts'
 import { broken, refused, type Verdict, verdictOf, verdicts } from '../failure.ts'
 
 /** https://www.postgresql.org/docs/current/errcodes-appendix.html */

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import net, { type Socket } from 'node:net'
 import tls, { type TLSSocket } from 'node:tls'
 import { DeliveryError } from '../../errors.ts'
-import { type TlsMaterial, tlsConnection } from '../../tls.ts'
+import { type TlsMaterial, tlsConnection } from '../../network/tls.ts'
 
 /** Length 8 and the code 80877103, both big-endian: the SSLRequest message. */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])

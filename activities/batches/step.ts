@@ -1,0 +1,52 @@
+// What every part of a batch's step works with.
+import { type Finished, type FinishRequest, finishDistribution } from '../../db/distributions/finish.ts'
+import type { Db } from '../../db/pool.ts'
+import { countEnd } from '../../temporal-config/metrics.ts'
+import type { Runs } from '../../temporal-config/runs.ts'
+import type { BatchRef } from '../../workflows/messages.ts'
+import { passTurn } from '../delivery/turns.ts'
+import type { SweepDeps } from '../upkeep/sweep.ts'
+
+/** Distributions that one step takes on. */
+export const PAGE = 100
+/** So many calls to Temporal, or transactions, at once. */
+export const AT_ONCE = 10
+export const LONGEST_WAIT_MS = 30_000
+
+export interface Step {
+  deps: SweepDeps
+  runs: Runs
+  ref: BatchRef
+  /** Between units of work: a heartbeat, which throws when the worker stops. */
+  beat: () => void
+  as<T>(work: (db: Db) => Promise<T>): Promise<T>
+  /** How often Temporal has tried this step; the first try is 1. */
+  attempt: number
+}
+
+export type Begun = 'more' | 'all' | { wait_ms: number }
+
+export async function endByRow(step: Step, jobId: string, request: FinishRequest): Promise<void> {
+  await endedInRow(step, jobId, await step.as((db) => finishDistribution(db, jobId, request)))
+}
+
+/** What follows once a row has ended: metrics, the next under its ordering key, its callback. */
+export async function endedInRow({ deps, runs, ref }: Step, jobId: string, finished: Finished): Promise<void> {
+  countEnd(deps.metrics, ref.tenant_id, finished)
+  if (finished.outcome !== 'final') return
+  const job = { tenant_id: ref.tenant_id, distribution_id: `dist_${jobId}` }
+  if (finished.ordered) await passTurn(deps, job, null)
+  if (finished.notify) await runs.notify({ ...job, round: finished.round })
+}
+
+/** `work` on each, a few at once. */
+export async function inTurns<T>(items: T[], beat: () => void, work: (item: T) => Promise<void>): Promise<void> {
+  for (let from = 0; from < items.length; from += AT_ONCE) {
+    beat()
+    await Promise.all(items.slice(from, from + AT_ONCE).map(work))
+  }
+}
+
+export function waitFor(ms: number): number {
+  return Math.round(Math.min(LONGEST_WAIT_MS, Math.max(200, ms)))
+}

@@ -1,0 +1,131 @@
+// Whether an attempt may begin now: circuit, places and limits, asked in this order under the delivery's lock, the rows
+// they stand in locked last. What is denied costs no attempt and takes nothing.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { giveBackProbe, takeProbe } from '../../db/destinations/circuits.ts'
+import { type AskedLimit, type RateLimit, slackMs, takeTurn } from '../../db/destinations/rate-limits.ts'
+import { giveBackSlot, takeSlot } from '../../db/destinations/slots.ts'
+import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
+import { type Db, type Pool, withTenant } from '../../db/pool.ts'
+import type { DeliveryCode } from '../../db/states.ts'
+import { DeliveryError } from '../destinations/errors.ts'
+import { circuitDelay } from './circuit.ts'
+import type { Place } from './shares.ts'
+
+export type DeferralReason = 'circuit' | 'share' | 'concurrency' | 'rate_limit'
+
+export type Admission =
+  /** `held_back_ms`: so long the send has still to wait for its turn. */
+  | { kind: 'go'; held_back_ms: number; slotted: boolean }
+  | { kind: 'defer'; reason: DeferralReason; code: DeliveryCode; message: string; delay_ms: number }
+
+/** Behind a destination's own deadline: what opening and closing take, and a worker that is found dead by its silence. */
+const LEASE_MARGIN_MS = 30_000
+
+export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, place: Place): Promise<Admission> {
+  const { target, circuit } = delivery
+  const holder = { tenant_id: tenantId, target, delivery_id: delivery.delivery_id }
+  const leaseMs = deadlineMs(delivery) + LEASE_MARGIN_MS
+  const key = `${tenantId}/${target}`
+
+  if (circuit && (circuit.wait_ms > 0 || (circuit.probe_wait_ms > 0 && !circuit.own)))
+    return circuitIsOpen(place.apart(key, circuitDelay(circuit, delivery.circuit_breaker)))
+  const share = place.take(tenantId, key)
+  if (!share.taken) {
+    return {
+      kind: 'defer',
+      reason: 'share',
+      code: 'THROTTLED',
+      message: 'The destination answers slowly and has its share of this worker; the delivery waits for its turn',
+      delay_ms: share.delay_ms,
+    }
+  }
+  if (circuit && !(await takeProbe(db, holder, leaseMs))) {
+    place.leave()
+    return circuitIsOpen(place.apart(key, circuitDelay(circuit, delivery.circuit_breaker)))
+  }
+  const most = delivery.max_concurrency
+  if (most !== null && !(await takeSlot(db, tenantId, target, delivery.delivery_id, most, leaseMs))) {
+    place.leave()
+    if (circuit) await giveBackProbe(db, holder)
+    return {
+      kind: 'defer',
+      reason: 'concurrency',
+      code: 'THROTTLED',
+      message: `The destination takes ${most} deliveries at once; the delivery waits for its turn`,
+      delay_ms: place.delay(key, most),
+    }
+  }
+  const asked = limitsOf(delivery, target)
+  if (asked.length === 0) return { kind: 'go', held_back_ms: 0, slotted: most !== null }
+  const turn = await takeTurn(db, tenantId, asked, delivery.status === 'waiting')
+  if (turn.go) return { kind: 'go', held_back_ms: turn.wait_ms, slotted: most !== null }
+  place.leave()
+  if (most !== null) await giveBackSlot(db, tenantId, target, delivery.delivery_id)
+  if (circuit) await giveBackProbe(db, holder)
+  return {
+    kind: 'defer',
+    reason: 'rate_limit',
+    code: 'THROTTLED',
+    message: `The rate limit is reached (${asked.map(({ limit }) => shown(limit)).join(', ')}); the delivery waits for its turn`,
+    delay_ms: Math.ceil(turn.wait_ms),
+  }
+}
+
+/** What an attempt may wait for another turn; well below the margin of the leases that it holds. */
+const LONGEST_TURN_MS = 20_000
+
+/**
+ * What is sent later than its turn allows for, because the message took its time, waits for another turn: many that were made
+ * at the same moment would go out at once.
+ *
+ * @throws DeliveryError WORKER_LOST, costing no retry, when that turn is too far away to be waited for here
+ */
+export async function turnAgain(
+  pool: Pool,
+  tenantId: string,
+  delivery: LockedDelivery,
+  lateMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const asked = limitsOf(delivery, delivery.target)
+  // The other half is for the way.
+  if (asked.every(({ limit }) => lateMs <= slackMs(limit) / 2)) return
+  const until = performance.now() + LONGEST_TURN_MS
+  for (;;) {
+    const turn = await withTenant(pool, tenantId, (db) => takeTurn(db, tenantId, asked, true))
+    if (!turn.go && performance.now() + turn.wait_ms > until) {
+      const message = 'Its turn under the rate limit passed while it was shaped, and the next one is far away'
+      throw new DeliveryError('WORKER_LOST', message, { retryAfterMs: turn.wait_ms })
+    }
+    await sleep(turn.wait_ms, undefined, { signal })
+    if (turn.go) return
+  }
+}
+
+function circuitIsOpen(delay_ms: number): Admission {
+  return {
+    kind: 'defer',
+    reason: 'circuit',
+    code: 'DESTINATION_UNAVAILABLE',
+    message: 'The destination has failed too often in a row; the delivery waits until it is tried again',
+    delay_ms,
+  }
+}
+
+/** The destination before the tenant: everybody locks in this order. */
+function limitsOf(delivery: LockedDelivery, target: string): AskedLimit[] {
+  const asked: AskedLimit[] = []
+  if (delivery.rate_limit) asked.push({ scope: `destination/${target}`, limit: delivery.rate_limit })
+  if (delivery.tenant_rate_limit) asked.push({ scope: 'deliveries', limit: delivery.tenant_rate_limit })
+  return asked
+}
+
+function shown({ requests, per_seconds }: RateLimit): string {
+  return `${requests} per ${per_seconds} s`
+}
+
+/** As the destination's own schema has it; 30 s when it says nothing. */
+function deadlineMs({ inline_configuration, configuration }: LockedDelivery): number {
+  const stated = (inline_configuration ?? configuration)?.timeout_seconds
+  return (typeof stated === 'number' ? stated : 30) * 1000
+}

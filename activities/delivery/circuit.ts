@@ -1,0 +1,107 @@
+// What an attempt's end says about its destination, and how long a delivery stays away from an open circuit.
+
+import { type AutoDisable, autoDisable, failureSettings } from '../../db/destinations/auto-disable.ts'
+import {
+  CIRCUIT_DEFAULTS,
+  type CircuitSettings,
+  giveBackProbe,
+  noteAnswer,
+  noteFailure,
+  noteSuccess,
+  type OpenCircuit,
+  type Target,
+} from '../../db/destinations/circuits.ts'
+import type { ClosedAttempt } from '../../db/distributions/attempts.ts'
+import type { Db } from '../../db/pool.ts'
+import type { DeliveryCode } from '../../db/states.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
+import type { AttemptOutcome } from '../../workflows/messages.ts'
+
+/** The destination could not be reached, or has no time: these open a circuit. */
+const COUNTED: ReadonlySet<DeliveryCode> = new Set(['DESTINATION_UNAVAILABLE', 'TIMEOUT', 'THROTTLED'])
+/** The destination answered: it can be reached. So it is where the outcome says `answered`, whatever its code. */
+const ANSWERED: ReadonlySet<DeliveryCode> = new Set(['REJECTED', 'UNAUTHORIZED'])
+
+/** Deferrals grow up to this while a circuit stays open. */
+const LONGEST_MS = 900_000
+
+/**
+ * How long a delivery stays away at least: until somebody may try, and then, the longer the circuit has been open, the more
+ * spread out. Of many that wait one comes soon after the time.
+ */
+export function circuitDelay(
+  circuit: OpenCircuit,
+  settings: Partial<CircuitSettings> | null,
+  random: () => number = Math.random,
+): number {
+  const open = circuitSettings(settings).open_seconds * 1000
+  const least = circuit.wait_ms > 0 ? circuit.wait_ms : Math.max(100, Math.min(circuit.probe_wait_ms, open / 4))
+  const longest = Math.min(LONGEST_MS, open * 2 ** Math.min(circuit.openings - 1, 20))
+  return Math.ceil(Math.min(LONGEST_MS, least + random() * Math.max(0.2 * open, longest - open)))
+}
+
+export function circuitSettings(given: Partial<CircuitSettings> | null): CircuitSettings {
+  return { ...CIRCUIT_DEFAULTS, ...given }
+}
+
+/** What changed, for counting. */
+export type CircuitChange = 'opened' | 'closed' | 'disabled'
+
+/**
+ * Tells the circuit how an attempt ended; call it in the transaction that closed the attempt, last. A healthy destination
+ * that stays healthy costs nothing here.
+ */
+export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: AttemptOutcome): Promise<CircuitChange[]> {
+  const target: Target = { tenant_id: closed.tenant_id, target: closed.target, delivery_id: closed.delivery_id }
+  if (outcome.status === 'success') {
+    return closed.troubled && (await noteSuccess(db, target, closed.started_at)) ? await wasClosed(db, closed) : []
+  }
+  const { code } = outcome
+  if (code === null) return []
+  const answered = outcome.answered === true || ANSWERED.has(code)
+  const counted = COUNTED.has(code) && !answered
+  const changes: CircuitChange[] = []
+  if (counted || code === 'UNAUTHORIZED') {
+    const { circuit_breaker, auto_disable } = await failureSettings(db, closed.destination_id)
+    const settings = circuitSettings(circuit_breaker)
+    const noted = await noteFailure(db, target, { attempt_id: outcome.attempt_id, counted, settings })
+    if (noted.opened) {
+      await audit(db, closed, 'circuit.opened', { code, failures: settings.failures })
+      changes.push('opened')
+    }
+    if (await isOverdue(db, closed.destination_id, auto_disable, noted)) changes.push('disabled')
+  }
+  if (closed.troubled && !counted) {
+    if (!answered) await giveBackProbe(db, target)
+    else if (await noteAnswer(db, target)) changes.push(...(await wasClosed(db, closed)))
+  }
+  return changes
+}
+
+/** Several failures over a time: one failure and then silence is none of this. */
+async function isOverdue(
+  db: Db,
+  destination_id: string | null,
+  auto_disable: AutoDisable | null,
+  noted: { failures_in_a_row: number; failing_seconds: number },
+): Promise<boolean> {
+  if (destination_id === null || auto_disable === null) return false
+  if (noted.failures_in_a_row < auto_disable.failures || noted.failing_seconds < auto_disable.over_seconds) return false
+  return await autoDisable(db, destination_id, noted)
+}
+
+async function wasClosed(db: Db, closed: ClosedAttempt): Promise<CircuitChange[]> {
+  await audit(db, closed, 'circuit.closed', {})
+  return ['closed']
+}
+
+function audit(db: Db, closed: ClosedAttempt, action: string, details: Record<string, unknown>): Promise<void> {
+  return writeAudit(db, {
+    tenant_id: closed.tenant_id,
+    actor: 'distributor',
+    action,
+    resource_type: 'destination',
+    resource_id: closed.destination_id ?? closed.target,
+    details: { name: closed.destination, ...details },
+  })
+}

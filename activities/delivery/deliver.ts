@@ -1,0 +1,150 @@
+// `deliver`: opens an attempt, sends once, closes the attempt. Knows nothing of Temporal; `index.ts` wraps it.
+//
+// The one rule behind the shape: before a send, a database error may fail the call, for nothing has happened; after a
+// send, nothing may, or the document goes out twice. The outcome is then handed back and written by `record`.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { giveBackProbe } from '../../db/destinations/circuits.ts'
+import { giveBackSlot } from '../../db/destinations/slots.ts'
+import { withTenant } from '../../db/pool.ts'
+import { AD_HOC } from '../../temporal-config/metrics.ts'
+import type { AttemptOutcome, DeliverInput } from '../../workflows/messages.ts'
+import type { ActivityDeps } from '../deps.ts'
+import type { Message, Receipt } from '../destinations/destination.ts'
+import { destinationFor } from '../destinations/registry.ts'
+import { environmentCredentials } from '../destinations/secrets/environment-credentials.ts'
+import { resolveSecrets } from '../destinations/secrets/resolution.ts'
+import { readPlaceholders } from '../destinations/template/placeholders.ts'
+import { turnAgain } from './admission.ts'
+import type { Delivered } from './delivered.ts'
+import { configurationOf, type Opened, openDelivery } from './open.ts'
+import { Aborted, causeOf, outcomeOf } from './outcome.ts'
+import { recordFor } from './record.ts'
+import { messageBody, shapingMetadata } from './shape-message.ts'
+import type { Place } from './shares.ts'
+
+export interface DeliverControl {
+  /** Aborts the send. */
+  signal: AbortSignal
+  /** Asked once `signal` has fired: whether the worker is to blame (shutdown, lost heartbeat) and not the tenant. */
+  workerLost: () => boolean
+  /** How often this very delivery has been deferred in a row, from 1. */
+  turn: number
+}
+
+export async function deliver(deps: ActivityDeps, input: DeliverInput, control: DeliverControl): Promise<Delivered> {
+  const place = deps.shares.place()
+  try {
+    const opened = await withTenant(deps.pool, input.tenant_id, (db) =>
+      openDelivery(deps, db, input, control.turn, place),
+    )
+    return opened.kind === 'opened' ? await carryOut(deps, input, opened, control, place) : opened
+  } finally {
+    place.leave()
+  }
+}
+
+async function carryOut(
+  deps: ActivityDeps,
+  input: DeliverInput,
+  opened: Opened,
+  control: DeliverControl,
+  place: Place,
+): Promise<Delivered> {
+  const log = deps.logger.child({
+    tenant_id: input.tenant_id,
+    distribution_id: input.distribution_id,
+    destination: input.destination,
+    request_id: opened.delivery.request_id,
+    attempt_id: opened.attempt.id,
+    attempt_number: opened.attempt.attempt_number,
+  })
+  const startedAt = performance.now()
+  const sent = await send(deps, input, opened, control, place)
+  place.end()
+  const registered = opened.delivery.destination_id
+  if (registered) deps.usage.count(input.tenant_id, registered)
+  if (sent instanceof Aborted && !control.workerLost()) {
+    log.info('attempt stopped by an order to cancel')
+    await giveBack(deps, input, opened)
+    return { kind: 'aborted' }
+  }
+  const { protocol } = opened.delivery
+  const lifeMs = opened.delivery.expires_in_ms - (performance.now() - startedAt)
+  const outcome = outcomeOf({ ...opened, lifeMs }, sent, deps.backoffFor(protocol, configurationOf(opened.delivery)))
+  deps.metrics.attempts.inc({ destination: registered ? input.destination : AD_HOC, protocol, status: outcome.status })
+  deps.metrics.attemptSeconds.observe({ protocol }, (performance.now() - startedAt) / 1000)
+  log[outcome.status === 'success' ? 'info' : 'warn'](
+    { status: outcome.status, code: outcome.code, response_status: outcome.response_status, err: causeOf(sent) },
+    'attempt ended',
+  )
+  const recorded = await recordFor(deps, input, outcome)
+  if (!recorded) {
+    log.error('the attempt could not be closed in time; its outcome goes through the history')
+    return { kind: 'unrecorded', outcome }
+  }
+  return deliveredBy(outcome, opened.delivery.ordering_key !== null)
+}
+
+/**
+ * `finish` closes the attempt; its place, and its turn to try a destination whose circuit is open, are others' at once.
+ * Should that fail, they are when their time is over.
+ */
+async function giveBack(deps: ActivityDeps, input: DeliverInput, { slotted, delivery }: Opened): Promise<void> {
+  const { tenant_id } = input
+  const { target, delivery_id, circuit } = delivery
+  if (!slotted && circuit === null) return
+  await withTenant(deps.pool, tenant_id, async (db) => {
+    if (circuit !== null) await giveBackProbe(db, { tenant_id, target, delivery_id })
+    if (slotted) await giveBackSlot(db, tenant_id, target, delivery_id)
+  }).catch(() => {})
+}
+
+async function send(
+  deps: ActivityDeps,
+  input: DeliverInput,
+  opened: Opened,
+  control: DeliverControl,
+  place: Place,
+): Promise<Receipt | Error> {
+  const { delivery, attempt, credentials } = opened
+  const turn = performance.now() + opened.held_back_ms
+  try {
+    if (credentials instanceof Error) throw credentials
+    const destination = destinationFor(delivery.protocol)
+    const environment = environmentCredentials(deps.environmentSecrets, input.tenant_id)
+    const use = delivery.inline_configuration === null ? 'registered' : 'inline'
+    const config = resolveSecrets(destination.config, configurationOf(delivery), credentials, environment, use)
+    const content = await messageBody(deps, input, opened, control.signal)
+    await readPlaceholders(config, content)
+    const message: Message = {
+      tenant_id: input.tenant_id,
+      distribution_id: input.distribution_id,
+      data_type: delivery.data_type,
+      delivery_id: delivery.delivery_id,
+      attempt_number: attempt.attempt_number,
+      is_repeat: attempt.is_repeat,
+      ...content,
+      compression: delivery.compression,
+      round: delivery.round,
+      progress: delivery.progress ?? undefined,
+    }
+    const early = turn - performance.now()
+    if (early > 0) await sleep(early, undefined, { signal: control.signal })
+    else await turnAgain(deps.pool, input.tenant_id, delivery, -early, control.signal)
+    // Shaping may have taken its time.
+    control.signal.throwIfAborted()
+    place.begin()
+    const receipt = await destination.deliver(config, message, control.signal, { egress: deps.egress })
+    return { ...receipt, metadata: { ...receipt.metadata, ...shapingMetadata(content) } }
+  } catch (error) {
+    if (control.signal.aborted) return new Aborted('aborted', { cause: error })
+    return error instanceof Error ? error : new Error('a thrown value that is no error', { cause: error })
+  }
+}
+
+function deliveredBy(outcome: AttemptOutcome, ordered: boolean): Delivered {
+  if (outcome.status === 'success') return { kind: 'success', ordered }
+  const failure = { code: outcome.code ?? 'UNEXPECTED', message: outcome.message ?? '' }
+  if (outcome.status === 'failed') return { kind: 'failed', ...failure, ordered }
+  return { kind: 'later', delay_ms: outcome.retry_delay_ms ?? 0, ...failure, deferred: false }
+}

@@ -1,0 +1,187 @@
+// The opening of an attempt: the decision and its row, in one transaction under the delivery's lock, before anything is
+// sent. A database error in here fails the call and costs nothing.
+
+import { loadCredentials } from '../../db/destinations/credentials.ts'
+import { isAtVersion } from '../../db/destinations/destinations.ts'
+import { closeLostAttempt, onlyLostAttempts, openAttempt } from '../../db/distributions/attempts.ts'
+import {
+  deferDelivery,
+  failDelivery,
+  type LockedDelivery,
+  lockDelivery,
+  readPayload,
+} from '../../db/distributions/deliveries.ts'
+import { endNeedless, handTurnOn } from '../../db/distributions/failover.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
+import { findAhead, holdDelivery } from '../../db/distributions/ordering.ts'
+import type { Db } from '../../db/pool.ts'
+import { UnsealError } from '../../db/secrets.ts'
+import type { DeliveryCode } from '../../db/states.ts'
+import type { DeliverInput } from '../../workflows/messages.ts'
+import type { ActivityDeps } from '../deps.ts'
+import { destinationFor } from '../destinations/registry.ts'
+import type { Credential } from '../destinations/secrets/resolution.ts'
+import { secretReferences } from '../destinations/secrets/storage.ts'
+import { admit } from './admission.ts'
+import { retryDelay } from './backoff.ts'
+import { decide } from './decide.ts'
+import type { Delivered } from './delivered.ts'
+import { WORKER_LOST } from './outcome.ts'
+import type { Place } from './shares.ts'
+
+export interface Opened {
+  kind: 'opened'
+  attempt: { id: string; attempt_number: number; is_repeat: boolean }
+  delivery: LockedDelivery
+  /** The exact bytes to deliver; other attempts send the same ones at the same time. */
+  payload: Buffer
+  /** A failure after this attempt would be tried again. */
+  retriesLeft: boolean
+  /** Counts from 1 within the round; the back-off's exponent. */
+  failures: number
+  credentials: Map<string, Credential> | UnsealError
+  /** So long the send has still to wait for its turn under a rate limit, in milliseconds. */
+  held_back_ms: number
+  /** It holds one of the destination's places, to be given back. */
+  slotted: boolean
+}
+
+/** The decision and the opened row, in one transaction under the delivery's lock. */
+export async function openDelivery(
+  deps: ActivityDeps,
+  db: Db,
+  input: DeliverInput,
+  turn: number,
+  place: Place,
+): Promise<Opened | Delivered> {
+  const id = jobId(input.distribution_id)
+  const { destination } = input
+  const delivery = await lockDelivery(db, id, destination)
+  if (!delivery) return { kind: 'over' }
+  const decision = decide(delivery)
+  if (decision.kind === 'over') {
+    // A late success of an earlier attempt may have ended the delivery while another one was open, and lost since.
+    if (delivery.status === 'success') await closeLostAttempt(db, id, destination)
+    return { ...decision, ordered: delivery.ordering_key !== null }
+  }
+  if (delivery.wakes > (input.wakes ?? 0)) return { kind: 'overtaken' }
+  // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
+  if (delivery.status === 'processing') await closeLostAttempt(db, id, destination)
+  switch (decision.kind) {
+    case 'skip':
+      await endNeedless(db, id, destination)
+      return { kind: 'over', ordered: delivery.ordering_key !== null }
+    case 'wait':
+      return { kind: 'later', delay_ms: decision.delay_ms, ...lastFailure(delivery), deferred: false }
+    case 'defer': {
+      // Of a key only the first asks again and again whether the destination is back.
+      const held = await heldBy(db, input, delivery)
+      if (held) return held
+      if (decision.reason === 'disabled' && (await handTurnOn(db, id, destination))) {
+        return { kind: 'over', ordered: delivery.ordering_key !== null }
+      }
+      const delay_ms = deferral(turn, deps, decision.reason)
+      deps.metrics.deferrals.inc({ reason: decision.reason })
+      await deferDelivery(db, id, destination, { ...decision, delay_ms })
+      return { kind: 'later', delay_ms, code: decision.code, message: decision.message, deferred: true }
+    }
+    case 'fail':
+      await failDelivery(db, id, destination, decision.code, decision.message)
+      return { ...decision, kind: 'failed', ordered: delivery.ordering_key !== null }
+  }
+  let budget = delivery.budget
+  if (decision.kind === 'exhausted') {
+    budget += 1
+    const another = delivery.round_attempts < budget && (await onlyLostAttempts(db, id, destination, delivery.round))
+    if (!another) {
+      const failure = delivery.status === 'processing' ? WORKER_LOST : lastFailure(delivery)
+      await failDelivery(db, id, destination, failure.code, failure.message)
+      return { kind: 'failed', ...failure, ordered: delivery.ordering_key !== null }
+    }
+  }
+  // Before the limits: what is held takes no place and no token.
+  const held = await heldBy(db, input, delivery)
+  if (held) return held
+  const credentials = await credentialsFor(deps, db, delivery)
+  // They were read after the rest of it: changed in between, the new secret would go to the old place.
+  const { destination_id, configuration_version } = delivery
+  if (
+    destination_id !== null &&
+    hasSome(credentials) &&
+    !(await isAtVersion(db, destination_id, configuration_version))
+  )
+    return await openDelivery(deps, db, input, turn, place)
+  const admission = await admit(db, input.tenant_id, delivery, place)
+  if (admission.kind === 'defer') {
+    const { reason, code, message, delay_ms } = admission
+    deps.metrics.deferrals.inc({ reason })
+    await deferDelivery(db, id, destination, admission)
+    return { kind: 'later', delay_ms, code, message, deferred: true }
+  }
+  const payload = await deps.payloads.share(`${input.tenant_id}/${id}`, async () => {
+    const bytes = await readPayload(db, id)
+    if (!bytes) throw new Error('the payload went away under the lock of its delivery')
+    return bytes
+  })
+  const attempt = await openAttempt(db, id, destination, {
+    configuration_version: delivery.configuration_version,
+    worker: deps.worker,
+  })
+  const failures = delivery.round_attempts + 1
+  const { held_back_ms, slotted } = admission
+  const retriesLeft = failures < budget
+  return { kind: 'opened', attempt, delivery, payload, retriesLeft, failures, credentials, held_back_ms, slotted }
+}
+
+/** Null unless others of its ordering key come first; then the row says so. */
+async function heldBy(
+  db: Db,
+  input: DeliverInput,
+  delivery: LockedDelivery,
+): Promise<Extract<Delivered, { kind: 'held' }> | null> {
+  const { ordering_key, ordering_seq } = delivery
+  if (ordering_key === null || ordering_seq === null) return null
+  const { tenant_id, destination } = input
+  const ahead = await findAhead(db, { tenant_id, destination, ordering_key, ordering_seq })
+  if (!ahead) return null
+  const why = `${ahead.distribution_id}, which comes before it under the same ordering_key`
+  const message = ahead.failed ? `Held up by the failure of ${why}` : `Waits for ${why}`
+  await holdDelivery(db, jobId(input.distribution_id), destination, message)
+  return { kind: 'held', look: ahead.unplanned }
+}
+
+function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: string } {
+  return {
+    code: (delivery.error_code as DeliveryCode | null) ?? 'UNEXPECTED',
+    message: delivery.error_message ?? 'The next attempt is not due yet',
+  }
+}
+
+/** Seldom for all of a tenant, who is suspended for days and woken when that ends. */
+const LONGEST_DEFERRAL_MS = { tenant: 600_000, disabled: 60_000 }
+
+/** Grows, spread upward, so that an enabled destination is not met by everything at once. */
+function deferral(turn: number, deps: ActivityDeps, reason: keyof typeof LONGEST_DEFERRAL_MS): number {
+  return retryDelay({ failures: turn }, { first_ms: deps.backoff.first_ms * 5, max_ms: LONGEST_DEFERRAL_MS[reason] })
+}
+
+/** An inline destination's own configuration, or the registered one's as it is now. */
+export function configurationOf(delivery: LockedDelivery): Record<string, unknown> {
+  return delivery.inline_configuration ?? delivery.configuration ?? {}
+}
+
+function hasSome(credentials: Map<string, Credential> | UnsealError): boolean {
+  return credentials instanceof UnsealError || credentials.size > 0
+}
+
+/** Credentials named by the configuration; one that can not be unsealed fails the attempt, not the call. */
+async function credentialsFor(deps: ActivityDeps, db: Db, delivery: LockedDelivery) {
+  const names = secretReferences(destinationFor(delivery.protocol).config, configurationOf(delivery))
+  if (names.length === 0) return new Map<string, Credential>()
+  try {
+    return await loadCredentials(db, deps.sealer, names)
+  } catch (error) {
+    if (error instanceof UnsealError) return error
+    throw error
+  }
+}

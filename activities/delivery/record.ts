@@ -1,0 +1,67 @@
+// `record`: closes an attempt with what it came to, and moves its delivery on. Idempotent, and guarded by the rows.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { disableGone } from '../../db/destinations/auto-disable.ts'
+import { giveBackSlot } from '../../db/destinations/slots.ts'
+import { acceptLateSuccess, closeAttempt, keepLateProgress } from '../../db/distributions/attempts.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
+import { withTenant } from '../../db/pool.ts'
+import type { AttemptOutcome, DeliverInput } from '../../workflows/messages.ts'
+import type { ActivityDeps } from '../deps.ts'
+import { wakeWaiting } from '../distribution/wake.ts'
+import { noteOutcome } from './circuit.ts'
+
+/**
+ * Writes an outcome, trying again for a while (`closeWithinMs`). False when the database did not take it in that time:
+ * also when it says nothing at all, as after the loss of its host. A try that is still under way is left to itself.
+ */
+export async function recordFor(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
+  const waiting = new AbortController()
+  const late = sleep(deps.closeWithinMs, false, { signal: waiting.signal }).catch(() => false)
+  try {
+    return await Promise.race([recordUntil(performance.now() + deps.closeWithinMs, deps, input, outcome), late])
+  } finally {
+    waiting.abort()
+  }
+}
+
+async function recordUntil(
+  deadline: number,
+  deps: ActivityDeps,
+  input: DeliverInput,
+  outcome: AttemptOutcome,
+): Promise<boolean> {
+  for (;;) {
+    try {
+      await record(deps, input, outcome)
+      return true
+    } catch (error) {
+      deps.logger.warn({ err: error, attempt_id: outcome.attempt_id }, 'closing the attempt failed')
+      if (performance.now() >= deadline) return false
+      await sleep(Math.min(500, deps.closeWithinMs))
+    }
+  }
+}
+
+/** Closes the attempt and moves its delivery on; idempotent. Answers whether the delivery is final. */
+export async function record(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
+  const id = jobId(input.distribution_id)
+  const { changes, target } = await withTenant(
+    deps.pool,
+    input.tenant_id,
+    async (db) => {
+      const closed = await closeAttempt(db, id, input.destination, outcome)
+      if (!closed && outcome.status === 'success') await acceptLateSuccess(db, id, input.destination, outcome)
+      if (!closed && outcome.progress !== undefined) await keepLateProgress(db, id, input.destination, outcome)
+      // What everybody's attempts meet in comes last, and its locks are brief.
+      const changes = closed ? await noteOutcome(db, closed, outcome) : []
+      if (closed && outcome.slotted) await giveBackSlot(db, closed.tenant_id, closed.target, closed.delivery_id)
+      if (outcome.gone && (await disableGone(db, id, input.destination))) changes.push('disabled')
+      return { changes, target: closed?.target }
+    },
+    { statementTimeoutMs: 2000 },
+  )
+  for (const change of changes) deps.metrics.circuits.inc({ change })
+  // Nobody waits for it: the outcome is written.
+  if (target && changes.includes('closed')) void wakeWaiting(deps, { tenant_id: input.tenant_id, target })
+  return outcome.status !== 'retry'
+}

@@ -1,0 +1,87 @@
+// AMQP 0-9-1 (RabbitMQ): one message per attempt, published as mandatory on a channel in confirm mode. Only what a queue has
+// taken, and the broker has confirmed, is a success.
+
+import { defineDestination } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { keepConnections } from '../network/connections.ts'
+import { withinDeadline } from '../network/deadline.ts'
+import { placeOf } from '../network/place.ts'
+import { hasPlaceholders, literalText } from '../template/placeholders.ts'
+import { type AmqpConfig, amqpConfig, portOf } from './config.ts'
+import { contentOf, routeOf } from './content.ts'
+import { publish } from './publish.ts'
+import { type Line, openSession, type Session } from './session.ts'
+
+/** Opening costs seven round trips and a login. Brokers keep an idle connection for as long as it has a heartbeat. */
+const IDLE_MS = 30_000
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
+const connections = keepConnections<Session>({
+  idleMs: IDLE_MS,
+  async check(session) {
+    if (session.isBlocked()) throw new Error('blocked')
+    // A limit for consumers, of which there are none here: a question without effect.
+    await session.channel.prefetch(0)
+  },
+  destroy: (session) => session.destroy(),
+  close: (session) => void session.leave(),
+})
+
+export const amqp = defineDestination({
+  protocol: 'AMQP',
+  config: amqpConfig,
+  place: (config) => placeOf(config.host, portOf(config)),
+
+  async deliver(config, message, signal, { egress }) {
+    signal.throwIfAborted()
+    const route = routeOf(config, message)
+    const content = await contentOf(config, message)
+    const line = lineOf(config)
+    await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, (attempt) =>
+      connections.use(
+        { egress, tenant_id: message.tenant_id, config: line },
+        attempt,
+        () => openSession(line, attempt, egress),
+        (session) => publish(session, { ...route, ...content }, attempt),
+      ),
+    )
+    return { status: null, body: null, metadata: { message_id: message.delivery_id, ...route } }
+  },
+
+  /** Logs in and asks whether exchange or queue are there, as far as they are the same for every message. */
+  async probe(config, signal, { egress }) {
+    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    await withinDeadline({ timeoutMs, signal }, async (attempt) => {
+      const session = await openSession(lineOf(config), attempt, egress)
+      const off = attempt.onStop(session.destroy)
+      try {
+        attempt.expect('say whether its exchange or queue is there')
+        await look(session, config)
+        await session.leave()
+      } finally {
+        session.destroy()
+        off()
+      }
+    })
+  },
+})
+
+/** Declared passively, which changes nothing. */
+async function look({ channel, ended }: Session, { queue, exchange }: AmqpConfig): Promise<void> {
+  const name = queue ?? exchange!
+  if (hasPlaceholders(name)) return
+  const plain = literalText(name)
+  try {
+    await (queue === undefined ? channel.checkExchange(plain) : channel.checkQueue(plain))
+  } catch (error) {
+    const why = ended() ?? error
+    // Who may publish need not be allowed to look.
+    if (!(why instanceof DeliveryError && why.response?.status === 403)) throw why
+  }
+}
+
+/** Deliveries that differ in other fields share connections. */
+function lineOf({ host, port, security, tls, vhost, username, password, heartbeat_seconds }: AmqpConfig): Line {
+  return { host, port, security, tls, vhost, username, password, heartbeat_seconds }
+}

@@ -1,0 +1,93 @@
+// EMAIL: one mail per attempt, to those recipients who do not have it yet. Only what the server took for every one of
+// them is a success.
+
+import { defineDestination } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { keepConnections } from '../network/connections.ts'
+import { withinDeadline } from '../network/deadline.ts'
+import { networkFailure } from '../network/failures.ts'
+import { placeOf } from '../network/place.ts'
+import { compose } from './compose.ts'
+import { emailConfig, MAIL_RETRIES, portOf } from './config.ts'
+import { openSession, serverOf } from './connect.ts'
+import { recipientLimit } from './recipient-limit.ts'
+import { kept, settle, settledBefore } from './recipients.ts'
+import type { Session } from './session.ts'
+import { createSending, transact } from './transaction.ts'
+
+/** Servers wait for minutes, but many allow a client few connections. */
+const IDLE_MS = 10_000
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
+const connections = keepConnections<Session>({
+  idleMs: IDLE_MS,
+  async check(session) {
+    const reply = await session.command('RSET')
+    if (reply.code !== 250) throw new Error('the session is over')
+  },
+  destroy: (session) => session.destroy(),
+  close: (session) => session.quit(),
+})
+
+export const email = defineDestination({
+  protocol: 'EMAIL',
+  config: emailConfig,
+  place: (config) => placeOf(config.host, portOf(config)),
+  retries: MAIL_RETRIES,
+
+  async deliver(config, message, signal, { egress }) {
+    signal.throwIfAborted()
+    const earlier = settledBefore(message)
+    const { bytes, message_id, sender, recipients } = await compose(config, message)
+    if (bytes.length > config.max_message_bytes) {
+      const limit = `"max_message_bytes" allows ${config.max_message_bytes}`
+      throw new DeliveryError('REJECTED', `the mail has ${bytes.length} bytes, and ${limit}`)
+    }
+    const left = recipients.filter((address) => !earlier.has(address))
+    const sending = createSending(left, message.attempt_number)
+    const attempted = () => ({
+      message,
+      message_id,
+      recipients,
+      earlier,
+      outcomes: sending.outcomes(),
+      singly: sending.singly(),
+    })
+    if (left.length === 0) return settle(attempted())
+    const server = serverOf(config)
+    const limit = recipientLimit([message.tenant_id, server.host, portOf(config), server.username])
+    try {
+      await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, async (attempt) => {
+        // Each connection serves at least one of them, or is the last.
+        for (let rest: readonly string[] = left; rest.length > 0; ) {
+          rest = await connections.use(
+            { egress, tenant_id: message.tenant_id, config: server },
+            attempt,
+            () => openSession(server, attempt, egress),
+            (session) => transact(session, attempt, { sender, recipients: rest, bytes }, sending, limit),
+          )
+        }
+      })
+    } catch (error) {
+      const failure = networkFailure(error)
+      if (!(failure instanceof DeliveryError) || !sending.began) throw failure
+      const { code, cause, retryable, response } = failure
+      throw new DeliveryError(code, failure.message, { cause, retryable, response, ...kept(attempted()) })
+    }
+    return settle(attempted())
+  },
+
+  /** Greeting, TLS and login; no mail is begun. */
+  async probe(config, signal, { egress }) {
+    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    try {
+      await withinDeadline({ timeoutMs, signal }, async (attempt) => {
+        const session = await openSession(serverOf(config), attempt, egress)
+        session.quit()
+      })
+    } catch (error) {
+      throw networkFailure(error)
+    }
+  },
+})

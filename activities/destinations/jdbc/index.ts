@@ -1,0 +1,63 @@
+// JDBC: the rows of a payload, in one transaction, exactly once per delivery id. PostgreSQL, MySQL and MariaDB.
+
+import { defineDestination } from '../destination.ts'
+import { keepConnections } from '../network/connections.ts'
+import { withinDeadline } from '../network/deadline.ts'
+import { placeOf } from '../network/place.ts'
+import { jdbcConfig } from './config.ts'
+import type { Database } from './database.ts'
+import { openDatabase } from './kinds.ts'
+import { writeOnce } from './once.ts'
+import { rowsOf } from './rows.ts'
+import { parseJdbcUrl } from './url.ts'
+
+/** Databases are asked to give up on a session that says nothing for longer than this. */
+const IDLE_MS = 30_000
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
+const connections = keepConnections<Database>({
+  idleMs: IDLE_MS,
+  check: (database) => database.check(),
+  destroy: (database) => database.destroy(),
+  close: (database) => database.close(),
+})
+
+export const jdbc = defineDestination({
+  protocol: 'JDBC',
+  config: jdbcConfig,
+  place({ url }) {
+    const { host, port } = parseJdbcUrl(url)
+    return placeOf(host, port)
+  },
+
+  async deliver(config, message, signal, { egress }) {
+    signal.throwIfAborted()
+    const rows = await rowsOf(config, message)
+    return withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, async (attempt) => {
+      const target = { egress, tenant_id: message.tenant_id, config }
+      const outcome = await connections.use(
+        target,
+        attempt,
+        () => openDatabase(config, attempt, egress),
+        (database) => writeOnce(database, config, message, rows, attempt.expect),
+      )
+      return { status: null, body: null, metadata: { table: config.table, ...outcome } }
+    })
+  },
+
+  /** Logs in and looks for the table. */
+  async probe(config, signal, { egress }) {
+    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    await withinDeadline({ timeoutMs, signal }, async (attempt) => {
+      const database = await openDatabase(config, attempt, egress)
+      attempt.onStop(() => database.destroy())
+      try {
+        attempt.expect('describe the table')
+        await database.describe()
+      } finally {
+        database.close()
+      }
+    })
+  },
+})

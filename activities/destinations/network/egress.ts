@@ -1,0 +1,157 @@
+// The one way out. A name is resolved once, its forbidden addresses are dropped, and the connection goes to an address
+// that was checked: nothing is looked up a second time between check and connect.
+import dns from 'node:dns'
+import net, { type LookupFunction } from 'node:net'
+import tls from 'node:tls'
+import { DeliveryError } from '../errors.ts'
+import { isLocalhost, isReachable, parseAddress, parseCidrs } from './addresses.ts'
+import { createOwnServers, type OwnServer } from './own-servers.ts'
+
+export interface EgressOptions {
+  /** CIDRs beside the public ranges that may be reached (EGRESS_ALLOW). */
+  allow: readonly string[]
+  /** The Distributor's own servers as they are now: never reached, whatever is allowed. */
+  own?: () => readonly OwnServer[]
+  /** Resolves a name to all its addresses; the system's resolver unless a test says otherwise. */
+  lookup?: (host: string) => Promise<dns.LookupAddress[]>
+}
+
+export interface ConnectOptions {
+  host: string
+  port: number
+  /** Opens TLS when given; `servername` defaults to the host's name. */
+  tls?: tls.ConnectionOptions
+}
+
+export interface Egress {
+  /**
+   * The permitted addresses of a host, a literal address included; never none.
+   * @throws DeliveryError EGRESS_DENIED when every address is forbidden, DESTINATION_UNAVAILABLE when the name is unknown
+   */
+  resolve(host: string): Promise<dns.LookupAddress[]>
+  /** @throws DeliveryError EGRESS_DENIED when the host is a forbidden address, in whatever spelling. Resolves nothing. */
+  assertHost(host: string): void
+  /** The same for the host of a URL; for the API, at submission. */
+  assertUrl(url: string): void
+  /** @throws DeliveryError EGRESS_DENIED when this is a server of the Distributor itself. Resolves nothing. */
+  assertNotOwn(host: string, port: number): void
+  /**
+   * A socket that is still connecting, to a checked address; it errors with what `resolve` throws. The caller listens
+   * for `connect` or `secureConnect`, and destroys it when its time is up.
+   */
+  connect(options: ConnectOptions): net.Socket
+}
+
+/** @throws TypeError for an entry of `allow` that is no CIDR */
+export function createEgress({ allow, own = () => [], lookup: lookupName = systemLookup }: EgressOptions): Egress {
+  const ranges = parseCidrs(allow)
+  const ownServers = createOwnServers(own, addressesOf)
+  // Look-ups under way. The system has two at a time for the whole process: one name whose servers are silent, asked for
+  // by many deliveries, would hold up all other names.
+  const asking = new Map<string, Promise<dns.LookupAddress[]>>()
+
+  function addressesOf(host: string): Promise<dns.LookupAddress[]> {
+    const answer = asking.get(host) ?? lookupName(host).finally(() => asking.delete(host))
+    asking.set(host, answer)
+    return answer
+  }
+
+  function assertHost(host: string): void {
+    const address = parseAddress(host)
+    if (address && !isReachable(address, ranges)) throw denied()
+  }
+
+  async function resolve(host: string): Promise<dns.LookupAddress[]> {
+    assertHost(host)
+    const literal = parseAddress(host)
+    if (literal) return [{ address: literal.toString(), family: literal.kind() === 'ipv4' ? 4 : 6 }]
+    const addresses = await addressesOf(host).catch((cause: unknown) => {
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', `the host name cannot be resolved (${codeOf(cause)})`, {
+        cause,
+      })
+    })
+    const permitted = addresses.filter(({ address }) => {
+      const parsed = parseAddress(address)
+      return parsed !== undefined && isReachable(parsed, ranges)
+    })
+    if (addresses.length === 0) throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the host name has no address')
+    if (permitted.length === 0) throw denied()
+    return permitted
+  }
+
+  function assertNotOwn(host: string, port: number): void {
+    const address = parseAddress(isLocalhost(host) ? '127.0.0.1' : host)
+    if (address && ownServers.include(address, port)) throw deniedOwn()
+  }
+
+  /** The permitted addresses that are no server of ours. */
+  async function resolveFor(host: string, port: number): Promise<dns.LookupAddress[]> {
+    const [addresses] = await Promise.all([resolve(host), ownServers.lookUp(port)])
+    const others = addresses.filter(({ address }) => {
+      const parsed = parseAddress(address)
+      return parsed !== undefined && !ownServers.include(parsed, port)
+    })
+    if (others.length === 0) throw deniedOwn()
+    return others
+  }
+
+  /** For `net.connect`, which does not call it for literal addresses. */
+  const lookupFor =
+    (host: string, port: number): LookupFunction =>
+    (_, options, callback) => {
+      resolveFor(host, port).then(
+        (addresses) => {
+          const { family } = options
+          const wanted = addresses.filter((each) => (family === 4 || family === 6 ? each.family === family : true))
+          const first = wanted[0]
+          if (!first)
+            callback(new DeliveryError('DESTINATION_UNAVAILABLE', 'the host has no address of that family'), '')
+          else if (options.all) callback(null, wanted)
+          else callback(null, first.address, first.family)
+        },
+        (error: Error) => callback(error, ''),
+      )
+    }
+
+  return {
+    resolve,
+    assertHost,
+    assertUrl: (url) => assertHost(new URL(url).hostname),
+    assertNotOwn,
+    connect({ host, port, tls: tlsOptions }) {
+      const bare = host.replace(/^\[|\]$/g, '')
+      assertHost(bare)
+      assertNotOwn(bare, port)
+      // What stands for a literal address makes Node ask: first the names of our own servers have to be looked up.
+      const asked = net.isIP(bare) !== 0 && ownServers.areNamed(port) ? 'address.invalid' : bare
+      const to = { host: asked, port, lookup: lookupFor(bare, port) }
+      if (!tlsOptions) return net.connect(to)
+      // A server name is no address and has no final dot (RFC 6066).
+      const servername = net.isIP(bare) === 0 ? bare.replace(/\.$/, '') : ''
+      const options = { servername, rejectUnauthorized: true, ...tlsOptions }
+      return tls.connect({
+        // Said outright: NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's environment must not open every destination.
+        ...options,
+        ...to,
+        checkServerIdentity: (_, certificate) => tls.checkServerIdentity(options.servername || bare, certificate),
+      })
+    },
+  }
+}
+
+function denied(): DeliveryError {
+  return new DeliveryError('EGRESS_DENIED', 'the host leads to an address that deliveries may not reach')
+}
+
+function deniedOwn(): DeliveryError {
+  return new DeliveryError('EGRESS_DENIED', 'the host and port are those of a server of the Distributor itself')
+}
+
+function systemLookup(host: string): Promise<dns.LookupAddress[]> {
+  return dns.promises.lookup(host, { all: true })
+}
+
+function codeOf(cause: unknown): string {
+  const code = (cause as NodeJS.ErrnoException | null)?.code
+  return typeof code === 'string' ? code : 'no code'
+}

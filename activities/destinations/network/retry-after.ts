@@ -1,0 +1,29 @@
+// How long a receiver that speaks HTTP asks to be left alone.
+import { now } from '../../../db/clock.ts'
+
+/** A destination's wish to wait is honoured up to this. */
+export const MAX_RETRY_AFTER_MS = 3_600_000
+
+/**
+ * Both forms of Retry-After (RFC 9110, 10.2.3), in milliseconds from now. A date is taken by our clock or by the
+ * answer's own Date, whichever is later, so that a receiver whose clock is slow is not asked too early.
+ */
+export function retryAfterMs(
+  headers: Record<string, string | string[] | undefined>,
+  at: number = now(),
+): number | undefined {
+  const value = single(headers['retry-after'])?.trim()
+  if (value === undefined) return undefined
+  if (/^\d{1,10}$/.test(value)) return Math.min(Number(value) * 1000, MAX_RETRY_AFTER_MS)
+  // Only HTTP dates: Date.parse alone would take "-5" and "1.5" for dates.
+  if (!/^[A-Z][a-z]{2,8},? /.test(value)) return undefined
+  const until = Date.parse(value)
+  if (Number.isNaN(until)) return undefined
+  const theirs = Date.parse(single(headers.date) ?? '')
+  const delay = Math.max(until - at, Number.isNaN(theirs) ? 0 : until - theirs, 0)
+  return Math.min(delay, MAX_RETRY_AFTER_MS)
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value
+}

@@ -1,0 +1,63 @@
+// TLS as a configuration wants it. Contexts are kept, for making one costs as much CPU as many requests.
+import { createHash } from 'node:crypto'
+import { type ConnectionOptions, createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
+import { DeliveryError } from '../errors.ts'
+import type { TlsConfig } from '../fields.ts'
+
+const MAX_CONTEXTS = 100
+
+export interface TlsMaterial {
+  ca?: string
+  /** The public authorities are trusted beside `ca`. */
+  public_too?: boolean
+  cert?: string
+  key?: string
+  passphrase?: string
+  servername?: string
+}
+
+/** By hash of what they are made of: equal material gives equal contexts, whoever asks. */
+const contexts = new Map<string, SecureContext>()
+
+/** @throws DeliveryError MISCONFIGURED when a certificate or key cannot be used */
+export function tlsMaterial(tls: TlsConfig): TlsMaterial {
+  const material: TlsMaterial = {
+    ...(tls.ca !== undefined && { ca: tls.ca }),
+    ...(tls.client_certificate !== undefined && { cert: tls.client_certificate }),
+    ...(tls.client_key !== undefined && { key: tls.client_key }),
+    ...(tls.client_key_passphrase !== undefined && { passphrase: tls.client_key_passphrase }),
+    ...(tls.server_name !== undefined && { servername: tls.server_name }),
+  }
+  // OpenSSL would simply not show it, and the server would hang up. The key may be missing from a credential.
+  if (material.cert !== undefined && material.key === undefined) {
+    throw new DeliveryError('MISCONFIGURED', 'tls: "client_certificate" needs its "client_key"')
+  }
+  contextOf(material)
+  return material
+}
+
+/** What Node's `tls.connect` takes, for `egress.connect`. */
+export function tlsConnection(material: TlsMaterial): ConnectionOptions {
+  return {
+    secureContext: contextOf(material),
+    ...(material.servername !== undefined && { servername: material.servername }),
+  }
+}
+
+function contextOf({ servername: _, ...material }: TlsMaterial): SecureContext {
+  const key = createHash('sha256').update(JSON.stringify(material)).digest('base64')
+  const context = contexts.get(key) ?? createContext(material)
+  // Put last: the first one is the one that was not used for longest.
+  contexts.delete(key)
+  contexts.set(key, context)
+  if (contexts.size > MAX_CONTEXTS) contexts.delete(contexts.keys().next().value!)
+  return context
+}
+
+function createContext({ public_too, ca, ...rest }: TlsMaterial): SecureContext {
+  try {
+    return createSecureContext(ca === undefined ? rest : { ...rest, ca: public_too ? [...rootCertificates, ca] : ca })
+  } catch (cause) {
+    throw new DeliveryError('MISCONFIGURED', 'tls: a certificate, key or passphrase cannot be used', { cause })
+  }
+}

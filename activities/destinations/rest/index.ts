@@ -1,0 +1,170 @@
+// REST: one HTTP request per attempt. Only a 2xx whose body arrived whole is a success.
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import { defineDestination, type Message } from '../destination.ts'
+import { DeliveryError, type Response } from '../errors.ts'
+import { placeOfUrl } from '../network/place.ts'
+import { type TlsMaterial, tlsMaterial } from '../network/tls.ts'
+import { fillHeader, fillUrl, hasPlaceholders, templateUrl } from '../template/placeholders.ts'
+import { headerValue, type Proof, proofOf } from './auth.ts'
+import { type RestConfig, restConfig } from './config.ts'
+import { exchange } from './exchange.ts'
+import { statusFailure } from './failure.ts'
+import { accessToken, requestToken } from './oauth2.ts'
+import { webhookHeaders } from './signature.ts'
+
+/** A token may take up to half of an attempt's time, and never more than this. */
+const MAX_TOKEN_MS = 15_000
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
+const compress = promisify(gzip)
+
+export const rest = defineDestination({
+  protocol: 'REST',
+  config: restConfig,
+  place: ({ endpoint }) => placeOfUrl(templateUrl(endpoint)!),
+
+  async deliver(config, message, signal, { egress, conceal }) {
+    signal.throwIfAborted()
+    const deadline = performance.now() + config.timeout_seconds * 1000
+    const url = fillUrl(config.endpoint, message)
+    const { headers, body } = await contentOf(config, message)
+    const tls = tlsMaterial(config.tls)
+    const token =
+      config.auth.type === 'oauth2'
+        ? await accessToken(tokenRequest(config, config.auth, message.tenant_id), signal, egress)
+        : undefined
+    const proof = proofOf(config.auth, token?.value)
+    for (const secret of proof.secrets) conceal(secret)
+    const answer = await exchange(
+      {
+        tenant_id: message.tenant_id,
+        url: withQuery(url, proof),
+        method: config.method,
+        headers: { ...headers, ...proof.headers },
+        body,
+        tls,
+        timeoutMs: Math.max(deadline - performance.now(), 1),
+        maxResponseBytes: config.max_response_bytes,
+      },
+      signal,
+      egress,
+    )
+    const response = { status: answer.status, body: answer.body }
+    if (answer.status === 401 && token?.refused()) {
+      throw new DeliveryError('UNAUTHORIZED', 'the destination answered 401; the next attempt takes a new token', {
+        response,
+        retryable: true,
+        retryAfterMs: 0,
+      })
+    }
+    if (answer.status !== 401 && answer.status !== 403) token?.accepted()
+    if (answer.status < 200 || answer.status > 299) throw statusFailure(response, answer.headers, answer.unreadable)
+    if (answer.failure) throw withResponse(answer.failure, response)
+    const metadata = {
+      ...(token && { oauth2_token: token.cached ? 'cached' : 'fetched' }),
+      ...(answer.unreadable !== undefined && { response_unreadable: answer.unreadable }),
+    }
+    return { ...response, ...(Object.keys(metadata).length > 0 && { metadata }) }
+  },
+
+  /** HEAD with the destination's authentication. Every answer but 401, 403 and 5xx says that somebody is at home. */
+  async probe(config, signal, { egress, conceal }) {
+    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    const token =
+      config.auth.type === 'oauth2'
+        ? await requestToken(tokenRequest(config, config.auth, ''), signal, egress)
+        : undefined
+    const proof = proofOf(config.auth, token?.value)
+    for (const secret of proof.secrets) conceal(secret)
+    const answer = await exchange(
+      {
+        tenant_id: '',
+        url: withQuery(probeUrl(config.endpoint), proof),
+        method: 'HEAD',
+        headers: { ...secretHeaders(config), 'user-agent': 'Distributor', ...proof.headers, connection: 'close' },
+        body: null,
+        tls: tlsMaterial(config.tls),
+        timeoutMs,
+        maxResponseBytes: 0,
+      },
+      signal,
+      egress,
+    )
+    const { status } = answer
+    if (status === 401 || status === 403 || status >= 500) throw statusFailure({ status, body: null }, answer.headers)
+  },
+})
+
+/** Headers and body, all but the proof of who sends. Later lines win: what is ours cannot be configured away. */
+async function contentOf(
+  config: RestConfig,
+  message: Message,
+): Promise<{ headers: Record<string, string>; body: Buffer | null }> {
+  const withBody = !['GET', 'HEAD', 'OPTIONS'].includes(config.method)
+  const zipped = withBody && (config.compression === 'gzip' || message.compression === 'gzip')
+  const { signing } = config
+  const headers: Record<string, string> = {
+    'user-agent': 'Distributor',
+    accept: '*/*',
+    // Answers are short; one that comes compressed all the same is inflated with a cap.
+    'accept-encoding': 'identity',
+    ...(withBody && { 'content-type': message.content_type }),
+    ...Object.fromEntries(
+      Object.entries(config.headers).map(([name, value]) => [name.toLowerCase(), fillHeader(name, value, message)]),
+    ),
+    ...secretHeaders(config),
+    ...(zipped && { 'content-encoding': 'gzip' }),
+    'idempotency-key': message.delivery_id,
+    ...(signing &&
+      webhookHeaders({
+        id: message.delivery_id,
+        body: withBody ? message.body : Buffer.alloc(0),
+        secrets: [signing.signing_secret, signing.previous_signing_secret].filter((secret) => secret !== undefined),
+      })),
+  }
+  if (!withBody) return { headers, body: null }
+  return { headers, body: zipped ? await compress(message.body) : message.body }
+}
+
+function secretHeaders(config: RestConfig): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(config.secret_headers).map(([name, value]) => [
+      name.toLowerCase(),
+      headerValue(value, `secret_headers.${name}`),
+    ]),
+  )
+}
+
+function tokenRequest(config: RestConfig, auth: Extract<RestConfig['auth'], { type: 'oauth2' }>, tenant_id: string) {
+  const timeoutMs = Math.min((config.timeout_seconds * 1000) / 2, MAX_TOKEN_MS)
+  return { tenant_id, auth, tls: tokenTls(config), timeoutMs }
+}
+
+/** For the token endpoint, which is often someone else's: the public authorities count too, and its name is its own. */
+function tokenTls(config: RestConfig): TlsMaterial {
+  const { servername: _, ...material } = tlsMaterial(config.tls)
+  return material.ca === undefined ? material : { ...material, public_too: true }
+}
+
+/** By hand: `searchParams` would write the rest of the query anew. */
+function withQuery(url: URL, { query }: Proof): URL {
+  if (query === undefined) return url
+  const extended = new URL(url)
+  extended.search = url.search === '' ? query : `${url.search}&${query}`
+  return extended
+}
+
+/** The endpoint as far as it is the same for every message. */
+function probeUrl(endpoint: string): URL {
+  if (!hasPlaceholders(endpoint)) return new URL(endpoint.replace(/([{}])\1/g, '$1'))
+  const path = endpoint.split('?')[0]!
+  return new URL(
+    hasPlaceholders(path) ? path.slice(0, path.lastIndexOf('/', path.search(/(?<!\{)\{(?!\{)/)) + 1) : path,
+  )
+}
+
+function withResponse(failure: DeliveryError, response: Response): DeliveryError {
+  return new DeliveryError(failure.code, failure.message, { cause: failure.cause, response })
+}

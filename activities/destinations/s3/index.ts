@@ -1,0 +1,125 @@
+// S3: one object per delivery, under a key that stays the same for all of its attempts, so that a repeat writes the same
+// bytes to the same place.
+import type { PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
+import { defineDestination, type Receipt } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { type Attempt, withinDeadline } from '../network/deadline.ts'
+import type { Egress } from '../network/egress.ts'
+import { placeOfUrl } from '../network/place.ts'
+import { tlsMaterial } from '../network/tls.ts'
+import { clientOf, loadSdk, type Sdk } from './client.ts'
+import { DELIVERY_ID, type S3Config, s3Config } from './config.ts'
+import { createExchange, type Exchange } from './exchange.ts'
+import { codeIn, s3Failure } from './failure.ts'
+import { type ObjectInput, objectOf } from './object.ts'
+
+/** Larger objects go in parts of this size, one after the other: no more of them is on the wire at once. */
+const PART_BYTES = 8 * 1024 * 1024
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
+export const s3 = defineDestination({
+  protocol: 'S3',
+  config: s3Config,
+  place: ({ endpoint }) => placeOfUrl(new URL(endpoint)),
+
+  async deliver(config, message, signal, { egress }) {
+    signal.throwIfAborted()
+    const input = await objectOf(config, message)
+    const timeoutMs = config.timeout_seconds * 1000
+    return withinDeadline({ timeoutMs, signal, expects: 'answer' }, (attempt) =>
+      asking(config, attempt, egress, async (sdk, client, exchange) => {
+        try {
+          return receiptOf(input, await put(sdk, client, input))
+        } catch (error) {
+          if (config.if_exists !== 'refuse' || exchange.answer?.status !== 412) throw error
+          return await written(sdk, client, exchange, input, message.delivery_id)
+        }
+      }),
+    )
+  },
+
+  /**
+   * Lists one key of the bucket. `AccessDenied` is fine: the signature was right, and to write is all that a
+   * destination's credential need be allowed.
+   */
+  async probe(config, signal, { egress }) {
+    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    await withinDeadline({ timeoutMs, signal, expects: 'answer' }, (attempt) =>
+      asking(config, attempt, egress, async (sdk, client) => {
+        const listing = { Bucket: config.bucket, MaxKeys: 1, ExpectedBucketOwner: config.expected_bucket_owner }
+        try {
+          const { Name } = await client.send(new sdk.s3.ListObjectsV2Command(listing))
+          if (Name === undefined) throw new Error('S3 answers a listing with the name of the bucket')
+        } catch (error) {
+          if (codeIn(error) !== 'AccessDenied') throw error
+        }
+      }),
+    )
+  },
+})
+
+/** Runs `work` with a client of this attempt; what it throws becomes a DeliveryError where the store or network did it. */
+async function asking<T>(
+  config: S3Config,
+  attempt: Attempt,
+  egress: Egress,
+  work: (sdk: Sdk, client: S3Client, exchange: Exchange) => Promise<T>,
+): Promise<T> {
+  const exchange = createExchange({ egress, attempt, tls: tlsMaterial(config.tls) })
+  const sdk = await loadSdk()
+  const client = clientOf(sdk, config, exchange)
+  try {
+    return await work(sdk, client, exchange)
+  } catch (error) {
+    const secrets = [config.secret_access_key, config.session_token].filter((secret) => secret !== undefined)
+    throw s3Failure(error, exchange, secrets)
+  } finally {
+    client.destroy()
+  }
+}
+
+async function put(sdk: Sdk, client: S3Client, input: ObjectInput): Promise<PutObjectCommandOutput> {
+  if (input.Body.length <= PART_BYTES) return client.send(new sdk.s3.PutObjectCommand(input))
+  // On a failure it gives the parts back (see exchange.ts for the time that this has).
+  return new sdk.Upload({ client, params: input, partSize: PART_BYTES, queueSize: 1 }).done()
+}
+
+/** The key was taken: fine when an attempt of this very delivery did it, whose answer went astray. */
+async function written(
+  sdk: Sdk,
+  client: S3Client,
+  exchange: Exchange,
+  { Bucket, Key, ExpectedBucketOwner, ...input }: ObjectInput,
+  delivery_id: string,
+): Promise<Receipt> {
+  const response = { status: 412, body: null }
+  try {
+    const head = await client.send(new sdk.s3.HeadObjectCommand({ Bucket, Key, ExpectedBucketOwner }))
+    if (head.Metadata?.[DELIVERY_ID] === delivery_id) return receiptOf({ Bucket, Key, ...input }, head)
+  } catch (error) {
+    if (exchange.answer?.status === 404) {
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the object that had this key is gone', {
+        response,
+        answered: true,
+      })
+    }
+    // May write, but not read: then nobody can tell whose it is.
+    if (exchange.answer?.status !== 403) throw error
+  }
+  throw new DeliveryError('REJECTED', 'there is an object with this key already', { response })
+}
+
+function receiptOf({ Bucket, Key }: ObjectInput, output: { ETag?: string; VersionId?: string }): Receipt {
+  if (output.ETag === undefined) throw new Error('S3 answers a write with an ETag')
+  return {
+    status: 200,
+    body: null,
+    metadata: {
+      bucket: Bucket,
+      key: Key,
+      etag: output.ETag,
+      ...(output.VersionId !== undefined && { version_id: output.VersionId }),
+    },
+  }
+}

@@ -1,0 +1,45 @@
+// Which hosts a credential may be sent to: how entries and hosts are spelled, and when one covers the other. Pure.
+import { parseAddress } from '../network/addresses.ts'
+import { placeOf } from '../network/place.ts'
+
+const NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$/
+const WILDCARD = '*.'
+
+/** The one spelling of a host that limits go by too (place.ts); empty for what is no host. */
+export function hostName(text: string): string {
+  const host = placeOf(text, 0)?.host ?? ''
+  return parseAddress(host) || NAME.test(host) ? host : ''
+}
+
+/** What is wrong with an entry of `allowed_hosts`; undefined when nothing is. */
+export function allowedHostProblem(entry: string): string | undefined {
+  const wild = entry.startsWith(WILDCARD)
+  const host = wild ? entry.slice(WILDCARD.length) : entry
+  if (host.length > 255) return 'is too long for a host name'
+  if (parseAddress(host)) return wild ? 'is a wildcard over an IP address' : undefined
+  if (host.includes(':') || host.includes('/')) return 'must be a host alone, without scheme, port and path'
+  return hostName(host) === '' ? 'must be a host name, an IP address, or "*." and a host name' : undefined
+}
+
+/** Whether one of the entries covers the host. `*.example.org` covers every name below `example.org`, not itself. */
+export function covers(entries: readonly string[], host: string): boolean {
+  const name = hostName(host)
+  if (name === '') return false
+  const isAddress = parseAddress(name) !== undefined
+  return entries.some((entry) => {
+    if (!entry.startsWith(WILDCARD)) return hostName(entry) === name
+    const below = hostName(entry.slice(WILDCARD.length))
+    return !isAddress && below !== '' && name.endsWith(`.${below}`)
+  })
+}
+
+/** Whether everything that `entry` covers is covered by `entries` already. */
+export function coversEntry(entries: readonly string[], entry: string): boolean {
+  if (!entry.startsWith(WILDCARD)) return covers(entries, entry)
+  const below = hostName(entry.slice(WILDCARD.length))
+  return entries.some((other) => {
+    if (!other.startsWith(WILDCARD)) return false
+    const outer = hostName(other.slice(WILDCARD.length))
+    return outer !== '' && (below === outer || below.endsWith(`.${outer}`))
+  })
+}

@@ -1,0 +1,133 @@
+// Takes secrets out of what comes from outside. Receivers echo requests, in whatever spelling their language writes: JSON or
+// HTML escapes, percent-encoding, quoted-printable, base64, hex, octal, lists of bytes, other case, broken lines. And an answer that is stored may
+// be cut in the middle of one.
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { LIMITS } from '../../../../db/limits.ts'
+import { MASK } from '../secret.ts'
+import { CUT_ESCAPE, decoded, folded, type Mapped, mapped } from './decode.ts'
+import { patternsFor, ROUNDS } from './patterns.ts'
+import { type Needles, needlesOf, type Span, search } from './search.ts'
+
+interface Wanted {
+  letters: Needles
+  marks: Needles
+}
+
+/** No escape is cut at the end of a text before this many characters. */
+const LONGEST_ESCAPE = 40
+/** A large text is read in pieces, so that others have their turn in between. */
+const PIECE = 32 * 1024
+/** A secret that lies across two pieces lies within one of them, unless it is so long that its parts are found. */
+const OVERLAP = 2 * 1024
+/** Texts come one after another with the same secrets: what was made ready is kept for the next one. */
+const READY = LIMITS.redactionsReady.value
+const MAX_KEY = 16 * 1024
+const ready = new Map<string, Wanted>()
+
+/** The text with `***` for each secret in it; for short texts. */
+export function redact(text: string, secrets: readonly string[]): string {
+  if (text === '') return text
+  const wanted = wantedFor(secrets)
+  return masked(
+    text,
+    [...piecesOf(text)].flatMap((piece) => spansIn(piece, wanted)),
+  )
+}
+
+/** The same for a text of any size. */
+export async function redactLarge(text: string, secrets: readonly string[]): Promise<string> {
+  if (text.length <= PIECE) return redact(text, secrets)
+  const wanted = wantedFor(secrets)
+  const spans: Span[] = []
+  for (const piece of piecesOf(text)) {
+    for (const span of spansIn(piece, wanted)) spans.push(span)
+    await nextTurn()
+  }
+  return masked(text, spans)
+}
+
+function wantedFor(secrets: readonly string[]): Wanted {
+  const key = JSON.stringify(secrets)
+  const known = ready.get(key)
+  const { letters, marks } = known ? { letters: undefined, marks: undefined } : patternsFor(secrets)
+  const wanted = known ?? { letters: needlesOf(letters!), marks: needlesOf(marks!) }
+  if (key.length > MAX_KEY) return wanted
+  // Put last: the first one is the one that was not used for longest.
+  ready.delete(key)
+  ready.set(key, wanted)
+  if (ready.size > READY) ready.delete(ready.keys().next().value!)
+  return wanted
+}
+
+interface Piece {
+  text: string
+  /** Where it begins in the whole. */
+  at: number
+}
+
+function* piecesOf(text: string): Generator<Piece> {
+  for (let at = 0; at < text.length; at += PIECE - OVERLAP) {
+    yield { text: text.slice(at, at + PIECE), at }
+    if (at + PIECE >= text.length) return
+  }
+}
+
+function spansIn({ text, at }: Piece, { letters, marks }: Wanted): Span[] {
+  const spans: Span[] = []
+  if (letters.patterns.length + marks.patterns.length === 0) return spans
+  const cut = beginOfCutEscape(text)
+  for (const view of views(text)) {
+    for (const [kind, needles] of [['letters', letters] as const, ['marks', marks] as const]) {
+      if (needles.patterns.length === 0) continue
+      const form = folded(view, kind)
+      for (const [from, to] of search(form, needles, text, before(form, cut))) spans.push([at + from, at + to])
+    }
+  }
+  return spans
+}
+
+/** The text as it stands, and as it is once its escapes are decoded: once, twice … What looks like one may be none. */
+function* views(text: string): Generator<Mapped> {
+  const plain = mapped(text)
+  yield plain
+  yield* rounds(plain)
+  const unquoted = decoded(plain, 'quoted')
+  if (!unquoted) return
+  yield unquoted
+  yield* rounds(unquoted)
+}
+
+function* rounds(plain: Mapped): Generator<Mapped> {
+  let view = plain
+  for (let round = 0; round < ROUNDS; round++) {
+    const next = decoded(view, 'escapes')
+    if (!next) return
+    view = next
+    yield view
+  }
+}
+
+function beginOfCutEscape(text: string): number {
+  const tail = text.slice(-LONGEST_ESCAPE)
+  const found = tail.search(CUT_ESCAPE)
+  return found < 0 ? text.length : text.length - tail.length + found
+}
+
+/** How many characters stand before a place of the original text. */
+function before({ starts }: Mapped, place: number): number {
+  let count = starts.length
+  while (count > 0 && starts[count - 1]! >= place) count--
+  return count
+}
+
+function masked(text: string, spans: Span[]): string {
+  const parts: string[] = []
+  let last = 0
+  for (const [from, to] of spans.sort((a, b) => a[0] - b[0])) {
+    if (to <= last) continue
+    // Two that overlap, or stand side by side, are one.
+    if (from > last || parts.length === 0) parts.push(text.slice(last, from), MASK)
+    last = to
+  }
+  return parts.join('') + text.slice(last)
+}

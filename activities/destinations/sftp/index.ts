@@ -1,0 +1,78 @@
+// SFTP: one file per delivery. A success is a file that the server has confirmed in full size under its final name.
+
+import { defineDestination } from '../destination.ts'
+import { DeliveryError } from '../errors.ts'
+import { keepConnections } from '../network/connections.ts'
+import { withinDeadline } from '../network/deadline.ts'
+import { placeOf } from '../network/place.ts'
+import { sftpConfig } from './config.ts'
+import { isMissing, requestFailure, statusOf } from './failure.ts'
+import { look as lookAt } from './files.ts'
+import { fillPath, fixedDirectory } from './path.ts'
+import { publish } from './publish.ts'
+import { openSession, type Session } from './session.ts'
+
+/** Servers count sessions, some by licence: an idle one is kept for a burst, not for a day. */
+const IDLE_MS = 15_000
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
+const connections = keepConnections<Session>({
+  idleMs: IDLE_MS,
+  // A refusal is an answer too.
+  check: (session) =>
+    look(session, '.').catch((error: unknown) => {
+      if (statusOf(error) === undefined) throw error
+    }),
+  destroy: (session) => session.destroy(),
+  close: (session) => void session.close(),
+})
+
+export const sftp = defineDestination({
+  protocol: 'SFTP',
+  config: sftpConfig,
+  place: ({ host, port }) => placeOf(host, port),
+
+  async deliver(config, message, signal, { egress }) {
+    const place = fillPath(config, message)
+    const timeoutMs = config.timeout_seconds * 1000
+    return withinDeadline({ timeoutMs, signal, expects: 'accept the connection' }, async (attempt) => {
+      const target = { egress, tenant_id: message.tenant_id, config }
+      const open = () => openSession(config, attempt, egress)
+      const { path, already_there } = await connections.use(target, attempt, open, (session) =>
+        publish(session, attempt, config, place, message),
+      )
+      return { status: null, body: null, metadata: { path, bytes: message.body.length, already_there } }
+    })
+  },
+
+  /** Logs in, and looks for the folder as far as it is the same for every message. */
+  async probe(config, signal, { egress }) {
+    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    await withinDeadline({ timeoutMs, signal, expects: 'accept the connection' }, async (attempt) => {
+      const session = await openSession(config, attempt, egress)
+      const off = attempt.onStop(() => session.destroy())
+      try {
+        attempt.expect('show the folder')
+        await look(session, fixedDirectory(config.path) || '.').catch(async (error: unknown) => {
+          const missing = await isAbsent(session, fixedDirectory(config.path) || '.', error)
+          if (missing && config.create_directories) return
+          if (missing) throw new DeliveryError('MISCONFIGURED', 'the folder of "path" does not exist')
+          throw requestFailure(error, 'show the folder of the path')
+        })
+      } finally {
+        await session.close()
+        off()
+      }
+    })
+  },
+})
+
+function look(session: Session, path: string): Promise<unknown> {
+  return session.request((sftp, done) => sftp.stat(path, done))
+}
+
+async function isAbsent(session: Session, path: string, error: unknown): Promise<boolean> {
+  if (isMissing(error)) return true
+  return statusOf(error) !== undefined && (await lookAt(session, path).catch(() => 'unknown')) === undefined
+}

@@ -1,0 +1,151 @@
+// `plan`: looks at the job under its lock, runs the rules once and stores what they chose, moves failover on, and says
+// what is still open.
+import { setImmediate } from 'node:timers/promises'
+import { endedByDeletion } from '../../db/destinations/deleted.ts'
+import { moveFailoverOn } from '../../db/distributions/failover.ts'
+import { jobId } from '../../db/distributions/job-id.ts'
+import { insertPlan, type LockedJob, lockJob, type NewDelivery, startJob } from '../../db/distributions/plan.ts'
+import { markDeliveries, markJob, openDeliveries, readJobFacts } from '../../db/distributions/rule-plans.ts'
+import { readSubmitted, type SubmittedDestination } from '../../db/distributions/submitted.ts'
+import { type Db, type Pool, withTenant } from '../../db/pool.ts'
+import { findCandidates, recentFailures, takeTurns } from '../../db/rules/rule-lookups.ts'
+import { loadRules, readRuleState } from '../../db/rules/rules.ts'
+import type { DistributionRef, Plan } from '../../workflows/messages.ts'
+import { PRIORITY_KEYS } from '../../workflows/names.ts'
+import { destinationFor, inlineTarget } from '../destinations/registry.ts'
+import { readExact } from '../rules/exact.ts'
+import { explain, KEPT } from '../rules/explanation.ts'
+import { type Facts, payloadFacts } from '../rules/paths.ts'
+import { planByRules } from '../rules/plan.ts'
+import type { RulePlan } from '../rules/planned.ts'
+import { type RememberedRules, rememberRules } from '../rules/remembered.ts'
+import { momentOf } from '../rules/time.ts'
+import { keptShape } from '../shaping/kept.ts'
+
+/** Within a local activity's time; the transaction is one, so a body that outlives its call does no harm. */
+const STATEMENT_TIMEOUT_MS = 2000
+
+/** Nobody can carry this job out: the message says what is wrong with its row. */
+export class UnreadableJob extends Error {}
+
+/** The plan as it stands, or null when there is no such job. Idempotent. */
+export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = rememberRules()): Promise<Plan | null> {
+  return withTenant(
+    pool,
+    ref.tenant_id,
+    async (db) => {
+      const id = jobId(ref.distribution_id)
+      const job = await lockJob(db, id)
+      if (!job) return null
+      const answer: Plan = {
+        final: job.status !== 'pending' && job.status !== 'processing',
+        round: job.round,
+        delay_ms: job.delay_ms,
+        expires_in_ms: job.expires_in_ms,
+        cancel_requested: job.cancel_requested,
+        deliveries: [],
+      }
+      if (answer.final || job.cancel_requested) return answer
+      if (job.planned) {
+        const ended = await endedByDeletion(db, id)
+        if (ended.length > 0) answer.ended = ended
+      } else answer.expires_in_ms = await makePlan(db, ref, job, rules)
+      if (job.delay_ms === 0) await startJob(db, id)
+      let open = await openDeliveries(db, id)
+      if (open.deliveries.some(({ standby }) => standby)) {
+        await moveFailoverOn(db, id)
+        open = await openDeliveries(db, id)
+      }
+      if (open.changed_priority) {
+        answer.priority = open.changed_priority
+        // For runs of a worker that does not read the one above.
+        answer.priority_key = PRIORITY_KEYS[open.changed_priority]
+      }
+      // What stands by is not the workflow's concern until its turn has come.
+      for (const { name, protocol, round, wakes, standby, backed } of open.deliveries) {
+        if (standby) continue
+        answer.deliveries.push({ name, protocol, round, ...(wakes > 0 && { wakes }), ...(backed && { backed }) })
+      }
+      return answer
+    },
+    { statementTimeoutMs: STATEMENT_TIMEOUT_MS },
+  )
+}
+
+/** Runs the rules and writes what they chose; answers the milliseconds until the expiry, which they may have moved. */
+async function makePlan(
+  db: Db,
+  { tenant_id }: DistributionRef,
+  job: LockedJob,
+  rules: RememberedRules,
+): Promise<number> {
+  const read = readSubmitted(job.destinations)
+  if ('issue' in read) throw new UnreadableJob(`The destinations cannot be read: ${read.issue}`)
+  const state = await readRuleState(db, tenant_id)
+  const set = await rules.of(tenant_id, state, () => loadRules(db))
+  const asked = set.rules.length + set.unreadable.length > 0
+  const stored = asked ? await readJobFacts(db, job.id, { payload: set.payload !== null }) : null
+  const facts: Facts = {
+    ...(stored?.payload_bytes && set.payload
+      ? await payloadFacts(stored.payload_bytes, set.payload)
+      : { payload: undefined }),
+    metadata: stored ? readExact(stored.metadata) : undefined,
+    data_type: job.data_type,
+    tenant_id,
+    priority: stored?.priority ?? '',
+    time: momentOf(state.now),
+  }
+  const submitted = read.destinations.map(({ name, protocol }) => ({ name, inline: protocol !== undefined }))
+  const planned = await planByRules(set, facts, submitted, state.default_destinations, {
+    destinations: (names, tags) => findCandidates(db, names, tags),
+    turns: (rules) => takeTurns(db, tenant_id, rules),
+    failures: (names) => recentFailures(db, tenant_id, names),
+  })
+  const deliveries = await deliveriesOf(planned, read.destinations)
+  const expires_in_ms = await insertPlan(db, tenant_id, job.id, deliveries, planned.warnings, lifeOf(deliveries))
+  await markDeliveries(db, job.id, marksOf(planned))
+  if (!asked && submitted.length > 0) return expires_in_ms
+  return await markJob(db, job.id, {
+    priority: planned.priority?.value ?? null,
+    expires_in_seconds: planned.expires_in_seconds?.value ?? null,
+    explanation: explain(planned, { ...KEPT, values: !stored?.sealed }),
+  })
+}
+
+/** As long as the retries of its protocols ask for. */
+function lifeOf(deliveries: NewDelivery[]): number {
+  const open = deliveries.filter(({ status }) => status === 'pending')
+  return Math.max(0, ...open.map(({ protocol }) => destinationFor(protocol).retries?.life_seconds ?? 0))
+}
+
+async function deliveriesOf(planned: RulePlan, given: SubmittedDestination[]): Promise<NewDelivery[]> {
+  const submitted = new Map(given.map((destination) => [destination.name, destination]))
+  const deliveries: NewDelivery[] = []
+  for (const { name, candidate, status, error_code, error_message } of planned.destinations) {
+    const found = submitted.get(name)
+    const inline = found?.protocol === undefined ? undefined : found
+    // Reading a configuration takes some 80 µs (measured), and there may be a thousand: others go on in between.
+    if (inline && deliveries.length % 50 === 49) await setImmediate()
+    deliveries.push({
+      destination_name: name,
+      // Of one that is not there any more nobody knows it; the row has already failed.
+      protocol: inline?.protocol ?? candidate?.protocol ?? 'REST',
+      destination_id: candidate?.id ?? null,
+      configuration: inline?.configuration ?? null,
+      target: inline ? inlineTarget(inline.protocol, inline.configuration) : null,
+      max_retries: planned.max_retries?.value ?? inline?.max_retries ?? null,
+      status,
+      error_code,
+      error_message,
+    })
+  }
+  return deliveries
+}
+
+function marksOf({ destinations }: RulePlan) {
+  return destinations.flatMap(({ name, shape, failover_group, standby, required }) =>
+    shape === null && failover_group === null
+      ? []
+      : [{ destination_name: name, shape: shape && keptShape(shape), failover_group, standby, required }],
+  )
+}

@@ -1,0 +1,158 @@
+// `fire`: the distribution of one time of a schedule. And the schedules themselves, which Temporal keeps by our rows.
+
+import { jobId } from '../../db/distributions/job-id.ts'
+import { type DataTypeCheck, peekJob, readSurroundings, type SubmittedJob } from '../../db/distributions/jobs.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
+import {
+  accountRecurring,
+  findRecurring,
+  fireRecurring,
+  missedText,
+  noteInSync,
+  noteProblem,
+  type RecurringRow,
+  syncLater,
+} from '../../db/schedules/schedules.ts'
+import { writeAudit } from '../../db/tenants/audit.ts'
+import { tenantIsActive } from '../../db/tenants/tenants.ts'
+import { insertEvent } from '../../db/webhooks/operator-events.ts'
+import type { Runs } from '../../temporal-config/runs.ts'
+import type { DistributionRef, Fired, FireInput, RecurringRef } from '../../workflows/messages.ts'
+import { unfitness } from '../delivery/payload-fit.ts'
+import type { ActivityDeps } from '../deps.ts'
+import { accountFor } from './missed-times.ts'
+import { isLeftOut, repeatedTime } from './times.ts'
+
+/** What Temporal has refused once it will not take the next minute. */
+const REFUSED_SECONDS = 600
+
+/** How a payload was found to be, under one state of its data type. */
+interface Fit {
+  state: string
+  problem: string | null
+}
+
+/**
+ * Idempotent: the time names the distribution. One that was paused or deleted meanwhile makes none, and neither does one
+ * that would be refused if it were submitted now: then its row says why.
+ */
+export async function fire(deps: ActivityDeps, input: FireInput): Promise<Fired> {
+  const { tenant_id, schedule_id } = input
+  let fit: Fit | undefined
+  for (;;) {
+    const made = await withTenant(deps.pool, tenant_id, (db) => make(db, input, fit))
+    if (made.kind === 'nothing') return { distribution_id: null, wait: false }
+    if (made.kind === 'check') {
+      // Outside of any transaction: a tenant's schema may take its time.
+      fit = { state: made.check.state, problem: await unfitness(deps.shaper, tenant_id, made.check, made.row) }
+      continue
+    }
+    if (made.kind === 'problem') {
+      deps.logger.warn({ tenant_id, schedule_id, problem: made.problem }, 'a schedule made no distribution')
+      return { distribution_id: null, wait: false }
+    }
+    const { job, overlap } = made
+    const ref = { tenant_id, distribution_id: job.distribution_id }
+    await deps
+      .runs()
+      ?.start(ref, job)
+      .catch((error: unknown) => {
+        deps.logger.warn({ err: error, ...ref }, 'a recurring distribution was not started; the sweep will find it')
+      })
+    return { distribution_id: job.distribution_id, wait: overlap !== 'allow_all' }
+  }
+}
+
+type Made =
+  | { kind: 'nothing' }
+  /** Its payload is to be checked by this first. */
+  | { kind: 'check'; check: DataTypeCheck; row: RecurringRow }
+  | { kind: 'problem'; problem: string }
+  | { kind: 'made'; job: SubmittedJob; overlap: RecurringRow['overlap'] }
+
+async function make(db: Db, { tenant_id, schedule_id, at, begun }: FireInput, fit: Fit | undefined): Promise<Made> {
+  // One after another: each names the times that were missed before it, and they come together after an outage.
+  const row = await findRecurring(db, schedule_id, true)
+  const time = Date.parse(at)
+  if (!row || row.deleted || row.paused || isLeftOut(row, time)) return { kind: 'nothing' }
+  const { data_type } = row.template
+  const { check, catalogued, requires_catalogued } = await readSurroundings(db, tenant_id, data_type)
+  let problem: string | null = null
+  if (!(await tenantIsActive(db, tenant_id))) problem = 'The tenant is suspended'
+  else if (requires_catalogued && !catalogued) problem = `data_type ${data_type} is not in the catalogue of data types`
+  else if (check && fit?.state !== check.state) return { kind: 'check', check, row }
+  else if (check) problem = fit?.problem ?? null
+  await note(db, row, problem)
+  if (await isTooLate(db, row, time, begun)) return { kind: 'nothing' }
+  if (problem !== null) return { kind: 'problem', problem }
+  const by = { request_id: `schedule/${row.id}/${at}`, actor: `schedule:${row.id}` }
+  return { kind: 'made', job: await fireRecurring(db, row, at, by, undefined, onceFor(row, at)), overlap: row.overlap }
+}
+
+/** Where clocks show a time twice, Temporal comes up with one of the two in some zones and with both in others. */
+function onceFor(row: RecurringRow, at: string): string {
+  const repeated = repeatedTime(row, Date.parse(at))
+  return repeated ? `${repeated.shown} ${row.time_zone}` : at
+}
+
+/** Names the times that were passed over. Answers whether this one is too old to be made. */
+async function isTooLate(db: Db, row: RecurringRow, time: number, begun: string | undefined): Promise<boolean> {
+  const { accounted, missed, tooLate } = accountFor(
+    row,
+    time,
+    row.now.getTime(),
+    begun === undefined ? undefined : Date.parse(begun),
+  )
+  const told = await accountRecurring(db, row.id, accounted, missed)
+  if (told) await tell(db, row, 'schedule.missed', { ...told, summary: missedText(told) })
+  return tooLate
+}
+
+/** Of a problem that is new its operator hears once. */
+async function note(db: Db, row: RecurringRow, problem: string | null): Promise<void> {
+  if (!(await noteProblem(db, row.id, problem)) || problem === null) return
+  await tell(db, row, 'schedule.failing', { reason: problem })
+}
+
+async function tell(
+  db: Db,
+  { tenant_id, id, name }: RecurringRow,
+  event: 'schedule.failing' | 'schedule.missed',
+  details: Record<string, unknown>,
+): Promise<void> {
+  await insertEvent(db, tenant_id, event, { schedule_id: id, schedule: name, ...details })
+  await writeAudit(db, {
+    tenant_id,
+    actor: 'distributor',
+    action: event,
+    resource_type: 'schedule',
+    resource_id: id,
+    details: { name, ...details },
+  })
+}
+
+export async function isFinal(deps: ActivityDeps, { tenant_id, distribution_id }: DistributionRef): Promise<boolean> {
+  const job = await withTenant(deps.pool, tenant_id, (db) => peekJob(db, jobId(distribution_id)))
+  return job === null || (job.status !== 'pending' && job.status !== 'processing')
+}
+
+/** In milliseconds: soon for a short one, and no later than half a minute after the end of one that lasts for days. */
+export function lookAgainAfter(attempt: number): number {
+  return Math.round(Math.min(30_000, 500 * 1.5 ** Math.min(attempt - 1, 20)))
+}
+
+/** Brings Temporal in line with the row as it is now. What Temporal refuses, the row says. */
+export async function syncRecurring(
+  { pool }: Pick<ActivityDeps, 'pool'>,
+  runs: Pick<Runs, 'setRecurring'>,
+  { tenant_id, schedule_id }: RecurringRef,
+): Promise<void> {
+  const row = await withTenant(pool, tenant_id, (db) => findRecurring(db, schedule_id))
+  if (!row) return
+  const refused = await runs.setRecurring(row)
+  await withTenant(pool, tenant_id, async (db) => {
+    if (refused === null) return await noteInSync(db, row.id, row.version)
+    await note(db, row, refused)
+    await syncLater(db, row.id, REFUSED_SECONDS)
+  })
+}

@@ -1,0 +1,107 @@
+// Which times of a schedule have passed without a distribution, and will get none.
+import { LIMITS } from '../../db/limits.ts'
+import type { Missed, RecurringRow } from '../../db/schedules/schedules.ts'
+import { timesBetween } from './times.ts'
+
+type Row = Pick<
+  RecurringRow,
+  | 'cron'
+  | 'interval_seconds'
+  | 'time_zone'
+  | 'overlap'
+  | 'catchup_seconds'
+  | 'accounted_at'
+  | 'last_fired_at'
+  | 'last_completed_at'
+>
+
+/** A run that comes later than this was held up by an outage. */
+const LATE_MS = 30_000
+/** More are counted as this many. */
+const MOST_COUNTED = 100_000
+const SHOWN = 10
+/** The end of a distribution is noticed after a part of its time, half a minute at most, and a moment more. */
+const NOTICED_MS = { most: 30_000, moment: 2000 }
+
+/** How far back missed times are made up: as the schedule says, but no more of them at once than the service allows. */
+export function windowMs(
+  row: Pick<Row, 'cron' | 'interval_seconds' | 'time_zone' | 'catchup_seconds'>,
+  now: number,
+): number {
+  return Math.min(row.catchup_seconds * 1000, burstMs(row, now))
+}
+
+/** The time in which as many times come as may be made up at once. */
+export function burstMs(row: Pick<Row, 'cron' | 'interval_seconds' | 'time_zone'>, now: number): number {
+  const year = 365 * 86_400_000
+  const most = LIMITS.timesMadeUp.value
+  const times = timesBetween(row, now, now + year, most)
+  return times.length < most ? year : times.at(-1)! - now
+}
+
+export interface Account {
+  /** Everything up to here is made or named. */
+  accounted: Date
+  /** Times that nobody has named yet. */
+  missed: Missed | null
+  /** The time that is to be made now is one of those that are not made up any more. */
+  tooLate: boolean
+}
+
+/**
+ * What is to be said when the time `at` comes to be made. `begun` is when Temporal began its run: just now, where somebody
+ * has it make up old times.
+ */
+export function accountFor(row: Row, at: number, now: number, begun = now): Account {
+  const accounted = row.accounted_at.getTime()
+  // Temporal begins the times in order: what it has passed over it will not come back to.
+  const older = timesBetween(row, accounted, Math.min(now - windowMs(row, now), at - 1), MOST_COUNTED).filter(
+    (time) => !metOverlap(row, time, now),
+  )
+  // The runs of a long time have been waiting for a worker.
+  const tooLate = begun < now - burstMs(row, now)
+  const own = tooLate && at > accounted ? [at] : []
+  const left = tooLate || at <= accounted ? [] : leftOut(row, at, now)
+  const reasons = [
+    ...(older.length + own.length > 0
+      ? [`older than catchup_seconds allows, or more than the last ${LIMITS.timesMadeUp.value}`]
+      : []),
+    ...(left.length > 0 ? [`the distribution before was not final yet (overlap: ${row.overlap})`] : []),
+  ]
+  const times = [...older, ...own, ...left]
+  return {
+    accounted: new Date(Math.max(accounted, at, left.at(-1) ?? 0)),
+    missed: times.length === 0 ? null : missedOf(times, reasons.join('; '), now),
+    tooLate,
+  }
+}
+
+/** It came while the distribution before was not final: to leave it out is what `overlap` asks for. */
+function metOverlap({ overlap, last_fired_at, last_completed_at }: Row, time: number, now: number): boolean {
+  if (overlap === 'allow_all' || overlap === 'buffer_all' || last_fired_at === null) return false
+  const began = last_fired_at.getTime()
+  const ended = last_completed_at?.getTime() ?? now
+  const noticed = ended + Math.min(NOTICED_MS.most, (ended - began) / 2) + NOTICED_MS.moment
+  return time >= began && time <= noticed
+}
+
+/** After an outage Temporal asks the overlap policy about all missed times at once, which drops most of them. */
+function leftOut(row: Row, at: number, now: number): number[] {
+  // One that was kept until the distribution before was final is late for that reason.
+  if (now - at < LATE_MS || metOverlap(row, at, now)) return []
+  if (row.overlap === 'skip') return timesBetween(row, at, now, MOST_COUNTED)
+  // The first of them is kept for later.
+  return row.overlap === 'buffer_one' ? timesBetween(row, at, now, MOST_COUNTED).slice(1) : []
+}
+
+function missedOf(times: number[], reason: string, now: number): Missed {
+  const iso = (time: number) => new Date(time).toISOString()
+  return {
+    count: times.length,
+    first: iso(times[0]!),
+    last: iso(times.at(-1)!),
+    times: times.slice(-SHOWN).map(iso),
+    reason,
+    at: iso(now),
+  }
+}

@@ -1,0 +1,175 @@
+// The times of a schedule by our own reckoning: which of them are due, and which of those that Temporal comes up with are
+// not. Temporal starts the runs; where clocks change it differs by zone, and of what it leaves out it says nothing.
+
+import { now } from '../../db/clock.ts'
+
+export interface Timed {
+  /** Either this or `interval_seconds`. */
+  cron: string | null
+  interval_seconds: number | null
+  time_zone: string
+}
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+
+interface Cron {
+  minutes: number[]
+  hours: number[]
+  days: Set<number>
+  months: Set<number>
+  weekdays: Set<number>
+  /** With days of the month and of the week both given, either is enough. */
+  eitherDay: boolean
+  /** It does not ask for hours of the day, so that an hour that the clocks repeat counts twice. */
+  everyHour: boolean
+}
+
+const WORDS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
+const WEEKDAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
+
+/** Of an expression that was accepted. */
+function readCron(cron: string): Cron {
+  const [minute = '', hour = '', day = '', month = '', weekday = ''] = cron.trim().split(/\s+/)
+  const hours = valuesOf(hour, 0, 23)
+  return {
+    minutes: valuesOf(minute, 0, 59),
+    hours,
+    days: new Set(valuesOf(day, 1, 31)),
+    months: new Set(valuesOf(month, 1, 12, WORDS)),
+    weekdays: new Set(valuesOf(weekday, 0, 7, WEEKDAYS).map((value) => value % 7)),
+    eitherDay: !day.startsWith('*') && !weekday.startsWith('*'),
+    everyHour: hour.startsWith('*') || hours.length === 24,
+  }
+}
+
+function valuesOf(text: string, min: number, max: number, words: readonly string[] = []): number[] {
+  const read = (word: string) => {
+    const at = words.indexOf(word.toLowerCase())
+    return at < 0 ? Number(word) : at + min
+  }
+  const values = new Set<number>()
+  for (const part of text.split(',')) {
+    const [range = '', step] = part.split('/')
+    const [from, to] = range === '*' ? [min, max] : range.split('-').map(read)
+    const last = to ?? (step === undefined ? from! : max)
+    for (let value = from!; value <= last; value += Number(step ?? 1)) values.add(value)
+  }
+  return [...values].sort((a, b) => a - b)
+}
+
+/**
+ * The times after `from` and up to `to`, in order, `limit` at most. A time that the clocks leave out is none; one that they
+ * repeat is one, unless the expression counts every hour.
+ */
+export function timesBetween(timed: Timed, from: number, to: number, limit: number): number[] {
+  if (timed.cron === null) return intervalsBetween((timed.interval_seconds ?? 0) * 1000, from, to, limit)
+  const cron = readCron(timed.cron)
+  const times: number[] = []
+  const zone = timed.time_zone
+  const last = Math.floor((to + offsetAt(zone, to)) / DAY) * DAY + DAY
+  for (let day = Math.floor((from + offsetAt(zone, from)) / DAY) * DAY - DAY; day <= last; day += DAY) {
+    if (!isDay(cron, new Date(day))) continue
+    const offsets = [...new Set([offsetAt(zone, day - 15 * HOUR), offsetAt(zone, day + 39 * HOUR)])]
+    const ofDay: number[] = []
+    for (const hour of cron.hours) {
+      for (const minute of cron.minutes) {
+        const instants = instantsOf(zone, day + hour * HOUR + minute * 60_000, offsets)
+        ofDay.push(...(cron.everyHour ? instants : instants.slice(0, 1)))
+      }
+    }
+    if (offsets.length > 1) ofDay.sort((a, b) => a - b)
+    for (const time of ofDay) {
+      if (time <= from || time > to) continue
+      times.push(time)
+      if (times.length >= limit) return times
+    }
+  }
+  return times
+}
+
+function intervalsBetween(every: number, from: number, to: number, limit: number): number[] {
+  const times: number[] = []
+  for (let time = (Math.floor(from / every) + 1) * every; time <= to && times.length < limit; time += every) {
+    times.push(time)
+  }
+  return times
+}
+
+function isDay(cron: Cron, date: Date): boolean {
+  if (!cron.months.has(date.getUTCMonth() + 1)) return false
+  const day = cron.days.has(date.getUTCDate())
+  const weekday = cron.weekdays.has(date.getUTCDay())
+  return cron.eitherDay ? day || weekday : day && weekday
+}
+
+/** When clocks show this: never, once or twice. `wall` is what they show, read as if it were UTC. */
+function instantsOf(zone: string, wall: number, offsets: readonly number[]): number[] {
+  const [only] = offsets
+  if (offsets.length === 1) return [wall - only!]
+  const instants = offsets.map((offset) => wall - offset).filter((time) => time + offsetAt(zone, time) === wall)
+  return instants.sort((a, b) => a - b)
+}
+
+const formats = new Map<string, Intl.DateTimeFormat>()
+
+/** How far the zone's clocks are ahead of UTC, in milliseconds. */
+function offsetAt(zone: string, time: number): number {
+  if (zone === 'UTC') return 0
+  let format = formats.get(zone)
+  if (!format) {
+    const fields = { year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric' } as const
+    format = new Intl.DateTimeFormat('en-US', {
+      timeZone: zone,
+      hourCycle: 'h23',
+      ...fields,
+      second: 'numeric',
+    })
+    formats.set(zone, format)
+  }
+  const of: Record<string, number> = {}
+  for (const { type, value } of format.formatToParts(time)) of[type] = Number(value)
+  return Date.UTC(of.year!, of.month! - 1, of.day!, of.hour!, of.minute!, of.second!) - Math.floor(time / 1000) * 1000
+}
+
+/** What the clocks show at `time`, when they show it twice and the schedule asks for one of the two; else null. */
+export function repeatedTime(timed: Timed, time: number): { shown: string; first: number } | null {
+  if (timed.cron === null || readCron(timed.cron).everyHour) return null
+  const zone = timed.time_zone
+  const wall = time + offsetAt(zone, time)
+  const offsets = [...new Set([offsetAt(zone, time - 24 * HOUR), offsetAt(zone, time + 24 * HOUR)])]
+  const instants = instantsOf(zone, wall, offsets)
+  return instants.length < 2 ? null : { shown: new Date(wall).toISOString().slice(0, 16), first: instants[0]! }
+}
+
+/** Temporal means a time that the clocks leave out: it comes up with what they show instead. */
+export function isLeftOut(timed: Timed, time: number): boolean {
+  if (timed.cron === null) return false
+  const before = offsetAt(timed.time_zone, time - 3 * HOUR)
+  if (offsetAt(timed.time_zone, time) <= before) return false
+  const cron = readCron(timed.cron)
+  return !matches(cron, time + offsetAt(timed.time_zone, time)) && matches(cron, time + before)
+}
+
+function matches(cron: Cron, wall: number): boolean {
+  const date = new Date(wall)
+  return isDay(cron, date) && cron.hours.includes(date.getUTCHours()) && cron.minutes.includes(date.getUTCMinutes())
+}
+
+/**
+ * The same times in UTC, when a schedule runs in every hour of every day: where clocks are set back, Temporal would leave
+ * out some of them in zones east of Greenwich. Null when it has no such form.
+ */
+export function inUtc(cron: string, zone: string, from = now()): string | null {
+  const { minutes, hours, days, months, weekdays, eitherDay } = readCron(cron)
+  const everyDay = eitherDay ? days.size === 31 || weekdays.size === 7 : days.size === 31 && weekdays.size === 7
+  if (hours.length < 24 || months.size < 12 || !everyDay) return null
+  const shifted = new Set<string>()
+  for (let month = -1; month < 13; month += 1) {
+    const offset = offsetAt(zone, from + month * 30 * DAY) / 60_000
+    const moved = minutes.map((value) => (((value - offset) % 60) + 60) % 60)
+    shifted.add(moved.sort((a, b) => a - b).join(','))
+  }
+  const [only] = shifted
+  return shifted.size === 1 ? `${only} * * * *` : null
+}

@@ -1,0 +1,82 @@
+// The names under which things stand in Temporal, in one place for API, worker, workflows and tests.
+import type { Priority } from '../db/states.ts'
+import type { BatchRef, DistributionRef, RecurringRef, WakeRef } from './messages.ts'
+
+/** All workflows; the activities plan, deliver, record, finish. */
+export const MAIN_QUEUE = 'distributor'
+
+/** Activities of callback, probe, sweep, batch: slow company that must not take a delivery's slot. */
+export function backgroundQueue(mainQueue: string): string {
+  return `${mainQueue}-background`
+}
+
+export function distributionWorkflowId(ref: DistributionRef): string {
+  return `distribution/${ref.tenant_id}/${ref.distribution_id}`
+}
+
+/** One callback per time a job becomes final: the round tells them apart. */
+export function callbackWorkflowId(ref: DistributionRef, round: number): string {
+  return `callback/${ref.tenant_id}/${ref.distribution_id}/${round}`
+}
+
+export function batchWorkflowId(ref: BatchRef): string {
+  return `batch/${ref.tenant_id}/${ref.batch_id}`
+}
+
+/** Of the schedules that try destinations, and of the workflows that they start. */
+export const HEALTH_CHECK_PREFIX = 'health/'
+
+export function healthCheckScheduleId(check: { tenant_id: string; destination_id: string }): string {
+  return `${HEALTH_CHECK_PREFIX}${check.tenant_id}/${check.destination_id}`
+}
+
+export function eventWorkflowId(ref: { tenant_id: string; event_id: string }): string {
+  return `event/${ref.tenant_id}/${ref.event_id}`
+}
+
+export function wakeWorkflowId({ tenant_id, target, changed_at }: WakeRef): string {
+  return `wake/${tenant_id}/${target ?? ''}${changed_at ? `/${changed_at}` : ''}`
+}
+
+/** Of the schedule, and of the workflows that it starts. */
+export function recurringScheduleId(ref: RecurringRef): string {
+  return `schedule/${ref.tenant_id}/${ref.schedule_id}`
+}
+
+export const SWEEP_SCHEDULE_ID = 'distributor/sweep'
+export const MAINTENANCE_SCHEDULE_ID = 'distributor/maintenance'
+
+/**
+ * What one delivery of each priority gets beside one of the others while more waits than workers can carry. Temporal's
+ * fairness keeps these shares between all pairs of tenant and priority, so that nothing waits for ever.
+ */
+export const PRIORITY_WEIGHTS: Record<Priority, number> = { critical: 10, high: 3, normal: 1, low: 0.1 }
+/** One level for all: between levels Temporal's order is strict, and a lower one starves under a steady load of a higher. */
+const ONE_LEVEL = 3
+
+export interface QueuePriority {
+  priorityKey: number
+  fairnessKey: string
+  fairnessWeight?: number
+}
+
+/**
+ * How Temporal orders the tasks of a tenant at a priority. Without `fairness` (a server that has none, or where it is
+ * turned off) by strict levels. The key of `normal` is the tenant's own, which batches and schedules have too.
+ */
+export function queuePriority(tenantId: string, priority: Priority, fairness: boolean): QueuePriority {
+  if (!fairness) return { priorityKey: PRIORITY_KEYS[priority], fairnessKey: tenantId }
+  return {
+    priorityKey: ONE_LEVEL,
+    // At most 50 characters and these: Temporal takes 64 bytes.
+    fairnessKey: priority === 'normal' ? tenantId : `${tenantId}/${priority}`,
+    fairnessWeight: PRIORITY_WEIGHTS[priority],
+  }
+}
+
+/** Temporal's priority keys run from 1 (first) to 5 (last). */
+export const PRIORITY_KEYS: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 5 }
+
+/** All keywords; `DistributionStatus` is `processing` from the start and upserted once, at the end of a run. */
+export const SEARCH_ATTRIBUTES = ['TenantId', 'DataType', 'DistributionPriority', 'DistributionStatus'] as const
+export type SearchAttribute = (typeof SEARCH_ATTRIBUTES)[number]
