@@ -1,14 +1,13 @@
 // The HTTP API, put together from what its process hands in. No port is opened here.
 import { OpenAPIHono } from '@hono/zod-openapi'
-import { boundedShaper } from './bounded-shaper.ts'
-import { serveDocs } from './docs.ts'
-import { mount } from './endpoint.ts'
-import type { ApiEnv, AppDeps } from './env.ts'
-import { ApiError, databaseAway, renderError } from './errors.ts'
-import { type Authenticate, createKeyLookup } from './middleware/auth.ts'
-import { createBodiesUnderWay } from './middleware/bodies-under-way.ts'
-import { createRequestLimit } from './middleware/rate-limit.ts'
-import { requestId } from './middleware/request-id.ts'
+import { type Authenticate, createKeyLookup } from './http/auth.ts'
+import { createBodiesUnderWay } from './http/bodies-under-way.ts'
+import type { ApiEnv, AppDeps } from './http/context.ts'
+import { serveDocs } from './http/docs.ts'
+import { mount } from './http/endpoint.ts'
+import { ApiError, databaseAway, renderError } from './http/errors.ts'
+import { createRequestLimit } from './http/rate-limit.ts'
+import { requestId } from './http/request-id.ts'
 import { auditLogEndpoints } from './routes/audit-log.ts'
 import { batchEndpoints } from './routes/batches.ts'
 import { commandEndpoints } from './routes/commands.ts'
@@ -22,8 +21,9 @@ import { ruleEndpoints } from './routes/rules.ts'
 import { scheduleEndpoints } from './routes/schedules.ts'
 import { serviceEndpoints } from './routes/service.ts'
 import { tenantEndpoints } from './routes/tenants.ts'
+import { boundedShaper } from './rules/bounded-shaper.ts'
 
-export type { AppDeps } from './env.ts'
+export type { AppDeps } from './http/context.ts'
 
 /** The whole API; `app.fetch` serves it, `app.request()` tests it. */
 export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {

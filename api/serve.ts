@@ -6,8 +6,8 @@ import type { Settings } from '../temporal-config/env.ts'
 import type { Metrics } from '../temporal-config/metrics.ts'
 import { type Life, StartRefused } from '../temporal-config/program.ts'
 import { createApp } from './app.ts'
-import { readiness } from './health.ts'
-import { listen } from './listen.ts'
+import { readiness } from './http/health.ts'
+import { listen } from './http/listen.ts'
 
 export interface ServedApi {
   url: string

@@ -14,7 +14,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const tasks = {
   start: ['temporal-config/start.ts', false],
   demo: ['temporal-config/demo.ts', false],
-  api: ['api/server.ts', false],
+  api: ['temporal-config/programs/api.ts', false],
   worker: ['temporal-config/worker-program.ts', false],
   migrate: ['temporal-config/programs/migrate.ts', false],
   backup: ['temporal-config/backup.ts', false],

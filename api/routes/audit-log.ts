@@ -2,9 +2,9 @@
 
 import { withTenant } from '../../db/pool.ts'
 import { listAudit } from '../../db/tenants/audit.ts'
-import { type Endpoint, endpoint } from '../endpoint.ts'
-import type { AppDeps } from '../env.ts'
-import { cursorOf, NUMBER_CURSOR, readCursor, readRange } from '../pages.ts'
+import type { AppDeps } from '../http/context.ts'
+import { type Endpoint, endpoint } from '../http/endpoint.ts'
+import { cursorOf, NUMBER_CURSOR, readCursor, readRange } from '../http/pages.ts'
 import { auditLog, auditQuery } from '../schemas/administration.ts'
 
 const tag = 'Administration'

@@ -17,14 +17,12 @@ import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import { countSendable, type Matched, selectIntoBatch } from '../../db/distributions/list.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import { submitBulk } from '../bulk-submit.ts'
-import { createBulkTurns } from '../bulk-turns.ts'
-import { type Endpoint, endpoint, type RequestBody } from '../endpoint.ts'
-import type { AppDeps } from '../env.ts'
-import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
-import { MAX_DEPTH } from '../json.ts'
-import { requireOwnTenant } from '../middleware/auth.ts'
-import { cursorOf, NUMBER_CURSOR, readCursor, readFilter } from '../pages.ts'
+import { requireOwnTenant } from '../http/auth.ts'
+import type { AppDeps } from '../http/context.ts'
+import { type Endpoint, endpoint, type RequestBody } from '../http/endpoint.ts'
+import { ApiError, type Detail, invalid, notFound } from '../http/errors.ts'
+import { MAX_DEPTH } from '../http/json.ts'
+import { cursorOf, NUMBER_CURSOR, readCursor, readFilter } from '../http/pages.ts'
 import {
   batchCancelAnswer,
   batchParams,
@@ -40,7 +38,9 @@ import {
 import { cancelRequest } from '../schemas/distributions.ts'
 import { characters } from '../schemas/fields.ts'
 import { parse } from '../schemas/issues.ts'
-import { callbackIssues } from '../submission-check.ts'
+import { submitBulk } from '../submission/bulk-submit.ts'
+import { createBulkTurns } from '../submission/bulk-turns.ts'
+import { callbackIssues } from '../submission/check.ts'
 
 const tag = 'Batches'
 const keyHeader = z.object({ 'Idempotency-Key': characters(1, 255).optional() })

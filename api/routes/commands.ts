@@ -7,10 +7,10 @@ import { findJobState, type JobState } from '../../db/distributions/status.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import { countEnd } from '../../temporal-config/metrics.ts'
-import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
-import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, invalid, notFound } from '../errors.ts'
-import { requireOwnTenant } from '../middleware/auth.ts'
+import { requireOwnTenant } from '../http/auth.ts'
+import type { AppDeps, Caller } from '../http/context.ts'
+import { type Endpoint, endpoint, type Request } from '../http/endpoint.ts'
+import { ApiError, invalid, notFound } from '../http/errors.ts'
 import {
   cancelRequest,
   commandAnswer,
@@ -19,7 +19,7 @@ import {
   retryAnswer,
   retryRequest,
 } from '../schemas/distributions.ts'
-import { trackingUrl } from '../submit.ts'
+import { trackingUrl } from '../submission/submit.ts'
 import { readId } from './distributions.ts'
 
 const tag = 'Distributions'

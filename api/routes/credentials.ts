@@ -12,12 +12,12 @@ import {
 import { destinationsUsing } from '../../db/destinations/destinations.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import { newEntries, registeredHosts } from '../credential-hosts.ts'
-import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
-import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, invalid, notFound } from '../errors.ts'
-import { requireOwnTenant } from '../middleware/auth.ts'
-import { refuseOneTooMany } from '../object-limits.ts'
+import { newEntries, registeredHosts } from '../destinations/credential-hosts.ts'
+import { requireOwnTenant } from '../http/auth.ts'
+import type { AppDeps, Caller } from '../http/context.ts'
+import { type Endpoint, endpoint, type Request } from '../http/endpoint.ts'
+import { ApiError, invalid, notFound } from '../http/errors.ts'
+import { refuseOneTooMany } from '../http/object-limits.ts'
 import {
   credential,
   credentialList,

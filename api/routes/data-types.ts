@@ -11,13 +11,13 @@ import {
   updateDataType,
 } from '../../db/rules/data-types.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import { schemaDefinitionIssues } from '../catalogue-check.ts'
-import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
-import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, invalid, notFound } from '../errors.ts'
-import type { Texts } from '../json.ts'
-import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
-import { refuseOneTooMany } from '../object-limits.ts'
+import { requireOwnTenant, requireRole } from '../http/auth.ts'
+import type { AppDeps, Caller } from '../http/context.ts'
+import { type Endpoint, endpoint, type Request } from '../http/endpoint.ts'
+import { ApiError, invalid, notFound } from '../http/errors.ts'
+import type { Texts } from '../http/json.ts'
+import { refuseOneTooMany } from '../http/object-limits.ts'
+import { schemaDefinitionIssues } from '../rules/catalogue-check.ts'
 import {
   dataType,
   dataTypeDeletionQuery,

@@ -10,10 +10,10 @@ import {
   progressPercentage,
 } from '../../db/distributions/status.ts'
 import { withTenant } from '../../db/pool.ts'
-import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
-import type { AppDeps } from '../env.ts'
-import { invalid, notFound } from '../errors.ts'
-import { cursorOf, readCursor, readFilter, UUID_CURSOR } from '../pages.ts'
+import type { AppDeps } from '../http/context.ts'
+import { type Endpoint, endpoint, type Request } from '../http/endpoint.ts'
+import { invalid, notFound } from '../http/errors.ts'
+import { cursorOf, readCursor, readFilter, UUID_CURSOR } from '../http/pages.ts'
 import {
   attempts,
   attemptsQuery,
@@ -24,7 +24,7 @@ import {
 } from '../schemas/distributions.ts'
 import { characters } from '../schemas/fields.ts'
 import { accepted, submission } from '../schemas/submission.ts'
-import { acceptedAnswer, dataTypeLabel, submit } from '../submit.ts'
+import { acceptedAnswer, dataTypeLabel, submit } from '../submission/submit.ts'
 
 const tag = 'Distributions'
 const MISSING = { 404: { description: 'No such distribution of this tenant' } }

@@ -13,12 +13,13 @@ import {
 } from '../../db/rules/rules.ts'
 import { deleteSharedRule, lockSharedRule, putSharedRule } from '../../db/rules/shared-rules.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import { type Endpoint, endpoint, type Request, type RequestBody } from '../endpoint.ts'
-import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, type Detail, invalid, notFound } from '../errors.ts'
-import { requireOwnTenant, requireRole } from '../middleware/auth.ts'
-import { refuseOneTooMany } from '../object-limits.ts'
-import { checkRule, shapeIssues } from '../rule-check.ts'
+import { requireOwnTenant, requireRole } from '../http/auth.ts'
+import type { AppDeps, Caller } from '../http/context.ts'
+import { type Endpoint, endpoint, type Request, type RequestBody } from '../http/endpoint.ts'
+import { ApiError, type Detail, invalid, notFound } from '../http/errors.ts'
+import { refuseOneTooMany } from '../http/object-limits.ts'
+import { checkRule, shapeIssues } from '../rules/rule-check.ts'
+import { type Keeper, shownActions, takeInActions } from '../rules/shape-forms.ts'
 import { parse } from '../schemas/issues.ts'
 import {
   newRule,
@@ -32,8 +33,7 @@ import {
   ruleParams,
   ruleQuery,
 } from '../schemas/rules.ts'
-import { type Keeper, shownActions, takeInActions } from '../shape-forms.ts'
-import { isRefusedByJsonb } from '../submit.ts'
+import { isRefusedByJsonb } from '../submission/submit.ts'
 import { ruleTrialEndpoints } from './rule-trial.ts'
 
 const tag = 'Rules'

@@ -2,9 +2,9 @@
 import { z } from '@hono/zod-openapi'
 import { withoutTenant } from '../../db/pool.ts'
 import { queueDepths } from '../../db/upkeep/queue-depths.ts'
-import { type Endpoint, endpoint } from '../endpoint.ts'
-import type { AppDeps } from '../env.ts'
-import { CHECKS, readiness } from '../health.ts'
+import type { AppDeps } from '../http/context.ts'
+import { type Endpoint, endpoint } from '../http/endpoint.ts'
+import { CHECKS, readiness } from '../http/health.ts'
 
 const tag = 'Service'
 

@@ -14,11 +14,11 @@ import {
   type TenantRow,
   updateTenant,
 } from '../../db/tenants/tenants.ts'
-import { type Endpoint, endpoint, type Request } from '../endpoint.ts'
-import type { AppDeps, Caller } from '../env.ts'
-import { ApiError, invalid, notFound } from '../errors.ts'
-import { hashKey } from '../middleware/auth.ts'
-import { refuseOneTooMany } from '../object-limits.ts'
+import { hashKey } from '../http/auth.ts'
+import type { AppDeps, Caller } from '../http/context.ts'
+import { type Endpoint, endpoint, type Request } from '../http/endpoint.ts'
+import { ApiError, invalid, notFound } from '../http/errors.ts'
+import { refuseOneTooMany } from '../http/object-limits.ts'
 import {
   keyList,
   keyParams,
@@ -30,7 +30,7 @@ import {
   tenantList,
   tenantParams,
 } from '../schemas/administration.ts'
-import { callbackIssues } from '../submission-check.ts'
+import { callbackIssues } from '../submission/check.ts'
 
 const tag = 'Administration'
 const MISSING = { 404: { description: 'No such tenant' } }

@@ -1,6 +1,6 @@
 // The one shape of every refusal.
 import { z } from '@hono/zod-openapi'
-import { ERROR_STATUS, type ErrorCode } from '../errors.ts'
+import { ERROR_STATUS, type ErrorCode } from '../http/errors.ts'
 
 const EXAMPLE = {
   error: 'VALIDATION_ERROR',

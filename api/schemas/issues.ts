@@ -1,8 +1,8 @@
 // Turns zod's issues into the details of an error's answer: one line per field, by its path, with the nearest known name.
 import { closest, distance } from 'fastest-levenshtein'
 import { z } from 'zod'
-import { type Detail, invalid, MAX_DETAILS } from '../errors.ts'
-import { fieldPath } from '../json.ts'
+import { type Detail, invalid, MAX_DETAILS } from '../http/errors.ts'
+import { fieldPath } from '../http/json.ts'
 
 /** `value` as `schema` reads it; throws a 400 with everything that is wrong. `at` is where `value` stands. */
 export function parse<T extends z.ZodType>(schema: T, value: unknown, at: PropertyKey[] = []): z.output<T> {

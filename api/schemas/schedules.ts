@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi'
 import { LIMITS } from '../../db/limits.ts'
 import { JOB_STATUSES, OVERLAPS } from '../../db/states.ts'
-import { cronIssue, isTimeZone } from '../cron.ts'
+import { cronIssue, isTimeZone } from '../schedules/cron.ts'
 import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
 import { submission } from './submission.ts'
 

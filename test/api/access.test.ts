@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { hashKey } from '../../api/middleware/auth.ts'
+import { hashKey } from '../../api/http/auth.ts'
 import { withTenant } from '../../db/pool.ts'
 import { bootstrapTenant, loadCallbackSecret } from '../../db/tenants/tenants.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest'
 import type { Shaper } from '../../activities/shaping/shaper.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
-import { boundedShaper } from '../../api/bounded-shaper.ts'
+import { boundedShaper } from '../../api/rules/bounded-shaper.ts'
 
 const MB = 1_048_576
 

@@ -1,7 +1,7 @@
 // Bulk submission over the API: what is accepted, what is rejected, and what a repeat gets.
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createBulkTurns } from '../../api/bulk-turns.ts'
+import { createBulkTurns } from '../../api/submission/bulk-turns.ts'
 import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import { withTenant } from '../../db/pool.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'

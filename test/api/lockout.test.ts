@@ -1,6 +1,6 @@
 // Keys: that nobody guesses them unseen, and that nobody takes away the last one that administers the service.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createWrongKeys } from '../../api/middleware/wrong-keys.ts'
+import { createWrongKeys } from '../../api/http/wrong-keys.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 

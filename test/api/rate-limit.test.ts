@@ -1,6 +1,6 @@
 // How many requests a tenant and a key may make, over several processes of the API.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createRequestLimit } from '../../api/middleware/rate-limit.ts'
+import { createRequestLimit } from '../../api/http/rate-limit.ts'
 import { withTenant } from '../../db/pool.ts'
 import { insertTenant } from '../../db/tenants/tenants.ts'
 import { createMetrics } from '../../temporal-config/metrics.ts'

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readiness } from '../../api/health.ts'
+import { readiness } from '../../api/http/health.ts'
 import { createPool } from '../../db/pool.ts'
 import { createLogger } from '../../temporal-config/log.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'

@@ -1,7 +1,7 @@
 // What only shows over a real connection: bodies that are refused before they have arrived.
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
-import { type Listening, listen } from '../../api/listen.ts'
+import { type Listening, listen } from '../../api/http/listen.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
 
 const MAX_BODY = 100_000

@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type Listening, listen } from '../../api/listen.ts'
-import { createBodiesUnderWay } from '../../api/middleware/bodies-under-way.ts'
+import { createBodiesUnderWay } from '../../api/http/bodies-under-way.ts'
+import { type Listening, listen } from '../../api/http/listen.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
 
 const MAX_BODY = 1_000_000

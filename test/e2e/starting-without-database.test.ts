@@ -9,7 +9,7 @@ import { type Front, startFront, type Trouble } from '../support/front.ts'
 import { type Program, runProgram } from '../support/programs.ts'
 
 const PROGRAMS = {
-  'npm run api': 'api/server.ts',
+  'npm run api': 'temporal-config/programs/api.ts',
   'npm run worker': 'temporal-config/worker-program.ts',
   'npm start': 'temporal-config/start.ts',
 } as const

@@ -104,7 +104,7 @@ export async function startDeployment(): Promise<Deployment> {
     env,
     databasePid: () => postgres.process.pid,
     temporalProxy,
-    startApi: (more) => start('api/server.ts', more),
+    startApi: (more) => start('temporal-config/programs/api.ts', more),
     startWorker: (more) => start('temporal-config/worker-program.ts', more),
     output: () => running.flatMap(({ lines }) => lines),
     async histories() {

@@ -1,0 +1,96 @@
+// Who asks, and what may they. Keys are known by their hash alone.
+import { createHash } from 'node:crypto'
+import type { Context } from 'hono'
+import type { Pool } from '../../db/pool.ts'
+import { ROLES, type Role } from '../../db/states.ts'
+import { type ApiKey, findApiKey } from '../../db/tenants/api-keys.ts'
+import type { ApiEnv, Caller } from './context.ts'
+import { ApiError } from './errors.ts'
+import { createWrongKeys, remoteAddress } from './wrong-keys.ts'
+
+export type Authenticate = (c: Context<ApiEnv>) => Promise<Caller>
+
+export interface KeyLookup {
+  authenticate: Authenticate
+  /** A key or tenant has changed: ask the database again. */
+  forget(): void
+}
+
+/** A revoked key is refused after this long by other processes; the one that revoked it forgets at once. */
+const REMEMBERED_MS = 3000
+/** Only keys that exist are remembered, so this bounds nothing but a very large installation. */
+const REMEMBERED_KEYS = 10_000
+
+/** Looks keys up in the database, and remembers those found for some seconds. */
+export function createKeyLookup(pool: Pool, now: () => number = () => performance.now()): KeyLookup {
+  const wrongKeys = createWrongKeys()
+  const known = new Map<string, { key: ApiKey; until: number }>()
+
+  async function find(given: string): Promise<ApiKey | null> {
+    const hash = hashKey(given)
+    const id = hash.toString('base64')
+    const remembered = known.get(id)
+    if (remembered && remembered.until > now()) return remembered.key
+    known.delete(id)
+    const key = await findApiKey(pool, hash)
+    if (!key) return null
+    if (known.size >= REMEMBERED_KEYS) known.clear()
+    known.set(id, { key, until: now() + REMEMBERED_MS })
+    return key
+  }
+
+  /** The refusal of a key that is not known; its log line names the address. */
+  function wrong(c: Context<ApiEnv>): ApiError {
+    const address = remoteAddress(c)
+    c.set('address', address)
+    const retryAfterSeconds = wrongKeys.count(address)
+    if (retryAfterSeconds === null) return unauthenticated('the API key is not known')
+    const issue = `the API key is not known, and too many others from this address were not; try again in ${retryAfterSeconds} s`
+    return new ApiError('RATE_LIMIT_EXCEEDED', issue, [], { retryAfterSeconds })
+  }
+
+  return {
+    forget: () => known.clear(),
+    async authenticate(c) {
+      const given = c.req.header('x-api-key')
+      if (!given) {
+        const bearer = c.req.header('authorization') !== undefined
+        throw unauthenticated(bearer ? 'bearer tokens are not turned on, use X-API-Key' : 'X-API-Key is missing')
+      }
+      const key = await find(given)
+      if (!key) throw wrong(c)
+      const caller: Caller = { tenant_id: key.tenant_id, role: key.role, actor: `api_key:${key.id}` }
+      // Set before the refusal, so that its log line names the tenant.
+      c.set('caller', caller)
+      if (key.tenant_status !== 'active') {
+        throw new ApiError('AUTHORIZATION_FAILED', `the tenant is ${key.tenant_status}`)
+      }
+      return caller
+    },
+  }
+}
+
+/** Keys carry 256 random bits, so that a plain hash is enough; a slow one would cost every request. */
+export function hashKey(key: string): Buffer {
+  return createHash('sha256').update(key, 'utf8').digest()
+}
+
+/** The caller, when the role is at least `needed`. */
+export function requireRole(caller: Caller, needed: Role): Caller {
+  if (ROLES.indexOf(caller.role) < ROLES.indexOf(needed)) {
+    throw new ApiError('AUTHORIZATION_FAILED', `this needs role ${needed}, the key has ${caller.role}`)
+  }
+  return caller
+}
+
+/** A body's tenant_id, if present, must be the caller's. */
+export function requireOwnTenant(caller: Caller, given: string | undefined): void {
+  if (given === undefined || given === caller.tenant_id) return
+  throw new ApiError('AUTHORIZATION_FAILED', "tenant_id is not the key's tenant", [
+    { field: 'tenant_id', issue: "must be the caller's own" },
+  ])
+}
+
+function unauthenticated(message: string): ApiError {
+  return new ApiError('AUTHENTICATION_FAILED', message)
+}

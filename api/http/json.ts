@@ -1,0 +1,51 @@
+// JSON as we take it in: strict, bounded in depth and in values, no key twice, and with the exact text of every top-level
+// value. What it costs is linear in the bytes, and nothing is built of the part that is the sender's own.
+import { isUtf8 } from 'node:buffer'
+import { JsonFault } from '../../activities/document/scan.ts'
+import { nextTurn, TURN_BYTES } from '../../activities/document/turns.ts'
+import { LIMITS } from '../../db/limits.ts'
+import { DocumentReader, type JsonForm, MAX_DEPTH, PAYLOAD, type ParsedJson } from './document-reader.ts'
+import { invalid } from './errors.ts'
+
+export { type JsonForm, MAX_DEPTH, type ParsedJson, Texts } from './document-reader.ts'
+export { fieldPath } from './field-path.ts'
+
+const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
+
+/** Parses `sent`, or throws a 400 that says where and why. Others get their turn meanwhile. */
+export async function parseJson(sent: Buffer, form: JsonForm = {}): Promise<ParsedJson> {
+  if (!isUtf8(sent)) throw invalid([{ field: 'body', issue: 'is not valid UTF-8' }])
+  const bytes = sent.subarray(0, 3).equals(BYTE_ORDER_MARK) ? sent.subarray(3) : sent
+  const reader = new DocumentReader(bytes, form)
+  try {
+    let turn = TURN_BYTES
+    while (reader.next()) {
+      if (reader.position < turn) continue
+      await nextTurn()
+      turn = reader.position + TURN_BYTES
+    }
+  } catch (error) {
+    throw error instanceof JsonFault ? invalid([{ field: 'body', issue: wording(error, bytes, form) }]) : error
+  }
+  return reader.result()
+}
+
+function wording({ kind, offset }: JsonFault, bytes: Buffer, { max_depth = MAX_DEPTH, opaque = PAYLOAD }: JsonForm) {
+  if (kind === 'depth') return `is nested deeper than ${max_depth}`
+  if (kind === 'values') {
+    return `has too many values: at most ${LIMITS.jsonValues.value}, and ${LIMITS.outerJsonValues.value} outside of ${opaque}`
+  }
+  return `is not valid JSON${whereabouts(bytes, offset)}`
+}
+
+/** Lines and columns count from 1, columns in UTF-16 units. */
+function whereabouts(bytes: Buffer, offset: number): string {
+  let line = 1
+  let start = 0
+  for (let at = 0; at < offset; at++) {
+    if (bytes[at] !== 0x0a) continue
+    line += 1
+    start = at + 1
+  }
+  return ` (line ${line}, column ${bytes.toString('utf8', start, offset).length + 1})`
+}

@@ -1,0 +1,43 @@
+// Every request has an id, its caller's or ours, in the answer and in every log line, and one line when it is done.
+import { randomUUID } from 'node:crypto'
+import { createMiddleware } from 'hono/factory'
+import type { Logger } from '../../temporal-config/log.ts'
+import type { ApiEnv } from './context.ts'
+
+/** What we take over from a caller: printable, and short enough for the column it is stored in. */
+const ACCEPTED = /^[\x21-\x7e]{1,255}$/
+
+/** Sets `request_id`, returns it as `X-Request-Id`, and logs one line per request. */
+export function requestId(logger: Logger) {
+  return createMiddleware<ApiEnv>(async function requestId(c, next) {
+    const started = performance.now()
+    const given = c.req.header('x-request-id')
+    const id = given && ACCEPTED.test(given) ? given : randomUUID()
+    c.set('request_id', id)
+    c.set('log', logger)
+    c.set('route', 'unmatched')
+    await next()
+    c.header('X-Request-Id', id)
+    const level = c.get('address') === undefined ? levelOf(c.get('route'), c.res.status) : 'warn'
+    logger[level](
+      {
+        request_id: id,
+        tenant_id: c.get('caller')?.tenant_id,
+        distribution_id: c.get('distribution_id'),
+        method: c.req.method,
+        path: c.get('route'),
+        status: c.res.status,
+        error: c.get('error_code'),
+        address: c.get('address'),
+        ms: Math.round(performance.now() - started),
+      },
+      'request',
+    )
+  })
+}
+
+/** A probe that comes every second says by its answer what is wrong; the log need not repeat it. */
+function levelOf(route: string, status: number): 'debug' | 'info' | 'error' {
+  if (route.startsWith('/health/')) return 'debug'
+  return status >= 500 ? 'error' : 'info'
+}

@@ -1,0 +1,59 @@
+// Wrong API keys, counted by the address that they come from: guessing gets slow, and shows in the log. A right key from
+// the same address is served all the same, for many senders may stand behind one proxy.
+import { isIPv4, isIPv6 } from 'node:net'
+import type { Context } from 'hono'
+import { LIMITS } from '../../db/limits.ts'
+import type { ApiEnv } from './context.ts'
+
+export interface WrongKeys {
+  /** Counts one; answers the seconds to wait when there were too many, else null. */
+  count(address: string): number | null
+}
+
+const WINDOW_MS = 60_000
+/** Beyond these the oldest are forgotten. */
+const ADDRESSES = 10_000
+
+export function createWrongKeys(now: () => number = () => performance.now()): WrongKeys {
+  // In the order in which their windows began.
+  const seen = new Map<string, { count: number; until: number }>()
+
+  return {
+    count(address) {
+      const network = networkOf(address)
+      let state = seen.get(network)
+      if (!state || state.until <= now()) {
+        seen.delete(network)
+        if (seen.size >= ADDRESSES) seen.delete(seen.keys().next().value!)
+        state = { count: 0, until: now() + WINDOW_MS }
+        seen.set(network, state)
+      }
+      state.count += 1
+      return state.count <= LIMITS.wrongKeys.value ? null : Math.max(1, Math.ceil((state.until - now()) / 1000))
+    },
+  }
+}
+
+/** Where the connection comes from; `unknown` where there is none, as in a test. */
+export function remoteAddress(c: Context<ApiEnv>): string {
+  const { incoming } = (c.env ?? {}) as { incoming?: { socket?: { remoteAddress?: string } } }
+  return incoming?.socket?.remoteAddress ?? 'unknown'
+}
+
+/** Of IPv6 the first four groups: whoever has one address there has all of the network. */
+function networkOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
+  if (mapped !== undefined && isIPv4(mapped)) return mapped
+  if (!isIPv6(address)) return address
+  const [head = '', tail] = address.split('%')[0]!.split('::')
+  const groups = head === '' ? [] : head.split(':')
+  if (tail !== undefined) {
+    const last = tail === '' ? [] : tail.split(':')
+    while (groups.length + last.length < 8) groups.push('0')
+    groups.push(...last)
+  }
+  return groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')
+}

@@ -1,0 +1,65 @@
+// What is wrong with a payload by its data type, and with the schema of one, in the words of the API.
+import { checkAgainstDataType, type Misfit } from '../../activities/shaping/payload-check.ts'
+import { ShapingError } from '../../activities/shaping/shaping-error.ts'
+import type { DataTypeCheck } from '../../db/distributions/jobs.ts'
+import type { AppDeps } from '../http/context.ts'
+import type { Detail } from '../http/errors.ts'
+import { fieldPath } from '../http/json.ts'
+
+/** What a payload was found to be, under one state of its data type. */
+export interface CheckedPayload {
+  /** Of the data type that it was checked by. */
+  state: string
+  refusals: Detail[]
+  warnings: string[]
+}
+
+/** The payload has not been checked by this data type yet: do so, and store again. */
+export class NotChecked extends Error {
+  readonly by: DataTypeCheck
+
+  constructor(by: DataTypeCheck) {
+    super('the payload is not checked yet')
+    this.by = by
+  }
+}
+
+/** Nothing of the payload's values is in what comes out. */
+export async function checkPayload(
+  shaper: AppDeps['shaper'],
+  tenantId: string,
+  by: DataTypeCheck,
+  submitted: { payload: Buffer; metadata: Record<string, unknown> | null | undefined },
+  signal?: AbortSignal,
+): Promise<CheckedPayload> {
+  const content = { payload: submitted.payload, metadata: submitted.metadata ?? {} }
+  const found = await checkAgainstDataType(shaper, tenantId, by, content, signal)
+  const [refused, unfit] = [details(found.refused), details(found.unfit)]
+  if (by.validation_rules.mode !== 'warn') return { state: by.state, refusals: [...refused, ...unfit], warnings: [] }
+  return { state: by.state, refusals: refused, warnings: unfit.map(({ field, issue }) => `${field} ${issue}`) }
+}
+
+function details(misfits: readonly Misfit[]): Detail[] {
+  return misfits.map(({ path, issue }) => ({ field: fieldPath(path), issue }))
+}
+
+/**
+ * What is wrong with a schema that is to be kept. Compiling one takes its time, so that it is not done here.
+ * @param schema a text is JSON
+ * @param at where it stands in the request
+ */
+export async function schemaDefinitionIssues(
+  shaper: AppDeps['shaper'],
+  tenantId: string,
+  schema: Record<string, unknown> | boolean | string | null | undefined,
+  at: string,
+): Promise<Detail[]> {
+  if (schema === null || schema === undefined) return []
+  try {
+    const problems = await shaper.judge(tenantId, schema)
+    return problems.map(({ path, issue }) => ({ field: fieldPath([at, ...path]), issue }))
+  } catch (error) {
+    if (!(error instanceof ShapingError)) throw error
+    return [{ field: at, issue: `cannot be compiled: ${error.message}` }]
+  }
+}

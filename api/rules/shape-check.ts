@@ -1,0 +1,52 @@
+// Whether a shape can be applied, by itself and with what a destination makes of its result. Expressions and schemas are
+// looked at where nobody waits: reading one may take seconds.
+import { shapeConfig, shapes } from '../../activities/shaping/config.ts'
+import { ShapingError } from '../../activities/shaping/shaping-error.ts'
+import type { Protocol } from '../../db/states.ts'
+import type { AppDeps } from '../http/context.ts'
+import type { Detail } from '../http/errors.ts'
+import { fieldPath } from '../http/json.ts'
+import { issuesOf } from '../schemas/issues.ts'
+
+/**
+ * Everything that is wrong with a shape for a destination.
+ * @param at where it stands in the request
+ * @param overruled its output is not the last word: another shape follows
+ */
+export async function shapingIssues(
+  shaper: AppDeps['shaper'],
+  tenantId: string,
+  { protocol, configuration }: { protocol: Protocol; configuration: Record<string, unknown> },
+  shape: Record<string, unknown> | null | undefined,
+  at: string[],
+  overruled: { output: boolean } = { output: false },
+): Promise<Detail[]> {
+  if (!shapes(shape)) return []
+  const parsed = shapeConfig.safeParse(shape)
+  const details = parsed.success ? [] : issuesOf(shapeConfig, parsed.error, at)
+  details.push(...(await costlyIssues(shaper, tenantId, shape, at)))
+  const format = parsed.data?.output?.format ?? 'json'
+  const { attachment } = configuration as { attachment?: { format?: unknown } }
+  const made = attachment?.format === 'csv' || attachment?.format === 'xml' ? attachment.format : undefined
+  const maker = protocol === 'JDBC' ? 'rows are' : protocol === 'EMAIL' && made && `an attachment as ${made} is`
+  if (maker && format !== 'json' && !overruled.output) {
+    details.push({ field: fieldPath([...at, 'output']), issue: `must be json: ${maker} made of JSON` })
+  }
+  return details
+}
+
+/** What is wrong with the expression and the schema of what may be a shape. Not to be asked for within a transaction. */
+export async function costlyIssues(
+  shaper: AppDeps['shaper'],
+  tenantId: string,
+  shape: unknown,
+  at: string[],
+): Promise<Detail[]> {
+  try {
+    const problems = await shaper.judgeShape(tenantId, shape)
+    return problems.map(({ path, issue }) => ({ field: fieldPath([...at, ...path]), issue }))
+  } catch (error) {
+    if (!(error instanceof ShapingError)) throw error
+    return [{ field: fieldPath(at), issue: `cannot be checked: ${error.message}` }]
+  }
+}

@@ -1,0 +1,90 @@
+// What stands between a shape as it is sent, as it is kept, and as it is shown: the salts of its masks, and the order of its
+// mapping.
+import { MASK } from '../../activities/destinations/secrets/secret.ts'
+import { type AnyShape, keptShape, mappingOf } from '../../activities/shaping/kept.ts'
+import { isSalted, openSalt, SEALED, sealSalt } from '../../activities/shaping/salts.ts'
+import { type Sealer, UnsealError } from '../../db/secrets.ts'
+import type { Detail } from '../http/errors.ts'
+import { fieldPath } from '../http/json.ts'
+
+/** Who keeps the shape: a tenant, or null for a rule that all of them share. */
+export interface Keeper {
+  sealer: Sealer
+  tenantId: string | null
+}
+
+/**
+ * As it is kept, with its salts sealed. A salt that is sent as `***` stays what it is for the same path in `previous`, the
+ * shape that is replaced.
+ * @param at where it stands in the request
+ */
+export function takeIn(
+  keeper: Keeper,
+  sent: AnyShape,
+  previous: AnyShape | undefined,
+  at: string[],
+): { shape: AnyShape; details: Detail[] } {
+  const details: Detail[] = []
+  const before = masksOf(previous).filter(isSalted)
+  const mask = masksOf(sent).map((one, index) => {
+    if (!isSalted(one)) return one
+    const present = before.find(({ path }) => path === one.path)?.salt
+    const issue = present === undefined && one.salt === MASK ? 'has no secret to keep' : reserved(one.salt)
+    if (issue) details.push({ field: fieldPath([...at, 'mask', index, 'salt']), issue })
+    return issue ? one : { ...one, salt: keptSalt(keeper, one.salt, present) }
+  })
+  return { shape: keptShape('mask' in sent && Array.isArray(sent.mask) ? { ...sent, mask } : sent), details }
+}
+
+function reserved(salt: string): string | undefined {
+  return salt.startsWith(SEALED) ? `must not begin with ${SEALED}` : undefined
+}
+
+/** What is sealed already and stays the same is not sealed again: a replacement by itself changes nothing. */
+function keptSalt({ sealer, tenantId }: Keeper, sent: string, present: string | undefined): string {
+  if (present === undefined) return sealSalt(sealer, tenantId, sent)
+  if (!present.startsWith(SEALED)) return sealSalt(sealer, tenantId, sent === MASK ? present : sent)
+  return sent === MASK || isSame(present) ? present : sealSalt(sealer, tenantId, sent)
+
+  function isSame(kept: string): boolean {
+    try {
+      return openSalt(sealer, tenantId, kept) === sent
+    } catch (error) {
+      if (error instanceof UnsealError) return false
+      throw error
+    }
+  }
+}
+
+/** As anyone may see it. A row that was written by hand may hold no shape at all. */
+export function shownShape(kept: AnyShape): AnyShape {
+  if (!isRecord(kept)) return kept
+  const shape = 'field_mapping' in kept ? { ...kept, field_mapping: mappingOf(kept.field_mapping) } : kept
+  if (!masksOf(shape).some(isSalted)) return shape
+  return { ...shape, mask: masksOf(shape).map((one) => (isSalted(one) ? { ...one, salt: MASK } : one)) }
+}
+
+/** The same for a rule's actions, of which a shape may be one. */
+export function takeInActions(
+  keeper: Keeper,
+  sent: AnyShape,
+  previous: unknown,
+  at: string[],
+): { actions: AnyShape; details: Detail[] } {
+  if (!isRecord(sent.shape)) return { actions: sent, details: [] }
+  const before = isRecord(previous) && isRecord(previous.shape) ? previous.shape : undefined
+  const { shape, details } = takeIn(keeper, sent.shape, before, [...at, 'shape'])
+  return { actions: { ...sent, shape }, details }
+}
+
+export function shownActions(kept: AnyShape): AnyShape {
+  return isRecord(kept.shape) ? { ...kept, shape: shownShape(kept.shape) } : kept
+}
+
+function isRecord(value: unknown): value is AnyShape {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function masksOf(shape: AnyShape | undefined): unknown[] {
+  return Array.isArray(shape?.mask) ? shape.mask : []
+}

@@ -1,0 +1,146 @@
+// What a schedule is to submit: read from the request and checked, when it is written and when it is made.
+import type { z } from '@hono/zod-openapi'
+import { readSurroundings } from '../../db/distributions/jobs.ts'
+import type { Db } from '../../db/pool.ts'
+import type { RecurringContent, RecurringRow } from '../../db/schedules/schedules.ts'
+import { knownDestinations } from '../destinations/known.ts'
+import { requireOwnTenant } from '../http/auth.ts'
+import type { AppDeps, Caller } from '../http/context.ts'
+import type { RequestBody } from '../http/endpoint.ts'
+import { ApiError, type Detail, invalid } from '../http/errors.ts'
+import { parseJson } from '../http/json.ts'
+import { type CheckedPayload, NotChecked } from '../rules/catalogue-check.ts'
+import { parse } from '../schemas/issues.ts'
+import { scheduleContent } from '../schemas/schedules.ts'
+import { checkSubmission } from '../submission/check.ts'
+import { isRefusedByJsonb, newJob, storedIssues } from '../submission/submit.ts'
+
+export interface Content {
+  given: z.output<typeof scheduleContent>
+  text: string
+  request: Parameters<typeof newJob>[0]
+  submission: Parameters<typeof newJob>[1]
+  entries: Parameters<typeof newJob>[2]
+  /** By its data type, once that has been read. */
+  payload?: CheckedPayload
+}
+
+/** @throws ApiError naming each field that is wrong, before the database is asked */
+export async function readContent(
+  egress: AppDeps['egress'],
+  request_id: string,
+  caller: Caller,
+  raw: RequestBody,
+): Promise<Content> {
+  const given = parse(scheduleContent, raw.value)
+  requireOwnTenant(caller, given.tenant_id)
+  const details: Detail[] = []
+  if ((given.cron == null) === (given.interval_seconds == null)) {
+    details.push({ field: 'cron', issue: 'either cron or interval_seconds is required, and not both' })
+  }
+  const bytes = raw.texts.bytes('submission')
+  if (bytes === undefined) throw invalid([...details, { field: 'submission', issue: 'is required' }])
+  const parsed = await below(() => parseJson(bytes))
+  if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
+    throw invalid([...details, { field: 'submission', issue: 'must be a JSON object' }])
+  }
+  const body = { bytes, ...parsed }
+  const request = { caller, body, key: undefined, request_id }
+  const checked = await below(() => checkSubmission(request, egress))
+  const found = [...parsed.unstorable, ...checked.details, ...notRecurring(parsed.value)]
+  details.push(...found.map(underSubmission))
+  if (!checked.submission || details.length > 0) throw invalid(details)
+  return { given, text: bytes.toString('utf8'), request, submission: checked.submission, entries: checked.entries }
+}
+
+/** The rest of the check, by the database. */
+export async function checkContent(
+  db: Db,
+  { tenant_id }: Caller,
+  { given, text, request, submission, entries, payload }: Content,
+): Promise<Omit<RecurringContent, 'paused'> & { paused: boolean | null }> {
+  const surroundings = await readSurroundings(db, tenant_id, submission.data_type)
+  const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)
+  if (details.length > 0) throw invalid(details.map(underSubmission))
+  const { metadata_text, ...job } = newJob(request, submission, entries)
+  const payload_text = request.body.texts.get('payload')!
+  const { data_type, priority, destinations, callback_url, max_retries, timeout_seconds, options } = job
+  const { ordering_key, ordering_blocks } = job
+  if (!(await isJsonb(db, metadata_text))) {
+    throw invalid([{ field: 'submission.metadata', issue: 'holds a value that cannot be stored' }])
+  }
+  return {
+    name: given.name,
+    description: given.description ?? null,
+    cron: given.cron ?? null,
+    interval_seconds: given.interval_seconds ?? null,
+    time_zone: given.time_zone,
+    overlap: given.overlap,
+    catchup_seconds: given.catchup_seconds,
+    paused: given.paused ?? null,
+    submission: text,
+    payload_text,
+    metadata_text,
+    template: {
+      data_type,
+      priority,
+      payload_queryable: request.body.queryable && (await isJsonb(db, payload_text)),
+      destinations,
+      callback_url,
+      max_retries,
+      timeout_seconds,
+      options,
+      ordering_key,
+      ordering_blocks,
+    },
+  }
+}
+
+/** What was accepted once may be refused by now. */
+export async function refuseUnfit(db: Db, { tenant_id, template }: RecurringRow, fit: CheckedPayload | undefined) {
+  const { check, catalogued, requires_catalogued } = await readSurroundings(db, tenant_id, template.data_type)
+  if (requires_catalogued && !catalogued) {
+    throw invalid([{ field: 'submission.data_type', issue: 'is not in the catalogue of data types' }])
+  }
+  if (check && fit?.state !== check.state) throw new NotChecked(check)
+  if (check && fit && fit.refusals.length > 0) throw invalid(fit.refusals.map(underSubmission))
+}
+
+/** What belongs to a single time has no meaning for all of them. */
+function notRecurring(submission: object): Detail[] {
+  const { expires_at, deliver_at, options } = submission as Record<string, unknown>
+  const issue = 'has no meaning in a schedule'
+  const key = (options as { idempotency_key?: unknown } | null | undefined)?.idempotency_key
+  return [
+    ...(expires_at == null ? [] : [{ field: 'expires_at', issue: `${issue}; options.timeout_seconds has` }]),
+    ...(deliver_at == null ? [] : [{ field: 'deliver_at', issue }]),
+    ...(key == null ? [] : [{ field: 'options.idempotency_key', issue }]),
+  ]
+}
+
+function underSubmission({ field, issue }: Detail): Detail {
+  return { field: field === 'body' ? 'submission' : `submission.${field}`, issue }
+}
+
+/** What is wrong with the submission is said by its path in the request. */
+async function below<T>(work: () => T): Promise<Awaited<T>> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    throw new ApiError(error.code, error.message, error.details.map(underSubmission))
+  }
+}
+
+/** jsonb takes less than JSON. */
+async function isJsonb(db: Db, text: string): Promise<boolean> {
+  await db.query('savepoint jsonb')
+  try {
+    await db.query('select $1::jsonb', [text])
+    return true
+  } catch (error) {
+    if (!isRefusedByJsonb(error)) throw error
+    await db.query('rollback to savepoint jsonb')
+    return false
+  }
+}

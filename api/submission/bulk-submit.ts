@@ -1,0 +1,370 @@
+// Takes many distributions in: each is checked like a single one, the good ones become durable together, and the others
+// are listed with what is wrong. One transaction: a request that is cut off anywhere leaves nothing, and its repeat is a
+// first one. It is bounded by the body's limit and by the number of items.
+import { createHash } from 'node:crypto'
+import { createPace } from '../../activities/document/turns.ts'
+import { findBatch, insertBatch, newBatchId } from '../../db/batches/batches.ts'
+import { batchDistributionIds, insertBatchItems } from '../../db/batches/items.ts'
+import {
+  claimIdempotencyKeys,
+  forgetIdempotencyKey,
+  insertBatchJobs,
+  type NewBatchJob,
+  newJobIds,
+  type TakenKey,
+} from '../../db/distributions/bulk.ts'
+import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
+import {
+  addWarnings,
+  type DataTypeCheck,
+  readSurroundings,
+  type SubmissionSurroundings,
+} from '../../db/distributions/jobs.ts'
+import { type Db, withTenant } from '../../db/pool.ts'
+import { isDataRefused } from '../../db/refused.ts'
+import { OTHER } from '../../temporal-config/metrics.ts'
+import { knownDestinations } from '../destinations/known.ts'
+import type { AppDeps } from '../http/context.ts'
+import { ApiError, type Detail, invalid } from '../http/errors.ts'
+import { parseJson } from '../http/json.ts'
+import { type CheckedPayload, checkPayload, NotChecked } from '../rules/catalogue-check.ts'
+import type { BulkSubmission } from '../schemas/batches.ts'
+import type { Submission } from '../schemas/submission.ts'
+import { checkSubmission, type SubmitRequest } from './check.ts'
+import type { CheckedEntries } from './destination-entries.ts'
+import { asRefusal, isRefusedByJsonb, newJob, storedIssues } from './submit.ts'
+
+/** So many items are checked before other requests get their turn. */
+const TURN = 50
+/** The payloads of one request are checked within this time, or none is accepted. */
+const CHECKED_MS = 60_000
+/** SQLSTATE. */
+const DEADLOCK = '40P01'
+/** Of one distribution; what is wrong with it is kept with the batch, and shown with every look at it. */
+const MOST_DETAILS = 20
+/** So many rows go in one statement, or so many bytes: it is written at once. */
+const PAGE = 500
+const PAGE_BYTES = 1_048_576
+
+export interface BulkRequest extends Omit<SubmitRequest, 'body'> {
+  /** The exact text of each item, in UTF-8. */
+  items: Buffer[]
+  options: BulkSubmission['options']
+  /** The decoded body, by which a repeat is recognised. */
+  bytes: Buffer
+}
+
+export interface Rejected {
+  index: number
+  details: Detail[]
+}
+
+export interface BulkSubmitted {
+  batch_id: string
+  total: number
+  distribution_ids: string[]
+  rejected: Rejected[]
+  /** Labels of what was stored by this very request, for the metrics. */
+  created: string[]
+}
+
+interface Item {
+  index: number
+  request: SubmitRequest
+  submission: Submission
+  entries: CheckedEntries
+  key: string | null
+  sha256: Buffer
+  /** By its data type, once that has been read. */
+  payload?: CheckedPayload
+}
+
+/** Checks and stores. A 400 when no item is acceptable. */
+export async function submitBulk(
+  deps: Pick<AppDeps, 'pool' | 'egress' | 'shaper'>,
+  request: BulkRequest,
+): Promise<BulkSubmitted> {
+  const rejected: Rejected[] = []
+  const items: Item[] = []
+  const pace = createPace()
+  for (const [index, bytes] of request.items.entries()) {
+    await pace()
+    const checked = await checkItem(deps, request, index, bytes)
+    if ('details' in checked) rejected.push({ index, details: few(checked.details) })
+    else items.push(checked)
+  }
+  if (items.length === 0) throw noneAccepted(rejected)
+  const { tenant_id } = request.caller
+  const until = AbortSignal.timeout(CHECKED_MS)
+  for (let died = 0; ; ) {
+    try {
+      return await withTenant(deps.pool, tenant_id, (db) => store(db, request, items, rejected))
+    } catch (error) {
+      // Two requests each of whose own key is that of a distribution of the other: one of them is told to begin anew.
+      if ((error as { code?: unknown }).code === DEADLOCK && died++ < 3) continue
+      if (!(error instanceof NotChecked)) throw error
+      await checkPayloads(deps.shaper, tenant_id, error.by, items, until)
+    }
+  }
+}
+
+/** Checks the payloads of one data type, so many at once. */
+async function checkPayloads(
+  shaper: AppDeps['shaper'],
+  tenantId: string,
+  by: DataTypeCheck,
+  items: Item[],
+  until: AbortSignal,
+): Promise<void> {
+  const own = items.filter(({ submission }) => submission.data_type === by.id)
+  for (let from = 0; from < own.length; from += TURN) {
+    await Promise.all(
+      own.slice(from, from + TURN).map(async (item) => {
+        const { metadata } = item.submission
+        const payload = item.request.body.texts.bytes('payload')!
+        item.payload = await checkPayload(shaper, tenantId, by, { payload, metadata }, until)
+      }),
+    )
+  }
+}
+
+async function checkItem(
+  deps: Pick<AppDeps, 'egress'>,
+  request: BulkRequest,
+  index: number,
+  bytes: Buffer,
+): Promise<Item | Rejected> {
+  try {
+    const parsed = await parseJson(bytes)
+    if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
+      return { index, details: [{ field: 'body', issue: 'must be a JSON object' }] }
+    }
+    if (parsed.unstorable.length > 0) return { index, details: parsed.unstorable }
+    const { caller, request_id } = request
+    const single = { caller, request_id, key: undefined, body: { bytes, ...parsed } }
+    const { submission, entries, key, details } = await checkSubmission(single, deps.egress)
+    if (!submission || details.length > 0) return { index, details }
+    const sha256 = createHash('sha256').update(bytes).digest()
+    return { index, request: single, submission, entries, key, sha256 }
+  } catch (error) {
+    if (error instanceof ApiError) return { index, details: detailsOf(error) }
+    throw error
+  }
+}
+
+function few(details: Detail[]): Detail[] {
+  const more = details.length - MOST_DETAILS
+  return more > 0 ? [...details.slice(0, MOST_DETAILS), { field: 'body', issue: `has ${more} more faults` }] : details
+}
+
+function detailsOf(error: ApiError): Detail[] {
+  return error.details.length > 0 ? error.details : [{ field: 'body', issue: error.message }]
+}
+
+async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejected[]): Promise<BulkSubmitted> {
+  const { tenant_id } = request.caller
+  const sha256 = createHash('sha256').update(request.bytes).digest()
+  const claim = request.key === undefined ? null : await claimIdempotencyKey(db, tenant_id, request.key, sha256)
+  if (claim && !claim.claimed) return await earlierAnswer(db, claim, sha256)
+  const batch_id = claim?.job_id ?? (await newBatchId(db))
+  const surroundings = await surroundingsOf(db, tenant_id, items)
+  const checked = await checkStored(db, items, surroundings)
+  const placed = await placeItems(db, tenant_id, checked.items)
+  const rejected = [...unfit, ...checked.rejected, ...placed.rejected]
+  for (const page of pagesOf(placed.fresh)) rejected.push(...(await insertPage(db, batch_id, page)))
+  const refused = new Map(rejected.map((one) => [one.index, one]))
+  // Of several with one key only the first is stored: when that one was refused, so are its repeats.
+  const lost = new Map(
+    placed.fresh.flatMap(({ item, job_id }) => {
+      const refusal = refused.get(item.index)
+      return refusal ? [[job_id, refusal.details]] : []
+    }),
+  )
+  for (const { item, job_id, fresh } of placed.all) {
+    const details = lost.get(job_id)
+    if (!fresh && details) rejected.push({ index: item.index, details })
+  }
+  rejected.sort((one, other) => one.index - other.index)
+  const accepted = placed.all.filter(({ job_id }) => !lost.has(job_id))
+  if (accepted.length === 0) throw noneAccepted(rejected)
+  await insertBatch(db, {
+    id: batch_id,
+    tenant_id,
+    kind: 'submit',
+    total_distributions: request.items.length,
+    options: {
+      parallel_execution: request.options.parallel_execution,
+      fail_fast: request.options.fail_fast,
+    },
+    callback_url: request.options.callback_url ?? null,
+    rejected,
+    request_id: request.request_id,
+    actor: request.caller.actor,
+  })
+  const warned = placed.fresh.filter(({ job_id }) => !lost.has(job_id))
+  await addWarnings(
+    db,
+    warned.map(({ item, job_id }) => ({ id: job_id, warnings: item.payload?.warnings ?? [] })),
+  )
+  const members = accepted.map(({ job_id, fresh }) => ({ job_id, started: !fresh }))
+  await insertBatchItems(db, tenant_id, batch_id, members)
+  return {
+    batch_id,
+    total: request.items.length,
+    distribution_ids: accepted.map(({ job_id }) => `dist_${job_id}`),
+    rejected,
+    created: accepted
+      .filter(({ fresh }) => fresh)
+      .map(({ item: { submission } }) =>
+        surroundings.get(submission.data_type)?.catalogued ? submission.data_type : OTHER,
+      ),
+  }
+}
+
+/** The answer that the first request with this key had. */
+async function earlierAnswer(db: Db, claim: TakenKey, sha256: Buffer): Promise<BulkSubmitted> {
+  if (!claim.request_sha256.equals(sha256)) {
+    throw new ApiError('CONFLICT', 'the idempotency key was used before with another body', [
+      { field: 'idempotency_key', issue: 'belongs to an earlier request' },
+    ])
+  }
+  const batch = await findBatch(db, claim.job_id)
+  if (!batch) throw new ApiError('CONFLICT', 'the batch of this idempotency key is no longer kept')
+  return {
+    batch_id: batch.id,
+    total: batch.total_distributions,
+    distribution_ids: await batchDistributionIds(db, batch.id),
+    rejected: batch.rejected,
+    created: [],
+  }
+}
+
+async function surroundingsOf(db: Db, tenantId: string, items: Item[]): Promise<Map<string, SubmissionSurroundings>> {
+  const found = new Map<string, SubmissionSurroundings>()
+  for (const { submission } of items) {
+    const { data_type } = submission
+    if (!found.has(data_type)) found.set(data_type, await readSurroundings(db, tenantId, data_type))
+  }
+  return found
+}
+
+async function checkStored(
+  db: Db,
+  items: Item[],
+  surroundings: ReadonlyMap<string, SubmissionSurroundings>,
+): Promise<{ items: Item[]; rejected: Rejected[] }> {
+  const known = await knownDestinations(
+    db,
+    items.flatMap(({ entries }) => entries.named),
+  )
+  const rejected: Rejected[] = []
+  const good: Item[] = []
+  const pace = createPace()
+  for (const item of items) {
+    await pace()
+    const { index, submission, entries, payload } = item
+    const details = storedIssues(submission, entries, known, surroundings.get(submission.data_type)!, payload)
+    if (details.length > 0) rejected.push({ index, details: few(details) })
+    else good.push(item)
+  }
+  return { items: good, rejected }
+}
+
+interface Placed {
+  item: Item
+  job_id: string
+  /** False: a key led to a distribution that exists. */
+  fresh: boolean
+}
+
+/** Gives each item its id: a new one, or that of the distribution that its idempotency key has already. */
+async function placeItems(db: Db, tenantId: string, items: Item[]) {
+  const ids = await newJobIds(db, items.length)
+  const keyed = items.flatMap(({ key, sha256 }, i) => (key === null ? [] : [{ key, sha256, job_id: ids[i]! }]))
+  const taken = await claimIdempotencyKeys(db, tenantId, keyed)
+  const rejected: Rejected[] = []
+  const all = items.flatMap((item, i): Placed[] => {
+    const owner = item.key === null ? undefined : taken.get(item.key)
+    if (!owner || owner.job_id === ids[i]) return [{ item, job_id: ids[i]!, fresh: true }]
+    if (owner.request_sha256.equals(item.sha256)) return [{ item, job_id: owner.job_id, fresh: false }]
+    const issue = 'belongs to an earlier submission with another body'
+    rejected.push({ index: item.index, details: [{ field: 'options.idempotency_key', issue }] })
+    return []
+  })
+  return { all, fresh: all.filter(({ fresh }) => fresh), rejected }
+}
+
+/** In their order. */
+function* pagesOf(all: readonly Placed[]): Generator<Placed[]> {
+  let page: Placed[] = []
+  let bytes = 0
+  for (const placed of all) {
+    const { length } = placed.item.request.body.bytes
+    if (page.length > 0 && (page.length >= PAGE || bytes + length > PAGE_BYTES)) {
+      yield page
+      page = []
+      bytes = 0
+    }
+    page.push(placed)
+    bytes += length
+  }
+  if (page.length > 0) yield page
+}
+
+/**
+ * Stores a page, in order. When one row of it is refused, the halves by themselves, down to that one, so that the others
+ * stay and a thousand cost some twenty statements more and not a thousand.
+ */
+async function insertPage(db: Db, batchId: string, page: Placed[], queryable = true): Promise<Rejected[]> {
+  const row = ({ item, job_id }: Placed): NewBatchJob => {
+    const job = newJob(item.request, item.submission, item.entries)
+    // Kept by itself: the life of each begins with its turn, but ends no later.
+    // The parsed time: a text has spellings that one reader takes and another refuses.
+    const options = job.expires_at ? { ...job.options, expires_at: job.expires_at.toISOString() } : job.options
+    return { ...job, options, id: job_id, payload_queryable: queryable && item.request.body.queryable }
+  }
+  const refusal = await refusable(db, () => insertBatchJobs(db, batchId, page.map(row)))
+  if (refusal === null) return []
+  const half = page.length >> 1
+  if (half > 0) {
+    return [
+      ...(await insertPage(db, batchId, page.slice(0, half))),
+      ...(await insertPage(db, batchId, page.slice(half))),
+    ]
+  }
+  if (queryable && isRefusedByJsonb(refusal)) return await insertPage(db, batchId, page, false)
+  const { item, job_id } = page[0]!
+  const { key, index, request } = item
+  if (key !== null) await forgetIdempotencyKey(db, request.caller.tenant_id, key, job_id)
+  const known = asRefusal(refusal)
+  const field = isRefusedByJsonb(refusal) ? 'metadata' : 'body'
+  const details =
+    known instanceof ApiError ? detailsOf(known) : [{ field, issue: 'holds a value that cannot be stored' }]
+  return [{ index, details }]
+}
+
+/** Runs `work`; what is wrong with the rows is answered, with nothing of it kept, and anything else thrown. */
+async function refusable(db: Db, work: () => Promise<void>): Promise<unknown> {
+  await db.query('savepoint page')
+  try {
+    await work()
+    await db.query('release savepoint page')
+    return null
+  } catch (error) {
+    if (!isDataRefused(error)) throw error
+    await db.query('rollback to savepoint page')
+    await db.query('release savepoint page')
+    return error
+  }
+}
+
+function noneAccepted(rejected: Rejected[]): ApiError {
+  return invalid(
+    rejected.flatMap(({ index, details }) =>
+      details.map(({ field, issue }) => ({
+        field: field === 'body' ? `distributions[${index}]` : `distributions[${index}].${field}`,
+        issue,
+      })),
+    ),
+  )
+}

@@ -1,0 +1,86 @@
+// A submission as its request states it: everything that is wrong, by path, without a clock and without the database.
+import type { Egress } from '../../activities/destinations/network/egress.ts'
+import { placeOfUrl } from '../../activities/destinations/network/place.ts'
+import { requireOwnTenant } from '../http/auth.ts'
+import type { Caller } from '../http/context.ts'
+import type { RequestBody } from '../http/endpoint.ts'
+import { ApiError, type Detail } from '../http/errors.ts'
+import { issuesOf } from '../schemas/issues.ts'
+import {
+  idempotencyKey,
+  MAX_DESTINATIONS,
+  metadataIsTooLarge,
+  type Submission,
+  submissionWithoutDestinations,
+} from '../schemas/submission.ts'
+import { type CheckedEntries, checkEntries, forbiddenHost, forbiddenPlace } from './destination-entries.ts'
+
+export interface SubmitRequest {
+  caller: Caller
+  body: RequestBody
+  /** Header `Idempotency-Key`. */
+  key: string | undefined
+  request_id: string
+}
+
+export interface CheckedSubmission {
+  submission: Submission | undefined
+  entries: CheckedEntries
+  key: string | null
+  details: Detail[]
+}
+
+/** What can be told from the request alone: no clock and no database, so that a repeat is judged like the first. */
+export async function checkSubmission(
+  { body, key, caller }: SubmitRequest,
+  egress: Egress,
+): Promise<CheckedSubmission> {
+  const raw = body.value as Record<string, unknown>
+  const listed = Array.isArray(raw.destinations) ? (raw.destinations as unknown[]) : []
+  if (listed.length > MAX_DESTINATIONS) throw tooManyDestinations(listed.length)
+  const hugeMetadata = metadataIsTooLarge(body.texts.bytes('metadata'))
+  const parsed = submissionWithoutDestinations.safeParse(hugeMetadata ? { ...raw, metadata: undefined } : raw)
+  const entries = await checkEntries(listed, egress)
+  const details = [...(parsed.success ? [] : issuesOf(submissionWithoutDestinations, parsed.error)), ...entries.details]
+  if (typeof raw.tenant_id === 'string') requireOwnTenant(caller, raw.tenant_id)
+  if (hugeMetadata) {
+    details.push({ field: 'metadata', issue: 'must have at most 65536 bytes' })
+  }
+  const given = (raw.options ?? {}) as Record<string, unknown>
+  details.push(...callbackIssues(given.callback_url, egress), ...notServedYet(given))
+  if (raw.ordering != null && raw.ordering_key == null) {
+    details.push({ field: 'ordering', issue: 'has no meaning without ordering_key' })
+  }
+  const header = key === undefined ? undefined : idempotencyKey.safeParse(key)
+  if (header && !header.success) details.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
+  const inBody = typeof given.idempotency_key === 'string' ? given.idempotency_key : undefined
+  if (key !== undefined && inBody !== undefined && key !== inBody) {
+    details.push({ field: 'options.idempotency_key', issue: 'differs from the header Idempotency-Key' })
+  }
+  return { submission: parsed.success ? parsed.data : undefined, entries, key: inBody ?? key ?? null, details }
+}
+
+/** What is wrong with a callback's URL; nothing when there is none. */
+export function callbackIssues(url: unknown, egress: Egress, field = 'options.callback_url'): Detail[] {
+  if (typeof url !== 'string') return []
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  if (!parsed || !/^https?:$/.test(parsed.protocol)) return [{ field, issue: 'must be an http or https URL' }]
+  if (parsed.username || parsed.password) return [{ field, issue: 'must not hold a user name or password' }]
+  const issue = forbiddenHost(parsed.hostname, egress) ?? forbiddenPlace(placeOfUrl(parsed), egress)
+  return issue ? [{ field, issue }] : []
+}
+
+/** Refused rather than taken and not done. */
+function notServedYet(options: Record<string, unknown>): Detail[] {
+  const details: Detail[] = []
+  if (options.encryption_required === true) {
+    details.push({ field: 'options.encryption_required', issue: 'is not served yet' })
+  }
+  return details
+}
+
+function tooManyDestinations(count: number): ApiError {
+  return new ApiError('PAYLOAD_TOO_LARGE', `a distribution has at most ${MAX_DESTINATIONS} destinations`, [
+    { field: 'destinations', issue: `has ${count} entries, at most ${MAX_DESTINATIONS} are allowed` },
+  ])
+}

@@ -1,0 +1,236 @@
+// The destinations of a submission, checked entry by entry: each fault with its path, nothing thrown.
+
+import { DeliveryError } from '../../activities/destinations/errors.ts'
+import { isLocalhost } from '../../activities/destinations/network/addresses.ts'
+import type { Egress } from '../../activities/destinations/network/egress.ts'
+import type { Place } from '../../activities/destinations/network/place.ts'
+import { destinationFor } from '../../activities/destinations/registry.ts'
+import { reachedHosts } from '../../activities/destinations/secrets/secret.ts'
+import { findLiteralSecrets, findReservedReferences } from '../../activities/destinations/secrets/storage.ts'
+import { createPace } from '../../activities/document/turns.ts'
+import type { SubmittedDestination } from '../../db/distributions/submitted.ts'
+import { LIMITS } from '../../db/limits.ts'
+import { PROTOCOLS, type Protocol } from '../../db/states.ts'
+import type { KnownDestinations } from '../destinations/known.ts'
+import type { Detail } from '../http/errors.ts'
+import { fieldPath } from '../http/json.ts'
+import { NAME } from '../schemas/fields.ts'
+import { didYouMean, issuesOf } from '../schemas/issues.ts'
+import { maxRetries } from '../schemas/submission.ts'
+
+export interface CheckedEntries {
+  /** As they are stored; complete only when `details` is empty. */
+  destinations: SubmittedDestination[]
+  details: Detail[]
+  /**
+   * Every name with the entry that it stands in, to be looked up among the registered ones. An inline one has the
+   * protocol that it states, if that is one.
+   */
+  named: { name: string; index: number; inline: boolean; protocol: Protocol | undefined }[]
+}
+
+/** Checks what can be told without the database. */
+export async function checkEntries(entries: readonly unknown[], egress: Egress): Promise<CheckedEntries> {
+  const checked: CheckedEntries = { destinations: [], details: [], named: [] }
+  const seen = new Map<string, number>()
+  const pace = createPace()
+  for (const [index, entry] of entries.entries()) {
+    await pace()
+    const inline = typeof entry !== 'string'
+    const found = inline ? inlineEntry(entry, index, egress) : { details: [], destination: { name: entry } }
+    checked.details.push(...found.details)
+    const name = found.destination?.name
+    if (name === undefined) continue
+    const at = ['destinations', index, ...(inline ? ['name'] : [])]
+    const first = seen.get(name)
+    if (!NAME.test(name)) {
+      checked.details.push({ field: fieldPath(at), issue: 'must be 1 to 100 letters, digits, _ or -' })
+    } else if (first !== undefined) {
+      checked.details.push({ field: fieldPath(at), issue: `has the same name as destinations[${first}]` })
+    } else {
+      seen.set(name, index)
+      checked.named.push({ name, index, inline, protocol: found.destination?.protocol })
+    }
+    if (found.destination) checked.destinations.push(found.destination)
+  }
+  return checked
+}
+
+/** Checks the names against the tenant's registered destinations. */
+export function checkNames(
+  named: CheckedEntries['named'],
+  known: KnownDestinations,
+  compression: 'none' | 'gzip',
+): Detail[] {
+  return named.flatMap(({ name, index, inline, protocol }): Detail[] => {
+    const found = known.found.get(name)
+    const living = found && !found.deleted ? found : undefined
+    if (inline) {
+      const field = fieldPath(['destinations', index, 'name'])
+      const issue = 'is the name of a registered destination: give that alone, as a string, or take another name here'
+      const own = protocol
+        ? compressionIssue(protocol, fieldPath(['destinations', index, 'protocol']), compression)
+        : []
+      return [...(living ? [{ field, issue }] : []), ...own]
+    }
+    const field = fieldPath(['destinations', index])
+    if (!found) {
+      const meant = didYouMean(known.meant.get(name))
+      return [{ field, issue: `no destination is registered as ${JSON.stringify(name)}${meant}` }]
+    }
+    if (!living) return [{ field, issue: `the destination ${JSON.stringify(name)} was deleted` }]
+    if (living.status === 'inactive') return [{ field, issue: `the destination ${JSON.stringify(name)} is disabled` }]
+    return compressionIssue(living.protocol, field, compression)
+  })
+}
+
+/** gzip is a matter of the protocol: only these three can say that a body is compressed. */
+function compressionIssue(protocol: Protocol, field: string, compression: 'none' | 'gzip'): Detail[] {
+  const able = protocol === 'REST' || protocol === 'AMQP' || protocol === 'S3'
+  return compression === 'none' || able
+    ? []
+    : [{ field, issue: `${protocol} does not take options.compression "gzip"` }]
+}
+
+// Made once: making a schema costs more than using it, and there may be 1000 entries.
+const ownRetries = maxRetries.nullish()
+
+const KEPT = 'is kept with a registered destination alone: register it, and give its name as a string'
+/** What a registration has beside its configuration, of whose names no protocol has a field. */
+const REGISTERED_ALONE = {
+  configuration: 'its fields stand beside name and protocol here',
+  transform_config: KEPT,
+  health_check_config: KEPT,
+  circuit_breaker: KEPT,
+  auto_disable: KEPT,
+  rate_limit: KEPT,
+  max_concurrency: KEPT,
+}
+
+interface InlineEntry {
+  details: Detail[]
+  destination?: SubmittedDestination
+}
+
+function inlineEntry(entry: unknown, index: number, egress: Egress): InlineEntry {
+  const at: PropertyKey[] = ['destinations', index]
+  const fault = (path: PropertyKey[], issue: string): Detail => ({ field: fieldPath([...at, ...path]), issue })
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) {
+    return { details: [fault([], 'must be the name of a registered destination, or an object')] }
+  }
+  const { name, protocol, max_retries, ...configuration } = entry as Record<string, unknown>
+  const details: Detail[] = []
+  if (typeof name !== 'string') details.push(fault(['name'], name === undefined ? 'is required' : 'must be a string'))
+  const retries = ownRetries.safeParse(max_retries)
+  if (!retries.success) details.push(...issuesOf(ownRetries, retries.error, [...at, 'max_retries']))
+  const known = readProtocol(protocol)
+  if ('issue' in known) details.push(fault(['protocol'], known.issue))
+  else {
+    for (const [key, issue] of Object.entries(REGISTERED_ALONE)) {
+      if (!Object.hasOwn(configuration, key)) continue
+      details.push(fault([key], issue))
+      delete configuration[key]
+    }
+    details.push(...configurationIssues(known.protocol, configuration, at, egress, { literals: false }))
+  }
+  if (typeof name !== 'string') return { details }
+  if ('issue' in known) return { details, destination: { name } }
+  return { details, destination: { name, protocol: known.protocol, configuration, max_retries: retries.data ?? null } }
+}
+
+/** A protocol that this build serves, or what is wrong with the word. */
+export function readProtocol(given: unknown): { protocol: Protocol } | { issue: string } {
+  if (given === undefined) {
+    return { issue: 'is required in an inline destination; a registered one is named by a string, without overrides' }
+  }
+  const protocol = PROTOCOLS.find((one) => one === given)
+  if (!protocol) return { issue: `must be one of ${PROTOCOLS.join(', ')}` }
+  return { protocol }
+}
+
+/** Everything that is wrong with a protocol's configuration; secrets in plain text only where they can be sealed. */
+export function configurationIssues(
+  protocol: Protocol,
+  configuration: unknown,
+  at: readonly PropertyKey[],
+  egress: Egress,
+  options: { literals: boolean },
+): Detail[] {
+  if (hasMoreValues(configuration, LIMITS.configurationValues.value)) {
+    return [{ field: fieldPath(at), issue: `has more than ${LIMITS.configurationValues.value} values` }]
+  }
+  const schema = destinationFor(protocol).config
+  const parsed = schema.safeParse(configuration)
+  const details = parsed.success ? [] : issuesOf(schema, parsed.error, [...at])
+  const below = (path: string) => `${fieldPath(at)}.${path}`
+  if (!options.literals) {
+    for (const path of findLiteralSecrets(schema, configuration)) {
+      details.push({
+        field: below(path),
+        issue: 'holds a secret in plain text; refer to {"secret": "credential.field"}',
+      })
+    }
+  }
+  for (const path of findReservedReferences(schema, configuration)) {
+    details.push({ field: below(path), issue: 'refers to the secret of a registered destination' })
+  }
+  if (!parsed.success) return details
+  const forbidden = unreachable(schema, configuration, at, egress)
+  const own = forbidden.length > 0 ? undefined : forbiddenPlace(destinationFor(protocol).place(parsed.data), egress)
+  return [...details, ...forbidden, ...(own ? [{ field: placeField(schema, configuration, at), issue: own }] : [])]
+}
+
+/** The field that names the server; what else is reached, such as a token endpoint, stands behind it. */
+function placeField(schema: Parameters<typeof reachedHosts>[0], value: unknown, at: readonly PropertyKey[]): string {
+  return fieldPath([...at, ...(reachedHosts(schema, value)[0]?.path ?? [])])
+}
+
+/** Objects, arrays and single values together; counts no further than it must. */
+function hasMoreValues(root: unknown, most: number): boolean {
+  const open = [root]
+  let count = 1
+  for (let value = open.pop(); value !== undefined; value = open.pop()) {
+    if (typeof value !== 'object' || value === null) continue
+    const inner = Object.values(value)
+    count += inner.length
+    if (count > most) return true
+    open.push(...inner)
+  }
+  return false
+}
+
+/** Literal addresses that deliveries may not reach. Names are looked up, and checked, when they are connected to. */
+function unreachable(
+  schema: Parameters<typeof reachedHosts>[0],
+  value: unknown,
+  at: readonly PropertyKey[],
+  egress: Egress,
+): Detail[] {
+  return reachedHosts(schema, value).flatMap(({ path, host }) => {
+    const issue = forbiddenHost(host, egress)
+    return issue ? [{ field: fieldPath([...at, ...path]), issue }] : []
+  })
+}
+
+/** What is wrong with a host, as far as can be told without a look-up. */
+export function forbiddenHost(host: string, egress: Egress): string | undefined {
+  const forbidden = refuses(() => egress.assertHost(isLocalhost(host) ? '127.0.0.1' : host))
+  return forbidden ? 'is a private or otherwise forbidden address' : undefined
+}
+
+/** What is wrong with a server that is connected to, as far as can be told without a look-up. */
+export function forbiddenPlace(place: Place | undefined, egress: Egress): string | undefined {
+  if (!place) return 'names no host that can be reached'
+  const own = refuses(() => egress.assertNotOwn(place.host, place.port))
+  return own ? 'is a server of the Distributor itself' : undefined
+}
+
+function refuses(check: () => void): boolean {
+  try {
+    check()
+    return false
+  } catch (error) {
+    if (!(error instanceof DeliveryError)) throw error
+    return true
+  }
+}

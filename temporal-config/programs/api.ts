@@ -1,0 +1,33 @@
+// `npm run api`: the API alone. Stateless; run as many as needed. It answers without Temporal, and accepts what a sweep
+// will start later.
+
+import { serveApi } from '../../api/serve.ts'
+import { bootstrapTenant } from '../../db/tenants/tenants.ts'
+import { assemble, scraped } from '../assemble.ts'
+import { findSurroundings } from '../embedded.ts'
+import { runProgram } from '../program.ts'
+import { connectApi } from '../temporal-side.ts'
+
+await runProgram('api', async ({ settings, logger, life }) => {
+  const surroundings = findSurroundings(settings)
+  const parts = assemble({
+    settings,
+    surroundings,
+    logger,
+    life,
+    name: 'api',
+    connections: 10,
+    async prepare(pool, sealer) {
+      if (!settings.BOOTSTRAP_API_KEY) return
+      await bootstrapTenant(pool, sealer, {
+        tenant: settings.BOOTSTRAP_TENANT,
+        apiKey: settings.BOOTSTRAP_API_KEY,
+        callbackSecret: settings.CALLBACK_SECRET,
+      })
+    },
+  })
+  const dispatcher = connectApi(parts, surroundings.temporal, life)
+  const { url } = await serveApi(parts, dispatcher, scraped(parts), settings, life)
+  await parts.database.found
+  return { api: url, docs: `${url}/docs`, temporal: surroundings.temporal.address }
+})
