@@ -12,16 +12,16 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 /** Task → program, and whether it needs the development packages too. */
 const tasks = {
-  start: ['temporal-config/start.ts', false],
-  demo: ['temporal-config/demo.ts', false],
+  start: ['temporal-config/programs/start.ts', false],
+  demo: ['test/demo/demo.ts', false],
   api: ['temporal-config/programs/api.ts', false],
-  worker: ['temporal-config/worker-program.ts', false],
+  worker: ['temporal-config/programs/worker.ts', false],
   migrate: ['temporal-config/programs/migrate.ts', false],
-  backup: ['temporal-config/backup.ts', false],
-  restore: ['temporal-config/restore.ts', false],
+  backup: ['temporal-config/programs/backup.ts', false],
+  restore: ['temporal-config/programs/restore.ts', false],
   bench: ['test/bench/bench.ts', true],
-  docs: ['temporal-config/docs.ts', true],
-  test: ['temporal-config/test-run.mjs', true],
+  docs: ['test/docs.ts', true],
+  test: ['test/run.mjs', true],
 }
 
 const [nodeMajor = 0, nodeMinor = 0] = process.versions.node.split('.').map(Number)

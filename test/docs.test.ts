@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest'
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { OPERATOR_NAMES } from '../activities/rules/operators.ts'
 import { PROTOCOLS } from '../db/states.ts'
-import { regenerate, staleParts } from '../temporal-config/docs.ts'
-import { describeSettings } from '../temporal-config/env.ts'
+import { describeSettings } from '../temporal-config/process/settings.ts'
+import { regenerate, staleParts } from './docs.ts'
 
 const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
 

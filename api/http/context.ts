@@ -6,8 +6,8 @@ import type { Shaper } from '../../activities/shaping/shaper.ts'
 import type { Pool } from '../../db/pool.ts'
 import type { Sealer } from '../../db/secrets.ts'
 import type { Role } from '../../db/states.ts'
-import type { Dispatcher } from '../../temporal-config/dispatcher.ts'
-import type { Logger } from '../../temporal-config/log.ts'
+import type { Dispatcher } from '../../temporal-config/client/dispatcher.ts'
+import type { Logger } from '../../temporal-config/process/log.ts'
 
 /** Who asks: the key's tenant and role. `actor` is the word for the audit log, never the key itself. */
 export interface Caller {

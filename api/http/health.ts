@@ -2,7 +2,7 @@
 
 import { askDatabase } from '../../db/health.ts'
 import { partitionsAhead } from '../../db/upkeep/partitions.ts'
-import { clockWarning } from '../../temporal-config/clock-keeper.ts'
+import { clockWarning } from '../../temporal-config/process/clock-keeper.ts'
 import type { AppDeps } from './context.ts'
 
 export const CHECKS = ['database', 'partitions', 'temporal', 'search_attributes', 'worker'] as const

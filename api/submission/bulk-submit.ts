@@ -22,7 +22,7 @@ import {
 } from '../../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { isDataRefused } from '../../db/refused.ts'
-import { OTHER } from '../../temporal-config/metrics.ts'
+import { OTHER } from '../../temporal-config/process/metrics.ts'
 import { knownDestinations } from '../destinations/known.ts'
 import type { AppDeps } from '../http/context.ts'
 import { ApiError, type Detail, invalid } from '../http/errors.ts'

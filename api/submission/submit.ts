@@ -11,7 +11,7 @@ import {
   submitJob,
 } from '../../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
-import { OTHER } from '../../temporal-config/metrics.ts'
+import { OTHER } from '../../temporal-config/process/metrics.ts'
 import { type KnownDestinations, knownDestinations } from '../destinations/known.ts'
 import type { AppDeps } from '../http/context.ts'
 import { ApiError, type Detail, invalid } from '../http/errors.ts'

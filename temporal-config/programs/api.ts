@@ -3,10 +3,10 @@
 
 import { serveApi } from '../../api/serve.ts'
 import { bootstrapTenant } from '../../db/tenants/tenants.ts'
-import { assemble, scraped } from '../assemble.ts'
-import { findSurroundings } from '../embedded.ts'
-import { runProgram } from '../program.ts'
-import { connectApi } from '../temporal-side.ts'
+import { runProgram } from '../process/program.ts'
+import { findSurroundings } from '../stack/embedded.ts'
+import { assemble, scraped } from './composition.ts'
+import { connectApi } from './temporal-side.ts'
 
 await runProgram('api', async ({ settings, logger, life }) => {
   const surroundings = findSurroundings(settings)

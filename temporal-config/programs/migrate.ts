@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isAway, shortReason } from '../../db/availability.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { migrate } from '../../db/upkeep/migrate.ts'
-import { helpText, readSettings, SettingsError } from '../env.ts'
+import { helpText, readSettings, SettingsError } from '../process/settings.ts'
 
 async function main(): Promise<number> {
   if (process.argv.includes('--help')) {

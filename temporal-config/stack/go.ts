@@ -2,7 +2,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { fetchingEnvironment } from '../env.ts'
+import { fetchingEnvironment } from '../process/settings.ts'
 
 export interface Go {
   program: string

@@ -5,7 +5,7 @@ import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, wri
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import pg from 'pg'
-import { serverEnvironment } from '../env.ts'
+import { serverEnvironment } from '../process/settings.ts'
 import { kept } from './kept.ts'
 import { freePort } from './ports.ts'
 import { type PostgresPrograms, postgresPrograms } from './postgres-programs.ts'

@@ -3,7 +3,7 @@
 import { accessSync, constants, mkdirSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import { wholeEnvironment } from '../env.ts'
+import { wholeEnvironment } from '../process/settings.ts'
 import { type HeldLock, type Holder, LockHeld, type StackAddresses, takeLock } from './lock.ts'
 import { startPostgres } from './postgres.ts'
 import { endProcess, identify, type ProcessId } from './processes.ts'

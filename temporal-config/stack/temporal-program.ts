@@ -4,7 +4,7 @@ import { accessSync, constants, mkdirSync, readdirSync, rmSync, statSync } from 
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { fetchingEnvironment } from '../env.ts'
+import { fetchingEnvironment } from '../process/settings.ts'
 import { buildWithGo, findGo, type Go } from './go.ts'
 
 /** The newest version that still builds by `go install`. */

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { SEARCH_ATTRIBUTES } from '../../workflows/names.ts'
-import { serverEnvironment } from '../env.ts'
+import { serverEnvironment } from '../process/settings.ts'
 import { freePort } from './ports.ts'
 import { listeningPorts, type ProcessId } from './processes.ts'
 import { launch, type RunningServer, untilReady } from './server.ts'

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { maintain } from '../../activities/upkeep/maintain.ts'
 import { runSteps, StepsFailed } from '../../activities/upkeep/steps.ts'
 import { createPool, type Pool } from '../../db/pool.ts'
-import { createMetrics } from '../../temporal-config/metrics.ts'
+import { createMetrics } from '../../temporal-config/process/metrics.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 
 function watched() {

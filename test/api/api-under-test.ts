@@ -12,10 +12,10 @@ import { createSealer, type Sealer } from '../../db/secrets.ts'
 import type { Role } from '../../db/states.ts'
 import { insertApiKey } from '../../db/tenants/api-keys.ts'
 import { bootstrapTenant, insertTenant } from '../../db/tenants/tenants.ts'
-import type { Dispatcher, TemporalHealth } from '../../temporal-config/dispatcher.ts'
-import { createLogger } from '../../temporal-config/log.ts'
-import { createMetrics } from '../../temporal-config/metrics.ts'
-import type { RecurringSchedule } from '../../temporal-config/recurring.ts'
+import type { Dispatcher, TemporalHealth } from '../../temporal-config/client/dispatcher.ts'
+import type { RecurringSchedule } from '../../temporal-config/client/schedules.ts'
+import { createLogger } from '../../temporal-config/process/log.ts'
+import { createMetrics } from '../../temporal-config/process/metrics.ts'
 import type {
   BatchRef,
   DistributionRef,

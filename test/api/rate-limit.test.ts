@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createRequestLimit } from '../../api/http/rate-limit.ts'
 import { withTenant } from '../../db/pool.ts'
 import { insertTenant } from '../../db/tenants/tenants.ts'
-import { createMetrics } from '../../temporal-config/metrics.ts'
+import { createMetrics } from '../../temporal-config/process/metrics.ts'
 import { type Answer, type ApiUnderTest, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest

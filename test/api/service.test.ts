@@ -2,7 +2,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readiness } from '../../api/http/health.ts'
 import { createPool } from '../../db/pool.ts'
-import { createLogger } from '../../temporal-config/log.ts'
+import { createLogger } from '../../temporal-config/process/log.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest

@@ -33,7 +33,7 @@ const worker = await Worker.create({
     logger: new DefaultLogger('ERROR'),
   }),
   activities: { arrive: async (key: string) => arrivals.arrive(key) },
-  // As temporal-config/worker.ts has them.
+  // As temporal-config/worker/worker.ts has them.
   maxConcurrentActivityTaskExecutions: 100,
   maxCachedWorkflows: 1000,
 })

@@ -23,7 +23,7 @@ export interface ProductOptions {
 export async function startProduct(servers: Servers, options: ProductOptions): Promise<Side> {
   const key = `key_${randomBytes(24).toString('base64url')}`
   const log = join(servers.folder, 'product.log')
-  const child = startProgram('../../temporal-config/start.ts', {
+  const child = startProgram('../../temporal-config/programs/start.ts', {
     log,
     env: {
       ...options.env,

@@ -1,8 +1,8 @@
 // The contract on RabbitMQ: each place is a durable queue in a virtual host whose name needs escaping in URLs.
 import { type AmqpConfig, amqpConfig } from '../../activities/destinations/amqp/config.ts'
 import { amqp } from '../../activities/destinations/amqp/index.ts'
-import { createAmqpReader } from '../../temporal-config/receivers/amqp-reader.ts'
-import { startRabbitmq } from '../../temporal-config/receivers/rabbitmq.ts'
+import { createAmqpReader } from '../support/receivers/amqp-reader.ts'
+import { startRabbitmq } from '../support/receivers/rabbitmq.ts'
 import { type At, contract, SECRET, WRONG } from './contract.ts'
 
 const USER = 'distributor'

@@ -9,11 +9,11 @@ import { type AmqpConfig, amqpConfig } from '../../activities/destinations/amqp/
 import { amqp } from '../../activities/destinations/amqp/index.ts'
 import type { Message } from '../../activities/destinations/destination.ts'
 import { createEgress } from '../../activities/destinations/network/egress.ts'
-import { type AmqpReader, createAmqpReader } from '../../temporal-config/receivers/amqp-reader.ts'
-import { type Rabbitmq, startRabbitmq } from '../../temporal-config/receivers/rabbitmq.ts'
 import { converse } from '../support/conversation.ts'
+import { type AmqpReader, createAmqpReader } from '../support/receivers/amqp-reader.ts'
 import { certificate } from '../support/receivers/http.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
+import { type Rabbitmq, startRabbitmq } from '../support/receivers/rabbitmq.ts'
 import {
   BASIC_ACK,
   CLOSE_OK,

@@ -7,10 +7,10 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { Destination, Message, Surroundings } from '../../activities/destinations/destination.ts'
 import { DeliveryError } from '../../activities/destinations/errors.ts'
 import { createEgress } from '../../activities/destinations/network/egress.ts'
-import type { ReceiverProgram } from '../../temporal-config/receivers/programs.ts'
 import { type Conversation, converse, type Fault } from '../support/conversation.ts'
 import { refusedPort } from '../support/receivers/http.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
+import type { ReceiverProgram } from '../support/receivers/programs.ts'
 
 /** A protocol and the server that it is tried on. */
 export interface Subject {

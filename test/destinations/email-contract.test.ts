@@ -1,5 +1,5 @@
 import { email } from '../../activities/destinations/email/index.ts'
-import { startMailpit } from '../../temporal-config/receivers/mailpit.ts'
+import { startMailpit } from '../support/receivers/mailpit.ts'
 import { type At, contract, SECRET, WRONG } from './contract.ts'
 import { aConfig } from './mailing.ts'
 

@@ -4,8 +4,8 @@ import pg from 'pg'
 import type { Message } from '../../activities/destinations/destination.ts'
 import { jdbcConfig } from '../../activities/destinations/jdbc/config.ts'
 import { jdbc } from '../../activities/destinations/jdbc/index.ts'
-import { startMariadb } from '../../temporal-config/receivers/mariadb.ts'
-import { startPostgresReceiver } from '../../temporal-config/receivers/postgres.ts'
+import { startMariadb } from '../support/receivers/mariadb.ts'
+import { startPostgresReceiver } from '../support/receivers/postgres.ts'
 import { type At, contract, type Place, SECRET, type Server, WRONG } from './contract.ts'
 
 const ACCOUNT = { user: 'distributor', password: SECRET, database: 'reports' }

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { s3Config } from '../../activities/destinations/s3/config.ts'
 import { s3 } from '../../activities/destinations/s3/index.ts'
-import { startVersitygw } from '../../temporal-config/receivers/s3.ts'
+import { startVersitygw } from '../support/receivers/s3.ts'
 import { type At, contract, SECRET, WRONG } from './contract.ts'
 
 await contract({

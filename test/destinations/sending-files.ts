@@ -3,7 +3,7 @@ import Client from 'ssh2-sftp-client'
 import type { Message } from '../../activities/destinations/destination.ts'
 import { type SftpConfig, sftpConfig } from '../../activities/destinations/sftp/config.ts'
 import { sftp } from '../../activities/destinations/sftp/index.ts'
-import type { Sshd } from '../../temporal-config/receivers/sshd.ts'
+import type { Sshd } from '../support/receivers/sshd.ts'
 import { aMessage, never, surroundings } from './contract.ts'
 
 /** Resolved, with the defaults; by key, for every sshd takes that. */

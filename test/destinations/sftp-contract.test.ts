@@ -2,8 +2,8 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync
 import { join } from 'node:path'
 import { sftpConfig } from '../../activities/destinations/sftp/config.ts'
 import { sftp } from '../../activities/destinations/sftp/index.ts'
-import { hasAccounts, startSshd } from '../../temporal-config/receivers/sshd.ts'
 import { makeKeyPair } from '../support/receivers/ssh-keys.ts'
+import { hasAccounts, startSshd } from '../support/receivers/sshd.ts'
 import { type At, contract, type Place, SECRET, type Server, WRONG } from './contract.ts'
 
 await contract({ destination: sftp, repeat: 'one effect', programs: ['sshd'], start })

@@ -12,11 +12,11 @@ import {
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { hasAccounts, type Sshd, startSshd } from '../../temporal-config/receivers/sshd.ts'
 import { converse } from '../support/conversation.ts'
 import { losingTheAnswer } from '../support/lost-answer.ts'
 import { startProxy } from '../support/proxy.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
+import { hasAccounts, type Sshd, startSshd } from '../support/receivers/sshd.ts'
 import { failureOf, SECRET } from './contract.ts'
 import { aConfig, asClient, contentOf, namesIn, probe, send } from './sending-files.ts'
 

@@ -1,6 +1,6 @@
 // More waits than the workers can carry: every priority gets its share, so that nothing waits until all the rest is done.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createRuns } from '../../temporal-config/runs.ts'
+import { createRuns } from '../../temporal-config/client/runs.ts'
 import { queuePriority } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'

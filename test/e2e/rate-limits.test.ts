@@ -1,7 +1,7 @@
 // Limits of deliveries, counted at the receiver, with two workers that know nothing of each other.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createShares } from '../../activities/delivery/shares.ts'
-import { startWorkers, type Workers } from '../../temporal-config/worker.ts'
+import { startWorkers, type Workers } from '../../temporal-config/worker/worker.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'

@@ -12,7 +12,7 @@ import {
   type RecurringContent,
   type RecurringRow,
 } from '../../db/schedules/schedules.ts'
-import { restoreRecurring } from '../../temporal-config/recurring.ts'
+import { restoreRecurring } from '../../temporal-config/client/schedules.ts'
 import { recurringScheduleId } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'

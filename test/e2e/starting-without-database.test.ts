@@ -10,8 +10,8 @@ import { type Program, runProgram } from '../support/programs.ts'
 
 const PROGRAMS = {
   'npm run api': 'temporal-config/programs/api.ts',
-  'npm run worker': 'temporal-config/worker-program.ts',
-  'npm start': 'temporal-config/start.ts',
+  'npm run worker': 'temporal-config/programs/worker.ts',
+  'npm start': 'temporal-config/programs/start.ts',
 } as const
 const NAMES = Object.keys(PROGRAMS) as (keyof typeof PROGRAMS)[]
 

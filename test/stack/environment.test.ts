@@ -4,11 +4,11 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { startMailpit } from '../../temporal-config/receivers/mailpit.ts'
-import { startMariadb } from '../../temporal-config/receivers/mariadb.ts'
-import { startVersitygw } from '../../temporal-config/receivers/s3.ts'
 import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
 import { startStack } from '../../temporal-config/stack/stack.ts'
+import { startMailpit } from '../support/receivers/mailpit.ts'
+import { startMariadb } from '../support/receivers/mariadb.ts'
+import { startVersitygw } from '../support/receivers/s3.ts'
 
 const SECRETS = {
   ENCRYPTION_KEYS: 'k1:marker-of-the-keys',

@@ -1,8 +1,8 @@
 // All six protocols as a deployment meets them: five servers and an HTTP receiver, a registered destination and a
 // credential for each.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Held, PLACE_PROTOCOLS, startPlace } from '../../temporal-config/receivers/places.ts'
 import { startHttpReceiver } from './receivers/http.ts'
+import { type Held, PLACE_PROTOCOLS, startPlace } from './receivers/places.ts'
 
 /** One of the six, as `Place`, with REST among them. */
 export interface Site {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { forgetClock, now } from '../../db/clock.ts'
 import type { Pool } from '../../db/pool.ts'
-import { measureClock } from '../../temporal-config/clock-keeper.ts'
+import { measureClock } from '../../temporal-config/process/clock-keeper.ts'
 
 /** An hour behind this machine, so that the two cannot be mistaken for each other. */
 const databaseNow = () => performance.timeOrigin + performance.now() - 3_600_000

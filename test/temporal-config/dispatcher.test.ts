@@ -1,7 +1,7 @@
 import pino from 'pino'
 import { describe, expect, it, vi } from 'vitest'
-import { createDispatcher, DispatcherUnavailable } from '../../temporal-config/dispatcher.ts'
-import type { Runs } from '../../temporal-config/runs.ts'
+import { createDispatcher, DispatcherUnavailable } from '../../temporal-config/client/dispatcher.ts'
+import type { Runs } from '../../temporal-config/client/runs.ts'
 
 const REF = { tenant_id: 'acme', distribution_id: 'dist_1' }
 const ABOUT = { data_type: 'report', priority: 'normal' as const }

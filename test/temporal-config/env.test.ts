@@ -6,7 +6,7 @@ import {
   helpText,
   readSettings,
   SettingsError,
-} from '../../temporal-config/env.ts'
+} from '../../temporal-config/process/settings.ts'
 
 const KEY = randomBytes(32).toString('base64')
 

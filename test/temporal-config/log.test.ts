@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { createLogger } from '../../temporal-config/log.ts'
+import { createLogger } from '../../temporal-config/process/log.ts'
 
 function logged(fields: object): { line: Record<string, unknown>; text: string } {
   let text = ''

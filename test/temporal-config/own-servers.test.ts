@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, it } from 'vitest'
-import { readSettings } from '../../temporal-config/env.ts'
-import { knownServers } from '../../temporal-config/own-servers.ts'
+import { readSettings } from '../../temporal-config/process/settings.ts'
 import { takeLock } from '../../temporal-config/stack/lock.ts'
+import { knownServers } from '../../temporal-config/stack/own-servers.ts'
 import { identify } from '../../temporal-config/stack/processes.ts'
 
 const DATA_DIR = mkdtempSync(join(tmpdir(), 'distributor-own-'))

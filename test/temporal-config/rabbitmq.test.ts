@@ -1,9 +1,9 @@
 // The RabbitMQ of tests and demo: what it leaves behind.
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { startRabbitmq } from '../../temporal-config/receivers/rabbitmq.ts'
 import { runProgram } from '../support/programs.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
+import { startRabbitmq } from '../support/receivers/rabbitmq.ts'
 
 const describe = await describeWith('rabbitmq')
 const onLinux = it.runIf(process.platform === 'linux')

@@ -4,7 +4,7 @@ import { Client } from '@temporalio/client'
 import { msToTs } from '@temporalio/common/lib/time.js'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { keepSchedules, sweepIsScheduled } from '../../temporal-config/schedules.ts'
+import { keepSchedules, sweepIsScheduled } from '../../temporal-config/client/maintenance-schedules.ts'
 import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID } from '../../workflows/names.ts'
 import { connectTemporal, type TestTemporal, uniqueQueue } from '../support/temporal.ts'
 

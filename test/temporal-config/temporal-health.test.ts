@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { isRecent } from '../../temporal-config/temporal-health.ts'
+import { isRecent } from '../../temporal-config/client/health.ts'
 
 const HOUR = 3_600_000
 

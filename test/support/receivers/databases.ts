@@ -1,9 +1,9 @@
 // The two databases that JDBC is tried on, with what a test does to both alike.
 import mysql from 'mysql2/promise'
 import pg from 'pg'
-import { startMariadb } from '../../../temporal-config/receivers/mariadb.ts'
-import { startPostgresReceiver } from '../../../temporal-config/receivers/postgres.ts'
-import type { Receiver } from '../../../temporal-config/receivers/receiver.ts'
+import { startMariadb } from './mariadb.ts'
+import { startPostgresReceiver } from './postgres.ts'
+import type { Receiver } from './receiver.ts'
 
 export const DATABASE_KINDS = ['PostgreSQL', 'MariaDB'] as const
 export type DatabaseKind = (typeof DATABASE_KINDS)[number]

@@ -1,6 +1,6 @@
 // Tests that need a server program of this machine.
 import { describe } from 'vitest'
-import { canObtain, obtainProgram, type ReceiverProgram } from '../../../temporal-config/receivers/programs.ts'
+import { canObtain, obtainProgram, type ReceiverProgram } from './programs.ts'
 
 /**
  * `describe` for tests that start these programs, each installed where that is possible. Where it is not, they are

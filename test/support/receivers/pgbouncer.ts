@@ -3,11 +3,11 @@
 import { chownSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
-import { wholeEnvironment } from '../../../temporal-config/env.ts'
-import { type Receiver, startReceiver, temporaryFolder } from '../../../temporal-config/receivers/receiver.ts'
+import { wholeEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
 import { databaseUser } from '../../../temporal-config/stack/reach.ts'
 import { program } from './needs.ts'
+import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
 
 export interface Pgbouncer extends Receiver {
   /** The same database by way of the pooler. */

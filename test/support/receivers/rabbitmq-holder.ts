@@ -1,5 +1,5 @@
 // A program for tests: holds a RabbitMQ until it is killed.
-import { startRabbitmq } from '../../../temporal-config/receivers/rabbitmq.ts'
+import { startRabbitmq } from './rabbitmq.ts'
 
 const rabbitmq = await startRabbitmq({ user: 'holder', password: 'held' })
 // Starting inside the server what Erlang starts on demand, such as the programs that look up names.

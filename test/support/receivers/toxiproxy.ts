@@ -1,9 +1,9 @@
 // Toxiproxy: a real proxy for what networks do at random, between the product and the servers that it delivers to.
 
-import { wholeEnvironment } from '../../../temporal-config/env.ts'
-import { type Receiver, startReceiver, temporaryFolder } from '../../../temporal-config/receivers/receiver.ts'
+import { wholeEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
 import { program } from './needs.ts'
+import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
 
 /** What happens to the connections of a line, besides `down` and `up`; in the words of toxiproxy. */
 export interface Toxic {

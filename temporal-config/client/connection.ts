@@ -1,0 +1,52 @@
+// How a process reaches Temporal. The usual Temporal environment settings (TLS, API key, configuration file) count.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Connection, type ConnectionLike } from '@temporalio/client'
+import { loadClientConnectConfig } from '@temporalio/envconfig'
+import { NativeConnection, type NativeConnectionOptions } from '@temporalio/worker'
+import type { Logger } from '../process/log.ts'
+
+export interface TemporalAddress {
+  address: string
+  namespace: string
+  /** The environment that holds Temporal's own settings; absent for the embedded server, whom they do not concern. */
+  environment?: NodeJS.ProcessEnv
+  /** Whether it shares its queues out by weight; the embedded server does. */
+  fairness?: boolean
+}
+
+function connectOptions({ address, environment }: TemporalAddress): NativeConnectionOptions {
+  if (!environment) return { address }
+  const overridden = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined))
+  const { connectionOptions } = loadClientConnectConfig({ overrideEnvVars: overridden as Record<string, string> })
+  return { ...connectionOptions, address } as NativeConnectionOptions
+}
+
+/** For the API alone: answers at once, and connects when it is first used. */
+export function connectLazily(temporal: TemporalAddress): Connection {
+  return Connection.lazy({ ...connectOptions(temporal), connectTimeout: '2 s' } as Parameters<
+    typeof Connection.lazy
+  >[0])
+}
+
+/**
+ * For a process with a worker in it: tries until something answers or `signal` aborts. A native connection can not be
+ * made while nothing listens; whoever needs it earlier has to do without.
+ * @throws the abort reason
+ */
+export async function connectPatiently(
+  temporal: TemporalAddress,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<NativeConnection> {
+  for (let wait = 250, waiting = false; ; wait = Math.min(wait * 2, 5000)) {
+    try {
+      return await NativeConnection.connect(connectOptions(temporal))
+    } catch (error) {
+      if (!waiting) logger.warn({ err: error }, 'Temporal does not answer, trying again')
+      waiting = true
+      await sleep(wait, undefined, { signal })
+    }
+  }
+}
+
+export type { ConnectionLike }

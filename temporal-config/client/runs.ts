@@ -1,0 +1,252 @@
+// The runs of distributions in Temporal: how they are started, signalled and looked up. Whoever has found a row (the
+// API that wrote it, the sweep that found it) goes through here, so that a run is the same whoever started it.
+import {
+  Client,
+  type ConnectionLike,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+} from '@temporalio/client'
+import {
+  defineSearchAttributeKey,
+  SearchAttributeType,
+  WorkflowIdConflictPolicy,
+  WorkflowIdReusePolicy,
+} from '@temporalio/common'
+import type { JobStatus, Priority } from '../../db/states.ts'
+import {
+  type BatchRef,
+  CANCEL_SIGNAL,
+  type DistributionRef,
+  type EventRef,
+  type HealthCheckSchedule,
+  LOOK_SIGNAL,
+  type NotifyInput,
+  type ProbeInput,
+  type ProbeResult,
+  RETRY_SIGNAL,
+  TURN_SIGNAL,
+  type WakeRef,
+} from '../../workflows/messages.ts'
+import {
+  batchWorkflowId,
+  callbackWorkflowId,
+  distributionWorkflowId,
+  eventWorkflowId,
+  queuePriority,
+  type SearchAttribute,
+  wakeWorkflowId,
+} from '../../workflows/names.ts'
+import { setHealthCheck } from './health-checks.ts'
+
+import {
+  describeRecurring,
+  type RecurringSchedule,
+  type RecurringState,
+  type RecurringTimes,
+  setRecurring,
+} from './schedules.ts'
+
+/** What a person filters by in the Temporal UI, and what orders the queue. */
+export interface About {
+  data_type: string
+  priority: Priority
+}
+
+export type RunState =
+  | { state: 'running' }
+  | { state: 'terminated' | 'closed'; closed_at: Date }
+  /** Temporal does not know it (any more). */
+  | { state: 'unknown' }
+
+export interface Runs {
+  /** Starts the run of a new distribution; one that exists or existed already is left alone. */
+  start(ref: DistributionRef, about: About): Promise<void>
+  /** Starts a run although an earlier one has closed; one that is running is left alone. */
+  startAgain(ref: DistributionRef, about: About): Promise<void>
+  /** Has a running one look at its row. False when there is none. */
+  signalCancel(ref: DistributionRef): Promise<boolean>
+  /** Has the run look at its row, and starts one when there is none. */
+  signalRetry(ref: DistributionRef, about: About): Promise<void>
+  /** Has a running one look at its rows; where none runs there is nothing to look. */
+  signalLook(ref: DistributionRef): Promise<void>
+  /** Tells a running one that it may be its turn at these destinations; where none runs there is nothing to tell. */
+  signalTurn(ref: DistributionRef, destinations: string[]): Promise<void>
+  /** Has those that wait for a destination go on, page by page. */
+  wake(ref: WakeRef): Promise<void>
+  describe(ref: DistributionRef): Promise<RunState>
+  /** Starts the sender of a callback; one that exists already is left alone. */
+  notify(input: NotifyInput): Promise<void>
+  /** Starts the run of a batch; one that is running looks at its rows. */
+  startBatch(ref: BatchRef): Promise<void>
+  /** Brings the schedule of a recurring distribution in line with its row; answers why Temporal does not take it, or null. */
+  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<string | null>
+  describeRecurring(row: RecurringTimes): Promise<RecurringState>
+  probe(input: ProbeInput): Promise<ProbeResult>
+  /** Starts the sender of an event; one that exists already is left alone. */
+  announce(ref: EventRef): Promise<void>
+  /** Has a destination tried at intervals from now on, or no longer. */
+  healthCheck(check: HealthCheckSchedule): Promise<void>
+}
+
+export interface RunsOptions {
+  connection: ConnectionLike
+  namespace: string
+  taskQueue: string
+  /** The client shares its connection with a worker of this process: the first workflow task needs no poll. */
+  eager: boolean
+  /** Whether the server shares its queues out by weight (`matching.enableFairness`); true when left out. */
+  fairness?: boolean
+  /** The attributes that exist in the namespace. */
+  searchAttributes: () => ReadonlySet<SearchAttribute>
+}
+
+const TERMINATED = 'TERMINATED'
+
+export function createRuns(options: RunsOptions): Runs {
+  const { connection, namespace, taskQueue } = options
+  const { workflow } = new Client({ connection, namespace })
+
+  const startOptions = (ref: DistributionRef, about: About) => ({
+    workflowId: distributionWorkflowId(ref),
+    taskQueue,
+    args: [ref] as [DistributionRef],
+    staticSummary: `${about.data_type}, ${about.priority}`,
+    priority: queuePriority(ref.tenant_id, about.priority, options.fairness ?? true),
+    typedSearchAttributes: attributesOf(ref, about, options.searchAttributes()),
+    workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+  })
+
+  return {
+    async start(ref, about) {
+      await ignoreStarted(
+        workflow.start('distribute', {
+          ...startOptions(ref, about),
+          workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+          ...(options.eager ? { requestEagerStart: true } : {}),
+        }),
+      )
+    },
+    async startAgain(ref, about) {
+      await workflow.start('distribute', {
+        ...startOptions(ref, about),
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      })
+    },
+    async signalCancel(ref) {
+      try {
+        await workflow.getHandle(distributionWorkflowId(ref)).signal(CANCEL_SIGNAL)
+        return true
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false
+        throw error
+      }
+    },
+    async signalRetry(ref, about) {
+      await workflow.signalWithStart('distribute', {
+        ...startOptions(ref, about),
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        signal: RETRY_SIGNAL,
+      })
+    },
+    async signalLook(ref) {
+      try {
+        await workflow.getHandle(distributionWorkflowId(ref)).signal(LOOK_SIGNAL)
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error
+      }
+    },
+    async signalTurn(ref, destinations) {
+      try {
+        await workflow.getHandle(distributionWorkflowId(ref)).signal(TURN_SIGNAL, destinations)
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error
+      }
+    },
+    async wake(ref) {
+      await workflow.signalWithStart('wake', {
+        workflowId: wakeWorkflowId(ref),
+        taskQueue,
+        args: [ref],
+        priority: { fairnessKey: ref.tenant_id },
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        signal: LOOK_SIGNAL,
+      })
+    },
+    async describe(ref) {
+      try {
+        const { status, closeTime } = await workflow.getHandle(distributionWorkflowId(ref)).describe()
+        if (!closeTime) return { state: 'running' }
+        return { state: status.name === TERMINATED ? 'terminated' : 'closed', closed_at: closeTime }
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return { state: 'unknown' }
+        throw error
+      }
+    },
+    async notify(input) {
+      await ignoreStarted(
+        workflow.start('notify', {
+          workflowId: callbackWorkflowId(input, input.round),
+          taskQueue,
+          args: [input],
+          priority: { fairnessKey: input.tenant_id },
+          // One that gave up with its row still open (Temporal's data was lost in between) may be started again.
+          workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        }),
+      )
+    },
+    async startBatch(ref) {
+      await workflow.signalWithStart('batch', {
+        workflowId: batchWorkflowId(ref),
+        taskQueue,
+        args: [ref],
+        signal: LOOK_SIGNAL,
+        priority: { fairnessKey: ref.tenant_id },
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+        // A repeat finds in the rows that all is done.
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      })
+    },
+    setRecurring: (row, resume) => setRecurring(options, row, resume),
+    describeRecurring: (row) => describeRecurring(options, row),
+    async probe(input) {
+      return await workflow.execute('probe', {
+        workflowId: `probe/${input.tenant_id}/${input.destination_id}/${crypto.randomUUID()}`,
+        taskQueue,
+        args: [input],
+        workflowExecutionTimeout: '20 s',
+      })
+    },
+    async announce(ref) {
+      await ignoreStarted(
+        workflow.start('announce', {
+          workflowId: eventWorkflowId(ref),
+          taskQueue,
+          args: [ref],
+          priority: { fairnessKey: ref.tenant_id },
+          workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        }),
+      )
+    },
+    healthCheck: (check) => setHealthCheck(options, check),
+  }
+}
+
+async function ignoreStarted(started: Promise<unknown>): Promise<void> {
+  try {
+    await started
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
+  }
+}
+
+function attributesOf(ref: DistributionRef, about: About, existing: ReadonlySet<SearchAttribute>) {
+  const values: [SearchAttribute, string][] = [
+    ['TenantId', ref.tenant_id],
+    ['DataType', about.data_type],
+    ['DistributionPriority', about.priority],
+    ['DistributionStatus', 'processing' satisfies JobStatus],
+  ]
+  return values
+    .filter(([name]) => existing.has(name))
+    .map(([name, value]) => ({ key: defineSearchAttributeKey(name, SearchAttributeType.KEYWORD), value }))
+}

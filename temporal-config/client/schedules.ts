@@ -1,0 +1,196 @@
+// Recurring distributions as Temporal Schedules. The rows say what there should be.
+import {
+  type Backfill,
+  Client,
+  type ConnectionLike,
+  isGrpcServiceError,
+  ScheduleAlreadyRunning,
+  ScheduleNotFoundError,
+  ScheduleOverlapPolicy,
+} from '@temporalio/client'
+import { windowMs } from '../../activities/schedules/missed-times.ts'
+import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../../activities/schedules/times.ts'
+import { now } from '../../db/clock.ts'
+import type { RecurringRow } from '../../db/schedules/schedules.ts'
+import type { Overlap } from '../../db/states.ts'
+import type { RecurringRef } from '../../workflows/messages.ts'
+import { recurringScheduleId } from '../../workflows/names.ts'
+
+/** Of gRPC. */
+const INVALID_ARGUMENT = 3
+
+export interface RecurringOptions {
+  connection: ConnectionLike
+  namespace: string
+  taskQueue: string
+}
+
+export type RecurringSchedule = Pick<
+  RecurringRow,
+  | 'id'
+  | 'tenant_id'
+  | 'name'
+  | 'cron'
+  | 'interval_seconds'
+  | 'time_zone'
+  | 'overlap'
+  | 'catchup_seconds'
+  | 'accounted_at'
+  | 'paused'
+  | 'deleted'
+>
+
+const OVERLAP: Record<Overlap, ScheduleOverlapPolicy> = {
+  skip: ScheduleOverlapPolicy.SKIP,
+  buffer_one: ScheduleOverlapPolicy.BUFFER_ONE,
+  buffer_all: ScheduleOverlapPolicy.BUFFER_ALL,
+  allow_all: ScheduleOverlapPolicy.ALLOW_ALL,
+}
+
+/** Set with a pause of ours. Another one was set in Temporal, and is left alone until somebody resumes the schedule. */
+const NOTE = 'paused over the API'
+
+function refOf({ tenant_id, id }: Pick<RecurringRow, 'tenant_id' | 'id'>): RecurringRef {
+  return { tenant_id, schedule_id: id }
+}
+
+/**
+ * Creates, changes or removes the schedule, as the row is now. Answers why Temporal does not take it, or null. A pause that
+ * was set in Temporal is kept, unless the order is to `resume`.
+ */
+export async function setRecurring(
+  options: RecurringOptions,
+  row: RecurringSchedule,
+  resume = false,
+): Promise<string | null> {
+  try {
+    await follow(options, row, resume)
+    return null
+  } catch (error) {
+    const refused = refusalOf(error)
+    if (refused === undefined) throw error
+    return `Temporal refuses the schedule: ${refused}`
+  }
+}
+
+/** A specification that the server refuses the SDK throws as a TypeError; what else it refuses, wrapped. */
+function refusalOf(error: unknown): string | undefined {
+  if (error instanceof TypeError) return error.message
+  const { cause } = error as Error
+  return isGrpcServiceError(cause) && cause.code === INVALID_ARGUMENT ? cause.details : undefined
+}
+
+async function follow(options: RecurringOptions, row: RecurringSchedule, resume: boolean): Promise<void> {
+  const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
+  const ref = refOf(row)
+  const scheduleId = recurringScheduleId(ref)
+  if (row.deleted) {
+    await schedule
+      .getHandle(scheduleId)
+      .delete()
+      .catch((error: unknown) => {
+        if (!(error instanceof ScheduleNotFoundError)) throw error
+      })
+    return
+  }
+  const specification = {
+    spec: {
+      ...(row.cron === null
+        ? { timezone: row.time_zone, intervals: [{ every: (row.interval_seconds ?? 0) * 1000 }] }
+        : cronOf(row.cron, row.time_zone)),
+    },
+    action: {
+      type: 'startWorkflow' as const,
+      workflowType: 'recur',
+      taskQueue: options.taskQueue,
+      args: [ref],
+      workflowId: scheduleId,
+      staticSummary: row.name,
+      priority: { fairnessKey: row.tenant_id },
+    },
+    policies: { overlap: OVERLAP[row.overlap], catchupWindow: windowMs(row, now()) },
+  }
+  const ours = { paused: row.paused, note: row.paused ? NOTE : '' }
+  const memo = { task_queue: options.taskQueue }
+  try {
+    await schedule.create({ scheduleId, ...specification, memo, state: { ...ours, ...toMakeUp(row) } })
+  } catch (error) {
+    if (!(error instanceof ScheduleAlreadyRunning)) throw error
+    await schedule.getHandle(scheduleId).update(({ state }) => {
+      const theirs = state.paused && state.note !== NOTE && !row.paused && !resume
+      return { ...specification, state: theirs ? state : { ...state, ...ours } }
+    })
+  }
+}
+
+/** A new one knows nothing of earlier times: there are some when Temporal has lost its data, or was away when it was made. */
+function toMakeUp(row: RecurringSchedule): { backfill?: Backfill[] } {
+  const end = now()
+  const start = Math.max(row.accounted_at.getTime(), end - windowMs(row, end))
+  if (row.paused || timesBetween(row, start, end, 1).length === 0) return {}
+  return { backfill: [{ start: new Date(start + 1), end: new Date(end), overlap: OVERLAP[row.overlap] }] }
+}
+
+function cronOf(cron: string, zone: string) {
+  const utc = inUtc(cron, zone)
+  return utc === null
+    ? { timezone: zone, cronExpressions: expressionsOf(cron) }
+    : { timezone: 'UTC', cronExpressions: [utc] }
+}
+
+/**
+ * As cron has always been read: with days of the month and of the week both given, either is enough. Temporal asks for both
+ * in one expression, so that it gets two.
+ */
+function expressionsOf(cron: string): string[] {
+  const [minute, hour, day, month, weekday] = cron.trim().split(/\s+/)
+  if (day!.startsWith('*') || weekday!.startsWith('*')) return [cron]
+  return [`${minute} ${hour} ${day} ${month} *`, `${minute} ${hour} * ${month} ${weekday}`]
+}
+
+/** Has Temporal make again what it has lost, or somebody deleted there. `living` are the schedules that there should be. */
+export async function restoreRecurring(
+  options: RecurringOptions,
+  living: RecurringRef[],
+  restore: (ref: RecurringRef) => Promise<void>,
+): Promise<void> {
+  if (living.length === 0) return
+  const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
+  const missing = new Map(living.map((ref) => [recurringScheduleId(ref), ref]))
+  for await (const { scheduleId } of schedule.list()) missing.delete(scheduleId)
+  for (const ref of missing.values()) await restore(ref)
+}
+
+/** Which schedule, and when it is to run. */
+export type RecurringTimes = Pick<RecurringRow, 'id' | 'tenant_id' | 'cron' | 'interval_seconds' | 'time_zone'>
+
+/** `next` without what makes no distribution: the second time that clocks show the same, and times that they leave out. */
+function withoutRepeats(timed: RecurringTimes, taken: readonly Date[], next: readonly Date[]): Date[] {
+  const before = new Set([...taken, ...next].map((time) => time.getTime()))
+  return next.filter((date) => {
+    const time = date.getTime()
+    const repeated = repeatedTime(timed, time)
+    if (repeated && repeated.first < time && before.has(repeated.first)) return false
+    return !isLeftOut(timed, time)
+  })
+}
+
+/** As Temporal has it. */
+export interface RecurringState {
+  paused: boolean
+  /** None while it is paused. */
+  next_runs: Date[]
+}
+
+/** How Temporal has the schedule; without next times when it does not know it yet. */
+export async function describeRecurring(options: RecurringOptions, row: RecurringTimes): Promise<RecurringState> {
+  const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
+  try {
+    const { info, state } = await schedule.getHandle(recurringScheduleId(refOf(row))).describe()
+    const taken = info.recentActions.map(({ scheduledAt }) => scheduledAt)
+    return { paused: state.paused, next_runs: state.paused ? [] : withoutRepeats(row, taken, info.nextActionTimes) }
+  } catch (error) {
+    if (error instanceof ScheduleNotFoundError) return { paused: false, next_runs: [] }
+    throw error
+  }
+}

@@ -1,0 +1,66 @@
+// Keeps the process's clock by the database's: measured before anything is done, and again from time to time.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { aheadMs, setClock } from '../../db/clock.ts'
+import { databaseTime } from '../../db/health.ts'
+import { LIMITS } from '../../db/limits.ts'
+import type { Pool } from '../../db/pool.ts'
+import type { Logger } from './log.ts'
+
+const EVERY_MS = 30_000
+/** An answer this quick says enough about the moment. */
+const QUICK_MS = 10
+const QUESTIONS = 5
+
+/**
+ * Asks the database for its time, several times unless an answer is quick, and goes by the quickest. One answer alone may be
+ * wrong by half of what it took: the first one waits for a connection, or for a process that is busy with its start.
+ */
+export async function measureClock(pool: Pool, jumped?: () => void): Promise<void> {
+  let best: { time: number; at: number; took: number } | undefined
+  for (let asked = 0; asked < QUESTIONS && !(best && best.took <= QUICK_MS); asked += 1) {
+    const began = performance.now()
+    try {
+      const time = await databaseTime(pool)
+      const took = performance.now() - began
+      if (!best || took < best.took) best = { time, at: began + took / 2, took }
+    } catch (error) {
+      if (!best) throw error
+      break
+    }
+  }
+  if (best) setClock(best.time, best.at, jumped)
+}
+
+/** Measures until `signal` aborts. Says when this machine's clock is far away from the database's, and when it no longer is. */
+export async function keepClock(pool: Pool, logger: Logger, signal: AbortSignal): Promise<void> {
+  let warned: number | undefined
+  let wake = () => {}
+  const jumped = () => wake()
+  const say = () => {
+    const far = clockWarning() !== undefined
+    const seconds = Math.round(aheadMs() / 1000)
+    if (far && (warned === undefined || Math.abs(seconds - warned) > 5)) {
+      logger.warn({ clock_ahead_seconds: seconds }, clockWarning())
+      warned = seconds
+    } else if (!far && warned !== undefined) {
+      logger.info('the clock of this machine agrees with that of the database again')
+      warned = undefined
+    }
+  }
+  while (!signal.aborted) {
+    await measureClock(pool, jumped).then(say, () => {})
+    const early = new AbortController()
+    wake = () => early.abort()
+    await sleep(EVERY_MS, undefined, { signal: AbortSignal.any([signal, early.signal]), ref: false }).catch(() => {})
+    // However often the clock jumps.
+    await sleep(1000, undefined, { signal, ref: false }).catch(() => {})
+  }
+}
+
+/** What `ready` shows; undefined while the clocks agree. */
+export function clockWarning(): string | undefined {
+  const seconds = Math.round(aheadMs() / 1000)
+  if (Math.abs(aheadMs()) <= LIMITS.clockOffset.value) return undefined
+  const where = seconds > 0 ? 'ahead of' : 'behind'
+  return `the clock of this machine is ${Math.abs(seconds)} s ${where} that of the database, by which all times are told`
+}

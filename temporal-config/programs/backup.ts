@@ -1,0 +1,61 @@
+// `npm run backup [FILE]`: writes all rows of the database into one file, while the service goes on.
+import { createWriteStream, existsSync } from 'node:fs'
+import { link, open, rm, stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { createGzip } from 'node:zlib'
+import pg from 'pg'
+import { writeBackup } from '../../db/upkeep/backup.ts'
+import { runCommand } from '../process/command.ts'
+import { findDatabase } from '../stack/owned-database.ts'
+
+await runCommand({ program: 'backup', usage: '[FILE]', flags: [], words: [0, 1] }, async ({ settings, words, say }) => {
+  const given = words[0] === undefined ? undefined : resolve(words[0])
+  if (given && existsSync(given)) throw new Error(`${given} is there already`)
+  const database = await findDatabase(settings, say)
+  try {
+    say(`backing up ${database.where}`)
+    const { file, rows } = await writeFile(given, database.admin_url)
+    const { size } = await stat(file)
+    const count = Object.values(rows).reduce((sum, one) => sum + one, 0)
+    console.log(`${file}: ${count} rows of ${Object.keys(rows).length} tables, ${size} bytes`)
+    say(`  ${rows.tenants} tenants, ${rows.distribution_jobs} distributions, ${rows.distribution_attempts} attempts`)
+    say(
+      database.data_dir && !settings.ENCRYPTION_KEYS
+        ? `keep ${database.data_dir}/encryption-keys with it, in another place: secrets in the backup are sealed with these keys`
+        : 'keep ENCRYPTION_KEYS with it, in another place: secrets in the backup are sealed with these keys',
+    )
+  } finally {
+    await database.end()
+  }
+})
+
+/** Whole, or not at all: the file has its name only when everything is in it and on the disk. */
+async function writeFile(
+  given: string | undefined,
+  url: string,
+): Promise<{ file: string; rows: Record<string, number> }> {
+  const part = `${given ?? resolve(`distributor-${process.pid}.sql.gz`)}.part`
+  const client = new pg.Client({ connectionString: url, application_name: 'backup' })
+  client.on('error', () => {})
+  await client.connect()
+  try {
+    const gzip = createGzip()
+    const written = pipeline(gzip, createWriteStream(part, { mode: 0o600, flags: 'wx' }))
+    // Awaited below; an error meanwhile ends the writing.
+    written.catch((error: Error) => gzip.destroy(error))
+    const { rows, taken_at } = await writeBackup(client, gzip)
+    gzip.end()
+    await written
+    const handle = await open(part, 'r')
+    await handle.sync()
+    await handle.close()
+    // By the time of the snapshot. A link is never made over another file.
+    const file = given ?? resolve(`distributor-${taken_at.replace(/\D/g, '').slice(0, 14)}.sql.gz`)
+    await link(part, file)
+    return { file, rows }
+  } finally {
+    await client.end().catch(() => {})
+    await rm(part, { force: true })
+  }
+}

@@ -1,0 +1,169 @@
+// A process's side towards Temporal: how the API reaches it, and the workers, which come up behind it.
+import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ConnectionLike } from '@temporalio/client'
+import type { NativeConnection } from '@temporalio/worker'
+import { BACKOFF, backoffFor } from '../../activities/delivery/backoff.ts'
+import { createPayloads } from '../../activities/delivery/payloads.ts'
+import { BACKGROUND, createShares } from '../../activities/delivery/shares.ts'
+import { syncRecurring } from '../../activities/schedules/fire.ts'
+import { createUsage } from '../../activities/usage.ts'
+import { healthCheckSchedules } from '../../db/destinations/health-checks.ts'
+import { type Pool, withoutTenant } from '../../db/pool.ts'
+import { dueRecurring } from '../../db/schedules/schedules.ts'
+import type { RecurringRef } from '../../workflows/messages.ts'
+import { MAIN_QUEUE, SEARCH_ATTRIBUTES, type SearchAttribute } from '../../workflows/names.ts'
+import { connectLazily, connectPatiently, type TemporalAddress } from '../client/connection.ts'
+import { createDispatcher, type Dispatcher } from '../client/dispatcher.ts'
+import { temporalHealth } from '../client/health.ts'
+import { reconcileHealthChecks } from '../client/health-checks.ts'
+import { keepSchedules } from '../client/maintenance-schedules.ts'
+import { createRuns, type Runs } from '../client/runs.ts'
+import { restoreRecurring } from '../client/schedules.ts'
+import { ensureSearchAttributes } from '../client/search-attributes.ts'
+import type { Life } from '../process/program.ts'
+import { environmentSecrets } from '../process/settings.ts'
+import { startWorkers, type Workers } from '../worker/worker.ts'
+import type { Parts } from './composition.ts'
+
+/** Attributes may vanish with Temporal's data. */
+const ENSURE_EVERY_MS = 5 * 60_000
+const PAGE = 500
+/** How long the outcome of a send is tried to be written before it goes into the history instead. */
+const CLOSE_WITHIN_MS = 5000
+
+/** For the API alone: connects when it is first used, and answers without Temporal meanwhile. */
+export function connectApi(parts: Pick<Parts, 'logger'>, temporal: TemporalAddress, life: Life): Dispatcher {
+  const connection = connectLazily(temporal)
+  life.atEnd('the connection to Temporal', () => connection.close())
+  const attributes = keepSearchAttributes(connection, temporal.namespace, life)
+  const runs = createRuns({
+    connection,
+    namespace: temporal.namespace,
+    taskQueue: MAIN_QUEUE,
+    eager: false,
+    fairness: temporal.fairness ?? true,
+    searchAttributes: attributes.present,
+  })
+  return createDispatcher({
+    runs: () => runs,
+    health: () => temporalHealth(connection, temporal.namespace, MAIN_QUEUE),
+    logger: parts.logger,
+  })
+}
+
+export interface WorkerSide {
+  /** For an API in the same process: what it starts goes, where it can, straight to this process's worker. */
+  dispatcher: Dispatcher
+  /** Settles when the workers poll for the first time. */
+  polling: Promise<void>
+  /** Whether they poll just now. */
+  isPolling(): boolean
+}
+
+/** Brings the workers up as soon as Temporal answers, and again should they fail. They end with the program. */
+export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life): WorkerSide {
+  const { logger } = parts
+  let connection: NativeConnection | undefined
+  let runs: Runs | undefined
+  let workers: Workers | undefined
+  let polls: () => void = () => {}
+  const polling = new Promise<void>((resolve) => {
+    polls = resolve
+  })
+
+  async function run(): Promise<void> {
+    // Whether this login may be used at all is known only then.
+    await parts.database.found
+    const native = await connectPatiently(temporal, logger, life.ending)
+    connection = native
+    life.atEnd('the connection to Temporal', () => native.close())
+    const shared = { connection: native, namespace: temporal.namespace, taskQueue: MAIN_QUEUE }
+    const attributes = keepSearchAttributes(native, temporal.namespace, life)
+    await attributes.looked
+    runs = createRuns({
+      ...shared,
+      eager: true,
+      fairness: temporal.fairness ?? true,
+      searchAttributes: attributes.present,
+    })
+    const deps = {
+      ...parts,
+      usage: createUsage(parts.pool),
+      payloads: createPayloads(),
+      shares: createShares(),
+      backgroundShares: createShares(undefined, undefined, BACKGROUND),
+      backoff: BACKOFF,
+      backoffFor,
+      closeWithinMs: CLOSE_WITHIN_MS,
+      worker: `${process.pid}@${hostname()}`,
+      environmentSecrets: environmentSecrets(),
+      runs: () => runs,
+    }
+    life.atEnd('the workers', () => workers?.shutdown())
+    const setters = runs
+    const alsoEnsure = async () => {
+      await reconcileHealthChecks(shared, await withoutTenant(parts.pool, (db) => healthCheckSchedules(db)))
+      await restoreRecurring(shared, await livingRecurring(parts.pool), (ref) => syncRecurring(parts, setters, ref))
+    }
+    void keepSchedules({ ...shared, lost: attributes.look, alsoEnsure }, logger, life.ending)
+    while (!life.ending.aborted) {
+      try {
+        workers = await startWorkers({ ...shared, deps })
+        polls()
+        await workers.ended
+      } catch (error) {
+        logger.error({ err: error }, 'the workers failed, starting again')
+      }
+      workers = undefined
+      await pause(1000, life)
+    }
+  }
+
+  run().catch((error: unknown) => life.fail(error))
+  const dispatcher = createDispatcher({
+    runs: () => runs,
+    async health() {
+      if (!connection) throw new Error('Temporal does not answer yet')
+      return await temporalHealth(connection, temporal.namespace, MAIN_QUEUE)
+    },
+    logger,
+  })
+  return { dispatcher, polling, isPolling: () => workers !== undefined && !life.ending.aborted }
+}
+
+/** Every recurring distribution that there should be a schedule of. */
+async function livingRecurring(pool: Pool): Promise<RecurringRef[]> {
+  const living: RecurringRef[] = []
+  for (let after: string | null = null; ; ) {
+    const page: Awaited<ReturnType<typeof dueRecurring>> = await withoutTenant(pool, (db) =>
+      dueRecurring(db, PAGE, true, after),
+    )
+    living.push(...page.map(({ tenant_id, id }) => ({ tenant_id, schedule_id: id })))
+    if (page.length < PAGE) return living
+    after = page.at(-1)!.id
+  }
+}
+
+/** Creates the search attributes where that is allowed, soon again while some are missing. */
+function keepSearchAttributes(connection: ConnectionLike, namespace: string, life: Life) {
+  let present: ReadonlySet<SearchAttribute> = new Set()
+  const look = async () => {
+    present = await ensureSearchAttributes(connection, namespace)
+  }
+  const looked = look()
+  void (async () => {
+    await looked
+    for (let wait = 2000; !life.ending.aborted; ) {
+      wait = present.size < SEARCH_ATTRIBUTES.length ? Math.min(wait * 2, ENSURE_EVERY_MS) : ENSURE_EVERY_MS
+      await pause(wait, life)
+      if (!life.ending.aborted) await look()
+    }
+  })()
+  return { present: () => present, looked, look }
+}
+
+/** Ends early, without complaint, when the program ends. */
+async function pause(ms: number, life: Life): Promise<void> {
+  await sleep(ms, undefined, { signal: life.ending, ref: false }).catch(() => {})
+}

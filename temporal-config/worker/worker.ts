@@ -1,0 +1,99 @@
+// The workers of one process: one for the workflows and the deliveries, one for slow company.
+import { fileURLToPath } from 'node:url'
+import { bundleWorkflowCode, type NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker'
+import { createBackgroundActivities } from '../../activities/background.ts'
+import { createActivities } from '../../activities/index.ts'
+import { safeFailures } from '../../activities/interceptor.ts'
+import type { SweepDeps } from '../../activities/upkeep/sweep.ts'
+import { backgroundQueue } from '../../workflows/names.ts'
+
+/** A send is given this long after SIGTERM; then it is aborted and its attempt closed as `WORKER_LOST`. */
+const GRACE = '30 s'
+const DELIVERY_SLOTS = 100
+const BACKGROUND_SLOTS = 20
+/** Runs kept in memory per process: each costs some 100 kB, the rest is replayed from its history when it is needed. */
+const CACHED_RUNS = 1000
+const USAGE_FLUSH_MS = 10_000
+
+export interface WorkersOptions {
+  connection: NativeConnection
+  namespace: string
+  taskQueue: string
+  deps: SweepDeps
+  /** Grace time for sends that are under way; tests shorten it. */
+  shutdownGraceTime?: `${number} s` | `${number} ms`
+}
+
+export interface Workers {
+  /** Settles when both have ended; rejects when one fails. */
+  ended: Promise<void>
+  /** Stops polling, lets sends end within the grace time, and resolves when all has ended. */
+  shutdown(): Promise<void>
+}
+
+let bundle: Promise<WorkflowBundle> | undefined
+
+/** The workflows' code, bundled once per process. */
+export function workflowBundle(): Promise<WorkflowBundle> {
+  bundle ??= bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+    logger: { trace() {}, debug() {}, info() {}, warn: console.warn, error: console.error, log() {} },
+  })
+  return bundle
+}
+
+/** Creates the workers and starts them. */
+export async function startWorkers(options: WorkersOptions): Promise<Workers> {
+  const { connection, namespace, taskQueue, deps } = options
+  const shared = {
+    connection,
+    namespace,
+    interceptors: { activity: [safeFailures(deps.logger)] },
+    shutdownGraceTime: options.shutdownGraceTime ?? GRACE,
+    // The default lets a cancellation wait for many seconds until the next heartbeat fetches it.
+    maxHeartbeatThrottleInterval: '1 s' as const,
+  }
+  const main = await Worker.create({
+    ...shared,
+    taskQueue,
+    workflowBundle: await workflowBundle(),
+    activities: createActivities(deps),
+    maxConcurrentActivityTaskExecutions: DELIVERY_SLOTS,
+    maxCachedWorkflows: CACHED_RUNS,
+  })
+  const background = await Worker.create({
+    ...shared,
+    taskQueue: backgroundQueue(taskQueue),
+    activities: createBackgroundActivities(deps),
+    maxConcurrentActivityTaskExecutions: BACKGROUND_SLOTS,
+  })
+  const workers = [main, background]
+  const flushing = setInterval(() => void deps.usage.flush(), USAGE_FLUSH_MS)
+  deps.metrics.activeWorkers.set({ worker_type: 'delivery' }, 1)
+  deps.metrics.activeWorkers.set({ worker_type: 'background' }, 1)
+  const stop = () => {
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown()
+  }
+  const ended = Promise.all(
+    workers.map((worker) =>
+      worker.run().catch((error: unknown) => {
+        stop()
+        throw error
+      }),
+    ),
+  )
+    .then(() => {})
+    .finally(async () => {
+      clearInterval(flushing)
+      deps.metrics.activeWorkers.reset()
+      await deps.usage.flush()
+    })
+  ended.catch(() => {})
+  return {
+    ended,
+    async shutdown() {
+      stop()
+      await ended
+    },
+  }
+}
