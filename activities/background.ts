@@ -1,6 +1,8 @@
 // The activities of the background queue: what must never take a delivery's slot.
 import { ApplicationFailure, Context } from '@temporalio/activity'
 import { ApplicationFailureCategory } from '@temporalio/common'
+import type { ProbeResult } from '../db/destinations/health-checks.ts'
+import type { WakeRef } from '../db/distributions/wake.ts'
 import type {
   BatchRef,
   BatchStep,
@@ -10,9 +12,7 @@ import type {
   FireInput,
   NotifyInput,
   ProbeInput,
-  ProbeResult,
   SweepInput,
-  WakeRef,
   WakeStep,
 } from '../workflows/messages.ts'
 import { batchStep } from './batches/index.ts'

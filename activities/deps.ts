@@ -1,14 +1,15 @@
 // What the activities close over: made once per worker, passed in, so that tests choose every part.
+
+import type { Logger } from 'pino'
 import type { Pool } from '../db/pool.ts'
 import type { Sealer } from '../db/secrets.ts'
 import type { Protocol } from '../db/states.ts'
-import type { Runs } from '../temporal-config/client/runs.ts'
-import type { Logger } from '../temporal-config/process/log.ts'
-import type { Metrics } from '../temporal-config/process/metrics.ts'
+import type { Runs } from '../workflows/client.ts'
 import type { Backoff } from './delivery/backoff.ts'
 import type { Payloads } from './delivery/payloads.ts'
 import type { Shares } from './delivery/shares.ts'
 import type { Egress } from './destinations/network/egress.ts'
+import type { Metrics } from './metrics.ts'
 import type { Shaper } from './shaping/shaper.ts'
 import type { Usage } from './usage.ts'
 

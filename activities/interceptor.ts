@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { CompleteAsyncError, type Context } from '@temporalio/activity'
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common'
 import type { ActivityInboundCallsInterceptor } from '@temporalio/worker'
-import type { Logger } from '../temporal-config/process/log.ts'
+import type { Logger } from 'pino'
 
 export function safeFailures(logger: Logger): (context: Context) => { inbound: ActivityInboundCallsInterceptor } {
   return (context) => ({

@@ -1,5 +1,6 @@
 // The time of day, as the database has it. What is stored, compared with something stored, or sent to a receiver uses it
 // and not this machine's clock, which may be hours away. Durations are measured with `performance.now()`.
+import { LIMITS } from './limits.ts'
 
 /** How a jump of this machine's clock, or a pause of the machine, shows; measured anew then. */
 const JUMP_MS = 1000
@@ -29,6 +30,14 @@ export function nowDate(): Date {
 /** How far this machine's clock is ahead of the database's, in milliseconds; negative when it is behind. */
 export function aheadMs(): number {
   return measured ? localEpoch() - measured.epoch : 0
+}
+
+/** What `ready` shows; undefined while the clocks agree. */
+export function clockWarning(): string | undefined {
+  const seconds = Math.round(aheadMs() / 1000)
+  if (Math.abs(aheadMs()) <= LIMITS.clockOffset.value) return undefined
+  const where = seconds > 0 ? 'ahead of' : 'behind'
+  return `the clock of this machine is ${Math.abs(seconds)} s ${where} that of the database, by which all times are told`
 }
 
 /** Notes that the database's time was `databaseMs` when `performance.now()` was `at`. */

@@ -77,3 +77,6 @@ export type DeliveryCode = (typeof DELIVERY_CODES)[number]
 /** Rights of an API key or token, weakest first; `platform` reaches over all tenants. */
 export const ROLES = ['viewer', 'operator', 'admin', 'platform'] as const
 export type Role = (typeof ROLES)[number]
+
+export const RULE_TYPES = ['routing', 'filtering', 'transformation', 'prioritization'] as const
+export type RuleType = (typeof RULE_TYPES)[number]

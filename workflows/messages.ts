@@ -1,5 +1,7 @@
 // What crosses the border between the API, the workflows and the activities: identifiers, never payloads or secrets.
-import type { DeliveryCode, JobStatus, Priority, Protocol } from '../db/states.ts'
+import type { AttemptOutcome } from '../db/distributions/attempts.ts'
+import type { FinishCause } from '../db/distributions/finish.ts'
+import type { JobStatus, Priority, Protocol } from '../db/states.ts'
 
 /** The one argument of `distribute`, and the signals' addressee. `distribution_id` is `dist_<uuid>`. */
 export interface DistributionRef {
@@ -17,9 +19,6 @@ export const LOOK_SIGNAL = 'look'
  * a thousand may be held; without names it means all of them.
  */
 export const TURN_SIGNAL = 'turn'
-
-/** Why `finish` is called. */
-export type FinishCause = 'done' | 'cancelled' | 'expired'
 
 /** What `plan` answers. */
 export interface Plan {
@@ -57,30 +56,6 @@ export interface DeliverInput extends DistributionRef {
   destination: string
   /** As the plan had it; a call that began to wait before the row was woken has nothing to do. */
   wakes?: number | undefined
-}
-
-/** How a send ended, when its row could not be closed in time; `record` writes it. */
-export interface AttemptOutcome {
-  attempt_id: string
-  attempt_number: number
-  status: 'success' | 'failed' | 'retry'
-  code: DeliveryCode | null
-  message: string | null
-  response_status: number | null
-  response_body: string | null
-  /** Milliseconds until the next attempt; null unless `status` is `retry`. */
-  retry_delay_ms: number | null
-  /** When the send ended, on the worker's clock, ISO 8601. */
-  completed_at: string
-  /** The destination answered that it is gone: a registered one is disabled. */
-  gone: boolean
-  /** A failure of this delivery's alone: its destination has answered, and is well. */
-  answered?: boolean
-  metadata: Record<string, unknown>
-  /** What the next attempt must know (a destination's own words); absent: nothing new. */
-  progress?: unknown
-  /** It held one of the destination's places, which is given back. */
-  slotted?: boolean
 }
 
 /**
@@ -135,24 +110,6 @@ export interface HealthCheckSchedule {
 export interface EventRef {
   tenant_id: string
   event_id: string
-}
-
-export interface ProbeResult {
-  /** Not tried: so many of this tenant's are being tried already. Milliseconds until another may be. */
-  busy_ms?: number
-  healthy: boolean
-  code: DeliveryCode | null
-  message: string | null
-  response_time_ms: number
-}
-
-export interface WakeRef {
-  tenant_id: string
-  /** A registered destination's id, or what the circuit of an inline one goes by; null: all of the tenant's, which is active again
-   * or has other limits. */
-  target: string | null
-  /** Its limits were changed then (ISO 8601, on the database's clock): those that these put off before are meant. */
-  changed_at?: string
 }
 
 export interface WakeStep {

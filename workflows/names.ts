@@ -1,6 +1,8 @@
 // The names under which things stand in Temporal, in one place for API, worker, workflows and tests.
+
+import type { WakeRef } from '../db/distributions/wake.ts'
 import type { Priority } from '../db/states.ts'
-import type { BatchRef, DistributionRef, RecurringRef, WakeRef } from './messages.ts'
+import type { BatchRef, DistributionRef, RecurringRef } from './messages.ts'
 
 /** All workflows; the activities plan, deliver, record, finish. */
 export const MAIN_QUEUE = 'distributor'

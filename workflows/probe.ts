@@ -2,7 +2,8 @@
 // schedule at intervals.
 import { proxyActivities, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
-import type { ProbeInput, ProbeResult } from './messages.ts'
+import type { ProbeResult } from '../db/destinations/health-checks.ts'
+import type { ProbeInput } from './messages.ts'
 import { backgroundQueue } from './names.ts'
 
 export async function probe(input: ProbeInput): Promise<ProbeResult> {

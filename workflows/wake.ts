@@ -1,7 +1,8 @@
 // Wakes the deliveries that wait for a destination which has recovered, page by page.
 import { continueAsNew, defineSignal, proxyActivities, setHandler, sleep, workflowInfo } from '@temporalio/workflow'
 import type { BackgroundActivities } from '../activities/background.ts'
-import { LOOK_SIGNAL, type WakeRef, type WakeStep } from './messages.ts'
+import type { WakeRef } from '../db/distributions/wake.ts'
+import { LOOK_SIGNAL, type WakeStep } from './messages.ts'
 import { backgroundQueue } from './names.ts'
 
 const STEPS_PER_RUN = 500

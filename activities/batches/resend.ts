@@ -5,7 +5,7 @@ import { closeItem, itemWaits, type WaitingItem, waitingItems } from '../../db/b
 import { requestRetry } from '../../db/distributions/commands.ts'
 import { lockJob } from '../../db/distributions/plan.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import type { About } from '../../temporal-config/client/runs.ts'
+import type { About } from '../../workflows/client.ts'
 import { alone } from './isolate.ts'
 import { type Begun, inTurns, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'
 

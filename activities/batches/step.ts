@@ -1,10 +1,10 @@
 // What every part of a batch's step works with.
 import { type Finished, type FinishRequest, finishDistribution } from '../../db/distributions/finish.ts'
 import type { Db } from '../../db/pool.ts'
-import type { Runs } from '../../temporal-config/client/runs.ts'
-import { countEnd } from '../../temporal-config/process/metrics.ts'
+import type { Runs } from '../../workflows/client.ts'
 import type { BatchRef } from '../../workflows/messages.ts'
 import { passTurn } from '../delivery/turns.ts'
+import { countEnd } from '../metrics.ts'
 import type { SweepDeps } from '../upkeep/sweep.ts'
 
 /** Distributions that one step takes on. */

@@ -11,11 +11,10 @@ import {
   type OpenCircuit,
   type Target,
 } from '../../db/destinations/circuits.ts'
-import type { ClosedAttempt } from '../../db/distributions/attempts.ts'
+import type { AttemptOutcome, ClosedAttempt } from '../../db/distributions/attempts.ts'
 import type { Db } from '../../db/pool.ts'
 import type { DeliveryCode } from '../../db/states.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import type { AttemptOutcome } from '../../workflows/messages.ts'
 
 /** The destination could not be reached, or has no time: these open a circuit. */
 const COUNTED: ReadonlySet<DeliveryCode> = new Set(['DESTINATION_UNAVAILABLE', 'TIMEOUT', 'THROTTLED'])

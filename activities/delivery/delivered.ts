@@ -1,6 +1,7 @@
 // What one call of `deliver` comes to, in words that know nothing of Temporal.
+
+import type { AttemptOutcome } from '../../db/distributions/attempts.ts'
 import type { DeliveryCode } from '../../db/states.ts'
-import type { AttemptOutcome } from '../../workflows/messages.ts'
 
 /** What became of one call. `ordered`: others may wait for its end. */
 export type Delivered =

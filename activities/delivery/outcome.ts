@@ -1,8 +1,8 @@
 // What a send came to, in the words of its row: pure.
 
 import { nowDate } from '../../db/clock.ts'
+import type { AttemptOutcome } from '../../db/distributions/attempts.ts'
 import { UnsealError } from '../../db/secrets.ts'
-import type { AttemptOutcome } from '../../workflows/messages.ts'
 import type { Receipt } from '../destinations/destination.ts'
 import { DeliveryError } from '../destinations/errors.ts'
 import { storable, storableJson } from '../destinations/storable.ts'

@@ -2,10 +2,10 @@
 import { finishDistribution } from '../../db/distributions/finish.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { withTenant } from '../../db/pool.ts'
-import { countEnd } from '../../temporal-config/process/metrics.ts'
 import type { FinishInput, FinishResult } from '../../workflows/messages.ts'
 import { passTurn } from '../delivery/turns.ts'
 import type { ActivityDeps } from '../deps.ts'
+import { countEnd } from '../metrics.ts'
 
 /** Null when there is no such job. */
 export async function finish(deps: ActivityDeps, input: FinishInput): Promise<FinishResult | null> {

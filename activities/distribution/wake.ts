@@ -1,10 +1,11 @@
 // Whose destination has recovered need not wait until they would have asked again: they are woken, a few at first and then
 // more, so that what has just come back is not met by all of them at once.
 
+import type { WakeRef } from '../../db/distributions/wake.ts'
 import { anyWaits, type WakeProgress, wakeDeliveries, wakeProgress } from '../../db/distributions/wake.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { withTenant } from '../../db/pool.ts'
-import type { WakeRef, WakeStep } from '../../workflows/messages.ts'
+import type { WakeStep } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 
 /** One step comes a second after the one before. */

@@ -1,10 +1,7 @@
 // What a rule does when its conditions hold, kind by kind.
 import { z } from 'zod'
-import { PRIORITIES } from '../../db/states.ts'
+import { PRIORITIES, type RuleType } from '../../db/states.ts'
 import { shapeConfig } from '../shaping/config.ts'
-
-export const RULE_TYPES = ['routing', 'filtering', 'transformation', 'prioritization'] as const
-export type RuleType = (typeof RULE_TYPES)[number]
 
 export const STRATEGIES = ['all', 'failover', 'load_balance'] as const
 export const BALANCES = ['round_robin', 'weighted', 'least_failing'] as const

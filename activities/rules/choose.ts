@@ -1,6 +1,8 @@
 // Which destinations the routing rules choose, by name, tag and strategy. Pure but for the look-ups that are passed in.
+
+import type { Candidate } from '../../db/rules/rule-lookups.ts'
 import { type Member, pick } from './balance.ts'
-import type { Candidate, Lookups, PlannedDestination, RulePlan } from './planned.ts'
+import type { Lookups, PlannedDestination, RulePlan } from './planned.ts'
 import type { RuleOf } from './rule.ts'
 import { isLiving } from './warnings.ts'
 

@@ -1,12 +1,14 @@
 // From facts and rules to a plan: who is served, how, and why. The same for a real distribution and for a dry run; what
 // must be looked up is passed in.
+
+import type { Candidate } from '../../db/rules/rule-lookups.ts'
+import type { RuleType } from '../../db/states.ts'
 import { createPace } from '../document/turns.ts'
-import type { RuleType } from './actions.ts'
 import { choose, member, row } from './choose.ts'
 import { evaluate } from './evaluate.ts'
 import { freshWork } from './operators.ts'
 import type { Facts } from './paths.ts'
-import type { Candidate, Considered, Lookups, RulePlan, Submitted } from './planned.ts'
+import type { Considered, Lookups, RulePlan, Submitted } from './planned.ts'
 import type { Rule, RuleOf, RuleSet } from './rule.ts'
 import { absentNames, boundedWarnings } from './warnings.ts'
 

@@ -1,18 +1,7 @@
 // What a plan is made from and what it holds.
-import type { DestinationStatus, Priority, Protocol } from '../../db/states.ts'
-import type { RuleType } from './actions.ts'
+import type { Candidate } from '../../db/rules/rule-lookups.ts'
+import type { Priority, RuleType } from '../../db/states.ts'
 import type { Outcome } from './evaluate.ts'
-
-/** A registered destination as rules see it. */
-export interface Candidate {
-  id: string
-  name: string
-  protocol: Protocol
-  status: DestinationStatus
-  deleted: boolean
-  tags: string[]
-  unhealthy: boolean
-}
 
 export interface Lookups {
   /** The tenant's destinations of these names, and the living ones with one of these tags. */

@@ -1,7 +1,8 @@
 // The rules of each tenant, read once and asked often: reading them anew for every distribution would cost more than
 // asking. Of rules that changed, only those are read again.
 import { setImmediate } from 'node:timers/promises'
-import { type RuleSet, readRule, ruleSet, type StoredRule } from './rule.ts'
+import type { StoredRule } from '../../db/rules/rules.ts'
+import { type RuleSet, readRule, ruleSet } from './rule.ts'
 
 /** So many tenants' rules are remembered by one process, and so many characters of them; those in use in any case. */
 const MAX_TENANTS = 100

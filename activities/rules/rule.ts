@@ -1,21 +1,9 @@
 // A rule as it is kept, and as it can be asked.
-import { ACTIONS, type Actions, type RuleType } from './actions.ts'
+import type { StoredRule } from '../../db/rules/rules.ts'
+import type { RuleType } from '../../db/states.ts'
+import { ACTIONS, type Actions } from './actions.ts'
 import { type Issue, type ReadConditions, readConditions } from './conditions.ts'
 import { readExact, type Wanted, wantedParts } from './exact.ts'
-
-export interface StoredRule {
-  id: string
-  name: string
-  /** Of no tenant: it serves all of them. */
-  shared: boolean
-  rule_type: RuleType
-  priority: number
-  /** Another one after every change of the row. */
-  version: string
-  /** JSON text: parsed otherwise, its numbers would lose digits. */
-  conditions: string
-  actions: unknown
-}
 
 export type Rule = { [T in RuleType]: RuleOf<T> }[RuleType]
 

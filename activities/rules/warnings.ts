@@ -1,5 +1,5 @@
 // What is said beside a plan: kept with the job, and so bounded.
-import type { Candidate } from './planned.ts'
+import type { Candidate } from '../../db/rules/rule-lookups.ts'
 import type { RuleOf } from './rule.ts'
 
 const MAX_WARNINGS = 100

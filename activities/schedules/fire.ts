@@ -16,7 +16,7 @@ import {
 import { writeAudit } from '../../db/tenants/audit.ts'
 import { tenantIsActive } from '../../db/tenants/tenants.ts'
 import { insertEvent } from '../../db/webhooks/operator-events.ts'
-import type { Runs } from '../../temporal-config/client/runs.ts'
+import type { Runs } from '../../workflows/client.ts'
 import type { DistributionRef, Fired, FireInput, RecurringRef } from '../../workflows/messages.ts'
 import { unfitness } from '../delivery/payload-fit.ts'
 import type { ActivityDeps } from '../deps.ts'

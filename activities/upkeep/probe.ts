@@ -1,9 +1,10 @@
 // `probe`: connects to a registered destination now, as an attempt would, and sends nothing.
 import { halfOpen } from '../../db/destinations/circuits.ts'
 import { loadCredentials } from '../../db/destinations/credentials.ts'
+import type { ProbeResult } from '../../db/destinations/health-checks.ts'
 import { findDestinationToProbe, recordHealthCheck } from '../../db/destinations/health-checks.ts'
 import { withTenant } from '../../db/pool.ts'
-import type { ProbeInput, ProbeResult } from '../../workflows/messages.ts'
+import type { ProbeInput } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { DeliveryError } from '../destinations/errors.ts'
 import { destinationFor } from '../destinations/registry.ts'

@@ -1,6 +1,6 @@
 // Work in steps that have nothing to do with each other: one that fails never hides those behind it.
 import type { Logger } from 'pino'
-import type { Metrics } from '../../temporal-config/process/metrics.ts'
+import type { Metrics } from '../metrics.ts'
 
 export type Steps = [name: string, work: () => Promise<void>][]
 

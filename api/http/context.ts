@@ -1,13 +1,13 @@
 // What a request carries through the API, and what the API is given when it is made.
 
+import type { Logger } from 'pino'
 import type { Counter, Histogram, Registry } from 'prom-client'
 import type { Egress } from '../../activities/destinations/network/egress.ts'
 import type { Shaper } from '../../activities/shaping/shaper.ts'
 import type { Pool } from '../../db/pool.ts'
 import type { Sealer } from '../../db/secrets.ts'
 import type { Role } from '../../db/states.ts'
-import type { Dispatcher } from '../../temporal-config/client/dispatcher.ts'
-import type { Logger } from '../../temporal-config/process/log.ts'
+import type { Dispatcher } from '../../workflows/client.ts'
 
 /** Who asks: the key's tenant and role. `actor` is the word for the audit log, never the key itself. */
 export interface Caller {

@@ -1,8 +1,8 @@
 // Is this process fit to take work? Each check has a name and a yes or no; addresses and errors stay in the log.
 
+import { clockWarning } from '../../db/clock.ts'
 import { askDatabase } from '../../db/health.ts'
 import { partitionsAhead } from '../../db/upkeep/partitions.ts'
-import { clockWarning } from '../../temporal-config/process/clock-keeper.ts'
 import type { AppDeps } from './context.ts'
 
 export const CHECKS = ['database', 'partitions', 'temporal', 'search_attributes', 'worker'] as const

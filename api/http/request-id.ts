@@ -1,7 +1,7 @@
 // Every request has an id, its caller's or ours, in the answer and in every log line, and one line when it is done.
 import { randomUUID } from 'node:crypto'
 import { createMiddleware } from 'hono/factory'
-import type { Logger } from '../../temporal-config/process/log.ts'
+import type { Logger } from 'pino'
 import type { ApiEnv } from './context.ts'
 
 /** What we take over from a caller: printable, and short enough for the column it is stored in. */

@@ -1,12 +1,12 @@
 // Cancel and retry: the row changes first, then the run is told.
 
+import { countEnd } from '../../activities/metrics.ts'
 import { releaseBlocked, requestCancel, requestRetry } from '../../db/distributions/commands.ts'
 import { finishDistribution } from '../../db/distributions/finish.ts'
 import { findNext } from '../../db/distributions/ordering.ts'
 import { findJobState, type JobState } from '../../db/distributions/status.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import { countEnd } from '../../temporal-config/process/metrics.ts'
 import { requireOwnTenant } from '../http/auth.ts'
 import type { AppDeps, Caller } from '../http/context.ts'
 import { type Endpoint, endpoint, type Request } from '../http/endpoint.ts'

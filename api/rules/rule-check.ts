@@ -1,10 +1,11 @@
 // A rule before it is kept: everything that is wrong with it, by its path.
-import { ACTIONS, type RuleType } from '../../activities/rules/actions.ts'
+import { ACTIONS } from '../../activities/rules/actions.ts'
 import { type Leaf, readConditions } from '../../activities/rules/conditions.ts'
 import { exactText, readExact } from '../../activities/rules/exact.ts'
 import type { Db } from '../../db/pool.ts'
 import { findUnknownTargets, knownNames } from '../../db/rules/rule-lookups.ts'
 import type { LeafRow } from '../../db/rules/rules.ts'
+import type { RuleType } from '../../db/states.ts'
 import type { AppDeps } from '../http/context.ts'
 import { type Detail, invalid } from '../http/errors.ts'
 import { fieldPath } from '../http/json.ts'

@@ -1,9 +1,9 @@
 // Rules, as they are sent, shown and tried.
 import { z } from '@hono/zod-openapi'
-import { ACTIONS, distinct, RULE_TYPES } from '../../activities/rules/actions.ts'
+import { ACTIONS, distinct } from '../../activities/rules/actions.ts'
 import { OPERATOR_NAMES, OPERATORS } from '../../activities/rules/operators.ts'
 import { ROOTS } from '../../activities/rules/paths.ts'
-import { PRIORITIES } from '../../db/states.ts'
+import { PRIORITIES, RULE_TYPES } from '../../db/states.ts'
 import { characters, instant, nameField, tenantField, whole, wholeText } from './fields.ts'
 
 const time = z.iso.datetime()

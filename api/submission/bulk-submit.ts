@@ -3,6 +3,7 @@
 // first one. It is bounded by the body's limit and by the number of items.
 import { createHash } from 'node:crypto'
 import { createPace } from '../../activities/document/turns.ts'
+import { OTHER } from '../../activities/metrics.ts'
 import { findBatch, insertBatch, newBatchId } from '../../db/batches/batches.ts'
 import { batchDistributionIds, insertBatchItems } from '../../db/batches/items.ts'
 import {
@@ -22,7 +23,6 @@ import {
 } from '../../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { isDataRefused } from '../../db/refused.ts'
-import { OTHER } from '../../temporal-config/process/metrics.ts'
 import { knownDestinations } from '../destinations/known.ts'
 import type { AppDeps } from '../http/context.ts'
 import { ApiError, type Detail, invalid } from '../http/errors.ts'

@@ -1,5 +1,6 @@
 // Takes a distribution in: everything is checked, then one transaction makes it durable, then the workflow is started.
 import { createHash } from 'node:crypto'
+import { OTHER } from '../../activities/metrics.ts'
 import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import {
   addWarnings,
@@ -11,7 +12,6 @@ import {
   submitJob,
 } from '../../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
-import { OTHER } from '../../temporal-config/process/metrics.ts'
 import { type KnownDestinations, knownDestinations } from '../destinations/known.ts'
 import type { AppDeps } from '../http/context.ts'
 import { ApiError, type Detail, invalid } from '../http/errors.ts'

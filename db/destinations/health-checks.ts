@@ -1,7 +1,16 @@
 // What a probe reads and writes: `destination_health_checks`, and the latest result on the destination itself.
-import type { ProbeResult } from '../../workflows/messages.ts'
+
 import type { Db } from '../pool.ts'
-import type { Protocol, TenantStatus } from '../states.ts'
+import type { DeliveryCode, Protocol, TenantStatus } from '../states.ts'
+
+export interface ProbeResult {
+  /** Not tried: so many of this tenant's are being tried already. Milliseconds until another may be. */
+  busy_ms?: number
+  healthy: boolean
+  code: DeliveryCode | null
+  message: string | null
+  response_time_ms: number
+}
 
 interface DestinationToProbe {
   protocol: Protocol

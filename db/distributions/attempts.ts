@@ -1,7 +1,32 @@
 // Attempts: opened under the delivery's lock before anything is sent, closed by guarded updates that a repeat leaves alone.
-import type { AttemptOutcome } from '../../workflows/messages.ts'
+
 import type { Target } from '../destinations/circuits.ts'
 import type { Db } from '../pool.ts'
+import type { DeliveryCode } from '../states.ts'
+
+/** How a send ended, when its row could not be closed in time; `record` writes it. */
+export interface AttemptOutcome {
+  attempt_id: string
+  attempt_number: number
+  status: 'success' | 'failed' | 'retry'
+  code: DeliveryCode | null
+  message: string | null
+  response_status: number | null
+  response_body: string | null
+  /** Milliseconds until the next attempt; null unless `status` is `retry`. */
+  retry_delay_ms: number | null
+  /** When the send ended, on the worker's clock, ISO 8601. */
+  completed_at: string
+  /** The destination answered that it is gone: a registered one is disabled. */
+  gone: boolean
+  /** A failure of this delivery's alone: its destination has answered, and is well. */
+  answered?: boolean
+  metadata: Record<string, unknown>
+  /** What the next attempt must know (a destination's own words); absent: nothing new. */
+  progress?: unknown
+  /** It held one of the destination's places, which is given back. */
+  slotted?: boolean
+}
 
 export interface OpenedAttempt {
   id: string

@@ -1,12 +1,15 @@
 // Ends a distribution: what is open is closed, the job's state is derived from its deliveries, the callback falls due.
 // One transaction with the job's row locked first, so that a repeated or overlapping call changes nothing.
-import type { FinishCause } from '../../workflows/messages.ts'
+
 import type { Db } from '../pool.ts'
 import type { DeliveryCode, DeliveryStatus, JobStatus } from '../states.ts'
 import { insertCallback } from '../webhooks/callbacks.ts'
 import { moveFailoverOn } from './failover.ts'
 import { type DeliverySummary, deriveFinalState, type EndedBy, type FinalState } from './final-state.ts'
 import { distributionMetrics, findJobState, listDeliveryStates } from './status.ts'
+
+/** Why `finish` is called. */
+export type FinishCause = 'done' | 'cancelled' | 'expired'
 
 export type Finished =
   /** There is no such job (of this tenant). */

@@ -1,7 +1,16 @@
 // Deliveries that were put off for their destination's sake, and may go on now. What waits after a failed attempt, or
 // because its destination asked for it, is left alone.
-import type { WakeRef } from '../../workflows/messages.ts'
+
 import type { Db } from '../pool.ts'
+
+export interface WakeRef {
+  tenant_id: string
+  /** A registered destination's id, or what the circuit of an inline one goes by; null: all of the tenant's, which is active again
+   * or has other limits. */
+  target: string | null
+  /** Its limits were changed then (ISO 8601, on the database's clock): those that these put off before are meant. */
+  changed_at?: string
+}
 
 /** Put off until the destination can be reached, or is in service. */
 const RECOVERED = ['circuit', 'disabled']

@@ -1,6 +1,18 @@
 // What a plan by rules looks up: destinations by name and tag, turns of load balancing, who fails how often.
-import type { Candidate } from '../../activities/rules/planned.ts'
+
 import type { Db } from '../pool.ts'
+import type { DestinationStatus, Protocol } from '../states.ts'
+
+/** A registered destination as rules see it. */
+export interface Candidate {
+  id: string
+  name: string
+  protocol: Protocol
+  status: DestinationStatus
+  deleted: boolean
+  tags: string[]
+  unhealthy: boolean
+}
 
 /** The tenant's destinations of these names, and the living ones with one of these tags; of a name the living one. */
 export async function findCandidates(db: Db, names: string[], tags: string[]): Promise<Candidate[]> {

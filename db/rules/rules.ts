@@ -1,7 +1,21 @@
 // Rules as they are kept, with one row per leaf condition beside them.
-import type { RuleType } from '../../activities/rules/actions.ts'
-import type { StoredRule } from '../../activities/rules/rule.ts'
+
 import type { Db } from '../pool.ts'
+import type { RuleType } from '../states.ts'
+
+export interface StoredRule {
+  id: string
+  name: string
+  /** Of no tenant: it serves all of them. */
+  shared: boolean
+  rule_type: RuleType
+  priority: number
+  /** Another one after every change of the row. */
+  version: string
+  /** JSON text: parsed otherwise, its numbers would lose digits. */
+  conditions: string
+  actions: unknown
+}
 
 export interface RuleRow extends StoredRule {
   /** Null: shared by all tenants. */

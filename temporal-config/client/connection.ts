@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection, type ConnectionLike } from '@temporalio/client'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
 import { NativeConnection, type NativeConnectionOptions } from '@temporalio/worker'
-import type { Logger } from '../process/log.ts'
+import type { Logger } from 'pino'
 
 export interface TemporalAddress {
   address: string

@@ -1,59 +1,13 @@
 // What the API asks of Temporal. A submission is accepted once its row stands, so nothing here may hold an answer up or
 // fail it: a call that does not come through in time is left to finish behind the answer, and the sweep finds the row.
+
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isGrpcServiceError } from '@temporalio/client'
-import type {
-  BatchRef,
-  DistributionRef,
-  HealthCheckSchedule,
-  NotifyInput,
-  ProbeInput,
-  ProbeResult,
-  RecurringRef,
-  WakeRef,
-} from '../../workflows/messages.ts'
-import type { SearchAttribute } from '../../workflows/names.ts'
-import type { Logger } from '../process/log.ts'
-import type { About, Runs } from './runs.ts'
-import type { RecurringSchedule, RecurringState, RecurringTimes } from './schedules.ts'
-
-export interface TemporalHealth {
-  temporal: boolean
-  missing_search_attributes: SearchAttribute[]
-  worker_polling: boolean
-}
-
-export interface Dispatcher {
-  /** `deferred`: Temporal did not take it in time; the sweep will find the row. Never throws. */
-  start(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
-  /** `no_workflow`: nothing runs for this distribution; the caller ends it by its row alone. Never throws. */
-  cancel(ref: DistributionRef): Promise<'signalled' | 'no_workflow' | 'deferred'>
-  /** Has the run look at its rows, if there is one. Never throws. */
-  look(ref: DistributionRef): Promise<'signalled' | 'deferred'>
-  /** Signals the run to look at its row, and starts one when there is none. Never throws. */
-  retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
-  /** Starts the sender of a callback that became due without a run. Never throws. */
-  notify(input: NotifyInput): Promise<'started' | 'deferred'>
-  /** Tells a run that it may be its turn under its ordering key at these destinations. Never throws. */
-  turn(ref: DistributionRef, destinations: string[]): Promise<'started' | 'deferred'>
-  /** Has those that wait for a destination go on. Never throws. */
-  wake(ref: WakeRef): Promise<'started' | 'deferred'>
-  /** Starts the run of a batch. Never throws. */
-  startBatch(ref: BatchRef): Promise<'started' | 'deferred'>
-  /** Has a destination tried at intervals, or no longer; what does not come through is put right by the workers. */
-  healthCheck(check: HealthCheckSchedule): void
-  /** Has Temporal follow the row of a recurring distribution; with `resume` also over a pause set there. Never throws. */
-  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<'started' | 'deferred' | { refused: string }>
-  /** A recurring distribution as Temporal has it; null while it does not answer. Never throws. */
-  describeRecurring(row: RecurringTimes): Promise<RecurringState | null>
-  /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
-  probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
-  /** Never throws; what can not be asked in time counts as not healthy. */
-  health(): Promise<TemporalHealth>
-}
-
-/** No worker answered in time. */
-export class DispatcherUnavailable extends Error {}
+import type { Logger } from 'pino'
+import type { WakeRef } from '../../db/distributions/wake.ts'
+import type { RecurringSchedule, Runs } from '../../workflows/client.ts'
+import { type Dispatcher, DispatcherUnavailable, type TemporalHealth } from '../../workflows/client.ts'
+import type { BatchRef, DistributionRef, RecurringRef } from '../../workflows/messages.ts'
 
 export interface DispatcherOptions {
   /** Undefined while nothing has answered at Temporal's address yet. */

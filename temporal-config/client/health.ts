@@ -2,8 +2,8 @@
 
 import type { ConnectionLike } from '@temporalio/client'
 import { now } from '../../db/clock.ts'
+import type { TemporalHealth } from '../../workflows/client.ts'
 import { SEARCH_ATTRIBUTES } from '../../workflows/names.ts'
-import type { TemporalHealth } from './dispatcher.ts'
 import { presentSearchAttributes } from './search-attributes.ts'
 
 /** A poller that was seen within this time counts as alive (a long poll lasts a minute). */

@@ -8,8 +8,8 @@ import {
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
 } from '@temporalio/client'
+import type { Logger } from 'pino'
 import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID } from '../../workflows/names.ts'
-import type { Logger } from '../process/log.ts'
 
 const ENSURE_EVERY_MS = 5 * 60_000
 /** Far less than the life of a distribution, which is 5 minutes when nobody says otherwise. */

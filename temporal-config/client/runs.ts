@@ -1,5 +1,6 @@
 // The runs of distributions in Temporal: how they are started, signalled and looked up. Whoever has found a row (the
 // API that wrote it, the sweep that found it) goes through here, so that a run is the same whoever started it.
+
 import {
   Client,
   type ConnectionLike,
@@ -12,20 +13,14 @@ import {
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
 } from '@temporalio/common'
-import type { JobStatus, Priority } from '../../db/states.ts'
+import type { JobStatus } from '../../db/states.ts'
+import type { About, Runs } from '../../workflows/client.ts'
 import {
-  type BatchRef,
   CANCEL_SIGNAL,
   type DistributionRef,
-  type EventRef,
-  type HealthCheckSchedule,
   LOOK_SIGNAL,
-  type NotifyInput,
-  type ProbeInput,
-  type ProbeResult,
   RETRY_SIGNAL,
   TURN_SIGNAL,
-  type WakeRef,
 } from '../../workflows/messages.ts'
 import {
   batchWorkflowId,
@@ -38,55 +33,7 @@ import {
 } from '../../workflows/names.ts'
 import { setHealthCheck } from './health-checks.ts'
 
-import {
-  describeRecurring,
-  type RecurringSchedule,
-  type RecurringState,
-  type RecurringTimes,
-  setRecurring,
-} from './schedules.ts'
-
-/** What a person filters by in the Temporal UI, and what orders the queue. */
-export interface About {
-  data_type: string
-  priority: Priority
-}
-
-export type RunState =
-  | { state: 'running' }
-  | { state: 'terminated' | 'closed'; closed_at: Date }
-  /** Temporal does not know it (any more). */
-  | { state: 'unknown' }
-
-export interface Runs {
-  /** Starts the run of a new distribution; one that exists or existed already is left alone. */
-  start(ref: DistributionRef, about: About): Promise<void>
-  /** Starts a run although an earlier one has closed; one that is running is left alone. */
-  startAgain(ref: DistributionRef, about: About): Promise<void>
-  /** Has a running one look at its row. False when there is none. */
-  signalCancel(ref: DistributionRef): Promise<boolean>
-  /** Has the run look at its row, and starts one when there is none. */
-  signalRetry(ref: DistributionRef, about: About): Promise<void>
-  /** Has a running one look at its rows; where none runs there is nothing to look. */
-  signalLook(ref: DistributionRef): Promise<void>
-  /** Tells a running one that it may be its turn at these destinations; where none runs there is nothing to tell. */
-  signalTurn(ref: DistributionRef, destinations: string[]): Promise<void>
-  /** Has those that wait for a destination go on, page by page. */
-  wake(ref: WakeRef): Promise<void>
-  describe(ref: DistributionRef): Promise<RunState>
-  /** Starts the sender of a callback; one that exists already is left alone. */
-  notify(input: NotifyInput): Promise<void>
-  /** Starts the run of a batch; one that is running looks at its rows. */
-  startBatch(ref: BatchRef): Promise<void>
-  /** Brings the schedule of a recurring distribution in line with its row; answers why Temporal does not take it, or null. */
-  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<string | null>
-  describeRecurring(row: RecurringTimes): Promise<RecurringState>
-  probe(input: ProbeInput): Promise<ProbeResult>
-  /** Starts the sender of an event; one that exists already is left alone. */
-  announce(ref: EventRef): Promise<void>
-  /** Has a destination tried at intervals from now on, or no longer. */
-  healthCheck(check: HealthCheckSchedule): Promise<void>
-}
+import { describeRecurring, setRecurring } from './schedules.ts'
 
 export interface RunsOptions {
   connection: ConnectionLike

@@ -1,4 +1,5 @@
 // Recurring distributions as Temporal Schedules. The rows say what there should be.
+
 import {
   type Backfill,
   Client,
@@ -13,6 +14,7 @@ import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../../activities/s
 import { now } from '../../db/clock.ts'
 import type { RecurringRow } from '../../db/schedules/schedules.ts'
 import type { Overlap } from '../../db/states.ts'
+import type { RecurringSchedule, RecurringState, RecurringTimes } from '../../workflows/client.ts'
 import type { RecurringRef } from '../../workflows/messages.ts'
 import { recurringScheduleId } from '../../workflows/names.ts'
 
@@ -24,21 +26,6 @@ export interface RecurringOptions {
   namespace: string
   taskQueue: string
 }
-
-export type RecurringSchedule = Pick<
-  RecurringRow,
-  | 'id'
-  | 'tenant_id'
-  | 'name'
-  | 'cron'
-  | 'interval_seconds'
-  | 'time_zone'
-  | 'overlap'
-  | 'catchup_seconds'
-  | 'accounted_at'
-  | 'paused'
-  | 'deleted'
->
 
 const OVERLAP: Record<Overlap, ScheduleOverlapPolicy> = {
   skip: ScheduleOverlapPolicy.SKIP,
@@ -161,9 +148,6 @@ export async function restoreRecurring(
   for (const ref of missing.values()) await restore(ref)
 }
 
-/** Which schedule, and when it is to run. */
-export type RecurringTimes = Pick<RecurringRow, 'id' | 'tenant_id' | 'cron' | 'interval_seconds' | 'time_zone'>
-
 /** `next` without what makes no distribution: the second time that clocks show the same, and times that they leave out. */
 function withoutRepeats(timed: RecurringTimes, taken: readonly Date[], next: readonly Date[]): Date[] {
   const before = new Set([...taken, ...next].map((time) => time.getTime()))
@@ -173,13 +157,6 @@ function withoutRepeats(timed: RecurringTimes, taken: readonly Date[], next: rea
     if (repeated && repeated.first < time && before.has(repeated.first)) return false
     return !isLeftOut(timed, time)
   })
-}
-
-/** As Temporal has it. */
-export interface RecurringState {
-  paused: boolean
-  /** None while it is paused. */
-  next_runs: Date[]
 }
 
 /** How Temporal has the schedule; without next times when it does not know it yet. */

@@ -1,10 +1,9 @@
 // Keeps the process's clock by the database's: measured before anything is done, and again from time to time.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { aheadMs, setClock } from '../../db/clock.ts'
+import type { Logger } from 'pino'
+import { aheadMs, clockWarning, setClock } from '../../db/clock.ts'
 import { databaseTime } from '../../db/health.ts'
-import { LIMITS } from '../../db/limits.ts'
 import type { Pool } from '../../db/pool.ts'
-import type { Logger } from './log.ts'
 
 const EVERY_MS = 30_000
 /** An answer this quick says enough about the moment. */
@@ -55,12 +54,4 @@ export async function keepClock(pool: Pool, logger: Logger, signal: AbortSignal)
     // However often the clock jumps.
     await sleep(1000, undefined, { signal, ref: false }).catch(() => {})
   }
-}
-
-/** What `ready` shows; undefined while the clocks agree. */
-export function clockWarning(): string | undefined {
-  const seconds = Math.round(aheadMs() / 1000)
-  if (Math.abs(aheadMs()) <= LIMITS.clockOffset.value) return undefined
-  const where = seconds > 0 ? 'ahead of' : 'behind'
-  return `the clock of this machine is ${Math.abs(seconds)} s ${where} that of the database, by which all times are told`
 }

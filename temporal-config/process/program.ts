@@ -1,6 +1,7 @@
 // The life of a program: settings, start, `ready`, and an end in order.
 
-import { createLogger, type Logger } from './log.ts'
+import type { Logger } from 'pino'
+import { createLogger } from './log.ts'
 import { helpText, type Program, readSettings, type Settings, SettingsError } from './settings.ts'
 
 /** Nothing that was started may hold the end up for longer; the workers' own grace time is 30 s. */

@@ -1,6 +1,6 @@
 // Waits for a service by asking it what a load balancer would ask.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Logger } from './log.ts'
+import type { Logger } from 'pino'
 import type { Life } from './program.ts'
 
 /** After so long, and then after twice as long each time. */

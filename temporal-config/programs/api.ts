@@ -1,10 +1,10 @@
 // `npm run api`: the API alone. Stateless; run as many as needed. It answers without Temporal, and accepts what a sweep
 // will start later.
 
-import { serveApi } from '../../api/serve.ts'
 import { bootstrapTenant } from '../../db/tenants/tenants.ts'
 import { runProgram } from '../process/program.ts'
 import { findSurroundings } from '../stack/embedded.ts'
+import { openApi } from './api-port.ts'
 import { assemble, scraped } from './composition.ts'
 import { connectApi } from './temporal-side.ts'
 
@@ -27,7 +27,7 @@ await runProgram('api', async ({ settings, logger, life }) => {
     },
   })
   const dispatcher = connectApi(parts, surroundings.temporal, life)
-  const { url } = await serveApi(parts, dispatcher, scraped(parts), settings, life)
+  const { url } = await openApi(parts, dispatcher, scraped(parts), settings, life)
   await parts.database.found
   return { api: url, docs: `${url}/docs`, temporal: surroundings.temporal.address }
 })

@@ -1,6 +1,8 @@
 // What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
 
+import type { Logger } from 'pino'
 import { createEgress, type Egress } from '../../activities/destinations/network/egress.ts'
+import type { Metrics } from '../../activities/metrics.ts'
 import { createShaper, type Shaper } from '../../activities/shaping/shaper.ts'
 import { isAway } from '../../db/availability.ts'
 import { openCircuits } from '../../db/destinations/circuits.ts'
@@ -12,8 +14,7 @@ import { queueDepths } from '../../db/upkeep/queue-depths.ts'
 import { ApplicationRoleError, assertApplicationRole } from '../../db/upkeep/roles.ts'
 import { missingSealingKeys, wrongSealingKey } from '../../db/upkeep/sealed-keys.ts'
 import { keepClock, measureClock } from '../process/clock-keeper.ts'
-import type { Logger } from '../process/log.ts'
-import { createMetrics, type Metrics } from '../process/metrics.ts'
+import { createMetrics } from '../process/metrics.ts'
 import { type Life, StartRefused } from '../process/program.ts'
 import type { Settings } from '../process/settings.ts'
 import type { Surroundings } from '../stack/embedded.ts'

@@ -1,8 +1,8 @@
 // A process's side towards its database: found at the start, or waited for while it is away, with the API and the health
 // server answering meanwhile. What somebody has to change in the settings ends the start at once instead.
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
 import { isAway, shortReason } from '../../db/availability.ts'
-import type { Logger } from '../process/log.ts'
 
 const FIRST_WAIT_MS = 250
 const LONGEST_WAIT_MS = 5000

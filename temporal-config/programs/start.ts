@@ -1,6 +1,5 @@
 // `npm start`: API and worker in one process, with the embedded servers where no addresses are given.
 import { fileURLToPath } from 'node:url'
-import { refuseTakenPort, serveApi } from '../../api/serve.ts'
 import { withTenant } from '../../db/pool.ts'
 import { bootstrapTenant, loadCallbackSecret } from '../../db/tenants/tenants.ts'
 import { runProgram, type Started } from '../process/program.ts'
@@ -8,6 +7,7 @@ import { untilReady } from '../process/until-ready.ts'
 import { startSurroundings } from '../stack/embedded.ts'
 import { keepAs, readKept } from '../stack/kept.ts'
 import { installRuntime } from '../worker/runtime.ts'
+import { openApi, refuseTakenPort } from './api-port.ts'
 import { assemble, openPool, scraped } from './composition.ts'
 import { runWorkers } from './temporal-side.ts'
 
@@ -52,7 +52,7 @@ export async function startService(what: string, started: Started): Promise<Serv
   const api = { ...worker, pool: openPool({ surroundings, logger, life, name: 'api', connections: 10 }) }
   const sdk = await installRuntime(logger)
   const { dispatcher } = runWorkers(worker, surroundings.temporal, life)
-  const { url, failing } = await serveApi(api, dispatcher, scraped(api, sdk), settings, life)
+  const { url, failing } = await openApi(api, dispatcher, scraped(api, sdk), settings, life)
   await worker.database.found
   await untilReady(failing, logger, life)
   return {

@@ -2,11 +2,12 @@
 
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Metrics } from '../../activities/metrics.ts'
+import { clockWarning } from '../../db/clock.ts'
 import { askDatabase } from '../../db/health.ts'
 import type { Pool } from '../../db/pool.ts'
-import { clockWarning } from '../process/clock-keeper.ts'
-import type { Metrics } from '../process/metrics.ts'
-import { type Life, StartRefused } from '../process/program.ts'
+import { portRefused } from '../process/port-refused.ts'
+import type { Life } from '../process/program.ts'
 import type { DatabaseSide } from '../programs/database-side.ts'
 
 export interface WorkerHealth {
@@ -41,8 +42,7 @@ export async function serveWorkerHealth(health: WorkerHealth, host: string, port
     server.once('error', reject)
     server.listen(port, host, resolve)
   }).catch((error: NodeJS.ErrnoException) => {
-    const reason = error.code === 'EADDRINUSE' ? 'is taken by another program; 0 takes a free port' : error.code
-    throw new StartRefused(`WORKER_PORT: ${host}:${port} ${reason}`)
+    throw portRefused('WORKER', host, port, error)
   })
   life.atEnd('the health server', () => {
     server.close()

@@ -1,7 +1,7 @@
 // The SDK's native core, set up once per process: its log goes through ours, its metrics stand beside ours, and signals
 // to the process are ours to handle.
 import { Runtime } from '@temporalio/worker'
-import type { Logger } from '../process/log.ts'
+import type { Logger } from 'pino'
 import { freePort } from '../stack/ports.ts'
 
 export interface SdkMetrics {

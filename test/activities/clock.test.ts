@@ -1,8 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { retryAfterMs } from '../../activities/destinations/network/retry-after.ts'
 import { webhookHeaders } from '../../activities/destinations/rest/signature.ts'
-import { aheadMs, forgetClock, now, setClock } from '../../db/clock.ts'
-import { clockWarning } from '../../temporal-config/process/clock-keeper.ts'
+import { aheadMs, clockWarning, forgetClock, now, setClock } from '../../db/clock.ts'
 
 const HOUR = 3_600_000
 

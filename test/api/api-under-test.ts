@@ -7,23 +7,22 @@ import { createShaper, type ShaperOptions } from '../../activities/shaping/shape
 import { createApp } from '../../api/app.ts'
 import { hashKey } from '../../api/http/auth.ts'
 import type { UploadTimes } from '../../api/http/context.ts'
+import type { ProbeResult } from '../../db/destinations/health-checks.ts'
+import type { WakeRef } from '../../db/distributions/wake.ts'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
 import { createSealer, type Sealer } from '../../db/secrets.ts'
 import type { Role } from '../../db/states.ts'
 import { insertApiKey } from '../../db/tenants/api-keys.ts'
 import { bootstrapTenant, insertTenant } from '../../db/tenants/tenants.ts'
-import type { Dispatcher, TemporalHealth } from '../../temporal-config/client/dispatcher.ts'
-import type { RecurringSchedule } from '../../temporal-config/client/schedules.ts'
 import { createLogger } from '../../temporal-config/process/log.ts'
 import { createMetrics } from '../../temporal-config/process/metrics.ts'
+import type { Dispatcher, RecurringSchedule, TemporalHealth } from '../../workflows/client.ts'
 import type {
   BatchRef,
   DistributionRef,
   HealthCheckSchedule,
   NotifyInput,
   ProbeInput,
-  ProbeResult,
-  WakeRef,
 } from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 

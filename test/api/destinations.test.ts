@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadCredentials } from '../../db/destinations/credentials.ts'
 import { withTenant } from '../../db/pool.ts'
-import { DispatcherUnavailable } from '../../temporal-config/client/dispatcher.ts'
+import { DispatcherUnavailable } from '../../workflows/client.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest

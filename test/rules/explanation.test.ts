@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { explain, KEPT, SHOWN } from '../../activities/rules/explanation.ts'
 import { rememberRules } from '../../activities/rules/remembered.ts'
-import type { StoredRule } from '../../activities/rules/rule.ts'
+import type { StoredRule } from '../../db/rules/rules.ts'
 import { FRANCE, ITALY, planned, route } from './planning.ts'
 
 describe('the explanation', () => {

@@ -2,9 +2,11 @@
 import { readExact } from '../../activities/rules/exact.ts'
 import type { Facts } from '../../activities/rules/paths.ts'
 import { planByRules } from '../../activities/rules/plan.ts'
-import type { Candidate, RulePlan } from '../../activities/rules/planned.ts'
-import { ruleSet, type StoredRule } from '../../activities/rules/rule.ts'
+import type { RulePlan } from '../../activities/rules/planned.ts'
+import { ruleSet } from '../../activities/rules/rule.ts'
 import { momentOf } from '../../activities/rules/time.ts'
+import type { Candidate } from '../../db/rules/rule-lookups.ts'
+import type { StoredRule } from '../../db/rules/rules.ts'
 
 export interface ARule extends Partial<Omit<StoredRule, 'conditions' | 'actions'>> {
   conditions?: unknown

@@ -1,9 +1,10 @@
 // What tests of rules stand on: import it once in a file, and each test has a tenant of its own.
 import { afterAll, afterEach, beforeAll, expect } from 'vitest'
-import type { Actions, RuleType } from '../../activities/rules/actions.ts'
+import type { Actions } from '../../activities/rules/actions.ts'
 import { requestRetry } from '../../db/distributions/commands.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { insertRule } from '../../db/rules/rules.ts'
+import type { RuleType } from '../../db/states.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, type Script, startHttpReceiver } from './receivers/http.ts'
 import { createTestSystem, type TestSystem } from './system.ts'

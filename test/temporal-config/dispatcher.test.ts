@@ -1,7 +1,8 @@
 import pino from 'pino'
 import { describe, expect, it, vi } from 'vitest'
-import { createDispatcher, DispatcherUnavailable } from '../../temporal-config/client/dispatcher.ts'
-import type { Runs } from '../../temporal-config/client/runs.ts'
+import { createDispatcher } from '../../temporal-config/client/dispatcher.ts'
+import type { Runs } from '../../workflows/client.ts'
+import { DispatcherUnavailable } from '../../workflows/client.ts'
 
 const REF = { tenant_id: 'acme', distribution_id: 'dist_1' }
 const ABOUT = { data_type: 'report', priority: 'normal' as const }

@@ -1,0 +1,40 @@
+// The numbers that are counted while work is done. Labels are bounded: no ids and no URLs; names of destinations and data
+// types that nobody registered become one word.
+import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Finished } from '../db/distributions/finish.ts'
+
+/** Label of destinations that were given in a submission. */
+export const AD_HOC = 'ad-hoc'
+/** Label of data types that are in no catalogue. */
+export const OTHER = 'other'
+
+export interface Metrics {
+  registry: Registry
+  /** `status`: `accepted` at submission, then the final one. */
+  requests: Counter<'tenant_id' | 'data_type' | 'status'>
+  attempts: Counter<'destination' | 'protocol' | 'status'>
+  /** Submission to final state. */
+  latency: Histogram
+  attemptSeconds: Histogram<'protocol'>
+  /** Deliveries put off without an attempt. */
+  deferrals: Counter<'reason'>
+  /** Circuits that opened or closed, and destinations that were disabled by their failures. */
+  circuits: Counter<'change'>
+  openCircuits: Gauge
+  /** Requests to the API that were answered with 429. */
+  apiRefusals: Counter<'tenant_id'>
+  queueDepth: Gauge<'queue_name'>
+  activeWorkers: Gauge<'worker_type'>
+  /** Steps of the sweep and of the maintenance that failed. */
+  failedSteps: Counter<'job' | 'step'>
+  /** Whole months for which partitions stand ready. */
+  partitionsAhead: Gauge
+}
+
+/** Counts an end, whoever brought it about; a repeat of one counts nothing. */
+export function countEnd(metrics: Pick<Metrics, 'requests' | 'latency'>, tenantId: string, finished: Finished): void {
+  if (finished.outcome !== 'final' || !finished.ended) return
+  const data_type = finished.ended.catalogued ? finished.ended.data_type : OTHER
+  metrics.requests.inc({ tenant_id: tenantId, data_type, status: finished.status })
+  metrics.latency.observe(finished.ended.seconds)
+}

@@ -1,0 +1,40 @@
+// The API at the address of the settings.
+
+import type { Metrics } from '../../activities/metrics.ts'
+import { listen } from '../../api/http/listen.ts'
+import { type ServedApi, serveApi } from '../../api/serve.ts'
+import type { Dispatcher } from '../../workflows/client.ts'
+import { portRefused } from '../process/port-refused.ts'
+import type { Life } from '../process/program.ts'
+import type { Settings } from '../process/settings.ts'
+import type { Parts } from './composition.ts'
+
+/** Serves the API until the program ends. */
+export async function openApi(
+  parts: Parts,
+  dispatcher: Dispatcher,
+  registry: Metrics['registry'],
+  settings: Settings,
+  life: Life,
+): Promise<ServedApi> {
+  const { API_HOST: host, API_PORT: port, MAX_BODY_BYTES: max_body_bytes } = settings
+  const served = await serveApi(
+    { ...parts, dispatcher, registry, limits: { max_body_bytes }, databaseFound: parts.database.isFound },
+    { host, port, atEnd: (close) => life.atEnd('the API', close) },
+  ).catch((error) => {
+    throw portRefused('API', host, port, error)
+  })
+  parts.own.add(served.url)
+  return served
+}
+
+/** Opens the port for a moment, before anything slow is started for nothing. */
+export async function refuseTakenPort({ API_HOST: host, API_PORT: port }: Settings): Promise<void> {
+  if (port === 0) return
+  try {
+    const tried = await listen(() => new Response(), host, port)
+    await tried.close()
+  } catch (error) {
+    throw portRefused('API', host, port, error as NodeJS.ErrnoException)
+  }
+}
