@@ -22,7 +22,7 @@ let owner: pg.Client
 const ODD = { text: 'a\tb\\c\r\n\u2028\u2029\u0085"\\.', line: '\\.', big: '12345678901234567890', emoji: '\u{1f600}' }
 
 async function run(program: 'backup' | 'restore', args: string[], env: Record<string, string>) {
-  const { exited, lines } = runProgram(`temporal-config/${program}.ts`, args, { DATABASE_URL: '', ...env })
+  const { exited, lines } = runProgram(`temporal-config/programs/${program}.ts`, args, { DATABASE_URL: '', ...env })
   return { code: await exited, text: lines.join('\n') }
 }
 
