@@ -1,0 +1,419 @@
+// What every protocol must keep, against the real server of its kind. Each `<protocol>.test.ts` says how to start one
+// and how to read back what it holds; the cases are the same for all.
+import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
+import { inspect } from 'node:util'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { Destination, Message, Surroundings } from '../../../activities/destinations/destination.ts'
+import { DeliveryError } from '../../../activities/destinations/errors.ts'
+import { createEgress } from '../../../activities/destinations/network/egress.ts'
+import { type Conversation, converse, type Fault } from '../../support/conversation.ts'
+import { refusedPort } from '../../support/receivers/http.ts'
+import { describeWith, INSTALL_MS } from '../../support/receivers/needs.ts'
+import type { ReceiverProgram } from '../../support/receivers/programs.ts'
+
+/** A protocol and the server that it is tried on. */
+export interface Subject {
+  destination: Destination
+  /** Tells two servers of one protocol apart in the titles. */
+  on?: string
+  /** Starts the real server; once for all cases. */
+  start(): Promise<Server>
+  /** What a repeat under one delivery id leaves behind. */
+  repeat: 'one effect' | 'recognisable'
+  /** What the server needs on this machine. */
+  programs: ReceiverProgram[]
+  /**
+   * The protocol has no question without effect, so that a kept connection which has gone silent costs an attempt. HTTP.
+   */
+  unchecked?: true
+}
+
+export interface Server {
+  /** On 127.0.0.1. */
+  port: number
+  /** A new, empty place at the server: a queue, a table, a bucket, a folder, a mailbox. */
+  place(): Promise<Place>
+  /** Ends the server and starts it again on the same port, with what it holds. */
+  restart(): Promise<void>
+  close(): Promise<void>
+}
+
+/** Where the server is found: a proxy stands in between. */
+export interface At {
+  host: string
+  port: number
+  timeout_seconds: number
+}
+
+/** Configurations are resolved, with their defaults, and have SECRET as their secret. */
+export interface Place {
+  config(at: At): unknown
+  /** With WRONG for a secret. */
+  locked(at: At): unknown
+  /** One that the server refuses for good: a missing queue or bucket, a forbidden folder, an unknown recipient. */
+  refused(at: At): unknown
+  /** Read back by the server's own client, oldest first. */
+  arrived(): Promise<{ body: Buffer; delivery_id: string }[]>
+  /** What arrives of a message, where that is not the payload's bytes. */
+  expected?(message: Message): Buffer
+}
+
+/** Stands in every configuration, and may come to light nowhere else. */
+export const SECRET = 'contract-secret-4711'
+
+/** The same for configurations that the server turns away. */
+export const WRONG = 'contract-wrong-0815'
+
+/** Loopback is allowed, for that is where receivers are. */
+const ALLOW = ['127.0.0.0/8', '::1/128']
+export const surroundings: Surroundings = { egress: createEgress({ allow: ALLOW }) }
+
+/** 169.254.169.254, cloud metadata, in the spellings that a guard may miss. */
+const METADATA = ['169.254.169.254', '[::ffff:169.254.169.254]', '[::ffff:a9fe:a9fe]', '2852039166', '0xa9fea9fe']
+
+/** A message with what a test does not care for filled in. */
+export function aMessage(given: Partial<Message> = {}): Message {
+  return {
+    tenant_id: 'acme',
+    distribution_id: 'dist_0190f6a0-0000-7000-8000-000000000001',
+    data_type: 'aggregated_report',
+    delivery_id: randomUUID(),
+    attempt_number: 1,
+    body: Buffer.from('{"report_id":"r-1", "big": 9223372036854775807, "price": 1.0, "esc": "\\u00e9\\/"}'),
+    content_type: 'application/json',
+    compression: 'none',
+    ...given,
+  }
+}
+
+/** The error of a delivery that must fail. */
+export async function failureOf(attempt: Promise<unknown>): Promise<DeliveryError> {
+  const error = await attempt.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  if (!(error instanceof DeliveryError)) throw new Error('expected a DeliveryError', { cause: error })
+  return error
+}
+
+/** Signals nothing. One for all of a file, hence without Node's limit of listeners. */
+export const never = new AbortController().signal
+setMaxListeners(0, never)
+
+/** Long enough for every conversation that nothing disturbs, and for a busy machine. */
+const PATIENT = 15
+/** For those that will never come to their end. */
+const SHORT = 0.8
+/** Conversations that are disturbed at the same time. */
+const AT_ONCE = 8
+/** An answer in small pieces has many turns; those beyond are of the same kind. */
+const MAX_TURNS = 40
+
+/** Registers the cases; to be awaited at the top of a test file. */
+export async function contract(subject: Subject): Promise<void> {
+  const { destination } = subject
+  const title = `the contract of ${destination.protocol}${subject.on ? ` on ${subject.on}` : ''}`
+  const describe = await describeWith(...subject.programs)
+
+  describe(title, () => {
+    let server: Server
+    const open: Conversation[] = []
+
+    beforeAll(async () => {
+      server = await subject.start()
+    }, INSTALL_MS)
+    afterAll(async () => {
+      await Promise.all(open.map((conversation) => conversation.close()))
+      await server?.close()
+    })
+
+    async function proxied(fault?: Fault): Promise<Conversation> {
+      const conversation = await converse({ host: '127.0.0.1', port: server.port }, fault)
+      open.push(conversation)
+      return conversation
+    }
+
+    const at = ({ port }: { port: number }, timeout_seconds = PATIENT, host = '127.0.0.1'): At => ({
+      host,
+      port,
+      timeout_seconds,
+    })
+
+    const deliver = (config: unknown, message: Message, signal = never, around = surroundings) =>
+      destination.deliver(config as never, message, signal, around)
+
+    const probe = (config: unknown, around = surroundings) => destination.probe(config as never, never, around)
+
+    /** Each under a tenant of its own, so that none takes over another's connection. */
+    const alone = (given: Partial<Message> = {}) => aMessage({ tenant_id: randomUUID(), ...given })
+
+    async function expectArrival(place: Place, message: Message, times: 'once' | 'again'): Promise<void> {
+      const arrived = await place.arrived()
+      if (times === 'once') expect(arrived).toHaveLength(1)
+      else expect(arrived.length).toBeGreaterThanOrEqual(1)
+      const body = place.expected?.(message) ?? message.body
+      for (const arrival of arrived) {
+        expect(arrival.body.toString('latin1')).toBe(body.toString('latin1'))
+        expect(arrival.delivery_id).toBe(message.delivery_id)
+      }
+    }
+
+    /** One case per turn and kind, several at a time; a failure says which. */
+    async function atEveryTurn(
+      kinds: Fault['kind'][],
+      run: (fault: Fault, place: Place) => Promise<unknown>,
+    ): Promise<void> {
+      const conversation = await proxied()
+      await deliver((await server.place()).config(at(conversation)), alone())
+      const turns = Math.min(conversation.turns(), MAX_TURNS)
+      expect(turns).toBeGreaterThanOrEqual(2)
+      const faults = kinds.flatMap((kind) =>
+        Array.from({ length: turns + 1 }, (_, turn): Fault => ({ at: turn, kind })),
+      )
+      const left = faults.entries()
+      const failures: Error[] = []
+      const work = async () => {
+        for (const [, fault] of left) {
+          await server
+            .place()
+            .then((place) => run(fault, place))
+            .catch((cause: unknown) => {
+              failures.push(new Error(`${fault.kind} at turn ${fault.at} of ${turns}: ${inspect(cause)}`))
+            })
+        }
+      }
+      await Promise.all(Array.from({ length: AT_ONCE }, work))
+      if (failures.length > 0) throw new AggregateError(failures, failures.map(({ message }) => message).join('\n\n'))
+    }
+
+    it('delivers once: the exact content, under the delivery id', async () => {
+      const place = await server.place()
+      const message = alone()
+      await deliver(place.config(at(server)), message)
+      await expectArrival(place, message, 'once')
+    })
+
+    it(`FIELD-REPORT 1: a repeat with the same delivery id: ${subject.repeat}, the same content`, async () => {
+      const place = await server.place()
+      const message = alone()
+      await deliver(place.config(at(server)), message)
+      await deliver(place.config(at(server)), { ...message, attempt_number: 2 })
+      await expectArrival(place, message, subject.repeat === 'one effect' ? 'once' : 'again')
+      if (subject.repeat === 'recognisable') expect(await place.arrived()).toHaveLength(2)
+    })
+
+    it('FIELD-REPORT 22: what the server refuses for good is final', async () => {
+      const place = await server.place()
+      const error = await failureOf(deliver(place.refused(at(server)), alone()))
+      expect(['REJECTED', 'MISCONFIGURED']).toContain(error.code)
+      expect(error.retryable).toBe(false)
+      expect(await place.arrived()).toEqual([])
+    })
+
+    it('FIELD-REPORT 22: bad credentials are UNAUTHORIZED and final, for delivery and probe', async () => {
+      const place = await server.place()
+      const expected = { code: 'UNAUTHORIZED', retryable: false }
+      expect(await failureOf(deliver(place.locked(at(server)), alone()))).toMatchObject(expected)
+      expect(await failureOf(probe(place.locked(at(server))))).toMatchObject(expected)
+      expect(await place.arrived()).toEqual([])
+    })
+
+    it('FIELD-REPORT 12: a refused connection is tried again, for delivery and probe', async () => {
+      const place = await server.place()
+      const config = place.config(at({ port: await refusedPort() }))
+      const expected = { code: 'DESTINATION_UNAVAILABLE', retryable: true }
+      expect(await failureOf(deliver(config, alone()))).toMatchObject(expected)
+      expect(await failureOf(probe(config))).toMatchObject(expected)
+    })
+
+    it('FIELD-REPORT 12: an unknown host is tried again, for delivery and probe', async () => {
+      const lookup = () => Promise.reject(Object.assign(new Error('no such host'), { code: 'ENOTFOUND' }))
+      const around = { egress: createEgress({ allow: ALLOW, lookup }) }
+      const config = (await server.place()).config(at(server, PATIENT, 'receiver.test'))
+      const expected = { code: 'DESTINATION_UNAVAILABLE', retryable: true }
+      expect(await failureOf(deliver(config, alone(), never, around))).toMatchObject(expected)
+      expect(await failureOf(probe(config, around))).toMatchObject(expected)
+    })
+
+    it('FIELD-REPORT 12: a host name that is never answered for ends with the deadline', async () => {
+      const around = { egress: createEgress({ allow: ALLOW, lookup: () => new Promise(() => {}) }) }
+      const config = (await server.place()).config(at(server, SHORT, 'receiver.test'))
+      expect(await failureOf(deliver(config, alone(), never, around))).toMatchObject({ code: 'TIMEOUT' })
+    })
+
+    it('FIELD-REPORT 11: a stall at any turn ends as TIMEOUT, closes the socket, and the next attempt delivers', () =>
+      atEveryTurn(['stall'], async (fault, place) => {
+        const conversation = await proxied(fault)
+        const message = alone()
+        const began = performance.now()
+        const error = await deliver(place.config(at(conversation, SHORT)), message).catch((reason: unknown) => reason)
+        // What stalls after the confirmation, such as a farewell, is nobody's loss.
+        if (error instanceof Error) {
+          expect(error).toMatchObject({ code: 'TIMEOUT', retryable: true })
+          expect(performance.now() - began).toBeLessThan(5_000)
+          await conversation.idle(2_000)
+        } else expect(fault.at).toBeGreaterThan(1)
+        conversation.mend()
+        await deliver(place.config(at(conversation)), { ...message, attempt_number: 2 })
+        await expectArrival(place, message, subject.repeat === 'one effect' ? 'once' : 'again')
+      }))
+
+    it('FIELD-REPORT 9: a cut at any turn, before or after its last byte, is tried again, and then delivers', () =>
+      atEveryTurn(['cut', 'cut short'], async (fault, place) => {
+        const conversation = await proxied(fault)
+        const message = alone()
+        const error = await deliver(place.config(at(conversation)), message).catch((reason: unknown) => reason)
+        if (error instanceof Error) {
+          expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+          await conversation.idle(2_000)
+        } else {
+          expect(fault.at).toBeGreaterThan(1)
+          await expectArrival(place, message, 'once')
+        }
+        conversation.mend()
+        await deliver(place.config(at(conversation)), { ...message, attempt_number: 2 })
+        await expectArrival(place, message, subject.repeat === 'one effect' ? 'once' : 'again')
+      }))
+
+    it('FIELD-REPORT 23: an abort at any turn closes the socket within 2 s and comes back as its reason', () =>
+      atEveryTurn(['stall'], async (fault, place) => {
+        const conversation = await proxied(fault)
+        const controller = new AbortController()
+        const reason = new Error('cancelled')
+        const attempt = deliver(place.config(at(conversation)), alone(), controller.signal).then(
+          () => undefined,
+          (error: unknown) => error,
+        )
+        await Promise.race([conversation.reached, attempt])
+        controller.abort(reason)
+        const outcome = await attempt
+        if (outcome === undefined) return
+        expect(outcome).toBe(reason)
+        await conversation.idle(2_000)
+      }))
+
+    it('an abort that came before sends nothing', async () => {
+      const place = await server.place()
+      const conversation = await proxied()
+      const reason = new Error('cancelled')
+      const attempt = deliver(place.config(at(conversation)), alone(), AbortSignal.abort(reason))
+      await expect(attempt).rejects.toBe(reason)
+      expect(conversation.connections.total).toBe(0)
+    })
+
+    it.each(METADATA)('FIELD-REPORT 44: cloud metadata as %s is out of reach, for delivery and probe', async (host) => {
+      const config = (await server.place()).config(at({ port: 80 }, PATIENT, host))
+      const denied = { code: 'EGRESS_DENIED', retryable: false }
+      expect(await failureOf(deliver(config, alone()))).toMatchObject(denied)
+      expect(await failureOf(probe(config))).toMatchObject(denied)
+    })
+
+    it('FIELD-REPORT 44: a name is looked up once, and is out of reach once it is bound to cloud metadata', async () => {
+      const place = await server.place()
+      let lookups = 0
+      const lookup = async () => {
+        lookups += 1
+        return [{ address: lookups === 1 ? '127.0.0.1' : '169.254.169.254', family: 4 }]
+      }
+      const around = { egress: createEgress({ allow: ALLOW, lookup }) }
+      const config = place.config(at(server, PATIENT, 'receiver.test'))
+      const message = alone()
+      await deliver(config, message, never, around)
+      expect(lookups).toBe(1)
+      await expectArrival(place, message, 'once')
+      const error = await failureOf(deliver(config, alone(), never, around))
+      expect(error).toMatchObject({ code: 'EGRESS_DENIED', retryable: false })
+    })
+
+    it('a probe of one that is well succeeds, leaves nothing there and no connection', async () => {
+      const place = await server.place()
+      const conversation = await proxied()
+      await probe(place.config(at(conversation)))
+      await conversation.idle(2_000)
+      expect(await place.arrived()).toEqual([])
+    })
+
+    it('a probe of one that says nothing ends with the deadline', async () => {
+      const conversation = await proxied({ at: 0, kind: 'stall' })
+      const error = await failureOf(probe((await server.place()).config(at(conversation, SHORT))))
+      expect(error).toMatchObject({ code: 'TIMEOUT', retryable: true })
+      await conversation.idle(2_000)
+    })
+
+    it('FIELD-REPORT 54: an idle connection that was reset is replaced inside the attempt', async () => {
+      const conversation = await proxied()
+      const place = await server.place()
+      const message = alone()
+      await deliver(place.config(at(conversation)), message)
+      conversation.reset()
+      // One that is reset in the very moment of the send costs an attempt; this one has had the time to notice.
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      await deliver(place.config(at(conversation)), { ...message, attempt_number: 2 })
+      await expectArrival(place, message, subject.repeat === 'one effect' ? 'once' : 'again')
+    })
+
+    it('FIELD-REPORT 54: an idle connection that went silent is replaced before it can do harm', async () => {
+      const conversation = await proxied()
+      const place = await server.place()
+      const message = alone()
+      const timeout = subject.unchecked ? SHORT : PATIENT
+      await deliver(place.config(at(conversation, timeout)), message)
+      conversation.freeze()
+      const again = () => deliver(place.config(at(conversation, timeout)), { ...message, attempt_number: 2 })
+      if (subject.unchecked) expect(await failureOf(again())).toMatchObject({ code: 'TIMEOUT', retryable: true })
+      await again()
+      await expectArrival(place, message, subject.repeat === 'one effect' ? 'once' : 'again')
+    })
+
+    it('FIELD-REPORT 49: a server restarted in the middle ends nothing but the attempts on it', async () => {
+      const place = await server.place()
+      const config = place.config(at(server))
+      const tenant_id = randomUUID()
+      await deliver(config, alone({ tenant_id }))
+      let restarted = false
+      const restarting = server.restart().then(() => {
+        restarted = true
+      })
+      for (let sure = false; !sure; ) {
+        sure = restarted
+        const error = await deliver(config, alone({ tenant_id })).catch((reason: unknown) => reason)
+        if (error instanceof Error) {
+          expect(error).toMatchObject({ retryable: true })
+          expect(sure).toBe(false)
+        }
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+      await restarting
+    })
+
+    it('no secret comes back, whatever happens', async () => {
+      const place = await server.place()
+      const cut = (await proxied({ at: 2, kind: 'cut' })).port
+      const config = [place.config(at(server)), place.locked(at(server)), place.refused(at(server))]
+      const outcomes = await Promise.all(
+        [...config, place.config(at({ port: await refusedPort() })), place.config(at({ port: cut }))].flatMap(
+          (each) => [
+            deliver(each, alone()).catch((error: unknown) => error),
+            probe(each).catch((error: unknown) => error),
+          ],
+        ),
+      )
+      expect(outcomes.filter((outcome) => outcome instanceof Error).length).toBeGreaterThanOrEqual(4)
+      for (const outcome of outcomes) {
+        const shown = inspect(outcome, { depth: 20, maxStringLength: null, maxArrayLength: null, getters: true })
+        for (const secret of [SECRET, WRONG]) {
+          const bytes = Buffer.from(secret)
+          for (const spelling of [secret, bytes.toString('base64').slice(0, -4), spaced(bytes)]) {
+            expect(shown).not.toContain(spelling)
+          }
+        }
+      }
+    })
+  })
+}
+
+/** As Node shows a buffer. */
+function spaced(bytes: Buffer): string {
+  return [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
+}

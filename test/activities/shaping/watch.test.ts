@@ -1,0 +1,46 @@
+// The thread that watches a shaping process: what it ends, and what it tells.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { describe, expect, it } from 'vitest'
+import { reasonOf } from '../../../activities/shaping/reason.ts'
+import { ShapingError } from '../../../activities/shaping/shaping-error.ts'
+import { BEATS_FD, IDLE, TOO_LONG, WATCH } from '../../../activities/shaping/watch.ts'
+
+const BOUNDS = { limitMs: 600, idleMs: 600, wallMs: 0, silentMs: 0, memoryMb: 1 }
+
+/** A process with an order under way that runs `work`; how it ended, and what the thread told. */
+async function watched(work: string): Promise<{ signal: string; beats: number[] }> {
+  const program = `
+    const { Worker } = require('node:worker_threads')
+    const order = new Int32Array(new SharedArrayBuffer(4))
+    const workerData = { order, limitMs: ${BOUNDS.limitMs}, idleMs: ${BOUNDS.idleMs} }
+    const watch = new Worker(${JSON.stringify(WATCH)}, { eval: true, workerData })
+    watch.once('message', () => { order[0] = 1; ${work} })`
+  const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'ignore', 'inherit', 'pipe', 'pipe'] })
+  let told = ''
+  ;(child.stdio[BEATS_FD] as NodeJS.ReadableStream).on('data', (data) => {
+    told += data
+  })
+  const [, signal] = (await once(child, 'close')) as [unknown, string]
+  return { signal, beats: told.trim().split('\n').map(Number) }
+}
+
+describe('the watch of a shaping process', () => {
+  it('ends what uses too much of the processor, which is the fault of the work', async () => {
+    const { signal, beats } = await watched('for (;;);')
+    expect(signal).toBe(TOO_LONG)
+    expect(beats.at(-1)).toBeGreaterThan(200)
+    const reason = reasonOf({ code: null, signal, stderr: '' }, BOUNDS)
+    expect(reason).toBeInstanceOf(ShapingError)
+    expect(reason.message).toBe('it took longer than 0.6 s')
+  })
+
+  it('ends what waits without using the processor, which may be the fault of the machine', async () => {
+    const { signal, beats } = await watched('setInterval(() => {}, 1e6)')
+    expect(signal).toBe(IDLE)
+    expect(Math.max(...beats)).toBeLessThan(BOUNDS.limitMs)
+    const reason = reasonOf({ code: null, signal, stderr: '' }, BOUNDS)
+    expect(reason).not.toBeInstanceOf(ShapingError)
+    expect(reason.message).toMatch(/made no progress for 0.6 s/)
+  })
+})
