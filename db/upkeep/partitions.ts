@@ -1,5 +1,5 @@
 // Months of distributions: made ahead of time, and removed whole. Both functions belong to the owner of the tables, so
-// that the application may call them without owning anything (0014_partitions.sql, 0019_system_functions.sql).
+// that the application may call them without owning anything (0014_months.sql).
 import type { Db } from '../pool.ts'
 
 /** How many months beyond the current one should stand ready. */

@@ -1,4 +1,4 @@
-// Operator events that are told once per window with a count (0055_event_windows.sql): what goes wrong a thousand times is
+// Operator events that are told once per window with a count (0009_webhooks.sql): what goes wrong a thousand times is
 // one event. The sweep counts and tells.
 import { LIMITS } from '../limits.ts'
 import type { Db } from '../pool.ts'

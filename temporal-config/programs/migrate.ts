@@ -21,7 +21,7 @@ async function main(): Promise<number> {
     console.log(applied.length > 0 ? 'the schema is now up to date' : 'the schema was up to date')
     return 0
   } catch (error) {
-    // A hint says what an administrator can do about a missing right (0002_roles.sql).
+    // A hint says what an administrator can do about a missing right (0001_extensions_and_roles.sql).
     const { message, hint } = error as Error & { hint?: string }
     console.error(hint ? `${message}\n${hint}` : message)
     return 1

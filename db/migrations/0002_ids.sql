@@ -1,9 +1,9 @@
--- Ids are UUIDv7 (RFC 9562): they begin with the milliseconds since 1970, so that a range of time is a range of ids,
--- and partitions by id are partitions by month. The seed's gen_random_uuid() could not be a partition key that
--- follows time. PostgreSQL 18 has uuidv7(), 15 does not; one implementation serves both.
+-- Ids are UUIDv7 (RFC 9562). They begin with the milliseconds since 1970, so a range of time is a range of ids, and
+-- tables can be partitioned by month through their id. The specification's gen_random_uuid() cannot do that.
+-- PostgreSQL 18 has uuidv7() and 15 has not; this implementation serves both.
 
--- The 12 bits after the version hold the fraction of the millisecond (RFC 9562, section 6.2, method 3), so that ids
--- made one after the other in one session sort in that order.
+-- The 12 bits after the version hold the fraction of the millisecond (RFC 9562, section 6.2, method 3). So ids that one
+-- session creates one after another sort in that order.
 create function new_uuidv7() returns uuid
   language sql volatile parallel safe
   begin atomic
@@ -22,7 +22,7 @@ create function new_uuidv7() returns uuid
 comment on function new_uuidv7() is 'A new UUIDv7 by the clock of the database';
 
 -- Declared immutable although extract() is only stable: the epoch of a timestamptz does not depend on the time zone.
--- Immutable lets the planner fold it, and so leave out the other partitions while planning.
+-- An immutable function is computed at planning, where the planner then skips the other partitions.
 create function id_floor(p_time timestamptz) returns uuid
   language sql immutable strict parallel safe
   begin atomic

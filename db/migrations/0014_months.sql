@@ -1,8 +1,8 @@
--- Months. One function makes a month for all partitioned tables, one removes it; both are safe beside running inserts.
--- The seed's `for values from ('2024-01-01')` becomes a range of ids with the same bounds in time (UTC).
--- There is no default partition: it would have to be scanned, under lock, for every month that is added.
+-- Partitions by month. One function creates a month of all partitioned tables, another one drops it; inserts may run
+-- meanwhile. The bounds are months in UTC, as ranges of ids. There is no default partition: PostgreSQL would have to
+-- scan it, under a lock, for each new month.
 
--- The partitioned tables, parents before children: the order in which a transaction of ours locks them.
+-- The partitioned tables, parents before children: the order in which our transactions lock them.
 create function partitioned_tables() returns text[]
   language sql immutable parallel safe
   begin atomic
@@ -33,10 +33,10 @@ create function this_month() returns date
     select date_trunc('month', now() at time zone 'UTC')::date;
   end;
 
--- Takes the locks that adding or removing a month needs, all at once. An insert that comes meanwhile queues behind
--- this request, so each lock is asked for only briefly, given back with the others when refused, and asked for again
--- later. The month's own partitions come first and may take longer: there only autovacuum is in the way, which gives
--- up after 1 s.
+-- Takes the locks that creating or dropping a month needs, all of them together. An insert that arrives meanwhile
+-- queues behind the request for a lock. So each request waits only briefly; when it fails, all locks are released and
+-- the function tries again later. The month's own partitions come first and may take longer: only autovacuum holds
+-- them, and it gives way after a second.
 create function lock_months(p_month date default null) returns void
   language plpgsql
   set search_path = public, pg_temp
@@ -140,5 +140,70 @@ end
 $$;
 comment on function partitions_ahead() is
   'Whole months ahead that exist without a gap; 0 with the current month alone, -1 when even that is missing';
+
+-- The next two are for drop_month, which runs as the owner of the tables. Row security binds the owner too, so it would
+-- count and delete nothing.
+create function count_open_jobs(p_from uuid, p_below uuid) returns bigint
+  language sql stable security definer
+  set search_path = public, pg_temp
+as $$
+  select count(*) from distribution_jobs
+  where id >= p_from and id < p_below and status in ('pending', 'processing')
+$$;
+
+-- Deletes what refers to the distributions of a month and is in no partition. Batches that have ended leave with the
+-- month in which they were created: without their distributions they would be complete with nothing in them.
+create function forget_idempotency_keys(p_from uuid, p_below uuid) returns void
+  language sql volatile security definer
+  set search_path = public, pg_temp
+as $$
+  delete from idempotency_keys where job_id >= p_from and job_id < p_below;
+  delete from batch_items where distribution_job_id >= p_from and distribution_job_id < p_below;
+  delete from batch_items i using batches b
+  where b.id >= p_from and b.id < p_below and b.check_at is null and i.batch_id = b.id;
+  delete from batches where id >= p_from and id < p_below and check_at is null;
+$$;
+
+-- Drops a month with all its rows; false when there is no such month. Refuses a month that is not over or has an open
+-- distribution. Inserts go on: the locks are short (lock_months), and the slow part is done before them. Partitions are
+-- detached first, children before parents, because a partition that a foreign key refers to cannot be dropped.
+-- Detaching checks that no attempt refers to the month any more. Without hash joins PostgreSQL does that by one scan of
+-- the month's index, not by reading all attempts.
+create function drop_month(p_month date) returns boolean
+  language plpgsql security definer
+  set search_path = public, pg_temp
+  set enable_hashjoin = off
+  set enable_nestloop = off
+  set enable_seqscan = off
+as $$
+declare
+  v_from constant uuid := month_floor(p_month);
+  v_below constant uuid := month_floor((date_trunc('month', p_month) + interval '1 month')::date);
+  v_tables text[] := partitioned_tables();
+  v_open bigint;
+begin
+  if date_trunc('month', p_month)::date >= this_month() then
+    raise exception 'Month % is not over', to_char(p_month, 'YYYY-MM') using errcode = 'object_in_use';
+  end if;
+  if to_regclass(month_partition('distribution_jobs', p_month)) is null then
+    return false;
+  end if;
+
+  perform forget_idempotency_keys(v_from, v_below);
+  perform lock_months(p_month);
+  -- Under the locks, for a retry may have opened one again.
+  v_open := count_open_jobs(v_from, v_below);
+  if v_open > 0 then
+    raise exception 'Month % holds % open distributions', to_char(p_month, 'YYYY-MM'), v_open
+      using errcode = 'object_in_use';
+  end if;
+
+  for i in reverse array_length(v_tables, 1)..1 loop
+    execute format('alter table %I detach partition %I', v_tables[i], month_partition(v_tables[i], p_month));
+    execute format('drop table %I', month_partition(v_tables[i], p_month));
+  end loop;
+  return true;
+end
+$$;
 
 select ensure_partitions(3);

@@ -1,8 +1,8 @@
--- The seed's two procedures, for operators who call them by hand: what nobody could carry out is refused with a message that
--- says why, and an end by hand is as whole as one by the service. A caller that passes p_actor has checked its arguments.
+-- The procedure submit_distribution, which the API calls and an operator may call by hand. A call by hand is checked
+-- here; a caller that passes p_actor has checked its arguments.
 
--- Changed from before: the destinations in the form in which they are stored. Taken are the API's forms, the name of a
--- registered destination and an inline object with its fields flat, and the stored forms themselves.
+-- Returns the destinations in the form in which they are stored. It accepts the forms of the API (the name of a
+-- registered destination, or an inline object with its fields beside the protocol) and the stored forms themselves.
 create function read_destinations(p_destinations jsonb) returns jsonb
   language plpgsql stable
   set search_path = public, pg_temp
@@ -81,7 +81,7 @@ begin
 end
 $$;
 
--- What is wrong with the arguments of a call by hand: the API's bounds, in the API's words.
+-- Refuses arguments outside the API's bounds, with the API's messages.
 create function refuse_submission(
   p_tenant_id varchar(50), p_data_type varchar(50), p_payload jsonb, p_destinations jsonb, p_callback_url text,
   p_max_retries integer, p_payload_bytes bytea, p_metadata jsonb, p_options jsonb, p_timeout_seconds integer
@@ -148,7 +148,14 @@ begin
 end
 $$;
 
-create or replace procedure submit_distribution(
+-- Neither this procedure nor update_distribution_status commits: an idempotency key and its distribution must be
+-- written together or not at all, and a procedure that is called inside a transaction may not commit.
+--
+-- The parameters after p_expires_at are not in the specification. p_id returns the new id. p_distribution_id is made
+-- from the id, or the id from it when it is given. p_max_retries is null by default (not given). Without
+-- p_payload_bytes the text of the jsonb is delivered. The distribution expires at the earlier of p_expires_at and
+-- p_timeout_seconds after p_deliver_at or now; with neither, after 300 seconds.
+create procedure submit_distribution(
   p_tenant_id varchar(50),
   p_distribution_id varchar(100),
   p_data_type varchar(50),
@@ -246,204 +253,6 @@ begin
     p_tenant_id, coalesce(p_actor, 'system'), 'submit', 'distribution_job', p_id::text,
     jsonb_build_object('tenant_id', p_tenant_id, 'distribution_id', 'dist_' || p_id::text),
     p_request_id
-  );
-end
-$$;
-
--- The destinations that a submission names, whatever stands in the column: an entry without a name has none, and what is no
--- list is one without entries.
-create function submitted_destinations(p_destinations jsonb)
-  returns table (name text, protocol text, "position" bigint)
-  language sql stable
-  set search_path = public, pg_temp
-as $$
-  select
-    case jsonb_typeof(e) when 'object' then e ->> 'name' when 'string' then e #>> '{}' end,
-    case when jsonb_typeof(e) = 'object' then e ->> 'protocol' end,
-    n
-  from jsonb_array_elements(case jsonb_typeof(p_destinations) when 'array' then p_destinations else '[]' end)
-    with ordinality as t (e, n)
-$$;
-
--- The text of the callback of a distribution that has ended, as the service writes it (db/distributions/finish.ts).
-create function callback_body(p_id uuid, p_event_type text) returns text
-  language sql stable
-  set search_path = public, pg_temp
-as $$
-  with times as (
-    select 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"' as form
-  ),
-  deliveries as (
-    select d.* from distribution_deliveries d where d.distribution_job_id = p_id
-  )
-  select json_build_object(
-    'event_type', p_event_type,
-    'distribution_id', j.distribution_id,
-    'tenant_id', j.tenant_id,
-    'status', j.status,
-    'completed_at', to_char(j.completed_at at time zone 'utc', form),
-    'destinations', coalesce((
-      select json_agg(json_build_object(
-        'name', d.destination_name, 'protocol', d.protocol, 'status', d.status, 'attempts', d.attempts,
-        'started_at', to_char(d.started_at at time zone 'utc', form),
-        'completed_at', to_char(d.completed_at at time zone 'utc', form),
-        'response_time_ms', d.response_time_ms, 'response_status', d.response_status,
-        'error_code', d.error_code, 'error_message', d.error_message,
-        'next_attempt_at', to_char(d.next_attempt_at at time zone 'utc', form)
-      ) order by d.position) from deliveries d
-    ), (
-      select json_agg(json_build_object(
-        'name', coalesce(s.name, ''),
-        'protocol', coalesce(s.protocol, (
-          select d.protocol from destinations d
-          where d.tenant_id = j.tenant_id and d.name = s.name and d.deleted_at is null
-        )),
-        'status', case j.status when 'cancelled' then 'cancelled' when 'failed' then 'failed' else 'pending' end,
-        'attempts', 0, 'started_at', null, 'completed_at', to_char(j.completed_at at time zone 'utc', form),
-        'response_time_ms', null, 'response_status', null, 'error_code', j.error_code, 'error_message', null,
-        'next_attempt_at', null
-      ) order by s.position) from submitted_destinations(j.destinations) s
-    ), '[]'),
-    'metrics', (
-      select json_build_object(
-        'total_latency_ms', round(extract(epoch from date_trunc('milliseconds', j.completed_at)
-                                                   - date_trunc('milliseconds', j.created_at)) * 1000)::bigint,
-        'average_response_time_ms', floor(avg(d.response_time_ms) + 0.5)::bigint,
-        'success_rate', coalesce(round(
-          count(*) filter (where d.status = 'success') * 100.0
-          / nullif(count(*) filter (where d.status <> 'skipped' or d.error_code is not null), 0), 2
-        ), case when count(*) = 0 and exists (select from submitted_destinations(j.destinations)) then 0 end)::float8,
-        'retry_count', coalesce(sum(greatest(0, d.attempts - 1)), 0)
-      ) from deliveries d
-    )
-  )::text
-  from distribution_jobs j, times
-  where j.id = p_id
-$$;
-
--- Ends what is open of a distribution that is ended by hand, as the service does it.
-create function end_open_deliveries(
-  p_id uuid, p_status varchar(20), p_code varchar(40), p_message text
-) returns void
-  language sql volatile
-  set search_path = public, pg_temp
-as $$
-  update distribution_deliveries
-  set status = p_status, error_code = p_code, error_message = p_message, next_attempt_at = null,
-      completed_at = clock_timestamp(), updated_at = clock_timestamp()
-  where distribution_job_id = p_id and status in ('pending', 'processing', 'waiting');
-  update distribution_attempts
-  set status = 'cancelled', retry_reason = p_code, error_message = p_message,
-      completed_at = greatest(clock_timestamp(), started_at),
-      metadata = metadata || '{"outcome": "unknown"}'
-  where distribution_job_id = p_id and status = 'processing';
-$$;
-
--- Changed: an unknown status, and a move that leads back, are errors that say what is valid. A call that is not the
--- service's own also ends what is open, and queues the callback. p_changed is false only where the status is that already.
-create or replace procedure update_distribution_status(
-  p_distribution_id varchar(100),
-  p_new_status varchar(20),
-  p_error_message text default null,
-  p_error_code varchar(40) default null,
-  p_actor text default null,
-  inout p_changed boolean default null
-)
-language plpgsql
-as $$
-declare
-  v_job distribution_jobs;
-  v_final boolean := p_new_status in ('completed', 'failed', 'cancelled');
-  v_by_hand boolean := p_actor is distinct from 'distributor';
-  v_code varchar(40) := p_error_code;
-  v_event text := 'distribution.' || p_new_status;
-begin
-  if p_new_status is null or p_new_status not in ('pending', 'processing', 'completed', 'failed', 'cancelled') then
-    raise exception 'status must be one of pending, processing, completed, failed, cancelled, not %',
-      coalesce(quote_literal(p_new_status), 'null')
-      using errcode = 'check_violation', constraint = 'chk_distribution_jobs_status', table = 'distribution_jobs';
-  end if;
-  if p_distribution_id ~ '^dist_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-    select * into v_job from distribution_jobs where id = substr(p_distribution_id, 6)::uuid for update;
-  end if;
-  if v_job.id is null then
-    raise exception 'Distribution job not found: %', p_distribution_id
-      using errcode = 'no_data_found', hint = 'Under row security, first run: set app.tenant_id = ''…'';';
-  end if;
-
-  p_changed := v_job.status <> p_new_status;
-  if not p_changed then
-    return;
-  end if;
-  if v_job.status in ('completed', 'failed', 'cancelled') then
-    raise exception 'a distribution that is % cannot become %', v_job.status, p_new_status
-      using errcode = 'object_not_in_prerequisite_state',
-            hint = 'To send it again: POST /api/v1/distribution/{id}/retry';
-  elsif p_new_status = 'pending' then
-    raise exception 'a distribution that is % cannot become pending', v_job.status
-      using errcode = 'object_not_in_prerequisite_state';
-  end if;
-
-  if v_by_hand and v_final then
-    v_code := coalesce(p_error_code, case p_new_status when 'failed' then 'UNEXPECTED' when 'cancelled' then 'CANCELLED' end);
-    case p_new_status
-      when 'completed' then
-        perform end_open_deliveries(v_job.id, 'skipped', 'CANCELLED', 'Not sent: the distribution was completed by hand');
-      when 'cancelled' then
-        perform end_open_deliveries(v_job.id, 'cancelled', 'CANCELLED', 'The distribution was cancelled');
-      else
-        perform end_open_deliveries(v_job.id, 'failed', v_code, coalesce(p_error_message, 'The distribution was failed by hand'));
-        v_event := case v_code when 'EXPIRED' then 'distribution.expired' else v_event end;
-    end case;
-  end if;
-
-  update distribution_jobs
-  set status = p_new_status,
-      updated_at = clock_timestamp(),
-      started_at = case
-        when p_new_status = 'processing' then coalesce(started_at, clock_timestamp())
-        else started_at
-      end,
-      completed_at = case when v_final then greatest(clock_timestamp(), created_at) else completed_at end,
-      check_at = case when v_final then null else check_at end,
-      error_code = case when v_final then v_code else error_code end,
-      error_message = case when p_new_status = 'failed' then p_error_message else error_message end,
-      retry_count = case
-        when v_by_hand and v_final then (
-          select coalesce(sum(greatest(0, d.attempts - 1)), 0) from distribution_deliveries d
-          where d.distribution_job_id = v_job.id)
-        else retry_count
-      end,
-      cancel_requested_at = case
-        when v_by_hand and p_new_status = 'cancelled' then coalesce(cancel_requested_at, clock_timestamp())
-        else cancel_requested_at
-      end,
-      cancel_reason = case
-        when v_by_hand and p_new_status = 'cancelled' then coalesce(cancel_reason, left(p_error_message, 500))
-        else cancel_reason
-      end
-  where id = v_job.id;
-
-  if v_by_hand and v_final and v_job.callback_url is not null then
-    -- Due at once: the sweep sends it within half a minute.
-    insert into distribution_callbacks
-      (distribution_job_id, round, tenant_id, event_type, callback_url, body, status, check_at)
-    values (
-      v_job.id, v_job.round, v_job.tenant_id, v_event, v_job.callback_url, callback_body(v_job.id, v_event), 'pending',
-      clock_timestamp()
-    )
-    on conflict do nothing;
-  end if;
-
-  insert into audit_log (tenant_id, actor, action, resource_type, resource_id, details)
-  values (
-    v_job.tenant_id, coalesce(p_actor, 'system'), 'status_update', 'distribution_job', v_job.id::text,
-    jsonb_build_object(
-      'old_status', v_job.status,
-      'new_status', p_new_status,
-      'error_code', v_code,
-      'error_message', p_error_message
-    )
   );
 end
 $$;

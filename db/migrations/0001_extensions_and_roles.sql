@@ -1,7 +1,14 @@
--- Two roles that nobody logs in as. Roles belong to the server, not to the database, so that another database of the
--- same server may have made them already, or an administrator did where the migrating role has no CREATEROLE.
---   distributor_app     receives every grant; the application's login is a member of it
---   distributor_system  owns the functions that look across tenants, and the materialized views
+-- Extension, roles, and the rights on the database and its schema that everything else needs.
+
+-- Only encrypt_sensitive_data and decrypt_sensitive_data use pgcrypto; random uuids and sha256 are built into
+-- PostgreSQL. It is a trusted extension: the owner of the database may create it without being a superuser.
+create extension if not exists pgcrypto;
+
+-- Two roles without a login:
+--   distributor_app     has all grants of the application, whose login is a member of it
+--   distributor_system  owns the functions that read all tenants' rows, and the materialized views
+-- Roles belong to the server, not to one database. So another database may have created them already, or an
+-- administrator did where the migrating role lacks CREATEROLE.
 do $$
 declare
   v_role text;
@@ -20,9 +27,9 @@ begin
     end if;
   end loop;
 
-  -- Giving a function to distributor_system needs membership. Since PostgreSQL 16 membership alone is not enough
-  -- (whoever creates a role gets it with the SET and INHERIT options off); a plain grant turns both on, and is what
-  -- 15 needs.
+  -- To make distributor_system the owner of a function, the migrating role must be a member of it. Since PostgreSQL 16
+  -- it also needs the options SET and INHERIT, which the creator of a role does not get. A plain grant gives all three
+  -- on every version.
   if not (
     pg_has_role(current_user, 'distributor_system', 'usage')
     and pg_has_role(
@@ -42,12 +49,12 @@ begin
 end
 $$;
 
--- PostgreSQL asks of a new owner that it could have created the object itself.
+-- PostgreSQL requires that the new owner of an object could have created it.
 grant usage, create on schema public to distributor_system;
 grant usage on schema public to distributor_app;
 
--- refresh materialized view concurrently builds its difference in a temporary table. Every role may by default; where
--- an administrator took that away, it is given back to this one.
+-- `refresh materialized view concurrently` uses a temporary table. Every role may create one by default; this role gets
+-- the right back where an administrator removed it.
 do $$
 begin
   if not has_database_privilege('distributor_system', current_database(), 'temporary') then

@@ -1,47 +1,89 @@
--- Operator events that are told once per window with a count: deliveries that failed for good or expired, by destination,
--- and distributions that could not be carried out at all. What happens a thousand times is one event.
+-- What the service sends to a tenant's own addresses: callbacks of distributions, and operator events. The callback of
+-- a batch stands in `batches`.
 
+-- One callback for each time that a distribution becomes final. Partitioned like the distribution. The specification
+-- names this table without columns.
+create table distribution_callbacks (
+  distribution_job_id uuid not null,
+  round integer not null,
+  tenant_id varchar(50) not null,
+  event_type varchar(40) not null,
+  callback_url text not null,
+  -- What is sent, written when the distribution became final. A repeat sends the same bytes, even if the distribution
+  -- is retried meanwhile.
+  body text not null,
+  status varchar(20) not null default 'pending',
+  attempts integer not null default 0,
+  next_attempt_at timestamptz,
+  response_status integer,
+  error_code varchar(40),
+  error_message text,
+  created_at timestamptz not null default clock_timestamp(),
+  completed_at timestamptz,
+  -- When the sweep checks that a workflow runs for this row.
+  check_at timestamptz,
+  constraint distribution_callbacks_pkey primary key (distribution_job_id, round),
+  constraint fk_distribution_callbacks_job
+    foreign key (distribution_job_id) references distribution_jobs (id) on delete cascade,
+  constraint chk_distribution_callbacks_status check (status in ('pending', 'success', 'failed'))
+) partition by range (distribution_job_id);
+
+-- The sweep.
+create index idx_distribution_callbacks_check_at on distribution_callbacks (check_at) where status = 'pending';
+
+-- What the tenant's event_url receives.
+create table operator_events (
+  id uuid not null default new_uuidv7(),
+  tenant_id varchar(50) not null,
+  event_type varchar(40) not null,
+  event_url text not null,
+  body text not null,
+  status varchar(20) not null default 'pending',
+  attempts integer not null default 0,
+  next_attempt_at timestamptz,
+  response_status integer,
+  error_code varchar(40),
+  error_message text,
+  created_at timestamptz not null default clock_timestamp(),
+  completed_at timestamptz,
+  -- When the sweep checks that a workflow runs for this row.
+  check_at timestamptz default clock_timestamp(),
+  constraint operator_events_pkey primary key (id),
+  constraint chk_operator_events_status check (status in ('pending', 'success', 'failed'))
+);
+
+-- The sweep.
+create index idx_operator_events_check_at on operator_events (check_at) where status = 'pending';
+
+-- Counts for operator events that may happen a thousand times: one event per window then has the count. Counted are
+-- deliveries that failed permanently or expired, by destination, and distributions that could not be carried out.
 create table event_windows (
   tenant_id varchar(50) not null,
   event_type varchar(40) not null,
-  -- A destination's name, '(ad-hoc)' for all inline ones together, or a code.
+  -- The name of a destination, '(ad-hoc)' for all inline ones together, or an error code.
   subject varchar(100) not null,
-  -- What no event has told yet: how many, how many by code, since when, and until when.
+  -- Since the last event: how many, how many by error code, the first time and the last time.
   untold bigint not null default 0,
   codes jsonb not null default '{}',
   first_at timestamptz not null,
   last_at timestamptz not null,
   -- The last one, as an example.
   details jsonb not null default '{}',
+  -- When the last event was made.
   told_at timestamptz,
   constraint event_windows_pkey primary key (tenant_id, event_type, subject)
 );
-alter table event_windows enable row level security;
-alter table event_windows force row level security;
-create policy event_windows_tenant_policy on event_windows for all
-  using (tenant_id = nullif(current_setting('app.tenant_id', true), ''))
-  with check (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
-create policy event_windows_system_policy on event_windows for all to distributor_system using (true) with check (true);
-grant select, insert, update on event_windows to distributor_app;
-grant select, insert, update, delete on event_windows to distributor_system;
-grant insert on operator_events to distributor_system;
 
--- Up to when failed deliveries have been counted.
+-- The time up to which failed deliveries have been counted.
 create table event_marks (
   name varchar(40) not null,
   seen_until timestamptz not null,
   constraint event_marks_pkey primary key (name)
 );
+
 insert into event_marks (name, seen_until) values ('deliveries.failed', clock_timestamp());
-grant select, update on event_marks to distributor_system;
 
--- When a delivery failed for good, in a column of its own: null for nearly all, whose updates then change nothing that an
--- index goes by (as 0041 has it).
-alter table distribution_deliveries
-  add column failed_at timestamptz generated always as (case when status = 'failed' then completed_at end) stored;
-create index idx_distribution_deliveries_failed_at on distribution_deliveries (failed_at) where failed_at is not null;
-
--- Adds counts to a window. Two counts by code are added up code by code.
+-- Adds two objects of counts, code by code.
 create function add_codes(p_one jsonb, p_other jsonb) returns jsonb
   language sql immutable
   set search_path = public, pg_temp
@@ -54,8 +96,9 @@ as $$
   ) s
 $$;
 
--- Counts the deliveries that have failed since the last call, over all tenants; answers how many. One caller at a time;
--- another one leaves it to the first. A delivery's row is read some seconds after its time, when its transaction is over.
+-- Counts the deliveries that have failed since the last call, over all tenants, and returns their number. Only one
+-- caller at a time; a second one returns 0 at once. It stays ten seconds behind the clock, because a delivery becomes
+-- visible only when its transaction commits, after the time in its row.
 create function count_failed_deliveries() returns bigint
   language plpgsql volatile security definer
   set search_path = public, pg_temp
@@ -114,8 +157,9 @@ begin
 end
 $$;
 
--- Makes an event of every window whose first entry is p_gather old and whose last event is p_window old; at most p_limit.
--- Answers what it told, also for tenants without an event_url. Windows that have been silent for a day go.
+-- Makes an operator event of each window whose first entry is older than p_gather and whose last event is older than
+-- p_window, at most p_limit of them. Returns what it closed, also for tenants without an event_url. Deletes windows
+-- that have been empty for a day.
 create function tell_event_windows(p_gather interval, p_window interval, p_limit integer)
   returns table (
     tenant_id varchar(50), event_type varchar(40), subject varchar(100), count bigint, codes jsonb,
@@ -163,8 +207,3 @@ begin
   select due.tenant_id, due.event_type, due.subject, due.untold, due.codes, due.first_at, due.last_at from due;
 end
 $$;
-
-revoke all on function count_failed_deliveries(), tell_event_windows(interval, interval, integer) from public;
-grant execute on function count_failed_deliveries(), tell_event_windows(interval, interval, integer) to distributor_app;
-alter function count_failed_deliveries() owner to distributor_system;
-alter function tell_event_windows(interval, interval, integer) owner to distributor_system;
