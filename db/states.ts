@@ -74,6 +74,16 @@ export const DELIVERY_CODES = [
 ] as const
 export type DeliveryCode = (typeof DELIVERY_CODES)[number]
 
+/** What an operator is told at the tenant's `event_url`. `deliveries.failed` is counted in SQL (count_failed_deliveries). */
+export const EVENT_TYPES = [
+  'destination.disabled',
+  'deliveries.failed',
+  'distributions.failed',
+  'schedule.failing',
+  'schedule.missed',
+] as const
+export type EventType = (typeof EVENT_TYPES)[number]
+
 /** Rights of an API key or token, weakest first; `platform` reaches over all tenants. */
 export const ROLES = ['viewer', 'operator', 'admin', 'platform'] as const
 export type Role = (typeof ROLES)[number]

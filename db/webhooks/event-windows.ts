@@ -2,13 +2,13 @@
 // one event. The sweep counts and tells.
 import { LIMITS } from '../limits.ts'
 import type { Db } from '../pool.ts'
-import type { DeliveryCode } from '../states.ts'
+import type { DeliveryCode, EventType } from '../states.ts'
 
 /** Counts one occurrence for the tenant. `details` holds names and numbers of this one, never a secret. */
 export async function countEvent(
   db: Db,
   tenantId: string,
-  event_type: 'distributions.failed',
+  event_type: Extract<EventType, 'distributions.failed'>,
   code: DeliveryCode,
   details: Record<string, unknown>,
 ): Promise<void> {

@@ -2,13 +2,14 @@
 // day has passed. The sweep starts the sending.
 
 import type { Db } from '../pool.ts'
+import type { EventType } from '../states.ts'
 import type { CallbackOutcome, DueCallback } from './callbacks.ts'
 
 /** Notes an event; nothing where the tenant has no event_url. `data` holds names and numbers, never a secret. */
 export async function insertEvent(
   db: Db,
   tenantId: string,
-  event_type: string,
+  event_type: EventType,
   data: Record<string, unknown>,
 ): Promise<void> {
   await db.query(

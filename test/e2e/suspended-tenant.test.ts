@@ -121,7 +121,7 @@ describe.each(['suspended', 'inactive'] as const)('of a tenant that is %s', (sta
       destinations: [restTo('a', receiver.url)],
       callback_url: `${callbacks.url}/callback`,
     })
-    await system.as(tenant_id, (db) => insertEvent(db, tenant_id, 'test.event', {}))
+    await system.as(tenant_id, (db) => insertEvent(db, tenant_id, 'destination.disabled', {}))
     const { rows } = await system.as(tenant_id, (db) => db.query<{ id: string }>('select id from operator_events'))
     await system.runs.announce({ tenant_id, event_id: rows[0]!.id })
     await ended(ref, 'failed')

@@ -235,7 +235,7 @@ describe('the sweep', () => {
     await set(refs[1]!, `${soon}, attempts = 1, next_attempt_at = clock_timestamp() - interval '1 second'`)
     await set(refs[2]!, `${soon}, attempts = 1, next_attempt_at = clock_timestamp() + interval '3 seconds'`)
     await system.as('told', async (db) => {
-      await insertEvent(db, 'told', 'circuit.opened', { destination: 'a' })
+      await insertEvent(db, 'told', 'destination.disabled', { destination: 'a' })
       await db.query(`update operator_events set attempts = 1, ${soon}`)
     })
     await sweepAll()
