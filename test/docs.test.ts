@@ -1,17 +1,25 @@
-// The README's tables are made from the schemas; here is seen that they still agree.
-import { readFileSync } from 'node:fs'
+// The pages agree with the code: generated tables, examples, links, and an entry of the runbook for every code.
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { destinationFor } from '../activities/destinations/registry.ts'
 import { OPERATOR_NAMES } from '../activities/rules/operators.ts'
-import { PROTOCOLS } from '../db/states.ts'
+import { ERROR_STATUS } from '../api/http/errors.ts'
+import { DELIVERY_CODES, EVENT_TYPES, PROTOCOLS } from '../db/states.ts'
 import { describeSettings } from '../temporal-config/process/settings.ts'
-import { regenerate, staleParts } from './docs.ts'
+import { GENERATED, regenerate, staleParts } from './docs.ts'
+import { anchorsOf, blocksOf, PAGES, readPage } from './support/pages.ts'
 
-const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+const root = fileURLToPath(new URL('../', import.meta.url))
+const packageJson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  version: string
+  scripts: Record<string, string>
+}
 
-describe('the examples of README.md', () => {
+describe('the examples of docs/destinations.md', () => {
   it('hold a valid configuration of each protocol', () => {
-    const json = /```json destinations\n([\s\S]*?)```/.exec(readme)?.[1] ?? ''
+    const json = blocksOf('docs/destinations.md').find((block) => block.terminal === 'destinations')!.text
     const examples = JSON.parse(json) as Record<string, unknown>
     expect(Object.keys(examples)).toEqual([...PROTOCOLS])
     for (const protocol of PROTOCOLS) {
@@ -21,58 +29,92 @@ describe('the examples of README.md', () => {
   })
 })
 
-describe('the generated tables of README.md', () => {
-  it('say what the schemas say; `npm run docs` writes them', () => {
-    expect(staleParts(readme)).toEqual([])
+describe('the generated tables', () => {
+  it.each(Object.keys(GENERATED))('say in %s what the schemas say; `npm run docs` writes them', (page) => {
+    expect(staleParts(page, readPage(page))).toEqual([])
   })
 
   it('hold every setting and every protocol', () => {
-    for (const { name } of describeSettings()) expect(readme).toContain(`| \`${name}\` |`)
-    for (const protocol of PROTOCOLS) expect(readme).toContain(`\n### ${protocol}\n`)
+    const settings = readPage('docs/settings.md')
+    for (const { name } of describeSettings()) expect(settings).toContain(`| \`${name}\` |`)
+    const destinations = readPage('docs/destinations.md')
+    for (const protocol of PROTOCOLS) expect(destinations).toContain(`\n### ${protocol}\n`)
   })
 
   it('mark every secret, and say what each field of a destination means', () => {
-    const rows = readme.slice(readme.indexOf('<!-- docs: destinations -->')).match(/^\| `.*$/gm) ?? []
+    const page = readPage('docs/destinations.md')
+    const rows = page.slice(page.indexOf('<!-- docs: destinations -->')).match(/^\| `.*$/gm) ?? []
     expect(rows.find((row) => row.startsWith('| `auth.password`'))).toContain('**secret**')
     expect(rows.filter((row) => row.endsWith('|  |'))).toEqual([])
   })
 
-  it('are stale once a default is written by hand, and are mended by name', () => {
-    const edited = readme.replace('| `API_PORT` | 8000 |', '| `API_PORT` | 9000 |')
-    expect(staleParts(edited)).toEqual(['settings'])
-    expect(regenerate(edited)).toBe(readme)
+  it('are out of date once a default is written by hand, and are corrected by name', () => {
+    const text = readPage('docs/settings.md')
+    const edited = text.replace('| `API_PORT` | 8000 |', '| `API_PORT` | 9000 |')
+    expect(staleParts('docs/settings.md', edited)).toEqual(['settings'])
+    expect(regenerate('docs/settings.md', edited)).toBe(text)
   })
 
   it('need their markers', () => {
-    expect(() => staleParts('# Distributor')).toThrow('<!-- docs: settings --> is missing')
+    expect(() => staleParts('docs/settings.md', '# Settings')).toThrow('<!-- docs: settings --> is missing')
   })
 })
 
-describe('the text of README.md', () => {
-  it('links only to files and headings that are there', () => {
-    const headings = [...readme.matchAll(/^#+ (.*)$/gm)].map(([, title]) => anchor(title ?? ''))
-    for (const [, target = ''] of readme.matchAll(/\]\(([^)\s]+)\)/g)) {
-      if (target.startsWith('#')) expect(headings).toContain(target.slice(1))
-      else if (!/^[a-z]+:/.test(target)) {
-        expect(() => readFileSync(new URL(`../${target}`, import.meta.url)), target).not.toThrow()
-      }
+describe('the runbook', () => {
+  const text = readPage('docs/runbook.md')
+  const entriesOf = (section: string) => {
+    const start = text.indexOf(`\n## ${section}\n`)
+    const end = text.indexOf('\n## ', start + 1)
+    return [...text.slice(start, end).matchAll(/^### (.*)$/gm)].map(([, title]) => title)
+  }
+
+  it.each([
+    ['Codes of deliveries', DELIVERY_CODES],
+    ['Codes of the API', Object.keys(ERROR_STATUS)],
+    ['Operator events', EVENT_TYPES],
+  ])('has under “%s” one entry for each, and none that is unknown', (section, codes) => {
+    expect(entriesOf(section)).toEqual([...codes])
+  })
+
+  it('has no other entries', () => {
+    const all = text.match(/^### .*$/gm) ?? []
+    expect(all).toHaveLength(DELIVERY_CODES.length + Object.keys(ERROR_STATUS).length + EVENT_TYPES.length)
+  })
+})
+
+describe('the text', () => {
+  it.each(PAGES)('of %s links only to files and headings that exist', (page) => {
+    for (const [, target = ''] of readPage(page).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue
+      const [path = '', heading] = target.split('#')
+      const file = path === '' ? page : normalize(join(dirname(page), path))
+      expect(existsSync(join(root, file)), `${page}: ${target}`).toBe(true)
+      if (heading !== undefined) expect(anchorsOf(file), `${page}: ${target}`).toContain(heading)
     }
   })
 
-  it('names every operator of a condition', () => {
-    for (const name of OPERATOR_NAMES) expect(readme).toContain(`\`${name}\``)
+  it.each(PAGES)('of %s names only files and scripts that exist', (page) => {
+    const text = readPage(page)
+    for (const [, path = ''] of text.matchAll(
+      /(?<![\w/.-])((?:\.ci|activities|api|db|docs|temporal-config|test|workflows)\/[\w./-]*\w)/g,
+    )) {
+      expect(existsSync(join(root, path)), `${page}: ${path}`).toBe(true)
+    }
+    for (const [, name] of text.matchAll(/npm run ([a-z]+)/g)) expect(Object.keys(packageJson.scripts)).toContain(name)
   })
 
-  it('names only scripts that exist', () => {
-    const scripts = Object.keys(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).scripts)
-    for (const [, name] of readme.matchAll(/npm run ([a-z]+)/g)) expect(scripts).toContain(name)
+  it('of README.md is short, and leads to every page', () => {
+    const readme = readPage('README.md')
+    expect(readme.split('\n').length).toBeLessThanOrEqual(200)
+    for (const page of PAGES.slice(1)) expect(readme).toContain(`](${page}`)
+  })
+
+  it('of docs/rules.md names every operator of a condition', () => {
+    const rules = readPage('docs/rules.md')
+    for (const name of OPERATOR_NAMES) expect(rules).toContain(`\`${name}\``)
+  })
+
+  it('of CHANGELOG.md has the version of package.json', () => {
+    expect(readPage('CHANGELOG.md')).toContain(`\n## ${packageJson.version} `)
   })
 })
-
-/** As the usual pages that show Markdown make it from a heading. */
-function anchor(title: string): string {
-  return title
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N} _-]/gu, '')
-    .replaceAll(' ', '-')
-}

@@ -1,5 +1,5 @@
-// `npm run docs`: writes the tables of README.md anew from the schemas that they describe. With `--check` it changes
-// nothing, names what is stale, and ends with 1.
+// `npm run docs`: writes the generated tables of the documentation from the schemas that they describe. With `--check` it
+// changes nothing, names the tables that are out of date, and ends with code 1.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { configSchema } from '../activities/destinations/registry.ts'
@@ -7,32 +7,34 @@ import { LIMITS } from '../db/limits.ts'
 import { PROTOCOLS } from '../db/states.ts'
 import { describeSettings } from '../temporal-config/process/settings.ts'
 
-const README = fileURLToPath(new URL('../README.md', import.meta.url))
+/** The generated parts of each page. They stand between the markers `<!-- docs: NAME -->` and `<!-- docs: end -->`. */
+export const GENERATED: Record<string, Record<string, () => string>> = {
+  'docs/settings.md': { settings },
+  'docs/destinations.md': { destinations },
+  'docs/limits.md': { limits },
+}
 
-/** What stands between the markers `<!-- docs: NAME -->` and `<!-- docs: end -->`, by name. */
-const GENERATED: Record<string, () => string> = { settings, destinations, limits }
-
-/** The text with each generated part as it should be. Throws when a part has no place in it. */
-export function regenerate(text: string): string {
-  return Object.entries(GENERATED).reduce((result, [name, make]) => {
-    const { start, end } = place(result, name)
+/** The text of a page with its generated parts made anew. Throws if the text has no place for one. */
+export function regenerate(page: string, text: string): string {
+  return Object.entries(GENERATED[page] ?? {}).reduce((result, [name, make]) => {
+    const { start, end } = place(page, result, name)
     return `${result.slice(0, start)}\n\n${make()}\n\n${result.slice(end)}`
   }, text)
 }
 
-/** Names of the generated parts that no longer say what the schemas say. */
-export function staleParts(text: string): string[] {
-  return Object.entries(GENERATED).flatMap(([name, make]) => {
-    const { start, end } = place(text, name)
+/** The names of the generated parts that differ from what the schemas say now. */
+export function staleParts(page: string, text: string): string[] {
+  return Object.entries(GENERATED[page] ?? {}).flatMap(([name, make]) => {
+    const { start, end } = place(page, text, name)
     return text.slice(start, end) === `\n\n${make()}\n\n` ? [] : [name]
   })
 }
 
-function place(text: string, name: string): { start: number; end: number } {
+function place(page: string, text: string, name: string): { start: number; end: number } {
   const marker = `<!-- docs: ${name} -->`
   const start = text.indexOf(marker) + marker.length
   const end = text.indexOf('<!-- docs: end -->', start)
-  if (start < marker.length || end < 0) throw new Error(`README.md has no place for ${name}: ${marker} is missing`)
+  if (start < marker.length || end < 0) throw new Error(`${page} has no place for ${name}: ${marker} is missing`)
   return { start, end }
 }
 
@@ -142,15 +144,19 @@ function table([head = [], ...rows]: string[][]): string {
 }
 
 function main(): void {
-  const text = readFileSync(README, 'utf8')
-  const stale = staleParts(text)
-  if (process.argv.includes('--check')) {
-    for (const name of stale) console.error(`README.md: ${name} is stale; npm run docs writes it`)
-    process.exitCode = stale.length > 0 ? 1 : 0
-    return
+  const check = process.argv.includes('--check')
+  for (const page of Object.keys(GENERATED)) {
+    const file = fileURLToPath(new URL(`../${page}`, import.meta.url))
+    const text = readFileSync(file, 'utf8')
+    const stale = staleParts(page, text).join(', ')
+    if (check && stale) {
+      console.error(`${page}: ${stale} is out of date; npm run docs writes it`)
+      process.exitCode = 1
+    } else if (!check) {
+      if (stale) writeFileSync(file, regenerate(page, text))
+      console.log(`${page}: ${stale ? `${stale} written` : 'nothing to change'}`)
+    }
   }
-  writeFileSync(README, regenerate(text))
-  console.log(`README.md: ${stale.length > 0 ? `${stale.join(', ')} written` : 'nothing to change'}`)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) main()
