@@ -1,6 +1,7 @@
 // Who asks, and what may they. Keys are known by their hash alone.
 import { createHash } from 'node:crypto'
 import type { Context } from 'hono'
+import { LRUCache } from 'lru-cache'
 import type { Pool } from '../../db/pool.ts'
 import { ROLES, type Role } from '../../db/states.ts'
 import { type ApiKey, findApiKey } from '../../db/tenants/api-keys.ts'
@@ -24,7 +25,7 @@ const REMEMBERED_KEYS = 10_000
 /** Looks keys up in the database, and remembers those found for some seconds. */
 export function createKeyLookup(pool: Pool, now: () => number = () => performance.now()): KeyLookup {
   const wrongKeys = createWrongKeys()
-  const known = new Map<string, { key: ApiKey; until: number }>()
+  const known = new LRUCache<string, { key: ApiKey; until: number }>({ max: REMEMBERED_KEYS })
 
   async function find(given: string): Promise<ApiKey | null> {
     const hash = hashKey(given)
@@ -34,7 +35,6 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
     known.delete(id)
     const key = await findApiKey(pool, hash)
     if (!key) return null
-    if (known.size >= REMEMBERED_KEYS) known.clear()
     known.set(id, { key, until: now() + REMEMBERED_MS })
     return key
   }

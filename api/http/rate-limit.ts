@@ -1,5 +1,6 @@
 // How many requests a tenant and a key may make, over all processes of the API: the count is the database's. A process that
 // is asked often takes several at once, so that not every request costs a question.
+import { LRUCache } from 'lru-cache'
 import type { Counter } from 'prom-client'
 import type { Pool } from '../../db/pool.ts'
 import { takeApiRequests } from '../../db/tenants/api-limits.ts'
@@ -18,6 +19,7 @@ const MOST_AT_ONCE = 16
 /** A tenant without a limit is asked about again after this time; one that was refused, sooner: limits change. */
 const UNLIMITED_MS = 3000
 const REFUSED_MS = 1000
+/** Tenants and keys whose counts one process remembers; of the others it asks the database. */
 const REMEMBERED = 10_000
 
 interface Known {
@@ -40,12 +42,11 @@ export function createRequestLimit(
   refusals: Counter<'tenant_id'>,
   now: () => number = () => performance.now(),
 ): RequestLimit {
-  const known = new Map<string, Known>()
+  const known = new LRUCache<string, Known>({ max: REMEMBERED })
 
   function find(id: string): Known {
     const found = known.get(id)
     if (found) return found
-    if (known.size >= REMEMBERED) known.clear()
     const made = { left: 0, until: 0, unlimited: 0, refused: 0, again: 0, taken: 1, at: 0, asking: undefined }
     known.set(id, made)
     return made

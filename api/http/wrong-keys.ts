@@ -2,6 +2,7 @@
 // the same address is served all the same, for many senders may stand behind one proxy.
 import { isIPv4, isIPv6 } from 'node:net'
 import type { Context } from 'hono'
+import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../db/limits.ts'
 import type { ApiEnv } from './context.ts'
 
@@ -11,25 +12,22 @@ export interface WrongKeys {
 }
 
 const WINDOW_MS = 60_000
-/** Beyond these the oldest are forgotten. */
-const ADDRESSES = 10_000
+/** One attacker with many addresses must not fill the memory. */
+const MAX_ADDRESSES = 10_000
 
 export function createWrongKeys(now: () => number = () => performance.now()): WrongKeys {
-  // In the order in which their windows began.
-  const seen = new Map<string, { count: number; until: number }>()
+  const windows = new LRUCache<string, { count: number; until: number }>({ max: MAX_ADDRESSES })
 
   return {
     count(address) {
       const network = networkOf(address)
-      let state = seen.get(network)
-      if (!state || state.until <= now()) {
-        seen.delete(network)
-        if (seen.size >= ADDRESSES) seen.delete(seen.keys().next().value!)
-        state = { count: 0, until: now() + WINDOW_MS }
-        seen.set(network, state)
+      let window = windows.get(network)
+      if (!window || window.until <= now()) {
+        window = { count: 0, until: now() + WINDOW_MS }
+        windows.set(network, window)
       }
-      state.count += 1
-      return state.count <= LIMITS.wrongKeys.value ? null : Math.max(1, Math.ceil((state.until - now()) / 1000))
+      window.count += 1
+      return window.count <= LIMITS.wrongKeys.value ? null : Math.max(1, Math.ceil((window.until - now()) / 1000))
     },
   }
 }
