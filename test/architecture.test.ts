@@ -84,7 +84,7 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
       /^(?:api|db)\//,
       /^workflows\/(?:client|messages|names)\.ts$/,
       /^activities\/(?:destinations|rules|shaping|formats|document)\//,
-      /^activities\/metrics\.ts$/,
+      /^activities\/(?:metrics|schedules\/(?:cron|time-zone))\.ts$/,
     ],
   },
 ]

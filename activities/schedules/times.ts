@@ -2,6 +2,7 @@
 // not. Temporal starts the runs; where clocks change it differs by zone, and of what it leaves out it says nothing.
 
 import { now } from '../../db/clock.ts'
+import { type Cron, readCron } from './cron.ts'
 
 export interface Timed {
   /** Either this or `interval_seconds`. */
@@ -12,51 +13,6 @@ export interface Timed {
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
-
-interface Cron {
-  minutes: number[]
-  hours: number[]
-  days: Set<number>
-  months: Set<number>
-  weekdays: Set<number>
-  /** With days of the month and of the week both given, either is enough. */
-  eitherDay: boolean
-  /** It does not ask for hours of the day, so that an hour that the clocks repeat counts twice. */
-  everyHour: boolean
-}
-
-const WORDS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
-const WEEKDAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat']
-
-/** Of an expression that was accepted. */
-function readCron(cron: string): Cron {
-  const [minute = '', hour = '', day = '', month = '', weekday = ''] = cron.trim().split(/\s+/)
-  const hours = valuesOf(hour, 0, 23)
-  return {
-    minutes: valuesOf(minute, 0, 59),
-    hours,
-    days: new Set(valuesOf(day, 1, 31)),
-    months: new Set(valuesOf(month, 1, 12, WORDS)),
-    weekdays: new Set(valuesOf(weekday, 0, 7, WEEKDAYS).map((value) => value % 7)),
-    eitherDay: !day.startsWith('*') && !weekday.startsWith('*'),
-    everyHour: hour.startsWith('*') || hours.length === 24,
-  }
-}
-
-function valuesOf(text: string, min: number, max: number, words: readonly string[] = []): number[] {
-  const read = (word: string) => {
-    const at = words.indexOf(word.toLowerCase())
-    return at < 0 ? Number(word) : at + min
-  }
-  const values = new Set<number>()
-  for (const part of text.split(',')) {
-    const [range = '', step] = part.split('/')
-    const [from, to] = range === '*' ? [min, max] : range.split('-').map(read)
-    const last = to ?? (step === undefined ? from! : max)
-    for (let value = from!; value <= last; value += Number(step ?? 1)) values.add(value)
-  }
-  return [...values].sort((a, b) => a - b)
-}
 
 /**
  * The times after `from` and up to `to`, in order, `limit` at most. A time that the clocks leave out is none; one that they

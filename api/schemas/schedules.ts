@@ -1,8 +1,9 @@
 // Distributions that recur: what is asked and answered.
 import { z } from '@hono/zod-openapi'
+import { cronIssue } from '../../activities/schedules/cron.ts'
+import { isTimeZone } from '../../activities/schedules/time-zone.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { JOB_STATUSES, OVERLAPS } from '../../db/states.ts'
-import { cronIssue, isTimeZone } from '../schedules/cron.ts'
 import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
 import { submission } from './submission.ts'
 

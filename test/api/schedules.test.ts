@@ -1,6 +1,7 @@
 // Recurring distributions over the API: what is taken, shown, changed and begun by hand.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { cronIssue, isTimeZone } from '../../api/schedules/cron.ts'
+import { cronIssue } from '../../activities/schedules/cron.ts'
+import { isTimeZone } from '../../activities/schedules/time-zone.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
 
