@@ -40,7 +40,7 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
     folder: 'activities/destinations',
     packages: [
       NODE,
-      /^(?:zod|undici|ipaddr\.js|standardwebhooks|jsonc-parser|fastest-levenshtein|lossless-json)$/,
+      /^(?:zod|undici|ipaddr\.js|standardwebhooks|jsonc-parser|fastest-levenshtein|lossless-json|lru-cache)$/,
       /^(?:amqplib|postgres|mysql2(?:\/promise)?|@aws-sdk\/(?:client-s3|lib-storage)|@smithy\/[a-z-]+)$/,
       /^(?:ssh2|ssh2-sftp-client|nodemailer)$/,
     ],
@@ -50,7 +50,7 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
     folder: 'activities/shaping',
     packages: [
       NODE,
-      /^(?:zod|lossless-json|fastest-levenshtein|jsonata|esbuild|ajv(?:\/dist\/(?:20(?:19|20)|types\/index)\.js)?|ajv-formats)$/,
+      /^(?:zod|lossless-json|fastest-levenshtein|jsonata|esbuild|ajv(?:\/dist\/(?:20(?:19|20)|types\/index)\.js)?|ajv-formats|lru-cache)$/,
     ],
     own: [
       /^activities\/(?:shaping|formats|document)\//,
@@ -63,7 +63,7 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
   {
     folder: 'activities/rules',
     // The timer lets others go on while many rules are read.
-    packages: [/^(?:zod|re2js|jsonc-parser|fastest-levenshtein)$/, /^node:timers\/promises$/],
+    packages: [/^(?:zod|re2js|jsonc-parser|fastest-levenshtein|lru-cache)$/, /^node:timers\/promises$/],
     own: [
       /^activities\/(?:rules|document)\//,
       // The one schema of a shape, and its paths.
@@ -77,7 +77,7 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
     folder: 'api',
     packages: [
       NODE,
-      /^(?:hono|@hono|zod|pino|prom-client|swagger-ui-dist|jsonc-parser|lossless-json|fastest-levenshtein)/,
+      /^(?:hono|@hono|zod|pino|prom-client|swagger-ui-dist|jsonc-parser|lossless-json|fastest-levenshtein|lru-cache)/,
     ],
     // Of the activities: schemas, the guard of destinations, rules, shaping and formats, but no activity.
     own: [
