@@ -59,16 +59,6 @@ export async function backupSequences(db: Db): Promise<{ name: string; last: str
   return rows
 }
 
-/** Names of the migrations that the database has had, oldest first; none where there is no schema of ours. */
-export async function appliedMigrations(db: Db): Promise<string[]> {
-  const { rows: there } = await db.query<{ there: boolean }>(
-    "select to_regclass('public.schema_migrations') is not null as there",
-  )
-  if (!there[0]!.there) return []
-  const { rows } = await db.query<{ name: string }>('select name from public.schema_migrations order by name')
-  return rows.map(({ name }) => name)
-}
-
 export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }

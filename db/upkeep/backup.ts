@@ -4,14 +4,8 @@ import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import type pg from 'pg'
 import { to as copyTo } from 'pg-copy-streams'
-import {
-  appliedMigrations,
-  type BackupTable,
-  backupMonths,
-  backupSequences,
-  backupTables,
-  quoted,
-} from './backup-tables.ts'
+import { type BackupTable, backupMonths, backupSequences, backupTables, quoted } from './backup-tables.ts'
+import { appliedMigrations } from './migrate.ts'
 
 export const HEADER = '-- distributor backup: '
 export const TRAILER = '-- distributor backup ends: '

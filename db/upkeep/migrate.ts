@@ -12,9 +12,12 @@ const MIGRATIONS_DIR = fileURLToPath(new URL('../migrations', import.meta.url))
 const CONNECT_WITHIN_MS = 10_000
 const MIGRATIONS_TABLE = 'schema_migrations'
 
-/** The database has migrations that this version of the program does not know. */
-export class SchemaNewerError extends Error {
-  override name = 'SchemaNewerError'
+/** The first migration of the versions before 0.2.0. All their files were replaced by other ones. */
+const FIRST_BEFORE_0_2_0 = '0001_extensions'
+
+/** The database has migrations that this program does not have. */
+export class SchemaRefused extends Error {
+  override name = 'SchemaRefused'
 }
 
 /** The connection leads through a pooler, where the lock of one migration keeps no other one out. */
@@ -24,8 +27,8 @@ export class PoolerError extends Error {
 
 /**
  * Applies what is missing; returns the names of what it applied, oldest first. All or nothing; safe to run twice and at
- * once (the second waits, then finds nothing to do). Throws `SchemaNewerError` and changes nothing when the database is
- * ahead of this program. With `count` only the oldest so many of what is missing. The role of `adminUrl` will own the tables: it needs to own the database, not to be superuser.
+ * once (the second waits, then finds nothing to do). Throws `SchemaRefused` and changes nothing when the database has
+ * migrations that this program does not have. With `count` only the oldest so many of what is missing. The role of `adminUrl` will own the tables: it needs to own the database, not to be superuser.
  */
 export async function migrate(
   adminUrl: string,
@@ -47,7 +50,7 @@ export async function migrate(
   })
   try {
     await refusePooler(client)
-    await refuseNewerSchema(client)
+    await refuseUnknownMigrations(client)
     const applied = await runner({
       dbClient: client,
       dir: MIGRATIONS_DIR,
@@ -62,7 +65,7 @@ export async function migrate(
       logger: { debug: () => {}, info: log, warn: log, error: () => {} },
     })
     // Again: a newer version may have held the lock that this one waited for.
-    await refuseNewerSchema(client)
+    await refuseUnknownMigrations(client)
     return applied.map((migration) => migration.name)
   } finally {
     await client.end()
@@ -77,18 +80,31 @@ export function knownMigrations(): string[] {
     .sort()
 }
 
-/**
- * The migrations that the database has not had yet, as the application's login sees it; all of them when it has no
- * schema at all.
- */
-export async function missingMigrations(db: Db): Promise<string[]> {
+/** Says which version has the migrations that this program does not have; undefined when it has them all. */
+export function whyUnknown(applied: string[]): string | undefined {
+  const known = new Set(knownMigrations())
+  const unknown = applied.filter((name) => !known.has(name))
+  if (unknown.length === 0) return undefined
+  if (unknown.includes(FIRST_BEFORE_0_2_0)) {
+    return `was made by a version before 0.2.0 (its migrations are ${unknown[0]} to ${unknown.at(-1)}) and cannot be upgraded: use that version, or start with a new, empty database`
+  }
+  return `has migrations of a newer version than this one: ${unknown.join(', ')}`
+}
+
+/** The migrations that the database has had, oldest first; none where there is no schema of ours. */
+export async function appliedMigrations(db: Db): Promise<string[]> {
   const { rows } = await db.query<{ there: boolean }>('select to_regclass($1) is not null as there', [
     `public.${MIGRATIONS_TABLE}`,
   ])
-  if (!rows[0]!.there) return knownMigrations()
-  const applied = await db.query<{ name: string }>(`select name from public.${MIGRATIONS_TABLE}`)
-  const names = new Set(applied.rows.map((row) => row.name))
-  return knownMigrations().filter((name) => !names.has(name))
+  if (!rows[0]!.there) return []
+  const applied = await db.query<{ name: string }>(`select name from public.${MIGRATIONS_TABLE} order by name`)
+  return applied.rows.map(({ name }) => name)
+}
+
+/** The migrations that the database has not had yet, as the application's login sees it. */
+export async function missingMigrations(db: Db): Promise<string[]> {
+  const applied = new Set(await appliedMigrations(db))
+  return knownMigrations().filter((name) => !applied.has(name))
 }
 
 /** A pooler tells a process number of its own at the login. */
@@ -100,15 +116,7 @@ async function refusePooler(client: pg.Client): Promise<void> {
   )
 }
 
-async function refuseNewerSchema(client: pg.Client): Promise<void> {
-  const table = await client.query('select to_regclass($1) is not null as exists', [`public.${MIGRATIONS_TABLE}`])
-  if (!table.rows[0].exists) return
-  const unknown = await client.query(
-    `select name from public.${MIGRATIONS_TABLE} where name <> all($1::text[]) order by name`,
-    [knownMigrations()],
-  )
-  if (unknown.rows.length > 0) {
-    const names = unknown.rows.map((row) => row.name).join(', ')
-    throw new SchemaNewerError(`the database has a newer schema than this program: ${names}`)
-  }
+async function refuseUnknownMigrations(client: pg.Client): Promise<void> {
+  const unknown = whyUnknown(await appliedMigrations(client))
+  if (unknown) throw new SchemaRefused(`the database ${unknown}`)
 }

@@ -10,8 +10,8 @@ import {
   prepareStatements,
   TRAILER,
 } from './backup.ts'
-import { appliedMigrations, type BackupTable, backupTables, quoted } from './backup-tables.ts'
-import { knownMigrations, migrate } from './migrate.ts'
+import { type BackupTable, backupTables, quoted } from './backup-tables.ts'
+import { appliedMigrations, knownMigrations, migrate, whyUnknown } from './migrate.ts'
 
 /** The backup cannot be restored here; the message says why, and the way out. */
 export class RestoreRefused extends Error {}
@@ -60,11 +60,8 @@ function readHeader(line: string | undefined): BackupHeader {
   if (header?.format !== 1 || !Array.isArray(header.migrations) || !Array.isArray(header.months)) {
     throw new RestoreRefused('the file is no backup of the Distributor, made by npm run backup')
   }
-  const known = new Set(knownMigrations())
-  const newer = header.migrations.filter((name) => !known.has(name))
-  if (newer.length > 0) {
-    throw new RestoreRefused(`the backup was made by a newer version, which has the migrations ${newer.join(', ')}`)
-  }
+  const unknown = whyUnknown(header.migrations)
+  if (unknown) throw new RestoreRefused(`the backup ${unknown}`)
   if (knownMigrations().slice(0, header.migrations.length).join() !== header.migrations.join()) {
     throw new RestoreRefused('the schema of the backup is none that this version has had')
   }

@@ -1,7 +1,7 @@
 // Where the servers and the keys are: the addresses that were given, or the embedded servers' own.
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { migrate } from '../../db/upkeep/migrate.ts'
+import { migrate, SchemaRefused } from '../../db/upkeep/migrate.ts'
 import type { TemporalAddress } from '../client/connection.ts'
 import { type Started, StartRefused } from '../process/program.ts'
 import { type Settings, wholeEnvironment } from '../process/settings.ts'
@@ -105,7 +105,9 @@ function embeddedTemporal(address: string, settings: Settings): TemporalAddress 
 async function embeddedDatabase(superuserUrl: string, settings: Settings, say: Started['say']) {
   const began = performance.now()
   const urls = await ensureDatabase(superuserUrl, settings.DATA_DIR)
-  const applied = await migrate(urls.admin_url)
+  const applied = await migrate(urls.admin_url).catch((error: unknown) => {
+    throw error instanceof SchemaRefused ? new StartRefused(`DATA_DIR ${settings.DATA_DIR}: ${error.message}`) : error
+  })
   await admitLogin(superuserUrl)
   if (applied.length > 0) {
     say(`${applied.length} migrations applied in ${((performance.now() - began) / 1000).toFixed(1)} s`)

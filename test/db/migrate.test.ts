@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { afterEach, expect, it } from 'vitest'
-import { knownMigrations, migrate, missingMigrations, SchemaNewerError } from '../../db/upkeep/migrate.ts'
+import { knownMigrations, migrate, missingMigrations, SchemaRefused } from '../../db/upkeep/migrate.ts'
 import { createEmptyDatabase, type EmptyDatabase } from '../support/postgres.ts'
 import { onEachFreshServer } from '../support/postgres-versions.ts'
 
@@ -83,8 +83,30 @@ onEachFreshServer((server) => {
     const database = await emptyDatabase()
     await migrate(database.adminUrl)
     await run(database.adminUrl, "insert into schema_migrations (name, run_on) values ('9999_from_the_future', now())")
-    await expect(migrate(database.adminUrl)).rejects.toThrow(SchemaNewerError)
-    await expect(migrate(database.adminUrl)).rejects.toThrow(/9999_from_the_future/)
+    await expect(migrate(database.adminUrl)).rejects.toThrow(SchemaRefused)
+    await expect(migrate(database.adminUrl)).rejects.toThrow(/newer version than this one: 9999_from_the_future$/)
+  })
+
+  it('refuses the schema of a version before 0.2.0 and changes nothing', async () => {
+    const database = await emptyDatabase()
+    await run(
+      database.adminUrl,
+      'create table schema_migrations (id serial primary key, name varchar, run_on timestamp)',
+    )
+    await run(
+      database.adminUrl,
+      "insert into schema_migrations (name, run_on) values ('0001_extensions', now()), ('0068_rows_by_hand', now())",
+    )
+    const migrated = migrate(database.adminUrl)
+    await expect(migrated).rejects.toThrow(SchemaRefused)
+    await expect(migrated).rejects.toThrow(
+      /^the database was made by a version before 0\.2\.0 \(its migrations are 0001_extensions to 0068_rows_by_hand\) and cannot be upgraded: use that version, or start with a new, empty database$/,
+    )
+    const { rows } = await run(
+      database.adminUrl,
+      "select (select count(*)::int from schema_migrations) as names, to_regclass('tenants') as tenants",
+    )
+    expect(rows).toEqual([{ names: 2, tenants: null }])
   })
 
   it('leaves nothing behind when it fails, and works once the reason is gone', async () => {

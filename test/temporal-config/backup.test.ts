@@ -198,6 +198,16 @@ describe('a restore', () => {
       (bytes: Buffer) => gzipSync(gunzipSync(bytes).toString().replace('"migrations":[', '"migrations":["9999_x",')),
       /newer version/,
     ],
+    [
+      'of a version before 0.2.0',
+      (bytes: Buffer) =>
+        gzipSync(
+          gunzipSync(bytes)
+            .toString()
+            .replace(/"migrations":\[.*?\]/, '"migrations":["0001_extensions","0068_rows_by_hand"]'),
+        ),
+      /the backup was made by a version before 0\.2\.0/,
+    ],
   ])('of a file %s ends 1 and leaves nothing', async (_, change, says) => {
     const bad = join(dir, 'bad.sql.gz')
     writeFileSync(bad, change(readFileSync(file)))
