@@ -17,7 +17,7 @@ import type {
 } from '../workflows/messages.ts'
 import { batchStep } from './batches/index.ts'
 import { wakeStep } from './distribution/wake.ts'
-import { fire, isFinal, lookAgainAfter } from './schedules/fire.ts'
+import { fire, hasEnded, lookAgainAfter } from './schedules/fire.ts'
 import { maintain } from './upkeep/maintain.ts'
 import { probe } from './upkeep/probe.ts'
 import { type SweepDeps, sweep } from './upkeep/sweep.ts'
@@ -36,12 +36,12 @@ export function createBackgroundActivities(deps: SweepDeps) {
     },
 
     async isFinal(ref: DistributionRef): Promise<boolean> {
-      return await isFinal(deps, ref)
+      return await hasEnded(deps, ref)
     },
 
     /** Ends when the distribution is final; until then it is a retry that waits, of which the history says nothing. */
     async untilFinal(ref: DistributionRef): Promise<void> {
-      if (await isFinal(deps, ref)) return
+      if (await hasEnded(deps, ref)) return
       throw ApplicationFailure.create({
         message: `${ref.distribution_id} is not final yet`,
         type: 'NOT_FINAL',

@@ -12,6 +12,7 @@ import {
 } from '../../db/batches/items.ts'
 import { peekJob } from '../../db/distributions/jobs.ts'
 import { isDataRefused, isRowAtFault } from '../../db/refused.ts'
+import { isFinal } from '../../db/states.ts'
 import { alone, eachAlone } from './isolate.ts'
 import { AT_ONCE, type Begun, endByRow, PAGE, type Step, waitFor } from './step.ts'
 
@@ -76,7 +77,7 @@ export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun>
     step.beat()
     const job_id = open?.job_id
     const now = job_id === undefined ? null : await step.as((db) => peekJob(db, job_id))
-    if (now && (now.status === 'pending' || now.status === 'processing')) {
+    if (now && !isFinal(now.status)) {
       if (Math.abs(now.due_in_ms) > SOON_MS) {
         await endExpired(step, batch)
         // A part of what it has taken so far: whoever takes minutes is looked at every few seconds.

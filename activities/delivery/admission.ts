@@ -6,17 +6,21 @@ import { type AskedLimit, type RateLimit, slackMs, takeTurn } from '../../db/des
 import { giveBackSlot, takeSlot } from '../../db/destinations/slots.ts'
 import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
 import { type Db, type Pool, withTenant } from '../../db/pool.ts'
-import type { DeliveryCode } from '../../db/states.ts'
+import type { DeferralReason, DeliveryCode } from '../../db/states.ts'
 import { DeliveryError } from '../destinations/errors.ts'
 import { circuitDelay } from './circuit.ts'
 import type { Place } from './shares.ts'
 
-export type DeferralReason = 'circuit' | 'share' | 'concurrency' | 'rate_limit'
-
 export type Admission =
   /** `held_back_ms`: so long the send has still to wait for its turn. */
   | { kind: 'go'; held_back_ms: number; slotted: boolean }
-  | { kind: 'defer'; reason: DeferralReason; code: DeliveryCode; message: string; delay_ms: number }
+  | {
+      kind: 'defer'
+      reason: Exclude<DeferralReason, 'tenant' | 'disabled'>
+      code: DeliveryCode
+      message: string
+      delay_ms: number
+    }
 
 /** Behind a destination's own deadline: what opening and closing take, and a worker that is found dead by its silence. */
 const LEASE_MARGIN_MS = 30_000

@@ -1,7 +1,8 @@
 // What `deliver` may do now, decided from the rows as they are under the delivery's lock. Pure: the order of the
 // questions is the rule.
 import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
-import type { DeliveryCode } from '../../db/states.ts'
+import type { DeferralReason, DeliveryCode } from '../../db/states.ts'
+import { isFinal } from '../../db/states.ts'
 
 export type Decision =
   /** Nothing is sent: the delivery is final, or its job is being ended by `finish`. */
@@ -11,19 +12,17 @@ export type Decision =
   /** Too early. */
   | { kind: 'wait'; delay_ms: number }
   /** Not now, and it costs no attempt. */
-  | { kind: 'defer'; reason: 'tenant' | 'disabled'; code: DeliveryCode; message: string }
+  | { kind: 'defer'; reason: Extract<DeferralReason, 'tenant' | 'disabled'>; code: DeliveryCode; message: string }
   /** Final without another send. */
   | { kind: 'fail'; code: DeliveryCode; message: string }
   /** The budget is used up, unless every attempt was lost with its worker: ask the attempts. */
   | { kind: 'exhausted' }
   | { kind: 'send' }
 
-const FINAL: ReadonlySet<string> = new Set(['success', 'failed', 'skipped', 'cancelled'])
 const DISABLED: ReadonlySet<string> = new Set(['inactive', 'maintenance'])
 
 export function decide(delivery: LockedDelivery): Decision {
-  if (FINAL.has(delivery.status)) return { kind: 'over' }
-  if (delivery.job_status !== 'pending' && delivery.job_status !== 'processing') return { kind: 'over' }
+  if (isFinal(delivery.status) || isFinal(delivery.job_status)) return { kind: 'over' }
   if (delivery.cancel_requested || delivery.expired) return { kind: 'over' }
   if (delivery.needless) return { kind: 'skip' }
   if (delivery.wait_ms > 0) return { kind: 'wait', delay_ms: delivery.wait_ms }

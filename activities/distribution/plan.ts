@@ -10,6 +10,7 @@ import { readSubmitted, type SubmittedDestination } from '../../db/distributions
 import { type Db, type Pool, withTenant } from '../../db/pool.ts'
 import { findCandidates, recentFailures, takeTurns } from '../../db/rules/rule-lookups.ts'
 import { loadRules, readRuleState } from '../../db/rules/rules.ts'
+import { isFinal } from '../../db/states.ts'
 import type { DistributionRef, Plan } from '../../workflows/messages.ts'
 import { PRIORITY_KEYS } from '../../workflows/names.ts'
 import { destinationFor, inlineTarget } from '../destinations/registry.ts'
@@ -38,7 +39,7 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = 
       const job = await lockJob(db, id)
       if (!job) return null
       const answer: Plan = {
-        final: job.status !== 'pending' && job.status !== 'processing',
+        final: isFinal(job.status),
         round: job.round,
         delay_ms: job.delay_ms,
         expires_in_ms: job.expires_in_ms,

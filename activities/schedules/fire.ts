@@ -13,6 +13,7 @@ import {
   type RecurringRow,
   syncLater,
 } from '../../db/schedules/schedules.ts'
+import { isFinal } from '../../db/states.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import { tenantIsActive } from '../../db/tenants/tenants.ts'
 import { insertEvent } from '../../db/webhooks/operator-events.ts'
@@ -131,9 +132,9 @@ async function tell(
   })
 }
 
-export async function isFinal(deps: ActivityDeps, { tenant_id, distribution_id }: DistributionRef): Promise<boolean> {
+export async function hasEnded(deps: ActivityDeps, { tenant_id, distribution_id }: DistributionRef): Promise<boolean> {
   const job = await withTenant(deps.pool, tenant_id, (db) => peekJob(db, jobId(distribution_id)))
-  return job === null || (job.status !== 'pending' && job.status !== 'processing')
+  return job === null || isFinal(job.status)
 }
 
 /** In milliseconds: soon for a short one, and no later than half a minute after the end of one that lasts for days. */

@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi'
 import { allowedHostProblem } from '../../activities/destinations/secrets/allowed-hosts.ts'
 import { MASK } from '../../activities/destinations/secrets/secret.ts'
-import { ROLES } from '../../db/states.ts'
+import { ROLES, TENANT_STATUSES } from '../../db/states.ts'
 import { OBJECT_KINDS, type ObjectKind } from '../../db/tenants/object-limits.ts'
 import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, whole, wholeText } from './fields.ts'
 import { rateLimit } from './limits.ts'
@@ -143,7 +143,7 @@ export const tenantChange = z
   .strictObject({
     name: tenantFields.name.optional(),
     description: tenantFields.description,
-    status: z.enum(['active', 'suspended', 'inactive']).optional(),
+    status: z.enum(TENANT_STATUSES).optional(),
     require_known_data_type: tenantFields.require_known_data_type.optional(),
     ...tenantLimits,
   })
@@ -153,7 +153,7 @@ export const tenant = z
     id: z.string(),
     name: z.string(),
     description: z.string().nullable(),
-    status: z.enum(['active', 'suspended', 'inactive']),
+    status: z.enum(TENANT_STATUSES),
     config: z.record(z.string(), z.unknown()),
     require_known_data_type: z.boolean(),
     rate_limit_requests: z.int().nullable(),

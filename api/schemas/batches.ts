@@ -1,6 +1,6 @@
 // Many distributions in one request: submitted, or sent again.
 import { z } from '@hono/zod-openapi'
-import { BATCH_ITEM_STATUSES, BATCH_STATUSES, JOB_STATUSES } from '../../db/states.ts'
+import { BATCH_ITEM_STATUSES, BATCH_KINDS, BATCH_STATUSES, JOB_STATUSES } from '../../db/states.ts'
 import { listQuery } from './distributions.ts'
 import { characters, tenantField, wholeText } from './fields.ts'
 import { idempotencyKey, submission, timeoutSeconds } from './submission.ts'
@@ -89,7 +89,7 @@ export const batchQuery = z.strictObject({
 export const batchStatus = z
   .object({
     batch_id: z.string(),
-    kind: z.enum(['submit', 'retry']),
+    kind: z.enum(BATCH_KINDS),
     status: z.enum(BATCH_STATUSES).openapi({
       description: 'Once all are final: `failed` when one failed, else `cancelled` when one was, else `completed`',
     }),

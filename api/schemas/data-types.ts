@@ -1,5 +1,6 @@
 // The catalogue of data types, as it is sent and shown.
 import { z } from '@hono/zod-openapi'
+import { VALIDATION_MODES } from '../../db/states.ts'
 import { characters, tenantField, whole, wholeText } from './fields.ts'
 
 const time = z.iso.datetime()
@@ -21,7 +22,7 @@ const schemaDefinition = z
 
 const validationRules = z
   .strictObject({
-    mode: z.enum(['enforce', 'warn']).optional().openapi({
+    mode: z.enum(VALIDATION_MODES).optional().openapi({
       description: '`warn`: what does not fit the schema is accepted, with a warning in its status; else it is a 400',
     }),
     max_payload_bytes: whole(1, 1_073_741_824).optional(),

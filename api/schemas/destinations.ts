@@ -1,7 +1,7 @@
 // Registered destinations, as they are sent and shown.
 import { z } from '@hono/zod-openapi'
 import { CIRCUIT_DEFAULTS } from '../../db/destinations/circuits.ts'
-import { DELIVERY_CODES, DESTINATION_STATUSES, PROTOCOLS } from '../../db/states.ts'
+import { CIRCUIT_STATES, DELIVERY_CODES, DESTINATION_STATUSES, HEALTH_STATUSES, PROTOCOLS } from '../../db/states.ts'
 import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
 import { rateLimit } from './limits.ts'
 import { maxRetries } from './submission.ts'
@@ -110,7 +110,7 @@ export const destination = z
     max_concurrency: z.int().nullable(),
     circuit: z
       .object({
-        state: z.enum(['closed', 'open', 'half_open']).openapi({
+        state: z.enum(CIRCUIT_STATES).openapi({
           description: '`open`: all wait; `half_open`: one delivery may try, and decides',
         }),
         consecutive_failures: z.int(),
@@ -137,7 +137,7 @@ export const destinationListQuery = z.strictObject({
   protocol: z.enum(PROTOCOLS).optional(),
   status: z.enum(DESTINATION_STATUSES).optional(),
   tag: characters(1, 100).optional(),
-  health_status: z.enum(['healthy', 'unhealthy', 'unknown']).optional(),
+  health_status: z.enum(HEALTH_STATUSES).optional(),
   limit: wholeText(1, 1000).optional(),
   offset: wholeText(0, 100_000_000).optional(),
 })

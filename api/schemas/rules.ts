@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi'
 import { ACTIONS, distinct } from '../../activities/rules/actions.ts'
 import { OPERATOR_NAMES, OPERATORS } from '../../activities/rules/operators.ts'
 import { ROOTS } from '../../activities/rules/paths.ts'
-import { PRIORITIES, RULE_TYPES } from '../../db/states.ts'
+import { PRIORITIES, RULE_TYPES, WHEN_NO_DESTINATION } from '../../db/states.ts'
 import { characters, instant, nameField, tenantField, whole, wholeText } from './fields.ts'
 
 const time = z.iso.datetime()
@@ -230,7 +230,7 @@ export const defaultRoute = z
       .superRefine(distinct)
       .openapi({ description: 'Serve what names no destination and no rule routes' }),
     when_none: z
-      .enum(['complete', 'fail'])
+      .enum(WHEN_NO_DESTINATION)
       .openapi({ description: 'What a distribution comes to for which nothing is chosen' }),
   })
   .openapi('DefaultRoute')

@@ -1,13 +1,13 @@
 // Batches: what one is, how it stands, and its end.
 
 import type { Db } from '../pool.ts'
-import type { BatchStatus } from '../states.ts'
+import type { BatchKind, BatchStatus, WebhookStatus } from '../states.ts'
 import type { BatchProgress } from './items.ts'
 
 export interface NewBatch {
   id: string
   tenant_id: string
-  kind: 'submit' | 'retry'
+  kind: BatchKind
   total_distributions: number
   options: Record<string, unknown>
   callback_url: string | null
@@ -57,7 +57,7 @@ export async function insertBatch(db: Db, batch: NewBatch): Promise<void> {
 export interface BatchRow {
   id: string
   tenant_id: string
-  kind: 'submit' | 'retry'
+  kind: BatchKind
   status: BatchStatus
   total_distributions: number
   options: BatchOptions
@@ -68,7 +68,7 @@ export interface BatchRow {
   actor: string
   created_at: Date
   completed_at: Date | null
-  callback_status: 'pending' | 'success' | 'failed' | null
+  callback_status: WebhookStatus | null
 }
 
 export interface BatchOptions {

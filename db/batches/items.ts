@@ -1,6 +1,6 @@
 // The distributions of a batch: how they stand, and what is left to do with them. They are ordinary ones.
 import type { Db } from '../pool.ts'
-import type { BatchItemStatus, Priority } from '../states.ts'
+import { type BatchItemStatus, OPEN_JOB, type Priority } from '../states.ts'
 
 /** The distributions of a batch in the order given; `started` is one that goes its own way already. */
 export async function insertBatchItems(
@@ -214,7 +214,7 @@ export async function openItems(
   const { rows } = await db.query<{ job_id: string; round: number }>(
     `select distinct j.id as job_id, j.round
        from batch_items i join distribution_jobs j on j.id = i.distribution_job_id
-      where i.batch_id = $1 and i.state = 'started' and j.status in ('pending', 'processing')
+      where i.batch_id = $1 and i.state = 'started' and j.status in ${OPEN_JOB}
         and case when $3 then j.cancel_requested_at is null else j.check_at is distinct from 'infinity' end
       order by j.id limit $2`,
     [id, limit, toCancel],

@@ -1,6 +1,7 @@
 // Circuits: one row per tenant and target that is in trouble, none for a healthy one. Every transition is one guarded
 // statement, so that all workers may try it at once. Locked last, after job, delivery and attempt.
 import type { Db } from '../pool.ts'
+import type { CircuitStatus } from '../states.ts'
 
 /** An open circuit as the opening of an attempt finds it. Milliseconds on the database's clock. */
 export interface OpenCircuit {
@@ -164,7 +165,7 @@ export async function resetCircuit(db: Db, tenantId: string, target: string): Pr
 
 /** How a circuit stands, for a person. */
 export interface CircuitState {
-  state: 'closed' | 'open' | 'half_open'
+  state: CircuitStatus
   consecutive_failures: number
   failing_since: Date | null
   opened_at: Date | null

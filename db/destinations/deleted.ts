@@ -1,6 +1,7 @@
 // What waits for a destination that was deleted ends with that reason, and need not wait for its next attempt. What is
 // being sent just now ends by itself.
 import type { Db } from '../pool.ts'
+import { OPEN_JOB } from '../states.ts'
 
 /**
  * Ends at most `limit` deliveries that wait for the destination; answers their distributions, whose runs are to look at
@@ -13,7 +14,7 @@ export async function endDeliveriesOf(db: Db, destinationId: string, limit: numb
          from destinations r
          join distribution_deliveries d on d.destination_name = r.name and d.tenant_id = r.tenant_id
                                        and d.destination_id = r.id and d.status in ('pending', 'waiting')
-         join distribution_jobs j on j.id = d.distribution_job_id and j.status in ('pending', 'processing')
+         join distribution_jobs j on j.id = d.distribution_job_id and j.status in ${OPEN_JOB}
         where r.id = $1 and r.deleted_at is not null
         limit $2
           for no key update of j skip locked),

@@ -1,7 +1,7 @@
 // Registered destinations and the versions of their configuration. Secrets stand in `credentials`; here are references.
 
 import type { Db } from '../pool.ts'
-import type { DestinationStatus, Protocol } from '../states.ts'
+import type { DestinationStatus, HealthStatus, Protocol } from '../states.ts'
 import type { AutoDisable } from './auto-disable.ts'
 import type { CircuitSettings } from './circuits.ts'
 import type { RateLimit } from './rate-limits.ts'
@@ -27,7 +27,7 @@ export interface DestinationRow {
   updated_at: Date
   last_used: Date | null
   usage_count: number
-  health_status: 'healthy' | 'unhealthy' | 'unknown'
+  health_status: HealthStatus
   last_health_check: Date | null
 }
 

@@ -1,7 +1,7 @@
 // What a probe reads and writes: `destination_health_checks`, and the latest result on the destination itself.
 
 import type { Db } from '../pool.ts'
-import type { DeliveryCode, Protocol, TenantStatus } from '../states.ts'
+import type { DeliveryCode, HealthStatus, Protocol, TenantStatus } from '../states.ts'
 
 export interface ProbeResult {
   /** Not tried: so many of this tenant's are being tried already. Milliseconds until another may be. */
@@ -42,7 +42,7 @@ export async function healthCheckSchedules(db: Db): Promise<HealthCheckRow[]> {
 
 /** Adds the result of one probe; nothing when the destination is gone by now. */
 export async function recordHealthCheck(db: Db, destinationId: string, result: ProbeResult): Promise<void> {
-  const status = result.healthy ? 'healthy' : 'unhealthy'
+  const status: HealthStatus = result.healthy ? 'healthy' : 'unhealthy'
   await db.query(
     `with checked as (
        update destinations

@@ -3,7 +3,7 @@
 
 import { followNames } from '../destinations/deleted.ts'
 import type { Db } from '../pool.ts'
-import type { JobStatus, Priority } from '../states.ts'
+import { isFinal, type JobStatus, OPEN_DELIVERY, OPEN_JOB, type Priority } from '../states.ts'
 import { lineUpAgain } from './failover.ts'
 import { CANCEL_TOO_LATE, NOTHING_CHOSEN } from './final-state.ts'
 
@@ -24,10 +24,6 @@ async function lockCommandedJob(db: Db, id: string): Promise<CommandedJob | null
     [id],
   )
   return rows[0] ?? null
-}
-
-function isFinal(status: JobStatus): boolean {
-  return status !== 'pending' && status !== 'processing'
 }
 
 /** Asks for the end of an open job. `finished`: it had ended already; a repeat of a request is `requested` again. */
@@ -105,7 +101,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   const { rows } = await db.query<{ destination_name: string; grouped: boolean }>(
     `with groups as (
        select failover_group, bool_or(status = 'success') as served,
-              bool_or(status in ('pending', 'processing', 'waiting')) as under_way
+              bool_or(status in ${OPEN_DELIVERY}) as under_way
          from distribution_deliveries
         where distribution_job_id = $1 and failover_group is not null
         group by failover_group),
@@ -142,7 +138,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   await db.query(
     `update distribution_jobs
         set round = round + 1, sweep_starts = 0, cancel_requested_at = null, cancel_reason = null,
-            status = case when status in ('pending', 'processing') then status else 'pending' end,
+            status = case when status in ${OPEN_JOB} then status else 'pending' end,
             completed_at = null, error_code = null, error_message = null,
             planned_at = case when $3 then null else planned_at end, 
             warnings = case jsonb_typeof(warnings) when 'array' then warnings - $4::text[] else '[]' end,
@@ -167,7 +163,7 @@ async function closeLeftOpen(db: Db, id: string): Promise<void> {
     `update distribution_deliveries
         set status = 'cancelled', error_code = 'CANCELLED', next_attempt_at = null,
             completed_at = clock_timestamp(), updated_at = clock_timestamp()
-      where distribution_job_id = $1 and status in ('pending', 'processing', 'waiting')`,
+      where distribution_job_id = $1 and status in ${OPEN_DELIVERY}`,
     [id],
   )
 }

@@ -2,7 +2,16 @@
 import type { CircuitSettings, OpenCircuit } from '../destinations/circuits.ts'
 import type { RateLimit } from '../destinations/rate-limits.ts'
 import type { Db } from '../pool.ts'
-import type { DeliveryStatus, DestinationStatus, JobStatus, Protocol, TenantStatus } from '../states.ts'
+import {
+  type DeferralReason,
+  type DeliveryCode,
+  type DeliveryStatus,
+  type DestinationStatus,
+  type JobStatus,
+  OPEN_DELIVERY,
+  type Protocol,
+  type TenantStatus,
+} from '../states.ts'
 
 /**
  * Never null: what has no target of its own (an invalid configuration, or a row that an older worker planned) shares one
@@ -139,7 +148,7 @@ export async function failDelivery(
     `update distribution_deliveries
         set status = 'failed', error_code = $3, error_message = $4, next_attempt_at = null,
             completed_at = clock_timestamp(), updated_at = clock_timestamp()
-      where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
+      where distribution_job_id = $1 and destination_name = $2 and status in ${OPEN_DELIVERY}`,
     [id, destination, code, message],
   )
 }
@@ -149,14 +158,14 @@ export async function deferDelivery(
   db: Db,
   id: string,
   destination: string,
-  deferral: { reason: string; code: string; message: string; delay_ms: number },
+  deferral: { reason: DeferralReason; code: DeliveryCode; message: string; delay_ms: number },
 ): Promise<void> {
   const { reason, code, message, delay_ms } = deferral
   await db.query(
     `update distribution_deliveries
         set status = 'waiting', error_code = $3, error_message = $4, updated_at = clock_timestamp(),
             next_attempt_at = clock_timestamp() + $5 * interval '1 millisecond', deferred_by = $6
-      where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
+      where distribution_job_id = $1 and destination_name = $2 and status in ${OPEN_DELIVERY}`,
     [id, destination, code, message, delay_ms, reason],
   )
 }

@@ -1,6 +1,7 @@
 // Groups of deliveries of which one success is enough. Whoever holds the job's lock moves them on: the next one is
 // opened when those before it have failed for good, and what is left is not needed once one of them succeeded.
 import type { Db } from '../pool.ts'
+import { OPEN_DELIVERY } from '../states.ts'
 
 /**
  * Opens the next of each group that has nothing under way, and ends those that stand by for nothing. A next one that is
@@ -11,7 +12,7 @@ export async function moveFailoverOn(db: Db, id: string): Promise<void> {
     const { rows } = await db.query<{ passed_over: boolean }>(
       `with groups as (
          select failover_group, bool_or(status = 'success') as served,
-                bool_or(not standby and status in ('pending', 'processing', 'waiting')) as under_way,
+                bool_or(not standby and status in ${OPEN_DELIVERY}) as under_way,
                 min(position) filter (where standby and status = 'pending') as next
            from distribution_deliveries
           where distribution_job_id = $1 and failover_group is not null
@@ -53,7 +54,7 @@ export async function handTurnOn(db: Db, id: string, destination: string): Promi
         set status = 'skipped', error_code = 'DESTINATION_DISABLED', next_attempt_at = null,
             error_message = 'The destination is disabled; another one of its group takes over',
             completed_at = clock_timestamp(), updated_at = clock_timestamp()
-      where d.distribution_job_id = $1 and d.destination_name = $2 and d.status in ('pending', 'processing', 'waiting')
+      where d.distribution_job_id = $1 and d.destination_name = $2 and d.status in ${OPEN_DELIVERY}
         and exists (select from distribution_deliveries s
                       join destinations r on r.id = s.destination_id
                      where s.distribution_job_id = $1 and s.failover_group = d.failover_group and s.standby
@@ -69,7 +70,7 @@ export async function endNeedless(db: Db, id: string, destination: string): Prom
     `update distribution_deliveries
         set status = 'skipped', error_code = null, error_message = 'Not needed: another destination of its group was served',
             next_attempt_at = null, completed_at = clock_timestamp(), updated_at = clock_timestamp()
-      where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
+      where distribution_job_id = $1 and destination_name = $2 and status in ${OPEN_DELIVERY}`,
     [id, destination],
   )
 }

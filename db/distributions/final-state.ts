@@ -1,5 +1,5 @@
 // The final state of a job, derived from its deliveries alone: pure, so that a table of cases tests it.
-import type { DeliveryCode, DeliveryStatus, JobStatus } from '../states.ts'
+import type { DeliveryCode, DeliveryStatus, FinalJobStatus } from '../states.ts'
 
 export interface DeliverySummary {
   destination_name: string
@@ -14,7 +14,7 @@ export interface DeliverySummary {
 }
 
 export interface FinalState {
-  status: Extract<JobStatus, 'completed' | 'failed' | 'cancelled'>
+  status: FinalJobStatus
   error_code: DeliveryCode | null
   error_message: string | null
   /** Attempts beyond each delivery's first (seed, `retry_count`). */

@@ -2,7 +2,7 @@
 // One transaction with the job's row locked first, so that a repeated or overlapping call changes nothing.
 
 import type { Db } from '../pool.ts'
-import type { DeliveryCode, DeliveryStatus, JobStatus } from '../states.ts'
+import { type DeliveryCode, type DeliveryStatus, isFinal, type JobStatus, OPEN_DELIVERY } from '../states.ts'
 import { insertCallback } from '../webhooks/callbacks.ts'
 import { moveFailoverOn } from './failover.ts'
 import { type DeliverySummary, deriveFinalState, type EndedBy, type FinalState } from './final-state.ts'
@@ -46,7 +46,7 @@ export async function finishDistribution(db: Db, id: string, request: FinishRequ
   let job = await lockJobToFinish(db, id)
   if (!job) return { outcome: 'missing' }
   if (job.round !== request.round) return { outcome: 'again' }
-  if (job.status !== 'pending' && job.status !== 'processing') {
+  if (isFinal(job.status)) {
     return alreadyFinal(job)
   }
   if (job.standing_by) {
@@ -85,7 +85,7 @@ export async function giveUp(
   const job = await lockJobToFinish(db, id)
   if (!job) return { outcome: 'missing' }
   if (job.round !== round) return { outcome: 'again' }
-  if (job.status !== 'pending' && job.status !== 'processing') {
+  if (isFinal(job.status)) {
     return alreadyFinal(job)
   }
   await closeOpenDeliveries(db, id, 'failed', code, message)
@@ -192,7 +192,7 @@ async function lockJobToFinish(db: Db, id: string): Promise<JobToFinish | null> 
             exists (select from distribution_callbacks c
                      where c.distribution_job_id = j.id and c.round = j.round and c.status = 'pending') as callback_pending,
             (select count(*)::int from distribution_deliveries d
-              where d.distribution_job_id = j.id and d.status in ('pending', 'processing', 'waiting')) as open_deliveries,
+              where d.distribution_job_id = j.id and d.status in ${OPEN_DELIVERY}) as open_deliveries,
             exists (select from distribution_deliveries d
                      where d.distribution_job_id = j.id and d.standby and d.status = 'pending') as standing_by,
             j.ordering_key is not null and exists (
@@ -238,7 +238,7 @@ async function closeOpenDeliveries(
     `update distribution_deliveries
         set status = $2, error_code = $3, error_message = $4, next_attempt_at = null,
             completed_at = clock_timestamp(), updated_at = clock_timestamp()
-      where distribution_job_id = $1 and status in ('pending', 'processing', 'waiting')`,
+      where distribution_job_id = $1 and status in ${OPEN_DELIVERY}`,
     [id, status, code, message],
   )
   await db.query(

@@ -1,7 +1,7 @@
 // The tenant's distributions by filter, newest first. Time filters become ranges of the id, so that only their months
 // are read.
 import type { Db } from '../pool.ts'
-import type { JobStatus, Priority } from '../states.ts'
+import { type JobStatus, OPEN_JOB, type Priority } from '../states.ts'
 
 export interface DistributionFilter {
   statuses?: readonly JobStatus[] | undefined
@@ -113,7 +113,7 @@ const SENDABLE = `
               and (d.status in ('failed', 'cancelled') or ($10::boolean and d.status = 'success')
                    or (d.status = 'skipped' and ($4::text is not null or d.error_code is not null)))
               and ($4::text is null or d.destination_name = $4))
-   or (j.planned_at is null and j.status not in ('pending', 'processing'))
+   or (j.planned_at is null and j.status not in ${OPEN_JOB})
    or ((j.status = 'failed' or ($10::boolean and j.status in ('completed', 'cancelled')))
        and not exists (select from distribution_deliveries d where d.distribution_job_id = j.id)))`
 

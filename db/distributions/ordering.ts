@@ -1,5 +1,6 @@
 // The order of distributions under one key: their places at acceptance, who stands in a delivery's way, who is next.
 import type { Db } from '../pool.ts'
+import { OPEN_DELIVERY, OPEN_JOB } from '../states.ts'
 
 /** Gives the jobs that have an ordering key their places, in the order given, until the end of the transaction. */
 export async function orderJobs(
@@ -64,7 +65,7 @@ async function lookAhead(db: Db, delivery: OrderedDelivery): Promise<Ahead | nul
      (select j.distribution_id, false, true
         from distribution_jobs j
        where j.tenant_id = $1 and j.ordering_key = $2 and j.planned_at is null
-         and j.status in ('pending', 'processing') and j.ordering_seq < $4
+         and j.status in ${OPEN_JOB} and j.ordering_seq < $4
        order by j.ordering_seq limit 1)
      union all
      (select 'dist_' || d.distribution_job_id, false, false
@@ -84,7 +85,7 @@ export async function holdDelivery(db: Db, id: string, destination: string, mess
     `update distribution_deliveries
         set status = 'waiting', error_code = null, error_message = $3, next_attempt_at = null, deferred_by = null,
             updated_at = clock_timestamp()
-      where distribution_job_id = $1 and destination_name = $2 and status in ('pending', 'processing', 'waiting')`,
+      where distribution_job_id = $1 and destination_name = $2 and status in ${OPEN_DELIVERY}`,
     [id, destination, message],
   )
 }

@@ -1,6 +1,6 @@
 // What a plan by rules writes beside its deliveries, and what it reads of the job before.
 import type { Db } from '../pool.ts'
-import type { Priority, Protocol } from '../states.ts'
+import { OPEN_DELIVERY, type Priority, type Protocol } from '../states.ts'
 
 export interface JobFacts {
   priority: Priority
@@ -94,7 +94,7 @@ export async function openDeliveries(
             case when j.submitted_priority is not null then j.priority end as changed_priority
        from distribution_deliveries d
        join distribution_jobs j on j.id = d.distribution_job_id
-      where d.distribution_job_id = $1 and d.status in ('pending', 'processing', 'waiting')
+      where d.distribution_job_id = $1 and d.status in ${OPEN_DELIVERY}
       order by d.position`,
     [id],
   )

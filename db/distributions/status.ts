@@ -1,6 +1,6 @@
 // How a distribution stands: the job, its deliveries in the submission's order, and the numbers drawn from them.
 import type { Db } from '../pool.ts'
-import type { DeliveryStatus, JobStatus, Priority, Protocol } from '../states.ts'
+import { type DeliveryStatus, isFinal, type JobStatus, type Priority, type Protocol } from '../states.ts'
 import { MOST_STORED } from './submitted.ts'
 
 export interface JobState {
@@ -119,11 +119,9 @@ export function distributionMetrics(
   }
 }
 
-const FINAL: ReadonlySet<DeliveryStatus> = new Set(['success', 'failed', 'skipped', 'cancelled'])
-
 /** Percentage of the deliveries that are final; 100 for a final job. */
 export function progressPercentage(status: JobStatus, deliveries: readonly Pick<DeliveryState, 'status'>[]): number {
-  if (status !== 'pending' && status !== 'processing') return 100
+  if (isFinal(status)) return 100
   if (deliveries.length === 0) return 0
-  return Math.floor((deliveries.filter((delivery) => FINAL.has(delivery.status)).length / deliveries.length) * 100)
+  return Math.floor((deliveries.filter(({ status }) => isFinal(status)).length / deliveries.length) * 100)
 }

@@ -1,6 +1,6 @@
 // The sweep's view of open work, over all tenants through definer functions, and what it notes about each job.
 import type { Db } from '../pool.ts'
-import type { JobStatus, Priority } from '../states.ts'
+import { type JobStatus, OPEN_JOB, type Priority } from '../states.ts'
 
 export interface DueJob {
   tenant_id: string
@@ -28,7 +28,7 @@ export async function dueJobs(db: Db, limit: number, all: boolean, after: string
 export async function checkLater(db: Db, id: string, seconds: number): Promise<void> {
   await db.query(
     `update distribution_jobs set check_at = clock_timestamp() + $2 * interval '1 second'
-      where id = $1 and status in ('pending', 'processing')`,
+      where id = $1 and status in ${OPEN_JOB}`,
     [id, seconds],
   )
 }
@@ -38,7 +38,7 @@ export async function countSweepStart(db: Db, id: string): Promise<boolean> {
   const { rowCount } = await db.query(
     `update distribution_jobs
         set sweep_starts = sweep_starts + 1, check_at = clock_timestamp() + interval '60 seconds'
-      where id = $1 and status in ('pending', 'processing')`,
+      where id = $1 and status in ${OPEN_JOB}`,
     [id],
   )
   return rowCount === 1

@@ -2,6 +2,7 @@
 // because its destination asked for it, is left alone.
 
 import type { Db } from '../pool.ts'
+import type { DeferralReason } from '../states.ts'
 
 export interface WakeRef {
   tenant_id: string
@@ -13,11 +14,11 @@ export interface WakeRef {
 }
 
 /** Put off until the destination can be reached, or is in service. */
-const RECOVERED = ['circuit', 'disabled']
+const RECOVERED: DeferralReason[] = ['circuit', 'disabled']
 /** Put off while the tenant was not active. */
-const ACTIVE_AGAIN = ['tenant']
+const ACTIVE_AGAIN: DeferralReason[] = ['tenant']
 /** Put off under limits that have changed since. */
-const CHANGED = ['rate_limit', 'concurrency']
+const CHANGED: DeferralReason[] = ['rate_limit', 'concurrency']
 const WAITING = `d.tenant_id = $1 and d.deferred_target is not null and ($2::text is null or d.deferred_target = $2)
                  and d.deferred_by = any ($3)`
 /** Those that are due by then need nobody to wake them. */

@@ -1,9 +1,10 @@
 // The catalogue: what a data type's payloads must look like. A tenant's own, and shared ones that all tenants see.
 import type { Db } from '../pool.ts'
+import type { ValidationMode } from '../states.ts'
 
 export interface ValidationRules {
   /** `warn`: a payload that does not fit is accepted, and a warning stands with the distribution. */
-  mode?: 'enforce' | 'warn' | undefined
+  mode?: ValidationMode | undefined
   max_payload_bytes?: number | undefined
   /** Keys that a submission's metadata must have. */
   required_metadata?: string[] | undefined

@@ -1,9 +1,10 @@
 // Where a tenant's distributions go that name no destination and that no rule routes.
 import type { Db } from '../pool.ts'
+import type { WhenNoDestination } from '../states.ts'
 
 export interface DefaultRoute {
   destinations: string[]
-  when_none: 'complete' | 'fail'
+  when_none: WhenNoDestination
 }
 
 export async function findDefaultRoute(db: Db, tenantId: string): Promise<DefaultRoute> {

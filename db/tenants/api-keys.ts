@@ -1,12 +1,12 @@
 // Keys of the API, by hash. The lookup crosses tenants and is a definer function; all else is the tenant's own.
 import type { Db } from '../pool.ts'
-import type { Role } from '../states.ts'
+import type { Role, TenantStatus } from '../states.ts'
 
 export interface ApiKey {
   id: string
   tenant_id: string
   role: Role
-  tenant_status: 'active' | 'suspended' | 'inactive'
+  tenant_status: TenantStatus
 }
 
 /** The key with this hash, unless it is revoked or expired. Needs no tenant. */

@@ -1,6 +1,6 @@
 // Callbacks: one row per time that a job becomes final, due until its receiver has taken it or a day has passed.
 import type { Db } from '../pool.ts'
-import type { TenantStatus } from '../states.ts'
+import type { TenantStatus, WebhookStatus } from '../states.ts'
 
 /** The callback of one round; a repeat changes nothing. `check_at` lets the sweep find one that nobody sends. */
 export async function insertCallback(
@@ -28,7 +28,7 @@ export interface DueCallback {
   event_type: string
   callback_url: string
   body: string
-  status: 'pending' | 'success' | 'failed'
+  status: WebhookStatus
   attempts: number
   created_at: Date
   tenant_status: TenantStatus
@@ -51,7 +51,7 @@ export async function openCallback(db: Db, id: string, round: number): Promise<D
 }
 
 export interface CallbackOutcome {
-  status: 'pending' | 'success' | 'failed'
+  status: WebhookStatus
   response_status: number | null
   error_code: string | null
   error_message: string | null

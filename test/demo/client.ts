@@ -1,4 +1,6 @@
 // The demo talks to the Distributor as any client would: over its API.
+import type { JobStatus } from '../../db/states.ts'
+
 export interface DeliveryState {
   name: string
   protocol: string
@@ -9,7 +11,7 @@ export interface DeliveryState {
 }
 
 export interface DistributionState {
-  status: string
+  status: JobStatus
   destinations: DeliveryState[]
 }
 

@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
-import { FINAL_JOB_STATUSES } from '../../db/states.ts'
+import { isFinal } from '../../db/states.ts'
 import { createLogger } from '../../temporal-config/process/log.ts'
 import { type Life, runProgram } from '../../temporal-config/process/program.ts'
 import type { Settings } from '../../temporal-config/process/settings.ts'
@@ -135,8 +135,7 @@ async function watch(client: Client, id: string, began: number, life: Life): Pro
   for (;;) {
     const state = await client.status(id)
     progress(state.destinations)
-    if (FINAL_JOB_STATUSES.some((status) => status === state.status) || performance.now() - began > GIVE_UP_MS)
-      return state
+    if (isFinal(state.status) || performance.now() - began > GIVE_UP_MS) return state
     await sleep(50, undefined, { signal: life.ending })
   }
 }
