@@ -106,7 +106,7 @@ begin
       where l.tenant_id = p_tenant and l.scope = v_limits[i] and l.arrival > v_now + v_room;
       select l.arrival + v_asked - v_room - v_now into v_wait
       from api_rate_limits l where l.tenant_id = p_tenant and l.scope = v_limits[i];
-      -- The tenant has no room for what its key had: given back.
+      -- The key had room and the tenant has none: the key gets its part back.
       if v_taken is not null then
         update api_rate_limits l set arrival = l.arrival - v_taken
         where l.tenant_id = p_tenant and l.scope = v_limits[1];

@@ -98,7 +98,9 @@ $$;
 create function due_turns(
   p_limit integer, p_tenant_id varchar default null, p_key varchar default null, p_destination varchar default null
 )
-  returns table (tenant_id varchar(50), ordering_key varchar(255), destination_name varchar(100), distribution_job_id uuid)
+  returns table (
+    tenant_id varchar(50), ordering_key varchar(255), destination_name varchar(100), distribution_job_id uuid
+  )
   language sql stable security definer
   set search_path = public, pg_temp
 as $$
@@ -124,13 +126,15 @@ as $$
   select h.tenant_id, h.ordering_key, h.destination_name, h.distribution_job_id
     from heads h
    where h.updated_at < clock_timestamp() - interval '2 seconds'
-     -- Three probes of an index each, and never a join, which might read all of the table.
+     -- Three index lookups. A join might read the whole table.
      and (select true from distribution_deliveries d
-           where d.tenant_id = h.tenant_id and d.ordering_key = h.ordering_key and d.destination_name = h.destination_name
+           where d.tenant_id = h.tenant_id and d.ordering_key = h.ordering_key
+             and d.destination_name = h.destination_name
              and d.ordering_state is not null and d.ordering_seq < h.ordering_seq
            limit 1) is null
      and (select true from distribution_deliveries d
-           where d.tenant_id = h.tenant_id and d.ordering_key = h.ordering_key and d.destination_name = h.destination_name
+           where d.tenant_id = h.tenant_id and d.ordering_key = h.ordering_key
+             and d.destination_name = h.destination_name
              and d.ordering_state = 'sending' and d.ordering_seq > h.ordering_seq
            limit 1) is null
      and (select true from distribution_jobs j
@@ -190,7 +194,7 @@ as $$
   update distribution_callbacks
      set check_at = coalesce(next_attempt_at, clock_timestamp())
    where status = 'pending' and check_at > coalesce(next_attempt_at, clock_timestamp());
-  -- One that nobody has tried yet waits for more of its kind until its check_at.
+  -- Only events with an attempt: check_at of a new one is its own time already.
   update operator_events
      set check_at = coalesce(next_attempt_at, clock_timestamp())
    where status = 'pending' and attempts > 0 and check_at > coalesce(next_attempt_at, clock_timestamp());

@@ -17,7 +17,7 @@ create function month_partition(p_table text, p_month date) returns text
     select p_table || '_y' || lpad(extract(year from p_month)::int::text, 4, '0')
       || 'm' || lpad(extract(month from p_month)::int::text, 2, '0');
   end;
-comment on function month_partition(text, date) is 'The seed''s naming: distribution_jobs_y2024m01';
+comment on function month_partition(text, date) is 'The name of a partition, such as distribution_jobs_y2024m01';
 
 -- The smallest id of the month that holds p_month.
 create function month_floor(p_month date) returns uuid
@@ -87,7 +87,7 @@ begin
   end if;
   perform lock_months();
   foreach v_table in array partitioned_tables() loop
-    -- Again, for somebody else may have made it while this one waited.
+    -- Checked again: another session may have created it while this one waited for the locks.
     if to_regclass(month_partition(v_table, p_month)) is null then
       execute format(
         'create table %I partition of %I for values from (%L) to (%L)',
@@ -191,7 +191,7 @@ begin
 
   perform forget_idempotency_keys(v_from, v_below);
   perform lock_months(p_month);
-  -- Under the locks, for a retry may have opened one again.
+  -- Counted under the locks, because a retry may open a distribution again.
   v_open := count_open_jobs(v_from, v_below);
   if v_open > 0 then
     raise exception 'Month % holds % open distributions', to_char(p_month, 'YYYY-MM'), v_open

@@ -203,14 +203,14 @@ begin
     end if;
   end if;
 
-  -- Never before created_at, which comes from the id.
+  -- Not before created_at, which comes from the id.
   v_now := greatest(clock_timestamp(), id_time(p_id));
   if p_expires_at <= v_now then
     raise exception 'expires_at is in the past: %', p_expires_at
       using errcode = 'check_violation', constraint = 'chk_distribution_jobs_expires_future',
             table = 'distribution_jobs';
   end if;
-  -- The year 10000 has no form that every reader takes, and infinity none at all.
+  -- Not every reader can parse the year 10000, and none can parse infinity.
   if p_expires_at >= '10000-01-01' then
     raise exception 'expires_at must be a time before the year 10000' using errcode = 'invalid_parameter_value';
   end if;
@@ -232,7 +232,7 @@ begin
     coalesce(p_priority, 'normal'),
     p_callback_url,
     p_max_retries,
-    -- least() passes over nulls.
+    -- least() ignores nulls.
     least(
       p_expires_at,
       greatest(v_now, p_deliver_at) + make_interval(

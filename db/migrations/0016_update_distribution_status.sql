@@ -178,7 +178,7 @@ begin
   where id = v_job.id;
 
   if v_by_hand and v_final and v_job.callback_url is not null then
-    -- Due at once: the sweep sends it within half a minute.
+    -- Due now, so the sweep sends it within half a minute.
     insert into distribution_callbacks
       (distribution_job_id, round, tenant_id, event_type, callback_url, body, status, check_at)
     values (
