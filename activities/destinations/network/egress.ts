@@ -125,17 +125,22 @@ export function createEgress({ allow, own = () => [], lookup: lookupName = syste
       // What stands for a literal address makes Node ask: first the names of our own servers have to be looked up.
       const asked = net.isIP(bare) !== 0 && ownServers.areNamed(port) ? 'address.invalid' : bare
       const to = { host: asked, port, lookup: lookupFor(bare, port) }
-      if (!tlsOptions) return net.connect(to)
-      // A server name is no address and has no final dot (RFC 6066).
-      const servername = net.isIP(bare) === 0 ? bare.replace(/\.$/, '') : ''
-      const options = { servername, rejectUnauthorized: true, ...tlsOptions }
-      return tls.connect({
-        // Said outright: NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's environment must not open every destination.
-        ...options,
-        ...to,
-        checkServerIdentity: (_, certificate) => tls.checkServerIdentity(options.servername || bare, certificate),
-      })
+      return tlsOptions ? tls.connect({ ...verifying(bare, tlsOptions), ...to }) : net.connect(to)
     },
+  }
+}
+
+/** The certificate must be valid, and for `host` unless `servername` names another. */
+export function verifying(host: string, options: tls.ConnectionOptions): tls.ConnectionOptions {
+  const bare = host.replace(/^\[|\]$/g, '')
+  // A server name is no address and has no final dot (RFC 6066).
+  const servername = options.servername ?? (net.isIP(bare) === 0 ? bare.replace(/\.$/, '') : '')
+  return {
+    // Said outright: NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's environment must not open every destination.
+    rejectUnauthorized: true,
+    checkServerIdentity: (_, certificate) => tls.checkServerIdentity(servername || bare, certificate),
+    ...options,
+    servername,
   }
 }
 

@@ -4,9 +4,9 @@ import net from 'node:net'
 import mysql, { type Connection, type ConnectionOptions } from 'mysql2'
 import type { Attempt } from '../../network/deadline.ts'
 import type { Egress } from '../../network/egress.ts'
+import { connectGuarded } from '../../network/guarded.ts'
 import { tlsMaterial } from '../../network/tls.ts'
 import type { IsolationLevel, JdbcConfig } from '../config.ts'
-import { connected } from '../sockets.ts'
 import type { JdbcTarget } from '../url.ts'
 
 export type MysqlTarget = Extract<JdbcTarget, { kind: 'mysql' | 'mariadb' }>
@@ -42,20 +42,13 @@ export async function openMysql(
   egress: Egress,
 ): Promise<MysqlConnection> {
   const options = clientOptions(config, target)
-  const socket = await connected(target, attempt, egress)
-  const off = attempt.onStop(() => socket.destroy())
-  try {
+  return connectGuarded(target, attempt, egress, async ({ socket, destroy }) => {
     attempt.expect('greet and accept the login')
     const connection = await logIn({ ...options, stream: named(socket, target.host) })
-    const session = sessionOf(connection, socket, settings(config, target))
+    const session = sessionOf(connection, socket, settings(config, target), destroy)
     await session.setUp()
     return session
-  } catch (error) {
-    socket.destroy()
-    throw error
-  } finally {
-    off()
-  }
+  })
 }
 
 function clientOptions(config: JdbcConfig, { host, port, database, parameters }: MysqlTarget): ConnectionOptions {
@@ -188,7 +181,12 @@ interface Packet {
   readLengthCodedNumberExt(tag: number, ...rest: unknown[]): unknown
 }
 
-function sessionOf(connection: Connection, socket: Socket, settings: readonly string[]): MysqlConnection {
+function sessionOf(
+  connection: Connection,
+  socket: Socket,
+  settings: readonly string[],
+  destroy: () => void,
+): MysqlConnection {
   const settle = (resolve: (result: Result) => void, reject: (error: unknown) => void) => {
     return (error: unknown, answer: unknown) => {
       if (error) reject(error)
@@ -205,7 +203,7 @@ function sessionOf(connection: Connection, socket: Socket, settings: readonly st
     },
     execute: (sql, parameters) =>
       new Promise((resolve, reject) => connection.execute(sql, parameters, settle(resolve, reject))),
-    destroy: () => socket.destroy(),
+    destroy,
     close() {
       connection.end(() => {})
       // The goodbye was handed to the socket, or to the TLS above it, which hands it on at once.

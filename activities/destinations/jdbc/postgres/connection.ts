@@ -1,13 +1,12 @@
 // One connection to PostgreSQL, with the client's own reconnecting, retrying and reading of the environment left out.
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import postgres from 'postgres'
 import type { Attempt } from '../../network/deadline.ts'
 import type { Egress } from '../../network/egress.ts'
+import { connectGuarded, type GuardedConnection } from '../../network/guarded.ts'
 import { tlsMaterial } from '../../network/tls.ts'
 import type { JdbcConfig } from '../config.ts'
 import { dollarQuoted, quoted } from '../identifiers.ts'
-import { connected } from '../sockets.ts'
 import type { JdbcTarget } from '../url.ts'
 import { guarded } from './guard.ts'
 import { secured } from './tls.ts'
@@ -32,52 +31,32 @@ export async function openPostgres(
   egress: Egress,
 ): Promise<PostgresConnection> {
   const material = tlsMaterial(config.tls)
-  const raw = await connected(target, attempt, egress)
-  const off = attempt.onStop(() => raw.destroy())
-  try {
-    const { tls } = target.parameters
-    attempt.expect('agree on TLS')
-    const socket =
-      tls === 'disable'
-        ? raw
-        : await secured(raw, {
-            host: target.host,
-            material,
-            verifyName: tls === 'verify-full',
-            direct: target.parameters.direct_tls,
-          })
+  return connectGuarded(target, attempt, egress, async (connection) => {
+    if (target.parameters.tls !== 'disable') {
+      attempt.expect('agree on TLS')
+      await secured(connection, material, target.parameters)
+    }
     attempt.expect('accept the login')
-    return await logIn(config, target, socket, raw)
-  } catch (error) {
-    raw.destroy()
-    throw error
-  } finally {
-    off()
-  }
+    return logIn(config, target, connection)
+  })
 }
 
 async function logIn(
   config: JdbcConfig,
   target: PostgresTarget,
-  socket: Socket,
-  raw: Socket,
+  { socket, orLost, end, destroy }: GuardedConnection,
 ): Promise<PostgresConnection> {
-  let refuse: (reason: unknown) => void = () => {}
-  const refusal = new Promise<never>((_, reject) => {
-    refuse = reject
-  })
-  refusal.catch(() => {})
-  const stream = guarded(socket, { secured: socket !== raw, refuse })
+  const stream = guarded(socket, { secured: target.parameters.tls !== 'disable', refuse: end })
   const sql = postgres(clientOptions(config, target, stream))
   const settings = transactionSettings(config, target)
   const asked = sql.unsafe<{ pid: number }[]>('select pg_backend_pid() as pid').simple()
-  const answer = await Promise.race([asked, refusal])
+  const answer = await orLost(asked)
   return {
     sql,
     settings,
     // A pooler tells a number of its own at the login.
     pooled: answer[0]?.pid !== (answer.state as { pid?: unknown } | undefined)?.pid,
-    destroy: () => raw.destroy(),
+    destroy,
     close() {
       sql.end().catch(() => {})
       // The client says goodbye a little later.

@@ -1,0 +1,103 @@
+// A connection that the egress guard opens and that lives within one attempt: from the look-up of the name to the end of
+// the login. Whatever ended it first is the reason that everybody who waits for it gets.
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import tls, { type ConnectionOptions, TLSSocket } from 'node:tls'
+import { DeliveryError } from '../errors.ts'
+import type { Attempt } from './deadline.ts'
+import { type ConnectOptions, type Egress, verifying } from './egress.ts'
+import { networkFailure } from './failures.ts'
+
+/** Routers and firewalls forget a silent connection after some minutes. */
+const KEEP_ALIVE_MS = 30_000
+
+export interface GuardedConnection {
+  /** Connected; after `secure` it is the encrypted one. */
+  readonly socket: Socket
+  /** Starts TLS on a plain connection (STARTTLS and the like); resolves when the certificate has been verified. */
+  secure(options: ConnectionOptions): Promise<Socket>
+  /** Settles as `work` does, but rejects with the reason as soon as the connection has ended. */
+  orLost<T>(work: Promise<T>): Promise<T>
+  /** Ends the connection at once; `reason` counts when it is the first. Answers the first. */
+  end(reason: unknown): unknown
+  /** Why the connection ended; undefined while it lives. */
+  reason(): unknown
+  /** Ends the connection at once. */
+  destroy(): void
+}
+
+/**
+ * Connects, with TLS when `server.tls` is given, and runs `begin`, which may greet and log in. When that fails, or time is
+ * up before it is done, nothing stays open. The connection keeps a listener for errors for all of its life.
+ * @throws DeliveryError for what the network did; else what `begin` throws
+ */
+export async function connectGuarded<T>(
+  server: ConnectOptions,
+  attempt: Attempt,
+  egress: Egress,
+  begin: (connection: GuardedConnection) => Promise<T>,
+): Promise<T> {
+  attempt.expect('accept the connection')
+  const socket = egress.connect(server)
+  const connection = watch(socket, server.host)
+  const off = attempt.onStop(connection.destroy)
+  try {
+    await connection.orLost(once(socket, server.tls ? 'secureConnect' : 'connect'))
+    // Requests are small, and each waits for the answer to the one before.
+    socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
+    return await begin(connection)
+  } catch (error) {
+    connection.destroy()
+    throw error
+  } finally {
+    off()
+  }
+}
+
+function watch(plain: Socket, host: string): GuardedConnection {
+  let socket = plain
+  let ended: { reason: unknown } | undefined
+  const waiting = new Set<(reason: unknown) => void>()
+
+  function listen(to: Socket): void {
+    to.on('error', (error) => end(networkFailure(error)))
+    to.on('close', () => end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server closed the connection')))
+  }
+
+  function end(reason: unknown): unknown {
+    ended ??= { reason }
+    // A server that has stopped reading would still take what was sent as soon as it reads on. Node has no reset under TLS.
+    if (!socket.destroyed && !(socket instanceof TLSSocket)) socket.resetAndDestroy()
+    // A reset waits for what is being written. Clients above the socket hear of its end by the error.
+    socket.destroy(ended.reason as Error)
+    plain.destroy()
+    for (const reject of waiting) reject(ended.reason)
+    waiting.clear()
+    return ended.reason
+  }
+
+  function orLost<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (ended) reject(ended.reason)
+      else waiting.add(reject)
+      work.then(resolve, reject).finally(() => waiting.delete(reject))
+    })
+  }
+
+  listen(plain)
+  return {
+    get socket() {
+      return socket
+    },
+    async secure(options) {
+      socket = tls.connect({ ...verifying(host, options), socket: plain })
+      listen(socket)
+      await orLost(once(socket, 'secureConnect'))
+      return socket
+    },
+    orLost,
+    end,
+    reason: () => ended?.reason,
+    destroy: () => void end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the connection was given up')),
+  }
+}
