@@ -1,6 +1,6 @@
 // The times of a schedule by our own reckoning: which of them are due, and which of those that Temporal comes up with are
 // not. Temporal starts the runs; where clocks change it differs by zone, and of what it leaves out it says nothing.
-
+import { LRUCache } from 'lru-cache'
 import { now } from '../../db/clock.ts'
 import { type Cron, readCron } from './cron.ts'
 
@@ -67,7 +67,8 @@ function instantsOf(zone: string, wall: number, offsets: readonly number[]): num
   return instants.sort((a, b) => a - b)
 }
 
-const formats = new Map<string, Intl.DateTimeFormat>()
+/** There are some 600 names, but each may be written in upper and lower case in many ways. */
+const formats = new LRUCache<string, Intl.DateTimeFormat>({ max: 1000 })
 
 /** How far the zone's clocks are ahead of UTC, in milliseconds. */
 function offsetAt(zone: string, time: number): number {

@@ -1,5 +1,6 @@
 // How many recipients a mail server takes in one transaction. No server announces it, so it is learnt from refusals and
 // remembered for the next transaction and the next mail.
+import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../../db/limits.ts'
 
 /** After this long the server is tried with all recipients again: its limit may have been raised. */
@@ -18,22 +19,15 @@ export interface RecipientLimit {
   confirm(address: string): void
 }
 
-const remembered = new Map<string, { most: number; until: number }>()
+const limits = new LRUCache<string, number>({ max: LIMITS.smtpServersRemembered.value, ttl: REMEMBERED_MS })
 
 /** @param server what makes it this server for this tenant */
 export function recipientLimit(server: readonly unknown[]): RecipientLimit {
   const key = JSON.stringify(server)
   let suspected: { most: number; address: string } | undefined
   const limit: RecipientLimit = {
-    most() {
-      const known = remembered.get(key)
-      return known && known.until > performance.now() ? known.most : Number.POSITIVE_INFINITY
-    },
-    remember(most) {
-      remembered.delete(key)
-      remembered.set(key, { most, until: performance.now() + REMEMBERED_MS })
-      if (remembered.size > LIMITS.smtpServersRemembered.value) remembered.delete(remembered.keys().next().value!)
-    },
+    most: () => limits.get(key) ?? Number.POSITIVE_INFINITY,
+    remember: (most) => void limits.set(key, most),
     suspect(most, address, clear) {
       if (clear) limit.remember(most)
       else suspected = { most, address }

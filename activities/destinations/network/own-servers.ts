@@ -3,6 +3,7 @@
 // are connected to, so that no spelling and no other name of this machine leads around it.
 import type { LookupAddress } from 'node:dns'
 import { networkInterfaces } from 'node:os'
+import { LRUCache } from 'lru-cache'
 import { DeliveryError } from '../errors.ts'
 import { type Address, addressKey, canonical, isLocalhost, parseAddress } from './addresses.ts'
 
@@ -36,7 +37,7 @@ export function createOwnServers(
   lookup: (host: string) => Promise<LookupAddress[]>,
 ): OwnServers {
   /** All addresses that each name has led to. */
-  const found = new Map<string, Map<string, Address>>()
+  const found = new Map<string, LRUCache<string, Address>>()
   let interfaces = { until: 0, addresses: new Set<string>() }
 
   function isLocal(address: Address): boolean {
@@ -75,7 +76,7 @@ export function createOwnServers(
     async lookUp(port) {
       await Promise.all(
         names(port).map(async (name) => {
-          const known = found.get(name) ?? new Map<string, Address>()
+          const known = found.get(name) ?? new LRUCache<string, Address>({ max: MAX_ADDRESSES })
           const addresses = await lookup(name).catch((cause: unknown) => {
             if (known.size > 0) return []
             const message = 'a server of the Distributor itself has this port, and its name cannot be resolved'
@@ -83,12 +84,7 @@ export function createOwnServers(
           })
           for (const { address } of addresses) {
             const parsed = parseAddress(address)
-            if (!parsed) continue
-            const key = addressKey(parsed)
-            // Put last: the first one is the one that was not seen for longest.
-            known.delete(key)
-            known.set(key, canonical(parsed))
-            if (known.size > MAX_ADDRESSES) known.delete(known.keys().next().value!)
+            if (parsed) known.set(addressKey(parsed), canonical(parsed))
           }
           found.set(name, known)
         }),

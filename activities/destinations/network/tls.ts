@@ -1,9 +1,11 @@
-// TLS as a configuration wants it. Contexts are kept, for making one costs as much CPU as many requests.
+// TLS as a configuration asks for it. Contexts are cached: making one costs as much CPU as many requests.
 import { createHash } from 'node:crypto'
 import { type ConnectionOptions, createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
+import { LRUCache } from 'lru-cache'
 import { DeliveryError } from '../errors.ts'
 import type { TlsConfig } from '../fields.ts'
 
+/** A context holds its certificates: some 100 kB with the public authorities. */
 const MAX_CONTEXTS = 100
 
 export interface TlsMaterial {
@@ -17,7 +19,7 @@ export interface TlsMaterial {
 }
 
 /** By hash of what they are made of: equal material gives equal contexts, whoever asks. */
-const contexts = new Map<string, SecureContext>()
+const contexts = new LRUCache<string, SecureContext>({ max: MAX_CONTEXTS })
 
 /** @throws DeliveryError MISCONFIGURED when a certificate or key cannot be used */
 export function tlsMaterial(tls: TlsConfig): TlsMaterial {
@@ -47,10 +49,7 @@ export function tlsConnection(material: TlsMaterial): ConnectionOptions {
 function contextOf({ servername: _, ...material }: TlsMaterial): SecureContext {
   const key = createHash('sha256').update(JSON.stringify(material)).digest('base64')
   const context = contexts.get(key) ?? createContext(material)
-  // Put last: the first one is the one that was not used for longest.
-  contexts.delete(key)
   contexts.set(key, context)
-  if (contexts.size > MAX_CONTEXTS) contexts.delete(contexts.keys().next().value!)
   return context
 }
 

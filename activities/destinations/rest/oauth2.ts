@@ -1,5 +1,6 @@
 // Access tokens of the client credentials grant (RFC 6749, 4.4), kept until shortly before they expire.
 import { createHash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import { DeliveryError } from '../errors.ts'
 import type { Egress } from '../network/egress.ts'
 import type { TlsMaterial } from '../network/tls.ts'
@@ -29,7 +30,7 @@ interface Entry {
   doubtful: boolean
 }
 
-const entriesByEgress = new WeakMap<Egress, Map<string, Entry>>()
+const entriesByEgress = new WeakMap<Egress, LRUCache<string, Entry>>()
 
 export interface Token {
   value: string
@@ -191,15 +192,12 @@ function tokenIn(body: string | null): { value: string; lifeMs: number } {
 }
 
 function entryFor({ tenant_id, auth, tls }: TokenRequest, egress: Egress): Entry {
-  const entries = entriesByEgress.get(egress) ?? new Map<string, Entry>()
+  const entries = entriesByEgress.get(egress) ?? new LRUCache<string, Entry>({ max: MAX_ENTRIES })
   entriesByEgress.set(egress, entries)
   const key = createHash('sha256')
     .update(JSON.stringify([tenant_id, auth, tls]))
     .digest('base64')
   const entry = entries.get(key) ?? { doubtful: false }
-  // Put last: the first one is the one that was not used for longest.
-  entries.delete(key)
   entries.set(key, entry)
-  if (entries.size > MAX_ENTRIES) entries.delete(entries.keys().next().value!)
   return entry
 }

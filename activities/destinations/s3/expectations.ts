@@ -1,4 +1,6 @@
-// Which endpoints do not know `Expect: 100-continue`: they refuse it, or say nothing. Each process remembers them for a while.
+// Which endpoints do not support `Expect: 100-continue`: they refuse it, or do not answer. Each process remembers them for an
+// hour.
+import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../../db/limits.ts'
 
 const REMEMBER_MS = 3_600_000
@@ -9,18 +11,14 @@ interface Endpoint {
   port?: number
 }
 
-/** Until when an endpoint is not asked. */
-const unable = new Map<string, number>()
+const unable = new LRUCache<string, true>({ max: LIMITS.expectationsRemembered.value, ttl: REMEMBER_MS })
 
 export function mayAsk(endpoint: Endpoint): boolean {
-  return (unable.get(keyOf(endpoint)) ?? 0) <= performance.now()
+  return !unable.has(keyOf(endpoint))
 }
 
 export function doNotAsk(endpoint: Endpoint): void {
-  const key = keyOf(endpoint)
-  unable.delete(key)
-  unable.set(key, performance.now() + REMEMBER_MS)
-  if (unable.size > LIMITS.expectationsRemembered.value) unable.delete(unable.keys().next().value!)
+  unable.set(keyOf(endpoint), true)
 }
 
 /** For tests. */

@@ -1,5 +1,6 @@
 // Private keys, as people have them: OpenSSH's own format, the older PEM, PuTTY's, and PKCS#8, which ssh2 does not read.
 import { createHash, createPrivateKey, type KeyObject } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import ssh2, { type ParsedKey } from 'ssh2'
 import { DeliveryError } from '../errors.ts'
 
@@ -9,7 +10,7 @@ const MAGIC = 'openssh-key-v1\0'
 const MAX_KEYS = 100
 
 /** By hash of text and passphrase: opening an encrypted key takes half a second of CPU, as it is meant to. */
-const keys = new Map<string, ParsedKey>()
+const keys = new LRUCache<string, ParsedKey>({ max: MAX_KEYS })
 
 /** @throws DeliveryError MISCONFIGURED that holds nothing of the key */
 export function privateKey(text: string, passphrase: string | undefined): ParsedKey {
@@ -17,10 +18,7 @@ export function privateKey(text: string, passphrase: string | undefined): Parsed
     .update(JSON.stringify([text, passphrase]))
     .digest('base64')
   const key = keys.get(hash) ?? parse(text, passphrase)
-  // Put last: the first one is the one that was not used for longest.
-  keys.delete(hash)
   keys.set(hash, key)
-  if (keys.size > MAX_KEYS) keys.delete(keys.keys().next().value!)
   return key
 }
 

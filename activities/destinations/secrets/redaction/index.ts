@@ -2,6 +2,7 @@
 // HTML escapes, percent-encoding, quoted-printable, base64, hex, octal, lists of bytes, other case, broken lines. And an answer that is stored may
 // be cut in the middle of one.
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../../../db/limits.ts'
 import { MASK } from '../secret.ts'
 import { CUT_ESCAPE, decoded, folded, type Mapped, mapped } from './decode.ts'
@@ -20,9 +21,9 @@ const PIECE = 32 * 1024
 /** A secret that lies across two pieces lies within one of them, unless it is so long that its parts are found. */
 const OVERLAP = 2 * 1024
 /** Texts come one after another with the same secrets: what was made ready is kept for the next one. */
-const READY = LIMITS.redactionsReady.value
+const ready = new LRUCache<string, Wanted>({ max: LIMITS.redactionsReady.value })
+/** More secrets than this are not worth the memory of their patterns. */
 const MAX_KEY = 16 * 1024
-const ready = new Map<string, Wanted>()
 
 /** The text with `***` for each secret in it; for short texts. */
 export function redact(text: string, secrets: readonly string[]): string {
@@ -51,11 +52,7 @@ function wantedFor(secrets: readonly string[]): Wanted {
   const known = ready.get(key)
   const { letters, marks } = known ? { letters: undefined, marks: undefined } : patternsFor(secrets)
   const wanted = known ?? { letters: needlesOf(letters!), marks: needlesOf(marks!) }
-  if (key.length > MAX_KEY) return wanted
-  // Put last: the first one is the one that was not used for longest.
-  ready.delete(key)
-  ready.set(key, wanted)
-  if (ready.size > READY) ready.delete(ready.keys().next().value!)
+  if (!known && key.length <= MAX_KEY) ready.set(key, wanted)
   return wanted
 }
 
