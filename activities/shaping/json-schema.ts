@@ -6,8 +6,8 @@ import addFormats from 'ajv-formats'
 import { closest, distance } from 'fastest-levenshtein'
 import { INTEGER, markIntegers, useExactKeywords } from './exact-keywords.ts'
 import { type Held, readNumbers } from './exact-numbers.ts'
-import { remembered } from './remembered.ts'
 import { ShapingError } from './shaping-error.ts'
+import { cachedByText } from './text-cache.ts'
 
 export interface Problem {
   path: (string | number)[]
@@ -204,7 +204,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-const compile = remembered((text) => {
+const compile = cachedByText((text) => {
   const schema = readNumbers(text).value as Schema
   markIntegers(schema, MAPS)
   const whole = once(() => compileAs(schema, { allErrors: true }))

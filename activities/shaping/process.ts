@@ -9,9 +9,9 @@ import { documentProblems, jsonSchemaProblems } from './json-schema.ts'
 import { type Costly, costlyProblems } from './judge.ts'
 import type { Order, Outcome, Report } from './messages.ts'
 import { forgetRealm, hasUpdated } from './realm/realm.ts'
-import { forgetAll } from './remembered.ts'
 import { shaped } from './shape.ts'
 import { ShapingError } from './shaping-error.ts'
+import { clearTextCaches } from './text-cache.ts'
 import { WATCH, type Watched } from './watch.ts'
 
 /** The order that is being carried out; 0 for none. */
@@ -23,7 +23,7 @@ function passTo(tenantId: string): void {
   if (tenant === tenantId) return
   if (tenant !== undefined && hasUpdated()) throw new Error('this process belongs to another tenant')
   tenant = tenantId
-  forgetAll()
+  clearTextCaches()
   forgetRealm()
 }
 

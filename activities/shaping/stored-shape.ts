@@ -1,10 +1,10 @@
 // Shapes as they are stored, read for use. In the process that hands out the work: reading one is bounded, and the schema of
 // shapes need not be loaded by each shaping process.
 import { type Shape, shapeConfig } from './config.ts'
-import { remembered } from './remembered.ts'
 import { ShapingError } from './shaping-error.ts'
+import { cachedByText } from './text-cache.ts'
 
-const read = remembered((text): Shape => {
+const read = cachedByText((text): Shape => {
   const parsed = shapeConfig.safeParse(JSON.parse(text))
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues

@@ -1,32 +1,29 @@
-// What was made of texts of tenants, so that it is made once and not for every payload.
+// What was made of a tenant's text (a schema, a configuration), so that it is made once and not for every payload.
+import { LRUCache } from 'lru-cache'
 
 const MAX_TEXTS = 200
-/** Of the texts: what is made of one takes up to a hundred times as much of the process's memory. */
+/** Characters of all cached texts; what is made of a text takes up to a hundred times as much memory. */
 const MAX_LENGTH = 2_097_152
 
-const all = new Set<Map<string, unknown>>()
+const caches: { clear(): void }[] = []
 
-/** The next text is another tenant's. */
-export function forgetAll(): void {
-  for (const known of all) known.clear()
+/** The next text belongs to another tenant. */
+export function clearTextCaches(): void {
+  for (const cache of caches) cache.clear()
 }
 
-/** `make`, asked once for each text; all is forgotten when it has become too much. */
-export function remembered<T>(make: (text: string) => T): (text: string) => T {
-  const known = new Map<string, T>()
-  all.add(known)
-  let length = 0
+/** `make`, called once for each text while the text is cached. */
+export function cachedByText<T extends {}>(make: (text: string) => T): (text: string) => T {
+  const cache = new LRUCache<string, T>({
+    max: MAX_TEXTS,
+    maxSize: MAX_LENGTH,
+    // A longer text takes all of the room, and is cached alone.
+    sizeCalculation: (_, text) => Math.min(Math.max(text.length, 1), MAX_LENGTH),
+  })
+  caches.push(cache)
   return (text) => {
-    const found = known.get(text)
-    if (found !== undefined) return found
-    const made = make(text)
-    if (known.size >= MAX_TEXTS || length + text.length > MAX_LENGTH) {
-      known.clear()
-      length = 0
-    }
-    if (known.size === 0) length = 0
-    known.set(text, made)
-    length += text.length
+    const made = cache.get(text) ?? make(text)
+    cache.set(text, made)
     return made
   }
 }

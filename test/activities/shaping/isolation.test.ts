@@ -2,8 +2,8 @@
 // nor for its own tenant's next payload.
 import { execFileSync } from 'node:child_process'
 import { afterAll, describe, expect, it } from 'vitest'
-import { forgetAll, remembered } from '../../../activities/shaping/remembered.ts'
 import { createShaper } from '../../../activities/shaping/shaper.ts'
+import { cachedByText, clearTextCaches } from '../../../activities/shaping/text-cache.ts'
 
 const shaper = createShaper()
 afterAll(() => shaper.close())
@@ -123,9 +123,9 @@ describe('an expression', () => {
 describe('what is remembered', () => {
   it('is forgotten before the next tenant', () => {
     let made = 0
-    const known = remembered((text) => `${text} ${++made}`)
+    const known = cachedByText((text) => `${text} ${++made}`)
     expect([known('a'), known('a')]).toEqual(['a 1', 'a 1'])
-    forgetAll()
+    clearTextCaches()
     expect(known('a')).toBe('a 2')
   })
 })
