@@ -21,7 +21,7 @@ import { passTurn } from './delivery/turns.ts'
 import type { ActivityDeps } from './deps.ts'
 import { finish } from './distribution/finish.ts'
 import { planOrGiveUp } from './distribution/plan-or-give-up.ts'
-import { rememberRules } from './rules/remembered.ts'
+import { createRuleCache } from './rules/rule-cache.ts'
 
 export type Activities = ReturnType<typeof createActivities>
 
@@ -29,7 +29,7 @@ export type Activities = ReturnType<typeof createActivities>
 const HEARTBEAT_MS = 1000
 
 export function createActivities(deps: ActivityDeps) {
-  const rules = rememberRules()
+  const rules = createRuleCache()
   return {
     async plan(ref: DistributionRef): Promise<Plan> {
       // Of the local activity no try counts: the ordinary one comes after it.

@@ -11,7 +11,7 @@ import type { DistributionRef, Plan } from '../../workflows/messages.ts'
 import { passTurn } from '../delivery/turns.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { countEnd } from '../metrics.ts'
-import type { RememberedRules } from '../rules/remembered.ts'
+import type { RuleCache } from '../rules/rule-cache.ts'
 import { plan, UnreadableJob } from './plan.ts'
 
 /** An error that seems to be the row's own may be that of a moment: it counts from this try on. */
@@ -21,7 +21,7 @@ const PATIENCE = 3
 export async function planOrGiveUp(
   deps: ActivityDeps,
   ref: DistributionRef,
-  rules: RememberedRules,
+  rules: RuleCache,
   tries: number,
 ): Promise<Plan | null> {
   try {

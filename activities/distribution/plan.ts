@@ -19,7 +19,7 @@ import { explain, KEPT } from '../rules/explanation.ts'
 import { type Facts, payloadFacts } from '../rules/paths.ts'
 import { planByRules } from '../rules/plan.ts'
 import type { RulePlan } from '../rules/planned.ts'
-import { type RememberedRules, rememberRules } from '../rules/remembered.ts'
+import { createRuleCache, type RuleCache } from '../rules/rule-cache.ts'
 import { momentOf } from '../rules/time.ts'
 import { keptShape } from '../shaping/kept.ts'
 
@@ -30,7 +30,7 @@ const STATEMENT_TIMEOUT_MS = 2000
 export class UnreadableJob extends Error {}
 
 /** The plan as it stands, or null when there is no such job. Idempotent. */
-export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = rememberRules()): Promise<Plan | null> {
+export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = createRuleCache()): Promise<Plan | null> {
   return withTenant(
     pool,
     ref.tenant_id,
@@ -74,16 +74,11 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RememberedRules = 
 }
 
 /** Runs the rules and writes what they chose; answers the milliseconds until the expiry, which they may have moved. */
-async function makePlan(
-  db: Db,
-  { tenant_id }: DistributionRef,
-  job: LockedJob,
-  rules: RememberedRules,
-): Promise<number> {
+async function makePlan(db: Db, { tenant_id }: DistributionRef, job: LockedJob, rules: RuleCache): Promise<number> {
   const read = readSubmitted(job.destinations)
   if ('issue' in read) throw new UnreadableJob(`The destinations cannot be read: ${read.issue}`)
   const state = await readRuleState(db, tenant_id)
-  const set = await rules.of(tenant_id, state, () => loadRules(db))
+  const set = await rules.get(tenant_id, state, () => loadRules(db))
   const asked = set.rules.length + set.unreadable.length > 0
   const stored = asked ? await readJobFacts(db, job.id, { payload: set.payload !== null }) : null
   const facts: Facts = {

@@ -1,4 +1,5 @@
 // Which of several destinations has its turn. The turn is counted in the database, once for all workers.
+import { LRUCache } from 'lru-cache'
 import type { Balance } from './actions.ts'
 
 export interface Member {
@@ -63,12 +64,12 @@ function sequenceOf(shares: readonly number[], total: number): number[] {
     credit[best]! -= total
     return best
   })
-  if (sequences.size >= 100) sequences.clear()
   sequences.set(key, sequence)
   return sequence
 }
 
-const sequences = new Map<string, number[]>()
+/** By the weights; one of 100 members with large weights takes some 100 kB. */
+const sequences = new LRUCache<string, number[]>({ max: 100 })
 
 function gcd(a: number, b: number): number {
   return b === 0 ? a : gcd(b, a % b)

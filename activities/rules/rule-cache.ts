@@ -1,73 +1,63 @@
-// The rules of each tenant, read once and asked often: reading them anew for every distribution would cost more than
-// asking. Of rules that changed, only those are read again.
+// The rules of each tenant, parsed once and used often: parsing them for every distribution would cost more than evaluating
+// them. When some rules change, only those are parsed again.
 import { setImmediate } from 'node:timers/promises'
+import { LRUCache } from 'lru-cache'
 import type { StoredRule } from '../../db/rules/rules.ts'
 import { type RuleSet, readRule, ruleSet } from './rule.ts'
 
-/** So many tenants' rules are remembered by one process, and so many characters of them; those in use in any case. */
+/** Tenants whose rules one process caches. */
 const MAX_TENANTS = 100
+/** Characters of all cached rules; the rules that are in use stay, however many they are. */
 const MAX_SIZE = 32 * 1024 * 1024
-/** Rules are read where everybody's distributions are planned: after this time the others go on. */
+/** Parsing pauses after this time, so that other distributions are planned meanwhile. */
 const AT_ONCE_MS = 20
 
-export interface RememberedRules {
-  /** The rules as the fingerprint says that they are; `load` fetches those that it does not say. */
-  of(
+export interface RuleCache {
+  /** The rules of the version that the fingerprint names; `load` reads them when the cache has another version. */
+  get(
     tenantId: string,
     state: { enabled: number; fingerprint: string },
     load: () => Promise<StoredRule[]>,
   ): Promise<RuleSet>
 }
 
-type Read = ReturnType<typeof readRule>
+type Parsed = ReturnType<typeof readRule>
 
-interface Remembered {
+interface Entry {
   fingerprint: string
   set: RuleSet
-  read: Map<string, Read>
+  parsed: Map<string, Parsed>
   size: number
 }
 
 const NO_RULES = ruleSet([])
 
-export function rememberRules(): RememberedRules {
-  const tenants = new Map<string, Remembered>()
-  let size = 0
-  const forget = (tenantId: string) => {
-    size -= tenants.get(tenantId)?.size ?? 0
-    tenants.delete(tenantId)
-  }
-  const remember = (tenantId: string, remembered: Remembered) => {
-    tenants.set(tenantId, remembered)
-    size += remembered.size
-  }
+export function createRuleCache(): RuleCache {
+  const entries = new LRUCache<string, Entry>({
+    max: MAX_TENANTS,
+    maxSize: MAX_SIZE,
+    sizeCalculation: ({ size }) => Math.min(Math.max(size, 1), MAX_SIZE),
+  })
   return {
-    async of(tenantId, { enabled, fingerprint }, load) {
+    async get(tenantId, { enabled, fingerprint }, load) {
       if (enabled === 0) {
-        forget(tenantId)
+        entries.delete(tenantId)
         return NO_RULES
       }
-      const present = tenants.get(tenantId)
-      // The oldest is forgotten first; this one is in use.
-      forget(tenantId)
-      if (present?.fingerprint === fingerprint) {
-        remember(tenantId, present)
-        return present.set
-      }
-      const read = new Map<string, Read>()
+      const present = entries.get(tenantId)
+      if (present?.fingerprint === fingerprint) return present.set
+      const parsed = new Map<string, Parsed>()
       const stored = await load()
       let since = performance.now()
       for (const row of stored) {
-        read.set(keyOf(row), present?.read.get(keyOf(row)) ?? readRule(row))
+        parsed.set(keyOf(row), present?.parsed.get(keyOf(row)) ?? readRule(row))
         if (performance.now() - since < AT_ONCE_MS) continue
         await setImmediate()
         since = performance.now()
       }
-      const set = ruleSet(stored, (row) => read.get(keyOf(row))!)
-      // Somebody else may have been as far meanwhile.
-      forget(tenantId)
-      remember(tenantId, { fingerprint, set, read, size: stored.reduce((sum, one) => sum + sizeOf(one), 0) })
-      while (tenants.size > 1 && (tenants.size > MAX_TENANTS || size > MAX_SIZE)) forget(tenants.keys().next().value!)
+      const set = ruleSet(stored, (row) => parsed.get(keyOf(row))!)
+      const size = stored.reduce((sum, one) => sum + sizeOf(one), 0)
+      entries.set(tenantId, { fingerprint, set, parsed, size })
       return set
     },
   }

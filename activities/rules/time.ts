@@ -1,4 +1,5 @@
 // The moment at which rules look at a distribution, in any time zone.
+import { LRUCache } from 'lru-cache'
 import { Digits, type Exact } from './exact.ts'
 
 export const TIME_PARTS = ['hour', 'weekday', 'date', 'time'] as const
@@ -36,7 +37,8 @@ export function isTimeZone(name: string): boolean {
   }
 }
 
-const formats = new Map<string, Intl.DateTimeFormat>()
+/** There are some 600 names, but each may be written in upper and lower case in many ways. */
+const formats = new LRUCache<string, Intl.DateTimeFormat>({ max: 1000 })
 
 function formatFor(timeZone: string): Intl.DateTimeFormat {
   const known = formats.get(timeZone)
@@ -51,8 +53,7 @@ function formatFor(timeZone: string): Intl.DateTimeFormat {
     hour: '2-digit',
     minute: '2-digit',
   })
-  // There are some 600 names, and as many ways to write each in upper and lower case.
-  if (formats.size < 1000) formats.set(timeZone, made)
+  formats.set(timeZone, made)
   return made
 }
 

@@ -3,8 +3,8 @@ import { type Exact, exactText, readExact, wantedParts } from '../../activities/
 import { explain, SHOWN } from '../../activities/rules/explanation.ts'
 import { payloadFacts } from '../../activities/rules/paths.ts'
 import { planByRules } from '../../activities/rules/plan.ts'
-import { rememberRules } from '../../activities/rules/remembered.ts'
 import { type RuleSet, readRule, setOf } from '../../activities/rules/rule.ts'
+import { createRuleCache } from '../../activities/rules/rule-cache.ts'
 import { momentOf } from '../../activities/rules/time.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { findCandidates, peekTurns, recentFailures } from '../../db/rules/rule-lookups.ts'
@@ -20,7 +20,7 @@ import { type Draft, evaluation, sample } from '../schemas/rules.ts'
 import { checkNames } from '../submission/destination-entries.ts'
 
 export function ruleTrialEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
-  const rules = rememberRules()
+  const rules = createRuleCache()
 
   const evaluate = endpoint({
     method: 'post',
@@ -39,7 +39,7 @@ export function ruleTrialEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
       const found = body.rule ? await shapeIssues(shaper, tenant_id, body.rule.actions, ['rule']) : []
       const { evaluated_at, planned } = await withTenant(pool, tenant_id, async (db) => {
         const state = await readRuleState(db, tenant_id)
-        const kept = await rules.of(tenant_id, state, () => loadRules(db))
+        const kept = await rules.get(tenant_id, state, () => loadRules(db))
         const set = body.rule ? await withDraft(db, kept, body.rule, found, raw) : kept
         const payload = raw.texts.bytes('payload')
         const metadata = raw.texts.get('metadata')

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { deliver } from '../../activities/delivery/deliver.ts'
 import { plan } from '../../activities/distribution/plan.ts'
-import { rememberRules } from '../../activities/rules/remembered.ts'
+import { createRuleCache } from '../../activities/rules/rule-cache.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
@@ -52,7 +52,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 
 // Once more where others took the machine away from one of the two in the middle.
 it('1,000 rules cost a plan less than one attempt costs', { retry: 2, timeout: 60_000 }, async () => {
-  const [none, thousand] = [rememberRules(), rememberRules()]
+  const [none, thousand] = [createRuleCache(), createRuleCache()]
   const control = { signal: new AbortController().signal, workerLost: () => false, turn: 1 }
   const times = { none: [] as number[], thousand: [] as number[], attempt: [] as number[] }
   // Alternately, so that a busy moment of the machine is everybody's; the first rounds warm up and do not count.

@@ -1,7 +1,7 @@
 // What is said of a plan, and what is remembered of the rules behind it.
 import { describe, expect, it } from 'vitest'
 import { explain, KEPT, SHOWN } from '../../../activities/rules/explanation.ts'
-import { rememberRules } from '../../../activities/rules/remembered.ts'
+import { createRuleCache } from '../../../activities/rules/rule-cache.ts'
 import type { StoredRule } from '../../../db/rules/rules.ts'
 import { FRANCE, ITALY, planned, route } from './planning.ts'
 
@@ -96,11 +96,11 @@ describe('remembered rules', () => {
   })
 
   it('are forgotten when they take too much room, those asked for last but one first', async () => {
-    const rules = rememberRules()
+    const rules = createRuleCache()
     const huge = (name: string): StoredRule => ({ ...stored(name, '1'), actions: { x: 'x'.repeat(12 * 1024 * 1024) } })
     const loaded: string[] = []
     const ask = (tenant: string) =>
-      rules.of(tenant, { enabled: 1, fingerprint: '1' }, async () => {
+      rules.get(tenant, { enabled: 1, fingerprint: '1' }, async () => {
         loaded.push(tenant)
         return [huge(tenant)]
       })
@@ -109,7 +109,7 @@ describe('remembered rules', () => {
   })
 
   it('are read again when the fingerprint says so, and of those only what changed', async () => {
-    const rules = rememberRules()
+    const rules = createRuleCache()
     let loads = 0
     const load =
       (...rows: StoredRule[]) =>
@@ -118,14 +118,14 @@ describe('remembered rules', () => {
         return rows
       }
     const state = (fingerprint: string) => ({ enabled: 2, fingerprint })
-    const first = await rules.of('acme', state('1'), load(stored('x', '1'), stored('y', '1')))
-    expect(await rules.of('acme', state('1'), load())).toBe(first)
-    const second = await rules.of('acme', state('2'), load(stored('x', '1'), stored('y', '2')))
+    const first = await rules.get('acme', state('1'), load(stored('x', '1'), stored('y', '1')))
+    expect(await rules.get('acme', state('1'), load())).toBe(first)
+    const second = await rules.get('acme', state('2'), load(stored('x', '1'), stored('y', '2')))
     expect(second.rules[0]).toBe(first.rules[0])
     expect(second.rules[1]).not.toBe(first.rules[1])
     expect(loads).toBe(2)
-    expect((await rules.of('other', state('2'), load())).rules).toEqual([])
-    expect((await rules.of('acme', { enabled: 0, fingerprint: '0' }, load())).rules).toEqual([])
+    expect((await rules.get('other', state('2'), load())).rules).toEqual([])
+    expect((await rules.get('acme', { enabled: 0, fingerprint: '0' }, load())).rules).toEqual([])
     expect(loads).toBe(3)
   })
 })
