@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { alone } from './alone.mjs'
+import { buildEarly } from './stack/early-temporal.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
@@ -24,6 +25,9 @@ const tasks = {
   test: ['test/run.mjs', true],
 }
 
+/** Tasks that start a Temporal server of their own unless one is named. */
+const STARTS_TEMPORAL = new Set(['start', 'demo', 'test', 'bench'])
+
 const [nodeMajor = 0, nodeMinor = 0] = process.versions.node.split('.').map(Number)
 if (nodeMajor < 20 || (nodeMajor === 20 && nodeMinor < 19)) {
   refuse(`Node ${process.versions.node} is too old: 20.19 or newer is needed`)
@@ -33,7 +37,11 @@ const task = Object.hasOwn(tasks, name ?? '') ? tasks[name] : undefined
 if (!task) refuse(`usage: bootstrap.mjs ${Object.keys(tasks).join('|')}`)
 const [program, development] = task
 
-if (!installed(development)) await install(development)
+if (!installed(development)) {
+  // Nobody waits for it: the program looks for Temporal when it needs it, and finds it being built.
+  if (STARTS_TEMPORAL.has(name)) buildEarly(process.env, console.error).catch((error) => console.error(error.message))
+  await install(development)
+}
 
 // Which Node the S3 client will want next year concerns those who choose its version, not those who run this one.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'

@@ -4,11 +4,10 @@ import { accessSync, constants, mkdirSync, readdirSync, rmSync, statSync } from 
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { alone } from '../alone.mjs'
 import { fetchingEnvironment } from '../process/settings.ts'
-import { buildWithGo, findGo, type Go } from './go.ts'
-
-/** The newest version that still builds by `go install`. */
-export const GO_VERSION_BUILT = 'v1.5.1'
+import { GO_VERSION_BUILT, temporalLock } from './early-temporal.mjs'
+import { buildWithGo, findGo, type Go } from './go.mjs'
 
 /** Says one line to the person who waits. */
 export type Say = (line: string) => void
@@ -51,8 +50,18 @@ export async function findTemporal(search: Search, machine: Machine = thisMachin
   for (const program of [...onPath(search.path, name), kept]) {
     if (await machine.works(program)) return program
   }
-  const tried = ['no `temporal` on PATH']
   mkdirSync(search.folder, { recursive: true })
+  // Another process may be getting it, such as the one that installed the packages.
+  return await alone(
+    temporalLock(search.folder),
+    'getting Temporal',
+    async () => ((await machine.works(kept)) ? kept : await obtainTemporal(search, machine)),
+    search.say,
+  )
+}
+
+async function obtainTemporal(search: Search, machine: Machine): Promise<string> {
+  const tried = ['no `temporal` on PATH']
   try {
     return await timed(search.say, "fetching Temporal by the SDK's download", () => machine.download(search.folder))
   } catch (error) {
@@ -150,7 +159,13 @@ export const thisMachine: Machine = {
 
   build(goProgram, folder, say) {
     const target = `github.com/temporalio/cli/cmd/temporal@${GO_VERSION_BUILT}`
-    return buildWithGo(goProgram, { target, folder, name: 'temporal', say })
+    return buildWithGo(goProgram, {
+      target,
+      folder,
+      name: 'temporal',
+      env: fetchingEnvironment(),
+      say,
+    })
   },
 }
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { alone } from '../../../temporal-config/alone.mjs'
 import { fetchingEnvironment, wholeEnvironment } from '../../../temporal-config/process/settings.ts'
-import { buildWithGo, findGo } from '../../../temporal-config/stack/go.ts'
+import { buildWithGo, findGo } from '../../../temporal-config/stack/go.mjs'
 import { programFolder } from '../../../temporal-config/stack/temporal-program.ts'
 
 /** Where Debian puts servers, which is not on everybody's PATH. */
@@ -92,7 +92,7 @@ async function installWithGo(target: string, name: string, say: (line: string) =
   if (!go) throw new Error('there is no Go to build it with')
   const folder = programFolder(wholeEnvironment())
   mkdirSync(folder, { recursive: true })
-  await buildWithGo(go.program, { target, folder, name, say })
+  await buildWithGo(go.program, { target, folder, name, env: fetchingEnvironment(), say })
 }
 
 function canUseApt(): boolean {

@@ -1,19 +1,13 @@
-// Building a program with Go, for machines that can reach a registry of Go modules and nothing else.
+// Building a program with Go, for machines that can reach a registry of Go modules and nothing else. Needs nothing but
+// Node, so that it can run while the packages are installed.
 import { execFile, spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { fetchingEnvironment } from '../process/settings.ts'
 
-export interface Go {
-  program: string
-  major: number
-  minor: number
-}
-
-/** The Go compiler of this machine, or undefined. */
-export async function findGo(): Promise<Go | undefined> {
+/** @type {import('./go.d.mts').findGo} */
+export async function findGo() {
   for (const program of ['go', '/usr/local/go/bin/go']) {
-    const text = await new Promise<string>((resolve) => {
+    const text = await new Promise((resolve) => {
       execFile(program, ['env', 'GOVERSION'], { timeout: 30_000 }, (error, stdout) => resolve(error ? '' : stdout))
     })
     const version = /^go(\d+)\.(\d+)/.exec(text)
@@ -22,39 +16,33 @@ export async function findGo(): Promise<Go | undefined> {
   return undefined
 }
 
-export interface GoBuild {
-  /** `module/path/of/the/command@version`. */
-  target: string
-  folder: string
-  /** What the program is to be called in `folder`. */
-  name: string
-  say: (line: string) => void
-}
-
-/** Builds the command, without C, and returns its path; throws with the last lines of Go's own words. */
-export async function buildWithGo(goProgram: string, { target, folder, name, say }: GoBuild): Promise<string> {
+/** @type {import('./go.d.mts').buildWithGo} */
+export async function buildWithGo(goProgram, { target, folder, name, env, say }) {
   const began = performance.now()
-  // Apart, for some commands are called `server`.
+  // In a folder of its own: some commands are called `server`.
   const bin = mkdtempSync(join(folder, 'build-'))
-  const env = { ...fetchingEnvironment(), GOBIN: bin, CGO_ENABLED: '0' }
-  const child = spawn(goProgram, ['install', target], { env, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(goProgram, ['install', target], {
+    env: { ...env, GOBIN: bin, CGO_ENABLED: '0' },
+    cwd: folder,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   const ticking = setInterval(() => {
     say(`still building ${name} (${Math.round((performance.now() - began) / 1000)} s)`)
   }, 20_000)
   try {
-    await new Promise<void>((resolve, reject) => {
+    await new Promise((resolve, reject) => {
       let errors = ''
       child.stderr.on('data', (chunk) => {
         errors = (errors + chunk).slice(-4000)
       })
       child.once('error', reject)
       child.once('close', (code) => {
-        if (code === 0) resolve()
+        if (code === 0) resolve(undefined)
         else reject(new Error(errors.trim().split('\n').slice(-3).join(' ') || `code ${code}`))
       })
     })
     const program = join(folder, name)
-    const built = join(bin, readdirSync(bin)[0]!)
+    const built = join(bin, readdirSync(bin)[0])
     chmodSync(built, 0o755)
     renameSync(built, program)
     return program
