@@ -4,7 +4,7 @@ import type { z } from 'zod'
 import type { Protocol } from '../../db/states.ts'
 import type { Response } from './errors.ts'
 import type { Egress } from './network/egress.ts'
-import type { Place } from './network/place.ts'
+import type { Target } from './network/target.ts'
 import { type Resolved, secretsIn } from './secrets/secret.ts'
 import { cleanReceipt, withoutSecrets } from './secrets/without-secrets.ts'
 
@@ -68,7 +68,7 @@ export interface Destination<Config extends z.ZodType = z.ZodType> {
    * The server that is connected to, read from the configuration in the way that `deliver` does. What the schema accepts
    * has one.
    */
-  place(config: z.output<Config>): Place | undefined
+  target(config: z.output<Config>): Target | undefined
   /**
    * Sends once. `signal` aborts the socket (cancel, lost worker); the configuration's own `timeout_seconds` is one
    * deadline from connect to last byte, kept in here.

@@ -1,7 +1,7 @@
 // Fields that several protocols share, in one wording.
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
-import { placeOf, placeOfUrl, targetAt } from './network/place.ts'
+import { targetOf, targetOfUrl, targetText } from './network/target.ts'
 import { hostName } from './secrets/allowed-hosts.ts'
 import { deciding, optionalSecret, type Resolved, reaching } from './secrets/secret.ts'
 import { placeholderProblem, templateUrl } from './template/placeholders.ts'
@@ -13,7 +13,7 @@ export function host() {
       .string()
       .max(253)
       .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s/\\@:{}[\]]+|[0-9a-fA-F:.]+)$/, 'must be a host name or an IP address alone')
-      .refine((value) => placeOf(value, 0) !== undefined, 'must be a host name or an IP address alone'),
+      .refine((value) => targetOf(value, 0) !== undefined, 'must be a host name or an IP address alone'),
     (value) => value.replace(/^\[|\]$/g, ''),
     hostName,
   ).describe('Host name or IP address')
@@ -26,8 +26,8 @@ export function port(usual: number) {
 /** Protocol, host and port of a URL; the text itself where it is none. */
 export function originOf(text: string): string {
   const url = templateUrl(text)
-  const place = url && placeOfUrl(url)
-  return place ? targetAt(url.protocol, place) : text
+  const target = url && targetOfUrl(url)
+  return target ? targetText(url.protocol, target) : text
 }
 
 /** One deadline for the whole of an attempt. */

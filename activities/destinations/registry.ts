@@ -4,7 +4,7 @@ import { amqp } from './amqp/index.ts'
 import type { Destination } from './destination.ts'
 import { email } from './email/index.ts'
 import { jdbc } from './jdbc/index.ts'
-import { targetAt } from './network/place.ts'
+import { targetText } from './network/target.ts'
 import { rest } from './rest/index.ts'
 import { s3 } from './s3/index.ts'
 import { toJsonSchema } from './secrets/secret.ts'
@@ -28,8 +28,8 @@ export function inlineTarget(protocol: Protocol, configuration: Record<string, u
   // A row that was written by hand may name any protocol.
   const destination = Object.hasOwn(destinations, protocol) ? destinationFor(protocol) : undefined
   const parsed = destination?.config.safeParse(configuration)
-  const place = parsed?.success ? destination!.place(parsed.data) : undefined
-  return place ? targetAt(protocol, place) : null
+  const target = parsed?.success ? destination!.target(parsed.data) : undefined
+  return target ? targetText(protocol, target) : null
 }
 
 /** The JSON schema of a protocol's configuration, as callers may send it. */

@@ -12,7 +12,7 @@ import type { BatchRef, EventRef, NotifyInput } from '../../workflows/messages.t
 import type { Place } from '../delivery/shares.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { DeliveryError } from '../destinations/errors.ts'
-import { placeOfUrl, targetAt } from '../destinations/network/place.ts'
+import { targetOfUrl, targetText } from '../destinations/network/target.ts'
 import { rest } from '../destinations/rest/index.ts'
 import { literalUrl } from '../destinations/template/placeholders.ts'
 
@@ -122,8 +122,8 @@ function suspended({ tenant_status }: DueCallback): string {
 
 /** A receiver that hangs holds few of the places, and a tenant not many, or all the others would wait for it. */
 function takePlace(place: Place, tenantId: string, { callback_url }: DueCallback): void {
-  const at = URL.canParse(callback_url) ? placeOfUrl(new URL(callback_url)) : undefined
-  const key = `${tenantId} ${at ? targetAt('callback', at) : ''}`
+  const at = URL.canParse(callback_url) ? targetOfUrl(new URL(callback_url)) : undefined
+  const key = `${tenantId} ${at ? targetText('callback', at) : ''}`
   const taken = place.take(tenantId, key)
   if (!taken.taken) throw new NoPlace(comeAgain(place, key, taken.delay_ms))
 }

@@ -1,6 +1,6 @@
 // A submission as its request states it: everything that is wrong, by path, without a clock and without the database.
 import type { Egress } from '../../activities/destinations/network/egress.ts'
-import { placeOfUrl } from '../../activities/destinations/network/place.ts'
+import { targetOfUrl } from '../../activities/destinations/network/target.ts'
 import { requireOwnTenant } from '../http/auth.ts'
 import type { Caller } from '../http/context.ts'
 import type { RequestBody } from '../http/endpoint.ts'
@@ -13,7 +13,7 @@ import {
   type Submission,
   submissionWithoutDestinations,
 } from '../schemas/submission.ts'
-import { type CheckedEntries, checkEntries, forbiddenHost, forbiddenPlace } from './destination-entries.ts'
+import { type CheckedEntries, checkEntries, forbiddenHost, forbiddenTarget } from './destination-entries.ts'
 
 export interface SubmitRequest {
   caller: Caller
@@ -66,7 +66,7 @@ export function callbackIssues(url: unknown, egress: Egress, field = 'options.ca
   const parsed = URL.canParse(url) ? new URL(url) : undefined
   if (!parsed || !/^https?:$/.test(parsed.protocol)) return [{ field, issue: 'must be an http or https URL' }]
   if (parsed.username || parsed.password) return [{ field, issue: 'must not hold a user name or password' }]
-  const issue = forbiddenHost(parsed.hostname, egress) ?? forbiddenPlace(placeOfUrl(parsed), egress)
+  const issue = forbiddenHost(parsed.hostname, egress) ?? forbiddenTarget(targetOfUrl(parsed), egress)
   return issue ? [{ field, issue }] : []
 }
 

@@ -3,7 +3,7 @@
 import { DeliveryError } from '../../activities/destinations/errors.ts'
 import { isLocalhost } from '../../activities/destinations/network/addresses.ts'
 import type { Egress } from '../../activities/destinations/network/egress.ts'
-import type { Place } from '../../activities/destinations/network/place.ts'
+import type { Target } from '../../activities/destinations/network/target.ts'
 import { destinationFor } from '../../activities/destinations/registry.ts'
 import { reachedHosts } from '../../activities/destinations/secrets/secret.ts'
 import { findLiteralSecrets, findReservedReferences } from '../../activities/destinations/secrets/storage.ts'
@@ -176,12 +176,12 @@ export function configurationIssues(
   }
   if (!parsed.success) return details
   const forbidden = unreachable(schema, configuration, at, egress)
-  const own = forbidden.length > 0 ? undefined : forbiddenPlace(destinationFor(protocol).place(parsed.data), egress)
-  return [...details, ...forbidden, ...(own ? [{ field: placeField(schema, configuration, at), issue: own }] : [])]
+  const own = forbidden.length > 0 ? undefined : forbiddenTarget(destinationFor(protocol).target(parsed.data), egress)
+  return [...details, ...forbidden, ...(own ? [{ field: targetField(schema, configuration, at), issue: own }] : [])]
 }
 
 /** The field that names the server; what else is reached, such as a token endpoint, stands behind it. */
-function placeField(schema: Parameters<typeof reachedHosts>[0], value: unknown, at: readonly PropertyKey[]): string {
+function targetField(schema: Parameters<typeof reachedHosts>[0], value: unknown, at: readonly PropertyKey[]): string {
   return fieldPath([...at, ...(reachedHosts(schema, value)[0]?.path ?? [])])
 }
 
@@ -219,9 +219,9 @@ export function forbiddenHost(host: string, egress: Egress): string | undefined 
 }
 
 /** What is wrong with a server that is connected to, as far as can be told without a look-up. */
-export function forbiddenPlace(place: Place | undefined, egress: Egress): string | undefined {
-  if (!place) return 'names no host that can be reached'
-  const own = refuses(() => egress.assertNotOwn(place.host, place.port))
+export function forbiddenTarget(target: Target | undefined, egress: Egress): string | undefined {
+  if (!target) return 'names no host that can be reached'
+  const own = refuses(() => egress.assertNotOwn(target.host, target.port))
   return own ? 'is a server of the Distributor itself' : undefined
 }
 

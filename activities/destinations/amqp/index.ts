@@ -5,7 +5,7 @@ import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
-import { placeOf } from '../network/place.ts'
+import { targetOf } from '../network/target.ts'
 import { hasPlaceholders, literalText } from '../template/placeholders.ts'
 import { type AmqpConfig, amqpConfig, portOf } from './config.ts'
 import { contentOf, routeOf } from './content.ts'
@@ -31,7 +31,7 @@ const connections = keepConnections<Session>({
 export const amqp = defineDestination({
   protocol: 'AMQP',
   config: amqpConfig,
-  place: (config) => placeOf(config.host, portOf(config)),
+  target: (config) => targetOf(config.host, portOf(config)),
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

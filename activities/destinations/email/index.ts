@@ -6,7 +6,7 @@ import { DeliveryError } from '../errors.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
 import { networkFailure } from '../network/failures.ts'
-import { placeOf } from '../network/place.ts'
+import { targetOf } from '../network/target.ts'
 import { compose } from './compose.ts'
 import { emailConfig, MAIL_RETRIES, portOf } from './config.ts'
 import { openSession, serverOf } from './connect.ts'
@@ -33,7 +33,7 @@ const connections = keepConnections<Session>({
 export const email = defineDestination({
   protocol: 'EMAIL',
   config: emailConfig,
-  place: (config) => placeOf(config.host, portOf(config)),
+  target: (config) => targetOf(config.host, portOf(config)),
   retries: MAIL_RETRIES,
 
   async deliver(config, message, signal, { egress }) {

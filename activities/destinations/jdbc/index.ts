@@ -3,7 +3,7 @@
 import { defineDestination } from '../destination.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
-import { placeOf } from '../network/place.ts'
+import { targetOf } from '../network/target.ts'
 import { jdbcConfig } from './config.ts'
 import type { Database } from './database.ts'
 import { openDatabase } from './kinds.ts'
@@ -26,9 +26,9 @@ const connections = keepConnections<Database>({
 export const jdbc = defineDestination({
   protocol: 'JDBC',
   config: jdbcConfig,
-  place({ url }) {
+  target({ url }) {
     const { host, port } = parseJdbcUrl(url)
-    return placeOf(host, port)
+    return targetOf(host, port)
   },
 
   async deliver(config, message, signal, { egress }) {

@@ -1,19 +1,19 @@
 // JDBC URLs of one server: `jdbc:postgresql://host:port/database?parameter=value&…`, and the same for MySQL and MariaDB.
 import { distance } from 'fastest-levenshtein'
-import { placeOf } from '../network/place.ts'
+import { targetOf } from '../network/target.ts'
 import { type MysqlParameters, mysqlParameters } from './mysql/parameters.ts'
 import { type ParameterTable, UrlError } from './parameters.ts'
 import { type PostgresParameters, postgresParameters } from './postgres/parameters.ts'
 
-interface Place {
+interface Server {
   host: string
   port: number
   database: string
 }
 
 export type JdbcTarget =
-  | (Place & { kind: 'postgresql'; parameters: PostgresParameters })
-  | (Place & { kind: 'mysql' | 'mariadb'; parameters: MysqlParameters })
+  | (Server & { kind: 'postgresql'; parameters: PostgresParameters })
+  | (Server & { kind: 'mysql' | 'mariadb'; parameters: MysqlParameters })
 
 const SUPPORTED = 'supported are jdbc:postgresql:, jdbc:mysql: and jdbc:mariadb:'
 const PORTS = { postgresql: 5432, mysql: 3306, mariadb: 3306 }
@@ -31,12 +31,13 @@ export function parseJdbcUrl(url: string): JdbcTarget {
   const match = /^[^:]*:[^:]*:\/\/([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/.exec(url)
   if (!match) throw new UrlError(`must have the form jdbc:${kind}://host:port/database?parameter=value`)
   const [, authority = '', path = '', query = ''] = match
-  const place = { ...authorityOf(authority, PORTS[kind]), database: decode(path) }
-  if (place.database === '' || place.database.includes('/')) throw new UrlError('must name one database after the host')
+  const server = { ...authorityOf(authority, PORTS[kind]), database: decode(path) }
+  if (server.database === '' || server.database.includes('/'))
+    throw new UrlError('must name one database after the host')
   const given = query.split('&').filter(Boolean).map(splitParameter)
   return kind === 'postgresql'
-    ? { ...place, kind, parameters: read(given, postgresParameters) }
-    : { ...place, kind, parameters: read(given, mysqlParameters) }
+    ? { ...server, kind, parameters: read(given, postgresParameters) }
+    : { ...server, kind, parameters: read(given, mysqlParameters) }
 }
 
 /** The host of a URL, also of one that is wrong elsewhere. */
@@ -54,7 +55,7 @@ function authorityOf(authority: string, usualPort: number): { host: string; port
   const port = match[3] === undefined ? usualPort : Number(match[3])
   if (port < 1 || port > 65535) throw new UrlError('has a port beyond 1 to 65535')
   const host = match[1] ?? match[2]!
-  if (!placeOf(host, port)) throw new UrlError('must name a host')
+  if (!targetOf(host, port)) throw new UrlError('must name a host')
   return { host, port }
 }
 

@@ -3,7 +3,7 @@ import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { defineDestination, type Message } from '../destination.ts'
 import { DeliveryError, type Response } from '../errors.ts'
-import { placeOfUrl } from '../network/place.ts'
+import { targetOfUrl } from '../network/target.ts'
 import { type TlsMaterial, tlsMaterial } from '../network/tls.ts'
 import { fillHeader, fillUrl, hasPlaceholders, templateUrl } from '../template/placeholders.ts'
 import { headerValue, type Proof, proofOf } from './auth.ts'
@@ -23,7 +23,7 @@ const compress = promisify(gzip)
 export const rest = defineDestination({
   protocol: 'REST',
   config: restConfig,
-  place: ({ endpoint }) => placeOfUrl(templateUrl(endpoint)!),
+  target: ({ endpoint }) => targetOfUrl(templateUrl(endpoint)!),
 
   async deliver(config, message, signal, { egress, conceal }) {
     signal.throwIfAborted()

@@ -5,7 +5,7 @@ import { defineDestination, type Receipt } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { type Attempt, withinDeadline } from '../network/deadline.ts'
 import type { Egress } from '../network/egress.ts'
-import { placeOfUrl } from '../network/place.ts'
+import { targetOfUrl } from '../network/target.ts'
 import { tlsMaterial } from '../network/tls.ts'
 import { clientOf, loadSdk, type Sdk } from './client.ts'
 import { DELIVERY_ID, type S3Config, s3Config } from './config.ts'
@@ -21,7 +21,7 @@ const MAX_PROBE_MS = 10_000
 export const s3 = defineDestination({
   protocol: 'S3',
   config: s3Config,
-  place: ({ endpoint }) => placeOfUrl(new URL(endpoint)),
+  target: ({ endpoint }) => targetOfUrl(new URL(endpoint)),
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

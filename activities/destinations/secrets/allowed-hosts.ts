@@ -1,13 +1,13 @@
 // Which hosts a credential may be sent to: how entries and hosts are spelled, and when one covers the other. Pure.
 import { parseAddress } from '../network/addresses.ts'
-import { placeOf } from '../network/place.ts'
+import { targetOf } from '../network/target.ts'
 
 const NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$/
 const WILDCARD = '*.'
 
 /** The one spelling of a host that limits go by too (place.ts); empty for what is no host. */
 export function hostName(text: string): string {
-  const host = placeOf(text, 0)?.host ?? ''
+  const host = targetOf(text, 0)?.host ?? ''
   return parseAddress(host) || NAME.test(host) ? host : ''
 }
 

@@ -4,7 +4,7 @@ import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
-import { placeOf } from '../network/place.ts'
+import { targetOf } from '../network/target.ts'
 import { sftpConfig } from './config.ts'
 import { isMissing, requestFailure, statusOf } from './failure.ts'
 import { look as lookAt } from './files.ts'
@@ -31,7 +31,7 @@ const connections = keepConnections<Session>({
 export const sftp = defineDestination({
   protocol: 'SFTP',
   config: sftpConfig,
-  place: ({ host, port }) => placeOf(host, port),
+  target: ({ host, port }) => targetOf(host, port),
 
   async deliver(config, message, signal, { egress }) {
     const place = fillPath(config, message)

@@ -4,7 +4,7 @@ import { distance } from 'fastest-levenshtein'
 import { LIMITS } from '../../../db/limits.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
-import { placeOfUrl } from '../network/place.ts'
+import { targetOfUrl } from '../network/target.ts'
 import { readAhead, readPayload } from './payload-paths.ts'
 
 const NAMES = ['tenant_id', 'distribution_id', 'delivery_id', 'data_type', 'attempt_number'] as const
@@ -59,7 +59,7 @@ export function urlProblem(template: string): string | undefined {
   if (authorityOf(url) !== authorityOf(other)) return 'has a placeholder outside of its path and query'
   if (url.username !== '' || url.password !== '') return 'must not hold credentials; use "auth"'
   if (template.includes('#')) return 'must not have a fragment'
-  if (!placeOfUrl(url)) return 'names no host that can be reached'
+  if (!targetOfUrl(url)) return 'names no host that can be reached'
   return undefined
 }
 

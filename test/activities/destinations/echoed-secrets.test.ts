@@ -112,7 +112,7 @@ describe('whatever a protocol throws', () => {
     defineDestination({
       protocol: 'REST',
       config,
-      place: () => undefined,
+      target: () => undefined,
       deliver: async () => {
         throw thrown()
       },

@@ -1,6 +1,6 @@
 // The target of an inline destination: what its limits, its circuit and its share of slots are counted by.
 import { describe, expect, it } from 'vitest'
-import { placeOf } from '../../../activities/destinations/network/place.ts'
+import { targetOf } from '../../../activities/destinations/network/target.ts'
 import { destinations, inlineTarget } from '../../../activities/destinations/registry.ts'
 import type { Protocol } from '../../../db/states.ts'
 
@@ -107,7 +107,7 @@ it('a protocol that nobody knows has none', () => {
   expect(inlineTarget('REST', null as never)).toBeNull()
 })
 
-it('a port is a part of the place, and the name fits into a row', () => {
-  expect(placeOf('A.example', 1)).toEqual({ host: 'a.example', port: 1 })
-  expect(placeOf('a'.repeat(400), 1)).toBeUndefined()
+it('a port is a part of the target, and the name fits into a row', () => {
+  expect(targetOf('A.example', 1)).toEqual({ host: 'a.example', port: 1 })
+  expect(targetOf('a'.repeat(400), 1)).toBeUndefined()
 })

@@ -3,7 +3,7 @@ import { domainToASCII } from 'node:url'
 import { canonical, parseAddress } from './addresses.ts'
 
 /** A server's address as the client will connect to it. */
-export interface Place {
+export interface Target {
   /** Lower case, without a final dot; an IPv6 address in brackets, an IPv4 address as four decimal numbers. */
   host: string
   port: number
@@ -13,20 +13,20 @@ export interface Place {
 const MAX_NAME = 253
 const USUAL_PORTS: Record<string, number> = { 'http:': 80, 'https:': 443 }
 
-/** The same server gives the same place, however it is spelled; undefined where there is no host that can be reached. */
-export function placeOf(host: string, port: number): Place | undefined {
+/** The same server gives the same target, however it is spelled; undefined if no host can be reached by this name. */
+export function targetOf(host: string, port: number): Target | undefined {
   const name = normalHost(host)
   return name === undefined ? undefined : { host: name, port }
 }
 
 /** Of a URL as it was parsed: what is connected to, not what was written. */
-export function placeOfUrl(url: URL): Place | undefined {
+export function targetOfUrl(url: URL): Target | undefined {
   const port = url.port === '' ? USUAL_PORTS[url.protocol] : Number(url.port)
-  return port === undefined ? undefined : placeOf(url.hostname, port)
+  return port === undefined ? undefined : targetOf(url.hostname, port)
 }
 
 /** `REST://receiver.example:443` */
-export function targetAt(protocol: string, { host, port }: Place): string {
+export function targetText(protocol: string, { host, port }: Target): string {
   return `${protocol}://${host}:${port}`
 }
 
