@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
 import type pg from 'pg'
 import { describeSettings } from '../../temporal-config/process/settings.ts'
+import { startCheck } from './check/run.ts'
 import { startEngine } from './engine.ts'
 import type { Load } from './load.ts'
 import { type BenchOptions, readOptions, USAGE, UsageError } from './options.ts'
@@ -47,7 +48,8 @@ async function main(args: string[]): Promise<void> {
   if (args.includes('--help')) return console.log(USAGE)
   try {
     const options = readOptions(args)
-    await bench(options)
+    if (options.check) await check()
+    else await bench(options)
   } catch (error) {
     // What breaks because the end was asked for is no failure.
     if (closed) return
@@ -59,6 +61,12 @@ async function main(args: string[]): Promise<void> {
   }
   // What still waits for an arrival, after a failure, waits in vain.
   process.exit()
+}
+
+async function check(): Promise<void> {
+  const { ended, stop } = startCheck()
+  closing.push(stop)
+  process.exitCode = await ended
 }
 
 async function bench(options: BenchOptions): Promise<void> {

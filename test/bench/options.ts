@@ -2,6 +2,8 @@
 import { parseArgs } from 'node:util'
 
 export interface BenchOptions {
+  /** Run the measurements that have a bound, in place of the comparison. */
+  check: boolean
   /** Each round measures both sides, unloaded and saturated. */
   rounds: number
   /** How long each measurement submits, unless `count` says how many. */
@@ -20,6 +22,7 @@ export interface BenchOptions {
 
 export const USAGE = `npm run bench -- [options]
 
+  --check            run the measurements that have a bound instead, and fail beyond a bound; takes some minutes
   --rounds N         rounds, each of which measures both sides in turn [5]
   --seconds N        how long each of a round's four measurements submits [6]
   --count N          submit so many instead
@@ -38,6 +41,7 @@ export function readOptions(args: string[]): BenchOptions {
     parseArgs({
       args,
       options: {
+        check: { type: 'boolean', default: false },
         rounds: { ...text, default: '5' },
         seconds: { ...text, default: '6' },
         count: text,
@@ -51,6 +55,7 @@ export function readOptions(args: string[]): BenchOptions {
   )
   if (values.server !== 'dev' && values.server !== 'postgres') throw new UsageError('--server is dev or postgres')
   return {
+    check: values.check,
     rounds: whole('rounds', values.rounds),
     seconds: whole('seconds', values.seconds),
     count: values.count === undefined ? undefined : whole('count', values.count),

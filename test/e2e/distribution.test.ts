@@ -52,6 +52,17 @@ describe('a distribution', () => {
     ])
   })
 
+  it('to more destinations than one workflow task starts serves each of them once', async () => {
+    const receiver = await aReceiver()
+    const names = Array.from({ length: 250 }, (_, i) => `d${i}`)
+    const ref = await system.distribute({ destinations: names.map((name) => restTo(name, `${receiver.url}/${name}`)) })
+    await expect.poll(async () => (await system.job(ref)).status, { timeout: 60_000 }).toBe('completed')
+    expect(receiver.requests.map((request) => request.path.slice(1)).sort()).toEqual([...names].sort())
+    const attempts = await system.attempts(ref)
+    expect(attempts).toHaveLength(names.length)
+    expect(attempts.every(({ attempt_number, status }) => attempt_number === 1 && status === 'success')).toBe(true)
+  }, 90_000)
+
   it('tells its split where some destinations failed, and leaves the others delivered', async () => {
     const [good, bad] = [await aReceiver(), await aReceiver({ status: 422, body: 'not like this' })]
     const ref = await system.distribute({ destinations: [restTo('good', good.url), restTo('bad', bad.url)] })

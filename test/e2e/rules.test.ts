@@ -110,6 +110,24 @@ describe('routing', () => {
     ])
   })
 
+  it('asks every one of a thousand rules', async () => {
+    await sql(
+      `insert into distribution_rules (tenant_id, name, rule_type, priority, conditions, actions)
+       select $1, 'rule-' || i, 'routing', i,
+              jsonb_build_object('path', 'payload.number', 'operator', 'equal', 'value', i), '{"destinations": ["a"]}'
+         from generate_series(1, 1000) as i`,
+      [tenant],
+    )
+    const ref = await distribute({ payload_text: '{"number": 1000}' })
+    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await rows(ref)).toEqual(['a success'])
+    const [asked] = await sql(
+      `select jsonb_array_length(plan_explanation -> 'rules') + (plan_explanation ->> 'rules_omitted')::int as rules
+         from distribution_jobs`,
+    )
+    expect(asked).toEqual({ rules: 1000 })
+  })
+
   it('falls back on the default route', async () => {
     await rule('routing', { destinations: ['a'] }, { path: 'data_type', operator: 'equal', value: 'other' })
     await system.as(tenant, (db) => setDefaultRoute(db, tenant, { destinations: ['c'], when_none: 'fail' }))

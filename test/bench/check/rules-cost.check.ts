@@ -1,11 +1,11 @@
 // What a thousand rules cost, measured against what they decide about: one attempt over HTTP to a receiver on this machine.
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { deliver } from '../../activities/delivery/deliver.ts'
-import { plan } from '../../activities/distribution/plan.ts'
-import { createRuleCache } from '../../activities/rules/rule-cache.ts'
-import type { DistributionRef } from '../../workflows/messages.ts'
-import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
-import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { deliver } from '../../../activities/delivery/deliver.ts'
+import { plan } from '../../../activities/distribution/plan.ts'
+import { createRuleCache } from '../../../activities/rules/rule-cache.ts'
+import type { DistributionRef } from '../../../workflows/messages.ts'
+import { type HttpReceiver, startHttpReceiver } from '../../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../../support/system.ts'
 
 let system: TestSystem
 let receiver: HttpReceiver

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { createTestSystem, restTo, type TestSystem } from '../../support/system.ts'
 
 const RUNS = 10_000
 /** What workers, the SDK and this test together may take: 0.6 to 1 GiB was measured. One run in ten is in the cache. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
-import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { type HttpReceiver, startHttpReceiver } from '../../support/receivers/http.ts'
+import { createTestSystem, restTo, type TestSystem } from '../../support/system.ts'
 
 let system: TestSystem
 let receiver: HttpReceiver
