@@ -20,15 +20,11 @@ export interface Metrics {
   deferrals: Counter<'reason'>
   /** Circuits that opened or closed, and destinations that were disabled by their failures. */
   circuits: Counter<'change'>
-  openCircuits: Gauge
   /** Requests to the API that were answered with 429. */
   apiRefusals: Counter<'tenant_id'>
-  queueDepth: Gauge<'queue_name'>
   activeWorkers: Gauge<'worker_type'>
   /** Steps of the sweep and of the maintenance that failed. */
   failedSteps: Counter<'job' | 'step'>
-  /** Whole months for which partitions stand ready. */
-  partitionsAhead: Gauge
 }
 
 /** Counts an end, whoever brought it about; a repeat of one counts nothing. */

@@ -1,7 +1,7 @@
 // `maintain`: keeps the database in shape, every hour and at start.
 import { forgetLimits } from '../../db/destinations/circuits.ts'
 import { type Db, withoutTenant } from '../../db/pool.ts'
-import { ensurePartitions, partitionsAhead } from '../../db/upkeep/partitions.ts'
+import { ensurePartitions } from '../../db/upkeep/partitions.ts'
 import { refreshView, VIEWS } from '../../db/upkeep/views.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { runSteps } from './steps.ts'
@@ -18,7 +18,6 @@ export async function maintain(deps: ActivityDeps, beat: () => void): Promise<vo
     'maintain',
     [
       ['partitions', run((db) => ensurePartitions(db))],
-      ['partitions_ahead', run(async (db) => deps.metrics.partitionsAhead.set(await partitionsAhead(db)))],
       ...VIEWS.map((view): [string, () => Promise<void>] => [view, run((db) => refreshView(db, view))]),
       ['forget_limits', run((db) => forgetLimits(db))],
     ],

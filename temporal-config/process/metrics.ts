@@ -55,17 +55,6 @@ export function createMetrics(): Metrics {
       labelNames: ['tenant_id'],
       registers,
     }),
-    openCircuits: new Gauge({
-      name: 'zenia_distribution_open_circuits',
-      help: 'Destinations whose circuit is open',
-      registers,
-    }),
-    queueDepth: new Gauge({
-      name: 'zenia_distribution_queue_depth',
-      help: 'Deliveries that are not final',
-      labelNames: ['queue_name'],
-      registers,
-    }),
     activeWorkers: new Gauge({
       name: 'zenia_distribution_active_workers',
       help: 'Workers of this process that poll',
@@ -76,11 +65,6 @@ export function createMetrics(): Metrics {
       name: 'zenia_distribution_failed_steps_total',
       help: 'Steps of the sweep and of the maintenance that failed',
       labelNames: ['job', 'step'],
-      registers,
-    }),
-    partitionsAhead: new Gauge({
-      name: 'zenia_distribution_partitions_ahead',
-      help: 'Whole months ahead for which partitions exist',
       registers,
     }),
   }

@@ -5,7 +5,7 @@ import { bootstrapTenant } from '../../db/tenants/tenants.ts'
 import { runProgram } from '../process/program.ts'
 import { findSurroundings } from '../stack/embedded.ts'
 import { openApi } from './api-port.ts'
-import { assemble, scraped } from './composition.ts'
+import { assemble } from './composition.ts'
 import { connectApi } from './temporal-side.ts'
 
 await runProgram('api', async ({ settings, logger, life }) => {
@@ -27,7 +27,7 @@ await runProgram('api', async ({ settings, logger, life }) => {
     },
   })
   const dispatcher = connectApi(parts, surroundings.temporal, life)
-  const { url } = await openApi(parts, dispatcher, scraped(parts), settings, life)
+  const { url } = await openApi(parts, dispatcher, parts.metrics.registry, settings, life)
   await parts.database.found
   return { api: url, docs: `${url}/docs`, temporal: surroundings.temporal.address }
 })

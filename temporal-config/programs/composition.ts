@@ -5,20 +5,19 @@ import { createEgress, type Egress } from '../../activities/destinations/network
 import type { Metrics } from '../../activities/metrics.ts'
 import { createShaper, type Shaper } from '../../activities/shaping/shaper.ts'
 import { isAway } from '../../db/availability.ts'
-import { openCircuits } from '../../db/destinations/circuits.ts'
 import { createPool, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
 import { createSealer, type Sealer } from '../../db/secrets.ts'
 import { missingMigrations } from '../../db/upkeep/migrate.ts'
-import { partitionsAhead } from '../../db/upkeep/partitions.ts'
-import { queueDepths } from '../../db/upkeep/queue-depths.ts'
 import { ApplicationRoleError, assertApplicationRole } from '../../db/upkeep/roles.ts'
 import { missingSealingKeys, wrongSealingKey } from '../../db/upkeep/sealed-keys.ts'
 import { keepClock, measureClock } from '../process/clock-keeper.ts'
 import { createMetrics } from '../process/metrics.ts'
 import { type Life, StartRefused } from '../process/program.ts'
+import { addScrapedGauges } from '../process/scraped-gauges.ts'
 import type { Settings } from '../process/settings.ts'
 import type { Surroundings } from '../stack/embedded.ts'
 import { type KnownServers, knownServers } from '../stack/own-servers.ts'
+import type { SdkMetrics } from '../worker/runtime.ts'
 import { type DatabaseSide, findDatabase } from './database-side.ts'
 
 export interface Parts {
@@ -62,6 +61,7 @@ export function assemble(options: AssembleOptions): Parts {
   const database = findDatabase(check, logger, life.ending)
   void database.found.then(() => keepClock(pool, logger, life.ending)).catch(() => {})
   const metrics = createMetrics()
+  addScrapedGauges(metrics.registry, pool)
   const shaper = createShaper()
   const own = knownServers(settings, surroundings.database_url)
   life.atEnd('the shaping processes', async () => shaper.close())
@@ -113,24 +113,9 @@ async function refuseUnfit(pool: Pool, sealer: Sealer, settings: Settings): Prom
   }
 }
 
-/** The registry as it is scraped: numbers that are asked for at that moment, and the SDK's own beside ours. */
-export function scraped(parts: Parts, sdk?: { read(): Promise<string> }): Metrics['registry'] {
-  const { metrics, pool } = parts
-  const { registry } = metrics
+/** The registry with the SDK's own metrics behind ours. */
+export function withSdkMetrics(registry: Metrics['registry'], sdk: SdkMetrics): Metrics['registry'] {
   return Object.assign(Object.create(registry) as typeof registry, {
-    async metrics() {
-      const [depths, months, circuits] = await Promise.all([
-        withoutTenant(pool, queueDepths, { statementTimeoutMs: 2000 }).catch(() => undefined),
-        withoutTenant(pool, partitionsAhead, { statementTimeoutMs: 2000 }).catch(() => undefined),
-        withoutTenant(pool, openCircuits, { statementTimeoutMs: 2000 }).catch(() => undefined),
-      ])
-      if (depths) {
-        metrics.queueDepth.reset()
-        for (const [queue_name, depth] of Object.entries(depths)) metrics.queueDepth.set({ queue_name }, depth)
-      }
-      if (circuits !== undefined) metrics.openCircuits.set(circuits)
-      if (months !== undefined) metrics.partitionsAhead.set(months)
-      return `${await registry.metrics()}${(await sdk?.read()) ?? ''}`
-    },
+    metrics: async () => `${await registry.metrics()}${await sdk.read()}`,
   })
 }

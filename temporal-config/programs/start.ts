@@ -8,7 +8,7 @@ import { startSurroundings } from '../stack/embedded.ts'
 import { keepAs, readKept } from '../stack/kept.ts'
 import { installRuntime } from '../worker/runtime.ts'
 import { openApi, refuseTakenPort } from './api-port.ts'
-import { assemble, openPool, scraped } from './composition.ts'
+import { assemble, openPool, withSdkMetrics } from './composition.ts'
 import { runWorkers } from './temporal-side.ts'
 
 export interface Service {
@@ -52,7 +52,7 @@ export async function startService(what: string, started: Started): Promise<Serv
   const api = { ...worker, pool: openPool({ surroundings, logger, life, name: 'api', connections: 10 }) }
   const sdk = await installRuntime(logger)
   const { dispatcher } = runWorkers(worker, surroundings.temporal, life)
-  const { url, failing } = await openApi(api, dispatcher, scraped(api, sdk), settings, life)
+  const { url, failing } = await openApi(api, dispatcher, withSdkMetrics(worker.metrics.registry, sdk), settings, life)
   await worker.database.found
   await untilReady(failing, logger, life)
   return {

@@ -4,7 +4,7 @@ import { runProgram } from '../process/program.ts'
 import { findSurroundings } from '../stack/embedded.ts'
 import { serveWorkerHealth } from '../worker/health.ts'
 import { installRuntime } from '../worker/runtime.ts'
-import { assemble, scraped } from './composition.ts'
+import { assemble, withSdkMetrics } from './composition.ts'
 import { runWorkers } from './temporal-side.ts'
 
 await runProgram('worker', async ({ settings, logger, life }) => {
@@ -13,7 +13,7 @@ await runProgram('worker', async ({ settings, logger, life }) => {
   const sdk = await installRuntime(logger)
   const side = runWorkers(parts, surroundings.temporal, life)
   const { WORKER_HOST, WORKER_PORT } = settings
-  const health = { ...parts, registry: scraped(parts, sdk), polling: side.isPolling }
+  const health = { ...parts, registry: withSdkMetrics(parts.metrics.registry, sdk), polling: side.isPolling }
   const url = await serveWorkerHealth(health, WORKER_HOST, WORKER_PORT, life)
   parts.own.add(url)
   await parts.database.found

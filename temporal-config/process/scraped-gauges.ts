@@ -1,0 +1,45 @@
+// Gauges whose value is asked of the database when Prometheus reads them. One that cannot be had in time keeps its last
+// value.
+import { Gauge, type Registry } from 'prom-client'
+import { openCircuits } from '../../db/destinations/circuits.ts'
+import { type Db, type Pool, withoutTenant } from '../../db/pool.ts'
+import { partitionsAhead } from '../../db/upkeep/partitions.ts'
+import { queueDepths } from '../../db/upkeep/queue-depths.ts'
+
+const WITHIN = { statementTimeoutMs: 2000 }
+
+/** Registers the gauges that are read from the database behind `pool`. */
+export function addScrapedGauges(registry: Registry, pool: Pool): void {
+  const registers = [registry]
+  const ask = <T>(query: (db: Db) => Promise<T>, set: (value: T) => void): Promise<void> =>
+    withoutTenant(pool, query, WITHIN).then(set, () => {})
+
+  new Gauge({
+    name: 'zenia_distribution_queue_depth',
+    help: 'Deliveries that are not final',
+    labelNames: ['queue_name'],
+    registers,
+    async collect() {
+      await ask(queueDepths, (depths) => {
+        this.reset()
+        for (const [queue_name, depth] of Object.entries(depths)) this.set({ queue_name }, depth)
+      })
+    },
+  })
+  new Gauge({
+    name: 'zenia_distribution_open_circuits',
+    help: 'Destinations whose circuit is open',
+    registers,
+    async collect() {
+      await ask(openCircuits, (count) => this.set(count))
+    },
+  })
+  new Gauge({
+    name: 'zenia_distribution_partitions_ahead',
+    help: 'Whole months ahead for which partitions exist',
+    registers,
+    async collect() {
+      await ask(partitionsAhead, (months) => this.set(months))
+    },
+  })
+}
