@@ -21,6 +21,7 @@ import { passTurn } from './delivery/turns.ts'
 import type { ActivityDeps } from './deps.ts'
 import { finish } from './distribution/finish.ts'
 import { planOrGiveUp } from './distribution/plan-or-give-up.ts'
+import { jobOf } from './distribution/ref.ts'
 import { createRuleCache } from './rules/rule-cache.ts'
 
 export type Activities = ReturnType<typeof createActivities>
@@ -46,7 +47,7 @@ export function createActivities(deps: ActivityDeps) {
           workerLost: () => isWorkerToBlame(context),
           turn: context.info.attempt,
         })
-        if ('ordered' in delivered && delivered.ordered) await passTurn(deps, input, input.destination)
+        if ('ordered' in delivered && delivered.ordered) await passTurn(deps, jobOf(input), input.destination)
         switch (delivered.kind) {
           case 'held':
             return { recorded: true, held: true, ...(delivered.look ? { look: true } : {}) }
@@ -78,7 +79,7 @@ export function createActivities(deps: ActivityDeps) {
     async record(input: RecordInput): Promise<RecordResult> {
       const final = await record(deps, input, input.outcome)
       // Rare enough not to ask first whether it has an ordering key.
-      if (final) await passTurn(deps, input, input.destination)
+      if (final) await passTurn(deps, jobOf(input), input.destination)
       return { final }
     },
 

@@ -1,7 +1,7 @@
 // The numbers that are counted while work is done. Labels are bounded: no ids and no URLs; names of destinations and data
 // types that nobody registered become one word.
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { Finished } from '../db/distributions/finish.ts'
+import type { Ended } from '../db/distributions/end.ts'
 
 /** Label of destinations that were given in a submission. */
 export const AD_HOC = 'ad-hoc'
@@ -27,10 +27,10 @@ export interface Metrics {
   failedSteps: Counter<'job' | 'step'>
 }
 
-/** Counts an end, whoever brought it about; a repeat of one counts nothing. */
-export function countEnd(metrics: Pick<Metrics, 'requests' | 'latency'>, tenantId: string, finished: Finished): void {
-  if (finished.outcome !== 'final' || !finished.ended) return
-  const data_type = finished.ended.catalogued ? finished.ended.data_type : OTHER
-  metrics.requests.inc({ tenant_id: tenantId, data_type, status: finished.status })
-  metrics.latency.observe(finished.ended.seconds)
+/** Counts the end of a distribution. A repeat counts nothing. */
+export function countEnd(metrics: Pick<Metrics, 'requests' | 'latency'>, tenant_id: string, ended: Ended): void {
+  if (ended.outcome !== 'final' || !ended.ended) return
+  const data_type = ended.ended.catalogued ? ended.ended.data_type : OTHER
+  metrics.requests.inc({ tenant_id, data_type, status: ended.status })
+  metrics.latency.observe(ended.ended.seconds)
 }

@@ -1,6 +1,6 @@
 // What crosses the border between the API, the workflows and the activities: identifiers, never payloads or secrets.
 import type { AttemptOutcome } from '../db/distributions/attempts.ts'
-import type { FinishCause } from '../db/distributions/finish.ts'
+import type { EndCause } from '../db/distributions/end.ts'
 import type { JobStatus, Priority, Protocol } from '../db/states.ts'
 
 /** The one argument of `distribute`, and the signals' addressee. `distribution_id` is `dist_<uuid>`. */
@@ -77,7 +77,7 @@ export interface RecordResult {
 
 export interface FinishInput extends DistributionRef {
   round: number
-  cause: FinishCause
+  cause: EndCause
 }
 
 export interface FinishResult {

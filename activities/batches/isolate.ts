@@ -2,10 +2,9 @@
 
 import { type BatchRow, findBatch, publicBatchId } from '../../db/batches/batches.ts'
 import { closeItem } from '../../db/batches/items.ts'
-import { giveUp } from '../../db/distributions/finish.ts'
 import { isRowAtFault, refusalText } from '../../db/refused.ts'
 import { countEvent } from '../../db/webhooks/event-windows.ts'
-import { endedInRow, inTurns, type Step } from './step.ts'
+import { endByRow, inTurns, type Step } from './step.ts'
 
 /** An item that fails for an unknown reason is ended in this try of the step, when the database answers otherwise. */
 const PATIENCE = 5
@@ -61,14 +60,14 @@ async function reject(step: Step, batch: BatchRow, { position, job_id }: Item, e
   if (batch.kind === 'submit') {
     const message = `The distribution could not be started: ${reason}`
     // A row that cannot be changed at all keeps its state; its item says why.
-    const ended = await step
-      .as((db) => giveUp(db, job_id, 1, message))
-      .catch((error: unknown) => {
-        if (!isRowAtFault(error)) throw error
-        return null
-      })
-    if (ended) await endedInRow(step, job_id, ended)
+    const { batch_id } = ids
+    const request = { round: 1, cause: 'given_up', code: 'UNEXPECTED', reason: message, batch_id } as const
+    const ended = await endByRow(step, job_id, request).catch((error: unknown) => {
+      if (!isRowAtFault(error)) throw error
+      return null
+    })
     await step.as((db) => closeItem(db, batch.id, position, ended ? 'started' : 'skipped', message))
+    if (ended) return
   } else {
     await step.as((db) => closeItem(db, batch.id, position, 'skipped', `it could not be sent again: ${reason}`))
   }

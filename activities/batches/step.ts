@@ -1,10 +1,9 @@
 // What every part of a batch's step works with.
-import { type Finished, type FinishRequest, finishDistribution } from '../../db/distributions/finish.ts'
+import type { Ended, EndRequest } from '../../db/distributions/end.ts'
 import type { Db } from '../../db/pool.ts'
 import type { Runs } from '../../workflows/client.ts'
 import type { BatchRef } from '../../workflows/messages.ts'
-import { passTurn } from '../delivery/turns.ts'
-import { countEnd } from '../metrics.ts'
+import { endWithoutRun } from '../distribution/end.ts'
 import type { SweepDeps } from '../upkeep/sweep.ts'
 
 /** Distributions that one step takes on. */
@@ -26,17 +25,9 @@ export interface Step {
 
 export type Begun = 'more' | 'all' | { wait_ms: number }
 
-export async function endByRow(step: Step, jobId: string, request: FinishRequest): Promise<void> {
-  await endedInRow(step, jobId, await step.as((db) => finishDistribution(db, jobId, request)))
-}
-
-/** What follows once a row has ended: metrics, the next under its ordering key, its callback. */
-export async function endedInRow({ deps, runs, ref }: Step, jobId: string, finished: Finished): Promise<void> {
-  countEnd(deps.metrics, ref.tenant_id, finished)
-  if (finished.outcome !== 'final') return
-  const job = { tenant_id: ref.tenant_id, distribution_id: `dist_${jobId}` }
-  if (finished.ordered) await passTurn(deps, job, null)
-  if (finished.notify) await runs.notify({ ...job, round: finished.round })
+/** Ends a distribution of the batch by its row. */
+export function endByRow({ deps, runs, ref }: Step, id: string, request: EndRequest): Promise<Ended> {
+  return endWithoutRun(deps, runs, { tenant_id: ref.tenant_id, id }, request)
 }
 
 /** `work` on each, a few at once. */

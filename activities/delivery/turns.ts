@@ -1,29 +1,23 @@
-// Whose turn it is under an ordering key. Whoever ends a delivery tells the next one; a word that is lost with its process
-// costs time only, for the sweep finds the one whose turn it is.
-import { jobId } from '../../db/distributions/job-id.ts'
+// The order of distributions under one ordering key. Whoever ends a delivery signals the next one. A signal that is lost
+// costs time only: the sweep finds the delivery whose turn it is.
+import type { JobRef } from '../../db/distributions/job-id.ts'
 import { findNext } from '../../db/distributions/ordering.ts'
 import { withTenant } from '../../db/pool.ts'
-import type { DistributionRef } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
+import { refOf } from '../distribution/ref.ts'
 
-/** Tells those who are next after something of `ref` has ended, at one destination or at all. Never throws. */
-export async function passTurn(
-  deps: ActivityDeps,
-  { tenant_id, distribution_id }: DistributionRef,
-  destination: string | null,
-): Promise<void> {
+/** Signals those that are next after `job` has ended at one destination, or (null) at all of them. Never throws. */
+export async function passTurn(deps: ActivityDeps, job: JobRef, destination: string | null): Promise<void> {
+  const { tenant_id, id } = job
   try {
-    const next = await withTenant(
-      deps.pool,
-      tenant_id,
-      (db) => findNext(db, tenant_id, jobId(distribution_id), destination),
-      { statementTimeoutMs: 2000 },
-    )
+    const next = await withTenant(deps.pool, tenant_id, (db) => findNext(db, tenant_id, id, destination), {
+      statementTimeoutMs: 2000,
+    })
     const runs = deps.runs()
     for (const { distribution_id, destinations } of next) {
       await runs?.signalTurn({ tenant_id, distribution_id }, destinations)
     }
   } catch (error) {
-    deps.logger.warn({ err: error, tenant_id, distribution_id }, 'the next under an ordering key was not told')
+    deps.logger.warn({ err: error, ...refOf(job) }, 'the next distribution of an ordering key was not signalled')
   }
 }

@@ -3,7 +3,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type BatchRefRow, dueBatches } from '../../db/batches/batches.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../../db/destinations/deleted.ts'
-import { type FinishRequest, finishDistribution, giveUp } from '../../db/distributions/finish.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { type DueTurn, dueTurns } from '../../db/distributions/ordering.ts'
 import {
@@ -20,15 +19,13 @@ import {
 } from '../../db/distributions/sweep.ts'
 import { withoutTenant, withTenant } from '../../db/pool.ts'
 import { dueRecurring } from '../../db/schedules/schedules.ts'
-import { writeAudit } from '../../db/tenants/audit.ts'
 import { checkCallbackLater } from '../../db/webhooks/callbacks.ts'
-import { countEvent, countFailedDeliveries, tellEventWindows } from '../../db/webhooks/event-windows.ts'
+import { countFailedDeliveries, tellEventWindows } from '../../db/webhooks/event-windows.ts'
 import { dueEvents } from '../../db/webhooks/operator-events.ts'
 import type { Runs } from '../../workflows/client.ts'
 import type { SweepInput } from '../../workflows/messages.ts'
-import { passTurn } from '../delivery/turns.ts'
 import type { ActivityDeps } from '../deps.ts'
-import { countEnd } from '../metrics.ts'
+import { endWithoutRun } from '../distribution/end.ts'
 import { syncRecurring } from '../schedules/fire.ts'
 import { runSteps, type Steps } from './steps.ts'
 
@@ -246,16 +243,16 @@ async function tend(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> {
       const seconds = job.cancel_requested ? CANCELLING_CHECK_SECONDS : RUNNING_CHECK_SECONDS
       await withTenant(deps.pool, job.tenant_id, (db) => checkLater(db, job.id, seconds))
     } else if (found.state === 'terminated' && !(await movedOnSince(deps, job, found.closed_at))) {
-      await end(deps, runs, job, { cause: 'cancelled', reason: 'terminated' })
+      await endWithoutRun(deps, runs, job, { round: job.round, cause: 'cancelled', reason: 'terminated' })
     } else if (job.cancel_requested) {
-      await end(deps, runs, job, { cause: 'cancelled', reason: 'cancelled without a workflow' })
+      await endWithoutRun(deps, runs, job, { round: job.round, cause: 'cancelled' })
     } else if (job.sweep_starts >= MOST_STARTS) {
       await abandon(deps, runs, job)
     } else {
       // Counted afterwards: a start that Temporal refused says nothing about the job. One too many ends at once. What can
       // not be started still expires.
       await runs.startAgain(job, job).catch(async (error: unknown) => {
-        await end(deps, runs, job, { cause: 'expired' })
+        await endWithoutRun(deps, runs, job, { round: job.round, cause: 'expired' })
         throw error
       })
       await withTenant(deps.pool, job.tenant_id, (db) => countSweepStart(db, job.id))
@@ -279,40 +276,10 @@ function movedOnSince(deps: SweepDeps, job: DueJob, closedAt: Date): Promise<boo
   return withTenant(deps.pool, job.tenant_id, (db) => changedAfter(db, job.id, closedAt))
 }
 
-async function end(deps: SweepDeps, runs: Runs, job: DueJob, why: Omit<FinishRequest, 'round'>): Promise<void> {
-  const finished = await withTenant(deps.pool, job.tenant_id, (db) =>
-    finishDistribution(db, job.id, { ...why, round: job.round }),
-  )
-  countEnd(deps.metrics, job.tenant_id, finished)
-  if (finished.outcome === 'final' && finished.ordered) await passTurn(deps, reference(job), null)
-  if (finished.outcome === 'final' && finished.notify) await runs.notify({ ...reference(job), round: finished.round })
-}
-
 async function abandon(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> {
-  const message = `The distribution could not be carried out: its workflow ended ${MOST_STARTS} times without an end`
-  const finished = await withTenant(deps.pool, job.tenant_id, async (db) => {
-    const finished = await giveUp(db, job.id, job.round, message)
-    if (finished.outcome === 'final' && finished.ended) {
-      await writeAudit(db, {
-        tenant_id: job.tenant_id,
-        actor: 'distributor',
-        action: 'distribution.abandoned',
-        resource_type: 'distribution_job',
-        resource_id: job.id,
-        details: { round: job.round, starts: job.sweep_starts },
-      })
-      const { distribution_id } = job
-      await countEvent(db, job.tenant_id, 'distributions.failed', 'UNEXPECTED', { distribution_id, reason: message })
-    }
-    return finished
-  })
-  if (finished.outcome !== 'final') return
-  countEnd(deps.metrics, job.tenant_id, finished)
-  if (finished.ended) deps.logger.error(reference(job), message)
-  if (finished.ordered) await passTurn(deps, reference(job), null)
-  if (finished.notify) await runs.notify({ ...reference(job), round: finished.round })
-}
-
-function reference(job: DueJob) {
-  return { tenant_id: job.tenant_id, distribution_id: job.distribution_id }
+  const { round, tenant_id, distribution_id } = job
+  const reason = `The distribution was given up: its workflow ended ${MOST_STARTS} times and left it open`
+  const request = { round, cause: 'given_up', code: 'UNEXPECTED', reason } as const
+  const ended = await endWithoutRun(deps, runs, job, request)
+  if (ended.outcome === 'final' && ended.ended) deps.logger.error({ tenant_id, distribution_id }, reason)
 }

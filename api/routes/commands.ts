@@ -2,7 +2,7 @@
 
 import { countEnd } from '../../activities/metrics.ts'
 import { releaseBlocked, requestCancel, requestRetry } from '../../db/distributions/commands.ts'
-import { finishDistribution } from '../../db/distributions/finish.ts'
+import { endDistribution } from '../../db/distributions/end.ts'
 import { findNext } from '../../db/distributions/ordering.ts'
 import { findJobState, type JobState } from '../../db/distributions/status.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
@@ -62,11 +62,11 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
       // by itself just now, and a retry begun another one.
       if ((await dispatcher.cancel({ tenant_id, distribution_id: params.id })) === 'no_workflow') {
         const finished = await withTenant(pool, tenant_id, (db) =>
-          finishDistribution(db, id, { round: asked.round, cause: 'cancelled' }),
+          endDistribution(db, id, { round: asked.round, cause: 'cancelled' }),
         )
         countEnd(metrics, tenant_id, finished)
-        if (finished.outcome === 'final' && finished.ordered) await tellNext(tenant_id, id)
-        if (finished.outcome === 'final' && finished.notify) {
+        if (finished.outcome === 'final' && finished.unblocks) await tellNext(tenant_id, id)
+        if (finished.outcome === 'final' && finished.callback_due) {
           await dispatcher.notify({ tenant_id, distribution_id: params.id, round: finished.round })
         }
       }

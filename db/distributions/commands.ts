@@ -4,6 +4,7 @@
 import { followNames } from '../destinations/deleted.ts'
 import type { Db } from '../pool.ts'
 import { isFinal, type JobStatus, OPEN_DELIVERY, OPEN_JOB, type Priority } from '../states.ts'
+import { closeOpenDeliveries } from './end-statements.ts'
 import { lineUpAgain } from './failover.ts'
 import { CANCEL_TOO_LATE, NOTHING_CHOSEN } from './final-state.ts'
 
@@ -94,8 +95,11 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   const unknown = await unknownDestinations(db, id, request.destinations ?? [])
   if (unknown.length > 0) return { outcome: 'nothing', status: job.status, unknown }
   await followNames(db, id)
-  // A status that was changed by hand may have left deliveries open: nobody works at them any more.
-  if (isFinal(job.status)) await closeLeftOpen(db, id)
+  // A status that was set by hand can leave deliveries open, without a run that delivers them.
+  if (isFinal(job.status)) {
+    const message = 'The distribution had ended before this destination was served'
+    await closeOpenDeliveries(db, id, 'cancelled', 'CANCELLED', message)
+  }
   // Left alone unless they are named: what a rule dropped, and what its group did without. With `force` a group that is
   // done starts anew.
   const { rows } = await db.query<{ destination_name: string; grouped: boolean }>(
@@ -156,16 +160,6 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
     data_type: job.data_type,
     priority: job.priority,
   }
-}
-
-async function closeLeftOpen(db: Db, id: string): Promise<void> {
-  await db.query(
-    `update distribution_deliveries
-        set status = 'cancelled', error_code = 'CANCELLED', next_attempt_at = null,
-            completed_at = clock_timestamp(), updated_at = clock_timestamp()
-      where distribution_job_id = $1 and status in ${OPEN_DELIVERY}`,
-    [id],
-  )
 }
 
 async function hasDeliveries(db: Db, id: string): Promise<boolean> {

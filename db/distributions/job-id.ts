@@ -13,3 +13,14 @@ export function jobId(distributionId: string): string {
   if (!id) throw new TypeError('not a distribution id')
   return id
 }
+
+/** The public name of the row with this uuid. */
+export function publicId(id: string): string {
+  return `dist_${id}`
+}
+
+/** A distribution by its row. */
+export interface JobRef {
+  tenant_id: string
+  id: string
+}

@@ -41,15 +41,6 @@ export async function lockJob(db: Db, id: string): Promise<LockedJob | null> {
   return rows[0] ?? null
 }
 
-/** The round of a job, and whether its time is over; null when there is no such job. */
-export async function peekRound(db: Db, id: string): Promise<{ round: number; expired: boolean } | null> {
-  const { rows } = await db.query<{ round: number; expired: boolean }>(
-    'select round, expires_at <= clock_timestamp() as expired from distribution_jobs where id = $1',
-    [id],
-  )
-  return rows[0] ?? null
-}
-
 export interface KnownDestination {
   id: string
   name: string

@@ -101,7 +101,7 @@ export interface DistributionMetrics {
   retry_count: number
 }
 
-/** The numbers of status and callback. */
+/** The numbers of a status answer; SQL's callback_body draws the same for a callback. */
 export function distributionMetrics(
   job: Pick<JobState, 'submitted_at' | 'completed_at'>,
   deliveries: readonly Pick<DeliveryState, 'status' | 'attempts' | 'response_time_ms' | 'error_code'>[],

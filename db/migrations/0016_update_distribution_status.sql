@@ -16,7 +16,7 @@ as $$
     with ordinality as t (e, n)
 $$;
 
--- The body of the callback of a distribution that has ended, as db/distributions/finish.ts writes it.
+-- The body of the callback of a distribution that has ended. The service uses it too.
 create function callback_body(p_id uuid, p_event_type text) returns text
   language sql stable
   set search_path = public, pg_temp

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { finishDistribution } from '../../db/distributions/finish.ts'
+import { endDistribution } from '../../db/distributions/end.ts'
 import { parseDistributionId } from '../../db/distributions/job-id.ts'
 import { insertPlan } from '../../db/distributions/plan.ts'
 import { withTenant } from '../../db/pool.ts'
@@ -239,7 +239,7 @@ describe('cancel', () => {
     const { cancel } = api.dispatcher
     api.dispatcher.cancel = async () => {
       // The run saw the wish in its last look at the row, and is gone; somebody retries at once.
-      await withTenant(api.pool, 'acme', (db) => finishDistribution(db, job, { round: 1, cause: 'done' }))
+      await withTenant(api.pool, 'acme', (db) => endDistribution(db, job, { round: 1, cause: 'done' }))
       expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(202)
       return 'no_workflow'
     }
@@ -284,7 +284,7 @@ describe('cancel', () => {
     await api.rows('acme', "update distribution_deliveries set status = 'success' where distribution_job_id = $1", [
       job,
     ])
-    await withTenant(api.pool, 'acme', (db) => finishDistribution(db, job, { round: 1, cause: 'cancelled' }))
+    await withTenant(api.pool, 'acme', (db) => endDistribution(db, job, { round: 1, cause: 'cancelled' }))
     const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
     expect(shown).toMatchObject({
       status: 'completed',
@@ -354,7 +354,7 @@ describe('retry', () => {
     const deliver_at = new Date(Date.now() + 86_400_000).toISOString()
     const id = await submitted({ deliver_at })
     await withTenant(api.pool, 'acme', (db) =>
-      finishDistribution(db, parseDistributionId(id)!, { round: 1, cause: 'cancelled' }),
+      endDistribution(db, parseDistributionId(id)!, { round: 1, cause: 'cancelled' }),
     )
     expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(202)
     const [row] = await api.rows<{ expires_at: Date }>(

@@ -1,7 +1,7 @@
 // What rules make of a sample and of a distribution, as the API tells it.
 import { afterAll, describe, expect, it } from 'vitest'
 import { plan } from '../../activities/distribution/plan.ts'
-import { finishDistribution } from '../../db/distributions/finish.ts'
+import { endDistribution } from '../../db/distributions/end.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { withTenant } from '../../db/pool.ts'
 import { ITALY, startRulesApi } from './ruling.ts'
@@ -159,7 +159,7 @@ describe('a distribution for which nothing was chosen', () => {
     const ref = { tenant_id: 'acme', distribution_id: body.distribution_id as string }
     await plan(api.pool, ref)
     await withTenant(api.pool, 'acme', (db) =>
-      finishDistribution(db, jobId(ref.distribution_id), { round: 1, cause: 'done' }),
+      endDistribution(db, jobId(ref.distribution_id), { round: 1, cause: 'done' }),
     )
     const status = async () => (await api.call('GET', `/distribution/${ref.distribution_id}/status`)).body
     expect(await status()).toMatchObject({ status: 'failed', error_code: 'MISCONFIGURED', destinations: [] })
@@ -177,7 +177,7 @@ describe('a distribution for which nothing was chosen', () => {
     const completed = { tenant_id: 'acme', distribution_id: other.body.distribution_id as string }
     await plan(api.pool, completed)
     await withTenant(api.pool, 'acme', (db) =>
-      finishDistribution(db, jobId(completed.distribution_id), { round: 1, cause: 'done' }),
+      endDistribution(db, jobId(completed.distribution_id), { round: 1, cause: 'done' }),
     )
     const refused = await api.call('POST', `/distribution/${completed.distribution_id}/retry`)
     expect(refused).toMatchObject({ status: 409, body: { message: expect.stringContaining('"force": true') } })

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { closeAttempt, closeLostAttempt, openAttempt } from '../../db/distributions/attempts.ts'
 import { lockDelivery } from '../../db/distributions/deliveries.ts'
-import { finishDistribution } from '../../db/distributions/finish.ts'
+import { endDistribution } from '../../db/distributions/end.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { aPlannedJob } from './planned-job.ts'
@@ -68,10 +68,10 @@ describe('the order of locks', () => {
 
   it('an end waits for an attempt that is just being opened, and closes it', async () => {
     const id = await plannedJob()
-    let ended: ReturnType<typeof finishDistribution> | undefined
+    let ended: ReturnType<typeof endDistribution> | undefined
     await asAcme(async (db) => {
       await lockDelivery(db, id, 'a')
-      ended = asAcme((other) => finishDistribution(other, id, { round: 1, cause: 'cancelled' }))
+      ended = asAcme((other) => endDistribution(other, id, { round: 1, cause: 'cancelled' }))
       await somebodyWaits()
       await openAttempt(db, id, 'a', BY_ONE)
     })

@@ -6,7 +6,7 @@ import { findBatch, insertBatch, newBatchId, requestBatchCancel } from '../../db
 import { batchProgress, insertBatchItems, releaseBatchPage } from '../../db/batches/items.ts'
 import { insertBatchJobs, newJobIds } from '../../db/distributions/bulk.ts'
 import { requestCancel } from '../../db/distributions/commands.ts'
-import { finishDistribution } from '../../db/distributions/finish.ts'
+import { endDistribution } from '../../db/distributions/end.ts'
 import type { NewJob } from '../../db/distributions/jobs.ts'
 import { selectIntoBatch } from '../../db/distributions/list.ts'
 import type { BatchRef } from '../../workflows/messages.ts'
@@ -238,7 +238,7 @@ describe('a batch', () => {
     )
     const job_id = rows[1]!.id
     await system.as('acme', (db) => requestCancel(db, job_id, null))
-    await system.as('acme', (db) => finishDistribution(db, job_id, { round: 1, cause: 'cancelled' }))
+    await system.as('acme', (db) => endDistribution(db, job_id, { round: 1, cause: 'cancelled' }))
     await system.runs.startBatch(ref)
     await endsAs(ref, 'cancelled')
     expect(pathsFrom(from)).toEqual(['/0', '/2'])

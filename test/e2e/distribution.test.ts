@@ -3,7 +3,7 @@ import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { plan } from '../../activities/distribution/plan.ts'
 import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
-import { finishDistribution } from '../../db/distributions/finish.ts'
+import { endDistribution } from '../../db/distributions/end.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId } from '../../workflows/names.ts'
@@ -228,9 +228,7 @@ describe('a distribution', () => {
 
   it('a retry of what was cancelled before its plan was made plans it, in the new round', async () => {
     const ref = await system.submit({ destinations: [restTo('a', (await aReceiver()).url)] })
-    await system.as('acme', (db) =>
-      finishDistribution(db, jobId(ref.distribution_id), { round: 1, cause: 'cancelled' }),
-    )
+    await system.as('acme', (db) => endDistribution(db, jobId(ref.distribution_id), { round: 1, cause: 'cancelled' }))
     expect(await retry(ref)).toMatchObject({ outcome: 'reset', round: 2, destinations: [] })
     expect(await plan(system.pool, ref)).toMatchObject({ round: 2, deliveries: [{ name: 'a', round: 2 }] })
   })

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sweep } from '../../activities/upkeep/sweep.ts'
 import { noteFailure, resetCircuit } from '../../db/destinations/circuits.ts'
 import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
-import { finishDistribution } from '../../db/distributions/finish.ts'
+import { endDistribution } from '../../db/distributions/end.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { createPool, type Db } from '../../db/pool.ts'
 import { insertEvent } from '../../db/webhooks/operator-events.ts'
@@ -199,7 +199,7 @@ describe('the sweep', () => {
     await system.as('acme', async (db) => {
       await requestCancel(db, id(ref), null)
     })
-    await system.as('acme', (db) => finishDistribution(db, id(ref), { round: 1, cause: 'cancelled' }))
+    await system.as('acme', (db) => endDistribution(db, id(ref), { round: 1, cause: 'cancelled' }))
     await system.as('acme', (db) =>
       db.query(`update distribution_callbacks set check_at = clock_timestamp() where distribution_job_id = $1`, [
         id(ref),
@@ -223,7 +223,7 @@ describe('the sweep', () => {
     for (const ref of refs) {
       await system.as('told', async (db) => {
         await requestCancel(db, id(ref), null)
-        await finishDistribution(db, id(ref), { round: 1, cause: 'cancelled' })
+        await endDistribution(db, id(ref), { round: 1, cause: 'cancelled' })
       })
     }
     const set = (ref: DistributionRef, values: string) =>

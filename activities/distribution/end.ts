@@ -1,0 +1,34 @@
+// What follows when a distribution ends: it is counted once, and the next one of its ordering key may go on.
+import { type Ended, type EndRequest, endDistribution } from '../../db/distributions/end.ts'
+import type { JobRef } from '../../db/distributions/job-id.ts'
+import { type TransactionOptions, withTenant } from '../../db/pool.ts'
+import type { Runs } from '../../workflows/client.ts'
+import { passTurn } from '../delivery/turns.ts'
+import type { ActivityDeps } from '../deps.ts'
+import { countEnd } from '../metrics.ts'
+import { refOf } from './ref.ts'
+
+export async function end(
+  deps: ActivityDeps,
+  job: JobRef,
+  request: EndRequest,
+  options?: TransactionOptions,
+): Promise<Ended> {
+  const ended = await withTenant(deps.pool, job.tenant_id, (db) => endDistribution(db, job.id, request), options)
+  if (ended.outcome !== 'final') return ended
+  countEnd(deps.metrics, job.tenant_id, ended)
+  if (ended.unblocks) await passTurn(deps, job, null)
+  return ended
+}
+
+/** The same where no run of the distribution sends the callback. */
+export async function endWithoutRun(
+  deps: ActivityDeps,
+  runs: Pick<Runs, 'notify'>,
+  job: JobRef,
+  request: EndRequest,
+): Promise<Ended> {
+  const ended = await end(deps, job, request)
+  if (ended.outcome === 'final' && ended.callback_due) await runs.notify({ ...refOf(job), round: ended.round })
+  return ended
+}

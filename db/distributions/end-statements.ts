@@ -1,0 +1,115 @@
+// The statements with which a distribution ends (end.ts).
+import type { Db } from '../pool.ts'
+import { type DeliveryCode, type DeliveryStatus, type JobStatus, OPEN_DELIVERY } from '../states.ts'
+import type { DeliverySummary } from './final-state.ts'
+
+export interface JobToEnd {
+  id: string
+  tenant_id: string
+  status: JobStatus
+  round: number
+  data_type: string
+  /** The data type is in the catalogue, the tenant's or the shared one. */
+  catalogued: boolean
+  callback_url: string | null
+  /** It has an ordering key. */
+  ordered: boolean
+  /** It has an ordering key and deliveries in failover groups. */
+  grouped: boolean
+  planned: boolean
+  expired: boolean
+  cancel_requested: boolean
+  callback_pending: boolean
+  open_deliveries: number
+  /** A delivery waits as a failover standby. */
+  standing_by: boolean
+  age_seconds: number
+}
+
+/** Locks the job's row until the transaction ends. Null when the tenant has no such job. */
+export async function lockJobToEnd(db: Db, id: string): Promise<JobToEnd | null> {
+  // The lock is a statement of its own: the sub-selects below would otherwise see a snapshot from before it.
+  const { rowCount } = await db.query('select from distribution_jobs where id = $1 for update', [id])
+  if (rowCount === 0) return null
+  const { rows } = await db.query<JobToEnd>(
+    `select j.id, j.tenant_id, j.status, j.round, j.data_type, j.callback_url,
+            j.ordering_key is not null as ordered,
+            exists (select from data_types t
+                     where t.id = j.data_type and (t.tenant_id is null or t.tenant_id = j.tenant_id)) as catalogued,
+            j.planned_at is not null as planned,
+            j.expires_at <= clock_timestamp() as expired,
+            j.cancel_requested_at is not null as cancel_requested,
+            exists (select from distribution_callbacks c
+                     where c.distribution_job_id = j.id and c.round = j.round and c.status = 'pending') as callback_pending,
+            (select count(*)::int from distribution_deliveries d
+              where d.distribution_job_id = j.id and d.status in ${OPEN_DELIVERY}) as open_deliveries,
+            exists (select from distribution_deliveries d
+                     where d.distribution_job_id = j.id and d.standby and d.status = 'pending') as standing_by,
+            j.ordering_key is not null and exists (
+              select from distribution_deliveries d
+               where d.distribution_job_id = j.id and d.failover_group is not null) as grouped,
+            extract(epoch from clock_timestamp() - j.created_at)::float8 as age_seconds
+       from distribution_jobs j
+      where j.id = $1`,
+    [id],
+  )
+  return rows[0] ?? null
+}
+
+/** Under `ordering: "block"` a failed delivery blocks those behind it, unless another one of its group was served. */
+export async function unblockServedGroups(db: Db, id: string): Promise<void> {
+  await db.query(
+    `update distribution_deliveries d
+        set ordering_blocks = false
+      where d.distribution_job_id = $1 and d.ordering_blocks and d.status = 'failed' and not d.required
+        and exists (select from distribution_deliveries s
+                     where s.distribution_job_id = $1 and s.failover_group = d.failover_group and s.status = 'success')`,
+    [id],
+  )
+}
+
+export async function markCancelled(db: Db, id: string, reason: string): Promise<void> {
+  await db.query(
+    `update distribution_jobs set cancel_requested_at = clock_timestamp(), cancel_reason = coalesce(cancel_reason, $2)
+      where id = $1`,
+    [id, reason],
+  )
+}
+
+/** Ends the open deliveries, and their open attempts, whose outcome stays unknown. */
+export async function closeOpenDeliveries(
+  db: Db,
+  id: string,
+  status: Extract<DeliveryStatus, 'cancelled' | 'failed'>,
+  code: DeliveryCode,
+  message: string,
+): Promise<void> {
+  await db.query('select end_open_deliveries($1, $2, $3, $4)', [id, status, code, message])
+}
+
+/** The deliveries in the order of the plan. */
+export async function summariseDeliveries(db: Db, id: string): Promise<DeliverySummary[]> {
+  const { rows } = await db.query<DeliverySummary>(
+    `select destination_name, status, attempts, error_code, error_message, failover_group, required
+       from distribution_deliveries where distribution_job_id = $1 order by position`,
+    [id],
+  )
+  return rows
+}
+
+/** Whether the tenant wants a distribution without destinations to fail. One that a rule dropped does not fail. */
+export async function failsWhenEmpty(db: Db, { id, tenant_id }: Pick<JobToEnd, 'id' | 'tenant_id'>): Promise<boolean> {
+  const { rows } = await db.query<{ fails: boolean }>(
+    `select coalesce(t.config ->> 'no_destination' = 'fail' and j.plan_explanation ->> 'dropped' is null, false) as fails
+       from tenants t join distribution_jobs j on j.id = $2
+      where t.id = $1`,
+    [tenant_id, id],
+  )
+  return rows[0]?.fails ?? false
+}
+
+/** The callback's body: the state at this moment, not at the moment of sending. */
+export async function callbackBody(db: Db, id: string, event_type: string): Promise<string> {
+  const { rows } = await db.query<{ body: string }>('select callback_body($1, $2) as body', [id, event_type])
+  return rows[0]!.body
+}

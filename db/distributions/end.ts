@@ -1,0 +1,138 @@
+// Ends a distribution. This is the only place that does: it closes what is open, derives the final state from the
+// deliveries and queues the callback. One transaction that locks the job's row first, so that a call that is repeated,
+// or that meets another one, changes nothing.
+import type { Db } from '../pool.ts'
+import { type DeliveryCode, type FinalJobStatus, isFinal } from '../states.ts'
+import { writeAudit } from '../tenants/audit.ts'
+import { insertCallback } from '../webhooks/callbacks.ts'
+import { countEvent } from '../webhooks/event-windows.ts'
+import {
+  callbackBody,
+  closeOpenDeliveries,
+  failsWhenEmpty,
+  type JobToEnd,
+  lockJobToEnd,
+  markCancelled,
+  summariseDeliveries,
+  unblockServedGroups,
+} from './end-statements.ts'
+import { moveFailoverOn } from './failover.ts'
+import { deriveFinalState, type EndedBy, type FinalState } from './final-state.ts'
+
+/** Why a run asks for the end. */
+export type EndCause = 'done' | 'cancelled' | 'expired'
+
+export type EndRequest = {
+  /** Only this round ends: a retry meanwhile is not what the cause was about. Absent: the present one. */
+  round?: number
+} & (
+  | { cause: 'done' | 'expired' }
+  /** `reason` is stored unless a cancel was requested with another one. */
+  | { cause: 'cancelled'; reason?: string }
+  /** It can never be delivered: its row is invalid, or its run fails again and again. An operator is told. */
+  | { cause: 'given_up'; code: DeliveryCode; reason: string; batch_id?: string }
+)
+
+export type Ended =
+  /** The tenant has no such distribution. */
+  | { outcome: 'missing' }
+  /** It goes on: another round has begun, or something is open that the cause does not end. */
+  | { outcome: 'open' }
+  | {
+      outcome: 'final'
+      status: FinalJobStatus
+      round: number
+      /** The callback of this round still has to be sent. */
+      callback_due: boolean
+      /** Others of its ordering key may go on now. */
+      unblocks: boolean
+      /** What metrics need. Null on a repeat: the distribution had ended before this call. */
+      ended: { data_type: string; catalogued: boolean; seconds: number } | null
+    }
+
+/**
+ * Ends job `id`. A cancel that was requested before wins over `done` and `expired`. `done` ends only a job without open
+ * deliveries, or one that has expired; `expired`, and giving up as `EXPIRED`, only one that has expired by the
+ * database's clock.
+ */
+export async function endDistribution(db: Db, id: string, request: EndRequest): Promise<Ended> {
+  let job = await lockJobToEnd(db, id)
+  if (!job) return { outcome: 'missing' }
+  if (request.round !== undefined && request.round !== job.round) return { outcome: 'open' }
+  if (isFinal(job.status)) return final(job, job.status as FinalJobStatus, job.callback_pending, false)
+  if (request.cause === 'given_up') return await giveUp(db, job, request)
+  if (job.standing_by) {
+    // A standby is not open, whatever ends the job.
+    await moveFailoverOn(db, id)
+    job = (await lockJobToEnd(db, id))!
+  }
+  const endedBy = endedByOf(job, request.cause)
+  if (endedBy === null) return { outcome: 'open' }
+  if (endedBy === 'cancel') {
+    if (!job.cancel_requested) await markCancelled(db, id, reasonOf(request))
+    await closeOpenDeliveries(db, id, 'cancelled', 'CANCELLED', 'The distribution was cancelled')
+  } else if (endedBy === 'expiry') {
+    const message = 'The distribution expired before this destination was served'
+    await closeOpenDeliveries(db, id, 'failed', 'EXPIRED', message)
+  }
+  if (job.grouped) await unblockServedGroups(db, id)
+  const deliveries = await summariseDeliveries(db, id)
+  const state = deriveFinalState(deliveries, endedBy, deliveries.length === 0 && (await failsWhenEmpty(db, job)))
+  return await write(db, job, state, endedBy)
+}
+
+function endedByOf(job: JobToEnd, cause: EndCause): EndedBy | null {
+  if (job.cancel_requested || cause === 'cancelled') return 'cancel'
+  if (job.planned && job.open_deliveries === 0) return 'deliveries'
+  return job.expired ? 'expiry' : null
+}
+
+function reasonOf(request: EndRequest): string {
+  return (request.cause === 'cancelled' && request.reason) || 'cancelled in Temporal'
+}
+
+async function giveUp(db: Db, job: JobToEnd, request: Extract<EndRequest, { cause: 'given_up' }>): Promise<Ended> {
+  const { code, reason, batch_id } = request
+  if (code === 'EXPIRED' && !job.expired) return { outcome: 'open' }
+  const { id, tenant_id, round } = job
+  await closeOpenDeliveries(db, id, 'failed', code, reason)
+  const { retry_count } = deriveFinalState(await summariseDeliveries(db, id), 'deliveries', true)
+  const state: FinalState = { status: 'failed', error_code: code, error_message: reason, retry_count, warnings: [] }
+  await writeAudit(db, {
+    ...{ tenant_id, actor: 'distributor', action: 'distribution.abandoned' },
+    ...{ resource_type: 'distribution_job', resource_id: id, details: { round, code, reason } },
+  })
+  const details = { ...(batch_id && { batch_id }), distribution_id: `dist_${id}`, reason }
+  await countEvent(db, tenant_id, 'distributions.failed', code, details)
+  return await write(db, job, state, 'deliveries')
+}
+
+async function write(db: Db, job: JobToEnd, state: FinalState, endedBy: EndedBy): Promise<Ended> {
+  const { id, tenant_id, round, callback_url } = job
+  await db.query('call update_distribution_status($1, $2, $3, $4, $5)', [
+    `dist_${id}`,
+    state.status,
+    state.error_message,
+    state.error_code,
+    'distributor',
+  ])
+  await db.query(`update distribution_jobs set retry_count = $2, warnings = warnings || $3::jsonb where id = $1`, [
+    id,
+    state.retry_count,
+    JSON.stringify(state.warnings),
+  ])
+  if (callback_url !== null) {
+    const event_type = `distribution.${endedBy === 'expiry' && state.status === 'failed' ? 'expired' : state.status}`
+    const body = await callbackBody(db, id, event_type)
+    await insertCallback(db, { id, tenant_id, round, event_type, callback_url, body })
+  }
+  return final(job, state.status, callback_url !== null, true)
+}
+
+function final(job: JobToEnd, status: FinalJobStatus, callback_due: boolean, endedNow: boolean): Ended {
+  const { round, ordered, grouped, data_type, catalogued, age_seconds } = job
+  // Each delivery that was served has released the next one itself. One of a failover group ends without doing so.
+  const unblocks = ordered && (status !== 'completed' || grouped)
+  const ended = endedNow ? { data_type, catalogued, seconds: age_seconds } : null
+  return { outcome: 'final', status, round, callback_due, unblocks, ended }
+}
