@@ -2,7 +2,7 @@
 // changes nothing, names the tables that are out of date, and ends with code 1.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { configSchema } from '../activities/destinations/registry.ts'
+import { configSchema, destinationFor } from '../activities/destinations/registry.ts'
 import { LIMITS } from '../db/limits.ts'
 import { PROTOCOLS } from '../db/states.ts'
 import { describeSettings } from '../temporal-config/process/settings.ts'
@@ -10,7 +10,7 @@ import { describeSettings } from '../temporal-config/process/settings.ts'
 /** The generated parts of each page. They stand between the markers `<!-- docs: NAME -->` and `<!-- docs: end -->`. */
 export const GENERATED: Record<string, Record<string, () => string>> = {
   'docs/settings.md': { settings },
-  'docs/destinations.md': { destinations },
+  'docs/destinations.md': { promises, examples, destinations },
   'docs/limits.md': { limits },
 }
 
@@ -52,6 +52,41 @@ function limits(): string {
     reason,
   ])
   return table([['limit', 'value', 'reason'], ...rows])
+}
+
+function promises(): string {
+  const rows = PROTOCOLS.map((protocol) => {
+    const { delivered, repeat, again, final } = destinationFor(protocol).documentation
+    return [protocol, delivered, repeat, again, final]
+  })
+  return table([['protocol', 'delivered means', 'how a repeat is recognised', 'retried', 'final'], ...rows])
+}
+
+/** One JSON document, an example per protocol. */
+function examples(): string {
+  const lines = PROTOCOLS.map((protocol) => `  "${protocol}": ${wrapped(destinationFor(protocol).example)}`)
+  return `\`\`\`json destinations\n{\n${lines.join(',\n')}\n}\n\`\`\``
+}
+
+/** Its fields, as many in a line as fit. */
+function wrapped(example: Record<string, unknown>): string {
+  const lines = ['']
+  for (const [name, value] of Object.entries(example)) {
+    const field = `"${name}": ${spaced(value)}`
+    const last = lines.at(-1)!
+    if (last === '') lines[lines.length - 1] = field
+    else if (last.length + field.length < 110) lines[lines.length - 1] = `${last}, ${field}`
+    else lines.push(field)
+  }
+  return `{${lines.join(',\n    ')}}`
+}
+
+/** JSON in one line that people can read. */
+function spaced(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(spaced).join(', ')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const fields = Object.entries(value).map(([name, field]) => `${JSON.stringify(name)}: ${spaced(field)}`)
+  return `{${fields.join(', ')}}`
 }
 
 /** One table per protocol of the registry. */

@@ -8,6 +8,7 @@ import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
 import { type Db, type Pool, withTenant } from '../../db/pool.ts'
 import type { DeferralReason, DeliveryCode } from '../../db/states.ts'
 import { DeliveryError } from '../destinations/errors.ts'
+import { destinationFor } from '../destinations/registry.ts'
 import { circuitDelay } from './circuit.ts'
 import type { Place } from './shares.ts'
 
@@ -28,7 +29,8 @@ const LEASE_MARGIN_MS = 30_000
 export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, place: Place): Promise<Admission> {
   const { target, circuit } = delivery
   const holder = { tenant_id: tenantId, target, delivery_id: delivery.delivery_id }
-  const leaseMs = deadlineMs(delivery) + LEASE_MARGIN_MS
+  const configuration = delivery.inline_configuration ?? delivery.configuration ?? {}
+  const leaseMs = destinationFor(delivery.protocol).deadlineMs(configuration) + LEASE_MARGIN_MS
   const key = `${tenantId}/${target}`
 
   if (circuit && (circuit.wait_ms > 0 || (circuit.probe_wait_ms > 0 && !circuit.own)))
@@ -126,10 +128,4 @@ function limitsOf(delivery: LockedDelivery, target: string): AskedLimit[] {
 
 function shown({ requests, per_seconds }: RateLimit): string {
   return `${requests} per ${per_seconds} s`
-}
-
-/** As the destination's own schema has it; 30 s when it says nothing. */
-function deadlineMs({ inline_configuration, configuration }: LockedDelivery): number {
-  const stated = (inline_configuration ?? configuration)?.timeout_seconds
-  return (typeof stated === 'number' ? stated : 30) * 1000
 }

@@ -59,9 +59,29 @@ export interface RetryDefaults {
   life_seconds: number
 }
 
+/** What the documentation says about a protocol, as Markdown. */
+export interface Documentation {
+  /** What is made of a payload: two or three words, and a sentence. */
+  name: string
+  description: string
+  /** What counts as delivered. */
+  delivered: string
+  /** How the receiver recognises a repeat. */
+  repeat: string
+  /** Which failures are retried. */
+  again: string
+  /** Which failures are final. */
+  final: string
+}
+
 export interface Destination<Config extends z.ZodType = z.ZodType> {
   protocol: Protocol
   config: Config
+  /** A valid configuration, for the documentation. Its secrets come from the credential that it names. */
+  example: Record<string, unknown>
+  documentation: Documentation
+  /** The protocol can tell the receiver that a body is compressed: it takes `options.compression` "gzip". */
+  gzip: boolean
   /** Left out: the delays begin with a second and double, and a distribution lives for five minutes unless told otherwise. */
   retries?: RetryDefaults
   /**
@@ -69,6 +89,10 @@ export interface Destination<Config extends z.ZodType = z.ZodType> {
    * has one.
    */
   target(config: z.output<Config>): Target | undefined
+  /** The longest time that `deliver` takes. The configuration is as it is stored: defaults are not filled in. */
+  deadlineMs(config: z.input<Config>): number
+  /** What is made of JSON, such as "rows are made of JSON", so that a shape may make nothing else. As it is stored, too. */
+  needsJson?(config: z.input<Config>): string | undefined
   /**
    * Sends once. `signal` aborts the socket (cancel, lost worker); the configuration's own `timeout_seconds` is one
    * deadline from connect to last byte, kept in here.

@@ -30,9 +30,23 @@ export function originOf(text: string): string {
   return target ? targetText(url.protocol, target) : text
 }
 
+const USUAL_SECONDS = 30
+/** A probe answers a person who waits. */
+const MAX_PROBE_MS = 10_000
+
 /** One deadline for the whole of an attempt. */
 export function timeoutSeconds() {
-  return z.number().min(1).max(600).default(30).describe('From connecting to the last byte of the answer')
+  return z.number().min(1).max(600).default(USUAL_SECONDS).describe('From connecting to the last byte of the answer')
+}
+
+/** The deadline that `timeoutSeconds` states. A stored configuration may leave it out, and one written by hand hold anything. */
+export function deadlineMs({ timeout_seconds: stated }: { timeout_seconds?: unknown }): number {
+  return (typeof stated === 'number' ? stated : USUAL_SECONDS) * 1000
+}
+
+/** The deadline of a probe. */
+export function probeMs(config: { timeout_seconds?: unknown }): number {
+  return Math.min(deadlineMs(config), MAX_PROBE_MS)
 }
 
 /** For a protocol whose delays are not the common ones. */

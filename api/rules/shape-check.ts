@@ -1,5 +1,6 @@
 // Whether a shape can be applied, by itself and with what a destination makes of its result. Expressions and schemas are
 // looked at where nobody waits: reading one may take seconds.
+import { destinationFor } from '../../activities/destinations/registry.ts'
 import { shapeConfig, shapes } from '../../activities/shaping/config.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
 import type { Protocol } from '../../db/states.ts'
@@ -26,11 +27,9 @@ export async function shapingIssues(
   const details = parsed.success ? [] : issuesOf(shapeConfig, parsed.error, at)
   details.push(...(await costlyIssues(shaper, tenantId, shape, at)))
   const format = parsed.data?.output?.format ?? 'json'
-  const { attachment } = configuration as { attachment?: { format?: unknown } }
-  const made = attachment?.format === 'csv' || attachment?.format === 'xml' ? attachment.format : undefined
-  const maker = protocol === 'JDBC' ? 'rows are' : protocol === 'EMAIL' && made && `an attachment as ${made} is`
-  if (maker && format !== 'json' && !overruled.output) {
-    details.push({ field: fieldPath([...at, 'output']), issue: `must be json: ${maker} made of JSON` })
+  const reason = destinationFor(protocol).needsJson?.(configuration)
+  if (reason && format !== 'json' && !overruled.output) {
+    details.push({ field: fieldPath([...at, 'output']), issue: `must be json: ${reason}` })
   }
   return details
 }

@@ -84,10 +84,8 @@ export function checkNames(
   })
 }
 
-/** gzip is a matter of the protocol: only these three can say that a body is compressed. */
 function compressionIssue(protocol: Protocol, field: string, compression: 'none' | 'gzip'): Detail[] {
-  const able = protocol === 'REST' || protocol === 'AMQP' || protocol === 'S3'
-  return compression === 'none' || able
+  return compression === 'none' || destinationFor(protocol).gzip
     ? []
     : [{ field, issue: `${protocol} does not take options.compression "gzip"` }]
 }

@@ -3,6 +3,7 @@
 
 import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
+import { deadlineMs, probeMs } from '../fields.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
 import { targetOf } from '../network/target.ts'
@@ -14,8 +15,6 @@ import { type Line, openSession, type Session } from './session.ts'
 
 /** Opening costs seven round trips and a login. Brokers keep an idle connection for as long as it has a heartbeat. */
 const IDLE_MS = 30_000
-/** A probe answers a person who waits. */
-const MAX_PROBE_MS = 10_000
 
 const connections = keepConnections<Session>({
   idleMs: IDLE_MS,
@@ -31,7 +30,24 @@ const connections = keepConnections<Session>({
 export const amqp = defineDestination({
   protocol: 'AMQP',
   config: amqpConfig,
+  example: {
+    host: 'broker.example',
+    vhost: '/reports',
+    exchange: 'reports',
+    routing_key: '{data_type}',
+    credentials: 'broker',
+  },
+  documentation: {
+    name: 'AMQP message',
+    description: 'Publishes the payload to an AMQP 0-9-1 broker',
+    delivered: 'the broker confirmed it and had a queue for it',
+    repeat: '`message_id`',
+    again: 'no queue yet, nack, memory alarm, timeout, network',
+    final: 'missing exchange, no permission, too large',
+  },
+  gzip: true,
   target: (config) => targetOf(config.host, portOf(config)),
+  deadlineMs,
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()
@@ -51,7 +67,7 @@ export const amqp = defineDestination({
 
   /** Logs in and asks whether exchange or queue are there, as far as they are the same for every message. */
   async probe(config, signal, { egress }) {
-    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal }, async (attempt) => {
       const session = await openSession(lineOf(config), attempt, egress)
       const off = attempt.onStop(session.destroy)

@@ -3,6 +3,7 @@
 
 import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
+import { deadlineMs, probeMs } from '../fields.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
 import { networkFailure } from '../network/failures.ts'
@@ -17,8 +18,6 @@ import { createSending, transact } from './transaction.ts'
 
 /** Servers wait for minutes, but many allow a client few connections. */
 const IDLE_MS = 10_000
-/** A probe answers a person who waits. */
-const MAX_PROBE_MS = 10_000
 
 const connections = keepConnections<Session>({
   idleMs: IDLE_MS,
@@ -33,7 +32,29 @@ const connections = keepConnections<Session>({
 export const email = defineDestination({
   protocol: 'EMAIL',
   config: emailConfig,
+  example: {
+    host: 'mail.example',
+    from: 'Reports <reports@authority.example>',
+    to: ['archive@authority.example'],
+    subject: 'Report {payload.report_id}',
+    attachment: { format: 'csv', rows_path: 'payload.rows' },
+    credentials: 'mail',
+  },
+  documentation: {
+    name: 'E-mail',
+    description: 'Sends the payload as a message',
+    delivered: 'the server accepted it for every recipient',
+    repeat: '`Message-ID`; a recipient who accepted is not asked again',
+    again: '4xx for a recipient or for the mail, timeout, network',
+    final: '5xx',
+  },
+  gzip: false,
   target: (config) => targetOf(config.host, portOf(config)),
+  deadlineMs,
+  needsJson({ attachment }) {
+    const format = attachment?.format
+    return format === 'csv' || format === 'xml' ? `an attachment as ${format} is made of JSON` : undefined
+  },
   retries: MAIL_RETRIES,
 
   async deliver(config, message, signal, { egress }) {
@@ -80,7 +101,7 @@ export const email = defineDestination({
 
   /** Greeting, TLS and login; no mail is begun. */
   async probe(config, signal, { egress }) {
-    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    const timeoutMs = probeMs(config)
     try {
       await withinDeadline({ timeoutMs, signal }, async (attempt) => {
         const session = await openSession(serverOf(config), attempt, egress)

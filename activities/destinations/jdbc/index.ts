@@ -1,6 +1,7 @@
 // JDBC: the rows of a payload, in one transaction, exactly once per delivery id. PostgreSQL, MySQL and MariaDB.
 
 import { defineDestination } from '../destination.ts'
+import { deadlineMs, probeMs } from '../fields.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
 import { targetOf } from '../network/target.ts'
@@ -13,8 +14,6 @@ import { parseJdbcUrl } from './url.ts'
 
 /** Databases are asked to give up on a session that says nothing for longer than this. */
 const IDLE_MS = 30_000
-/** A probe answers a person who waits. */
-const MAX_PROBE_MS = 10_000
 
 const connections = keepConnections<Database>({
   idleMs: IDLE_MS,
@@ -26,10 +25,28 @@ const connections = keepConnections<Database>({
 export const jdbc = defineDestination({
   protocol: 'JDBC',
   config: jdbcConfig,
+  example: {
+    url: 'jdbc:postgresql://warehouse.example/reports?currentSchema=public',
+    table: 'report_rows',
+    rows_path: 'rows',
+    columns: { report_id: { value: '{payload.report_id}' }, service: 'service', fees: 'fees' },
+    credentials: 'warehouse',
+  },
+  documentation: {
+    name: 'SQL rows',
+    description: 'Writes rows into a PostgreSQL, MySQL or MariaDB table',
+    delivered: 'the transaction was committed',
+    repeat: 'not needed: a repeat changes nothing. The delivery id is in a ledger table, or in `delivery_id_column`',
+    again: 'deadlock, serialization failure, too many connections, timeout, network',
+    final: 'constraint, missing table or column, a value that does not fit',
+  },
+  gzip: false,
   target({ url }) {
     const { host, port } = parseJdbcUrl(url)
     return targetOf(host, port)
   },
+  deadlineMs,
+  needsJson: () => 'rows are made of JSON',
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()
@@ -48,7 +65,7 @@ export const jdbc = defineDestination({
 
   /** Logs in and looks for the table. */
   async probe(config, signal, { egress }) {
-    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal }, async (attempt) => {
       const database = await openDatabase(config, attempt, egress)
       attempt.onStop(() => database.destroy())

@@ -3,6 +3,7 @@ import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { defineDestination, type Message } from '../destination.ts'
 import { DeliveryError, type Response } from '../errors.ts'
+import { deadlineMs, probeMs } from '../fields.ts'
 import { targetOfUrl } from '../network/target.ts'
 import { type TlsMaterial, tlsMaterial } from '../network/tls.ts'
 import { fillHeader, fillUrl, hasPlaceholders, templateUrl } from '../template/placeholders.ts'
@@ -15,15 +16,28 @@ import { webhookHeaders } from './signature.ts'
 
 /** A token may take up to half of an attempt's time, and never more than this. */
 const MAX_TOKEN_MS = 15_000
-/** A probe answers a person who waits. */
-const MAX_PROBE_MS = 10_000
 
 const compress = promisify(gzip)
 
 export const rest = defineDestination({
   protocol: 'REST',
   config: restConfig,
+  example: {
+    endpoint: 'https://partner.example/reports/{payload.report_id}',
+    auth: { type: 'bearer' },
+    credentials: 'partner',
+  },
+  documentation: {
+    name: 'HTTP request',
+    description: 'Sends the payload as the body of an HTTP request',
+    delivered: 'a 2xx whose body arrived completely',
+    repeat: '`Idempotency-Key`, and `webhook-id` with `signing`',
+    again: '408, 425, 429, 5xx, timeout, network',
+    final: 'other answers; 3xx too',
+  },
+  gzip: true,
   target: ({ endpoint }) => targetOfUrl(templateUrl(endpoint)!),
+  deadlineMs,
 
   async deliver(config, message, signal, { egress, conceal }) {
     signal.throwIfAborted()
@@ -71,7 +85,7 @@ export const rest = defineDestination({
 
   /** HEAD with the destination's authentication. Every answer but 401, 403 and 5xx says that somebody is at home. */
   async probe(config, signal, { egress, conceal }) {
-    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    const timeoutMs = probeMs(config)
     const token =
       config.auth.type === 'oauth2'
         ? await requestToken(tokenRequest(config, config.auth, ''), signal, egress)

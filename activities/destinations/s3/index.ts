@@ -3,6 +3,7 @@
 import type { PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
 import { defineDestination, type Receipt } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
+import { deadlineMs, probeMs } from '../fields.ts'
 import { type Attempt, withinDeadline } from '../network/deadline.ts'
 import type { Egress } from '../network/egress.ts'
 import { targetOfUrl } from '../network/target.ts'
@@ -15,13 +16,27 @@ import { type ObjectInput, objectOf } from './object.ts'
 
 /** Larger objects go in parts of this size, one after the other: no more of them is on the wire at once. */
 const PART_BYTES = 8 * 1024 * 1024
-/** A probe answers a person who waits. */
-const MAX_PROBE_MS = 10_000
 
 export const s3 = defineDestination({
   protocol: 'S3',
   config: s3Config,
+  example: {
+    endpoint: 'https://store.example',
+    bucket: 'reports',
+    key: '{payload.period}/{payload.report_id}.json',
+    credentials: 'store',
+  },
+  documentation: {
+    name: 'S3 object',
+    description: 'Stores the payload as an object',
+    delivered: 'the object was stored completely',
+    repeat: 'not needed: the same key, the same bytes',
+    again: '5xx, `SlowDown`, timeout, network',
+    final: 'missing bucket, wrong region, no permission',
+  },
+  gzip: true,
   target: ({ endpoint }) => targetOfUrl(new URL(endpoint)),
+  deadlineMs,
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()
@@ -44,7 +59,7 @@ export const s3 = defineDestination({
    * destination's credential need be allowed.
    */
   async probe(config, signal, { egress }) {
-    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal, expects: 'answer' }, (attempt) =>
       asking(config, attempt, egress, async (sdk, client) => {
         const listing = { Bucket: config.bucket, MaxKeys: 1, ExpectedBucketOwner: config.expected_bucket_owner }

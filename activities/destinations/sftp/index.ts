@@ -2,6 +2,7 @@
 
 import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
+import { deadlineMs, probeMs } from '../fields.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
 import { targetOf } from '../network/target.ts'
@@ -14,8 +15,6 @@ import { openSession, type Session } from './session.ts'
 
 /** Servers count sessions, some by licence: an idle one is kept for a burst, not for a day. */
 const IDLE_MS = 15_000
-/** A probe answers a person who waits. */
-const MAX_PROBE_MS = 10_000
 
 const connections = keepConnections<Session>({
   idleMs: IDLE_MS,
@@ -31,7 +30,23 @@ const connections = keepConnections<Session>({
 export const sftp = defineDestination({
   protocol: 'SFTP',
   config: sftpConfig,
+  example: {
+    host: 'files.example',
+    host_key: 'SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU',
+    path: 'in/{payload.report_id}.json',
+    credentials: 'files',
+  },
+  documentation: {
+    name: 'SFTP file',
+    description: 'Uploads the payload as a file',
+    delivered: 'the file has its final name and its full size',
+    repeat: 'not needed: a repeat recognises its own file',
+    again: 'full disk, timeout, network',
+    final: 'no permission, file exists with `fail`, another host key',
+  },
+  gzip: false,
   target: ({ host, port }) => targetOf(host, port),
+  deadlineMs,
 
   async deliver(config, message, signal, { egress }) {
     const place = fillPath(config, message)
@@ -48,7 +63,7 @@ export const sftp = defineDestination({
 
   /** Logs in, and looks for the folder as far as it is the same for every message. */
   async probe(config, signal, { egress }) {
-    const timeoutMs = Math.min(config.timeout_seconds * 1000, MAX_PROBE_MS)
+    const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal, expects: 'accept the connection' }, async (attempt) => {
       const session = await openSession(config, attempt, egress)
       const off = attempt.onStop(() => session.destroy())

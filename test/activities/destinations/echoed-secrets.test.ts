@@ -112,7 +112,11 @@ describe('whatever a protocol throws', () => {
     defineDestination({
       protocol: 'REST',
       config,
+      example: {},
+      documentation: { name: '', description: '', delivered: '', repeat: '', again: '', final: '' },
+      gzip: false,
       target: () => undefined,
+      deadlineMs: () => 1000,
       deliver: async () => {
         throw thrown()
       },
