@@ -1,7 +1,9 @@
-// One SSH connection with an SFTP session on it, over a socket of ours. ssh2 itself and not ssh2-sftp-client on top of
-// it, which hides the status codes that decide, and has neither fsync nor requests that are open at the same time.
+// One SFTP session over a guarded socket. ssh2-sftp-client connects and logs in; files go through the channel that it
+// opens. Its own file methods are not used: they change the status codes that decide (`stat` reports every failure as a
+// missing file), write one packet at a time, and have no fsync.
 import type { Socket } from 'node:net'
-import ssh2, { type SFTPWrapper } from 'ssh2'
+import type { SFTPWrapper } from 'ssh2'
+import SftpClient from 'ssh2-sftp-client'
 import { DeliveryError } from '../errors.ts'
 import type { Attempt } from '../network/deadline.ts'
 import type { Egress } from '../network/egress.ts'
@@ -10,7 +12,7 @@ import type { SftpConfig } from './config.ts'
 import { type Handshake, STATUS, sessionFailure, statusOf } from './failure.ts'
 import { createHostCheck } from './host-key.ts'
 
-/** What old servers know beside the algorithms that ssh2 offers by itself. */
+/** Algorithms of old servers, which ssh2 does not offer by default. */
 const LEGACY = {
   kex: ['diffie-hellman-group-exchange-sha1', 'diffie-hellman-group14-sha1', 'diffie-hellman-group1-sha1'],
   serverHostKey: ['ssh-dss'],
@@ -20,33 +22,33 @@ const LEGACY = {
 
 /** `SSH_OPEN_RESOURCE_SHORTAGE` of RFC 4254, section 5.1. */
 const RESOURCE_SHORTAGE = 4
-/** A farewell that nobody answers is not waited for. */
-const FAREWELL_MS = 500
+/** How long the server may take to close the connection. */
+const CLOSE_MS = 500
 
 type Done<T> = (error?: Error | null, value?: T) => void
 
 export interface Session {
   /**
-   * One request, answered, or failed once the connection is lost: ssh2 leaves some callbacks uncalled then. A status of
-   * the server comes as an Error whose `code` is its number; what the server does not offer is
-   * OP_UNSUPPORTED.
+   * Sends one request and resolves with its answer. It also rejects when the connection is lost, where ssh2 leaves some
+   * callbacks uncalled. A status of the server is an Error whose `code` is the status; OP_UNSUPPORTED if the server does
+   * not have the extension.
    */
   request<T>(send: (sftp: SFTPWrapper, done: Done<T>) => void): Promise<T>
-  /** Ends the socket at once. */
+  /** Destroys the socket at once. */
   destroy(): void
-  /** Takes leave; resolves when the connection is closed, or is closed then without more ado. */
+  /** Disconnects, and destroys the socket when the server does not close it in time. */
   close(): Promise<void>
 }
 
-/** @throws DeliveryError; nothing is left open then */
+/** @throws DeliveryError; no socket is left open then */
 export async function openSession(config: SftpConfig, attempt: Attempt, egress: Egress): Promise<Session> {
   const login = loginOf(config)
   const socket = egress.connect({ host: config.host, port: config.port })
-  // Requests are small, and each waits for the answer to the one before.
+  // Requests are small, and many wait for the previous answer.
   socket.setNoDelay(true)
   const off = attempt.onStop(() => socket.destroy())
   try {
-    return await converse(config, login, socket, attempt)
+    return await startSession(config, login, socket, attempt)
   } catch (error) {
     socket.destroy()
     throw error
@@ -55,14 +57,14 @@ export async function openSession(config: SftpConfig, attempt: Attempt, egress: 
   }
 }
 
-async function converse(config: SftpConfig, login: Login, socket: Socket, attempt: Attempt): Promise<Session> {
-  const client = new ssh2.Client()
+async function startSession(config: SftpConfig, login: Login, socket: Socket, attempt: Attempt): Promise<Session> {
+  const client = createClient()
   const hostCheck = createHostCheck(config.host_key)
   const handshake: Handshake = { host: hostCheck, phase: 'greeting', login }
   const waiting = new Set<(reason: unknown) => void>()
   let lost: { reason: unknown } | undefined
 
-  /** The first reason is the one that counts; ssh2 reports the same end several times. */
+  /** Keeps the first reason: ssh2 reports the same end several times. */
   const lose = (reason: unknown) => {
     lost ??= { reason }
     socket.destroy()
@@ -70,7 +72,7 @@ async function converse(config: SftpConfig, login: Login, socket: Socket, attemp
     waiting.clear()
   }
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
-  // These stay for as long as the connection lives: an idle one that dies is found out by its next user.
+  // These listeners stay: the end of an idle connection must not be an unhandled error.
   client.on('error', (error) => lose(sessionFailure(error, handshake)))
   client.on('close', () => lose(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server closed the connection')))
   client.on('change password', () => lose(new DeliveryError('UNAUTHORIZED', 'the password has expired')))
@@ -89,14 +91,18 @@ async function converse(config: SftpConfig, login: Login, socket: Socket, attemp
   }
 
   client.on('connect', () => attempt.expect('complete the SSH handshake'))
-  // Again when keys are renewed, which is nobody's concern.
-  client.once('handshake', () => {
+  client.on('handshake', () => {
+    // It comes again when the keys are renewed.
+    if (handshake.phase !== 'greeting') return
     handshake.phase = 'login'
     attempt.expect('accept the login')
   })
-  await orLost<void>((done) => {
-    client.once('ready', () => done())
-    client.connect({
+  client.on('ready', () => {
+    handshake.phase = 'open'
+    attempt.expect('open an SFTP session')
+  })
+  const sftp = await orLost<SFTPWrapper>((done) => {
+    const opening = client.connect({
       sock: socket,
       username: config.username,
       authHandler: login.next,
@@ -112,18 +118,17 @@ async function converse(config: SftpConfig, login: Login, socket: Socket, attemp
         },
       }),
     })
+    opening.then(
+      (channel) => done(null, channel),
+      (error: Error) => {
+        // An error without a cause repeats what the events above report with more detail; one of them comes now at the latest.
+        if (error.cause === undefined) socket.destroy()
+        else done(noSession(error.cause))
+      },
+    )
   })
-  handshake.phase = 'open'
-  attempt.expect('open an SFTP session')
-  const sftp = await orLost<SFTPWrapper>((done) =>
-    client.sftp((error, opened) => {
-      opened?.on('error', (cause: Error) => lose(sessionFailure(cause, handshake)))
-      opened?.on('close', () => lose(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server ended the SFTP session')))
-      done(error, opened)
-    }),
-  ).catch((error: unknown) => {
-    throw error instanceof DeliveryError ? error : noSession(error)
-  })
+  sftp.on('error', (cause: Error) => lose(sessionFailure(cause, handshake)))
+  sftp.on('close', () => lose(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server ended the SFTP session')))
 
   return {
     request: (send) =>
@@ -131,26 +136,35 @@ async function converse(config: SftpConfig, login: Login, socket: Socket, attemp
         try {
           send(sftp, (error, value) => done(error && statusOf(error) === undefined ? unanswered(error) : error, value))
         } catch (cause) {
-          // ssh2 throws for an extension that the server has not announced.
+          // ssh2 throws when the server has not announced the extension.
           done(Object.assign(new Error('not offered by the server', { cause }), { code: STATUS.OP_UNSUPPORTED }))
         }
       }),
     destroy: () => socket.destroy(),
     async close() {
-      client.end()
-      const timer = setTimeout(() => socket.destroy(), FAREWELL_MS)
+      client.end().catch(() => {})
+      const timer = setTimeout(() => socket.destroy(), CLOSE_MS)
       await closed
       clearTimeout(timer)
     },
   }
 }
 
-/** ssh2 fails what is open when the channel ends. */
+/** Without callbacks, for the default ones write to the console. */
+function createClient(): SftpClient {
+  const client = new SftpClient('Distributor', {}) as SftpClient & { fmtError(...of: [unknown]): Error }
+  const { fmtError } = client
+  // Its errors keep only text and code of ssh2's error, whose other fields say why no session was opened.
+  client.fmtError = (...of) => Object.assign(fmtError.apply(client, of), { cause: of[0] })
+  return client
+}
+
+/** ssh2 fails the open requests when the channel ends. */
 function unanswered(cause: Error): DeliveryError {
   return new DeliveryError('DESTINATION_UNAVAILABLE', 'the server ended the SFTP session', { cause })
 }
 
-/** The login held, but there is no SFTP: for good, unless the server is short of something or the program was killed. */
+/** The login was accepted, but there is no SFTP. This is final, unless the server lacks resources or its program was killed. */
 function noSession(error: unknown): DeliveryError {
   const { reason, signal } = error as { reason?: unknown; signal?: unknown }
   if (reason === RESOURCE_SHORTAGE || signal !== undefined) {

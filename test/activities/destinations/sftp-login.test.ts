@@ -160,11 +160,30 @@ describe('an SFTP server that is set up in another way', () => {
     }
   })
 
+  it('whose SFTP program is killed is tried again', async () => {
+    const other = await another({ settings: ['ForceCommand kill -KILL $$'] })
+    const error = await failureOf(send(aConfig(other)))
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+    expect(error.message).toBe('the server could not open an SFTP session')
+  })
+
   it('with a greeting of its shell in place of SFTP is final', async () => {
     const other = await another({ settings: ['ForceCommand echo Welcome to the depot'] })
     const error = await failureOf(send(aConfig(other)))
     expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
     expect(error.message).toContain('opens no SFTP session')
+  })
+
+  it('that sends nonsense together with its first answer ends nothing but that connection', async () => {
+    // SSH_FXP_VERSION, and in the same write a packet of no length.
+    const bytes = String.raw`\000\000\000\005\002\000\000\000\003\000\000\000\000`
+    const other = await another({ settings: [`ForceCommand printf '${bytes}'; sleep 5`] })
+    for (const attempt of [send, probe]) {
+      expect(await failureOf(attempt(aConfig(other)))).toMatchObject({
+        code: 'DESTINATION_UNAVAILABLE',
+        retryable: true,
+      })
+    }
   })
 
   it('that says nonsense on a connection that is kept ends nothing but that connection', async () => {
