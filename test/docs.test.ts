@@ -1,4 +1,5 @@
 // The pages agree with the code: generated tables, examples, links, and an entry of the runbook for every code.
+// test/e2e/documentation.test.ts runs their commands.
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
