@@ -89,9 +89,8 @@ export type WhenNoDestination = (typeof WHEN_NO_DESTINATION)[number]
 /** States of an outgoing webhook: a callback or an event. */
 export type WebhookStatus = 'pending' | 'success' | 'failed'
 
-/** Protocols of a destination. */
-export const PROTOCOLS = ['REST', 'AMQP', 'JDBC', 'S3', 'SFTP', 'EMAIL'] as const
-export type Protocol = (typeof PROTOCOLS)[number]
+/** The name of a destination's protocol. Which ones there are is up to the program that delivers. */
+export type Protocol = string
 
 /** Why a delivery or an attempt did not succeed: the same words in rows, answers and Temporal's failure types. */
 export const DELIVERY_CODES = [

@@ -2,9 +2,8 @@
 // changes nothing, names the tables that are out of date, and ends with code 1.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { configSchema, destinationFor } from '../activities/destinations/registry.ts'
+import { configSchema, destinationFor, PROTOCOLS } from '../activities/destinations/registry.ts'
 import { LIMITS } from '../db/limits.ts'
-import { PROTOCOLS } from '../db/states.ts'
 import { describeSettings } from '../temporal-config/process/settings.ts'
 
 /** The generated parts of each page. They stand between the markers `<!-- docs: NAME -->` and `<!-- docs: end -->`. */

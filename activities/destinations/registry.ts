@@ -1,23 +1,20 @@
-// The protocols that are built in. Explicit, so that the compiler names what is missing.
+// What the rest of the product asks about protocols. Nobody else has a list of them.
 import type { Protocol } from '../../db/states.ts'
-import { amqp } from './amqp/index.ts'
+import { builtIn } from './built-in.ts'
 import type { Destination } from './destination.ts'
-import { email } from './email/index.ts'
-import { jdbc } from './jdbc/index.ts'
 import { targetText } from './network/target.ts'
-import { rest } from './rest/index.ts'
-import { s3 } from './s3/index.ts'
 import { toJsonSchema } from './secrets/secret.ts'
-import { sftp } from './sftp/index.ts'
 
-export const destinations = { REST: rest, AMQP: amqp, JDBC: jdbc, S3: s3, SFTP: sftp, EMAIL: email } satisfies Record<
-  Protocol,
-  Destination
->
+// The types of their configurations are forgotten: a configuration is checked against the schema before it is used.
+const destinations = new Map(builtIn.map((each) => [each.protocol, each as unknown as Destination]))
 
-/** Its own types are forgotten: a configuration is checked against the schema before it is used. */
+export const PROTOCOLS: readonly Protocol[] = [...destinations.keys()]
+
+/** @throws Error for a protocol that this program does not have */
 export function destinationFor(protocol: Protocol): Destination {
-  return destinations[protocol] as unknown as Destination
+  const destination = destinations.get(protocol)
+  if (!destination) throw new Error(`this program has no protocol ${JSON.stringify(protocol)}`)
+  return destination
 }
 
 /**
@@ -26,7 +23,7 @@ export function destinationFor(protocol: Protocol): Destination {
  */
 export function inlineTarget(protocol: Protocol, configuration: Record<string, unknown>): string | null {
   // A row that was written by hand may name any protocol.
-  const destination = Object.hasOwn(destinations, protocol) ? destinationFor(protocol) : undefined
+  const destination = destinations.get(protocol)
   const parsed = destination?.config.safeParse(configuration)
   const target = parsed?.success ? destination!.target(parsed.data) : undefined
   return target ? targetText(protocol, target) : null
@@ -34,5 +31,5 @@ export function inlineTarget(protocol: Protocol, configuration: Record<string, u
 
 /** The JSON schema of a protocol's configuration, as callers may send it. */
 export function configSchema(protocol: Protocol): Record<string, unknown> {
-  return toJsonSchema(destinations[protocol].config)
+  return toJsonSchema(destinationFor(protocol).config)
 }

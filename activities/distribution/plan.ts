@@ -13,7 +13,7 @@ import { loadRules, readRuleState } from '../../db/rules/rules.ts'
 import { isFinal } from '../../db/states.ts'
 import type { DistributionRef, Plan } from '../../workflows/messages.ts'
 import { PRIORITY_KEYS } from '../../workflows/names.ts'
-import { destinationFor, inlineTarget } from '../destinations/registry.ts'
+import { destinationFor, inlineTarget, PROTOCOLS } from '../destinations/registry.ts'
 import { readExact } from '../rules/exact.ts'
 import { explain, KEPT } from '../rules/explanation.ts'
 import { type Facts, payloadFacts } from '../rules/paths.ts'
@@ -75,7 +75,7 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = create
 
 /** Runs the rules and writes what they chose; answers the milliseconds until the expiry, which they may have moved. */
 async function makePlan(db: Db, { tenant_id }: DistributionRef, job: LockedJob, rules: RuleCache): Promise<number> {
-  const read = readSubmitted(job.destinations)
+  const read = readSubmitted(job.destinations, PROTOCOLS)
   if ('issue' in read) throw new UnreadableJob(`The destinations cannot be read: ${read.issue}`)
   const state = await readRuleState(db, tenant_id)
   const set = await rules.get(tenant_id, state, () => loadRules(db))
@@ -124,8 +124,8 @@ async function deliveriesOf(planned: RulePlan, given: SubmittedDestination[]): P
     if (inline && deliveries.length % 50 === 49) await setImmediate()
     deliveries.push({
       destination_name: name,
-      // Of one that is not there any more nobody knows it; the row has already failed.
-      protocol: inline?.protocol ?? candidate?.protocol ?? 'REST',
+      // The row of a destination that is not there any more has failed already; its protocol is not known.
+      protocol: inline?.protocol ?? candidate?.protocol ?? PROTOCOLS[0]!,
       destination_id: candidate?.id ?? null,
       configuration: inline?.configuration ?? null,
       target: inline ? inlineTarget(inline.protocol, inline.configuration) : null,

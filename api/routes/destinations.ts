@@ -1,6 +1,6 @@
 // Registered destinations: register, change, show, test, take out of service.
 import { z } from 'zod'
-import { configSchema } from '../../activities/destinations/registry.ts'
+import { configSchema, PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { shapeConfig } from '../../activities/shaping/config.ts'
 import { circuitStates, halfOpen, resetCircuit } from '../../db/destinations/circuits.ts'
 import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
@@ -16,7 +16,6 @@ import {
 } from '../../db/destinations/destinations.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import { findNaming } from '../../db/rules/rule-lookups.ts'
-import { PROTOCOLS } from '../../db/states.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import { DispatcherUnavailable } from '../../workflows/client.ts'
 import { bindCredentials, keepHosts } from '../destinations/credential-hosts.ts'

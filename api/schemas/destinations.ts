@@ -1,7 +1,8 @@
 // Registered destinations, as they are sent and shown.
 import { z } from '@hono/zod-openapi'
+import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { CIRCUIT_DEFAULTS } from '../../db/destinations/circuits.ts'
-import { CIRCUIT_STATES, DELIVERY_CODES, DESTINATION_STATUSES, HEALTH_STATUSES, PROTOCOLS } from '../../db/states.ts'
+import { CIRCUIT_STATES, DELIVERY_CODES, DESTINATION_STATUSES, HEALTH_STATUSES } from '../../db/states.ts'
 import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
 import { rateLimit } from './limits.ts'
 import { maxRetries } from './submission.ts'

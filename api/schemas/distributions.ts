@@ -1,6 +1,7 @@
 // What is asked and answered about distributions that were submitted.
 import { z } from '@hono/zod-openapi'
-import { ATTEMPT_STATUSES, DELIVERY_STATUSES, JOB_STATUSES, PRIORITIES, PROTOCOLS } from '../../db/states.ts'
+import { PROTOCOLS } from '../../activities/destinations/registry.ts'
+import { ATTEMPT_STATUSES, DELIVERY_STATUSES, JOB_STATUSES, PRIORITIES } from '../../db/states.ts'
 import { characters, dayOrInstant, nameField, tenantField, wholeText } from './fields.ts'
 import { timeoutSeconds } from './submission.ts'
 

@@ -1,6 +1,7 @@
 // What may be submitted. Destinations are only outlined here; `destination-entries.ts` checks them by their protocol.
 import { z } from '@hono/zod-openapi'
-import { PRIORITIES, PROTOCOLS } from '../../db/states.ts'
+import { PROTOCOLS } from '../../activities/destinations/registry.ts'
+import { PRIORITIES } from '../../db/states.ts'
 import { characters, instant, nameField, tenantField, whole } from './fields.ts'
 
 export const MAX_DESTINATIONS = 1000

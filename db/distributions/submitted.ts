@@ -1,6 +1,6 @@
 // The destinations of a submission as its row has them. The API and the schema's procedure write one form; a row that was
 // written by hand may hold anything.
-import { PROTOCOLS, type Protocol } from '../states.ts'
+import type { Protocol } from '../states.ts'
 
 /** One entry of `distribution_jobs.destinations`: the name of a registered destination, or a whole inline one. */
 export type SubmittedDestination =
@@ -14,13 +14,17 @@ export const MOST_STORED = 1000
 /**
  * What the column holds, in the form that the procedure stores; a text of a name alone and an inline destination with flat
  * fields are read too. `issue` says why nobody can deliver it.
+ * @param protocols those of the program
  */
-export function readSubmitted(value: unknown): { destinations: SubmittedDestination[] } | { issue: string } {
+export function readSubmitted(
+  value: unknown,
+  protocols: readonly Protocol[],
+): { destinations: SubmittedDestination[] } | { issue: string } {
   if (!Array.isArray(value)) return { issue: `destinations must be a list of at most ${MOST_STORED} entries` }
   const names = new Set<string>()
   const destinations: SubmittedDestination[] = []
   for (const [at, entry] of value.entries()) {
-    const read = readEntry(entry)
+    const read = readEntry(entry, protocols)
     if (typeof read === 'string') return { issue: `destinations[${at}] ${read}` }
     if (names.has(read.name)) return { issue: `destinations[${at}] has the same name as an entry before it` }
     names.add(read.name)
@@ -29,7 +33,7 @@ export function readSubmitted(value: unknown): { destinations: SubmittedDestinat
   return { destinations }
 }
 
-function readEntry(entry: unknown): SubmittedDestination | string {
+function readEntry(entry: unknown, protocols: readonly Protocol[]): SubmittedDestination | string {
   if (typeof entry === 'string') return NAME.test(entry) ? { name: entry } : 'is not the name of a destination'
   if (!isObject(entry)) return 'must be the name of a registered destination or an object'
   const { name, protocol, max_retries = null, configuration, ...rest } = entry
@@ -38,8 +42,8 @@ function readEntry(entry: unknown): SubmittedDestination | string {
     const flat = configuration !== undefined || Object.keys(rest).length > 0
     return flat ? 'is an inline destination without a protocol' : { name }
   }
-  const known = PROTOCOLS.find((one) => one === protocol)
-  if (!known) return `must have a protocol of ${PROTOCOLS.join(', ')}`
+  const known = protocols.find((one) => one === protocol)
+  if (!known) return `must have a protocol of ${protocols.join(', ')}`
   const retries =
     typeof max_retries === 'number' && Number.isInteger(max_retries) && max_retries >= 0 && max_retries <= 50
   if (max_retries !== null && !retries) return 'must have max_retries from 0 to 50'

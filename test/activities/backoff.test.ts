@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { BACKOFF, type Backoff, backoffFor, retryDelay } from '../../activities/delivery/backoff.ts'
-import { destinationFor } from '../../activities/destinations/registry.ts'
-import { PROTOCOLS } from '../../db/states.ts'
+import { destinationFor, PROTOCOLS } from '../../activities/destinations/registry.ts'
 
 const none = () => 0
 const most = () => 1

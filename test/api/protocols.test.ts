@@ -67,7 +67,7 @@ const SAMPLES: Record<Protocol, Sample> = {
     gzip: false,
   },
 }
-const each = Object.entries(SAMPLES) as [Protocol, Sample][]
+const each = Object.entries(SAMPLES)
 
 let api: ApiUnderTest
 beforeAll(async () => {
@@ -155,7 +155,7 @@ describe('GET /destination-types', () => {
     }[]
     expect(types.map(({ protocol }) => protocol).toSorted()).toEqual(Object.keys(SAMPLES).toSorted())
     for (const { protocol, config_schema } of types) {
-      const { configuration, secret } = SAMPLES[protocol]
+      const { configuration, secret } = SAMPLES[protocol]!
       for (const field of [...Object.keys(configuration), secret.split('.')[0]!, 'credentials', 'timeout_seconds']) {
         expect(config_schema.properties[field], `${protocol} ${field}`).toMatchObject({
           description: expect.any(String),

@@ -1,7 +1,7 @@
 // The target of an inline destination: what its limits, its circuit and its share of slots are counted by.
 import { describe, expect, it } from 'vitest'
 import { targetOf } from '../../../activities/destinations/network/target.ts'
-import { destinations, inlineTarget } from '../../../activities/destinations/registry.ts'
+import { destinationFor, inlineTarget } from '../../../activities/destinations/registry.ts'
 import type { Protocol } from '../../../db/states.ts'
 
 const login = { username: { secret: 'c.username' }, password: { secret: 'c.password' } }
@@ -41,7 +41,7 @@ describe('the target of an inline destination', () => {
     ['http://[::1]:8080/', 'REST://[::1]:8080'],
     ['http://[0:0:0:0:0:0:0:1]:8080/', 'REST://[::1]:8080'],
   ])('of REST is the server that is connected to, however the URL is written: %s', (endpoint, target) => {
-    expect(destinations.REST.config.safeParse({ endpoint }).success).toBe(true)
+    expect(destinationFor('REST').config.safeParse({ endpoint }).success).toBe(true)
     expect(inlineTarget('REST', { endpoint })).toBe(target)
   })
 
@@ -67,7 +67,7 @@ describe('the target of an inline destination', () => {
     ['SFTP', { ...sftp, host: 'files.example' }, 'SFTP://files.example:22'],
     ['SFTP', { ...sftp, host: '2130706433', port: 2222 }, 'SFTP://127.0.0.1:2222'],
   ])('of %s %j', (protocol, configuration, target) => {
-    const parsed = destinations[protocol].config.safeParse(configuration)
+    const parsed = destinationFor(protocol).config.safeParse(configuration)
     expect(parsed.error?.issues).toBeUndefined()
     expect(inlineTarget(protocol, configuration)).toBe(target)
   })
@@ -96,14 +96,14 @@ describe('the target of an inline destination', () => {
     ['EMAIL', { ...email, host: 'a.example#b' }],
     ['S3', { ...s3, endpoint: 'http:///' }],
   ])('what has none is refused, so that no delivery is without one: %s %j', (protocol, configuration) => {
-    expect(destinations[protocol].config.safeParse(configuration).success).toBe(false)
+    expect(destinationFor(protocol).config.safeParse(configuration).success).toBe(false)
     expect(inlineTarget(protocol, configuration)).toBeNull()
   })
 })
 
 it('a protocol that nobody knows has none', () => {
-  expect(inlineTarget('FTP' as Protocol, { host: 'a.example' })).toBeNull()
-  expect(inlineTarget('constructor' as Protocol, {})).toBeNull()
+  expect(inlineTarget('FTP', { host: 'a.example' })).toBeNull()
+  expect(inlineTarget('constructor', {})).toBeNull()
   expect(inlineTarget('REST', null as never)).toBeNull()
 })
 
