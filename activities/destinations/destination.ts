@@ -61,9 +61,6 @@ export interface RetryDefaults {
 
 /** What the documentation says about a protocol, as Markdown. */
 export interface Documentation {
-  /** What is made of a payload: two or three words, and a sentence. */
-  name: string
-  description: string
   /** What counts as delivered. */
   delivered: string
   /** How the receiver recognises a repeat. */

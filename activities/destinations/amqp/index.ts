@@ -38,8 +38,6 @@ export const amqp = defineDestination({
     credentials: 'broker',
   },
   documentation: {
-    name: 'AMQP message',
-    description: 'Publishes the payload to an AMQP 0-9-1 broker',
     delivered: 'the broker confirmed it and had a queue for it',
     repeat: '`message_id`',
     again: 'no queue yet, nack, memory alarm, timeout, network',

@@ -41,8 +41,6 @@ export const email = defineDestination({
     credentials: 'mail',
   },
   documentation: {
-    name: 'E-mail',
-    description: 'Sends the payload as a message',
     delivered: 'the server accepted it for every recipient',
     repeat: '`Message-ID`; a recipient who accepted is not asked again',
     again: '4xx for a recipient or for the mail, timeout, network',

@@ -33,8 +33,6 @@ export const jdbc = defineDestination({
     credentials: 'warehouse',
   },
   documentation: {
-    name: 'SQL rows',
-    description: 'Writes rows into a PostgreSQL, MySQL or MariaDB table',
     delivered: 'the transaction was committed',
     repeat: 'not needed: a repeat changes nothing. The delivery id is in a ledger table, or in `delivery_id_column`',
     again: 'deadlock, serialization failure, too many connections, timeout, network',

@@ -28,8 +28,6 @@ export const rest = defineDestination({
     credentials: 'partner',
   },
   documentation: {
-    name: 'HTTP request',
-    description: 'Sends the payload as the body of an HTTP request',
     delivered: 'a 2xx whose body arrived completely',
     repeat: '`Idempotency-Key`, and `webhook-id` with `signing`',
     again: '408, 425, 429, 5xx, timeout, network',

@@ -27,8 +27,6 @@ export const s3 = defineDestination({
     credentials: 'store',
   },
   documentation: {
-    name: 'S3 object',
-    description: 'Stores the payload as an object',
     delivered: 'the object was stored completely',
     repeat: 'not needed: the same key, the same bytes',
     again: '5xx, `SlowDown`, timeout, network',

@@ -37,8 +37,6 @@ export const sftp = defineDestination({
     credentials: 'files',
   },
   documentation: {
-    name: 'SFTP file',
-    description: 'Uploads the payload as a file',
     delivered: 'the file has its final name and its full size',
     repeat: 'not needed: a repeat recognises its own file',
     again: 'full disk, timeout, network',

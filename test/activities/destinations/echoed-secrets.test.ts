@@ -113,7 +113,7 @@ describe('whatever a protocol throws', () => {
       protocol: 'REST',
       config,
       example: {},
-      documentation: { name: '', description: '', delivered: '', repeat: '', again: '', final: '' },
+      documentation: { delivered: '', repeat: '', again: '', final: '' },
       gzip: false,
       target: () => undefined,
       deadlineMs: () => 1000,
