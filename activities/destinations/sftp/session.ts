@@ -1,12 +1,12 @@
 // One SFTP session over a guarded socket. ssh2-sftp-client connects and logs in; files go through the channel that it
 // opens. Its own file methods are not used: they change the status codes that decide (`stat` reports every failure as a
 // missing file), write one packet at a time, and have no fsync.
-import type { Socket } from 'node:net'
 import type { SFTPWrapper } from 'ssh2'
 import SftpClient from 'ssh2-sftp-client'
 import { DeliveryError } from '../errors.ts'
 import type { Attempt } from '../network/deadline.ts'
 import type { Egress } from '../network/egress.ts'
+import { connectGuarded, type GuardedConnection } from '../network/guarded.ts'
 import { type Login, loginOf } from './authentication.ts'
 import type { SftpConfig } from './config.ts'
 import { type Handshake, STATUS, sessionFailure, statusOf } from './failure.ts'
@@ -43,54 +43,40 @@ export interface Session {
 /** @throws DeliveryError; no socket is left open then */
 export async function openSession(config: SftpConfig, attempt: Attempt, egress: Egress): Promise<Session> {
   const login = loginOf(config)
-  const socket = egress.connect({ host: config.host, port: config.port })
-  // Requests are small, and many wait for the previous answer.
-  socket.setNoDelay(true)
-  const off = attempt.onStop(() => socket.destroy())
-  try {
-    return await startSession(config, login, socket, attempt)
-  } catch (error) {
-    socket.destroy()
-    throw error
-  } finally {
-    off()
-  }
+  return connectGuarded({ host: config.host, port: config.port }, attempt, egress, (connection) =>
+    startSession(config, login, connection, attempt),
+  )
 }
 
-async function startSession(config: SftpConfig, login: Login, socket: Socket, attempt: Attempt): Promise<Session> {
+async function startSession(
+  config: SftpConfig,
+  login: Login,
+  connection: GuardedConnection,
+  attempt: Attempt,
+): Promise<Session> {
   const client = createClient()
   const hostCheck = createHostCheck(config.host_key)
   const handshake: Handshake = { host: hostCheck, phase: 'greeting', login }
-  const waiting = new Set<(reason: unknown) => void>()
-  let lost: { reason: unknown } | undefined
-
-  /** Keeps the first reason: ssh2 reports the same end several times. */
-  const lose = (reason: unknown) => {
-    lost ??= { reason }
-    socket.destroy()
-    for (const reject of waiting) reject(lost.reason)
-    waiting.clear()
-  }
-  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
+  const fail = (error: unknown) => void connection.end(sessionFailure(error, handshake))
   // These listeners stay: the end of an idle connection must not be an unhandled error.
-  client.on('error', (error) => lose(sessionFailure(error, handshake)))
-  client.on('close', () => lose(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server closed the connection')))
-  client.on('change password', () => lose(new DeliveryError('UNAUTHORIZED', 'the password has expired')))
-  socket.on('error', () => {})
+  client.on('error', fail)
+  client.on('change password', () => connection.end(new DeliveryError('UNAUTHORIZED', 'the password has expired')))
 
-  function orLost<T>(send: (done: Done<T>) => void): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      if (lost) return reject(lost.reason)
-      waiting.add(reject)
-      send((error, value) => {
-        waiting.delete(reject)
-        if (error) reject(error)
-        else resolve(value as T)
-      })
+  /** Settles in the same tick as the answer: what the server sends after it, such as a disconnect, does not change it. */
+  function answered<T>(send: (done: Done<T>) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const settled = new Promise<void>((settle) =>
+        send((error, value) => {
+          if (error) reject(error)
+          else resolve(value as T)
+          settle()
+        }),
+      )
+      connection.orLost(settled).catch(reject)
     })
   }
 
-  client.on('connect', () => attempt.expect('complete the SSH handshake'))
+  attempt.expect('complete the SSH handshake')
   client.on('handshake', () => {
     // It comes again when the keys are renewed.
     if (handshake.phase !== 'greeting') return
@@ -101,9 +87,9 @@ async function startSession(config: SftpConfig, login: Login, socket: Socket, at
     handshake.phase = 'open'
     attempt.expect('open an SFTP session')
   })
-  const sftp = await orLost<SFTPWrapper>((done) => {
+  const sftp = await answered<SFTPWrapper>((done) => {
     const opening = client.connect({
-      sock: socket,
+      sock: connection.socket,
       username: config.username,
       authHandler: login.next,
       hostVerifier: hostCheck.verify,
@@ -121,30 +107,32 @@ async function startSession(config: SftpConfig, login: Login, socket: Socket, at
     opening.then(
       (channel) => done(null, channel),
       (error: Error) => {
-        // An error without a cause repeats what the events above report with more detail; one of them comes now at the latest.
-        if (error.cause === undefined) socket.destroy()
-        else done(noSession(error.cause))
+        if (error.cause !== undefined) done(noSession(error.cause))
+        // What the library reports by itself is the end of the connection, which has its own reason already.
+        else connection.end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server closed the connection'))
       },
     )
   })
-  sftp.on('error', (cause: Error) => lose(sessionFailure(cause, handshake)))
-  sftp.on('close', () => lose(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server ended the SFTP session')))
+  sftp.on('error', fail)
+  sftp.on('close', () => connection.end(channelClosed()))
 
   return {
     request: (send) =>
-      orLost((done) => {
+      answered((done) => {
         try {
-          send(sftp, (error, value) => done(error && statusOf(error) === undefined ? unanswered(error) : error, value))
+          // ssh2 fails the open requests with errors without a status when the channel ends.
+          send(sftp, (error, value) =>
+            done(error && statusOf(error) === undefined ? channelClosed(error) : error, value),
+          )
         } catch (cause) {
           // ssh2 throws when the server has not announced the extension.
           done(Object.assign(new Error('not offered by the server', { cause }), { code: STATUS.OP_UNSUPPORTED }))
         }
       }),
-    destroy: () => socket.destroy(),
+    destroy: connection.destroy,
     async close() {
-      client.end().catch(() => {})
-      const timer = setTimeout(() => socket.destroy(), CLOSE_MS)
-      await closed
+      const timer = setTimeout(connection.destroy, CLOSE_MS)
+      await client.end().catch(() => {})
       clearTimeout(timer)
     },
   }
@@ -159,8 +147,7 @@ function createClient(): SftpClient {
   return client
 }
 
-/** ssh2 fails the open requests when the channel ends. */
-function unanswered(cause: Error): DeliveryError {
+function channelClosed(cause?: Error): DeliveryError {
   return new DeliveryError('DESTINATION_UNAVAILABLE', 'the server ended the SFTP session', { cause })
 }
 
