@@ -48,9 +48,9 @@ export interface Runs {
   start(ref: DistributionRef, about: About): Promise<void>
   /** Starts a run although an earlier one has closed; one that is running is left alone. */
   startAgain(ref: DistributionRef, about: About): Promise<void>
-  /** Has a running one look at its row. False when there is none. */
-  signalCancel(ref: DistributionRef): Promise<boolean>
-  /** Has the run look at its row, and starts one when there is none. */
+  /** Has the run read the cancel in its row, and starts a run when there is none. */
+  signalCancel(ref: DistributionRef, about: About): Promise<void>
+  /** Has the run read the retry in its rows, and starts a run when there is none. */
   signalRetry(ref: DistributionRef, about: About): Promise<void>
   /** Has a running one look at its rows; where none runs there is nothing to look. */
   signalLook(ref: DistributionRef): Promise<void>
@@ -82,14 +82,12 @@ export interface TemporalHealth {
 export interface Dispatcher {
   /** `deferred`: Temporal did not take it in time; the sweep will find the row. Never throws. */
   start(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
-  /** `no_workflow`: nothing runs for this distribution; the caller ends it by its row alone. Never throws. */
-  cancel(ref: DistributionRef): Promise<'signalled' | 'no_workflow' | 'deferred'>
+  /** Signals the run to read the cancel in its row, and starts one when there is none. Never throws. */
+  cancel(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
   /** Has the run look at its rows, if there is one. Never throws. */
   look(ref: DistributionRef): Promise<'signalled' | 'deferred'>
   /** Signals the run to look at its row, and starts one when there is none. Never throws. */
   retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
-  /** Starts the sender of a callback that became due without a run. Never throws. */
-  notify(input: NotifyInput): Promise<'started' | 'deferred'>
   /** Tells a run that it may be its turn under its ordering key at these destinations. Never throws. */
   turn(ref: DistributionRef, destinations: string[]): Promise<'started' | 'deferred'>
   /** Has those that wait for a destination go on. Never throws. */

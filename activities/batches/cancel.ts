@@ -6,7 +6,7 @@ import { requestCancel } from '../../db/distributions/commands.ts'
 import { eachAlone } from './isolate.ts'
 import { endByRow, inTurns, PAGE, type Step } from './step.ts'
 
-/** Cancels what has not been started by its row, and tells the runs of what is open. */
+/** Cancels by their rows the distributions that have not been started, and signals the runs of the others. */
 export async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
   const reason = batch.cancel_reason ?? 'cancelled'
   for (;;) {
@@ -28,8 +28,7 @@ export async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
       const asked = await step.as((db) => requestCancel(db, job_id, reason))
       if (asked.outcome !== 'requested') return
       const job = { tenant_id: batch.tenant_id, distribution_id: `dist_${job_id}` }
-      if (await step.runs.signalCancel(job)) return
-      await endByRow(step, job_id, { round: asked.round, cause: 'cancelled', reason })
+      await step.runs.signalCancel(job, asked)
     })
   }
 }

@@ -238,7 +238,7 @@ async function tend(deps: SweepDeps, runs: Runs, job: DueJob): Promise<void> {
   try {
     const found = await runs.describe(job)
     if (found.state === 'running') {
-      if (job.cancel_requested) await runs.signalCancel(job)
+      if (job.cancel_requested) await runs.signalCancel(job, job)
       else if (job.round > 1 && (await isUntaken(deps, job))) await runs.signalRetry(job, job)
       const seconds = job.cancel_requested ? CANCELLING_CHECK_SECONDS : RUNNING_CHECK_SECONDS
       await withTenant(deps.pool, job.tenant_id, (db) => checkLater(db, job.id, seconds))

@@ -1,8 +1,6 @@
 // Cancel and retry: the row changes first, then the run is told.
 
-import { countEnd } from '../../activities/metrics.ts'
 import { releaseBlocked, requestCancel, requestRetry } from '../../db/distributions/commands.ts'
-import { endDistribution } from '../../db/distributions/end.ts'
 import { findNext } from '../../db/distributions/ordering.ts'
 import { findJobState, type JobState } from '../../db/distributions/status.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
@@ -25,7 +23,7 @@ import { readId } from './distributions.ts'
 const tag = 'Distributions'
 const MISSING = { 404: { description: 'No such distribution of this tenant' } }
 
-export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoint[] {
+export function commandEndpoints({ pool, dispatcher }: AppDeps): Endpoint[] {
   const cancel = endpoint({
     method: 'post',
     path: '/distribution/{id}/cancel',
@@ -58,18 +56,7 @@ export function commandEndpoints({ pool, dispatcher, metrics }: AppDeps): Endpoi
           { field: 'status', issue: `is ${asked.status}` },
         ])
       }
-      // A run that Temporal does not know cannot be told: the row alone ends it. This round of it: the run may have ended
-      // by itself just now, and a retry begun another one.
-      if ((await dispatcher.cancel({ tenant_id, distribution_id: params.id })) === 'no_workflow') {
-        const finished = await withTenant(pool, tenant_id, (db) =>
-          endDistribution(db, id, { round: asked.round, cause: 'cancelled' }),
-        )
-        countEnd(metrics, tenant_id, finished)
-        if (finished.outcome === 'final' && finished.unblocks) await tellNext(tenant_id, id)
-        if (finished.outcome === 'final' && finished.callback_due) {
-          await dispatcher.notify({ tenant_id, distribution_id: params.id, round: finished.round })
-        }
-      }
+      await dispatcher.cancel({ tenant_id, distribution_id: params.id }, asked)
       return c.json(await commandAnswerOf(caller, id), 202)
     },
   })

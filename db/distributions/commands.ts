@@ -33,7 +33,7 @@ export async function requestCancel(
   id: string,
   reason: string | null,
 ): Promise<
-  | { outcome: 'requested'; round: number }
+  | { outcome: 'requested'; data_type: string; priority: Priority }
   | { outcome: 'missing' }
   /** `asked`: a cancel had been asked for before. When the status is `cancelled`, it was carried out. */
   | { outcome: 'finished'; status: JobStatus; asked: boolean }
@@ -48,7 +48,8 @@ export async function requestCancel(
       where id = $1`,
     [id, reason],
   )
-  return { outcome: 'requested', round: job.round }
+  const { data_type, priority } = job
+  return { outcome: 'requested', data_type, priority }
 }
 
 /** Lets those go on that wait behind the failure of an `ordering: "block"`; answers at which destinations they do. */

@@ -61,11 +61,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   return {
     start: (ref, about) => inTime('start', ref, (runs) => runs.start(ref, about).then(() => 'started' as const)),
-    cancel: (ref) =>
-      inTime('cancel', ref, async (runs) => ((await runs.signalCancel(ref)) ? 'signalled' : 'no_workflow')),
+    cancel: (ref, about) =>
+      inTime('cancel', ref, (runs) => runs.signalCancel(ref, about).then(() => 'started' as const)),
     look: (ref) => inTime('look', ref, (runs) => runs.signalLook(ref).then(() => 'signalled' as const)),
     retry: (ref, about) => inTime('retry', ref, (runs) => runs.signalRetry(ref, about).then(() => 'started' as const)),
-    notify: (input) => inTime('notify', input, (runs) => runs.notify(input).then(() => 'started' as const)),
     turn: (ref, destinations) =>
       inTime('turn', ref, (runs) => runs.signalTurn(ref, destinations).then(() => 'started' as const)),
     wake: (ref) => inTime('wake', ref, (runs) => runs.wake(ref).then(() => 'started' as const)),

@@ -63,6 +63,14 @@ export function createRuns(options: RunsOptions): Runs {
     workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
   })
 
+  async function signalWithStart(ref: DistributionRef, about: About, signal: string): Promise<void> {
+    await workflow.signalWithStart('distribute', {
+      ...startOptions(ref, about),
+      workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      signal,
+    })
+  }
+
   return {
     async start(ref, about) {
       await ignoreStarted(
@@ -79,22 +87,8 @@ export function createRuns(options: RunsOptions): Runs {
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       })
     },
-    async signalCancel(ref) {
-      try {
-        await workflow.getHandle(distributionWorkflowId(ref)).signal(CANCEL_SIGNAL)
-        return true
-      } catch (error) {
-        if (error instanceof WorkflowNotFoundError) return false
-        throw error
-      }
-    },
-    async signalRetry(ref, about) {
-      await workflow.signalWithStart('distribute', {
-        ...startOptions(ref, about),
-        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
-        signal: RETRY_SIGNAL,
-      })
-    },
+    signalCancel: (ref, about) => signalWithStart(ref, about, CANCEL_SIGNAL),
+    signalRetry: (ref, about) => signalWithStart(ref, about, RETRY_SIGNAL),
     async signalLook(ref) {
       try {
         await workflow.getHandle(distributionWorkflowId(ref)).signal(LOOK_SIGNAL)

@@ -17,13 +17,7 @@ import { bootstrapTenant, insertTenant } from '../../db/tenants/tenants.ts'
 import { createLogger } from '../../temporal-config/process/log.ts'
 import { createMetrics } from '../../temporal-config/process/metrics.ts'
 import type { Dispatcher, RecurringSchedule, TemporalHealth } from '../../workflows/client.ts'
-import type {
-  BatchRef,
-  DistributionRef,
-  HealthCheckSchedule,
-  NotifyInput,
-  ProbeInput,
-} from '../../workflows/messages.ts'
+import type { BatchRef, DistributionRef, HealthCheckSchedule, ProbeInput } from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 
 export interface FakeDispatcher extends Dispatcher {
@@ -31,7 +25,6 @@ export interface FakeDispatcher extends Dispatcher {
   cancelled: DistributionRef[]
   looked: DistributionRef[]
   retried: DistributionRef[]
-  notified: NotifyInput[]
   batches: BatchRef[]
   turns: DistributionRef[]
   woken: WakeRef[]
@@ -41,7 +34,6 @@ export interface FakeDispatcher extends Dispatcher {
   /** What the next calls answer. */
   answers: {
     start: 'started' | 'deferred'
-    cancel: 'signalled' | 'no_workflow' | 'deferred'
     schedule?: { refused: string }
     probe: ProbeResult | Error
     health: TemporalHealth
@@ -187,7 +179,6 @@ function fakeDispatcher(): FakeDispatcher {
     cancelled: [],
     looked: [],
     retried: [],
-    notified: [],
     batches: [],
     turns: [],
     woken: [],
@@ -196,7 +187,6 @@ function fakeDispatcher(): FakeDispatcher {
     healthChecks: [],
     answers: {
       start: 'started',
-      cancel: 'signalled',
       probe: { healthy: true, code: null, message: null, response_time_ms: 3 },
       health: { temporal: true, missing_search_attributes: [], worker_polling: true },
     },
@@ -206,7 +196,7 @@ function fakeDispatcher(): FakeDispatcher {
     },
     async cancel(ref) {
       fake.cancelled.push(ref)
-      return fake.answers.cancel
+      return fake.answers.start
     },
     async look(ref) {
       fake.looked.push(ref)
@@ -214,10 +204,6 @@ function fakeDispatcher(): FakeDispatcher {
     },
     async retry(ref) {
       fake.retried.push(ref)
-      return fake.answers.start
-    },
-    async notify(input) {
-      fake.notified.push(input)
       return fake.answers.start
     },
     async setRecurring(row) {

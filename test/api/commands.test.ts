@@ -48,6 +48,12 @@ async function planned(statuses: Record<string, string>, job = 'processing'): Pr
   return distributionId
 }
 
+/** What a run does once it has read the cancel in its row. */
+async function runEnds(id: string): Promise<void> {
+  const job = parseDistributionId(id)!
+  await withTenant(api.pool, 'acme', (db) => endDistribution(db, job, { round: 1, cause: 'done' }))
+}
+
 describe('release', () => {
   const ordered = async (given: Record<string, unknown> = {}) => {
     const id = await planned({ a: 'failed', b: 'success' }, 'failed')
@@ -181,15 +187,7 @@ describe('attempts', () => {
 })
 
 describe('cancel', () => {
-  it('of what has no run ends it by its row, and its callback is sent', async () => {
-    const id = await submitted({ options: { callback_url: 'https://owner.example/done' } })
-    api.dispatcher.answers.cancel = 'no_workflow'
-    await api.call('POST', `/distribution/${id}/cancel`)
-    api.dispatcher.answers.cancel = 'signalled'
-    expect(api.dispatcher.notified.splice(0)).toEqual([{ tenant_id: 'acme', distribution_id: id, round: 1 }])
-  })
-
-  it('notes the wish, then tells the run', async () => {
+  it('changes the row, then signals the run', async () => {
     const id = await planned({ a: 'pending' })
     const { status, body } = await api.call('POST', `/distribution/${id}/cancel`, { reason: 'mistake' })
     expect(status).toBe(202)
@@ -211,13 +209,11 @@ describe('cancel', () => {
     ])
   })
 
-  it('without a run ends the distribution by its row alone', async () => {
+  it('shows the end that the run gives it', async () => {
     const id = await planned({ a: 'pending' })
-    api.dispatcher.answers.cancel = 'no_workflow'
     const { status, body } = await api.call('POST', `/distribution/${id}/cancel`)
-    api.dispatcher.answers.cancel = 'signalled'
-    expect([status, body.status]).toEqual([202, 'cancelled'])
-    expect(api.dispatcher.notified).toEqual([])
+    expect([status, body.status]).toEqual([202, 'processing'])
+    await runEnds(id)
     const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
     expect(shown).toMatchObject({ status: 'cancelled', error_code: 'CANCELLED' })
     expect(shown.destinations).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
@@ -225,9 +221,8 @@ describe('cancel', () => {
 
   it('before a plan was made shows why each destination got nothing', async () => {
     const { body: accepted } = await api.call('POST', '/distribution/submit', aSubmission())
-    api.dispatcher.answers.cancel = 'no_workflow'
     await api.call('POST', `/distribution/${accepted.distribution_id}/cancel`)
-    api.dispatcher.answers.cancel = 'signalled'
+    await runEnds(accepted.distribution_id)
     const { body: shown } = await api.call('GET', `/distribution/${accepted.distribution_id}/status`)
     expect(shown.destinations).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
     expect(shown.destinations[0].completed_at).toBe(shown.completed_at)
@@ -235,13 +230,12 @@ describe('cancel', () => {
 
   it('leaves a retry alone that came after the run had ended by itself', async () => {
     const id = await planned({ a: 'pending' })
-    const job = parseDistributionId(id)!
     const { cancel } = api.dispatcher
     api.dispatcher.cancel = async () => {
-      // The run saw the wish in its last look at the row, and is gone; somebody retries at once.
-      await withTenant(api.pool, 'acme', (db) => endDistribution(db, job, { round: 1, cause: 'done' }))
+      // The run read the cancel in its last look at the row and has ended. Somebody retries at once.
+      await runEnds(id)
       expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(202)
-      return 'no_workflow'
+      return 'started'
     }
     const { status } = await api.call('POST', `/distribution/${id}/cancel`)
     api.dispatcher.cancel = cancel
@@ -264,9 +258,8 @@ describe('cancel', () => {
 
   it('is accepted again after it was carried out: the first answer may have been lost', async () => {
     const id = await planned({ a: 'success', b: 'pending' })
-    api.dispatcher.answers.cancel = 'no_workflow'
     await api.call('POST', `/distribution/${id}/cancel`)
-    api.dispatcher.answers.cancel = 'signalled'
+    await runEnds(id)
     const told = api.dispatcher.cancelled.length
     const { status, body } = await api.call('POST', `/distribution/${id}/cancel`)
     expect([status, body.status]).toEqual([202, 'cancelled'])
@@ -386,38 +379,5 @@ describe('another tenant', () => {
     expect(foreign.status).toBe(404)
     const { request_id: _, timestamp: __, ...rest } = foreign.body
     expect(absent.body).toMatchObject(rest)
-  })
-})
-
-describe('an ordering key', () => {
-  it('a cancel by the row alone tells the next one', async () => {
-    const first = await submitted({ ordering_key: 'k' })
-    const second = await submitted({ ordering_key: 'k' })
-    const id = parseDistributionId(second)!
-    await withTenant(api.pool, 'acme', (db) =>
-      insertPlan(
-        db,
-        'acme',
-        id,
-        [
-          {
-            destination_name: 'ad-hoc',
-            protocol: 'REST',
-            destination_id: null,
-            configuration: {},
-            target: null,
-            max_retries: null,
-            status: 'pending',
-            error_code: null,
-            error_message: null,
-          },
-        ],
-        [],
-      ),
-    )
-    api.dispatcher.answers.cancel = 'no_workflow'
-    await api.call('POST', `/distribution/${first}/cancel`)
-    api.dispatcher.answers.cancel = 'signalled'
-    expect(api.dispatcher.turns).toEqual([{ tenant_id: 'acme', distribution_id: second }])
   })
 })

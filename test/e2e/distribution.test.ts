@@ -8,7 +8,7 @@ import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId } from '../../workflows/names.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
-import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { ABOUT, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
 const aReceiver = receiverPerTest()
@@ -29,7 +29,6 @@ const cancel = (ref: DistributionRef, reason: string | null = null) =>
   system.as(ref.tenant_id, (db) => requestCancel(db, jobId(ref.distribution_id), reason))
 const retry = (ref: DistributionRef, request: Partial<Parameters<typeof requestRetry>[2]> = {}) =>
   system.as(ref.tenant_id, (db) => requestRetry(db, jobId(ref.distribution_id), { force: false, ...request }))
-const about = { data_type: 'report', priority: 'normal' as const }
 
 describe('a distribution', () => {
   it('FIELD-REPORT 1: delivers the exact accepted bytes on the first attempt and on a retry', async () => {
@@ -38,7 +37,7 @@ describe('a distribution', () => {
     const ref = await system.distribute({ payload_text: payload, destinations: [restTo('a', receiver.url)] })
     expect(await ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
     expect(await retry(ref, { force: true })).toMatchObject({ outcome: 'reset', round: 2 })
-    await system.dispatcher.retry(ref, about)
+    await system.dispatcher.retry(ref, ABOUT)
     const requests = await receiver.received(3)
     for (const request of requests) expect(request.body.toString()).toBe(payload)
     const [first, second, forced] = requests.map((request) => request.headers['idempotency-key'])
@@ -88,7 +87,7 @@ describe('a distribution', () => {
       return { status: 500 }
     })
     ref = await system.submit({ max_retries: 2, destinations: [restTo('a', receiver.url)] })
-    await system.runs.start(ref, about)
+    await system.runs.start(ref, ABOUT)
     expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE', retry_count: 2 })
     expect(open).toEqual([1, 1, 1])
     expect((await system.attempts(ref)).map(({ status }) => status)).toEqual(['retry', 'retry', 'failed'])
@@ -197,9 +196,9 @@ describe('a distribution', () => {
     const receiver = await aReceiver({ stall: 'headers' })
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url, { timeout_seconds: 60 })] })
     const [request] = await receiver.received(1)
-    expect(await cancel(ref, 'not needed')).toEqual({ outcome: 'requested', round: 1 })
+    expect(await cancel(ref, 'not needed')).toEqual({ outcome: 'requested', ...ABOUT })
     const askedAt = Date.now()
-    expect(await system.dispatcher.cancel(ref)).toBe('signalled')
+    expect(await system.dispatcher.cancel(ref, ABOUT)).toBe('started')
     await request!.closed
     // Heartbeats carry the cancellation every second; the rest is room for a busy machine, far from the deadline of 60 s.
     expect(Date.now() - askedAt).toBeLessThan(5000)
@@ -213,7 +212,37 @@ describe('a distribution', () => {
     const ref = await system.distribute({ destinations: [restTo('a', (await aReceiver()).url)] })
     await ended(ref)
     expect(await cancel(ref)).toEqual({ outcome: 'finished', status: 'completed', asked: false })
-    await expect.poll(() => system.dispatcher.cancel(ref)).toBe('no_workflow')
+    // A signal that comes too late changes nothing, and leaves no run behind.
+    expect(await system.dispatcher.cancel(ref, ABOUT)).toBe('started')
+    await expect.poll(async () => (await system.runs.describe(ref)).state).toBe('closed')
+    expect((await system.job(ref)).status).toBe('completed')
+  })
+
+  it('a cancel ends a distribution whose run is gone, and sends nothing but its callback', async () => {
+    const [receiver, owner] = [await aReceiver(), await aReceiver()]
+    const common = { ordering_key: 'gone', destinations: [restTo('a', receiver.url)] }
+    const lost = await system.submit({ ...common, callback_url: owner.url })
+    const next = await system.distribute(common)
+    await expect.poll(() => system.deliveries(next)).toMatchObject([{ status: 'waiting' }])
+    expect(await system.runs.describe(lost)).toEqual({ state: 'unknown' })
+    expect(await cancel(lost)).toEqual({ outcome: 'requested', ...ABOUT })
+    expect(await system.dispatcher.cancel(lost, ABOUT)).toBe('started')
+    expect(await ended(lost)).toMatchObject({ status: 'cancelled', error_code: 'CANCELLED' })
+    const [told] = await owner.received(1)
+    expect(JSON.parse(told!.body.toString())).toMatchObject({ event_type: 'distribution.cancelled' })
+    expect(await ended(next)).toMatchObject({ status: 'completed' })
+    expect(receiver.requests).toHaveLength(1)
+  })
+
+  it('a cancel ends a distribution whose run was terminated in mid-air', async () => {
+    const receiver = await aReceiver({ status: 503, headers: { 'retry-after': '60' } })
+    const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
+    await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
+    await system.temporal.client.workflow.getHandle(distributionWorkflowId(ref)).terminate()
+    await cancel(ref, 'not needed')
+    await system.dispatcher.cancel(ref, ABOUT)
+    expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'not needed' })
+    expect(await system.deliveries(ref)).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
   })
 
   it('a cancellation in the Temporal UI cancels the row too', async () => {
@@ -240,7 +269,7 @@ describe('a distribution', () => {
     for (const round of [2, 3]) {
       expect(await retry(ref)).toMatchObject({ outcome: 'reset', round, destinations: ['a'] })
       expect(await retry(ref)).toMatchObject({ outcome: 'nothing' })
-      await system.dispatcher.retry(ref, about)
+      await system.dispatcher.retry(ref, ABOUT)
       await expect.poll(async () => (await system.job(ref)).status).toBe('failed')
     }
     expect((await system.attempts(ref)).map(({ attempt_number }) => attempt_number)).toEqual([1, 2, 3])
@@ -253,7 +282,7 @@ describe('a distribution', () => {
     await ended(ref)
     a.reply({ status: 200 })
     await retry(ref, { destinations: ['a'] })
-    await system.dispatcher.retry(ref, about)
+    await system.dispatcher.retry(ref, ABOUT)
     await a.received(2)
     expect(await ended(ref)).toMatchObject({ status: 'failed' })
     expect(await system.deliveries(ref)).toMatchObject([{ status: 'success' }, { status: 'failed', attempts: 1 }])
@@ -327,7 +356,7 @@ describe('a distribution', () => {
     await owner.received(1)
     receiver.reply({ status: 200 })
     await retry(ref)
-    await system.dispatcher.retry(ref, about)
+    await system.dispatcher.retry(ref, ABOUT)
     const requests = await owner.received(2)
     const bodies = requests.map((request) => {
       const { headers, body } = request

@@ -7,12 +7,11 @@ import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
 import { type SmtpReceiver, type SmtpScript, startSmtpReceiver } from '../support/receivers/smtp.ts'
-import { createTestSystem, type TestSystem } from '../support/system.ts'
+import { ABOUT, createTestSystem, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
 let database: TcpProxy
 const receivers: SmtpReceiver[] = []
-const about = { data_type: 'report', priority: 'normal' as const }
 
 beforeAll(async () => {
   system = await createTestSystem({
@@ -63,7 +62,7 @@ async function ended(ref: DistributionRef) {
 async function retryByHand(ref: DistributionRef, force = false): Promise<void> {
   const outcome = await system.as(ref.tenant_id, (db) => requestRetry(db, jobId(ref.distribution_id), { force }))
   expect(outcome).toMatchObject({ outcome: 'reset' })
-  await system.dispatcher.retry(ref, about)
+  await system.dispatcher.retry(ref, ABOUT)
 }
 
 function recipients(receiver: SmtpReceiver): string[] {
@@ -202,7 +201,7 @@ describe('a mail to two', () => {
     const ref = await mail(receiver)
     await receiver.until(() => asked === 2)
     await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
-    await system.dispatcher.cancel(ref)
+    await system.dispatcher.cancel(ref, ABOUT)
     expect(await ended(ref)).toMatchObject({ status: 'cancelled' })
     const [first, second] = await system.attempts(ref)
     expect(statuses(first!.metadata)).toEqual([

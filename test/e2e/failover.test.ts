@@ -19,6 +19,7 @@ import {
   system,
   tenant,
 } from '../support/ruling.ts'
+import { ABOUT } from '../support/system.ts'
 
 describe('failover', () => {
   const group = (...destinations: string[]) => rule('routing', { destinations, strategy: 'failover' })
@@ -124,7 +125,7 @@ describe('failover', () => {
     const ref = await distribute()
     await expect.poll(async () => (await system.deliveries(ref))[0]?.status).toBe('waiting')
     await system.as(tenant, (db) => requestCancel(db, jobId(ref.distribution_id), null))
-    await system.dispatcher.cancel(ref)
+    await system.dispatcher.cancel(ref, ABOUT)
     expect(await ended(ref)).toMatchObject({ status: 'cancelled' })
     expect(await rows(ref)).toEqual(['a cancelled CANCELLED', 'b cancelled CANCELLED'])
     receiver.reply({})

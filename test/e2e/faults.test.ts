@@ -9,12 +9,11 @@ import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
-import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { ABOUT, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
 let database: TcpProxy
 const aReceiver = receiverPerTest()
-const about = { data_type: 'report', priority: 'normal' as const }
 
 beforeAll(async () => {
   system = await createTestSystem({
@@ -186,7 +185,7 @@ describe('faults', () => {
   it('a delivery whose only attempts were lost with their workers gets one attempt more, and no third', async () => {
     const receiver = await aReceiver()
     const one = await lostAttempt(receiver.url)
-    await system.runs.start(one, about)
+    await system.runs.start(one, ABOUT)
     expect(await ended(one)).toMatchObject({ status: 'completed' })
     expect((await system.attempts(one)).map(({ status, retry_reason }) => [status, retry_reason])).toEqual([
       ['retry', 'WORKER_LOST'],
@@ -198,7 +197,7 @@ describe('faults', () => {
       await closeLostAttempt(db, jobId(two.distribution_id), 'a')
       await openAttempt(db, jobId(two.distribution_id), 'a', { configuration_version: null, worker: 'killed' })
     })
-    await system.runs.start(two, about)
+    await system.runs.start(two, ABOUT)
     expect(await ended(two)).toMatchObject({ status: 'failed', error_code: 'WORKER_LOST' })
     expect((await system.attempts(two)).map(({ status, retry_reason }) => [status, retry_reason])).toEqual([
       ['retry', 'WORKER_LOST'],
@@ -216,7 +215,7 @@ describe('faults', () => {
   it('a destination that is deleted while its worker is lost leaves no attempt open', async () => {
     const ref = await lostAttempt('http://127.0.0.1:1/', 'removed')
     await system.as('acme', (db) => db.query(`update destinations set deleted_at = now() where name = 'removed'`))
-    await system.runs.start(ref, about)
+    await system.runs.start(ref, ABOUT)
     expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_DELETED' })
     expect(await system.attempts(ref)).toMatchObject([{ status: 'retry', retry_reason: 'WORKER_LOST' }])
   })

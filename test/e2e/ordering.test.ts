@@ -14,13 +14,12 @@ import { createPool, withoutTenant, withTenant } from '../../db/pool.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
-import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { ABOUT, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 vi.setConfig({ testTimeout: 90_000 })
 
 let system: TestSystem
 let receiver: HttpReceiver
-const about = { data_type: 'report', priority: 'normal' as const }
 
 beforeAll(async () => {
   system = await createTestSystem()
@@ -114,7 +113,7 @@ describe('under one ordering key', () => {
       })
     // An order to cancel lets the next one go.
     await system.as('acme', (db) => requestCancel(db, jobId(stuck.distribution_id), null))
-    await system.dispatcher.cancel(stuck)
+    await system.dispatcher.cancel(stuck, ABOUT)
     await endsAs(stuck, 'cancelled')
     await endsAs(behind, 'completed')
   })
@@ -149,7 +148,7 @@ describe('under one ordering key', () => {
       .toBe(`Held up by the failure of ${bad.distribution_id}, which comes before it under the same ordering_key`)
     receiver.reply({})
     await system.as('acme', (db) => requestRetry(db, jobId(bad.distribution_id), { force: false }))
-    await system.dispatcher.retry(bad, about)
+    await system.dispatcher.retry(bad, ABOUT)
     await endsAs(bad, 'completed')
     await endsAs(next, 'completed')
   })
@@ -164,7 +163,7 @@ describe('under one ordering key', () => {
     await receiver.until(() => receiver.requests.length > from)
     receiver.reply({ after_ms: 100 })
     await system.as('acme', (db) => requestRetry(db, jobId(old.distribution_id), { force: false }))
-    await system.dispatcher.retry(old, about)
+    await system.dispatcher.retry(old, ABOUT)
     for (const ref of [later, old, last]) await endsAs(ref, 'completed')
     expect(pathsFrom(from)).toEqual(['later', 'old', 'last'])
     expect(await overlaps('reopened')).toBe(0)
@@ -234,7 +233,7 @@ describe('under one ordering key', () => {
     const first = await system.submit({ ordering_key: 'unplanned', destinations })
     const second = await distribute('unplanned', 'second')
     await expect.poll(() => statusOf(second), { timeout: 30_000 }).toMatchObject({ status: 'waiting', attempts: 0 })
-    await system.runs.start(first, about)
+    await system.runs.start(first, ABOUT)
     for (const ref of [first, second]) await endsAs(ref, 'completed')
   })
 
@@ -252,7 +251,7 @@ describe('under one ordering key', () => {
       const { events } = await system.temporal.client.workflow.getHandle(distributionWorkflowId(ref)).fetchHistory()
       expect(events!.filter(({ workflowExecutionSignaledEventAttributes: signal }) => signal)).toEqual([])
       await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
-      await system.dispatcher.cancel(ref)
+      await system.dispatcher.cancel(ref, ABOUT)
     }
   })
 
@@ -309,7 +308,7 @@ describe('the place in the order', () => {
           await submitJob(db, {
             tenant_id: 'acme',
             id: null,
-            ...about,
+            ...ABOUT,
             payload_text: '1',
             payload_queryable: true,
             destinations: [],

@@ -11,7 +11,7 @@ import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
-import { createTestSystem, type TestSystem } from '../support/system.ts'
+import { ABOUT, createTestSystem, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
 const aReceiver = receiverPerTest()
@@ -194,7 +194,7 @@ describe('a destination that shapes', () => {
     const last = endless[2]!
     await expect.poll(async () => (await system.deliveries(last))[0]?.status, WAIT).toBe('processing')
     await system.as('acme', (db) => requestCancel(db, jobId(last.distribution_id), null))
-    await system.dispatcher.cancel(last)
+    await system.dispatcher.cancel(last, ABOUT)
     expect(await ended(last)).toMatchObject({ status: 'cancelled' })
     const others = await Promise.all(endless.slice(0, 2).map((ref) => system.deliveries(ref)))
     expect(others.flat().filter(({ status }) => status === 'processing')).not.toEqual([])

@@ -12,7 +12,7 @@ import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId } from '../../workflows/names.ts'
 import { register } from '../support/destinations.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
-import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { ABOUT, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
 let receiver: HttpReceiver
@@ -32,7 +32,6 @@ afterAll(async () => {
 const id = (ref: DistributionRef) => jobId(ref.distribution_id)
 const sweepDue = () => sweep(system.deps, { all: false }, () => {})
 const sweepAll = () => sweep(system.deps, { all: true }, () => {})
-const about = { data_type: 'report', priority: 'normal' as const }
 
 async function makeDue(ref: DistributionRef) {
   await system.as(ref.tenant_id, (db) =>
@@ -124,7 +123,7 @@ describe('the sweep', () => {
     await sweepDue()
     await expect.poll(states, { timeout: 15_000 }).toEqual(['success', 'waiting'])
     await system.as('acme', (db) => requestCancel(db, id(ref), null))
-    await system.dispatcher.cancel(ref)
+    await system.dispatcher.cancel(ref, ABOUT)
     await endsAs(ref, 'cancelled')
     await Promise.all([moody.close(), busy.close()])
   })
@@ -136,7 +135,7 @@ describe('the sweep', () => {
     const before = receiver.requests.length
     await sweepDue()
     expect(await system.job(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'changed my mind' })
-    await system.runs.start(ref, about)
+    await system.runs.start(ref, ABOUT)
     await expect.poll(async () => (await system.runs.describe(ref)).state).toBe('closed')
     expect(receiver.requests).toHaveLength(before)
   })
@@ -187,7 +186,7 @@ describe('the sweep', () => {
   it('FIELD-REPORT 20: a run whose row is gone ends, with an audit event', async () => {
     const ref = await system.submit({ destinations: [] })
     const gone = { ...ref, distribution_id: ref.distribution_id.replace(/.$/, (last) => (last === '0' ? '1' : '0')) }
-    await system.runs.start(gone, about)
+    await system.runs.start(gone, ABOUT)
     await expect.poll(async () => (await system.runs.describe(gone)).state, { timeout: 15_000 }).toBe('closed')
     expect(await auditOf(gone)).toEqual(['distribution.missing'])
     await sweepAll()

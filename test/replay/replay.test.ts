@@ -16,11 +16,10 @@ import { workflowBundle } from '../../temporal-config/worker/worker.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId, wakeWorkflowId } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
-import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { ABOUT, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 const HISTORIES = fileURLToPath(new URL('./histories', import.meta.url))
 const RECORD = process.env.RECORD_HISTORIES === '1'
-const about = { data_type: 'report', priority: 'normal' as const }
 
 describe('saved histories', () => {
   if (RECORD) recordHistories()
@@ -66,7 +65,7 @@ function recordHistories() {
       const ref = await system.distribute({ destinations: [restTo('a', `${receiver.url}/503`)] })
       await vi.waitFor(async () => expect(await system.deliveries(ref)).toMatchObject([{ status: 'waiting' }]))
       await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
-      await system.dispatcher.cancel(ref)
+      await system.dispatcher.cancel(ref, ABOUT)
       return ref
     })
     await record('expired', async () =>
@@ -79,7 +78,7 @@ function recordHistories() {
       })
       await vi.waitFor(async () => expect((await system.deliveries(ref))[0]?.status).toBe('failed'))
       await system.as('acme', (db) => requestRetry(db, jobId(ref.distribution_id), { force: false }))
-      await system.dispatcher.retry(ref, about)
+      await system.dispatcher.retry(ref, ABOUT)
       return ref
     })
     await record('later-with-callback', async () =>
@@ -102,7 +101,7 @@ function recordHistories() {
           ...{ overlap: 'skip', catchup_seconds: 60, paused: false, submission: '{}', payload_text: '{}' },
           metadata_text: '{}',
           template: {
-            ...{ ...about, payload_queryable: true, destinations: [restTo('a', `${receiver.url}/503-once`)] },
+            ...{ ...ABOUT, payload_queryable: true, destinations: [restTo('a', `${receiver.url}/503-once`)] },
             ...{ callback_url: null, max_retries: 3, timeout_seconds: 60, options: {} },
           },
         }),

@@ -7,13 +7,12 @@ import { insertRule } from '../../db/rules/rules.ts'
 import type { RuleType } from '../../db/states.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { type HttpReceiver, type Script, startHttpReceiver } from './receivers/http.ts'
-import { createTestSystem, type TestSystem } from './system.ts'
+import { ABOUT, createTestSystem, type TestSystem } from './system.ts'
 
 export let system: TestSystem
 export let receiver: HttpReceiver
 export let tenant: string
 let count = 0
-export const about = { data_type: 'report', priority: 'normal' as const }
 
 beforeAll(async () => {
   system = await createTestSystem()
@@ -102,7 +101,7 @@ export async function retry(ref: DistributionRef, request: Partial<Parameters<ty
   const outcome = await system.as(tenant, (db) =>
     requestRetry(db, jobId(ref.distribution_id), { force: false, ...request }),
   )
-  if (outcome.outcome === 'reset') await system.dispatcher.retry(ref, about)
+  if (outcome.outcome === 'reset') await system.dispatcher.retry(ref, ABOUT)
   return outcome
 }
 

@@ -227,6 +227,9 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
 /** The backoff of production, for tests that look at real delays. */
 export const PRODUCTION_BACKOFF = BACKOFF
 
+/** What the run of a job is started with, unless the job says something else. */
+export const ABOUT = { data_type: 'report', priority: 'normal' } as const
+
 const A_JOB: NewJob = {
   tenant_id: 'acme',
   id: null,

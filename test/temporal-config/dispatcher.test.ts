@@ -109,16 +109,11 @@ describe('the dispatcher', () => {
   it('defers everything while nothing has answered at the address yet', async () => {
     const dispatcher = dispatcherOf(undefined)
     expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
-    expect(await dispatcher.cancel(REF)).toBe('deferred')
+    expect(await dispatcher.cancel(REF, ABOUT)).toBe('deferred')
     expect(await dispatcher.retry(REF, ABOUT)).toBe('deferred')
     await expect(dispatcher.probe({ tenant_id: 'acme', destination_id: 'd' }, 50)).rejects.toBeInstanceOf(
       DispatcherUnavailable,
     )
-  })
-
-  it('FIELD-REPORT 25: tells a cancel that reached a run from one that found none', async () => {
-    expect(await dispatcherOf({ signalCancel: async () => true }).cancel(REF)).toBe('signalled')
-    expect(await dispatcherOf({ signalCancel: async () => false }).cancel(REF)).toBe('no_workflow')
   })
 
   it('a probe that no worker answers is unavailable, in time', async () => {
