@@ -16,6 +16,7 @@ create table data_types (
 
 create index idx_data_types_name on data_types (name);
 
+-- The protocols. `migrate` adds a row for each protocol of the program that is not here yet.
 create table destination_types (
   id varchar(20) not null,
   name varchar(50) not null,

@@ -14,7 +14,7 @@ declare
   v_name text;
   v_names text[] := '{}';
   v_read jsonb[] := '{}';
-  v_protocols constant text[] := array(select distinct t.protocol from destination_types t order by 1);
+  v_protocols constant text[] := array(select t.id from destination_types t order by 1);
 begin
   if p_destinations is null or jsonb_typeof(p_destinations) <> 'array' then
     raise exception 'destinations must be a JSON array, not %', coalesce(jsonb_typeof(p_destinations), 'null')

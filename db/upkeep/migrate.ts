@@ -25,16 +25,20 @@ export class PoolerError extends Error {
   override name = 'PoolerError'
 }
 
+export interface MigrateOptions {
+  /** Names of protocols: those that are not in `destination_types` are added. */
+  protocols?: readonly string[]
+  /** Only the oldest so many of what is missing; all by default. */
+  count?: number
+}
+
 /**
  * Applies what is missing; returns the names of what it applied, oldest first. All or nothing; safe to run twice and at
  * once (the second waits, then finds nothing to do). Throws `SchemaRefused` and changes nothing when the database has
- * migrations that this program does not have. With `count` only the oldest so many of what is missing. The role of `adminUrl` will own the tables: it needs to own the database, not to be superuser.
+ * migrations that this program does not have. The role of `adminUrl` will own the tables: it needs to own the database,
+ * not to be superuser.
  */
-export async function migrate(
-  adminUrl: string,
-  log: (line: string) => void = () => {},
-  count = Number.POSITIVE_INFINITY,
-): Promise<string[]> {
+export async function migrate(adminUrl: string, { protocols = [], count }: MigrateOptions = {}): Promise<string[]> {
   const client = new pg.Client({
     connectionString: adminUrl,
     application_name: 'distributor-migrate',
@@ -56,16 +60,17 @@ export async function migrate(
       dir: MIGRATIONS_DIR,
       migrationsTable: MIGRATIONS_TABLE,
       direction: 'up',
-      count,
+      count: count ?? Number.POSITIVE_INFINITY,
       // Documented as the default, but left out it is one transaction per file.
       singleTransaction: true,
       // The default fails a second starter.
       advisoryLockMode: 'wait',
       // It prints whole migrations when one fails; the error says enough.
-      logger: { debug: () => {}, info: log, warn: log, error: () => {} },
+      logger: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
     })
     // Again: a newer version may have held the lock that this one waited for.
     await refuseUnknownMigrations(client)
+    await addProtocols(client, protocols)
     return applied.map((migration) => migration.name)
   } finally {
     await client.end()
@@ -105,6 +110,23 @@ export async function appliedMigrations(db: Db): Promise<string[]> {
 export async function missingMigrations(db: Db): Promise<string[]> {
   const applied = new Set(await appliedMigrations(db))
   return knownMigrations().filter((name) => !applied.has(name))
+}
+
+/** Those of the given protocols that a destination could not have yet: `migrate` adds them. */
+export async function missingProtocols(db: Db, protocols: readonly string[]): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    'select id from unnest($1::text[]) as id where id not in (select t.id from destination_types t)',
+    [protocols],
+  )
+  return rows.map(({ id }) => id)
+}
+
+async function addProtocols(db: Db, protocols: readonly string[]): Promise<void> {
+  await db.query(
+    `insert into destination_types (id, name, protocol) select id, id, id from unnest($1::text[]) as id
+     on conflict do nothing`,
+    [protocols],
+  )
 }
 
 /** A pooler tells a process number of its own at the login. */

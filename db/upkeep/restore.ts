@@ -19,6 +19,8 @@ export class RestoreRefused extends Error {}
 export interface RestoreOptions {
   /** Rows that are there go first. */
   replace: boolean
+  /** Protocols of the program; a backup of an older version may lack some. */
+  protocols: readonly string[]
   say: (line: string) => void
 }
 
@@ -30,7 +32,7 @@ export async function restoreBackup(
   client: pg.Client,
   adminUrl: string,
   lines: AsyncIterable<string>,
-  { replace, say }: RestoreOptions,
+  { replace, protocols, say }: RestoreOptions,
 ): Promise<Record<string, number>> {
   const reader = lines[Symbol.asyncIterator]()
   const header = readHeader((await reader.next()).value)
@@ -49,7 +51,7 @@ export async function restoreBackup(
   for (const statement of finishStatements(tables, sequences)) await client.query(statement)
   await client.query('commit')
   await client.query('analyze')
-  const applied = await migrate(adminUrl)
+  const applied = await migrate(adminUrl, { protocols })
   if (applied.length > 0) say(`${applied.length} newer migrations applied`)
   return rows
 }
@@ -80,7 +82,7 @@ async function prepareSchema(
 ): Promise<void> {
   const applied = await appliedMigrations(client)
   if (applied.length === 0) {
-    await migrate(adminUrl, () => {}, migrations.length)
+    await migrate(adminUrl, { count: migrations.length })
     return
   }
   if (!replace) await refuseRows(client)

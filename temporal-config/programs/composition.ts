@@ -2,12 +2,13 @@
 
 import type { Logger } from 'pino'
 import { createEgress, type Egress } from '../../activities/destinations/network/egress.ts'
+import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import type { Metrics } from '../../activities/metrics.ts'
 import { createShaper, type Shaper } from '../../activities/shaping/shaper.ts'
 import { isAway } from '../../db/availability.ts'
 import { createPool, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
 import { createSealer, type Sealer } from '../../db/secrets.ts'
-import { missingMigrations } from '../../db/upkeep/migrate.ts'
+import { missingMigrations, missingProtocols } from '../../db/upkeep/migrate.ts'
 import { ApplicationRoleError, assertApplicationRole } from '../../db/upkeep/roles.ts'
 import { missingSealingKeys, wrongSealingKey } from '../../db/upkeep/sealed-keys.ts'
 import { keepClock, measureClock } from '../process/clock-keeper.ts'
@@ -94,6 +95,10 @@ async function refuseUnfit(pool: Pool, sealer: Sealer, settings: Settings): Prom
       throw new StartRefused(`DATABASE_URL: the schema lacks ${lacking.length} migrations; run npm run migrate`)
     }
     await assertApplicationRole(pool)
+    const absent = await missingProtocols(pool, PROTOCOLS)
+    if (absent.length > 0) {
+      throw new StartRefused(`DATABASE_URL: the schema lacks the protocol ${absent.join(', ')}; run npm run migrate`)
+    }
     const missing = await withoutTenant(pool, (db) => missingSealingKeys(db, sealer))
     if (missing.length > 0) {
       throw new StartRefused(`ENCRYPTION_KEYS: data is sealed under ${missing.join(', ')}, which is not among the keys`)

@@ -1,6 +1,7 @@
 // `npm run migrate`: brings the database of DATABASE_ADMIN_URL to the newest schema, says what it did, and ends.
 // The embedded database needs none of this: `npm start` migrates it.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { isAway, shortReason } from '../../db/availability.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { migrate } from '../../db/upkeep/migrate.ts'
@@ -16,7 +17,7 @@ async function main(): Promise<number> {
     if (!DATABASE_ADMIN_URL) {
       throw new SettingsError(['DATABASE_ADMIN_URL: is required here: the role that owns the database'])
     }
-    const applied = await patiently(() => migrate(DATABASE_ADMIN_URL))
+    const applied = await patiently(() => migrate(DATABASE_ADMIN_URL, { protocols: PROTOCOLS }))
     for (const name of applied) console.log(`applied ${name}`)
     console.log(applied.length > 0 ? 'the schema is now up to date' : 'the schema was up to date')
     return 0

@@ -3,6 +3,7 @@ import { createReadStream, existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { createGunzip } from 'node:zlib'
 import pg from 'pg'
+import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { restoreBackup } from '../../db/upkeep/restore.ts'
 import { runCommand } from '../process/command.ts'
 import { type OwnedDatabase, takeDatabase } from '../stack/owned-database.ts'
@@ -42,7 +43,7 @@ async function readFile(file: string, { admin_url }: OwnedDatabase, replace: boo
   const input = createGunzip()
   source.on('error', (error) => input.destroy(error)).pipe(input)
   try {
-    return await restoreBackup(client, admin_url, linesOf(input), { replace, say })
+    return await restoreBackup(client, admin_url, linesOf(input), { replace, protocols: PROTOCOLS, say })
   } finally {
     source.destroy()
     await client.end().catch(() => {})

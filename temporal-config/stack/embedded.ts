@@ -1,6 +1,7 @@
 // Where the servers and the keys are: the addresses that were given, or the embedded servers' own.
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { migrate, SchemaRefused } from '../../db/upkeep/migrate.ts'
 import type { TemporalAddress } from '../client/connection.ts'
 import { type Started, StartRefused } from '../process/program.ts'
@@ -105,7 +106,7 @@ function embeddedTemporal(address: string, settings: Settings): TemporalAddress 
 async function embeddedDatabase(superuserUrl: string, settings: Settings, say: Started['say']) {
   const began = performance.now()
   const urls = await ensureDatabase(superuserUrl, settings.DATA_DIR)
-  const applied = await migrate(urls.admin_url).catch((error: unknown) => {
+  const applied = await migrate(urls.admin_url, { protocols: PROTOCOLS }).catch((error: unknown) => {
     throw error instanceof SchemaRefused ? new StartRefused(`DATA_DIR ${settings.DATA_DIR}: ${error.message}`) : error
   })
   await admitLogin(superuserUrl)

@@ -1,6 +1,12 @@
 import pg from 'pg'
 import { afterEach, expect, it } from 'vitest'
-import { knownMigrations, migrate, missingMigrations, SchemaRefused } from '../../db/upkeep/migrate.ts'
+import {
+  knownMigrations,
+  migrate,
+  missingMigrations,
+  missingProtocols,
+  SchemaRefused,
+} from '../../db/upkeep/migrate.ts'
 import { createEmptyDatabase, type EmptyDatabase } from '../support/postgres.ts'
 import { onEachFreshServer } from '../support/postgres-versions.ts'
 
@@ -64,6 +70,42 @@ onEachFreshServer((server) => {
     expect(await missing()).toEqual([])
     await run(database.adminUrl, `delete from schema_migrations where name like '0020%'`)
     expect(await missing()).toEqual(knownMigrations().filter((name) => name.startsWith('0020')))
+  })
+
+  it('adds the protocols that it is given, and changes none that is there', async () => {
+    const database = await emptyDatabase()
+    await migrate(database.adminUrl)
+    const types = async () => (await run(database.adminUrl, 'select * from destination_types order by id')).rows
+    const before = await types()
+    const protocols = ['REST', 'LINE']
+    const missing = async () => {
+      const client = new pg.Client({ connectionString: database.adminUrl })
+      await client.connect()
+      try {
+        return await missingProtocols(client, protocols)
+      } finally {
+        await client.end()
+      }
+    }
+    expect(await missing()).toEqual(['LINE'])
+    for (let run = 1; run <= 2; run++) await migrate(database.adminUrl, { protocols })
+    expect(await missing()).toEqual([])
+    const after = await types()
+    expect(after.filter(({ id }) => id !== 'LINE')).toEqual(before)
+    expect(after.filter(({ id }) => id === 'LINE')).toMatchObject([{ name: 'LINE', protocol: 'LINE' }])
+  })
+
+  it('lets a destination have only a protocol that was added', async () => {
+    const database = await emptyDatabase()
+    await migrate(database.adminUrl)
+    const insert = () =>
+      run(
+        database.superuserUrl,
+        "insert into destinations (tenant_id, name, protocol) values ('acme', 'line', 'LINE') returning protocol",
+      )
+    await expect(insert()).rejects.toThrow(/fk_destinations_type/)
+    await migrate(database.adminUrl, { protocols: ['LINE'] })
+    expect((await insert()).rows).toEqual([{ protocol: 'LINE' }])
   })
 
   it('is safe to run at once, in one database and in two of one server', async () => {

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { endProcess, isRunning, type ProcessId } from '../../../temporal-config/stack/processes.ts'
 import { removeReachableFolder } from '../../../temporal-config/stack/reach.ts'
@@ -247,6 +248,15 @@ describe('npm start', () => {
     const keyless = npm('api', { ENCRYPTION_KEYS: `k9:${key()}` })
     expect(await keyless.exited).toBe(1)
     expect(keyless.lines).toContainEqual(expect.stringMatching(/^ENCRYPTION_KEYS: data is sealed under k1/))
+
+    const client = new pg.Client({ connectionString: superuserUrl() })
+    await client.connect()
+    await client.query("update destination_types set id = 'OTHER' where id = 'EMAIL'")
+    const unmigrated = npm('api')
+    expect(await unmigrated.exited).toBe(1)
+    expect(unmigrated.lines).toContain('DATABASE_URL: the schema lacks the protocol EMAIL; run npm run migrate')
+    await client.query("update destination_types set id = 'EMAIL' where id = 'OTHER'")
+    await client.end()
 
     const halves = [npm('api', allowed), npm('worker', allowed)] as const
     const [apiHalf, workerHalf] = await Promise.all(halves.map(ready))
