@@ -102,16 +102,18 @@ function gather(child: ChildProcess) {
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g
 const TIME = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g
 /** Durations and counts that depend on the machine. */
-const NUMBER = /("?\w*(?:_ms|_seconds|bytes|pid|retry-after)"?: ?)\d+(\.\d+)?/g
+const NUMBER = /(\b[\w-]*(?:_ms|_seconds|bytes|pid|retry-after)"? ?: ?)\d+(\.\d+)?/g
 const WORDED = /\b\d+(\.\d+)?( s\b| ms\b| migrations\b|@)/g
 
-/** What differs from run to run, such as ids and times, as one word each. */
+/** What differs from run to run, such as ids and times, as one word each; and JSON with one kind of spaces. */
 export function normalise(text: string): string {
   return text
     .replace(UUID, '<id>')
     .replace(TIME, '<time>')
     .replace(NUMBER, '$1<n>')
     .replace(WORDED, '<n>$2')
+    .replace(/" ?: ?/g, '":')
+    .replace(/, "/g, ',"')
     .replace(/[ \t\r]+$/gm, '')
     .trim()
 }
