@@ -2,7 +2,7 @@
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionLike } from '@temporalio/client'
-import type { NativeConnection } from '@temporalio/worker'
+import type { NativeConnection, WorkflowBundleOption } from '@temporalio/worker'
 import { BACKOFF, backoffFor } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
 import { BACKGROUND, createShares } from '../../activities/delivery/shares.ts'
@@ -24,7 +24,7 @@ import { restoreRecurring } from '../client/schedules.ts'
 import { ensureSearchAttributes } from '../client/search-attributes.ts'
 import type { Life } from '../process/program.ts'
 import { environmentSecrets } from '../process/settings.ts'
-import { startWorkers, type Workers } from '../worker/worker.ts'
+import { bundleWorkflows, startWorkers, type Workers } from '../worker/worker.ts'
 import type { Parts } from './composition.ts'
 
 /** Attributes may vanish with Temporal's data. */
@@ -62,8 +62,18 @@ export interface WorkerSide {
   isPolling(): boolean
 }
 
+/** What a program may choose about its workers; tests do. */
+export interface WorkersTuning {
+  workflows?: () => Promise<WorkflowBundleOption>
+}
+
 /** Brings the workers up as soon as Temporal answers, and again should they fail. They end with the program. */
-export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life): WorkerSide {
+export function runWorkers(
+  parts: Parts,
+  temporal: TemporalAddress,
+  life: Life,
+  { workflows = bundleWorkflows }: WorkersTuning = {},
+): WorkerSide {
   const { logger } = parts
   let connection: NativeConnection | undefined
   let runs: Runs | undefined
@@ -108,9 +118,11 @@ export function runWorkers(parts: Parts, temporal: TemporalAddress, life: Life):
       await restoreRecurring(shared, await livingRecurring(parts.pool), (ref) => syncRecurring(parts, setters, ref))
     }
     void keepSchedules({ ...shared, lost: attributes.look, alsoEnsure }, logger, life.ending)
+    let bundle: WorkflowBundleOption | undefined
     while (!life.ending.aborted) {
       try {
-        workers = await startWorkers({ ...shared, deps })
+        bundle ??= await workflows()
+        workers = await startWorkers({ ...shared, workflows: bundle, deps })
         polls()
         await workers.ended
       } catch (error) {

@@ -1,6 +1,12 @@
 // The workers of one process: one for the workflows and the deliveries, one for slow company.
 import { fileURLToPath } from 'node:url'
-import { bundleWorkflowCode, type NativeConnection, Worker, type WorkflowBundle } from '@temporalio/worker'
+import {
+  bundleWorkflowCode,
+  type NativeConnection,
+  Worker,
+  type WorkflowBundle,
+  type WorkflowBundleOption,
+} from '@temporalio/worker'
 import { createBackgroundActivities } from '../../activities/background.ts'
 import { createActivities } from '../../activities/index.ts'
 import { safeFailures } from '../../activities/interceptor.ts'
@@ -19,6 +25,7 @@ export interface WorkersOptions {
   connection: NativeConnection
   namespace: string
   taskQueue: string
+  workflows: WorkflowBundleOption
   deps: SweepDeps
   /** Grace time for sends that are under way; tests shorten it. */
   shutdownGraceTime?: `${number} s` | `${number} ms`
@@ -31,20 +38,17 @@ export interface Workers {
   shutdown(): Promise<void>
 }
 
-let bundle: Promise<WorkflowBundle> | undefined
-
-/** The workflows' code, bundled once per process. */
-export function workflowBundle(): Promise<WorkflowBundle> {
-  bundle ??= bundleWorkflowCode({
+/** The workflows' code in one piece, as the workers run it. */
+export function bundleWorkflows(): Promise<WorkflowBundle> {
+  return bundleWorkflowCode({
     workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
     logger: { trace() {}, debug() {}, info() {}, warn: console.warn, error: console.error, log() {} },
   })
-  return bundle
 }
 
 /** Creates the workers and starts them. */
 export async function startWorkers(options: WorkersOptions): Promise<Workers> {
-  const { connection, namespace, taskQueue, deps } = options
+  const { connection, namespace, taskQueue, workflows, deps } = options
   const shared = {
     connection,
     namespace,
@@ -56,7 +60,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const main = await Worker.create({
     ...shared,
     taskQueue,
-    workflowBundle: await workflowBundle(),
+    workflowBundle: workflows,
     activities: createActivities(deps),
     maxConcurrentActivityTaskExecutions: DELIVERY_SLOTS,
     maxCachedWorkflows: CACHED_RUNS,

@@ -7,6 +7,7 @@ import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 import { connectTemporal, type TestTemporal } from '../support/temporal.ts'
+import { workflowBundle } from '../support/workflow-bundle.ts'
 
 let system: TestSystem
 let temporal: TestTemporal
@@ -24,6 +25,7 @@ beforeAll(async () => {
     connection: temporal.nativeConnection,
     namespace: temporal.namespace,
     taskQueue,
+    workflows: await workflowBundle(),
     deps: { ...deps, worker: 'second', shares: createShares() },
     shutdownGraceTime: '2 s',
   })

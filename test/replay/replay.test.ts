@@ -12,11 +12,11 @@ import { jobId } from '../../db/distributions/job-id.ts'
 import { insertRule } from '../../db/rules/rules.ts'
 import { insertRecurring, type RecurringRow } from '../../db/schedules/schedules.ts'
 import type { RuleType } from '../../db/states.ts'
-import { workflowBundle } from '../../temporal-config/worker/worker.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId, wakeWorkflowId } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { ABOUT, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { workflowBundle } from '../support/workflow-bundle.ts'
 
 const HISTORIES = fileURLToPath(new URL('./histories', import.meta.url))
 const RECORD = process.env.RECORD_HISTORIES === '1'

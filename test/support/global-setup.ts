@@ -1,19 +1,20 @@
 // One PostgreSQL and one Temporal server for the whole run, in a folder that goes with it. They run under the stack's
 // supervisor, so that a run which is killed leaves nothing behind.
-import { chmodSync, mkdtempSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startStack } from '../../temporal-config/stack/stack.ts'
 
 /**
- * Sets TEST_POSTGRES_URL (the superuser's) and TEST_TEMPORAL_ADDRESS for the test processes. Those that are set
- * already are left as they are, and nothing is started for them.
+ * Sets TEST_POSTGRES_URL (the superuser's) and TEST_TEMPORAL_ADDRESS for the test processes; where one is set already,
+ * its server is used and none is started. TEST_RUN_FOLDER is the run's own folder.
  */
 export default async function setup(): Promise<() => Promise<void>> {
   const { TEST_POSTGRES_URL: postgresUrl, TEST_TEMPORAL_ADDRESS: temporalAddress } = process.env
-  if (postgresUrl && temporalAddress) return async () => {}
   const dir = mkdtempSync(join(tmpdir(), 'distributor-test-'))
   chmodSync(dir, 0o711)
+  process.env.TEST_RUN_FOLDER = dir
+  if (postgresUrl && temporalAddress) return async () => rmSync(dir, { recursive: true, force: true })
   const stack = await startStack({
     data_dir: dir,
     temporary: true,

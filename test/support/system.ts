@@ -25,6 +25,7 @@ import type { DistributionRef } from '../../workflows/messages.ts'
 import { SEARCH_ATTRIBUTES } from '../../workflows/names.ts'
 import { createTestDatabase, type TestDatabase } from './postgres.ts'
 import { connectTemporal, type TestTemporal, uniqueQueue } from './temporal.ts'
+import { workflowBundle } from './workflow-bundle.ts'
 
 export const QUICK: Backoff = { first_ms: 50, max_ms: 400 }
 
@@ -168,6 +169,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
         connection: temporal.nativeConnection,
         namespace: temporal.namespace,
         taskQueue,
+        workflows: await workflowBundle(),
         deps,
         shutdownGraceTime: '2 s',
       })

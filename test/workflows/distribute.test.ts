@@ -3,10 +3,10 @@ import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activ
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Activities } from '../../activities/index.ts'
-import { workflowBundle } from '../../temporal-config/worker/worker.ts'
 import type { FinishInput, Plan } from '../../workflows/messages.ts'
 import { backgroundQueue, distributionWorkflowId } from '../../workflows/names.ts'
 import { connectTemporal, type TestTemporal, uniqueQueue } from '../support/temporal.ts'
+import { workflowBundle } from '../support/workflow-bundle.ts'
 
 let temporal: TestTemporal
 
