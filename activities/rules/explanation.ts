@@ -1,7 +1,8 @@
 // Why a distribution went where it went, in words and values; bounded, for it is kept with the job.
+import type { RuleType } from '../../db/states.ts'
 import type { Outcome } from './evaluate.ts'
 import { type Exact, exactText } from './exact.ts'
-import type { Considered, RulePlan } from './planned.ts'
+import type { Considered, PlannedDestination, RulePlan } from './planned.ts'
 
 export interface ExplanationOptions {
   /** False: paths alone, where the payload is sealed. */
@@ -19,7 +20,8 @@ export const KEPT: ExplanationOptions = { values: true, max_value: 200, max_byte
 /** Answered to whoever brings the sample. */
 export const SHOWN: ExplanationOptions = { values: true, max_value: 1000, max_bytes: 4_194_304, brief: false }
 
-export interface ExplainedCondition {
+/** A type, and not an interface: as an answer it is an object of any keys. */
+export type ExplainedCondition = {
   matched: boolean
   all?: ExplainedCondition[]
   any?: ExplainedCondition[]
@@ -42,7 +44,7 @@ export interface ExplainedRule {
   name: string
   /** Of all tenants. */
   shared?: true
-  rule_type: string
+  rule_type: RuleType
   priority: number
   /** Null: not asked. */
   matched: boolean | null
@@ -67,7 +69,7 @@ export interface Explanation {
 export interface ExplainedDestination {
   name: string
   protocol: string | null
-  status: string
+  status: PlannedDestination['status']
   error_code: string | null
   error_message: string | null
   rule: string | null

@@ -157,8 +157,14 @@ export function shownDestination(row: DestinationRow, circuit: CircuitState) {
     configuration,
     transform_config,
     circuit_breaker: { ...CIRCUIT_DEFAULTS, ...row.circuit_breaker },
+    rate_limit: shownRateLimit(row.rate_limit),
     circuit,
   }
+}
+
+/** With the burst that holds when none is stored. */
+export function shownRateLimit(limit: RateLimit | null) {
+  return limit && { burst: 0, ...limit }
 }
 
 function ownCredentialName(destinationId: string): string {

@@ -4,7 +4,7 @@ import type { DistributionFilter } from '../../db/distributions/list.ts'
 import { invalid } from './errors.ts'
 
 /** A cursor for «after this row»: opaque to callers, so that its inside may change. */
-export function cursorOf(id: string): string {
+function cursorOf(id: string): string {
   return Buffer.from(id).toString('base64url')
 }
 
@@ -14,6 +14,17 @@ export function readCursor(cursor: string | undefined, form: RegExp): string | n
   const id = Buffer.from(cursor, 'base64url').toString('latin1')
   if (!form.test(id)) throw invalid([{ field: 'cursor', issue: 'is not a cursor of this list' }])
   return id
+}
+
+/**
+ * What an answer shows of rows of which one more than `limit` was asked for.
+ * @param idOf what a cursor for «after this row» holds
+ */
+export function pageOf<T>(rows: readonly T[], limit: number, idOf: (row: T) => string) {
+  const page = rows.slice(0, limit)
+  const last = page.at(-1)
+  const has_more = rows.length > limit
+  return { page, pagination: { limit, has_more, next_cursor: has_more && last ? cursorOf(idOf(last)) : null } }
 }
 
 export const UUID_CURSOR = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/

@@ -1,5 +1,4 @@
 // Named secrets: written, replaced, deleted, and never shown.
-
 import {
   addCredential,
   bindCredential,
@@ -10,12 +9,9 @@ import {
   putCredential,
 } from '../../db/destinations/credentials.ts'
 import { destinationsUsing } from '../../db/destinations/destinations.ts'
-import { type Db, withTenant } from '../../db/pool.ts'
-import { writeAudit } from '../../db/tenants/audit.ts'
+import type { Db } from '../../db/pool.ts'
 import { newEntries, registeredHosts } from '../destinations/credential-hosts.ts'
-import { requireOwnTenant } from '../http/auth.ts'
-import type { AppDeps, Caller } from '../http/context.ts'
-import { type Endpoint, endpoint, type Request } from '../http/endpoint.ts'
+import { endpoint } from '../http/endpoint.ts'
 import { ApiError, invalid, notFound } from '../http/errors.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
 import {
@@ -28,116 +24,109 @@ import {
 
 const tag = 'Credentials'
 const MISSING = { 404: { description: 'No such credential of this tenant' } }
+const deed = (action: string, name: string, details = {}) => ({
+  action,
+  resource_type: 'credential',
+  resource_id: name,
+  details,
+})
 
-export function credentialEndpoints({ pool, sealer }: AppDeps): Endpoint[] {
-  const add = endpoint({
-    method: 'post',
-    path: '/credentials',
-    tag,
-    summary: 'Keep a named secret',
-    role: 'admin',
-    body: newCredential,
-    answers: {
-      201: { description: 'Kept, sealed', schema: credential },
-      409: { description: 'The name is taken (PUT replaces it), or there are as many as a tenant may have' },
-    },
-    async handle({ c, caller, body }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const { tenant_id } = caller
-      const { name, fields, allowed_hosts } = body
-      const row = await withTenant(pool, tenant_id, async (db) => {
-        const values = { tenant_id, name, fields, ...(await hostsFor(db, name, allowed_hosts)), destination_id: null }
-        const made = await addCredential(db, sealer, values)
-        if (!made) throw new ApiError('CONFLICT', 'there is a credential of this name already')
-        await refuseOneTooMany(db, tenant_id, 'credentials')
-        await audit(db, c, caller, 'create', name, { field_names: made.field_names })
-        return made
-      })
-      return c.json(row, 201)
-    },
+export const add = endpoint({
+  method: 'post',
+  path: '/credentials',
+  tag,
+  summary: 'Keep a named secret',
+  role: 'admin',
+  body: newCredential,
+  answers: {
+    201: { description: 'Kept, sealed', schema: credential },
+    409: { description: 'The name is taken (PUT replaces it), or there are as many as a tenant may have' },
+  },
+}).handle(async ({ deps, caller, transaction, audit, body }) => {
+  const { tenant_id } = caller
+  const { name, fields, allowed_hosts } = body
+  const row = await transaction(async (db) => {
+    const values = { tenant_id, name, fields, ...(await hostsFor(db, name, allowed_hosts)), destination_id: null }
+    const made = await addCredential(db, deps.sealer, values)
+    if (!made) throw new ApiError('CONFLICT', 'there is a credential of this name already')
+    await refuseOneTooMany(db, tenant_id, 'credentials')
+    await audit(db, deed('create', name, { field_names: made.field_names }))
+    return made
   })
+  return { status: 201, body: row }
+})
 
-  const replace = endpoint({
-    method: 'put',
-    path: '/credentials/{name}',
-    tag,
-    summary: 'Replace a secret',
-    description:
-      'Takes effect with the next attempt. Without `fields` the values stay, and `allowed_hosts` may name only hosts that it may be sent to already.',
-    role: 'admin',
-    params: credentialParams,
-    body: credentialReplacement,
-    answers: { 200: { description: 'Replaced', schema: credential }, ...MISSING },
-    async handle({ c, caller, params, body }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const { tenant_id } = caller
-      const { name } = params
-      const row = await withTenant(pool, tenant_id, async (db) => {
-        const present = await findCredential(db, name, { forUpdate: true })
-        if (!present) throw notFound('credential')
-        const { fields, allowed_hosts } = body
-        const hosts = await hostsFor(db, name, allowed_hosts)
-        if (!fields) requireKnownHosts(present, allowed_hosts)
-        const changed = fields
-          ? await putCredential(db, sealer, { tenant_id, name, fields, ...hosts, destination_id: null })
-          : await bindCredential(db, name, hosts)
-        await audit(db, c, caller, 'update', name, changedParts(changed, fields !== undefined))
-        return changed
-      })
-      return c.json(row)
-    },
+export const list = endpoint({
+  method: 'get',
+  path: '/credentials',
+  tag,
+  summary: 'Credentials by name, without their values',
+  role: 'viewer',
+  answers: { 200: { description: 'All of them', schema: credentialList } },
+}).handle(async ({ transaction }) => {
+  return { status: 200, body: { credentials: await transaction(listCredentials) } }
+})
+
+export const show = endpoint({
+  method: 'get',
+  path: '/credentials/{name}',
+  tag,
+  summary: 'One credential, without its values',
+  role: 'viewer',
+  params: credentialParams,
+  answers: { 200: { description: 'Names of its fields', schema: credential }, ...MISSING },
+}).handle(async ({ transaction, params }) => {
+  const row = await transaction((db) => findCredential(db, params.name))
+  if (!row) throw notFound('credential')
+  return { status: 200, body: row }
+})
+
+export const replace = endpoint({
+  method: 'put',
+  path: '/credentials/{name}',
+  tag,
+  summary: 'Replace a secret',
+  description:
+    'Takes effect with the next attempt. Without `fields` the values stay, and `allowed_hosts` may name only hosts that it may be sent to already.',
+  role: 'admin',
+  params: credentialParams,
+  body: credentialReplacement,
+  answers: { 200: { description: 'Replaced', schema: credential }, ...MISSING },
+}).handle(async ({ deps, caller, transaction, audit, params: { name }, body: { fields, allowed_hosts } }) => {
+  const row = await transaction(async (db) => {
+    const present = await findCredential(db, name, { forUpdate: true })
+    if (!present) throw notFound('credential')
+    const hosts = await hostsFor(db, name, allowed_hosts)
+    if (!fields) requireKnownHosts(present, allowed_hosts)
+    const values = { tenant_id: caller.tenant_id, name, ...hosts, destination_id: null }
+    const changed = fields
+      ? await putCredential(db, deps.sealer, { ...values, fields })
+      : await bindCredential(db, name, hosts)
+    const { field_names } = changed
+    await audit(db, deed('update', name, { ...(fields && { field_names }), allowed_hosts: changed.allowed_hosts }))
+    return changed
   })
+  return { status: 200, body: row }
+})
 
-  const list = endpoint({
-    method: 'get',
-    path: '/credentials',
-    tag,
-    summary: 'Credentials by name, without their values',
-    role: 'viewer',
-    answers: { 200: { description: 'All of them', schema: credentialList } },
-    async handle({ c, caller }) {
-      return c.json({ credentials: await withTenant(pool, caller.tenant_id, listCredentials) })
-    },
+export const remove = endpoint({
+  method: 'delete',
+  path: '/credentials/{name}',
+  tag,
+  summary: 'Delete a secret',
+  role: 'admin',
+  params: credentialParams,
+  answers: { 204: { description: 'Deleted' }, 409: { description: 'A destination uses it' }, ...MISSING },
+}).handle(async ({ transaction, audit, params: { name } }) => {
+  await transaction(async (db) => {
+    if (!(await findCredential(db, name))) throw notFound('credential')
+    const users = await destinationsUsing(db, name)
+    if (users.length > 0) throw inUse(users)
+    await deleteCredential(db, name)
+    await audit(db, deed('delete', name))
   })
-
-  const show = endpoint({
-    method: 'get',
-    path: '/credentials/{name}',
-    tag,
-    summary: 'One credential, without its values',
-    role: 'viewer',
-    params: credentialParams,
-    answers: { 200: { description: 'Names of its fields', schema: credential }, ...MISSING },
-    async handle({ c, caller, params }) {
-      const row = await withTenant(pool, caller.tenant_id, (db) => findCredential(db, params.name))
-      if (!row) throw notFound('credential')
-      return c.json(row)
-    },
-  })
-
-  const remove = endpoint({
-    method: 'delete',
-    path: '/credentials/{name}',
-    tag,
-    summary: 'Delete a secret',
-    role: 'admin',
-    params: credentialParams,
-    answers: { 204: { description: 'Deleted' }, 409: { description: 'A destination uses it' }, ...MISSING },
-    async handle({ c, caller, params }) {
-      const { name } = params
-      await withTenant(pool, caller.tenant_id, async (db) => {
-        if (!(await findCredential(db, name))) throw notFound('credential')
-        const users = await destinationsUsing(db, name)
-        if (users.length > 0) throw inUse(users)
-        await deleteCredential(db, name)
-        await audit(db, c, caller, 'delete', name)
-      })
-      return c.body(null, 204)
-    },
-  })
-
-  return [add, list, show, replace, remove]
-}
+  return { status: 204 }
+})
 
 /** Without `allowed_hosts` it is bound to the hosts of the registered destinations that use it. */
 async function hostsFor(db: Db, name: string, allowedHosts: string[] | null | undefined) {
@@ -158,34 +147,10 @@ function requireKnownHosts(present: CredentialRow, allowedHosts: string[] | null
   ])
 }
 
-function changedParts({ field_names, allowed_hosts }: CredentialRow, values: boolean): Record<string, unknown> {
-  return { ...(values && { field_names }), allowed_hosts }
-}
-
 function inUse(users: string[]): ApiError {
   return new ApiError(
     'CONFLICT',
     'destinations use this credential',
     users.map((name) => ({ field: 'name', issue: `is used by destination ${name}` })),
   )
-}
-
-function audit(
-  db: Db,
-  c: Request<unknown, unknown, unknown>['c'],
-  { tenant_id, actor }: Caller,
-  action: string,
-  name: string,
-  details: Record<string, unknown> = {},
-): Promise<void> {
-  const request_id = c.get('request_id')
-  return writeAudit(db, {
-    tenant_id,
-    actor,
-    action,
-    resource_type: 'credential',
-    resource_id: name,
-    details,
-    request_id,
-  })
 }

@@ -1,6 +1,4 @@
 // The catalogue of data types: what a payload must look like to be accepted.
-
-import { type Db, withTenant } from '../../db/pool.ts'
 import {
   type DataTypeContent,
   deleteDataType,
@@ -10,10 +8,9 @@ import {
   rulesNaming,
   updateDataType,
 } from '../../db/rules/data-types.ts'
-import { writeAudit } from '../../db/tenants/audit.ts'
-import { requireOwnTenant, requireRole } from '../http/auth.ts'
+import { requireRole } from '../http/auth.ts'
 import type { AppDeps, Caller } from '../http/context.ts'
-import { type Endpoint, endpoint, type Request } from '../http/endpoint.ts'
+import { endpoint } from '../http/endpoint.ts'
 import { ApiError, invalid, notFound } from '../http/errors.ts'
 import type { Texts } from '../http/json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
@@ -32,127 +29,113 @@ import {
 const tag = 'Catalogue'
 const MISSING = { 404: { description: 'No such data type' } }
 const ONE = { 200: { description: 'The data type', schema: dataType } }
+const deed = (action: string, id: string, owner: string | null) => ({
+  action,
+  resource_type: 'data_type',
+  resource_id: id,
+  details: { shared: owner === null },
+})
 
-export function dataTypeEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
-  async function refuseSchema({ tenant_id }: Caller, { schema_definition }: Sent, text?: string): Promise<void> {
-    const schema = text ?? schema_definition
-    const details = await schemaDefinitionIssues(shaper, tenant_id, schema, 'schema_definition')
-    if (details.length > 0) throw invalid(details)
-  }
-
-  const add = endpoint({
-    method: 'post',
-    path: '/data-types',
-    tag,
-    summary: 'Add a data type',
-    description: 'Payloads that do not fit its schema are refused from then on, with the path to each fault.',
-    role: 'admin',
-    body: newDataType,
-    answers: {
-      201: { description: 'Added', schema: dataType },
-      409: { description: 'There is one of this id already, or as many as a tenant may have' },
-    },
-    async handle({ c, caller, body, raw }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const owner = ownerOf(caller, body.shared)
-      const text = schemaText(body, raw)
-      await refuseSchema(caller, body, text)
-      const row = await withTenant(pool, caller.tenant_id, async (db) => {
-        const made = await insertDataType(db, owner, body.id, contentOf(body.id, body, text))
-        if (!made) throw taken(body.id)
-        if (owner !== null) await refuseOneTooMany(db, owner, 'data_types')
-        await audit(db, c, caller, 'create', body.id, owner)
-        return made
-      })
-      return c.json(row, 201)
-    },
+export const add = endpoint({
+  method: 'post',
+  path: '/data-types',
+  tag,
+  summary: 'Add a data type',
+  description: 'Payloads that do not fit its schema are refused from then on, with the path to each fault.',
+  role: 'admin',
+  body: newDataType,
+  answers: {
+    201: { description: 'Added', schema: dataType },
+    409: { description: 'There is one of this id already, or as many as a tenant may have' },
+  },
+}).handle(async ({ deps, caller, transaction, audit, body, raw }) => {
+  const owner = ownerOf(caller, body.shared)
+  const text = schemaText(body, raw)
+  await refuseSchema(deps, caller, body, text)
+  const row = await transaction(async (db) => {
+    const made = await insertDataType(db, owner, body.id, contentOf(body.id, body, text))
+    if (!made) throw taken(body.id)
+    if (owner !== null) await refuseOneTooMany(db, owner, 'data_types')
+    await audit(db, deed('create', body.id, owner))
+    return made
   })
+  return { status: 201, body: row }
+})
 
-  const list = endpoint({
-    method: 'get',
-    path: '/data-types',
-    tag,
-    summary: 'Data types by id: the tenant’s own and the shared ones',
-    role: 'viewer',
-    query: dataTypeListQuery,
-    answers: { 200: { description: 'One page', schema: dataTypeList } },
-    async handle({ c, caller, query }) {
-      const { limit = 50, offset = 0 } = query
-      const found = await withTenant(pool, caller.tenant_id, (db) => listDataTypes(db, { limit, offset }))
-      const { data_types, total } = found
-      const has_more = offset + data_types.length < total
-      return c.json({ data_types, pagination: { limit, offset, total, has_more } })
-    },
+export const list = endpoint({
+  method: 'get',
+  path: '/data-types',
+  tag,
+  summary: 'Data types by id: the tenant’s own and the shared ones',
+  role: 'viewer',
+  query: dataTypeListQuery,
+  answers: { 200: { description: 'One page', schema: dataTypeList } },
+}).handle(async ({ transaction, query: { limit = 50, offset = 0 } }) => {
+  const { data_types, total } = await transaction((db) => listDataTypes(db, { limit, offset }))
+  const has_more = offset + data_types.length < total
+  return { status: 200, body: { data_types, pagination: { limit, offset, total, has_more } } }
+})
+
+export const show = endpoint({
+  method: 'get',
+  path: '/data-types/{id}',
+  tag,
+  summary: 'One data type, as submissions are checked by it',
+  role: 'viewer',
+  params: dataTypeParams,
+  query: dataTypeQuery,
+  answers: { ...ONE, ...MISSING },
+}).handle(async ({ transaction, params, query }) => {
+  const row = await transaction((db) => findDataType(db, params.id, { shared: query.shared === 'true' }))
+  if (!row) throw notFound('data type')
+  return { status: 200, body: row }
+})
+
+export const replace = endpoint({
+  method: 'put',
+  path: '/data-types/{id}',
+  tag,
+  summary: 'Replace a data type',
+  description: 'Counts for submissions from then on; what was accepted is delivered as it is, also by a retry.',
+  role: 'admin',
+  params: dataTypeParams,
+  query: dataTypeQuery,
+  body: dataTypeReplacement,
+  answers: { ...ONE, ...MISSING },
+}).handle(async ({ deps, caller, transaction, audit, params, query, body, raw }) => {
+  const owner = ownerOf(caller, query.shared === 'true')
+  const text = schemaText(body, raw)
+  await refuseSchema(deps, caller, body, text)
+  const row = await transaction(async (db) => {
+    const changed = await updateDataType(db, owner, params.id, contentOf(params.id, body, text))
+    if (!changed) throw notFound('data type')
+    await audit(db, deed('update', params.id, owner))
+    return changed
   })
+  return { status: 200, body: row }
+})
 
-  const show = endpoint({
-    method: 'get',
-    path: '/data-types/{id}',
-    tag,
-    summary: 'One data type, as submissions are checked by it',
-    role: 'viewer',
-    params: dataTypeParams,
-    query: dataTypeQuery,
-    answers: { ...ONE, ...MISSING },
-    async handle({ c, caller, params, query }) {
-      const shared = query.shared === 'true'
-      const row = await withTenant(pool, caller.tenant_id, (db) => findDataType(db, params.id, { shared }))
-      if (!row) throw notFound('data type')
-      return c.json(row)
-    },
+export const remove = endpoint({
+  method: 'delete',
+  path: '/data-types/{id}',
+  tag,
+  summary: 'Delete a data type',
+  description:
+    'Distributions of it go on: they were checked when they were accepted. While rules name it, `force` is needed.',
+  role: 'admin',
+  params: dataTypeParams,
+  query: dataTypeDeletionQuery,
+  answers: { 204: { description: 'Deleted' }, ...MISSING, 409: { description: 'Rules name it' } },
+}).handle(async ({ caller, transaction, audit, params: { id }, query }) => {
+  const owner = ownerOf(caller, query.shared === 'true')
+  await transaction(async (db) => {
+    const rules = query.force === 'true' ? [] : await rulesNaming(db, id)
+    if (!(await deleteDataType(db, owner, id))) throw notFound('data type')
+    if (rules.length > 0) throw inUse(rules)
+    await audit(db, deed('delete', id, owner))
   })
-
-  const replace = endpoint({
-    method: 'put',
-    path: '/data-types/{id}',
-    tag,
-    summary: 'Replace a data type',
-    description: 'Counts for submissions from then on; what was accepted is delivered as it is, also by a retry.',
-    role: 'admin',
-    params: dataTypeParams,
-    query: dataTypeQuery,
-    body: dataTypeReplacement,
-    answers: { ...ONE, ...MISSING },
-    async handle({ c, caller, params, query, body, raw }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const owner = ownerOf(caller, query.shared === 'true')
-      const text = schemaText(body, raw)
-      await refuseSchema(caller, body, text)
-      const row = await withTenant(pool, caller.tenant_id, async (db) => {
-        const changed = await updateDataType(db, owner, params.id, contentOf(params.id, body, text))
-        if (!changed) throw notFound('data type')
-        await audit(db, c, caller, 'update', params.id, owner)
-        return changed
-      })
-      return c.json(row)
-    },
-  })
-
-  const remove = endpoint({
-    method: 'delete',
-    path: '/data-types/{id}',
-    tag,
-    summary: 'Delete a data type',
-    description:
-      'Distributions of it go on: they were checked when they were accepted. While rules name it, `force` is needed.',
-    role: 'admin',
-    params: dataTypeParams,
-    query: dataTypeDeletionQuery,
-    answers: { 204: { description: 'Deleted' }, ...MISSING, 409: { description: 'Rules name it' } },
-    async handle({ c, caller, params, query }) {
-      const owner = ownerOf(caller, query.shared === 'true')
-      await withTenant(pool, caller.tenant_id, async (db) => {
-        const rules = query.force === 'true' ? [] : await rulesNaming(db, params.id)
-        if (!(await deleteDataType(db, owner, params.id))) throw notFound('data type')
-        if (rules.length > 0) throw inUse(rules)
-        await audit(db, c, caller, 'delete', params.id, owner)
-      })
-      return c.body(null, 204)
-    },
-  })
-
-  return [add, list, show, replace, remove]
-}
+  return { status: 204 }
+})
 
 /** Null for a shared one, which only `platform` may write. */
 function ownerOf(caller: Caller, shared: boolean): string | null {
@@ -171,6 +154,16 @@ interface Sent {
 /** The value that was parsed has lost digits. */
 function schemaText({ schema_definition }: Sent, raw: { texts: Texts }): string | undefined {
   return schema_definition === null || schema_definition === undefined ? undefined : raw.texts.get('schema_definition')
+}
+
+async function refuseSchema(
+  { shaper }: AppDeps,
+  { tenant_id }: Caller,
+  { schema_definition }: Sent,
+  text: string | undefined,
+): Promise<void> {
+  const details = await schemaDefinitionIssues(shaper, tenant_id, text ?? schema_definition, 'schema_definition')
+  if (details.length > 0) throw invalid(details)
 }
 
 function contentOf(id: string, sent: Sent, schema_text: string | undefined): DataTypeContent {
@@ -192,17 +185,4 @@ function taken(id: string): ApiError {
 function inUse(rules: string[]): ApiError {
   const issue = `is named by the rules ${rules.map((name) => JSON.stringify(name)).join(', ')}`
   return new ApiError('CONFLICT', `the data type ${issue}`, [{ field: 'id', issue }])
-}
-
-function audit(
-  db: Db,
-  c: Request<unknown, unknown, unknown>['c'],
-  { tenant_id, actor }: Caller,
-  action: string,
-  id: string,
-  owner: string | null,
-): Promise<void> {
-  const request_id = c.get('request_id')
-  const details = { shared: owner === null }
-  return writeAudit(db, { tenant_id, actor, action, resource_type: 'data_type', resource_id: id, details, request_id })
 }

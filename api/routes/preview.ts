@@ -1,15 +1,11 @@
 // What a destination would get: shapes a sample, and sends nothing.
-
 import { shapes } from '../../activities/shaping/config.ts'
 import { withOpenSalts } from '../../activities/shaping/salts.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
 import { nowDate } from '../../db/clock.ts'
 import { findDestination } from '../../db/destinations/destinations.ts'
-import { withTenant } from '../../db/pool.ts'
 import { UnsealError } from '../../db/secrets.ts'
-import { requireOwnTenant } from '../http/auth.ts'
-import type { AppDeps } from '../http/context.ts'
-import { type Endpoint, endpoint } from '../http/endpoint.ts'
+import { endpoint } from '../http/endpoint.ts'
 import { invalid, notFound } from '../http/errors.ts'
 import { shapingIssues } from '../rules/shape-check.ts'
 import { takeIn } from '../rules/shape-forms.ts'
@@ -21,80 +17,78 @@ const SHOWN_BYTES = 262_144
 /** The ids of a distribution that is none. */
 const NOBODY = '00000000-0000-7000-8000-000000000000'
 
-export function previewEndpoints({ pool, sealer, shaper }: AppDeps): Endpoint[] {
-  const previewed = endpoint({
-    method: 'post',
-    path: '/destinations/{id}/preview',
-    tag: 'Destinations',
-    summary: 'Shape a sample as the destination has it, without sending',
-    description: 'With a `transform_config` in the body, that one is tried instead of the stored one.',
-    role: 'operator',
-    params: destinationParams,
-    body: previewRequest,
-    max_body_bytes: Number.POSITIVE_INFINITY,
-    answers: {
-      200: { description: 'The body that would be sent, or why there is none', schema: preview },
-      404: { description: 'No such destination of this tenant' },
-    },
-    async handle({ c, caller, params, body, raw }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const { tenant_id } = caller
-      const destination = await withTenant(pool, tenant_id, (db) => findDestination(db, params.id))
-      if (!destination) throw notFound('destination')
-      const keeper = { sealer, tenantId: tenant_id }
-      const tried =
-        body.transform_config &&
-        takeIn(keeper, body.transform_config, destination.transform_config, ['transform_config'])
-      const before = body.shape && takeIn(keeper, body.shape, undefined, ['shape'])
-      const own = tried?.shape ?? destination.transform_config
-      const issuesWith = (shape: typeof own | undefined | null, at: string, overruled = false) =>
-        shapingIssues(shaper, tenant_id, destination, shape, [at], { output: overruled })
-      const issues = [
-        ...(await issuesWith(own, 'transform_config')),
-        ...(await issuesWith(before?.shape, 'shape', shapes(own))),
-        ...(tried?.details ?? []),
-        ...(before?.details ?? []),
-      ]
-      if (issues.length > 0) throw invalid(issues)
-      // The exact text: the value that was parsed has lost digits.
-      const payload = raw.texts.bytes('payload')!
-      const configured = [before?.shape, own].filter(shapes)
-      try {
-        const words = {
-          tenant_id,
-          distribution_id: `dist_${NOBODY}`,
-          delivery_id: NOBODY,
-          data_type: body.data_type,
-          accepted_at: nowDate(),
-        }
-        const shapes = configured.map((shape) => withOpenSalts(sealer, tenant_id, shape))
-        const shaped =
-          shapes.length === 0
-            ? { body: payload, content_type: 'application/json', warnings: undefined }
-            : await shaper.shape(tenant_id, shapes, payload, words, undefined, { warns: true })
-        return c.json({
-          content_type: shaped.content_type,
-          bytes: shaped.body.length,
-          body: shaped.body.subarray(0, SHOWN_BYTES).toString('utf8'),
-          truncated: shaped.body.length > SHOWN_BYTES,
-          ...(shaped.warnings && shaped.warnings.length > 0 && { warnings: shaped.warnings }),
-          error_code: null,
-          error_message: null,
-        })
-      } catch (error) {
-        const unread = error instanceof UnsealError ? 'mask: a salt can not be read' : undefined
-        if (!unread && !(error instanceof ShapingError)) throw error
-        return c.json({
-          content_type: null,
-          bytes: null,
-          body: null,
-          truncated: false,
-          error_code: 'TRANSFORMATION_FAILED',
-          error_message: unread ?? `${(error as ShapingError).step}: ${(error as ShapingError).message}`,
-        })
-      }
-    },
-  })
-
-  return [previewed]
-}
+export const shape = endpoint({
+  method: 'post',
+  path: '/destinations/{id}/preview',
+  tag: 'Destinations',
+  summary: 'Shape a sample as the destination has it, without sending',
+  description: 'With a `transform_config` in the body, that one is tried instead of the stored one.',
+  role: 'operator',
+  params: destinationParams,
+  body: previewRequest,
+  max_body_bytes: Number.POSITIVE_INFINITY,
+  answers: {
+    200: { description: 'The body that would be sent, or why there is none', schema: preview },
+    404: { description: 'No such destination of this tenant' },
+  },
+}).handle(async ({ deps: { sealer, shaper }, caller: { tenant_id }, transaction, params, body, raw }) => {
+  const destination = await transaction((db) => findDestination(db, params.id))
+  if (!destination) throw notFound('destination')
+  const keeper = { sealer, tenantId: tenant_id }
+  const tried =
+    body.transform_config && takeIn(keeper, body.transform_config, destination.transform_config, ['transform_config'])
+  const before = body.shape && takeIn(keeper, body.shape, undefined, ['shape'])
+  const own = tried?.shape ?? destination.transform_config
+  const issuesWith = (shape: typeof own | undefined | null, at: string, overruled = false) =>
+    shapingIssues(shaper, tenant_id, destination, shape, [at], { output: overruled })
+  const issues = [
+    ...(await issuesWith(own, 'transform_config')),
+    ...(await issuesWith(before?.shape, 'shape', shapes(own))),
+    ...(tried?.details ?? []),
+    ...(before?.details ?? []),
+  ]
+  if (issues.length > 0) throw invalid(issues)
+  // The exact text: the value that was parsed has lost digits.
+  const payload = raw.texts.bytes('payload')!
+  const configured = [before?.shape, own].filter(shapes)
+  try {
+    const words = {
+      tenant_id,
+      distribution_id: `dist_${NOBODY}`,
+      delivery_id: NOBODY,
+      data_type: body.data_type,
+      accepted_at: nowDate(),
+    }
+    const opened = configured.map((one) => withOpenSalts(sealer, tenant_id, one))
+    const shaped =
+      opened.length === 0
+        ? { body: payload, content_type: 'application/json', warnings: undefined }
+        : await shaper.shape(tenant_id, opened, payload, words, undefined, { warns: true })
+    return {
+      status: 200,
+      body: {
+        content_type: shaped.content_type,
+        bytes: shaped.body.length,
+        body: shaped.body.subarray(0, SHOWN_BYTES).toString('utf8'),
+        truncated: shaped.body.length > SHOWN_BYTES,
+        ...(shaped.warnings && shaped.warnings.length > 0 && { warnings: shaped.warnings }),
+        error_code: null,
+        error_message: null,
+      },
+    }
+  } catch (error) {
+    const unread = error instanceof UnsealError ? 'mask: a salt can not be read' : undefined
+    if (!unread && !(error instanceof ShapingError)) throw error
+    return {
+      status: 200,
+      body: {
+        content_type: null,
+        bytes: null,
+        body: null,
+        truncated: false,
+        error_code: 'TRANSFORMATION_FAILED',
+        error_message: unread ?? `${(error as ShapingError).step}: ${(error as ShapingError).message}`,
+      },
+    }
+  }
+})

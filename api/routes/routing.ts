@@ -1,76 +1,64 @@
 // Where distributions go: why one went where it went, and the route of those that no rule has one for.
-
+import type { Explanation } from '../../activities/rules/explanation.ts'
 import { findExplanation } from '../../db/distributions/rule-plans.ts'
-import { withTenant } from '../../db/pool.ts'
 import { findDefaultRoute, setDefaultRoute } from '../../db/rules/default-route.ts'
-import { writeAudit } from '../../db/tenants/audit.ts'
-import { requireOwnTenant } from '../http/auth.ts'
-import type { AppDeps } from '../http/context.ts'
-import { type Endpoint, endpoint } from '../http/endpoint.ts'
+import { endpoint } from '../http/endpoint.ts'
 import { invalid, notFound } from '../http/errors.ts'
 import { unknownDestinations } from '../rules/rule-check.ts'
 import { distributionParams } from '../schemas/distributions.ts'
-import { defaultRoute, distributionExplanation } from '../schemas/rules.ts'
+import { defaultRoute, distributionExplanation, newDefaultRoute } from '../schemas/rules.ts'
 import { readId } from './distributions.ts'
 
 const tag = 'Rules'
 
-export function routingEndpoints({ pool }: AppDeps): Endpoint[] {
-  const explained = endpoint({
-    method: 'get',
-    path: '/distribution/{id}/explanation',
-    tag,
-    summary: 'Why a distribution went where it went',
-    description: 'As the rules saw it when it was planned; values are shortened, and long explanations are cut.',
-    role: 'viewer',
-    params: distributionParams,
-    answers: {
-      200: { description: 'The rules, the conditions, the plan', schema: distributionExplanation },
-      404: { description: 'No such distribution of this tenant' },
-    },
-    async handle({ c, caller, params }) {
-      const id = readId(c, params.id)
-      const found = await withTenant(pool, caller.tenant_id, (db) => findExplanation(db, id))
-      if (!found) throw notFound('distribution')
-      return c.json({ distribution_id: params.id, ...found })
-    },
-  })
+export const explain = endpoint({
+  method: 'get',
+  path: '/distribution/{id}/explanation',
+  tag,
+  summary: 'Why a distribution went where it went',
+  description: 'As the rules saw it when it was planned; values are shortened, and long explanations are cut.',
+  role: 'viewer',
+  params: distributionParams,
+  answers: {
+    200: { description: 'The rules, the conditions, the plan', schema: distributionExplanation },
+    404: { description: 'No such distribution of this tenant' },
+  },
+}).handle(async ({ c, transaction, params }) => {
+  const id = readId(c, params.id)
+  const found = await transaction((db) => findExplanation(db, id))
+  if (!found) throw notFound('distribution')
+  // It is kept as `explain` has made it.
+  const explanation = found.explanation as Explanation | null
+  return { status: 200, body: { distribution_id: params.id, planned_at: found.planned_at, explanation } }
+})
 
-  const showDefault = endpoint({
-    method: 'get',
-    path: '/routing/default',
-    tag,
-    summary: 'The default route',
-    role: 'viewer',
-    answers: { 200: { description: 'Of this tenant', schema: defaultRoute } },
-    async handle({ c, caller }) {
-      return c.json(await withTenant(pool, caller.tenant_id, (db) => findDefaultRoute(db, caller.tenant_id)))
-    },
-  })
+export const showDefault = endpoint({
+  method: 'get',
+  path: '/routing/default',
+  tag,
+  summary: 'The default route',
+  role: 'viewer',
+  answers: { 200: { description: 'Of this tenant', schema: defaultRoute } },
+}).handle(async ({ caller, transaction }) => {
+  return { status: 200, body: await transaction((db) => findDefaultRoute(db, caller.tenant_id)) }
+})
 
-  const setDefault = endpoint({
-    method: 'put',
-    path: '/routing/default',
-    tag,
-    summary: 'Set the default route',
-    role: 'admin',
-    body: defaultRoute,
-    body_example: { destinations: ['archive'], when_none: 'fail' },
-    answers: { 200: { description: 'Of this tenant', schema: defaultRoute } },
-    async handle({ c, caller, body }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const { tenant_id, actor } = caller
-      const { destinations, when_none } = body
-      await withTenant(pool, tenant_id, async (db) => {
-        const details = await unknownDestinations(db, destinations, 'destinations')
-        if (details.length > 0) throw invalid(details)
-        await setDefaultRoute(db, tenant_id, { destinations, when_none })
-        const event = { tenant_id, actor, action: 'update', resource_type: 'default_route', resource_id: tenant_id }
-        await writeAudit(db, { ...event, details: { destinations, when_none }, request_id: c.get('request_id') })
-      })
-      return c.json({ destinations, when_none })
-    },
+export const setDefault = endpoint({
+  method: 'put',
+  path: '/routing/default',
+  tag,
+  summary: 'Set the default route',
+  role: 'admin',
+  body: newDefaultRoute,
+  body_example: { destinations: ['archive'], when_none: 'fail' },
+  answers: { 200: { description: 'Of this tenant', schema: defaultRoute } },
+}).handle(async ({ caller: { tenant_id }, transaction, audit, body: { destinations, when_none } }) => {
+  await transaction(async (db) => {
+    const details = await unknownDestinations(db, destinations, 'destinations')
+    if (details.length > 0) throw invalid(details)
+    const route = { destinations, when_none }
+    await setDefaultRoute(db, tenant_id, route)
+    await audit(db, { action: 'update', resource_type: 'default_route', resource_id: tenant_id, details: route })
   })
-
-  return [explained, showDefault, setDefault]
-}
+  return { status: 200, body: { destinations, when_none } }
+})

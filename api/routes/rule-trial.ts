@@ -4,78 +4,66 @@ import { explain, SHOWN } from '../../activities/rules/explanation.ts'
 import { payloadFacts } from '../../activities/rules/paths.ts'
 import { planByRules } from '../../activities/rules/plan.ts'
 import { type RuleSet, readRule, setOf } from '../../activities/rules/rule.ts'
-import { createRuleCache } from '../../activities/rules/rule-cache.ts'
 import { momentOf } from '../../activities/rules/time.ts'
-import { type Db, withTenant } from '../../db/pool.ts'
+import type { Db } from '../../db/pool.ts'
 import { findCandidates, peekTurns, recentFailures } from '../../db/rules/rule-lookups.ts'
 import { loadRules, readRuleState } from '../../db/rules/rules.ts'
 import { knownDestinations } from '../destinations/known.ts'
-import { requireOwnTenant } from '../http/auth.ts'
-import type { AppDeps } from '../http/context.ts'
-import { type Endpoint, endpoint, type RequestBody } from '../http/endpoint.ts'
+import { endpoint, type RequestBody } from '../http/endpoint.ts'
 import { type Detail, invalid } from '../http/errors.ts'
 import { fieldPath } from '../http/json.ts'
 import { checkRule, shapeIssues } from '../rules/rule-check.ts'
 import { type Draft, evaluation, sample } from '../schemas/rules.ts'
 import { checkNames } from '../submission/destination-entries.ts'
 
-export function ruleTrialEndpoints({ pool, shaper }: AppDeps): Endpoint[] {
-  const rules = createRuleCache()
-
-  const evaluate = endpoint({
-    method: 'post',
-    path: '/rules/evaluate',
-    tag: 'Rules',
-    summary: 'Try the rules on a sample',
-    description:
-      'Says which rules match, which condition failed on which value, and what the plan would be. The same code plans real distributions; nothing is kept, and no turn of load balancing is taken.',
-    role: 'operator',
-    body: sample,
-    max_body_bytes: Number.POSITIVE_INFINITY,
-    answers: { 200: { description: 'Why, and the plan', schema: evaluation } },
-    async handle({ c, caller, body, raw }) {
-      requireOwnTenant(caller, body.tenant_id)
-      const { tenant_id } = caller
-      const found = body.rule ? await shapeIssues(shaper, tenant_id, body.rule.actions, ['rule']) : []
-      const { evaluated_at, planned } = await withTenant(pool, tenant_id, async (db) => {
-        const state = await readRuleState(db, tenant_id)
-        const kept = await rules.get(tenant_id, state, () => loadRules(db))
-        const set = body.rule ? await withDraft(db, kept, body.rule, found, raw) : kept
-        const payload = raw.texts.bytes('payload')
-        const metadata = raw.texts.get('metadata')
-        const evaluated_at = body.at ? new Date(body.at) : state.now
-        const facts = {
-          ...(payload !== undefined && set.payload ? await payloadFacts(payload, set.payload) : { payload: undefined }),
-          metadata: readExact(body.metadata ? (metadata ?? '{}') : '{}'),
-          data_type: body.data_type,
-          tenant_id,
-          priority: body.priority,
-          time: momentOf(evaluated_at),
-        }
-        const submitted = (body.destinations ?? []).map((given) =>
-          typeof given === 'string' ? { name: given, inline: false } : { name: given.name, inline: true },
-        )
-        // As a submission is refused.
-        const named = submitted.map((one, index) => ({ ...one, index, protocol: undefined }))
-        const refusals = [...twice(named), ...checkNames(named, await knownDestinations(db, named), 'none')]
-        if (refusals.length > 0) throw invalid(refusals)
-        const planned = await planByRules(set, facts, submitted, state.default_destinations, {
-          destinations: (names, tags) => findCandidates(db, names, tags),
-          turns: (ids) =>
-            peekTurns(
-              db,
-              ids.filter((id) => id !== DRAFT),
-            ),
-          failures: (names) => recentFailures(db, tenant_id, names),
-        })
-        return { evaluated_at, planned }
-      })
-      return c.json({ evaluated_at: evaluated_at.toISOString(), ...explain(planned, SHOWN) })
-    },
+export const evaluate = endpoint({
+  method: 'post',
+  path: '/rules/evaluate',
+  tag: 'Rules',
+  summary: 'Try the rules on a sample',
+  description:
+    'Says which rules match, which condition failed on which value, and what the plan would be. The same code plans real distributions; nothing is kept, and no turn of load balancing is taken.',
+  role: 'operator',
+  body: sample,
+  max_body_bytes: Number.POSITIVE_INFINITY,
+  answers: { 200: { description: 'Why, and the plan', schema: evaluation } },
+}).handle(async ({ deps, caller: { tenant_id }, transaction, body, raw }) => {
+  const found = body.rule ? await shapeIssues(deps.shaper, tenant_id, body.rule.actions, ['rule']) : []
+  const { evaluated_at, planned } = await transaction(async (db) => {
+    const state = await readRuleState(db, tenant_id)
+    const kept = await deps.rules.get(tenant_id, state, () => loadRules(db))
+    const set = body.rule ? await withDraft(db, kept, body.rule, found, raw) : kept
+    const payload = raw.texts.bytes('payload')
+    const metadata = raw.texts.get('metadata')
+    const evaluated_at = body.at ? new Date(body.at) : state.now
+    const facts = {
+      ...(payload !== undefined && set.payload ? await payloadFacts(payload, set.payload) : { payload: undefined }),
+      metadata: readExact(body.metadata ? (metadata ?? '{}') : '{}'),
+      data_type: body.data_type,
+      tenant_id,
+      priority: body.priority,
+      time: momentOf(evaluated_at),
+    }
+    const submitted = (body.destinations ?? []).map((given) =>
+      typeof given === 'string' ? { name: given, inline: false } : { name: given.name, inline: true },
+    )
+    // As a submission is refused.
+    const named = submitted.map((one, index) => ({ ...one, index, protocol: undefined }))
+    const refusals = [...twice(named), ...checkNames(named, await knownDestinations(db, named), 'none')]
+    if (refusals.length > 0) throw invalid(refusals)
+    const planned = await planByRules(set, facts, submitted, state.default_destinations, {
+      destinations: (names, tags) => findCandidates(db, names, tags),
+      turns: (ids) =>
+        peekTurns(
+          db,
+          ids.filter((id) => id !== DRAFT),
+        ),
+      failures: (names) => recentFailures(db, tenant_id, names),
+    })
+    return { evaluated_at, planned }
   })
-
-  return [evaluate]
-}
+  return { status: 200, body: { evaluated_at, ...explain(planned, SHOWN) } }
+})
 
 function twice(named: { name: string; index: number; inline: boolean }[]): Detail[] {
   const seen = new Map<string, number>()

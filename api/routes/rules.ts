@@ -1,6 +1,5 @@
 // Rules: written and shown.
-
-import { type Db, withTenant } from '../../db/pool.ts'
+import type { Db } from '../../db/pool.ts'
 import {
   deleteRule,
   findRule,
@@ -12,15 +11,14 @@ import {
   updateRule,
 } from '../../db/rules/rules.ts'
 import { deleteSharedRule, lockSharedRule, putSharedRule } from '../../db/rules/shared-rules.ts'
-import { writeAudit } from '../../db/tenants/audit.ts'
-import { requireOwnTenant, requireRole } from '../http/auth.ts'
-import type { AppDeps, Caller } from '../http/context.ts'
-import { type Endpoint, endpoint, type Request, type RequestBody } from '../http/endpoint.ts'
+import { requireRole } from '../http/auth.ts'
+import type { Caller } from '../http/context.ts'
+import { endpoint, type RequestBody } from '../http/endpoint.ts'
 import { ApiError, type Detail, invalid, notFound } from '../http/errors.ts'
+import { JsonText } from '../http/exact-json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
 import { checkRule, shapeIssues } from '../rules/rule-check.ts'
 import { type Keeper, shownActions, takeInActions } from '../rules/shape-forms.ts'
-import { parse } from '../schemas/issues.ts'
 import {
   newRule,
   newRuleOutline,
@@ -34,7 +32,6 @@ import {
   ruleQuery,
 } from '../schemas/rules.ts'
 import { isRefusedByJsonb } from '../submission/submit.ts'
-import { ruleTrialEndpoints } from './rule-trial.ts'
 
 const tag = 'Rules'
 /** More of them would cost a distribution more than its deliveries. A tenant's own count apart. */
@@ -45,8 +42,6 @@ const MAX_PATTERNS = 1000
 const MISSING = { 404: { description: 'No such rule of this tenant' } }
 const TAKEN = { 409: { description: 'The name is taken, or there are too many rules already' } }
 const ONE = { description: 'The rule', schema: rule }
-
-type C = Request<unknown, unknown, unknown>['c']
 
 const EXAMPLE = {
   name: 'italy-to-reporter',
@@ -61,142 +56,133 @@ const EXAMPLE = {
   priority: 10,
 }
 
-export function ruleEndpoints(deps: AppDeps): Endpoint[] {
-  const { pool, sealer, shaper } = deps
+const deed = (
+  action: string,
+  { id, name, rule_type, enabled, priority, shared }: RuleRow,
+  details: Record<string, unknown> = {},
+) => ({
+  action,
+  resource_type: 'rule',
+  resource_id: id,
+  details: { name, rule_type, enabled, priority, shared, ...details },
+})
 
-  const add = endpoint({
-    method: 'post',
-    path: '/rules',
-    tag,
-    summary: 'Add a rule',
-    description:
-      'Is asked from the next distribution on that is planned. Refused with the path to whatever cannot be meant.',
-    role: 'admin',
-    body: newRule,
-    body_example: EXAMPLE,
-    body_checked_by_handler: true,
-    answers: { 201: ONE, ...TAKEN },
-    async handle({ c, caller, raw }) {
-      const body = parse(newRuleOutline, raw.value)
-      requireOwnTenant(caller, body.tenant_id)
-      const { shared } = body
-      if (shared) requireRole(caller, 'platform')
-      const { tenant_id } = caller
-      const found = await shapeIssues(shaper, tenant_id, body.actions)
-      const row = await withTenant(pool, tenant_id, async (db) => {
-        const { content, details } = contentOf({ sealer, tenantId: shared ? null : tenant_id }, body, raw)
-        const leaves = await checkRule(db, { ...content, actions: body.actions, shared }, [...found, ...details])
-        const making = shared ? putSharedRule(db, null, content, leaves) : insertRule(db, tenant_id, content, leaves)
-        const made = await making.catch(refuseWrite(content.name))
-        if (!made) throw nameTaken(body.name)
-        if (!shared) await refuseOneTooMany(db, tenant_id, 'rules')
-        await refuseTooMany(db, shared)
-        await audit(db, c, caller, 'create', made)
-        return made
-      })
-      return ruleAnswer(c, row, 201)
-    },
+export const add = endpoint({
+  method: 'post',
+  path: '/rules',
+  tag,
+  summary: 'Add a rule',
+  description:
+    'Is asked from the next distribution on that is planned. Refused with the path to whatever cannot be meant.',
+  role: 'admin',
+  body: newRuleOutline,
+  body_documentation: newRule,
+  body_example: EXAMPLE,
+  answers: { 201: ONE, ...TAKEN },
+}).handle(async ({ deps: { sealer, shaper }, caller, transaction, audit, body, raw }) => {
+  const { shared } = body
+  if (shared) requireRole(caller, 'platform')
+  const { tenant_id } = caller
+  const found = await shapeIssues(shaper, tenant_id, body.actions)
+  const row = await transaction(async (db) => {
+    const { content, details } = contentOf({ sealer, tenantId: shared ? null : tenant_id }, body, raw)
+    const leaves = await checkRule(db, { ...content, actions: body.actions, shared }, [...found, ...details])
+    const making = shared ? putSharedRule(db, null, content, leaves) : insertRule(db, tenant_id, content, leaves)
+    const made = await making.catch(refuseWrite(content.name))
+    if (!made) throw nameTaken(body.name)
+    if (!shared) await refuseOneTooMany(db, tenant_id, 'rules')
+    await refuseTooMany(db, shared)
+    await audit(db, deed('create', made))
+    return made
   })
+  return { status: 201, body: shown(row) }
+})
 
-  const change = endpoint({
-    method: 'put',
-    path: '/rules/{id}',
-    tag,
-    summary: 'Change a rule, enable or disable it',
-    description:
-      'What is absent stays: `{"enabled": false}` takes it out of use. The rule as a whole is checked again.',
-    role: 'admin',
-    params: ruleParams,
-    query: ruleQuery,
-    body: ruleChange,
-    body_example: { enabled: false },
-    body_checked_by_handler: true,
-    answers: { 200: ONE, ...MISSING, ...TAKEN },
-    async handle({ c, caller, params, query, raw }) {
-      const body = parse(ruleChangeOutline, raw.value)
-      requireOwnTenant(caller, body.tenant_id)
-      const { tenant_id } = caller
-      const found = await shapeIssues(shaper, tenant_id, body.actions)
-      const row = await withTenant(pool, tenant_id, async (db) => {
-        const present = await findToChange(db, caller, params.id, query.shared === 'true')
-        const { id, shared } = present
-        const { content, details } = contentOf({ sealer, tenantId: shared ? null : tenant_id }, body, raw, present)
-        // Taking a rule out of use must not fail for what has been deleted since.
-        const onlyOff = Object.keys(body).every((key) => key === 'enabled' || key === 'tenant_id') && !content.enabled
-        const actions = body.actions ?? present.actions
-        const leaves = onlyOff ? null : await checkRule(db, { ...content, actions, shared }, [...found, ...details])
-        const changing = shared
-          ? putSharedRule(db, id, content, leaves)
-          : updateRule(db, tenant_id, id, content, leaves)
-        const changed = await changing.catch(refuseWrite(content.name))
-        if (!changed) throw notFound('rule')
-        if (!onlyOff) await refuseTooMany(db, shared)
-        await audit(db, c, caller, 'update', changed, { fields: Object.keys(body) })
-        return changed
-      })
-      return ruleAnswer(c, row)
-    },
+export const list = endpoint({
+  method: 'get',
+  path: '/rules',
+  tag,
+  summary: 'Rules in the order in which they are asked',
+  role: 'viewer',
+  query: ruleListQuery,
+  answers: { 200: { description: 'One page', schema: ruleList } },
+}).handle(async ({ transaction, query }) => {
+  const { limit = 50, offset = 0, enabled, shared, ...rest } = query
+  const truth = (text: 'true' | 'false' | undefined) => (text === undefined ? undefined : text === 'true')
+  const filter = { ...rest, enabled: truth(enabled), shared: truth(shared) }
+  const { rules, total } = await transaction((db) => listRules(db, filter, { limit, offset }))
+  const pagination = { limit, offset, total, has_more: offset + rules.length < total }
+  return { status: 200, body: { rules: rules.map(shown), pagination } }
+})
+
+export const show = endpoint({
+  method: 'get',
+  path: '/rules/{id}',
+  tag,
+  summary: 'One rule',
+  role: 'viewer',
+  params: ruleParams,
+  query: ruleQuery,
+  answers: { 200: ONE, ...MISSING },
+}).handle(async ({ transaction, params, query }) => {
+  const shared = query.shared === undefined ? undefined : query.shared === 'true'
+  const row = await transaction((db) => findRule(db, params.id, { shared }))
+  if (!row) throw notFound('rule')
+  return { status: 200, body: shown(row) }
+})
+
+export const change = endpoint({
+  method: 'put',
+  path: '/rules/{id}',
+  tag,
+  summary: 'Change a rule, enable or disable it',
+  description: 'What is absent stays: `{"enabled": false}` takes it out of use. The rule as a whole is checked again.',
+  role: 'admin',
+  params: ruleParams,
+  query: ruleQuery,
+  body: ruleChangeOutline,
+  body_documentation: ruleChange,
+  body_example: { enabled: false },
+  answers: { 200: ONE, ...MISSING, ...TAKEN },
+}).handle(async ({ deps: { sealer, shaper }, caller, transaction, audit, params, query, body, raw }) => {
+  const { tenant_id } = caller
+  const found = await shapeIssues(shaper, tenant_id, body.actions)
+  const row = await transaction(async (db) => {
+    const present = await findToChange(db, caller, params.id, query.shared === 'true')
+    const { id, shared } = present
+    const { content, details } = contentOf({ sealer, tenantId: shared ? null : tenant_id }, body, raw, present)
+    // Taking a rule out of use must not fail for what has been deleted since.
+    const onlyOff = Object.keys(body).every((key) => key === 'enabled' || key === 'tenant_id') && !content.enabled
+    const actions = body.actions ?? present.actions
+    const leaves = onlyOff ? null : await checkRule(db, { ...content, actions, shared }, [...found, ...details])
+    const changing = shared ? putSharedRule(db, id, content, leaves) : updateRule(db, tenant_id, id, content, leaves)
+    const changed = await changing.catch(refuseWrite(content.name))
+    if (!changed) throw notFound('rule')
+    if (!onlyOff) await refuseTooMany(db, shared)
+    await audit(db, deed('update', changed, { fields: Object.keys(body) }))
+    return changed
   })
+  return { status: 200, body: shown(row) }
+})
 
-  const show = endpoint({
-    method: 'get',
-    path: '/rules/{id}',
-    tag,
-    summary: 'One rule',
-    role: 'viewer',
-    params: ruleParams,
-    query: ruleQuery,
-    answers: { 200: ONE, ...MISSING },
-    async handle({ c, caller, params, query }) {
-      const shared = query.shared === undefined ? undefined : query.shared === 'true'
-      const row = await withTenant(pool, caller.tenant_id, (db) => findRule(db, params.id, { shared }))
-      if (!row) throw notFound('rule')
-      return ruleAnswer(c, row)
-    },
+export const remove = endpoint({
+  method: 'delete',
+  path: '/rules/{id}',
+  tag,
+  summary: 'Delete a rule',
+  description: 'Distributions that are planned already stay as they are.',
+  role: 'admin',
+  params: ruleParams,
+  query: ruleQuery,
+  answers: { 204: { description: 'Deleted' }, ...MISSING },
+}).handle(async ({ caller, transaction, audit, params, query }) => {
+  await transaction(async (db) => {
+    const present = await findToChange(db, caller, params.id, query.shared === 'true')
+    await (present.shared ? deleteSharedRule : deleteRule)(db, present.id)
+    await audit(db, deed('delete', present))
   })
-
-  const list = endpoint({
-    method: 'get',
-    path: '/rules',
-    tag,
-    summary: 'Rules in the order in which they are asked',
-    role: 'viewer',
-    query: ruleListQuery,
-    answers: { 200: { description: 'One page', schema: ruleList } },
-    async handle({ c, caller, query }) {
-      const { limit = 50, offset = 0, enabled, shared, ...rest } = query
-      const truth = (text: 'true' | 'false' | undefined) => (text === undefined ? undefined : text === 'true')
-      const filter = { ...rest, enabled: truth(enabled), shared: truth(shared) }
-      const { rules, total } = await withTenant(pool, caller.tenant_id, (db) =>
-        listRules(db, filter, { limit, offset }),
-      )
-      const pagination = { limit, offset, total, has_more: offset + rules.length < total }
-      return json(c, `{"rules":[${rules.map(ruleText).join(',')}],"pagination":${JSON.stringify(pagination)}}`)
-    },
-  })
-
-  const remove = endpoint({
-    method: 'delete',
-    path: '/rules/{id}',
-    tag,
-    summary: 'Delete a rule',
-    description: 'Distributions that are planned already stay as they are.',
-    role: 'admin',
-    params: ruleParams,
-    query: ruleQuery,
-    answers: { 204: { description: 'Deleted' }, ...MISSING },
-    async handle({ c, caller, params, query }) {
-      await withTenant(pool, caller.tenant_id, async (db) => {
-        const present = await findToChange(db, caller, params.id, query.shared === 'true')
-        await (present.shared ? deleteSharedRule : deleteRule)(db, present.id)
-        await audit(db, c, caller, 'delete', present)
-      })
-      return c.body(null, 204)
-    },
-  })
-
-  return [add, list, ...ruleTrialEndpoints(deps), show, change, remove]
-}
+  return { status: 204 }
+})
 
 /**
  * What is given, over what is there; texts as they were sent, so that numbers keep their digits. And what is wrong with the
@@ -251,26 +237,10 @@ async function refuseTooMany(db: Db, shared: boolean): Promise<void> {
   }
 }
 
-/** JSON in which the conditions stand as they were sent. */
-function ruleText({ conditions, version: _, ...row }: RuleRow): string {
-  const shown = { ...row, actions: shownActions(row.actions as Record<string, unknown>) }
-  return `${JSON.stringify(shown).slice(0, -1)},"conditions":${conditions}}`
-}
-
-function ruleAnswer(c: C, row: RuleRow, status: 200 | 201 = 200): Response {
-  return json(c, ruleText(row), status)
-}
-
-function json(c: C, text: string, status: 200 | 201 = 200): Response {
-  return c.body(text, status, { 'Content-Type': 'application/json' })
-}
-
-function audit(db: Db, c: C, caller: Caller, action: string, row: RuleRow, details: Record<string, unknown> = {}) {
-  const { tenant_id, actor } = caller
-  const resource = { resource_type: 'rule', resource_id: row.id, request_id: c.get('request_id') }
-  const { name, rule_type, enabled, priority, shared } = row
-  const shown = { name, rule_type, enabled, priority, shared, ...details }
-  return writeAudit(db, { tenant_id, actor, action, ...resource, details: shown })
+/** The conditions stand as they were sent. */
+function shown({ conditions, version: _, ...row }: RuleRow) {
+  const actions = shownActions(row.actions as Record<string, unknown>)
+  return { ...row, actions, conditions: new JsonText(conditions) }
 }
 
 function nameTaken(name: string): ApiError {

@@ -2,13 +2,12 @@
 import { z } from '@hono/zod-openapi'
 import { withoutTenant } from '../../db/pool.ts'
 import { queueDepths } from '../../db/upkeep/queue-depths.ts'
-import type { AppDeps } from '../http/context.ts'
-import { type Endpoint, endpoint } from '../http/endpoint.ts'
-import { CHECKS, readiness } from '../http/health.ts'
+import { endpoint } from '../http/endpoint.ts'
+import { CHECKS, type Readiness, readiness } from '../http/health.ts'
 
 const tag = 'Service'
 
-const ready = z
+const readinessAnswer = z
   .object({
     status: z.enum(['ready', 'unavailable']),
     checks: z.object(Object.fromEntries(CHECKS.map((check) => [check, z.enum(['ok', 'failing'])]))),
@@ -27,7 +26,7 @@ const ready = z
     },
   })
 
-const detailed = ready
+const detailedAnswer = readinessAnswer
   .extend({
     version: z.string(),
     uptime_seconds: z.int(),
@@ -38,79 +37,72 @@ const detailed = ready
   })
   .openapi('DetailedHealth')
 
-export function serviceEndpoints(deps: AppDeps): Endpoint[] {
-  const { pool, registry, version } = deps
+export const live = endpoint({
+  method: 'get',
+  path: '/health/live',
+  tag,
+  summary: 'The process answers',
+  role: null,
+  answers: { 200: { description: 'It does', schema: z.object({ status: z.literal('live') }) } },
+}).handle(async () => {
+  return { status: 200, body: { status: 'live' } }
+})
 
-  const live = endpoint({
-    method: 'get',
-    path: '/health/live',
-    tag,
-    summary: 'The process answers',
-    role: null,
-    answers: { 200: { description: 'It does', schema: z.object({ status: z.literal('live') }) } },
-    async handle({ c }) {
-      return c.json({ status: 'live' })
-    },
-  })
+export const ready = endpoint({
+  method: 'get',
+  path: '/health/ready',
+  tag,
+  summary: 'Everything that a distribution needs is there',
+  role: null,
+  answers: {
+    200: { description: 'All checks are fine', schema: readinessAnswer },
+    503: { description: '`failing` names what is not', schema: readinessAnswer },
+  },
+}).handle(async ({ deps }) => {
+  const found = await readiness(deps)
+  return { status: found.failing.length === 0 ? 200 : 503, body: shown(found) }
+})
 
-  const readyNow = endpoint({
-    method: 'get',
-    path: '/health/ready',
-    tag,
-    summary: 'Everything that a distribution needs is there',
-    role: null,
-    answers: {
-      200: { description: 'All checks are fine', schema: ready },
-      503: { description: '`failing` names what is not', schema: ready },
-    },
-    async handle({ c }) {
-      const found = await readiness(deps)
-      return c.json(shown(found), found.failing.length === 0 ? 200 : 503)
-    },
-  })
-
-  const detail = endpoint({
-    method: 'get',
-    path: '/health/detailed',
-    tag,
-    summary: 'The checks, with numbers',
-    role: 'platform',
-    answers: { 200: { description: 'As it stands, also when something fails', schema: detailed } },
-    async handle({ c }) {
-      const found = await readiness(deps)
-      const depths = await withoutTenant(pool, queueDepths, { statementTimeoutMs: 2000 }).catch(() => null)
-      return c.json({
-        ...shown(found),
-        version,
-        uptime_seconds: Math.floor(process.uptime()),
-        partitions_ahead: found.partitions_ahead,
-        database_connections: { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount },
-        open_deliveries: depths,
-        memory_bytes: process.memoryUsage.rss(),
-      })
-    },
-  })
-
-  const metrics = endpoint({
-    method: 'get',
-    path: '/metrics',
-    tag,
-    summary: 'Prometheus metrics',
-    role: 'platform',
-    answers: { 200: { description: 'Text format', schema: z.string(), media_type: 'text/plain' } },
-    async handle({ c }) {
-      return c.body(await registry.metrics(), 200, { 'Content-Type': registry.contentType })
-    },
-  })
-
-  return [live, readyNow, detail, metrics]
-}
-
-function shown(found: Awaited<ReturnType<typeof readiness>>) {
-  const { checks, failing, missing_search_attributes, warnings } = found
+export const detailed = endpoint({
+  method: 'get',
+  path: '/health/detailed',
+  tag,
+  summary: 'The checks, with numbers',
+  role: 'platform',
+  answers: { 200: { description: 'As it stands, also when something fails', schema: detailedAnswer } },
+}).handle(async ({ deps }) => {
+  const { pool, version } = deps
+  const found = await readiness(deps)
+  const depths = await withoutTenant(pool, queueDepths, { statementTimeoutMs: 2000 }).catch(() => null)
   return {
-    status: failing.length === 0 ? 'ready' : 'unavailable',
-    checks: Object.fromEntries(CHECKS.map((check) => [check, checks[check] ? 'ok' : 'failing'])),
+    status: 200,
+    body: {
+      ...shown(found),
+      version,
+      uptime_seconds: Math.floor(process.uptime()),
+      partitions_ahead: found.partitions_ahead,
+      database_connections: { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount },
+      open_deliveries: depths,
+      memory_bytes: process.memoryUsage.rss(),
+    },
+  }
+})
+
+export const metrics = endpoint({
+  method: 'get',
+  path: '/metrics',
+  tag,
+  summary: 'Prometheus metrics',
+  role: 'platform',
+  answers: { 200: { description: 'Text format', schema: z.string(), media_type: 'text/plain' } },
+}).handle(async ({ deps: { registry } }) => {
+  return { status: 200, headers: { 'Content-Type': registry.contentType }, body: await registry.metrics() }
+})
+
+function shown({ checks, failing, missing_search_attributes, warnings }: Readiness) {
+  return {
+    status: failing.length === 0 ? ('ready' as const) : ('unavailable' as const),
+    checks: Object.fromEntries(CHECKS.map((check) => [check, checks[check] ? 'ok' : 'failing'] as const)),
     failing,
     missing_search_attributes,
     ...(warnings.length > 0 ? { warnings } : {}),

@@ -4,14 +4,12 @@ import { readSurroundings } from '../../db/distributions/jobs.ts'
 import type { Db } from '../../db/pool.ts'
 import type { RecurringContent, RecurringRow } from '../../db/schedules/schedules.ts'
 import { knownDestinations } from '../destinations/known.ts'
-import { requireOwnTenant } from '../http/auth.ts'
-import type { AppDeps, Caller } from '../http/context.ts'
-import type { RequestBody } from '../http/endpoint.ts'
+import type { Caller } from '../http/context.ts'
+import type { Request } from '../http/endpoint.ts'
 import { ApiError, type Detail, invalid } from '../http/errors.ts'
 import { parseJson } from '../http/json.ts'
 import { type CheckedPayload, NotChecked } from '../rules/catalogue-check.ts'
-import { parse } from '../schemas/issues.ts'
-import { scheduleContent } from '../schemas/schedules.ts'
+import type { scheduleContent } from '../schemas/schedules.ts'
 import { checkSubmission } from '../submission/check.ts'
 import { isRefusedByJsonb, newJob, storedIssues } from '../submission/submit.ts'
 
@@ -26,14 +24,13 @@ export interface Content {
 }
 
 /** @throws ApiError naming each field that is wrong, before the database is asked */
-export async function readContent(
-  egress: AppDeps['egress'],
-  request_id: string,
-  caller: Caller,
-  raw: RequestBody,
-): Promise<Content> {
-  const given = parse(scheduleContent, raw.value)
-  requireOwnTenant(caller, given.tenant_id)
+export async function readContent({
+  deps,
+  caller,
+  request_id,
+  body: given,
+  raw,
+}: Request<unknown, unknown, z.output<typeof scheduleContent>>): Promise<Content> {
   const details: Detail[] = []
   if ((given.cron == null) === (given.interval_seconds == null)) {
     details.push({ field: 'cron', issue: 'either cron or interval_seconds is required, and not both' })
@@ -46,7 +43,7 @@ export async function readContent(
   }
   const body = { bytes, ...parsed }
   const request = { caller, body, key: undefined, request_id }
-  const checked = await below(() => checkSubmission(request, egress))
+  const checked = await below(() => checkSubmission(request, deps.egress))
   const found = [...parsed.unstorable, ...checked.details, ...notRecurring(parsed.value)]
   details.push(...found.map(underSubmission))
   if (!checked.submission || details.length > 0) throw invalid(details)

@@ -4,10 +4,18 @@ import { allowedHostProblem } from '../../activities/destinations/secrets/allowe
 import { MASK } from '../../activities/destinations/secrets/secret.ts'
 import { ROLES, TENANT_STATUSES } from '../../db/states.ts'
 import { OBJECT_KINDS, type ObjectKind } from '../../db/tenants/object-limits.ts'
-import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, whole, wholeText } from './fields.ts'
+import {
+  characters,
+  dayOrInstant,
+  instant,
+  nameField,
+  TENANT_ID,
+  tenantField,
+  time,
+  whole,
+  wholeText,
+} from './fields.ts'
 import { rateLimit } from './limits.ts'
-
-const time = z.iso.datetime()
 
 const secretFields = z
   .record(

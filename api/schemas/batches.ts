@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi'
 import { BATCH_ITEM_STATUSES, BATCH_KINDS, BATCH_STATUSES, JOB_STATUSES } from '../../db/states.ts'
 import { listQuery } from './distributions.ts'
-import { characters, tenantField, wholeText } from './fields.ts'
+import { characters, tenantField, time, wholeText } from './fields.ts'
 import { idempotencyKey, submission, timeoutSeconds } from './submission.ts'
 
 export const MAX_ITEMS = 10_000
@@ -97,8 +97,8 @@ export const batchStatus = z
     completed_distributions: count,
     failed_distributions: count,
     progress_percentage: count,
-    submitted_at: z.iso.datetime(),
-    completed_at: z.iso.datetime().nullable(),
+    submitted_at: time,
+    completed_at: time.nullable(),
     cancel_reason: z.string().nullable(),
     distributions: z.array(
       z.object({
@@ -106,7 +106,7 @@ export const batchStatus = z
         status: z.enum(BATCH_ITEM_STATUSES).openapi({ description: '`skipped`: there was nothing to retry' }),
         error_code: z.string().nullable(),
         reason: z.string().nullable(),
-        completed_at: z.iso.datetime().nullable(),
+        completed_at: time.nullable(),
       }),
     ),
     pagination: z.object({ limit: count, has_more: z.boolean(), next_cursor: z.string().nullable() }),

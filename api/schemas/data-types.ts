@@ -1,9 +1,7 @@
 // The catalogue of data types, as it is sent and shown.
 import { z } from '@hono/zod-openapi'
 import { VALIDATION_MODES } from '../../db/states.ts'
-import { characters, tenantField, whole, wholeText } from './fields.ts'
-
-const time = z.iso.datetime()
+import { characters, tenantField, time, whole, wholeText } from './fields.ts'
 
 export const dataTypeParams = z.object({
   id: z
@@ -90,7 +88,7 @@ export const dataType = z
     name: z.string(),
     description: z.string().nullable(),
     schema_definition: z.union([z.boolean(), z.record(z.string(), z.unknown())]).nullable(),
-    validation_rules: z.record(z.string(), z.unknown()),
+    validation_rules: validationRules,
     shared: z.boolean(),
     created_at: time,
     updated_at: time,

@@ -3,11 +3,10 @@ import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { CIRCUIT_DEFAULTS } from '../../db/destinations/circuits.ts'
 import { CIRCUIT_STATES, DELIVERY_CODES, DESTINATION_STATUSES, HEALTH_STATUSES } from '../../db/states.ts'
-import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
+import { characters, nameField, tenantField, time, whole, wholeText } from './fields.ts'
 import { rateLimit } from './limits.ts'
 import { maxRetries } from './submission.ts'
 
-const time = z.iso.datetime()
 const object = z.record(z.string(), z.unknown())
 
 /** A path names a destination by its name or its uuid, beside a few words of the API's own. */

@@ -2,10 +2,9 @@
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { ATTEMPT_STATUSES, DELIVERY_STATUSES, JOB_STATUSES, PRIORITIES } from '../../db/states.ts'
-import { characters, dayOrInstant, nameField, tenantField, wholeText } from './fields.ts'
+import { characters, dayOrInstant, nameField, tenantField, time, wholeText } from './fields.ts'
 import { timeoutSeconds } from './submission.ts'
 
-const time = z.iso.datetime()
 const maybeTime = time.nullable()
 
 export const distributionParams = z.object({

@@ -1,5 +1,6 @@
 // Field types that several requests share.
 import { z } from '@hono/zod-openapi'
+import { JsonText } from '../http/exact-json.ts'
 
 /** A string of `min` to `max` characters (code points, as PostgreSQL counts them). */
 export function characters(min: number, max: number) {
@@ -66,3 +67,17 @@ export const tenantField = z
   .string()
   .optional()
   .openapi({ description: "Must be the caller's own tenant when present", example: 'demo' })
+
+/** A time in an answer: a `Date` in a handler, ISO 8601 in UTC in JSON. */
+export const time = z.codec(z.iso.datetime(), z.date(), {
+  decode: (text) => new Date(text),
+  encode: (date) => date.toISOString(),
+})
+
+/** A value in an answer of which a handler has the JSON text, so that its numbers keep their digits. */
+export function exact<T extends z.ZodType>(schema: T) {
+  return z.codec(schema, z.instanceof(JsonText) as z.ZodType<JsonText, JsonText>, {
+    decode: (value) => new JsonText(JSON.stringify(value)),
+    encode: ({ text }) => JSON.parse(text),
+  })
+}

@@ -4,9 +4,8 @@ import { ACTIONS, distinct } from '../../activities/rules/actions.ts'
 import { OPERATOR_NAMES, OPERATORS } from '../../activities/rules/operators.ts'
 import { ROOTS } from '../../activities/rules/paths.ts'
 import { PRIORITIES, RULE_TYPES, WHEN_NO_DESTINATION } from '../../db/states.ts'
-import { characters, instant, nameField, tenantField, whole, wholeText } from './fields.ts'
+import { characters, exact, instant, nameField, tenantField, time, whole, wholeText } from './fields.ts'
 
-const time = z.iso.datetime()
 const object = z.record(z.string(), z.unknown())
 
 export const ruleParams = z.object({
@@ -108,8 +107,9 @@ export const rule = z
     name: z.string(),
     description: z.string().nullable(),
     rule_type: z.enum(RULE_TYPES),
-    conditions,
-    actions,
+    conditions: exact(conditions),
+    // What is kept may have been written by hand.
+    actions: actions as z.ZodType<Record<string, unknown>>,
     priority: z.int(),
     enabled: z.boolean(),
     created_at: time,
@@ -221,16 +221,15 @@ export const distributionExplanation = z
   })
   .openapi('DistributionExplanation')
 
-export const defaultRoute = z
-  .strictObject({
-    tenant_id: tenantField,
-    destinations: z
-      .array(nameField)
-      .max(1000)
-      .superRefine(distinct)
-      .openapi({ description: 'Serve what names no destination and no rule routes' }),
-    when_none: z
-      .enum(WHEN_NO_DESTINATION)
-      .openapi({ description: 'What a distribution comes to for which nothing is chosen' }),
-  })
-  .openapi('DefaultRoute')
+const route = {
+  destinations: z
+    .array(nameField)
+    .max(1000)
+    .superRefine(distinct)
+    .openapi({ description: 'Serve what names no destination and no rule routes' }),
+  when_none: z
+    .enum(WHEN_NO_DESTINATION)
+    .openapi({ description: 'What a distribution comes to for which nothing is chosen' }),
+}
+export const newDefaultRoute = z.strictObject({ tenant_id: tenantField, ...route }).openapi('NewDefaultRoute')
+export const defaultRoute = z.object(route).openapi('DefaultRoute')

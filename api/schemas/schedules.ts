@@ -4,10 +4,8 @@ import { cronIssue } from '../../activities/schedules/cron.ts'
 import { isTimeZone } from '../../activities/schedules/time-zone.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { JOB_STATUSES, OVERLAPS } from '../../db/states.ts'
-import { characters, nameField, tenantField, whole, wholeText } from './fields.ts'
+import { characters, exact, nameField, tenantField, time, whole, wholeText } from './fields.ts'
 import { submission } from './submission.ts'
-
-const time = z.iso.datetime()
 
 const fields = {
   tenant_id: tenantField,
@@ -106,7 +104,7 @@ export const schedule = listed
     next_runs: z.array(time).nullable().openapi({
       description: 'None while it is paused; null while Temporal does not answer',
     }),
-    submission: z.unknown().openapi({ description: 'As it was sent' }),
+    submission: exact(z.unknown()).openapi({ description: 'As it was sent' }),
   })
   .openapi('Schedule')
 

@@ -2,7 +2,7 @@
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { PRIORITIES } from '../../db/states.ts'
-import { characters, instant, nameField, tenantField, whole } from './fields.ts'
+import { characters, instant, nameField, tenantField, time, whole } from './fields.ts'
 
 export const MAX_DESTINATIONS = 1000
 /** Where the submission states none. */
@@ -92,7 +92,7 @@ export const accepted = z
   .object({
     distribution_id: z.string(),
     status: z.literal('accepted'),
-    estimated_completion: z.iso.datetime(),
+    estimated_completion: time,
     destinations_count: z.int().nullable().openapi({ description: 'Null when rules choose' }),
     tracking_url: z.string().openapi({ description: 'Relative to the address of this API' }),
     callback_registered: z.boolean(),

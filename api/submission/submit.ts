@@ -77,8 +77,8 @@ export function acceptedAnswer(job: SubmittedJob) {
   const begins = Math.max(job.created_at.getTime(), job.deliver_at?.getTime() ?? 0)
   return {
     distribution_id: job.distribution_id,
-    status: 'accepted',
-    estimated_completion: new Date(begins + ESTIMATE_MS).toISOString(),
+    status: 'accepted' as const,
+    estimated_completion: new Date(begins + ESTIMATE_MS),
     destinations_count: job.destinations_count === 0 ? null : job.destinations_count,
     tracking_url: trackingUrl(job.distribution_id),
     callback_registered: job.callback_registered,

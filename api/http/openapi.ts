@@ -1,0 +1,75 @@
+// How an endpoint stands in the OpenAPI document: its request, its answers, and the refusals that any request may meet.
+import type { OpenAPIHono } from '@hono/zod-openapi'
+import type { z } from 'zod'
+import { errorExample, errorSchema } from '../schemas/error.ts'
+import { MEDIA_TYPES } from './body.ts'
+import type { ApiEnv } from './context.ts'
+import type { Answers, Endpoint } from './endpoint.ts'
+
+const REFUSALS: Record<number, string> = {
+  400: 'Not acceptable; `details` names every field',
+  401: 'No key, or an unknown one',
+  403: 'The role does not allow it, or the tenant is suspended',
+  408: 'The body arrived too slowly',
+  413: 'Too large',
+  429: 'Too many requests of this tenant or key, or too many bytes of them at once; `Retry-After` says when to try again',
+  500: 'A fault of ours; the cause is in the log under `request_id`',
+  503: 'Not just now; try again',
+}
+
+/** Adds the endpoint to the app's document. */
+export function describe(app: OpenAPIHono<ApiEnv>, prefix: string, one: Endpoint): void {
+  const shown = one.body_documentation ?? one.body
+  app.openAPIRegistry.registerPath({
+    method: one.method,
+    path: `${prefix}${one.path}`,
+    tags: [one.tag],
+    summary: one.summary,
+    description: [one.description, one.role === null ? 'Needs no key.' : `Needs role \`${one.role}\` or above.`]
+      .filter((line) => line !== undefined)
+      .join('\n\n'),
+    security: one.role === null ? [] : [{ api_key: [] }],
+    request: {
+      ...(one.params && { params: one.params }),
+      ...(one.query && { query: one.query }),
+      ...(one.headers && { headers: one.headers }),
+      ...(shown && {
+        body: {
+          required: !one.body_optional,
+          content: Object.fromEntries(MEDIA_TYPES.map((type) => [type, content(shown, one.body_example)])),
+        },
+      }),
+    },
+    responses: { ...refusals(prefix, one), ...answered(one.answers) } as never,
+  })
+}
+
+function refusals(prefix: string, { role, body }: Endpoint): Record<number, object> {
+  const limited = prefix !== '' && role !== null
+  const possible = [
+    400,
+    ...(role === null ? [] : [401, 403]),
+    ...(body ? [408, 413] : []),
+    ...(limited ? [429] : []),
+    500,
+    503,
+  ]
+  return Object.fromEntries(possible.map((status) => [status, refusal(status, REFUSALS[status]!)]))
+}
+
+function answered(answers: Answers): Record<string, object> {
+  const shown = Object.entries(answers).map(([status, { description, schema, example, media_type }]) => {
+    if (schema === undefined && Number(status) >= 400) return [status, refusal(Number(status), description)]
+    const type = media_type ?? 'application/json'
+    return [status, { description, ...(schema && { content: { [type]: content(schema, example) } }) }]
+  })
+  return Object.fromEntries(shown)
+}
+
+function refusal(status: number, description: string): object {
+  return { description, content: { 'application/json': content(errorSchema, errorExample(status, description)) } }
+}
+
+function content(schema: z.ZodType, example: unknown) {
+  return { schema, ...(example === undefined ? {} : { example }) }
+}

@@ -1,0 +1,88 @@
+// Many distributions sent again, chosen by a filter.
+import { findBatch, insertBatch, newBatchId, publicBatchId } from '../../db/batches/batches.ts'
+import { countSendable, type Matched, selectIntoBatch } from '../../db/distributions/list.ts'
+import { endpoint } from '../http/endpoint.ts'
+import { invalid } from '../http/errors.ts'
+import { readFilter } from '../http/pages.ts'
+import { bulkRetryAnswer, bulkRetryRequest } from '../schemas/batches.ts'
+import { callbackIssues } from '../submission/check.ts'
+import { claimKey, keyHeader, keyOf, noLongerKept } from '../submission/idempotency.ts'
+import { trackingUrl } from './batches.ts'
+
+export const retry = endpoint({
+  method: 'post',
+  path: '/distribution/retry',
+  tag: 'Batches',
+  summary: 'Send again what a filter matches',
+  description:
+    'Everything that the filter matches at this moment and that has something to send again, each exactly once: what is sent again by somebody else before its turn is skipped. `dry_run` only counts. A repeat with the same idempotency key and body gets the first answer.',
+  role: 'operator',
+  headers: keyHeader,
+  body: bulkRetryRequest,
+  answers: {
+    200: { description: 'Only counted', schema: bulkRetryAnswer },
+    202: { description: 'A batch that sends them again', schema: bulkRetryAnswer },
+    409: { description: 'The idempotency key was used with another body' },
+  },
+}).handle(async ({ c, deps, caller, request_id, transaction, audit, body, raw }) => {
+  const { tenant_id, actor } = caller
+  const issues = callbackIssues(body.callback_url, deps.egress, 'callback_url')
+  const key = keyOf(c.req.header('idempotency-key'), body.idempotency_key, 'idempotency_key', issues)
+  if (issues.length > 0) throw invalid(issues)
+  const { tenant_id: _tenant, dry_run, force, timeout_seconds, callback_url, idempotency_key, ...given } = body
+  const { status = force ? undefined : ('failed' as const), ...filters } = given
+  const statuses = typeof status === 'string' ? [status] : status
+  const filter = { ...readFilter(filters), statuses }
+  if (dry_run) {
+    const counted = await transaction((db) => countSendable(db, filter, force))
+    return { status: 200, body: answerOf(null, counted) }
+  }
+  const { destination } = filters
+  const shownFilter = { status, ...filters }
+  const make = () =>
+    transaction(async (db) => {
+      const claim = key === undefined ? null : await claimKey(db, tenant_id, key, raw.bytes)
+      if (claim && !claim.claimed) {
+        const first = await findBatch(db, claim.job_id)
+        if (!first) throw noLongerKept('batch')
+        const sendable = first.total_distributions
+        return { id: first.id, matched: first.options.matched ?? sendable, sendable }
+      }
+      const id = claim?.job_id ?? (await newBatchId(db))
+      const chosen = await selectIntoBatch(db, filter, { id, tenant_id, force })
+      const { matched, sendable } = chosen
+      await insertBatch(db, {
+        id,
+        tenant_id,
+        kind: 'retry',
+        total_distributions: sendable,
+        options: {
+          retry: { ...(destination === undefined ? {} : { destinations: [destination] }), force, timeout_seconds },
+          filter: shownFilter,
+          matched,
+        },
+        callback_url: callback_url ?? null,
+        rejected: [],
+        request_id,
+        actor,
+      })
+      const details = { ...shownFilter, force, total: sendable }
+      await audit(db, { action: 'bulk_retry', resource_type: 'batch', resource_id: id, details })
+      return { id, ...chosen }
+    })
+  const made = await deps.bulkTurns.run(tenant_id, raw.bytes.length, make)
+  await deps.dispatcher.startBatch({ tenant_id, batch_id: made.id })
+  return { status: 202, headers: { Location: trackingUrl(made.id) }, body: answerOf(made.id, made) }
+})
+
+/** `id`: of the batch; null when nothing was asked for but the count. */
+function answerOf(id: string | null, { matched, sendable }: Matched) {
+  return {
+    dry_run: id === null,
+    matched_distributions: matched,
+    batch_id: id && publicBatchId(id),
+    total_distributions: sendable,
+    status: id === null ? ('counted' as const) : ('processing' as const),
+    tracking_url: id && trackingUrl(id),
+  }
+}

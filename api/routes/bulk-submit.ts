@@ -1,0 +1,73 @@
+// Many distributions in one request.
+import { publicBatchId } from '../../db/batches/batches.ts'
+import { endpoint, type RequestBody } from '../http/endpoint.ts'
+import { ApiError, invalid } from '../http/errors.ts'
+import { MAX_DEPTH } from '../http/json.ts'
+import { bulkAccepted, bulkEnvelope, bulkSubmission, MAX_ITEMS } from '../schemas/batches.ts'
+import { submitBulk } from '../submission/bulk-submit.ts'
+import { callbackIssues } from '../submission/check.ts'
+import { keyHeader, keyOf } from '../submission/idempotency.ts'
+import { trackingUrl } from './batches.ts'
+
+export const submit = endpoint({
+  method: 'post',
+  path: '/distribution/bulk-submit',
+  tag: 'Batches',
+  summary: 'Submit many distributions',
+  description:
+    'Accepts the valid ones, all at once or none, and lists the others. A repeat with the same idempotency key and body gets the first answer; without one, keys of the single distributions tell repeats.',
+  role: 'operator',
+  headers: keyHeader,
+  body: bulkEnvelope,
+  body_documentation: bulkSubmission,
+  body_example: {
+    distributions: [
+      { data_type: 'aggregated_report', payload: { report_id: 'R-7' }, destinations: ['ms09-reporter'] },
+      { data_type: 'aggregated_report', payload: { report_id: 'R-8' }, destinations: ['ms09-reporter'] },
+    ],
+    options: { parallel_execution: true, fail_fast: false },
+  },
+  // Each item is read by itself, and refused by itself when it is too deep.
+  body_form: { opaque: 'distributions', max_depth: 2 * MAX_DEPTH, max_elements: MAX_ITEMS },
+  max_body_bytes: Number.POSITIVE_INFINITY,
+  answers: {
+    202: { description: 'Accepted, at least one of them', schema: bulkAccepted },
+    409: { description: 'The idempotency key was used with another body' },
+  },
+}).handle(async ({ c, deps, caller, request_id, body: { options }, raw }) => {
+  const { tenant_id } = caller
+  const items = itemsOf(raw)
+  const issues = callbackIssues(options.callback_url, deps.egress)
+  const key = keyOf(c.req.header('idempotency-key'), options.idempotency_key, 'options.idempotency_key', issues)
+  if (issues.length > 0) throw invalid(issues)
+  const request = { caller, key, request_id, items, options, bytes: raw.bytes }
+  const done = await deps.bulkTurns.run(tenant_id, raw.bytes.length, () => submitBulk(deps, request))
+  for (const data_type of done.created) deps.metrics.requests.inc({ tenant_id, data_type, status: 'accepted' })
+  // Also for a repeat: its first request may have died between row and start.
+  await deps.dispatcher.startBatch({ tenant_id, batch_id: done.batch_id })
+  const tracking_url = trackingUrl(done.batch_id)
+  return {
+    status: 202,
+    headers: { Location: tracking_url },
+    body: {
+      batch_id: publicBatchId(done.batch_id),
+      total_distributions: done.total,
+      accepted_distributions: done.distribution_ids.length,
+      distribution_ids: done.distribution_ids,
+      status: 'processing',
+      tracking_url,
+      rejected: done.rejected,
+    },
+  }
+})
+
+/** The text of each distribution; a fault of one of them is not a fault of the request. */
+function itemsOf({ elements: { count, first } }: RequestBody): Buffer[] {
+  if (count === 0) throw invalid([{ field: 'distributions', issue: 'must hold at least one' }])
+  if (count > MAX_ITEMS) {
+    throw new ApiError('PAYLOAD_TOO_LARGE', `a request has at most ${MAX_ITEMS} distributions`, [
+      { field: 'distributions', issue: `has ${count} entries, at most ${MAX_ITEMS} are allowed` },
+    ])
+  }
+  return first
+}

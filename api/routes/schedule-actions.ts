@@ -1,0 +1,102 @@
+// What is done with a schedule: pause and resume it, and make one distribution of it now.
+import { createHash, randomUUID } from 'node:crypto'
+import type { Db } from '../../db/pool.ts'
+import { fireRecurring, pauseRecurring, type RecurringRow } from '../../db/schedules/schedules.ts'
+import { endpoint, type Request } from '../http/endpoint.ts'
+import { type CheckedPayload, checkPayload, NotChecked } from '../rules/catalogue-check.ts'
+import { refuseUnfit } from '../schedules/content.ts'
+import { deed, find, followed } from '../schedules/following.ts'
+import { schedule, scheduleParams } from '../schemas/schedules.ts'
+import { accepted } from '../schemas/submission.ts'
+import { keyHeader } from '../submission/idempotency.ts'
+import { acceptedAnswer } from '../submission/submit.ts'
+
+const tag = 'Schedules'
+const MISSING = { 404: { description: 'No such schedule of this tenant' } }
+const ONE = { 200: { description: 'The schedule', schema: schedule } }
+
+export const pause = endpoint({
+  method: 'post',
+  path: '/distribution/schedules/{id}/pause',
+  tag,
+  summary: 'Let no further time come',
+  role: 'operator',
+  params: scheduleParams,
+  answers: { ...ONE, ...MISSING },
+}).handle(async (request) => {
+  return { status: 200, body: await setPaused(request, request.params.id, true) }
+})
+
+export const resume = endpoint({
+  method: 'post',
+  path: '/distribution/schedules/{id}/resume',
+  tag,
+  summary: 'Go on from now; what was missed stays missed',
+  description: 'Also after a pause that was set in Temporal.',
+  role: 'operator',
+  params: scheduleParams,
+  answers: { ...ONE, ...MISSING },
+}).handle(async (request) => {
+  return { status: 200, body: await setPaused(request, request.params.id, false) }
+})
+
+export const trigger = endpoint({
+  method: 'post',
+  path: '/distribution/schedules/{id}/trigger',
+  tag,
+  summary: 'Make one distribution of it now',
+  description:
+    'Also while it is paused, and beside one that is not final yet. A repeat with the same idempotency key makes no second one.',
+  role: 'operator',
+  params: scheduleParams,
+  headers: keyHeader,
+  answers: {
+    202: { description: 'Accepted', schema: accepted },
+    400: { description: 'What it would make is not what its data type asks for by now' },
+    ...MISSING,
+  },
+}).handle(async (request) => {
+  const { c, deps, caller, request_id, audit, params } = request
+  const { tenant_id, actor } = caller
+  const key = c.req.header('idempotency-key')
+  const word = key === undefined ? randomUUID() : createHash('sha256').update(key).digest('hex')
+  const job = await firing(request, params.id, async (db, row, fit) => {
+    const job = await fireRecurring(db, row, `trigger:${word}`, { request_id, actor }, () => refuseUnfit(db, row, fit))
+    await audit(db, deed('trigger', row, { distribution_id: job.distribution_id }))
+    return job
+  })
+  c.set('distribution_id', job.distribution_id)
+  if (job.status === 'pending') await deps.dispatcher.start({ tenant_id, distribution_id: job.distribution_id }, job)
+  const body = acceptedAnswer(job)
+  return { status: 202, headers: { Location: body.tracking_url }, body }
+})
+
+async function setPaused(request: Request, idOrName: string, paused: boolean) {
+  const row = await request.transaction(async (db) => {
+    const { id } = await find(db, idOrName)
+    await pauseRecurring(db, id, paused)
+    const row = await find(db, id)
+    await request.audit(db, deed(paused ? 'pause' : 'resume', row))
+    return row
+  })
+  return await followed(request, row, !paused)
+}
+
+/** A transaction that asks for the payload's check by its data type is taken again once that was made. */
+async function firing<T>(
+  request: Request,
+  idOrName: string,
+  work: (db: Db, row: RecurringRow, fit: CheckedPayload | undefined) => Promise<T>,
+  fit?: CheckedPayload,
+): Promise<T> {
+  const { deps, caller, transaction } = request
+  const row = await transaction((db) => find(db, idOrName))
+  try {
+    return await transaction((db) => work(db, row, fit))
+  } catch (error) {
+    if (!(error instanceof NotChecked)) throw error
+    const submitted = { payload: Buffer.from(row.payload_text, 'utf8'), metadata: JSON.parse(row.metadata_text) }
+    const checked = await checkPayload(deps.shaper, caller.tenant_id, error.by, submitted)
+    return await firing(request, idOrName, work, checked)
+  }
+}

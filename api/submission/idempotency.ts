@@ -1,0 +1,50 @@
+// Idempotency keys: read from the header or the body, and claimed in the transaction that does what the request asks for.
+import { createHash } from 'node:crypto'
+import { z } from '@hono/zod-openapi'
+import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
+import type { Db } from '../../db/pool.ts'
+import { ApiError, type Detail } from '../http/errors.ts'
+import { characters } from '../schemas/fields.ts'
+
+const KEY = characters(1, 255)
+
+/** The documentation of the header. */
+export const keyHeader = z.object({ 'Idempotency-Key': KEY.optional() })
+
+/**
+ * The key of header or body; what is wrong with it is added to `issues`.
+ * @param field where it stands in the body
+ */
+export function keyOf(
+  header: string | undefined,
+  inBody: string | null | undefined,
+  field: string,
+  issues: Detail[],
+): string | undefined {
+  if (header !== undefined && !KEY.safeParse(header).success) {
+    issues.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
+  }
+  if (header !== undefined && inBody && header !== inBody) {
+    issues.push({ field, issue: 'differs from the header Idempotency-Key' })
+  }
+  return inBody ?? header
+}
+
+/**
+ * Claims the key for a request with this body. `claimed` is false for a repeat, and `job_id` is then what the first request
+ * made.
+ * @throws ApiError 409 when the key was used with another body
+ */
+export async function claimKey(db: Db, tenantId: string, key: string, body: Buffer) {
+  const sha256 = createHash('sha256').update(body).digest()
+  const claim = await claimIdempotencyKey(db, tenantId, key, sha256)
+  if (claim.claimed || claim.request_sha256.equals(sha256)) return claim
+  throw new ApiError('CONFLICT', 'the idempotency key was used before with another body', [
+    { field: 'idempotency_key', issue: 'belongs to an earlier request' },
+  ])
+}
+
+/** The repeat of a request whose result was deleted since. */
+export function noLongerKept(what: string): ApiError {
+  return new ApiError('CONFLICT', `the ${what} of this idempotency key is no longer kept`)
+}
