@@ -1,4 +1,4 @@
-// Every setting, once: its name, type, default, meaning and rule. `--help`, the README's table and the refusals at
+// Every setting, once: its name, type, default, meaning and rule. `--help`, the table of docs/settings.md and the errors at
 // start all come from this schema. No other file reads the process's environment.
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
@@ -25,42 +25,45 @@ const httpUrl = () => z.string().refine((url) => /^https?:$/.test(protocolOf(url
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
 const settingsSchema = z.object({
-  API_HOST: setting(z.string().default('127.0.0.1'), 'address that the API listens on'),
-  API_PORT: setting(port().default(8000), 'port of the API; 0 takes a free one, a taken one is refused'),
+  API_HOST: setting(z.string().default('127.0.0.1'), 'address on which the API listens'),
+  API_PORT: setting(port().default(8000), 'port of the API; 0 picks a free one, and a port in use is an error'),
   DATABASE_URL: setting(
     postgresUrl().optional(),
-    "PostgreSQL 15 or newer, the application's login: it owns nothing and is bound by row security",
+    "PostgreSQL 15 or newer, with the service's login, which owns nothing and is bound by row security",
     'embedded',
   ),
   DATABASE_ADMIN_URL: setting(
     postgresUrl().optional(),
-    'the migrating role; needed by `npm run migrate`, `npm run backup` and `npm run restore` alone',
+    'the role that owns the tables; only for `npm run migrate`, `npm run backup` and `npm run restore`',
     'embedded',
   ),
-  WORKER_HOST: setting(z.string().default('127.0.0.1'), "address of the worker's health and metrics"),
-  WORKER_PORT: setting(port().default(8001), 'port of health and metrics of `npm run worker`; 0 takes a free one'),
+  WORKER_HOST: setting(z.string().default('127.0.0.1'), 'address on which the worker serves health and metrics'),
+  WORKER_PORT: setting(
+    port().default(8001),
+    'port on which `npm run worker` serves health and metrics; 0 picks a free one',
+  ),
   TEMPORAL_ADDRESS: setting(
     z
       .string()
       .regex(/^[^\s/]+:\d{1,5}$/, 'must be host:port')
       .optional(),
-    'any Temporal server or Temporal Cloud; TEMPORAL_API_KEY, TEMPORAL_TLS…, TEMPORAL_CONFIG_FILE and the other usual Temporal settings count too',
+    'any Temporal server, or Temporal Cloud; the usual settings of Temporal (TEMPORAL_API_KEY, TEMPORAL_TLS…, TEMPORAL_CONFIG_FILE) apply too',
     'embedded',
   ),
   TEMPORAL_FAIRNESS: setting(
     z.enum(['on', 'off'], 'must be on or off').default('on'),
-    '`off` for a server without fairness (older than 1.29, or not turned on there): priorities are then strict, and a lower one waits while a higher one has work',
+    '`off` for a Temporal server without fairness (older than 1.29, or turned off there); priorities are then strict: a lower one waits while a higher one has work',
   ),
-  TEMPORAL_NAMESPACE: setting(z.string().min(1).default('default'), 'namespace on that server'),
-  DATA_DIR: setting(z.string().default('.data'), 'where the embedded servers keep their files'),
+  TEMPORAL_NAMESPACE: setting(z.string().min(1).default('default'), 'namespace on the Temporal server'),
+  DATA_DIR: setting(z.string().default('.data'), 'folder of the embedded servers'),
   TEMPORAL_CLI: setting(
     z.string().optional(),
     'the `temporal` program for the embedded server',
     'found on PATH, else fetched',
   ),
-  TEMPORAL_PORT: setting(port().default(7233), 'embedded Temporal; a taken port gives the next free one'),
-  TEMPORAL_UI_PORT: setting(port().default(8233), 'its web page; a taken port gives the next free one'),
-  DATABASE_PORT: setting(port().default(5433), 'embedded PostgreSQL; a taken port gives the next free one'),
+  TEMPORAL_PORT: setting(port().default(7233), 'port of the embedded Temporal; if it is in use, the next free one'),
+  TEMPORAL_UI_PORT: setting(port().default(8233), 'port of its web page; if it is in use, the next free one'),
+  DATABASE_PORT: setting(port().default(5433), 'port of the embedded PostgreSQL; if it is in use, the next free one'),
   BOOTSTRAP_TENANT: setting(
     z
       .string()
@@ -73,8 +76,8 @@ const settingsSchema = z.object({
       .string()
       .regex(/^\S{24,255}$/, 'must be 24 to 255 characters without blanks')
       .optional(),
-    "the first tenant's key, in `DATA_DIR/bootstrap-api-key` (mode 0600); with DATABASE_URL only a given key is added; at least 24 characters",
-    'made at first start when embedded',
+    'API key of the first tenant, at least 24 characters; a generated one is in `DATA_DIR/bootstrap-api-key`. With DATABASE_URL none is generated',
+    'generated at the first start when embedded',
   ),
   JWT_SECRET: setting(
     z.string().min(32, 'must have at least 32 characters').optional(),
@@ -86,13 +89,13 @@ const settingsSchema = z.object({
   JWT_AUDIENCE: setting(z.string().optional(), 'audience that a bearer token must name; likewise', 'none'),
   ENCRYPTION_KEYS: setting(
     z.string().superRefine(checkKeys).optional(),
-    '`id:base64` list of 32-byte keys; the first one writes, all read',
-    'made in DATA_DIR when embedded; required otherwise',
+    'list of `id:base64`, each with 32 bytes, separated by commas; the first key encrypts, all of them decrypt',
+    'generated in DATA_DIR when embedded; required otherwise',
   ),
   CALLBACK_SECRET: setting(
     z.string().refine(isWebhookSecret, 'must be whsec_ and 24 to 64 bytes in base64').optional(),
-    "signs the bootstrap tenant's callbacks",
-    "made once, sealed in the tenant's row",
+    "signs the first tenant's callbacks",
+    'generated once, stored encrypted',
   ),
   EGRESS_ALLOW: setting(
     z
@@ -105,11 +108,18 @@ const settingsSchema = z.object({
           .filter((part) => part !== ''),
       )
       .superRefine(checkNetworks),
-    "CIDRs in private ranges that deliveries may reach, comma-separated; never the Distributor's own servers",
+    "private networks that deliveries may reach, as CIDRs separated by commas; the Distributor's own servers stay refused",
     'empty (demo: loopback)',
   ),
-  MAX_BODY_BYTES: setting(whole(1024, 268_435_456).default(10_485_760), 'larger requests get 413', '10485760 (10 MiB)'),
-  LOG_LEVEL: setting(z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'), 'JSON lines'),
+  MAX_BODY_BYTES: setting(
+    whole(1024, 268_435_456).default(10_485_760),
+    'largest request body; a larger one gets 413',
+    '10485760 (10 MiB)',
+  ),
+  LOG_LEVEL: setting(
+    z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
+    'least severe level of the log, which is written as JSON lines',
+  ),
 })
 
 export type Settings = z.infer<typeof settingsSchema>
@@ -118,7 +128,7 @@ export type Settings = z.infer<typeof settingsSchema>
 const ENVIRONMENT_SECRET = {
   name: 'DISTRIBUTOR_SECRET_<TENANT>__<NAME>',
   shown: 'none',
-  meaning: 'a credential of that tenant alone: a JSON object of strings (and `allowed_hosts`, a list), or one text',
+  meaning: 'a credential of that tenant: a JSON object of strings (and `allowed_hosts`, a list), or one text',
 }
 
 /** Values of these never appear in a refusal. */
@@ -181,7 +191,7 @@ function missing(given: Record<string, string>, program: Program): string[] {
   return lines
 }
 
-/** Name, default and meaning of every setting, in the schema's order, for `--help` and the README's table. */
+/** Name, default and meaning of every setting, in the schema's order, for `--help` and docs/settings.md. */
 export function describeSettings(): { name: string; shown: string; meaning: string }[] {
   const rows = Object.entries(settingsSchema.shape).map(([name, schema]) => {
     const meta = schema.meta() as { description: string; shown?: string }
