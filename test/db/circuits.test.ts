@@ -127,7 +127,7 @@ onEachPostgres((database: () => TestDatabase) => {
     expect(await circuit.fail()).toMatchObject({ opened: true })
   })
 
-  it('FIELD-REPORT 33: the same target of two tenants is two circuits', async () => {
+  it('the same target of two tenants is two circuits', async () => {
     const settings = { failures: 2, open_seconds: 60 }
     const note = (tenant_id: string) =>
       withTenant(pool, tenant_id, (db) =>

@@ -201,7 +201,7 @@ onEachPostgres((database) => {
       expect(await dropMonth(pool, day)).toBe(true)
     })
 
-    it('FIELD-REPORT 59: goes while inserts continue, and no insert waits over 1 s', async () => {
+    it('is dropped while inserts continue, and no insert waits over 1 s', async () => {
       const months = [await month(6), await month(5), await month(4)]
       for (const day of months) {
         await owner.query('select make_month($1)', [day])

@@ -1,4 +1,5 @@
-// The seed's procedures as an operator calls them with psql: what nobody could carry out is refused, and says why.
+// The stored procedures as an operator calls them with psql: a call that could never be carried out is refused, with the
+// reason.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { requestRetry } from '../../db/distributions/commands.ts'
 import { distributionMetrics, findJobState, listDeliveryStates } from '../../db/distributions/status.ts'

@@ -200,7 +200,7 @@ onEachPostgres((database) => {
     })
   })
 
-  it('FIELD-REPORT 2: of 50 parallel transactions with one idempotency key one makes the job, the others find it', async () => {
+  it('of 50 parallel transactions with one idempotency key, one creates the distribution and the others find it', async () => {
     const answers = await Promise.all(
       Array.from({ length: 50 }, () =>
         inTenant(async (db) => {

@@ -71,7 +71,7 @@ onEachPostgres((database: () => TestDatabase) => {
     expect((await take('acme', [wide])).go).toBe(true)
   })
 
-  it('FIELD-REPORT 31: of which one has a send held back holds for the other too', { retry: 2 }, async () => {
+  it('delays a send by one limit, and counts it at the delayed time in the other too', { retry: 2 }, async () => {
     const id = crypto.randomUUID()
     const narrow = { scope: `narrow/${id}`, limit: { requests: 5, per_seconds: 1 } }
     const wide = { scope: `wide/${id}`, limit: { requests: 20, per_seconds: 1 } }
@@ -120,7 +120,7 @@ onEachPostgres((database: () => TestDatabase) => {
     expect(Math.max(...far) - Math.min(...far)).toBeGreaterThan(10_000)
   })
 
-  it('FIELD-REPORT 33: the same scope of two tenants is two limits', async () => {
+  it('the same scope of two tenants is two limits', async () => {
     const limit = { requests: 1, per_seconds: 600 }
     expect((await take('acme', one('same', limit))).go).toBe(true)
     expect((await take('globex', one('same', limit))).go).toBe(true)

@@ -137,7 +137,7 @@ onEachPostgres((database: () => TestDatabase) => {
     })
   })
 
-  it('FIELD-REPORT 45: 200 interleaved requests of two tenants, one aborting, never see each other’s rows', async () => {
+  it('200 interleaved requests of two tenants, one aborting, never see each other’s rows', async () => {
     const seen = async (db: Db) =>
       (await db.query('select distinct tenant_id from distribution_jobs')).rows.map((row) => row.tenant_id)
     const requests = Array.from({ length: 200 }, async (_, number) => {

@@ -1,5 +1,5 @@
-// Every query that the given schema shows, word for word where it can run, with its expected answer, on the oldest and
-// the newest PostgreSQL. The rows are those of `fill`; times are relative, for the seed's queries look back from now.
+// Every query of the specification of the schema, word for word where it can run, with its expected answer, on the
+// oldest and the newest PostgreSQL. `fill` writes the rows. Times are relative, because the queries look back from now.
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { TestDatabase } from '../support/postgres.ts'
@@ -288,7 +288,7 @@ function summary(
   }
 }
 
-/** The seed's indexes; those on partitioned tables exist once, on the parent. */
+/** The indexes of the specification. On a partitioned table they exist once, on the parent. */
 const SEED_INDEXES = [
   'idx_distribution_jobs_tenant_status',
   'idx_distribution_jobs_created_at',
@@ -346,12 +346,12 @@ onEachPostgres((database: () => TestDatabase) => {
     expect(rows.map(({ hour, ...row }) => row)).toEqual(expected)
   })
 
-  it('has every index of the seed', async () => {
+  it('has every index of the specification', async () => {
     const { rows } = await superuser.query('select relname from pg_class where relname = any($1)', [SEED_INDEXES])
     expect(rows.map((row) => row.relname).sort()).toEqual([...SEED_INDEXES].sort())
   })
 
-  describe('the stored procedures, called as the seed declares them', () => {
+  describe('the stored procedures, called as the specification declares them', () => {
     it('submit and update the status of a distribution', async () => {
       await owner.query('begin')
       const { rows: made } = await owner.query("select 'dist_' || new_uuidv7() as distribution_id")
@@ -394,7 +394,7 @@ onEachPostgres((database: () => TestDatabase) => {
       ])
     })
 
-    it('raise the seed’s error for a distribution that does not exist', async () => {
+    it('raise the specified error for a distribution that does not exist', async () => {
       const id = `dist_${await idOf(owner, new Date())}`
       for (const missing of [id, 'nonsense']) {
         await expect(owner.query("CALL update_distribution_status($1, 'failed')", [missing])).rejects.toThrow(
