@@ -26,8 +26,8 @@ export interface BackupTrailer {
 export class BackupRefused extends Error {}
 
 /**
- * Writes the backup to `out`, which it leaves open; answers the rows of each table, and the time of the snapshot. Nothing is locked against the service,
- * which may go on meanwhile. `client` is the owner of the tables, or a superuser.
+ * Writes the backup to `out`, which stays open; returns the rows of each table and the time of the snapshot. The service
+ * may go on meanwhile: nothing is locked against it. `client` is the owner of the tables, or a superuser.
  */
 export async function writeBackup(
   client: pg.Client,

@@ -1,4 +1,4 @@
-// Brings a database to the newest schema. The migrations are plain SQL, numbered, applied in one transaction together.
+// Brings a database to the newest schema. Migrations are numbered SQL files; all that are missing run in one transaction.
 import { readdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,7 +12,7 @@ const MIGRATIONS_DIR = fileURLToPath(new URL('../migrations', import.meta.url))
 const CONNECT_WITHIN_MS = 10_000
 const MIGRATIONS_TABLE = 'schema_migrations'
 
-/** The first migration of the versions before 0.2.0. All their files were replaced by other ones. */
+/** The first migration of the versions before 0.2.0, whose files were all replaced. */
 const FIRST_BEFORE_0_2_0 = '0001_extensions'
 
 /** The database has migrations that this program does not have. */
@@ -20,7 +20,7 @@ export class SchemaRefused extends Error {
   override name = 'SchemaRefused'
 }
 
-/** The connection leads through a pooler, where the lock of one migration keeps no other one out. */
+/** The connection goes through a pooler. There a session lock does not keep a second migration out. */
 export class PoolerError extends Error {
   override name = 'PoolerError'
 }
@@ -28,15 +28,15 @@ export class PoolerError extends Error {
 export interface MigrateOptions {
   /** Names of protocols: those that are not in `destination_types` are added. */
   protocols?: readonly string[]
-  /** Only the oldest so many of what is missing; all by default. */
+  /** Applies only so many of the missing migrations, oldest first; all by default. */
   count?: number
 }
 
 /**
- * Applies what is missing; returns the names of what it applied, oldest first. All or nothing; safe to run twice and at
- * once (the second waits, then finds nothing to do). Throws `SchemaRefused` and changes nothing when the database has
- * migrations that this program does not have. The role of `adminUrl` will own the tables: it needs to own the database,
- * not to be superuser.
+ * Applies all missing migrations or none; returns their names, oldest first. Safe to run twice, also at the same time: the
+ * second run waits, then finds nothing to do. Throws `SchemaRefused` and changes nothing when the database has migrations
+ * that this program does not have. The role of `adminUrl` will own the tables. It must own the database; it need not be a
+ * superuser.
  */
 export async function migrate(adminUrl: string, { protocols = [], count }: MigrateOptions = {}): Promise<string[]> {
   const client = new pg.Client({
@@ -44,7 +44,7 @@ export async function migrate(adminUrl: string, { protocols = [], count }: Migra
     application_name: 'distributor-migrate',
     connectionTimeoutMillis: CONNECT_WITHIN_MS,
   })
-  // A server that stops in the middle fails the statement; the event would be an error of its own.
+  // When the server stops, the statement fails. Without a listener the event would also end the process.
   client.on('error', () => {})
   await client.connect().catch((error: Error) => {
     const { stream } = (client as unknown as WithSocket).connection
@@ -61,14 +61,14 @@ export async function migrate(adminUrl: string, { protocols = [], count }: Migra
       migrationsTable: MIGRATIONS_TABLE,
       direction: 'up',
       count: count ?? Number.POSITIVE_INFINITY,
-      // Documented as the default, but left out it is one transaction per file.
+      // The documentation calls this the default; without it each file is a transaction of its own.
       singleTransaction: true,
-      // The default fails a second starter.
+      // By default a second migration at the same time fails.
       advisoryLockMode: 'wait',
-      // It prints whole migrations when one fails; the error says enough.
+      // The runner would print the whole file of a migration that fails; the error says enough.
       logger: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
     })
-    // Again: a newer version may have held the lock that this one waited for.
+    // Checked again, because a newer version may have migrated while this one waited for the lock.
     await refuseUnknownMigrations(client)
     await addProtocols(client, protocols)
     return applied.map((migration) => migration.name)
@@ -77,7 +77,7 @@ export async function migrate(adminUrl: string, { protocols = [], count }: Migra
   }
 }
 
-/** The migrations this program has, oldest first. */
+/** The migrations that this program has, oldest first. */
 export function knownMigrations(): string[] {
   return readdirSync(MIGRATIONS_DIR)
     .filter((file) => file.endsWith('.sql'))
@@ -112,7 +112,7 @@ export async function missingMigrations(db: Db): Promise<string[]> {
   return knownMigrations().filter((name) => !applied.has(name))
 }
 
-/** Those of the given protocols that a destination could not have yet: `migrate` adds them. */
+/** Those of the given protocols that are not in `destination_types` yet; `migrate` adds them. */
 export async function missingProtocols(db: Db, protocols: readonly string[]): Promise<string[]> {
   const { rows } = await db.query<{ id: string }>(
     'select id from unnest($1::text[]) as id where id not in (select t.id from destination_types t)',
@@ -129,12 +129,12 @@ async function addProtocols(db: Db, protocols: readonly string[]): Promise<void>
   )
 }
 
-/** A pooler tells a process number of its own at the login. */
+/** A pooler reports a process number of its own at the login, not that of the server's process. */
 async function refusePooler(client: pg.Client): Promise<void> {
   const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
   if (rows[0]!.pid === (client as unknown as { processID: number | null }).processID) return
   throw new PoolerError(
-    'the connection leads through a connection pooler such as PgBouncer; migrations hold a lock of their session and need a direct connection to PostgreSQL',
+    'the connection goes through a connection pooler such as PgBouncer; migrations hold a session lock and need a direct connection to PostgreSQL',
   )
 }
 

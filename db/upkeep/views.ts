@@ -3,7 +3,7 @@ import type { Db } from '../pool.ts'
 
 export const VIEWS = ['distribution_summary_mv', 'destination_health_mv'] as const
 
-/** Brings one up to date for all tenants, hourly; readers go on reading meanwhile. One that holds nothing yet is filled. */
+/** Brings one view up to date for all tenants; readers go on reading meanwhile. An empty one is filled. */
 export async function refreshView(db: Db, view: (typeof VIEWS)[number]): Promise<void> {
   await db.query('select refresh_view($1)', [view])
 }
