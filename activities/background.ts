@@ -16,16 +16,17 @@ import type {
   WakeStep,
 } from '../workflows/messages.ts'
 import { batchStep } from './batches/index.ts'
+import type { ActivityDeps } from './deps.ts'
 import { wakeStep } from './distribution/wake.ts'
 import { fire, hasEnded, lookAgainAfter } from './schedules/fire.ts'
 import { maintain } from './upkeep/maintain.ts'
 import { probe } from './upkeep/probe.ts'
-import { type SweepDeps, sweep } from './upkeep/sweep.ts'
+import { sweep } from './upkeep/sweep.ts'
 import { announce, batchCallback, type CalledBack, callback } from './webhooks/callback.ts'
 
 export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
 
-export function createBackgroundActivities(deps: SweepDeps) {
+export function createBackgroundActivities(deps: ActivityDeps) {
   return {
     async callback(input: NotifyInput): Promise<void> {
       orAgain(await callback(deps, input, Context.current().cancellationSignal))

@@ -18,7 +18,7 @@ import type { BatchStatus } from '../../db/states.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import { tenantIsActive } from '../../db/tenants/tenants.ts'
 import type { BatchRef, BatchStep } from '../../workflows/messages.ts'
-import type { SweepDeps } from '../upkeep/sweep.ts'
+import type { ActivityDeps } from '../deps.ts'
 import { cancelRest } from './cancel.ts'
 import { retryPage } from './resend.ts'
 import { startOneByOne, startPage } from './start.ts'
@@ -31,7 +31,7 @@ const SUSPENDED_MS = 60_000
 /** The sweep looks for the run of a batch that has said nothing for so long. */
 const SILENT_SECONDS = 120
 
-export async function batchStep(deps: SweepDeps, ref: BatchRef, beat: () => void, attempt = 1): Promise<BatchStep> {
+export async function batchStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, attempt = 1): Promise<BatchStep> {
   const place = deps.backgroundShares.place()
   const taken = place.take(ref.tenant_id, `${ref.tenant_id} batches`)
   if (!taken.taken) return { done: false, wait_ms: taken.delay_ms }
@@ -42,7 +42,7 @@ export async function batchStep(deps: SweepDeps, ref: BatchRef, beat: () => void
   }
 }
 
-async function takeStep(deps: SweepDeps, ref: BatchRef, beat: () => void, attempt: number): Promise<BatchStep> {
+async function takeStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, attempt: number): Promise<BatchStep> {
   const runs = deps.runs()
   if (!runs) throw new Error('Temporal is not connected')
   const step: Step = {

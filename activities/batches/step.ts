@@ -3,8 +3,8 @@ import type { Ended, EndRequest } from '../../db/distributions/end.ts'
 import type { Db } from '../../db/pool.ts'
 import type { Runs } from '../../workflows/client.ts'
 import type { BatchRef } from '../../workflows/messages.ts'
+import type { ActivityDeps } from '../deps.ts'
 import { endWithoutRun } from '../distribution/end.ts'
-import type { SweepDeps } from '../upkeep/sweep.ts'
 
 /** Distributions that one step takes on. */
 export const PAGE = 100
@@ -13,7 +13,7 @@ export const AT_ONCE = 10
 export const LONGEST_WAIT_MS = 30_000
 
 export interface Step {
-  deps: SweepDeps
+  deps: ActivityDeps
   runs: Runs
   ref: BatchRef
   /** Between units of work: a heartbeat, which throws when the worker stops. */

@@ -8,9 +8,9 @@ import {
   type WorkflowBundleOption,
 } from '@temporalio/worker'
 import { createBackgroundActivities } from '../../activities/background.ts'
+import type { ActivityDeps } from '../../activities/deps.ts'
 import { createActivities } from '../../activities/index.ts'
 import { safeFailures } from '../../activities/interceptor.ts'
-import type { SweepDeps } from '../../activities/upkeep/sweep.ts'
 import { backgroundQueue } from '../../workflows/names.ts'
 
 /** A send is given this long after SIGTERM; then it is aborted and its attempt closed as `WORKER_LOST`. */
@@ -26,7 +26,7 @@ export interface WorkersOptions {
   namespace: string
   taskQueue: string
   workflows: WorkflowBundleOption
-  deps: SweepDeps
+  deps: ActivityDeps
   /** Grace time for sends that are under way; tests shorten it. */
   shutdownGraceTime?: `${number} s` | `${number} ms`
 }

@@ -9,7 +9,6 @@ import type { ActivityDeps } from '../../activities/deps.ts'
 import { createEgress } from '../../activities/destinations/network/egress.ts'
 import type { Metrics } from '../../activities/metrics.ts'
 import { createShaper, type ShaperOptions } from '../../activities/shaping/shaper.ts'
-import type { SweepDeps } from '../../activities/upkeep/sweep.ts'
 import { createUsage } from '../../activities/usage.ts'
 import { type NewJob, submitJob } from '../../db/distributions/jobs.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
@@ -38,7 +37,7 @@ export interface TestSystem {
   metrics: Metrics
   runs: Runs
   dispatcher: Dispatcher
-  deps: SweepDeps
+  deps: ActivityDeps
   /** Log lines of the workers, parsed. */
   log: Record<string, unknown>[]
   startWorkers(): Promise<Workers>
@@ -121,7 +120,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     eager: false,
     searchAttributes: () => new Set(SEARCH_ATTRIBUTES),
   })
-  const deps: SweepDeps = {
+  const deps: ActivityDeps = {
     pool: workerPool,
     sealer,
     egress: createEgress({ allow: options.allow ?? ['127.0.0.0/8', '::1/128'] }),
