@@ -3,7 +3,15 @@ import type { ProbeResult } from '../db/destinations/health-checks.ts'
 import type { WakeRef } from '../db/distributions/wake.ts'
 import type { RecurringRow } from '../db/schedules/schedules.ts'
 import type { Priority } from '../db/states.ts'
-import type { BatchRef, DistributionRef, EventRef, HealthCheckSchedule, NotifyInput, ProbeInput } from './messages.ts'
+import type {
+  BatchRef,
+  DistributionRef,
+  EventRef,
+  HealthCheckSchedule,
+  NotifyInput,
+  ProbeInput,
+  RecurringRef,
+} from './messages.ts'
 import type { SearchAttribute } from './names.ts'
 
 export type RecurringSchedule = Pick<
@@ -63,8 +71,8 @@ export interface Runs {
   notify(input: NotifyInput): Promise<void>
   /** Starts the run of a batch; one that is running looks at its rows. */
   startBatch(ref: BatchRef): Promise<void>
-  /** Brings the schedule of a recurring distribution in line with its row; answers why Temporal does not take it, or null. */
-  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<string | null>
+  /** Brings the schedule of a recurring distribution in line with its row; `refused` says why Temporal does not take it. */
+  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<{ refused: string | null }>
   describeRecurring(row: RecurringTimes): Promise<RecurringState>
   probe(input: ProbeInput): Promise<ProbeResult>
   /** Starts the sender of an event; one that exists already is left alone. */
@@ -79,32 +87,18 @@ export interface TemporalHealth {
   worker_polling: boolean
 }
 
+/** Whom a call concerns: for the log. */
+export type Addressee = DistributionRef | BatchRef | RecurringRef | WakeRef | HealthCheckSchedule | ProbeInput
+
+/** How the API reaches the runs. Nothing here throws, and nothing holds an answer up for long. */
 export interface Dispatcher {
-  /** `deferred`: Temporal did not take it in time; the sweep will find the row. Never throws. */
-  start(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
-  /** Signals the run to read the cancel in its row, and starts one when there is none. Never throws. */
-  cancel(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
-  /** Has the run look at its rows, if there is one. Never throws. */
-  look(ref: DistributionRef): Promise<'signalled' | 'deferred'>
-  /** Signals the run to look at its row, and starts one when there is none. Never throws. */
-  retry(ref: DistributionRef, about: About): Promise<'started' | 'deferred'>
-  /** Tells a run that it may be its turn under its ordering key at these destinations. Never throws. */
-  turn(ref: DistributionRef, destinations: string[]): Promise<'started' | 'deferred'>
-  /** Has those that wait for a destination go on. Never throws. */
-  wake(ref: WakeRef): Promise<'started' | 'deferred'>
-  /** Starts the run of a batch. Never throws. */
-  startBatch(ref: BatchRef): Promise<'started' | 'deferred'>
-  /** Has a destination tried at intervals, or no longer; what does not come through is put right by the workers. */
-  healthCheck(check: HealthCheckSchedule): void
-  /** Has Temporal follow the row of a recurring distribution; with `resume` also over a pause set there. Never throws. */
-  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<'started' | 'deferred' | { refused: string }>
-  /** A recurring distribution as Temporal has it; null while it does not answer. Never throws. */
-  describeRecurring(row: RecurringTimes): Promise<RecurringState | null>
-  /** @throws DispatcherUnavailable when no worker answered within `timeoutMs` */
-  probe(input: ProbeInput, timeoutMs: number): Promise<ProbeResult>
-  /** Never throws; what can not be asked in time counts as not healthy. */
+  /**
+   * Has done what a row says already. What is not done in time is finished behind the answer, and what does not reach Temporal
+   * is left to the sweep. True when it was done in time.
+   */
+  tell(what: string, about: Addressee, call: (runs: Runs) => Promise<unknown>): Promise<boolean>
+  /** The result of `call`, or null when there is none within `withinMs` milliseconds. */
+  ask<T>(what: string, about: Addressee, call: (runs: Runs) => Promise<T>, withinMs?: number): Promise<T | null>
+  /** What can not be asked in time counts as not healthy. */
   health(): Promise<TemporalHealth>
 }
-
-/** No worker answered in time. */
-export class DispatcherUnavailable extends Error {}

@@ -150,7 +150,7 @@ export async function syncRecurring(
 ): Promise<void> {
   const row = await withTenant(pool, tenant_id, (db) => findRecurring(db, schedule_id))
   if (!row) return
-  const refused = await runs.setRecurring(row)
+  const { refused } = await runs.setRecurring(row)
   await withTenant(pool, tenant_id, async (db) => {
     if (refused === null) return await noteInSync(db, row.id, row.version)
     await note(db, row, refused)

@@ -81,7 +81,8 @@ export const cancel = endpoint({
     const issue = `ended as ${asked.status}; what was sent again since is cancelled by itself`
     throw new ApiError('CONFLICT', `the batch has ended already, as ${asked.status}`, [{ field: 'status', issue }])
   }
-  await deps.dispatcher.startBatch({ tenant_id: caller.tenant_id, batch_id: id })
+  const ref = { tenant_id: caller.tenant_id, batch_id: id }
+  await deps.dispatcher.tell('cancel', ref, (runs) => runs.startBatch(ref))
   return { status: 202, body: { batch_id, status: 'processing', tracking_url } }
 })
 

@@ -71,7 +71,8 @@ export const retry = endpoint({
       return { id, ...chosen }
     })
   const made = await deps.bulkTurns.run(tenant_id, raw.bytes.length, make)
-  await deps.dispatcher.startBatch({ tenant_id, batch_id: made.id })
+  const ref = { tenant_id, batch_id: made.id }
+  await deps.dispatcher.tell('bulk retry', ref, (runs) => runs.startBatch(ref))
   return { status: 202, headers: { Location: trackingUrl(made.id) }, body: answerOf(made.id, made) }
 })
 

@@ -44,7 +44,8 @@ export const submit = endpoint({
   const done = await deps.bulkTurns.run(tenant_id, raw.bytes.length, () => submitBulk(deps, request))
   for (const data_type of done.created) deps.metrics.requests.inc({ tenant_id, data_type, status: 'accepted' })
   // Also for a repeat: its first request may have died between row and start.
-  await deps.dispatcher.startBatch({ tenant_id, batch_id: done.batch_id })
+  const ref = { tenant_id, batch_id: done.batch_id }
+  await deps.dispatcher.tell('batch', ref, (runs) => runs.startBatch(ref))
   const tracking_url = trackingUrl(done.batch_id)
   return {
     status: 202,

@@ -57,7 +57,8 @@ export const cancel = endpoint({
       { field: 'status', issue: `is ${asked.status}` },
     ])
   }
-  await deps.dispatcher.cancel({ tenant_id, distribution_id: params.id }, asked)
+  const ref = { tenant_id, distribution_id: params.id }
+  await deps.dispatcher.tell('cancel', ref, (runs) => runs.signalCancel(ref, asked))
   return { status: 202, body: await stateOf(request, id) }
 })
 
@@ -89,7 +90,8 @@ export const retry = endpoint({
   if (outcome.outcome === 'missing') throw notFound('distribution')
   if (outcome.outcome === 'cancelling') throw new ApiError('CONFLICT', 'a cancel is under way')
   if (outcome.outcome === 'nothing') throw nothingToRetry(destinations ?? [], outcome)
-  await deps.dispatcher.retry({ tenant_id: caller.tenant_id, distribution_id: params.id }, outcome)
+  const ref = { tenant_id: caller.tenant_id, distribution_id: params.id }
+  await deps.dispatcher.tell('retry', ref, (runs) => runs.signalRetry(ref, outcome))
   const { round, destinations: again } = outcome
   return { status: 202, body: { ...(await stateOf(request, id)), round, destinations: again } }
 })
@@ -128,7 +130,8 @@ export const release = endpoint({
 async function tellNext({ deps, caller: { tenant_id }, transaction }: Request, id: string): Promise<void> {
   const next = await transaction((db) => findNext(db, tenant_id, id, null))
   for (const { distribution_id, destinations } of next) {
-    await deps.dispatcher.turn({ tenant_id, distribution_id }, destinations)
+    const ref = { tenant_id, distribution_id }
+    await deps.dispatcher.tell('turn', ref, (runs) => runs.signalTurn(ref, destinations))
   }
 }
 

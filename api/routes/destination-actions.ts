@@ -4,7 +4,6 @@ import { configSchema, PROTOCOLS } from '../../activities/destinations/registry.
 import { shapeConfig } from '../../activities/shaping/config.ts'
 import { resetCircuit } from '../../db/destinations/circuits.ts'
 import { setDestinationStatus } from '../../db/destinations/destinations.ts'
-import { DispatcherUnavailable } from '../../workflows/client.ts'
 import { deed, find, shown } from '../destinations/found.ts'
 import { endpoint } from '../http/endpoint.ts'
 import { ApiError } from '../http/errors.ts'
@@ -26,16 +25,13 @@ export const test = endpoint({
   answers: { 200: { description: 'What the probe found', schema: probeAnswer }, ...MISSING },
 }).handle(async ({ deps, caller: { tenant_id }, transaction, params }) => {
   const { id, name } = await transaction((db) => find(db, params.id))
-  try {
-    const found = await deps.dispatcher.probe({ tenant_id, destination_id: id }, PROBE_MS)
-    const { healthy, code, message, response_time_ms, busy_ms } = found
-    if (busy_ms !== undefined) throw tooManyTests(busy_ms)
-    const body = { destination: name, healthy, error_code: code, error_message: message, response_time_ms }
-    return { status: 200, body }
-  } catch (error) {
-    if (!(error instanceof DispatcherUnavailable)) throw error
-    throw new ApiError('SERVICE_UNAVAILABLE', 'no worker answered in time', [], { cause: error })
-  }
+  const ref = { tenant_id, destination_id: id }
+  const found = await deps.dispatcher.ask('probe', ref, (runs) => runs.probe(ref), PROBE_MS)
+  if (found === null) throw new ApiError('SERVICE_UNAVAILABLE', 'no worker answered in time')
+  const { healthy, code, message, response_time_ms, busy_ms } = found
+  if (busy_ms !== undefined) throw tooManyTests(busy_ms)
+  const body = { destination: name, healthy, error_code: code, error_message: message, response_time_ms }
+  return { status: 200, body }
 })
 
 export const enable = endpoint({
@@ -58,7 +54,8 @@ export const enable = endpoint({
     await audit(db, deed('enable', changed))
     return changed
   })
-  await deps.dispatcher.wake({ tenant_id, target: row.id })
+  const ref = { tenant_id, target: row.id }
+  await deps.dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
   return { status: 200, body: await shown(request, row) }
 })
 

@@ -65,7 +65,9 @@ export const register = endpoint({
     return made
   })
   const check = healthCheckOf(tenant_id, row)
-  if (check.interval_seconds !== null) dispatcher.healthCheck(check)
+  if (check.interval_seconds !== null) {
+    await dispatcher.tell('health check', check, (runs) => runs.healthCheck(check))
+  }
   return { status: 201, body: await shown(request, row) }
 })
 
@@ -142,11 +144,14 @@ export const replace = endpoint({
   // What was changed may well be what was wrong: one delivery may find out at once. Afterwards, for whoever fails locks
   // the circuit before the destination.
   if (is_change && (await transaction((db) => halfOpen(db, tenant_id, row.id)))) {
-    await dispatcher.wake({ tenant_id, target: row.id })
+    const ref = { tenant_id, target: row.id }
+    await dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
   }
-  dispatcher.healthCheck(healthCheckOf(tenant_id, row))
+  const check = healthCheckOf(tenant_id, row)
+  await dispatcher.tell('health check', check, (runs) => runs.healthCheck(check))
   if (limits_changed) {
-    await dispatcher.wake({ tenant_id, target: row.id, changed_at: row.updated_at.toISOString() })
+    const ref = { tenant_id, target: row.id, changed_at: row.updated_at.toISOString() }
+    await dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
   }
   return { status: 200, body: await shown(request, row) }
 })
@@ -174,7 +179,8 @@ export const remove = endpoint({
     await audit(db, deed('delete', present, { ...naming }))
     return { id: present.id, name: present.name, naming }
   })
-  deps.dispatcher.healthCheck({ tenant_id, destination_id: id, interval_seconds: null })
+  const check = { tenant_id, destination_id: id, interval_seconds: null }
+  await deps.dispatcher.tell('health check', check, (runs) => runs.healthCheck(check))
   await endWaiting(deps, tenant_id, id)
   const isNamed = naming.named_by_rules.length > 0 || naming.in_default_route
   return isNamed ? { status: 200, body: { name, ...naming } } : { status: 204 }
@@ -199,7 +205,8 @@ async function endWaiting({ pool, dispatcher, logger }: AppDeps, tenant_id: stri
   try {
     for (;;) {
       const ended = await withTenant(pool, tenant_id, (db) => endDeliveriesOf(db, id, ENDED_AT_ONCE))
-      await Promise.all(ended.map((distribution_id) => dispatcher.look({ tenant_id, distribution_id })))
+      const refs = ended.map((distribution_id) => ({ tenant_id, distribution_id }))
+      await Promise.all(refs.map((ref) => dispatcher.tell('end', ref, (runs) => runs.signalLook(ref))))
       if (ended.length === 0 || performance.now() > until) return
     }
   } catch (error) {

@@ -57,7 +57,8 @@ export const submit = endpoint({
   if (created) deps.metrics.requests.inc({ tenant_id, data_type: dataTypeLabel(done), status: 'accepted' })
   // Also for a repeat: its first request may have died between row and start.
   if (job.status === 'pending') {
-    await deps.dispatcher.start({ tenant_id, distribution_id: job.distribution_id }, job)
+    const ref = { tenant_id, distribution_id: job.distribution_id }
+    await deps.dispatcher.tell('start', ref, (runs) => runs.start(ref, job))
   }
   const body = acceptedAnswer(job)
   return { status: 202, headers: { Location: body.tracking_url }, body }

@@ -66,7 +66,10 @@ export const trigger = endpoint({
     return job
   })
   c.set('distribution_id', job.distribution_id)
-  if (job.status === 'pending') await deps.dispatcher.start({ tenant_id, distribution_id: job.distribution_id }, job)
+  if (job.status === 'pending') {
+    const ref = { tenant_id, distribution_id: job.distribution_id }
+    await deps.dispatcher.tell('start', ref, (runs) => runs.start(ref, job))
+  }
   const body = acceptedAnswer(job)
   return { status: 202, headers: { Location: body.tracking_url }, body }
 })

@@ -100,9 +100,13 @@ export const change = endpoint({
   })
   keys.forget()
   if (body.delivery_rate_limit !== undefined) {
-    await dispatcher.wake({ tenant_id: id, target: null, changed_at: row.updated_at.toISOString() })
+    const ref = { tenant_id: id, target: null, changed_at: row.updated_at.toISOString() }
+    await dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
   }
-  if (body.status === 'active') await dispatcher.wake({ tenant_id: id, target: null })
+  if (body.status === 'active') {
+    const ref = { tenant_id: id, target: null }
+    await dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
+  }
   return { status: 200, body: shown(row) }
 })
 

@@ -16,17 +16,19 @@ export async function find(db: Db, idOrName: string): Promise<RecurringRow> {
 export async function follow({ deps, transaction }: Request, id: string, resume = false): Promise<void> {
   const row = await transaction((db) => findRecurring(db, id))
   if (!row) return
-  const told = await deps.dispatcher.setRecurring(row, resume)
-  if (told === 'deferred') return
+  const ref = { tenant_id: row.tenant_id, schedule_id: row.id }
+  const answer = await deps.dispatcher.ask('schedule', ref, (runs) => runs.setRecurring(row, resume))
+  if (answer === null) return
   await transaction(async (db) => {
-    if (told === 'started') await noteInSync(db, row.id, row.version)
-    else await noteProblem(db, row.id, told.refused)
+    if (answer.refused === null) await noteInSync(db, row.id, row.version)
+    else await noteProblem(db, row.id, answer.refused)
   })
 }
 
 /** As one schedule by itself is shown: Temporal knows its next times, and whether somebody has paused it there. */
 export async function shownAlone({ deps }: Request, row: RecurringRow) {
-  const there = await deps.dispatcher.describeRecurring(row)
+  const ref = { tenant_id: row.tenant_id, schedule_id: row.id }
+  const there = await deps.dispatcher.ask('next times', ref, (runs) => runs.describeRecurring(row))
   const paused = row.paused || there?.paused === true
   const next_runs = there?.next_runs.map((text) => new Date(text)) ?? null
   return { ...shown(row), paused, next_runs, submission: new JsonText(row.submission) }

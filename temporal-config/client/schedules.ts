@@ -42,21 +42,21 @@ function refOf({ tenant_id, id }: Pick<RecurringRow, 'tenant_id' | 'id'>): Recur
 }
 
 /**
- * Creates, changes or removes the schedule, as the row is now. Answers why Temporal does not take it, or null. A pause that
+ * Creates, changes or removes the schedule, as the row is now. `refused` says why Temporal does not take it. A pause that
  * was set in Temporal is kept, unless the order is to `resume`.
  */
 export async function setRecurring(
   options: RecurringOptions,
   row: RecurringSchedule,
   resume = false,
-): Promise<string | null> {
+): Promise<{ refused: string | null }> {
   try {
     await follow(options, row, resume)
-    return null
+    return { refused: null }
   } catch (error) {
     const refused = refusalOf(error)
     if (refused === undefined) throw error
-    return `Temporal refuses the schedule: ${refused}`
+    return { refused: `Temporal refuses the schedule: ${refused}` }
   }
 }
 

@@ -175,10 +175,10 @@ describe('every request', () => {
 
   it('that fails inside is a bare 500, with its cause in the log alone', async () => {
     const { body } = await api.call('POST', '/distribution/submit', aSubmission())
-    const cancel = api.dispatcher.cancel
-    api.dispatcher.cancel = () => Promise.reject(new Error('password=hunter2 at 10.0.0.1'))
+    const { tell } = api.dispatcher
+    api.dispatcher.tell = () => Promise.reject(new Error('password=hunter2 at 10.0.0.1'))
     const answer = await api.call('POST', `/distribution/${body.distribution_id}/cancel`)
-    api.dispatcher.cancel = cancel
+    api.dispatcher.tell = tell
     expect(answer.status).toBe(500)
     expect(answer.body).toMatchObject({ error: 'INTERNAL_ERROR', message: 'internal error', details: [] })
     expect(api.log.lines().join('')).toContain('hunter2')

@@ -16,11 +16,14 @@ import { insertApiKey } from '../../db/tenants/api-keys.ts'
 import { bootstrapTenant, insertTenant } from '../../db/tenants/tenants.ts'
 import { createLogger } from '../../temporal-config/process/log.ts'
 import { createMetrics } from '../../temporal-config/process/metrics.ts'
-import type { Dispatcher, RecurringSchedule, TemporalHealth } from '../../workflows/client.ts'
+import type { Dispatcher, RecurringSchedule, Runs, TemporalHealth } from '../../workflows/client.ts'
 import type { BatchRef, DistributionRef, HealthCheckSchedule, ProbeInput } from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
+import { NOT_EXPECTED } from '../support/runs.ts'
 
 export interface FakeDispatcher extends Dispatcher {
+  /** What the calls reach; a test may put another method in. */
+  runs: Runs
   started: DistributionRef[]
   cancelled: DistributionRef[]
   looked: DistributionRef[]
@@ -35,7 +38,8 @@ export interface FakeDispatcher extends Dispatcher {
   answers: {
     start: 'started' | 'deferred'
     schedule?: { refused: string }
-    probe: ProbeResult | Error
+    /** Null: no worker answers. */
+    probe: ProbeResult | null
     health: TemporalHealth
   }
 }
@@ -175,6 +179,26 @@ async function tenantWithKeys(pool: Pool, sealer: Sealer, id: string): Promise<R
 
 function fakeDispatcher(): FakeDispatcher {
   const fake: FakeDispatcher = {
+    runs: {
+      ...NOT_EXPECTED,
+      start: async (ref) => void fake.started.push(ref),
+      signalCancel: async (ref) => void fake.cancelled.push(ref),
+      signalLook: async (ref) => void fake.looked.push(ref),
+      signalRetry: async (ref) => void fake.retried.push(ref),
+      signalTurn: async (ref) => void fake.turns.push(ref),
+      wake: async (ref) => void fake.woken.push(ref),
+      startBatch: async (ref) => void fake.batches.push(ref),
+      healthCheck: async (check) => void fake.healthChecks.push(check),
+      async setRecurring(row) {
+        fake.recurring.push(row)
+        return fake.answers.schedule ?? { refused: null }
+      },
+      describeRecurring: async () => ({ paused: false, next_runs: [] }),
+      async probe(input) {
+        fake.probed.push(input)
+        return fake.answers.probe!
+      },
+    },
     started: [],
     cancelled: [],
     looked: [],
@@ -190,48 +214,13 @@ function fakeDispatcher(): FakeDispatcher {
       probe: { healthy: true, code: null, message: null, response_time_ms: 3 },
       health: { temporal: true, missing_search_attributes: [], worker_polling: true },
     },
-    async start(ref) {
-      fake.started.push(ref)
-      return fake.answers.start
+    async tell(_what, _about, call) {
+      await call(fake.runs)
+      return fake.answers.start === 'started'
     },
-    async cancel(ref) {
-      fake.cancelled.push(ref)
-      return fake.answers.start
-    },
-    async look(ref) {
-      fake.looked.push(ref)
-      return 'signalled'
-    },
-    async retry(ref) {
-      fake.retried.push(ref)
-      return fake.answers.start
-    },
-    async setRecurring(row) {
-      fake.recurring.push(row)
-      return fake.answers.schedule ?? fake.answers.start
-    },
-    async describeRecurring() {
-      return fake.answers.start === 'started' ? { paused: false, next_runs: [] } : null
-    },
-    async wake(ref) {
-      fake.woken.push(ref)
-      return fake.answers.start
-    },
-    async turn(ref) {
-      fake.turns.push(ref)
-      return fake.answers.start
-    },
-    async startBatch(ref) {
-      fake.batches.push(ref)
-      return fake.answers.start
-    },
-    healthCheck(check) {
-      fake.healthChecks.push(check)
-    },
-    async probe(input) {
-      fake.probed.push(input)
-      if (fake.answers.probe instanceof Error) throw fake.answers.probe
-      return fake.answers.probe
+    async ask(_what, _about, call) {
+      const answer = await call(fake.runs)
+      return fake.answers.start === 'started' ? answer : null
     },
     async health() {
       return fake.answers.health

@@ -230,15 +230,14 @@ describe('cancel', () => {
 
   it('leaves a retry alone that came after the run had ended by itself', async () => {
     const id = await planned({ a: 'pending' })
-    const { cancel } = api.dispatcher
-    api.dispatcher.cancel = async () => {
+    const { signalCancel } = api.dispatcher.runs
+    api.dispatcher.runs.signalCancel = async () => {
       // The run read the cancel in its last look at the row and has ended. Somebody retries at once.
       await runEnds(id)
       expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(202)
-      return 'started'
     }
     const { status } = await api.call('POST', `/distribution/${id}/cancel`)
-    api.dispatcher.cancel = cancel
+    api.dispatcher.runs.signalCancel = signalCancel
     expect(status).toBe(202)
     const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
     expect(shown).toMatchObject({ status: 'pending', destinations: [{ status: 'pending' }] })

@@ -132,7 +132,7 @@ describe('the limits of a destination', () => {
   it('a test that has to wait for others is a 429 that says how long', async () => {
     await register('busy')
     const result = api.dispatcher.answers.probe
-    api.dispatcher.answers.probe = { ...result, healthy: false, busy_ms: 2500 }
+    api.dispatcher.answers.probe = { ...result!, healthy: false, busy_ms: 2500 }
     const { status, body, headers } = await admin('POST', '/destinations/busy/test')
     api.dispatcher.answers.probe = result
     expect(status).toBe(429)

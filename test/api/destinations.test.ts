@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadCredentials } from '../../db/destinations/credentials.ts'
 import { withTenant } from '../../db/pool.ts'
-import { DispatcherUnavailable } from '../../workflows/client.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest
@@ -188,7 +187,7 @@ describe('a registered destination', () => {
   it('that no worker probes in time is a 503', async () => {
     await register('unprobed')
     const before = api.dispatcher.answers.probe
-    api.dispatcher.answers.probe = new DispatcherUnavailable('no worker answered in time')
+    api.dispatcher.answers.probe = null
     const { status, body } = await api.call('POST', '/destinations/unprobed/test')
     api.dispatcher.answers.probe = before
     expect([status, body.error]).toEqual([503, 'SERVICE_UNAVAILABLE'])

@@ -68,7 +68,7 @@ describe('a deleted destination', () => {
     await remove(id)
     const ended = await system.as('acme', (db) => endDeliveriesOf(db, id, 100))
     expect(ended).toEqual([ref.distribution_id])
-    await system.dispatcher.look(ref)
+    await system.runs.signalLook(ref)
     await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('failed')
     expect(await system.job(ref)).toMatchObject({ error_code: 'DESTINATION_DELETED' })
     expect(await system.deliveries(ref)).toMatchObject([
@@ -79,7 +79,7 @@ describe('a deleted destination', () => {
     expect(await system.as('acme', (db) => countDistributions(db, filter))).toMatchObject({ failed: 1 })
     await register('leaving', receiver.url)
     await system.as('acme', (db) => requestRetry(db, jobId(ref.distribution_id), { force: false }))
-    await system.dispatcher.retry(ref, { data_type: 'report', priority: 'normal' })
+    await system.runs.signalRetry(ref, { data_type: 'report', priority: 'normal' })
     await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('completed')
   })
 

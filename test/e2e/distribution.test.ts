@@ -37,7 +37,7 @@ describe('a distribution', () => {
     const ref = await system.distribute({ payload_text: payload, destinations: [restTo('a', receiver.url)] })
     expect(await ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
     expect(await retry(ref, { force: true })).toMatchObject({ outcome: 'reset', round: 2 })
-    await system.dispatcher.retry(ref, ABOUT)
+    await system.runs.signalRetry(ref, ABOUT)
     const requests = await receiver.received(3)
     for (const request of requests) expect(request.body.toString()).toBe(payload)
     const [first, second, forced] = requests.map((request) => request.headers['idempotency-key'])
@@ -198,7 +198,7 @@ describe('a distribution', () => {
     const [request] = await receiver.received(1)
     expect(await cancel(ref, 'not needed')).toEqual({ outcome: 'requested', ...ABOUT })
     const askedAt = Date.now()
-    expect(await system.dispatcher.cancel(ref, ABOUT)).toBe('started')
+    expect(await system.dispatcher.tell('cancel', ref, (runs) => runs.signalCancel(ref, ABOUT))).toBe(true)
     await request!.closed
     // Heartbeats carry the cancellation every second; the rest is room for a busy machine, far from the deadline of 60 s.
     expect(Date.now() - askedAt).toBeLessThan(5000)
@@ -213,7 +213,7 @@ describe('a distribution', () => {
     await ended(ref)
     expect(await cancel(ref)).toEqual({ outcome: 'finished', status: 'completed', asked: false })
     // A signal that comes too late changes nothing, and leaves no run behind.
-    expect(await system.dispatcher.cancel(ref, ABOUT)).toBe('started')
+    expect(await system.dispatcher.tell('cancel', ref, (runs) => runs.signalCancel(ref, ABOUT))).toBe(true)
     await expect.poll(async () => (await system.runs.describe(ref)).state).toBe('closed')
     expect((await system.job(ref)).status).toBe('completed')
   })
@@ -226,7 +226,7 @@ describe('a distribution', () => {
     await expect.poll(() => system.deliveries(next)).toMatchObject([{ status: 'waiting' }])
     expect(await system.runs.describe(lost)).toEqual({ state: 'unknown' })
     expect(await cancel(lost)).toEqual({ outcome: 'requested', ...ABOUT })
-    expect(await system.dispatcher.cancel(lost, ABOUT)).toBe('started')
+    expect(await system.dispatcher.tell('cancel', lost, (runs) => runs.signalCancel(lost, ABOUT))).toBe(true)
     expect(await ended(lost)).toMatchObject({ status: 'cancelled', error_code: 'CANCELLED' })
     const [told] = await owner.received(1)
     expect(JSON.parse(told!.body.toString())).toMatchObject({ event_type: 'distribution.cancelled' })
@@ -240,7 +240,7 @@ describe('a distribution', () => {
     await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
     await system.temporal.client.workflow.getHandle(distributionWorkflowId(ref)).terminate()
     await cancel(ref, 'not needed')
-    await system.dispatcher.cancel(ref, ABOUT)
+    await system.runs.signalCancel(ref, ABOUT)
     expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'not needed' })
     expect(await system.deliveries(ref)).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
   })
@@ -269,7 +269,7 @@ describe('a distribution', () => {
     for (const round of [2, 3]) {
       expect(await retry(ref)).toMatchObject({ outcome: 'reset', round, destinations: ['a'] })
       expect(await retry(ref)).toMatchObject({ outcome: 'nothing' })
-      await system.dispatcher.retry(ref, ABOUT)
+      await system.runs.signalRetry(ref, ABOUT)
       await expect.poll(async () => (await system.job(ref)).status).toBe('failed')
     }
     expect((await system.attempts(ref)).map(({ attempt_number }) => attempt_number)).toEqual([1, 2, 3])
@@ -282,7 +282,7 @@ describe('a distribution', () => {
     await ended(ref)
     a.reply({ status: 200 })
     await retry(ref, { destinations: ['a'] })
-    await system.dispatcher.retry(ref, ABOUT)
+    await system.runs.signalRetry(ref, ABOUT)
     await a.received(2)
     expect(await ended(ref)).toMatchObject({ status: 'failed' })
     expect(await system.deliveries(ref)).toMatchObject([{ status: 'success' }, { status: 'failed', attempts: 1 }])
@@ -356,7 +356,7 @@ describe('a distribution', () => {
     await owner.received(1)
     receiver.reply({ status: 200 })
     await retry(ref)
-    await system.dispatcher.retry(ref, ABOUT)
+    await system.runs.signalRetry(ref, ABOUT)
     const requests = await owner.received(2)
     const bodies = requests.map((request) => {
       const { headers, body } = request

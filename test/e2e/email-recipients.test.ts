@@ -62,7 +62,7 @@ async function ended(ref: DistributionRef) {
 async function retryByHand(ref: DistributionRef, force = false): Promise<void> {
   const outcome = await system.as(ref.tenant_id, (db) => requestRetry(db, jobId(ref.distribution_id), { force }))
   expect(outcome).toMatchObject({ outcome: 'reset' })
-  await system.dispatcher.retry(ref, ABOUT)
+  await system.runs.signalRetry(ref, ABOUT)
 }
 
 function recipients(receiver: SmtpReceiver): string[] {
@@ -201,7 +201,7 @@ describe('a mail to two', () => {
     const ref = await mail(receiver)
     await receiver.until(() => asked === 2)
     await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
-    await system.dispatcher.cancel(ref, ABOUT)
+    await system.runs.signalCancel(ref, ABOUT)
     expect(await ended(ref)).toMatchObject({ status: 'cancelled' })
     const [first, second] = await system.attempts(ref)
     expect(statuses(first!.metadata)).toEqual([

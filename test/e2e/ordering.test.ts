@@ -113,7 +113,7 @@ describe('under one ordering key', () => {
       })
     // An order to cancel lets the next one go.
     await system.as('acme', (db) => requestCancel(db, jobId(stuck.distribution_id), null))
-    await system.dispatcher.cancel(stuck, ABOUT)
+    await system.runs.signalCancel(stuck, ABOUT)
     await endsAs(stuck, 'cancelled')
     await endsAs(behind, 'completed')
   })
@@ -148,7 +148,7 @@ describe('under one ordering key', () => {
       .toBe(`Held up by the failure of ${bad.distribution_id}, which comes before it under the same ordering_key`)
     receiver.reply({})
     await system.as('acme', (db) => requestRetry(db, jobId(bad.distribution_id), { force: false }))
-    await system.dispatcher.retry(bad, ABOUT)
+    await system.runs.signalRetry(bad, ABOUT)
     await endsAs(bad, 'completed')
     await endsAs(next, 'completed')
   })
@@ -163,7 +163,7 @@ describe('under one ordering key', () => {
     await receiver.until(() => receiver.requests.length > from)
     receiver.reply({ after_ms: 100 })
     await system.as('acme', (db) => requestRetry(db, jobId(old.distribution_id), { force: false }))
-    await system.dispatcher.retry(old, ABOUT)
+    await system.runs.signalRetry(old, ABOUT)
     for (const ref of [later, old, last]) await endsAs(ref, 'completed')
     expect(pathsFrom(from)).toEqual(['later', 'old', 'last'])
     expect(await overlaps('reopened')).toBe(0)
@@ -251,7 +251,7 @@ describe('under one ordering key', () => {
       const { events } = await system.temporal.client.workflow.getHandle(distributionWorkflowId(ref)).fetchHistory()
       expect(events!.filter(({ workflowExecutionSignaledEventAttributes: signal }) => signal)).toEqual([])
       await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
-      await system.dispatcher.cancel(ref, ABOUT)
+      await system.runs.signalCancel(ref, ABOUT)
     }
   })
 

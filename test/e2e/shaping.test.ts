@@ -117,7 +117,7 @@ describe('a destination that shapes', () => {
       updateDestination(db, 'acme', id, content(receiver.url, { include: ['total'] }), 'test'),
     )
     await system.as('acme', (db) => requestRetry(db, jobId(ref.distribution_id), { force: false }))
-    await system.dispatcher.retry(ref, { data_type: 'report', priority: 'normal' })
+    await system.runs.signalRetry(ref, { data_type: 'report', priority: 'normal' })
     await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('completed')
     expect((await receiver.received(1))[0]!.body.toString()).toBe('{"total":1.0}')
     const { rows } = await system.as('acme', (db) =>
@@ -194,7 +194,7 @@ describe('a destination that shapes', () => {
     const last = endless[2]!
     await expect.poll(async () => (await system.deliveries(last))[0]?.status, WAIT).toBe('processing')
     await system.as('acme', (db) => requestCancel(db, jobId(last.distribution_id), null))
-    await system.dispatcher.cancel(last, ABOUT)
+    await system.runs.signalCancel(last, ABOUT)
     expect(await ended(last)).toMatchObject({ status: 'cancelled' })
     const others = await Promise.all(endless.slice(0, 2).map((ref) => system.deliveries(ref)))
     expect(others.flat().filter(({ status }) => status === 'processing')).not.toEqual([])

@@ -30,7 +30,7 @@ async function aTenant(): Promise<string> {
 /** As `PUT /tenants/{id}` does it. */
 async function setStatus(tenant: string, status: 'active' | 'suspended' | 'inactive'): Promise<void> {
   await system.as(tenant, (db) => updateTenant(db, tenant, { status }))
-  if (status === 'active') await system.dispatcher.wake({ tenant_id: tenant, target: null })
+  if (status === 'active') await system.runs.wake({ tenant_id: tenant, target: null })
 }
 
 type Ref = Awaited<ReturnType<TestSystem['distribute']>>

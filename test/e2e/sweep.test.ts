@@ -123,7 +123,7 @@ describe('the sweep', () => {
     await sweepDue()
     await expect.poll(states, { timeout: 15_000 }).toEqual(['success', 'waiting'])
     await system.as('acme', (db) => requestCancel(db, id(ref), null))
-    await system.dispatcher.cancel(ref, ABOUT)
+    await system.runs.signalCancel(ref, ABOUT)
     await endsAs(ref, 'cancelled')
     await Promise.all([moody.close(), busy.close()])
   })

@@ -65,7 +65,7 @@ function recordHistories() {
       const ref = await system.distribute({ destinations: [restTo('a', `${receiver.url}/503`)] })
       await vi.waitFor(async () => expect(await system.deliveries(ref)).toMatchObject([{ status: 'waiting' }]))
       await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
-      await system.dispatcher.cancel(ref, ABOUT)
+      await system.runs.signalCancel(ref, ABOUT)
       return ref
     })
     await record('expired', async () =>
@@ -78,7 +78,7 @@ function recordHistories() {
       })
       await vi.waitFor(async () => expect((await system.deliveries(ref))[0]?.status).toBe('failed'))
       await system.as('acme', (db) => requestRetry(db, jobId(ref.distribution_id), { force: false }))
-      await system.dispatcher.retry(ref, ABOUT)
+      await system.runs.signalRetry(ref, ABOUT)
       return ref
     })
     await record('later-with-callback', async () =>

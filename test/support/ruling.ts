@@ -101,7 +101,7 @@ export async function retry(ref: DistributionRef, request: Partial<Parameters<ty
   const outcome = await system.as(tenant, (db) =>
     requestRetry(db, jobId(ref.distribution_id), { force: false, ...request }),
   )
-  if (outcome.outcome === 'reset') await system.dispatcher.retry(ref, ABOUT)
+  if (outcome.outcome === 'reset') await system.runs.signalRetry(ref, ABOUT)
   return outcome
 }
 

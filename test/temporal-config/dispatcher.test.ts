@@ -1,40 +1,16 @@
 import pino from 'pino'
 import { describe, expect, it, vi } from 'vitest'
 import { createDispatcher } from '../../temporal-config/client/dispatcher.ts'
-import type { Runs } from '../../workflows/client.ts'
-import { DispatcherUnavailable } from '../../workflows/client.ts'
+import type { Dispatcher, Runs } from '../../workflows/client.ts'
+import { NOT_EXPECTED } from '../support/runs.ts'
 
 const REF = { tenant_id: 'acme', distribution_id: 'dist_1' }
 const ABOUT = { data_type: 'report', priority: 'normal' as const }
 const UP = { temporal: true, missing_search_attributes: [], worker_polling: true }
 
-function runsThat(given: Partial<Runs>): Runs {
-  const unexpected = async () => {
-    throw new Error('not expected')
-  }
-  return {
-    start: unexpected,
-    startAgain: unexpected,
-    signalCancel: unexpected,
-    signalLook: unexpected,
-    signalRetry: unexpected,
-    signalTurn: unexpected,
-    wake: unexpected,
-    describe: unexpected,
-    notify: unexpected,
-    startBatch: unexpected,
-    setRecurring: unexpected,
-    describeRecurring: unexpected,
-    announce: unexpected,
-    healthCheck: unexpected,
-    probe: unexpected,
-    ...given,
-  }
-}
-
 function dispatcherOf(runs: Partial<Runs> | undefined, options: { patienceMs?: number; pauseMs?: number } = {}) {
   return createDispatcher({
-    runs: () => runs && runsThat(runs),
+    runs: () => runs && { ...NOT_EXPECTED, ...runs },
     health: async () => UP,
     logger: pino({ level: 'silent' }),
     patienceMs: 50,
@@ -43,10 +19,12 @@ function dispatcherOf(runs: Partial<Runs> | undefined, options: { patienceMs?: n
   })
 }
 
+const started = (dispatcher: Dispatcher) => dispatcher.tell('start', REF, (runs) => runs.start(REF, ABOUT))
+
 describe('the dispatcher', () => {
   it('says that a run was started', async () => {
     const start = vi.fn(async () => {})
-    expect(await dispatcherOf({ start }).start(REF, ABOUT)).toBe('started')
+    expect(await started(dispatcherOf({ start }))).toBe(true)
     expect(start).toHaveBeenCalledWith(REF, ABOUT)
   })
 
@@ -60,7 +38,7 @@ describe('the dispatcher', () => {
           resolve()
         }
       })
-    expect(await dispatcherOf({ start }).start(REF, ABOUT)).toBe('deferred')
+    expect(await started(dispatcherOf({ start }))).toBe(false)
     finish()
     expect(finished).toHaveBeenCalled()
   })
@@ -69,14 +47,14 @@ describe('the dispatcher', () => {
     const finishers: (() => void)[] = []
     const start = vi.fn(() => new Promise<void>((resolve) => finishers.push(resolve)))
     const dispatcher = dispatcherOf({ start }, { patienceMs: 300 })
-    expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
+    expect(await started(dispatcher)).toBe(false)
     const soon = new Promise((resolve) => setTimeout(resolve, 100, 'waited'))
-    expect(await Promise.race([dispatcher.start(REF, ABOUT), soon])).toBe('deferred')
+    expect(await Promise.race([started(dispatcher), soon])).toBe(false)
     expect(start).toHaveBeenCalledTimes(2)
     for (const finish of finishers) finish()
     await new Promise(setImmediate)
     start.mockImplementation(async () => {})
-    expect(await dispatcher.start(REF, ABOUT)).toBe('started')
+    expect(await started(dispatcher)).toBe(true)
   })
 
   it('leaves Temporal alone for a while after a failure, then tries again', async () => {
@@ -84,11 +62,11 @@ describe('the dispatcher', () => {
       throw new Error('14 UNAVAILABLE')
     })
     const dispatcher = dispatcherOf({ start })
-    expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
-    expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
+    expect(await started(dispatcher)).toBe(false)
+    expect(await started(dispatcher)).toBe(false)
     expect(start).toHaveBeenCalledTimes(1)
     await vi.waitFor(async () => {
-      await dispatcher.start(REF, ABOUT)
+      await started(dispatcher)
       expect(start).toHaveBeenCalledTimes(2)
     })
   })
@@ -101,26 +79,34 @@ describe('the dispatcher', () => {
     })
     const dispatcher = dispatcherOf({ start })
     for (const times of [1, 2]) {
-      expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
+      expect(await started(dispatcher)).toBe(false)
       expect(start).toHaveBeenCalledTimes(times)
     }
   })
 
   it('defers everything while nothing has answered at the address yet', async () => {
     const dispatcher = dispatcherOf(undefined)
-    expect(await dispatcher.start(REF, ABOUT)).toBe('deferred')
-    expect(await dispatcher.cancel(REF, ABOUT)).toBe('deferred')
-    expect(await dispatcher.retry(REF, ABOUT)).toBe('deferred')
-    await expect(dispatcher.probe({ tenant_id: 'acme', destination_id: 'd' }, 50)).rejects.toBeInstanceOf(
-      DispatcherUnavailable,
-    )
+    expect(await started(dispatcher)).toBe(false)
+    expect(await dispatcher.ask('probe', REF, (runs) => runs.describe(REF))).toBeNull()
   })
 
-  it('a probe that no worker answers is unavailable, in time', async () => {
-    const dispatcher = dispatcherOf({ probe: () => new Promise(() => {}) })
-    await expect(dispatcher.probe({ tenant_id: 'acme', destination_id: 'd' }, 50)).rejects.toBeInstanceOf(
-      DispatcherUnavailable,
-    )
+  it('a question that is not answered in time has no answer', async () => {
+    const dispatcher = dispatcherOf({ describe: () => new Promise(() => {}) })
+    expect(await dispatcher.ask('describe', REF, (runs) => runs.describe(REF), 50)).toBeNull()
+  })
+
+  it('a question that fails has no answer, and leaves Temporal to the next one', async () => {
+    const describe = vi.fn(async () => {
+      throw new Error('the run failed')
+    })
+    const dispatcher = dispatcherOf({ describe, start: async () => {} })
+    expect(await dispatcher.ask('describe', REF, (runs) => runs.describe(REF))).toBeNull()
+    expect(await started(dispatcher)).toBe(true)
+  })
+
+  it('a question has the answer of Temporal', async () => {
+    const dispatcher = dispatcherOf({ describe: async () => ({ state: 'running' }) })
+    expect(await dispatcher.ask('describe', REF, (runs) => runs.describe(REF))).toEqual({ state: 'running' })
   })
 
   it('a health check that fails counts as not healthy', async () => {

@@ -1,0 +1,24 @@
+import type { Runs } from '../../workflows/client.ts'
+
+const unexpected = async () => {
+  throw new Error('not expected')
+}
+
+/** Runs that a test does not expect to be asked anything; it puts its own methods over these. */
+export const NOT_EXPECTED: Runs = {
+  start: unexpected,
+  startAgain: unexpected,
+  signalCancel: unexpected,
+  signalLook: unexpected,
+  signalRetry: unexpected,
+  signalTurn: unexpected,
+  wake: unexpected,
+  describe: unexpected,
+  notify: unexpected,
+  startBatch: unexpected,
+  setRecurring: unexpected,
+  describeRecurring: unexpected,
+  announce: unexpected,
+  healthCheck: unexpected,
+  probe: unexpected,
+}
