@@ -12,6 +12,8 @@ await contract({
   destination: amqp,
   repeat: 'recognisable',
   programs: ['rabbitmq'],
+  tls: 'first',
+  notSecret: ['routing_key'],
   async start() {
     const rabbitmq = await startRabbitmq({ user: USER, password: SECRET, vhosts: [VHOST] })
     const read = createAmqpReader({ port: rabbitmq.port, vhost: VHOST, username: USER, password: SECRET })
@@ -29,6 +31,7 @@ await contract({
         await read.declare(queue)
         return {
           config: (at) => configured(at, { queue }),
+          secured: (at, tls) => configured(at, { queue, security: 'tls', tls }),
           locked: (at) => configured(at, { queue, password: WRONG }),
           refused: (at) => configured(at, { exchange: `no-${queue}`, routing_key: queue }),
           arrived: async () =>

@@ -2,23 +2,38 @@
 // and how to read back what it holds; the cases are the same for all.
 import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import { inspect } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { Destination, Message, Surroundings } from '../../../activities/destinations/destination.ts'
 import { DeliveryError } from '../../../activities/destinations/errors.ts'
 import { createEgress } from '../../../activities/destinations/network/egress.ts'
+import { reachedHosts, secretsIn } from '../../../activities/destinations/secrets/secret.ts'
+import { findLiteralSecrets, maskSecrets } from '../../../activities/destinations/secrets/storage.ts'
+import { cleanReceipt, withoutSecrets } from '../../../activities/destinations/secrets/without-secrets.ts'
 import { type Conversation, converse, type Fault } from '../../support/conversation.ts'
 import { refusedPort } from '../../support/receivers/http.ts'
 import { describeWith, INSTALL_MS } from '../../support/receivers/needs.ts'
 import type { ReceiverProgram } from '../../support/receivers/programs.ts'
+import { startStrangeServer } from '../../support/strange-server.ts'
+import { CERTIFICATE, startTlsFront } from '../../support/tls-front.ts'
+import { fieldsOf } from './schema-fields.ts'
 
 /** A protocol and the server that it is tried on. */
 export interface Subject {
   destination: Destination
   /** Tells two servers of one protocol apart in the titles. */
   on?: string
-  /** Starts the real server; once for all cases. */
-  start(): Promise<Server>
+  /** Starts the real server; once for all cases. With `tls` one that shows CERTIFICATE, as far as it does so itself. */
+  start(options: { tls: boolean }): Promise<Server>
+  /**
+   * How connections are encrypted: `first` means TLS from the first byte, which the suite puts before the server. `inside`
+   * means that the server starts it in its own words. Left out: the protocol has no TLS.
+   */
+  tls?: 'first' | 'inside'
+  /** Text fields that are called like a secret and are none. */
+  notSecret?: string[]
   /** What a repeat under one delivery id leaves behind. */
   repeat: 'one effect' | 'recognisable'
   /** What the server needs on this machine. */
@@ -49,6 +64,10 @@ export interface At {
 /** Configurations are resolved, with their defaults, and have SECRET as their secret. */
 export interface Place {
   config(at: At): unknown
+  /** With TLS, and these of its fields. */
+  secured?(at: At, tls: { ca?: string; server_name?: string }): unknown
+  /** With those hosts that `config` does not have. */
+  others?(at: At): unknown[]
   /** With WRONG for a secret. */
   locked(at: At): unknown
   /** One that the server refuses for good: a missing queue or bucket, a forbidden folder, an unknown recipient. */
@@ -71,6 +90,27 @@ export const surroundings: Surroundings = { egress: createEgress({ allow: ALLOW 
 
 /** 169.254.169.254, cloud metadata, in the spellings that a guard may miss. */
 const METADATA = ['169.254.169.254', '[::ffff:169.254.169.254]', '[::ffff:a9fe:a9fe]', '2852039166', '0xa9fea9fe']
+
+/** Names of fields that hold a secret, unless a protocol says otherwise. */
+const LIKE_A_SECRET = /(^|[._])(password|token|secret|key|passphrase)$/
+
+/** What a server of another kind may say, in words, in bytes, or for ever. */
+const NONSENSE: [kind: string, speak: (socket: Socket) => void][] = [
+  ['words', (socket) => socket.on('data', () => socket.write('What?\r\n')).write('Hello, stranger\r\n')],
+  ['zeros', (socket) => void socket.write(Buffer.alloc(4096))],
+  ['all bits', (socket) => socket.on('data', () => socket.end()).write(Buffer.alloc(4096, 0xff))],
+  [
+    'without end',
+    (socket) =>
+      void Readable.from(endless(), { objectMode: false })
+        .on('error', () => {})
+        .pipe(socket),
+  ],
+]
+
+function* endless(): Generator<Buffer> {
+  for (const piece = Buffer.alloc(64 * 1024, 'nonsense\r\n'); ; ) yield piece
+}
 
 /** A message with what a test does not care for filled in. */
 export function aMessage(given: Partial<Message> = {}): Message {
@@ -118,13 +158,13 @@ export async function contract(subject: Subject): Promise<void> {
 
   describe(title, () => {
     let server: Server
-    const open: Conversation[] = []
+    const open: { close(): Promise<void> }[] = []
 
     beforeAll(async () => {
-      server = await subject.start()
+      server = await subject.start({ tls: false })
     }, INSTALL_MS)
     afterAll(async () => {
-      await Promise.all(open.map((conversation) => conversation.close()))
+      await Promise.all(open.map((each) => each.close()))
       await server?.close()
     })
 
@@ -387,6 +427,130 @@ export async function contract(subject: Subject): Promise<void> {
       await restarting
     })
 
+    it('a body of 1 MiB arrives whole', async () => {
+      const place = await server.place()
+      const body = Buffer.from(
+        aMessage()
+          .body.toString()
+          .replace('{', `{"filler":"${'x'.repeat(1024 * 1024)}",`),
+      )
+      const message = alone({ body })
+      await deliver(place.config(at(server)), message)
+      await expectArrival(place, message, 'once')
+    })
+
+    it.each(NONSENSE)('a server that talks nonsense (%s) is retried, and left at once', async (_kind, speak) => {
+      const strange = await startStrangeServer(speak)
+      open.push(strange)
+      const config = (await server.place()).config(at(strange, SHORT))
+      for (const attempt of [() => deliver(config, alone()), () => probe(config)]) {
+        const error = await failureOf(attempt())
+        expect(['DESTINATION_UNAVAILABLE', 'TIMEOUT']).toContain(error.code)
+        expect(error.retryable).toBe(true)
+        await strange.idle()
+      }
+    })
+
+    it('a server that accepts and says nothing ends with the deadline, for delivery and probe', async () => {
+      const strange = await startStrangeServer(() => {})
+      open.push(strange)
+      const config = (await server.place()).config(at(strange, SHORT))
+      for (const attempt of [() => deliver(config, alone()), () => probe(config)]) {
+        expect(await failureOf(attempt())).toMatchObject({ code: 'TIMEOUT', retryable: true })
+        await strange.idle()
+      }
+    })
+
+    if (subject.tls) {
+      /** The server with TLS, and one of the same kind without. */
+      async function withTls(): Promise<{ server: Server; port: number }> {
+        if (subject.tls === 'inside') {
+          const secured = await subject.start({ tls: true })
+          open.push(secured)
+          return { server: secured, port: secured.port }
+        }
+        const front = await startTlsFront(server.port)
+        open.push(front)
+        return { server, port: front.port }
+      }
+
+      it('TLS: only a server with a certificate of a known authority, for its name, gets anything', async () => {
+        const secured = await withTls()
+        const place = await secured.server.place()
+        const config = (tls: { ca?: string; server_name?: string }) => place.secured!(at(secured), tls)
+        for (const tls of [{}, { ca: CERTIFICATE.ca, server_name: 'other.example' }]) {
+          const expected = { code: 'DESTINATION_UNAVAILABLE', retryable: true }
+          expect(await failureOf(deliver(config(tls), alone()))).toMatchObject(expected)
+          expect(await failureOf(probe(config(tls)))).toMatchObject(expected)
+        }
+        expect(await place.arrived()).toEqual([])
+        const message = alone()
+        await deliver(config({ ca: CERTIFICATE.ca }), message)
+        await probe(config({ ca: CERTIFICATE.ca }))
+        await expectArrival(place, message, 'once')
+      })
+
+      it('TLS: a server that has none gets nothing, and no secret', async () => {
+        const plain = await startStrangeServer((socket) => {
+          const inner = connect(server.port, '127.0.0.1').on('error', () => {})
+          socket.on('close', () => inner.destroy()).pipe(inner)
+          inner.on('close', () => socket.destroy()).pipe(socket)
+        })
+        open.push(plain)
+        const place = await server.place()
+        const config = place.secured!(at(plain, SHORT), { ca: CERTIFICATE.ca })
+        for (const attempt of [() => deliver(config, alone()), () => probe(config)]) {
+          const error = await failureOf(attempt())
+          expect(['DESTINATION_UNAVAILABLE', 'TIMEOUT', 'MISCONFIGURED']).toContain(error.code)
+        }
+        expect(await place.arrived()).toEqual([])
+        expect(plain.total()).toBeGreaterThanOrEqual(2)
+        expect(plain.heard().includes(SECRET)).toBe(false)
+      })
+    }
+
+    it('every host of the configuration is kept from private addresses, for delivery and probe', async () => {
+      const place = await server.place()
+      const configs = [place.config(at(server)), ...(place.others?.(at(server)) ?? [])]
+      const known = new Set<string>()
+      for (const config of configs) {
+        for (const { path, host } of reachedHosts(destination.config, config)) {
+          if (known.has(path.join('.'))) continue
+          known.add(path.join('.'))
+          const moved = changed(config, path, (value) => value.replace(host, '10.0.0.8'))
+          const denied = { code: 'EGRESS_DENIED', retryable: false }
+          expect(await failureOf(deliver(moved, alone()))).toMatchObject(denied)
+          expect(await failureOf(probe(moved))).toMatchObject(denied)
+        }
+      }
+      const hosts = fieldsOf(destination.config).filter(({ host }) => host)
+      expect([...known].toSorted()).toEqual(hosts.map(({ path }) => path).toSorted())
+    })
+
+    it('every secret of the configuration is masked, refused in an inline destination, and taken out of texts', async () => {
+      const secrets = fieldsOf(destination.config).filter(({ secret }) => secret)
+      expect(secrets).not.toEqual([])
+      for (const { path, holding } of secrets) {
+        const config = holding(SECRET)
+        expect(findLiteralSecrets(destination.config, config), path).toHaveLength(1)
+        expect(JSON.stringify(maskSecrets(destination.config, config)), path).not.toContain(SECRET)
+        const echo = () =>
+          Promise.reject(new DeliveryError('REJECTED', `not ${SECRET}`, { response: { status: 1, body: SECRET } }))
+        const error = await failureOf(withoutSecrets(secretsIn(destination.config, config), echo, cleanReceipt))
+        expect(`${error.message} ${error.response?.body}`, path).toBe('not *** ***')
+      }
+    })
+
+    it('a field that is called like a secret is one', () => {
+      const suspects = fieldsOf(destination.config).filter(({ path, text }) => text && LIKE_A_SECRET.test(path))
+      const open = suspects.filter(({ secret }) => !secret).map(({ path }) => path)
+      expect(open).toEqual(subject.notSecret ?? [])
+    })
+
+    it('its example is a valid configuration', () => {
+      expect(destination.config.safeParse(destination.example).error).toBeUndefined()
+    })
+
     it('no secret comes back, whatever happens', async () => {
       const place = await server.place()
       const cut = (await proxied({ at: 2, kind: 'cut' })).port
@@ -411,6 +575,13 @@ export async function contract(subject: Subject): Promise<void> {
       }
     })
   })
+}
+
+/** A copy with another text at `path`. */
+function changed(value: unknown, [first, ...rest]: (string | number)[], change: (text: string) => string): unknown {
+  if (first === undefined) return change(value as string)
+  const fields = value as Record<string | number, unknown>
+  return { ...fields, [first]: changed(fields[first], rest, change) }
 }
 
 /** As Node shows a buffer. */

@@ -6,6 +6,7 @@ import { aConfig } from './mailing.ts'
 await contract({
   destination: email,
   programs: ['mailpit'],
+  tls: 'first',
   repeat: 'recognisable',
 
   async start() {
@@ -25,6 +26,7 @@ await contract({
           aConfig(port, { host, timeout_seconds, username: 'distributor', password: SECRET, to: [inbox], ...given })
         return {
           config: (at) => config(at),
+          secured: (at, tls) => config(at, { security: 'tls', tls }),
           locked: (at) => config(at, { password: WRONG }),
           refused: (at) => config(at, { to: [`place-${places}@elsewhere.test`] }),
           async arrived() {

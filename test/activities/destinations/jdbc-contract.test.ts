@@ -6,6 +6,7 @@ import { jdbcConfig } from '../../../activities/destinations/jdbc/config.ts'
 import { jdbc } from '../../../activities/destinations/jdbc/index.ts'
 import { startMariadb } from '../../support/receivers/mariadb.ts'
 import { startPostgresReceiver } from '../../support/receivers/postgres.ts'
+import { CERTIFICATE } from '../../support/tls-front.ts'
 import { type At, contract, type Place, SECRET, type Server, WRONG } from './contract.ts'
 
 const ACCOUNT = { user: 'distributor', password: SECRET, database: 'reports' }
@@ -21,12 +22,12 @@ async function placeAt(scheme: string, plain: string, ask: Ask): Promise<Place> 
   const table = `reports_${tables}`
   const ledger_table = `ledger_${tables}`
   await ask(`create table ${table} (${COLUMNS})`)
-  const config = ({ host, port, timeout_seconds }: At, password = SECRET, name = table) => ({
+  const config = ({ host, port, timeout_seconds }: At, given: Record<string, unknown> = {}, query = `?${plain}`) => ({
     ...jdbcConfig.parse({
-      url: `jdbc:${scheme}://${host}:${port}/reports?${plain}`,
+      url: `jdbc:${scheme}://${host}:${port}/reports${query}`,
       username: ACCOUNT.user,
-      password,
-      table: name,
+      password: SECRET,
+      table,
       ledger_table,
       columns: {
         report_id: 'report_id',
@@ -35,13 +36,15 @@ async function placeAt(scheme: string, plain: string, ask: Ask): Promise<Place> 
         esc: 'esc',
         delivery_id: { value: '{delivery_id}' },
       },
+      ...given,
     }),
     timeout_seconds,
   })
   return {
     config: (at) => config(at),
-    locked: (at) => config(at, WRONG),
-    refused: (at) => config(at, SECRET, 'no_such_table'),
+    secured: (at, tls) => config(at, { tls }, ''),
+    locked: (at) => config(at, { password: WRONG }),
+    refused: (at) => config(at, { table: 'no_such_table' }),
     async arrived() {
       const rows = await ask(`select * from ${table}`)
       return rows.map(({ report_id, big, price, esc, delivery_id }) => ({
@@ -53,8 +56,8 @@ async function placeAt(scheme: string, plain: string, ask: Ask): Promise<Place> 
   }
 }
 
-async function startOnPostgres(): Promise<Server> {
-  const receiver = await startPostgresReceiver(ACCOUNT)
+async function startOnPostgres({ tls }: { tls: boolean }): Promise<Server> {
+  const receiver = await startPostgresReceiver({ ...ACCOUNT, ...(tls && { tls: CERTIFICATE }) })
   const ask: Ask = async (sql) => {
     const client = new pg.Client({ connectionString: receiver.url })
     await client.connect()
@@ -72,8 +75,8 @@ async function startOnPostgres(): Promise<Server> {
   }
 }
 
-async function startOnMariadb(): Promise<Server> {
-  const receiver = await startMariadb(ACCOUNT)
+async function startOnMariadb({ tls }: { tls: boolean }): Promise<Server> {
+  const receiver = await startMariadb({ ...ACCOUNT, ...(tls && { tls: CERTIFICATE }) })
   const ask: Ask = async (sql) => {
     const options = {
       ...ACCOUNT,
@@ -103,6 +106,7 @@ await contract({
   start: startOnPostgres,
   repeat: 'one effect',
   programs: [],
+  tls: 'inside',
 })
 
 await contract({
@@ -111,4 +115,5 @@ await contract({
   start: startOnMariadb,
   repeat: 'one effect',
   programs: ['mariadb'],
+  tls: 'inside',
 })

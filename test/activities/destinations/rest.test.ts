@@ -13,6 +13,7 @@ await contract({
   programs: [],
   repeat: 'recognisable',
   unchecked: true,
+  tls: 'first',
   start: async () => {
     const script = (request: ReceivedRequest): Reply => {
       if (request.path.endsWith('/refused')) return { status: 422, body: `you sent ${SECRET}` }
@@ -28,12 +29,24 @@ await contract({
       async place() {
         const path = `/${randomUUID()}`
         const config = (at: At, given: Record<string, unknown> = {}) =>
-          aConfig(`http://${at.host}:${at.port}${given.path ?? path}`, {
-            auth: { type: 'bearer', token: given.token ?? SECRET },
+          aConfig(`${given.scheme ?? 'http'}://${at.host}:${at.port}${given.path ?? path}`, {
+            tls: given.tls,
+            auth: given.auth ?? { type: 'bearer', token: given.token ?? SECRET },
             timeout_seconds: at.timeout_seconds,
           })
         return {
           config,
+          secured: (at, tls) => config(at, { scheme: 'https', tls }),
+          others: (at) => [
+            config(at, {
+              auth: {
+                type: 'oauth2',
+                token_url: `http://${at.host}:${at.port}/token`,
+                client_id: 'distributor',
+                client_secret: SECRET,
+              },
+            }),
+          ],
           locked: (at) => config(at, { token: WRONG }),
           refused: (at) => config(at, { path: `${path}/refused` }),
           arrived: async () =>

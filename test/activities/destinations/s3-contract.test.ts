@@ -9,6 +9,9 @@ await contract({
   destination: s3,
   repeat: 'one effect',
   programs: ['versitygw'],
+  tls: 'first',
+  // The name of the object, and the id of a key.
+  notSecret: ['key'],
   async start() {
     const server = await startVersitygw({ access_key: 'contract', secret_key: SECRET })
     return {
@@ -31,6 +34,7 @@ await contract({
         })
         return {
           config,
+          secured: (at: At, tls) => config(at, { endpoint: `https://${at.host}:${at.port}`, tls }),
           locked: (at: At) => config(at, { secret_access_key: WRONG }),
           refused: (at: At) => config(at, { bucket: `missing-${randomUUID()}` }),
           async arrived() {

@@ -6,7 +6,7 @@ import { makeKeyPair } from '../../support/receivers/ssh-keys.ts'
 import { hasAccounts, startSshd } from '../../support/receivers/sshd.ts'
 import { type At, contract, type Place, SECRET, type Server, WRONG } from './contract.ts'
 
-await contract({ destination: sftp, repeat: 'one effect', programs: ['sshd'], start })
+await contract({ destination: sftp, repeat: 'one effect', programs: ['sshd'], notSecret: ['host_key'], start })
 
 async function start(): Promise<Server> {
   const sshd = await startSshd({ say: console.error, ...(hasAccounts() && { password: SECRET }) })
