@@ -1,5 +1,6 @@
 // The API's side of all protocols: what is taken, what is refused by path, and that no secret comes back.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { destinationFor, PROTOCOLS } from '../../activities/destinations/registry.ts'
 import type { Protocol } from '../../db/states.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
@@ -153,9 +154,11 @@ describe('GET /destination-types', () => {
       protocol: Protocol
       config_schema: { properties: Record<string, object> }
     }[]
-    expect(types.map(({ protocol }) => protocol).toSorted()).toEqual(Object.keys(SAMPLES).toSorted())
+    expect(types.map(({ protocol }) => protocol)).toEqual([...PROTOCOLS])
+    expect(PROTOCOLS).toEqual(expect.arrayContaining(Object.keys(SAMPLES)))
     for (const { protocol, config_schema } of types) {
-      const { configuration, secret } = SAMPLES[protocol]!
+      const { example } = destinationFor(protocol)
+      const { configuration, secret } = SAMPLES[protocol] ?? { configuration: example, secret: 'credentials' }
       for (const field of [...Object.keys(configuration), secret.split('.')[0]!, 'credentials', 'timeout_seconds']) {
         expect(config_schema.properties[field], `${protocol} ${field}`).toMatchObject({
           description: expect.any(String),
