@@ -118,7 +118,7 @@ export const replace = endpoint({
   role: 'admin',
   params: destinationParams,
   body: replacement,
-  answers: { ...ONE, ...MISSING },
+  answers: { ...ONE, ...MISSING, 409: { description: 'The tenant has reached its limit of health checks' } },
 }).handle(async (request) => {
   const { deps, caller, transaction, audit, params, body } = request
   const { sealer, dispatcher } = deps

@@ -31,7 +31,7 @@ export const preview = z
     warnings: z.array(z.string()).optional().openapi({
       description: 'What may surprise: where an expression makes one value of a list of one; absent when nothing does',
     }),
-    error_code: z.literal('TRANSFORMATION_FAILED').nullable(),
+    error_code: z.enum(['TRANSFORMATION_FAILED']).nullable(),
     error_message: z
       .string()
       .nullable()
