@@ -20,6 +20,7 @@ import type { Dispatcher, RecurringSchedule, Runs, TemporalHealth } from '../../
 import type { BatchRef, DistributionRef, HealthCheckSchedule, ProbeInput } from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 import { NOT_EXPECTED } from '../support/runs.ts'
+import { createAnswerCheck } from './answers.ts'
 
 export interface FakeDispatcher extends Dispatcher {
   /** What the calls reach; a test may put another method in. */
@@ -82,6 +83,8 @@ export async function startApi(
     shaper?: ShaperOptions
     /** Another server than the test run's. */
     server?: { url: string }
+    /** False where rows are written by hand, which the document does not describe. */
+    check_answers?: boolean
     /** Where the API finds the database, when not at its own URL. */
     databaseUrl?: (url: string) => string
   } = {},
@@ -117,11 +120,17 @@ export async function startApi(
   })
   const keys = { acme: await tenantWithKeys(pool, sealer, 'acme'), other: await tenantWithKeys(pool, sealer, 'other') }
 
+  let check: ReturnType<typeof createAnswerCheck> | undefined
   async function request(path: string, init: RequestInit = {}, from?: string): Promise<Answer> {
     const response = await app.request(path, init, { incoming: { socket: { remoteAddress: from } } })
     const text = await response.text()
-    const json = response.headers.get('content-type')?.startsWith('application/json')
-    return { status: response.status, headers: response.headers, text, body: json ? JSON.parse(text) : undefined }
+    const { status, headers } = response
+    const body = headers.get('content-type')?.startsWith('application/json') ? JSON.parse(text) : undefined
+    if (options.check_answers !== false && path !== '/openapi.json') {
+      check ??= createAnswerCheck((await (await app.request('/openapi.json')).json()) as Record<string, unknown>)
+      check({ method: init.method ?? 'GET', path, status, body })
+    }
+    return { status, headers, text, body }
   }
 
   return {
