@@ -1,6 +1,6 @@
-// amqplib over a socket of ours. Its own `connect` makes the socket itself, where the egress guard could not check the
-// address nor a deadline close it, and keeps of a refusal only a text. So two of its parts, which its package does not
-// export, are put together here as its `connect` does.
+// amqplib on a socket that is connected already. Its public `connect` is not used: it opens the socket itself and hands
+// the connection out only when the broker has opened it. By then a broker that closes at once has ended this process by an
+// error that nobody could listen for, and its reply code to a missing virtual host is lost.
 import { type EventEmitter, once } from 'node:events'
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
@@ -8,13 +8,13 @@ import { dirname, join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { type ChannelModel, credentials } from 'amqplib'
 
-/** What the peer sends, one at a time; content and heartbeats have no `id`. */
+/** What the broker sends; content and heartbeats have no `id`. */
 export interface Frame {
   id?: number
   fields?: Record<string, unknown>
 }
 
-/** Class and method of the frames that tell how far the conversation has come (AMQP 0-9-1, 1.4 and 1.5). */
+/** Class and method of frames (AMQP 0-9-1, 1.4 and 1.5). */
 export const CONNECTION_START = (10 << 16) | 10
 export const CONNECTION_TUNE = (10 << 16) | 30
 export const CONNECTION_CLOSE = (10 << 16) | 50
@@ -22,7 +22,7 @@ export const CHANNEL_CLOSE = (20 << 16) | 40
 
 /** The largest frame that both sides may send: what RabbitMQ proposes. */
 const FRAME_MAX = 131_072
-/** Some brokers do not keep to it. */
+/** Some brokers send larger frames than agreed. */
 const MAX_INCOMING_FRAME = 1024 * 1024
 /** Head and end of a frame, in bytes (AMQP 0-9-1, 2.3.5). */
 const FRAME_OVERHEAD = 8
@@ -35,12 +35,10 @@ interface Connection extends EventEmitter {
   recvFrame(): Frame | false
 }
 
+/** The package does not export these two; they are put together here as its `connect` does. */
 const require = createRequire(import.meta.url)
 const library = join(dirname(require.resolve('amqplib')), 'lib')
 const { Connection } = require(join(library, 'connection.js')) as { Connection: new (socket: Socket) => Connection }
-const { makeBodyFrame } = require(join(library, 'frame.js')) as {
-  makeBodyFrame: (channel: number, piece: Buffer) => Buffer
-}
 const model = require(join(library, 'channel_model.js')) as {
   ChannelModel: new (connection: Connection) => ChannelModel
 }
@@ -53,13 +51,13 @@ export interface Login {
 }
 
 export interface Listener {
-  /** Sees each frame before amqplib acts on it; perhaps more than once. */
+  /** Called with each frame before amqplib handles it. */
   onFrame(frame: Frame): void
-  /** The connection has ended; perhaps more than once. amqplib knows no error for an end that the broker has asked for. */
+  /** The connection has ended; may be called more than once. There is no error when the broker asked for the end. */
   onEnd(error: Error | undefined): void
 }
 
-/** The opening of a connection on a connected socket: greeting, login, limits, virtual host. */
+/** Opens the connection: greeting, login, limits, virtual host. */
 export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }: Listener): Promise<ChannelModel> {
   const connection = new Connection(socket)
   const receive = connection.recvFrame.bind(connection)
@@ -68,25 +66,20 @@ export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }:
     if (frame) onFrame(frame)
     return frame
   }
+  const send = connection.sendContent.bind(connection)
   connection.sendContent = (channel, body) => {
-    // Its failure is that of the connection, which says why.
-    sendBody(connection, channel, body).catch(() => {})
+    // When it fails the connection has ended, and says why.
+    sendFrames(connection, channel, body, send).catch(() => {})
     return true
   }
-  // From the very beginning: amqplib acts on what comes in one packet with the end of the opening before it calls back, and
-  // an error that nobody listens for would end the process.
   connection.on('error', onEnd).on('close', onEnd)
+  // amqplib listens for errors and ends; a reset socket only closes, and the heartbeat would go on.
+  socket.once('close', () => connection.emit('frameError', new Error('the socket was closed')))
   const { mechanism, response } = credentials.plain(login.username, login.password)
   return new Promise((resolve, reject) => {
-    // amqplib listens for ends and errors alone; one that is closed in another way would keep its timers.
-    socket.once('close', () => {
-      const closed = new Error('the socket was closed')
-      reject(closed)
-      connection.emit('frameError', closed)
-    })
     connection.open(
       {
-        // Without these two, a refused login is a mere hang-up after a pause, and an alarm a mere silence.
+        // Without the last two, a refused login is only a closed connection after a pause, and a memory alarm is silence.
         clientProperties: {
           product: 'Distributor',
           capabilities: {
@@ -109,18 +102,23 @@ export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }:
       },
       (error) => {
         if (error) return reject(error)
-        // It repeats the connection's events.
+        // It repeats the errors of the connection, which onEnd has been told.
         resolve(new model.ChannelModel(connection).on('error', () => {}))
       },
     )
   })
 }
 
-/** Frame by frame: amqplib would copy the whole body at once, and keep the copy until the broker has read it. */
-async function sendBody({ channels, frameMax }: Connection, channel: number, body: Buffer): Promise<void> {
+/** One frame after the other: amqplib would copy the whole body at once, and hold the copy until the broker has read it. */
+async function sendFrames(
+  { channels, frameMax }: Connection,
+  channel: number,
+  body: Buffer,
+  send: Connection['sendContent'],
+): Promise<void> {
   const { buffer } = channels[channel]!
   const most = frameMax - FRAME_OVERHEAD
   for (let at = 0; at < body.length; at += most) {
-    if (!buffer.write(makeBodyFrame(channel, body.subarray(at, at + most)))) await once(buffer, 'drain')
+    if (!send(channel, body.subarray(at, at + most))) await once(buffer, 'drain')
   }
 }

@@ -24,7 +24,7 @@ const connections = keepConnections<Session>({
     await session.channel.prefetch(0)
   },
   destroy: (session) => session.destroy(),
-  close: (session) => void session.leave(),
+  close: (session) => void session.close(),
 })
 
 export const amqp = defineDestination({
@@ -72,7 +72,7 @@ export const amqp = defineDestination({
       try {
         attempt.expect('say whether its exchange or queue is there')
         await look(session, config)
-        await session.leave()
+        await session.close()
       } finally {
         session.destroy()
         off()
