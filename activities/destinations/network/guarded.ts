@@ -71,9 +71,13 @@ function watch(plain: Socket, host: string): GuardedConnection {
     // A reset waits for what is being written. Clients above the socket hear of its end by the error.
     socket.destroy(ended.reason as Error)
     plain.destroy()
-    for (const reject of waiting) reject(ended.reason)
-    waiting.clear()
-    return ended.reason
+    const { reason: first } = ended
+    // What was answered before the end counts: its promise is resolved already, and its turn comes first.
+    queueMicrotask(() => {
+      for (const reject of waiting) reject(first)
+      waiting.clear()
+    })
+    return first
   }
 
   function orLost<T>(work: Promise<T>): Promise<T> {

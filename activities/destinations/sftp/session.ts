@@ -62,19 +62,10 @@ async function startSession(
   client.on('error', fail)
   client.on('change password', () => connection.end(new DeliveryError('UNAUTHORIZED', 'the password has expired')))
 
-  /** Settles in the same tick as the answer: what the server sends after it, such as a disconnect, does not change it. */
-  function answered<T>(send: (done: Done<T>) => void): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const settled = new Promise<void>((settle) =>
-        send((error, value) => {
-          if (error) reject(error)
-          else resolve(value as T)
-          settle()
-        }),
-      )
-      connection.orLost(settled).catch(reject)
-    })
-  }
+  const answered = <T>(send: (done: Done<T>) => void): Promise<T> =>
+    connection.orLost(
+      new Promise((resolve, reject) => send((error, value) => (error ? reject(error) : resolve(value as T)))),
+    )
 
   attempt.expect('complete the SSH handshake')
   client.on('handshake', () => {

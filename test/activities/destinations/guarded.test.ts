@@ -108,3 +108,15 @@ it('TLS on a plain connection verifies the certificate, and all that follows is 
   )
   expect(other.message).toBe('no secure connection could be made (ERR_TLS_CERT_ALTNAME_INVALID)')
 })
+
+it('an answer that arrives together with the end of the connection counts', async () => {
+  const port = await listening(() => {})
+  const answer = opened(port, ({ orLost, end }) => {
+    let answerIt: (text: string) => void = () => {}
+    const waiting = orLost(new Promise<string>((resolve) => (answerIt = resolve)))
+    answerIt('answer')
+    end(new Error('the end'))
+    return waiting
+  })
+  expect(await answer).toBe('answer')
+})
