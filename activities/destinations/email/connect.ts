@@ -1,15 +1,16 @@
-// From nothing to a connection that takes mails: greeting, EHLO, STARTTLS and AUTH. Nothing but EHLO and STARTTLS is
-// said before TLS where the configuration wants it.
+// Opens a session that can send mails: greeting, EHLO, STARTTLS and AUTH. With "starttls", only EHLO and STARTTLS are
+// sent before TLS.
 import { isIP } from 'node:net'
 import { DeliveryError } from '../errors.ts'
 import type { Attempt } from '../network/deadline.ts'
 import type { Egress } from '../network/egress.ts'
+import { connectGuarded } from '../network/guarded.ts'
 import { tlsConnection, tlsMaterial } from '../network/tls.ts'
 import { type EmailConfig, portOf } from './config.ts'
 import { replyFailure, responseOf } from './replies.ts'
 import { createSession, type Session } from './session.ts'
 
-/** What a connection is made of: two mails with the same may share one. */
+/** What a connection is made of: mails with the same may share it. */
 export type ServerConfig = Pick<
   EmailConfig,
   'host' | 'port' | 'security' | 'tls' | 'username' | 'password' | 'ehlo_name'
@@ -20,41 +21,24 @@ export function serverOf(config: EmailConfig): ServerConfig {
   return { host, port, security, tls, username, password, ehlo_name }
 }
 
-/** Leaves nothing open when it fails. */
+/** No connection is left open when it fails. */
 export async function openSession(config: ServerConfig, attempt: Attempt, egress: Egress): Promise<Session> {
   const login = loginOf(config)
   const tls = tlsConnection(tlsMaterial(config.tls))
-  attempt.expect('accept the connection')
-  const socket = egress.connect({
-    host: config.host,
-    port: portOf(config),
-    ...(config.security === 'tls' && { tls }),
-  })
-  const session = createSession(socket, login?.secrets ?? [])
-  const off = attempt.onStop(session.destroy)
-  try {
-    await session.until(config.security === 'tls' ? 'secureConnect' : 'connect')
-    socket.setNoDelay(true)
+  const server = { host: config.host, port: portOf(config), ...(config.security === 'tls' && { tls }) }
+  return connectGuarded(server, attempt, egress, async (connection) => {
+    const session = createSession(connection, login?.secrets ?? [])
     attempt.expect('greet')
     const greeting = await session.read()
     if (greeting.code !== 220) throw replyFailure(greeting, 'the connection')
     await sayHello(session, attempt, config)
     if (config.security === 'starttls') {
-      await startTls(session, attempt, {
-        ...tls,
-        ...nameOf(config.host, tls.servername),
-        rejectUnauthorized: true,
-      })
+      await startTls(session, attempt, tls)
       await sayHello(session, attempt, config)
     }
     if (login) await authenticate(session, attempt, login)
     return session
-  } catch (error) {
-    session.destroy()
-    throw error
-  } finally {
-    off()
-  }
+  })
 }
 
 async function sayHello(session: Session, attempt: Attempt, config: ServerConfig): Promise<void> {
@@ -71,7 +55,7 @@ async function sayHello(session: Session, attempt: Attempt, config: ServerConfig
 
 async function startTls(session: Session, attempt: Attempt, options: Parameters<Session['secure']>[0]): Promise<void> {
   if (!session.extensions.has('STARTTLS')) {
-    throw new DeliveryError('MISCONFIGURED', 'the server offers no STARTTLS, and nothing is sent without TLS')
+    throw new DeliveryError('MISCONFIGURED', 'the server does not offer STARTTLS, and nothing is sent without TLS')
   }
   attempt.expect('answer STARTTLS')
   const reply = await session.command('STARTTLS')
@@ -87,7 +71,7 @@ async function startTls(session: Session, attempt: Attempt, options: Parameters<
 interface Login {
   username: string
   password: string
-  /** In the forms in which they travel. */
+  /** In the forms in which they are sent. */
   secrets: string[]
 }
 
@@ -95,11 +79,11 @@ function loginOf({ username, password }: ServerConfig): Login | undefined {
   if (username === undefined && password === undefined) return undefined
   if (username === undefined || password === undefined) {
     const missing = username === undefined ? 'username' : 'password'
-    throw new DeliveryError('MISCONFIGURED', `${missing}: is missing; state both username and password, or none`)
+    throw new DeliveryError('MISCONFIGURED', `"${missing}" is missing; state both username and password, or neither`)
   }
-  // It ends a field of AUTH PLAIN (RFC 4616).
+  // NUL separates the fields of AUTH PLAIN (RFC 4616).
   if (`${username}${password}`.includes('\0')) {
-    throw new DeliveryError('MISCONFIGURED', 'username and password may not hold a NUL character')
+    throw new DeliveryError('MISCONFIGURED', 'username or password contains a NUL character, which cannot be sent')
   }
   return { username, password, secrets: [password, base64(password), plain(username, password)] }
 }
@@ -120,7 +104,7 @@ async function authenticate(session: Session, attempt: Attempt, login: Login): P
   finishLogin(await session.command(base64(login.password)))
 }
 
-/** Any 5xx here is about the login; 454 and other 4xx are the server's own trouble. */
+/** Any 5xx refuses the login; 454 and other 4xx are problems of the server, which may pass. */
 function finishLogin(reply: Awaited<ReturnType<Session['read']>>): void {
   if (reply.code === 235) return
   const failure = replyFailure(reply, 'AUTH')
@@ -136,14 +120,8 @@ function base64(text: string): string {
   return Buffer.from(text, 'utf8').toString('base64')
 }
 
-/** RFC 5321, 4.1.3: who has no name of his own gives his address. */
+/** RFC 5321, 4.1.3: a client without a host name gives its address. */
 function addressLiteral(address: string | undefined): string {
   const bare = (address ?? '127.0.0.1').replace(/^::ffff:/, '').replace(/%.*$/, '')
   return isIP(bare) === 6 ? `[IPv6:${bare}]` : `[${bare}]`
-}
-
-/** Whom the certificate must be for; an address is no name to ask for (RFC 6066, 3). */
-function nameOf(host: string, name: string | undefined): { host: string; servername: string } {
-  const bare = host.replace(/^\[|\]$/g, '')
-  return { host: bare, servername: name ?? (isIP(bare) === 0 ? bare.replace(/\.$/, '') : '') }
 }

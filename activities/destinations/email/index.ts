@@ -6,7 +6,6 @@ import { DeliveryError } from '../errors.ts'
 import { deadlineMs, probeMs } from '../fields.ts'
 import { keepConnections } from '../network/connections.ts'
 import { withinDeadline } from '../network/deadline.ts'
-import { networkFailure } from '../network/failures.ts'
 import { targetOf } from '../network/target.ts'
 import { compose } from './compose.ts'
 import { emailConfig, MAIL_RETRIES, portOf } from './config.ts'
@@ -89,24 +88,18 @@ export const email = defineDestination({
         }
       })
     } catch (error) {
-      const failure = networkFailure(error)
-      if (!(failure instanceof DeliveryError) || !sending.began) throw failure
-      const { code, cause, retryable, response } = failure
-      throw new DeliveryError(code, failure.message, { cause, retryable, response, ...kept(attempted()) })
+      if (!(error instanceof DeliveryError) || !sending.began) throw error
+      const { code, message: text, cause, retryable, response } = error
+      throw new DeliveryError(code, text, { cause, retryable, response, ...kept(attempted()) })
     }
     return settle(attempted())
   },
 
   /** Greeting, TLS and login; no mail is begun. */
   async probe(config, signal, { egress }) {
-    const timeoutMs = probeMs(config)
-    try {
-      await withinDeadline({ timeoutMs, signal }, async (attempt) => {
-        const session = await openSession(serverOf(config), attempt, egress)
-        session.quit()
-      })
-    } catch (error) {
-      throw networkFailure(error)
-    }
+    await withinDeadline({ timeoutMs: probeMs(config), signal }, async (attempt) => {
+      const session = await openSession(serverOf(config), attempt, egress)
+      session.quit()
+    })
   },
 })
