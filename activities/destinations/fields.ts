@@ -36,7 +36,12 @@ const MAX_PROBE_MS = 10_000
 
 /** One deadline for the whole of an attempt. */
 export function timeoutSeconds() {
-  return z.number().min(1).max(600).default(USUAL_SECONDS).describe('From connecting to the last byte of the answer')
+  return z
+    .number()
+    .min(1)
+    .max(600)
+    .default(USUAL_SECONDS)
+    .describe('Time for one attempt, from connecting to the last byte of the answer')
 }
 
 /** The deadline that `timeoutSeconds` states. A stored configuration may leave it out, and one written by hand hold anything. */
@@ -57,7 +62,7 @@ export function retryDelaysSeconds(usual: readonly number[] = []) {
     .max(20)
     .optional()
     .describe(
-      `Seconds before the first retry, the second and so on; the last one stays. ${usual.join(', ')} when left out`,
+      `Seconds before the first retry, the second and so on; the last value repeats. By default ${usual.join(', ')}`,
     )
 }
 
@@ -71,13 +76,13 @@ const tlsFields = z
         .refine(isCertificate, 'must be certificates as PEM, not the name of a file'),
     )
       .optional()
-      .describe('PEM of the only authorities to trust, instead of the public ones'),
-    client_certificate: z.string().max(262144).optional().describe('PEM, for mutual TLS'),
+      .describe('PEM of the authorities to trust instead of the public ones'),
+    client_certificate: z.string().max(262144).optional().describe('PEM of the client certificate, for mutual TLS'),
     client_key: optionalSecret().describe('PEM of its private key'),
-    client_key_passphrase: optionalSecret().describe('Opens the private key'),
+    client_key_passphrase: optionalSecret().describe('Passphrase of the private key'),
     server_name: deciding(z.string().max(253))
       .optional()
-      .describe('Name in the certificate, where the endpoint has another'),
+      .describe("Name in the server's certificate, if it differs from the host"),
   })
   .superRefine(({ client_certificate, client_key }, context) => {
     if (client_key === undefined || client_certificate !== undefined) return
@@ -96,7 +101,7 @@ export type TlsConfig = Resolved<z.output<typeof tlsFields>>
 
 /** Certificates: whom to trust, and who we are. */
 export function tls() {
-  return tlsFields.default({}).describe('Other trust than the public authorities, and mutual TLS')
+  return tlsFields.default({}).describe('Own certificate authorities, and mutual TLS')
 }
 
 /** Whether anything is said about TLS. */

@@ -7,15 +7,18 @@ export const csvFields = {
     .min(1)
     .max(500)
     .optional()
-    .describe('Keys of the rows, in this order; all keys when left out'),
-  delimiter: z.enum(['comma', 'semicolon', 'tab']).default('comma').describe('Between fields'),
+    .describe('Keys of the rows, in this order; by default all keys'),
+  delimiter: z.enum(['comma', 'semicolon', 'tab']).default('comma').describe('Separator of the fields'),
   formulas: z
     .enum(['escape', 'keep'])
     .default('escape')
     .describe(
-      "Text that a spreadsheet would take for a formula gets a ' before it, also behind a comma, semicolon, tab or line end inside of a field; numbers never do",
+      "`escape` puts a ' before text that a spreadsheet would run as a formula, also after a comma, semicolon, tab or line end inside a field; never before numbers",
     ),
-  bom: z.boolean().default(false).describe('Begins with a byte order mark, by which spreadsheets know UTF-8'),
+  bom: z
+    .boolean()
+    .default(false)
+    .describe('Starts the file with a byte order mark, by which spreadsheets recognise UTF-8'),
 }
 
 export const xmlFields = {

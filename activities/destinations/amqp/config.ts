@@ -76,7 +76,7 @@ const headers = z
 
 export const amqpConfig = configuration({
   host: host(),
-  port: deciding(z.int().min(1).max(65535)).optional().describe('TCP port; left out: 5671 with TLS, 5672 without'),
+  port: deciding(z.int().min(1).max(65535)).optional().describe('TCP port; by default 5671 with TLS and 5672 without'),
   security: deciding(z.enum(['tls', 'none']))
     .default('tls')
     .describe('`none` sends password and messages in plain text'),
@@ -84,7 +84,7 @@ export const amqpConfig = configuration({
   vhost: short()
     .default('/')
     .describe(
-      'Virtual host, written as it is: `/name`, not `%2Fname`. One that is missing or not permitted is MISCONFIGURED, and tried again, for RabbitMQ says the same of a virtual host or user that has all the connections or channels that it may have',
+      'Virtual host, not percent-encoded: `/name`, not `%2Fname`. A missing or forbidden one is MISCONFIGURED and retried, because RabbitMQ gives the same error when a virtual host or user has reached its limit of connections or channels',
     ),
   username: credentialField().describe('User name'),
   password: secret().describe('Password'),
@@ -92,38 +92,40 @@ export const amqpConfig = configuration({
     .min(1)
     .optional()
     .describe(
-      'Exchange to publish to, or `queue`; may hold placeholders. One that is missing is MISCONFIGURED and final; a message that it routes to no queue is REJECTED and tried again, for queues come and go',
+      'Exchange to publish to; give this or `queue`. It may hold placeholders. A missing one is MISCONFIGURED and final. A message that reaches no queue is REJECTED and retried, because queues come and go',
     ),
   routing_key: shortTemplate()
     .optional()
-    .describe('Beside `exchange`; may hold placeholders, whose dots part words like any other. Empty when left out'),
+    .describe(
+      'Routing key, with `exchange`; it may hold placeholders, whose dots separate words like any other. Empty by default',
+    ),
   queue: shortTemplate()
     .min(1)
     .optional()
     .describe(
-      'Queue to publish to, through the default exchange; may hold placeholders. One that is missing is REJECTED and tried again',
+      'Queue to publish to, through the default exchange; it may hold placeholders. A missing one is REJECTED and retried',
     ),
   headers: headers
     .default({})
     .describe(
-      'Message headers: texts, which may hold placeholders, numbers, `true` and `false`. A whole number beyond 2^53, or one from a placeholder, is written as `{"integer": "9007199254740993"}`. Whole numbers travel in 32 bits where they fit, else in 64, as RabbitMQ and its clients read them (older ones of Celery read a negative one of 64 bits as unsigned)',
+      'Message headers: texts (which may hold placeholders), numbers, `true` and `false`. A whole number beyond 2^53, or one from a placeholder, is written as `{"integer": "9007199254740993"}`. Whole numbers are sent in 32 bits if they fit, else in 64 (old versions of Celery read a negative one of 64 bits as unsigned)',
     ),
-  persistent: z.boolean().default(true).describe('Durable queues keep the message over a restart of the broker'),
-  priority: z.int().min(0).max(255).optional().describe('For priority queues'),
+  persistent: z.boolean().default(true).describe('Durable queues keep the message when the broker restarts'),
+  priority: z.int().min(0).max(255).optional().describe('Priority, for priority queues'),
   expiration_ms: z
     .int()
     .min(1)
     .max(MAX_EXPIRATION_MS)
     .optional()
-    .describe('The broker drops the message when it has waited for so long'),
+    .describe('The broker drops the message after this time in a queue'),
   app_id: short().default('Distributor').describe('`app_id` of the message'),
-  compression: z.enum(['none', 'gzip']).default('none').describe('`gzip` is stated as `content_encoding`'),
+  compression: z.enum(['none', 'gzip']).default('none').describe('`gzip` also sets `content_encoding`'),
   heartbeat_seconds: z
     .int()
     .min(1)
     .max(600)
     .default(20)
-    .describe('A broker that is silent for two to three times as long counts as gone; it may ask for less'),
+    .describe('A broker that is silent two to three times as long counts as lost; it may ask for a shorter interval'),
   timeout_seconds: timeoutSeconds(),
 }).superRefine((value, context) => {
   const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })

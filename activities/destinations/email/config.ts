@@ -54,7 +54,7 @@ const filename = (usual: string) =>
   template(255)
     .refine((name) => !/[/\\"<>|:*?]/.test(name), 'must be a file name alone')
     .default(usual)
-    .describe('Name of the file; what placeholders bring is made safe')
+    .describe('Name of the file; the values of placeholders are made safe')
 
 /** Nobody chose it. */
 export const JSON_FILENAME = '{distribution_id}.json'
@@ -70,7 +70,7 @@ const attachment = z.discriminatedUnion('format', [
       .max(500)
       .regex(/^payload(\.[^.[\]{}]+|\[\d+\])*$/, 'must be a path such as payload.items')
       .default('payload')
-      .describe('Where the rows are: a list of objects, or one object'),
+      .describe('Path of the rows: a list of objects, or one object'),
     ...csvFields,
   }),
   z.strictObject({
@@ -98,10 +98,14 @@ const headers = z
 
 export const emailConfig = configuration({
   host: host(),
-  port: deciding(z.int().min(1).max(65535)).optional().describe('TCP port; 587 for starttls, 465 for tls, 25 for none'),
+  port: deciding(z.int().min(1).max(65535))
+    .optional()
+    .describe('TCP port; by default 587 with `starttls`, 465 with `tls` and 25 with `none`'),
   security: deciding(z.enum(['starttls', 'tls', 'none']))
     .default('starttls')
-    .describe('`starttls` never goes on without TLS; `none` sends all, a password too, as it is'),
+    .describe(
+      '`starttls` fails if the server has no TLS; `none` sends everything, including a password, in plain text',
+    ),
   tls: tls(),
   username: optionalCredentialField().describe('User name, for AUTH PLAIN or LOGIN'),
   password: optionalSecret().describe('Password'),
@@ -110,7 +114,7 @@ export const emailConfig = configuration({
     .max(255)
     .regex(DOMAIN, 'must be a host name')
     .optional()
-    .describe('Name that the client gives itself; its own address when left out'),
+    .describe('Name of the client in EHLO; by default its own address'),
   from: mailbox.describe('`local@domain` or `Name <local@domain>`'),
   bounce_to: z
     .string()
@@ -121,17 +125,25 @@ export const emailConfig = configuration({
     })
     .optional()
     .describe('Address for reports of mail that could not be delivered, instead of the one in `from`'),
-  reply_to: mailbox.optional().describe('Where answers go'),
-  to: z.array(recipient).min(1).max(MAX_RECIPIENTS).describe('Recipients; each one address, also once filled in'),
-  cc: z.array(recipient).max(MAX_RECIPIENTS).default([]).describe('Further recipients that all see'),
-  bcc: z.array(recipient).max(MAX_RECIPIENTS).default([]).describe('Further recipients that nobody sees'),
-  subject: template(500).default('{data_type} {distribution_id}').describe('One line'),
+  reply_to: mailbox.optional().describe('Address for replies'),
+  to: z
+    .array(recipient)
+    .min(1)
+    .max(MAX_RECIPIENTS)
+    .describe('Recipients; each is one address, also after its placeholders are filled in'),
+  cc: z.array(recipient).max(MAX_RECIPIENTS).default([]).describe('Further recipients, visible to all'),
+  bcc: z.array(recipient).max(MAX_RECIPIENTS).default([]).describe('Further recipients, hidden from all'),
+  subject: template(500).default('{data_type} {distribution_id}').describe('Subject, one line'),
   text: template(100_000, { lines: true })
     .default('Distribution {distribution_id} of type {data_type}.')
-    .describe('The text of the mail'),
-  html: template(200_000, { lines: true }).optional().describe('The same as HTML; what placeholders bring is escaped'),
-  attachment: attachment.default({ format: 'json', filename: JSON_FILENAME }).describe('The payload as a file'),
-  headers: headers.default({}).describe('Further header fields; values may hold placeholders'),
+    .describe('Text of the mail'),
+  html: template(200_000, { lines: true })
+    .optional()
+    .describe('The same as HTML; the values of placeholders are escaped'),
+  attachment: attachment
+    .default({ format: 'json', filename: JSON_FILENAME })
+    .describe('The payload as an attached file'),
+  headers: headers.default({}).describe('Further header fields; their values may hold placeholders'),
   dkim: z
     .strictObject({
       domain: z.string().max(253).regex(DOMAIN, 'must be a domain name').describe('Signing domain (d=)'),
@@ -142,7 +154,7 @@ export const emailConfig = configuration({
         .max(50)
         .refine((names) => names.some((name) => name.toLowerCase() === 'from'), 'must name From')
         .optional()
-        .describe('Header fields to sign; those of RFC 6376 when left out'),
+        .describe('Header fields to sign; by default those of RFC 6376'),
     })
     .optional()
     .describe('DKIM signature, relaxed/relaxed, rsa-sha256'),
@@ -151,7 +163,7 @@ export const emailConfig = configuration({
     .min(1024)
     .max(1024 ** 3)
     .default(52_428_800)
-    .describe('A larger mail is not even offered'),
+    .describe('A larger mail is not offered to the server'),
   timeout_seconds: timeoutSeconds(),
   retry_delays_seconds: retryDelaysSeconds(MAIL_RETRIES.delays_seconds),
 }).superRefine((value, context) => {

@@ -73,51 +73,50 @@ const column = z.union([
 
 export const jdbcConfig = configuration({
   url: url.describe(
-    'jdbc:postgresql://, jdbc:mysql:// or jdbc:mariadb://, one host, with the parameters of their drivers; TLS with a verified certificate unless it says sslmode=disable (sslMode=DISABLED)',
+    '`jdbc:postgresql://`, `jdbc:mysql://` or `jdbc:mariadb://` with one host and the parameters of the driver. TLS with a verified certificate, unless it says `sslmode=disable` (`sslMode=DISABLED`)',
   ),
   username: credentialField().describe('User name'),
   password: secret().describe('Password'),
   tls: tls(),
-  table: tableName().describe('"table" or "schema.table", exactly as it is spelled in the database'),
+  table: tableName().describe('`table` or `schema.table`, spelled exactly as in the database'),
   rows_path: path
     .optional()
-    .describe('Where in the payload the rows are: an object is one row, an array of objects is many; else the payload'),
+    .describe(
+      'Path of the rows in the payload: an object is one row, an array of objects is many rows. By default the whole payload',
+    ),
   columns: z
     .record(columnName, column)
     .refine((value) => Object.keys(value).length > 0, 'must name a column; leave it out to take the keys of each row')
     .optional()
     .describe(
-      'Column to path in the row, such as {"sku": "items[0].sku"}, or {"value": "{distribution_id}"}; without it the keys of a row are the columns. What a row does not have is left to the column\'s default',
+      'Column → path in the row, such as {"sku": "items[0].sku"}, or {"value": "{distribution_id}"}; by default the keys of a row are the columns. A column that the row does not have gets its default',
     ),
   mode: z
     .enum(WRITE_MODES)
     .default('insert')
-    .describe('upsert overwrites and ignore leaves alone the row that has the same key already'),
+    .describe('If a row with the same key exists, `upsert` overwrites it and `ignore` keeps it'),
   key_columns: z
     .array(columnName)
     .min(1)
     .max(32)
     .optional()
-    .describe('Of the unique key that upsert and ignore go by; MySQL and MariaDB go by every unique key of the table'),
-  batch_size: z
-    .int()
-    .min(1)
-    .max(10_000)
-    .default(500)
-    .describe('Rows in one statement, at most; fewer where they are large'),
+    .describe(
+      'Columns of the unique key for `upsert` and `ignore`; MySQL and MariaDB use every unique key of the table',
+    ),
+  batch_size: z.int().min(1).max(10_000).default(500).describe('Most rows in one statement; fewer if they are large'),
   isolation_level: z
     .enum(ISOLATION_LEVELS)
     .default('read_committed')
-    .describe('Of the one transaction that holds all rows of a delivery'),
+    .describe('Isolation level of the one transaction that writes all rows of a delivery'),
   delivery_id_column: columnName
     .optional()
     .describe(
-      'Column that holds the delivery id, which tells a repeat, used instead of the ledger, with mode insert; an index on it spares a search of the whole table',
+      'Column for the delivery id, by which a repeat is recognised; used instead of the ledger, with mode `insert`. An index on it avoids a search of the whole table',
     ),
   ledger_table: tableName()
     .optional()
     .describe(
-      'Table that holds the ids of what was delivered, made when it is missing: distributor_deliveries in the schema of the table. Rows whose deliveries nobody will retry may be deleted',
+      'Table of the delivery ids, created if it is missing; by default `distributor_deliveries` in the schema of the table. Rows of deliveries that nobody will retry may be deleted',
     ),
   timeout_seconds: timeoutSeconds(),
 }).superRefine(({ mode, key_columns, columns, delivery_id_column, ledger_table }, context) => {

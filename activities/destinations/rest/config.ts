@@ -78,9 +78,9 @@ const auth = z.discriminatedUnion('type', [
     token_url: url
       .refine((value) => !hasPlaceholders(value), 'may not hold placeholders')
       .describe('Token endpoint of the client credentials grant'),
-    client_id: credentialField().describe('Name of the client'),
-    client_secret: secret().describe('Its secret'),
-    client_authentication: z.enum(['basic', 'body']).default('basic').describe('How the client shows its secret'),
+    client_id: credentialField().describe('Client id'),
+    client_secret: secret().describe('Client secret'),
+    client_authentication: z.enum(['basic', 'body']).default('basic').describe('How the client secret is sent'),
     scope: z.string().max(1000).optional().describe('Sent with the token request'),
     audience: z.string().max(1000).optional().describe('Sent with the token request'),
     resource: z.string().max(1000).optional().describe('Sent with the token request'),
@@ -89,28 +89,28 @@ const auth = z.discriminatedUnion('type', [
 
 export const restConfig = configuration({
   endpoint: url.describe(
-    'http(s) URL; placeholders in path and query are filled in and percent-encoded, and never choose scheme, user, host or port',
+    'An http or https URL. Placeholders in path and query are filled in and percent-encoded; they cannot set scheme, user, host or port',
   ),
-  method: z.enum(REST_METHODS).default('POST').describe('GET, HEAD and OPTIONS carry no body'),
+  method: z.enum(REST_METHODS).default('POST').describe('GET, HEAD and OPTIONS have no body'),
   headers: headers.default({}).describe('Values may hold placeholders'),
   secret_headers: z.record(headerName, secret()).default({}).describe('Headers whose values are secrets'),
-  auth: auth.default({ type: 'none' }).describe('How the request says who sends it'),
+  auth: auth.default({ type: 'none' }).describe('How the request authenticates'),
   tls: tls(),
   signing: z
     .strictObject({
-      signing_secret: secret().describe('whsec_… (base64), as Standard Webhooks says'),
-      previous_signing_secret: optionalSecret().describe('Signs beside the first one while secrets are changed'),
+      signing_secret: secret().describe('`whsec_…` in base64, as Standard Webhooks defines it'),
+      previous_signing_secret: optionalSecret().describe('Adds a second signature while the secret is being changed'),
     })
     .optional()
-    .describe('Standard Webhooks signature in webhook-id, webhook-timestamp and webhook-signature'),
-  compression: z.enum(['none', 'gzip']).default('none').describe('Of the request body'),
+    .describe('Signs with Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`'),
+  compression: z.enum(['none', 'gzip']).default('none').describe('Compression of the request body'),
   timeout_seconds: timeoutSeconds(),
   max_response_bytes: z
     .int()
     .min(0)
     .max(1024 * 1024)
     .default(DEFAULT_RESPONSE_BYTES)
-    .describe('How much of an answer is kept'),
+    .describe('Bytes of an answer that are kept'),
 })
 
 export type RestConfig = Resolved<z.output<typeof restConfig>>

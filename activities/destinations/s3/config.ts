@@ -56,13 +56,15 @@ const fields = configuration({
   endpoint: endpoint
     .optional()
     .describe(
-      'http(s) URL of the store; left out: AWS, in `region`. Its host, bucket aside, is compared with the `allowed_hosts` of a credential',
+      'An http or https URL of the store; by default AWS in `region`. Its host without the bucket is compared with the `allowed_hosts` of a credential',
     ),
   region: z
     .string()
     .regex(/^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/, 'must be the name of a region')
     .default('us-east-1')
-    .describe('Where the bucket is. Another one is refused and the right one named; redirects are not followed'),
+    .describe(
+      'Region of the bucket. A wrong one fails, and the message names the right one; redirects are not followed',
+    ),
   bucket: z
     .string()
     .regex(
@@ -75,29 +77,33 @@ const fields = configuration({
       (name) => !/--(x|xa|op)-s3$/.test(name),
       'is a directory bucket or on an Outpost, which this protocol does not speak to',
     )
-    .describe('Must exist; a lifecycle rule that ends incomplete uploads is advised'),
-  key: key.describe('Name of the object; placeholders are filled in, but bring no "/" and no control character'),
+    .describe('Must exist. A lifecycle rule that removes incomplete uploads is a good idea'),
+  key: key.describe('Key of the object. Placeholders are filled in, but cannot add a `/` or a control character'),
   path_style: z
     .boolean()
     .optional()
-    .describe('Bucket in the path instead of the host name; true by default with an `endpoint`, else false'),
-  access_key_id: credentialField().describe('Nothing else is looked for: no profile, no environment, no instance role'),
-  secret_access_key: secret().describe('Signs the requests (Signature Version 4); is never sent'),
-  session_token: optionalSecret().describe('Of temporary credentials'),
+    .describe(
+      'Puts the bucket into the path instead of the host name; `true` by default with an `endpoint`, else `false`',
+    ),
+  access_key_id: credentialField().describe(
+    'The only credentials that are used: no profile, no environment, no instance role',
+  ),
+  secret_access_key: secret().describe('Signs the requests (Signature Version 4); it is never sent'),
+  session_token: optionalSecret().describe('Token of temporary credentials'),
   if_exists: z
     .enum(['overwrite', 'refuse'])
     .default('overwrite')
     .describe(
-      '`refuse` sends `If-None-Match: *`, which a store must know; an object that this very delivery wrote before is a success, as far as the credential may read it: else a repeat after a lost answer is REJECTED',
+      '`refuse` sends `If-None-Match: *`, which the store must support. An object that the same delivery wrote before is a success if the credential may read it; otherwise a repeat after a lost answer is REJECTED',
     ),
-  content_type: header(200).optional().describe('By default that of the payload'),
-  content_disposition: header(1024).optional().describe('Kept with the object'),
-  cache_control: header(1024).optional().describe('Kept with the object'),
-  compression: z.enum(['none', 'gzip']).default('none').describe('`gzip` also states `Content-Encoding: gzip`'),
+  content_type: header(200).optional().describe('Content type; by default that of the payload'),
+  content_disposition: header(1024).optional().describe('Stored with the object'),
+  cache_control: header(1024).optional().describe('Stored with the object'),
+  compression: z.enum(['none', 'gzip']).default('none').describe('`gzip` also sets `Content-Encoding: gzip`'),
   metadata: metadata
     .default({})
     .describe(
-      'Values may hold placeholders. `delivery-id`, `distribution-id` and `tenant-id` are always there. S3 takes 2 KB in all',
+      'Values may hold placeholders. `delivery-id`, `distribution-id` and `tenant-id` are always added. S3 accepts 2 KB in total',
     ),
   tags: tags.default({}).describe('Object tags; values may hold placeholders'),
   storage_class: z
@@ -108,8 +114,8 @@ const fields = configuration({
   server_side_encryption: z
     .enum(['AES256', 'aws:kms', 'aws:kms:dsse'])
     .optional()
-    .describe('By default what the bucket says'),
-  kms_key_id: header(2048).optional().describe('Key for `aws:kms`; by default that of the account'),
+    .describe('By default as the bucket is configured'),
+  kms_key_id: header(2048).optional().describe('KMS key for `aws:kms`; by default that of the account'),
   acl: z
     .enum([
       'private',
@@ -121,17 +127,17 @@ const fields = configuration({
       'bucket-owner-full-control',
     ])
     .optional()
-    .describe('Canned ACL'),
+    .describe('Canned ACL of the object'),
   expected_bucket_owner: z
     .string()
     .regex(/^\d{12}$/, 'must be the twelve digits of an account')
     .optional()
-    .describe('A bucket of another account is refused'),
+    .describe('Account that must own the bucket'),
   checksum: z
     .enum(['none', 'crc32', 'crc32c', 'sha1', 'sha256'])
     .default('none')
     .describe(
-      'Sent as `x-amz-checksum-…`, which some stores refuse, and buckets with Object Lock want; without it the signature covers the bytes',
+      'Sent as `x-amz-checksum-…`. Some stores reject it, and buckets with Object Lock need it. Without it the signature covers the bytes',
     ),
   tls: tls(),
   timeout_seconds: timeoutSeconds(),

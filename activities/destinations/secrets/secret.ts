@@ -104,7 +104,7 @@ export function configuration<Shape extends z.core.$ZodLooseShape>(shape: Shape)
       .string()
       .regex(CREDENTIAL_NAME, 'must be the name of a credential')
       .optional()
-      .describe('Name of a credential: it fills every secret field of the same name that is left out'),
+      .describe('Name of a credential; it fills every secret field of the same name that is not given'),
   })
   return schema.superRefine((value, context) => {
     if ('credentials' in value && value.credentials !== undefined) return

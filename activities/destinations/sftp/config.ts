@@ -30,11 +30,11 @@ export const sftpConfig = configuration({
   host: host(),
   port: port(22),
   username: credentialField().describe('User name'),
-  password: optionalSecret().describe('Password; either this or `private_key`'),
-  private_key: optionalSecret().describe('Private key in the format of OpenSSH, or in PEM; RSA, ECDSA or Ed25519'),
-  passphrase: optionalSecret().describe('Opens an encrypted `private_key`'),
+  password: optionalSecret().describe('Password; give this or `private_key`'),
+  private_key: optionalSecret().describe('Private key in OpenSSH or PEM format: RSA, ECDSA or Ed25519'),
+  passphrase: optionalSecret().describe('Passphrase of an encrypted `private_key`'),
   host_key: deciding(hostKey, (keys) => [keys].flat().sort()).describe(
-    'Fingerprint of the server\'s key as `ssh-keygen -l` prints it (`SHA256:…`), or several; `"any"` trusts whoever answers, who then sees the password and the document',
+    'Fingerprint of the server\'s key as `ssh-keygen -l` prints it (`SHA256:…`), or several. `"any"` trusts any server, which then sees the password and the document',
   ),
   path: template(4096)
     .superRefine((value, context) => {
@@ -42,28 +42,28 @@ export const sftpConfig = configuration({
       if (problem) context.addIssue({ code: 'custom', message: problem })
     })
     .describe(
-      'Remote file, such as `in/{distribution_id}.json`; placeholders are filled in, and bring no `/`. Without a leading `/` it begins where the login leads to',
+      'Remote file, such as `in/{distribution_id}.json`; placeholders are filled in, but cannot add a `/`. Without a leading `/` it is relative to the folder of the login',
     ),
   if_exists: z
     .enum(['overwrite', 'fail', 'keep_both'])
     .default('overwrite')
     .describe(
-      'When the file is there already: replace it, fail for good, or write `name-<delivery id>.ext` beside it. A repeat of the same delivery recognises its own file. A server without `posix-rename` can not replace in one step: there the older file is called `.<delivery id>.older` (`.<delivery id>.2.older` in the second attempt) for a moment; the next attempt gives it its name back if the connection ends just then',
+      'If the file exists: replace it, fail permanently, or write `name-<delivery id>.ext` beside it. A repeat of the same delivery recognises its own file. A server without `posix-rename` cannot replace it in one step. There the older file is called `.<delivery id>.older` (`.<delivery id>.2.older` in the second attempt) for a moment; if the connection ends just then, the next attempt restores its name',
     ),
-  create_directories: z.boolean().default(true).describe('Makes the folders of `path` that are missing'),
-  file_mode: fileMode.optional().describe('Permissions of the file, such as `0640`; the server decides when left out'),
-  directory_mode: directoryMode.optional().describe('Permissions of the folders that are made'),
+  create_directories: z.boolean().default(true).describe('Creates missing folders of `path`'),
+  file_mode: fileMode.optional().describe('Permissions of the file, such as `0640`; by default the server decides'),
+  directory_mode: directoryMode.optional().describe('Permissions of the folders that are created'),
   temporary_suffix: z
     .string()
     .regex(/^\.[A-Za-z0-9_-]{1,30}$/, 'must be a dot and up to 30 letters, digits, "_" or "-"')
     .refine((suffix) => suffix.toLowerCase() !== ASIDE_SUFFIX, 'is what an older file is called while it is replaced')
     .default('.part')
     .describe(
-      'While it is written, the file is called `.<delivery id>` (`.<delivery id>.2` in the second attempt) and this, in the same folder; one stays behind only where the connection ends and no further attempt comes',
+      'While it is written, the file is called `.<delivery id>` (`.<delivery id>.2` in the second attempt) with this suffix, in the same folder. It stays behind only if the connection ends and no further attempt follows',
     ),
   legacy_algorithms: deciding(z.boolean())
     .default(false)
-    .describe('Also offers what old servers need and nobody should use: SHA-1 key exchange, CBC ciphers, DSA keys'),
+    .describe('Also offers outdated algorithms for old servers: SHA-1 key exchange, CBC ciphers, DSA keys'),
   timeout_seconds: timeoutSeconds(),
 }).superRefine((value, context) => {
   // Types of loose shapes are not known here.
