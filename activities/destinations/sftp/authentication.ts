@@ -1,4 +1,4 @@
-// Who we are. One guess per attempt: several wrong ones lock accounts.
+// How the client logs in. It tries each method once per attempt: several wrong passwords lock accounts.
 import type { AnyAuthMethod, AuthenticationType, ParsedKey, Prompt } from 'ssh2'
 import { DeliveryError } from '../errors.ts'
 import type { SftpConfig } from './config.ts'
@@ -8,17 +8,17 @@ export interface Login {
   /** ssh2's `authHandler`: the method to try next, or false when there is none left. */
   next(left: AuthenticationType[] | null): AnyAuthMethod | false
   kind: 'password' | 'private_key'
-  /** The methods that the server still wants to hear, after a refusal. */
+  /** The methods that the server named after it refused one. */
   offered(): string[]
 }
 
-/** @throws DeliveryError MISCONFIGURED when there is no login, or a key that cannot be read */
+/** @throws DeliveryError MISCONFIGURED when there is no login, or the key cannot be read */
 export function loginOf({ username, password, private_key, passphrase }: SftpConfig): Login {
   if (password !== undefined && private_key !== undefined) {
-    throw new DeliveryError('MISCONFIGURED', 'password and private_key are both there; state the one that is meant')
+    throw new DeliveryError('MISCONFIGURED', 'both password and private_key are stated; state only one of them')
   }
   if (password === undefined && private_key === undefined) {
-    throw new DeliveryError('MISCONFIGURED', 'there is neither a password nor a private_key')
+    throw new DeliveryError('MISCONFIGURED', 'neither a password nor a private_key is stated')
   }
   const methods =
     private_key === undefined
@@ -46,7 +46,7 @@ function keyMethods(username: string, key: ParsedKey): Methods {
   }
 }
 
-/** The password itself; where a server hears no passwords, the same as the answer to its only hidden question (PAM). */
+/** Sends the password; if the server takes no passwords, sends it as the answer to its only hidden question (PAM). */
 function passwordMethods(username: string, password: string): Methods {
   const tried = new Set<string>()
   let answered = false
@@ -63,12 +63,12 @@ function passwordMethods(username: string, password: string): Methods {
     finish(answer ? [password] : prompts.map(() => ''))
   }
   return (left) => {
-    const heard = !tried.has('password') || (left?.includes('password') ?? true)
+    const takesPasswords = left?.includes('password') ?? true
     if (!tried.has('password')) {
       tried.add('password')
       return { type: 'password', username, password }
     }
-    if (heard || tried.has('keyboard-interactive') || !left?.includes('keyboard-interactive')) return undefined
+    if (takesPasswords || tried.has('keyboard-interactive') || !left?.includes('keyboard-interactive')) return undefined
     tried.add('keyboard-interactive')
     return { type: 'keyboard-interactive', username, prompt }
   }

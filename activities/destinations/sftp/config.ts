@@ -1,4 +1,4 @@
-// The configuration of an SFTP destination: at once its validation, its type, its masking and its served JSON schema.
+// The configuration of an SFTP destination: its validation, its type, its masking and its JSON schema in one.
 import { z } from 'zod'
 import { host, port, template, timeoutSeconds } from '../fields.ts'
 import { configuration, credentialField, deciding, optionalSecret, type Resolved } from '../secrets/secret.ts'
@@ -9,7 +9,7 @@ const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/
 
 const HOST_KEY_ERROR =
   'must be the fingerprint of the server\'s key, such as "SHA256:…" (43 characters follow; "ssh-keyscan HOST | ' +
-  'ssh-keygen -lf -" prints it), a list of them, or "any" to trust whoever answers'
+  'ssh-keygen -lf -" prints it), a list of them, or "any" to trust any server'
 
 const fingerprint = z.string().regex(FINGERPRINT, HOST_KEY_ERROR)
 
@@ -23,7 +23,7 @@ const hostKey = z.union(
 )
 
 const fileMode = z.string().regex(/^0?[0-7]{3}$/, 'must be three octal digits, such as "0640"')
-/** Folders may hand their group down (setgid) and keep others from deleting (sticky). */
+/** A folder may also pass its group on (setgid) and prevent others from deleting its files (sticky). */
 const directoryMode = z.string().regex(/^[0-3]?[0-7]{3}$/, 'must be three or four octal digits, such as "0750"')
 
 export const sftpConfig = configuration({
@@ -56,7 +56,10 @@ export const sftpConfig = configuration({
   temporary_suffix: z
     .string()
     .regex(/^\.[A-Za-z0-9_-]{1,30}$/, 'must be a dot and up to 30 letters, digits, "_" or "-"')
-    .refine((suffix) => suffix.toLowerCase() !== ASIDE_SUFFIX, 'is what an older file is called while it is replaced')
+    .refine(
+      (suffix) => suffix.toLowerCase() !== ASIDE_SUFFIX,
+      'is reserved: an older file has this suffix while it is replaced',
+    )
     .default('.part')
     .describe(
       'While it is written, the file is called `.<delivery id>` (`.<delivery id>.2` in the second attempt) with this suffix, in the same folder. It stays behind only if the connection ends and no further attempt follows',
@@ -66,15 +69,16 @@ export const sftpConfig = configuration({
     .describe('Also offers outdated algorithms for old servers: SHA-1 key exchange, CBC ciphers, DSA keys'),
   timeout_seconds: timeoutSeconds(),
 }).superRefine((value, context) => {
-  // Types of loose shapes are not known here.
+  // The type of these fields is not known here.
   const { password, private_key, passphrase, credentials } = value
   const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
-  if (password !== undefined && private_key !== undefined) issue('private_key', 'is one too many beside "password"')
+  if (password !== undefined && private_key !== undefined)
+    issue('private_key', 'cannot be used together with "password": state only one of them')
   if (credentials !== undefined) return
   if (password === undefined && private_key === undefined) {
-    issue('password', 'is required, or "private_key": state one, or name the "credentials" that hold it')
+    issue('password', 'is required, or "private_key": state one of them, or the "credentials" that contain it')
   }
-  if (passphrase !== undefined && private_key === undefined) issue('passphrase', 'opens a "private_key"; there is none')
+  if (passphrase !== undefined && private_key === undefined) issue('passphrase', 'is stated without a "private_key"')
 })
 
 export type SftpConfig = Resolved<z.output<typeof sftpConfig>>

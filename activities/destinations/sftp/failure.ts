@@ -1,11 +1,11 @@
-// What a failure means: by ssh2's level, by SSH's reasons for a disconnect and by SFTP's status codes, never by a text.
+// What a failure means: decided by ssh2's level, SSH's reason for a disconnect or SFTP's status code, never by a text.
 import { DeliveryError } from '../errors.ts'
 import { codeOf, networkFailure } from '../network/failures.ts'
 import { storable } from '../storable.ts'
 import type { Login } from './authentication.ts'
 import type { HostCheck } from './host-key.ts'
 
-/** How far a connection had come. */
+/** How far the connection has come. */
 export interface Handshake {
   host: HostCheck
   phase: 'greeting' | 'login' | 'open'
@@ -13,12 +13,12 @@ export interface Handshake {
 }
 
 /**
- * Reasons of a disconnect (RFC 4253, section 11.1) that end a login: OpenSSH takes its leave of too many wrong guesses
- * as a protocol error.
+ * Reasons of a disconnect (RFC 4253, section 11.1) that mean a refused login: OpenSSH reports too many failed attempts as
+ * a protocol error.
  */
 const LOGIN_ENDED = new Set([2, 13, 14, 15])
 
-/** `SSH_FX_…` of draft-ietf-secsh-filexfer-02, section 7: the version 3 that servers speak. */
+/** `SSH_FX_…` of draft-ietf-secsh-filexfer-02, section 7: version 3, which servers use. */
 export const STATUS = {
   EOF: 1,
   NO_SUCH_FILE: 2,
@@ -26,17 +26,17 @@ export const STATUS = {
   FAILURE: 4,
   BAD_MESSAGE: 5,
   OP_UNSUPPORTED: 8,
-  /** Of later versions, which some servers answer in version 3 too. */
+  /** Of later versions; some servers send it in version 3 too. */
   NO_SUCH_PATH: 10,
 } as const
 
-/** The server says that there is no such file or folder. */
+/** Whether the server answered that there is no such file or folder. */
 export function isMissing(error: unknown): boolean {
   const status = statusOf(error)
   return status === STATUS.NO_SUCH_FILE || status === STATUS.NO_SUCH_PATH
 }
 
-/** The status that a request was answered with; undefined when it failed in another way. */
+/** The status in the server's answer; undefined when the request failed in another way. */
 export function statusOf(error: unknown): number | undefined {
   const code = (error as { code?: unknown } | null)?.code
   return typeof code === 'number' && !(error instanceof DeliveryError) ? code : undefined
@@ -49,7 +49,7 @@ export function sessionFailure(error: unknown, { host, phase, login }: Handshake
     return new DeliveryError(
       'MISCONFIGURED',
       `the server's key is not the one in "host_key": it showed ${shown.fingerprint} (${shown.type}) and not ` +
-        `${host.expected}. Nothing was sent; somebody may stand in between. If the server has a new key, put that there`,
+        `${host.expected}. Nothing was sent: this may be a man-in-the-middle attack. If the server has a new key, state it in "host_key"`,
     )
   }
   const { level, code } = error as { level?: unknown; code?: unknown }
@@ -61,24 +61,23 @@ export function sessionFailure(error: unknown, { host, phase, login }: Handshake
       { cause: error },
     )
   }
-  // Algorithms are agreed on before a key is shown.
+  // Algorithms are negotiated before the server shows its key.
   if (level === 'handshake' && !shown) {
     return new DeliveryError(
       'MISCONFIGURED',
-      'no algorithm is known to both sides; "legacy_algorithms": true also offers those of old servers',
+      'client and server have no algorithm in common; "legacy_algorithms": true also offers those of old servers',
       { cause: error },
     )
   }
   if (codeOf(error) !== undefined || error instanceof DeliveryError) return networkFailure(error)
-  const reason =
-    typeof code === 'number' ? `the server took its leave (SSH reason ${code})` : 'the SSH connection broke'
+  const reason = typeof code === 'number' ? `the server disconnected (SSH reason ${code})` : 'the SSH connection broke'
   return new DeliveryError('DESTINATION_UNAVAILABLE', reason, { cause: error })
 }
 
 /**
  * What a request's failure means.
- * @param what was not done, as in "could not rename the file"
- * @returns the error as it is when it is no answer of the server
+ * @param what the server could not do, as in "rename the file"
+ * @returns the same error when it is not an answer of the server
  */
 export function requestFailure(error: unknown, what: string): unknown {
   const status = statusOf(error)
@@ -96,11 +95,11 @@ export function requestFailure(error: unknown, what: string): unknown {
     case STATUS.PERMISSION_DENIED:
       return fail('REJECTED', 'permission denied')
     case STATUS.BAD_MESSAGE:
-      return fail('MISCONFIGURED', 'the name is too long, or not one that the server takes')
+      return fail('MISCONFIGURED', 'the name is too long, or the server does not accept it')
     case STATUS.OP_UNSUPPORTED:
-      return fail('MISCONFIGURED', 'it does not know how')
+      return fail('MISCONFIGURED', 'it does not support this')
     default:
-      // Version 3 has no code for a full disk, a quota or a broken one: all are a failure, and may pass.
-      return fail('DESTINATION_UNAVAILABLE', 'it answered with a failure, such as for a full disk')
+      // Version 3 has one code for a full disk, a used-up quota and a broken disk. All of them may pass.
+      return fail('DESTINATION_UNAVAILABLE', 'it reported a failure, such as a full disk')
   }
 }

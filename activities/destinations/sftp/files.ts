@@ -1,4 +1,4 @@
-// Files at the server, in the words of the protocol; failures are statuses (failure.ts) or a lost connection.
+// File operations in terms of the protocol. They fail with a status (failure.ts) or because the connection is lost.
 import type { FileEntryWithStats, Stats } from 'ssh2'
 import { LIMITS } from '../../../db/limits.ts'
 import { isMissing, STATUS, statusOf } from './failure.ts'
@@ -6,12 +6,12 @@ import type { Session } from './session.ts'
 
 /** Below what every server must take in one packet (34,000 bytes, filexfer-02, section 3). */
 const CHUNK_BYTES = 30 * 1024
-/** Requests that are open at the same time: enough for a fast line with long ways, and 2 MB of memory at most. */
+/** Open requests at the same time: enough for a fast connection with a long delay, and at most 2 MB of memory. */
 const AT_ONCE = 64
 
 /**
- * What stands under the name itself, a link not followed; undefined where there is nothing. Some servers answer any failure
- * for a file that is not there, or do not know LSTAT: what they mean is asked in other ways.
+ * What has this name, without following a link; undefined if nothing has it. Some servers answer any failure for a missing
+ * file, or do not support LSTAT; then it is found out in other ways.
  */
 export async function look(session: Session, path: string): Promise<Stats | undefined> {
   try {
@@ -23,7 +23,7 @@ export async function look(session: Session, path: string): Promise<Stats | unde
   }
 }
 
-/** By STAT, then by what the folder lists. @throws the first answer, where nothing tells */
+/** Asks by STAT, then lists the folder. @throws the first answer when neither tells */
 async function lookOtherwise(session: Session, path: string, answer: unknown): Promise<Stats | undefined> {
   try {
     return await session.request<Stats>((sftp, done) => sftp.stat(path, done))
@@ -39,12 +39,12 @@ async function lookOtherwise(session: Session, path: string, answer: unknown): P
     if (isMissing(error)) return undefined
     if (statusOf(error) === undefined) throw error
   }
-  // Nothing is in a folder that is not there.
+  // A missing folder contains nothing.
   if (folder !== '.' && folder !== '/' && (await look(session, folder)) === undefined) return undefined
   throw answer
 }
 
-/** @throws FAILURE for a folder of more entries than are read */
+/** @throws FAILURE for a folder with more entries than are read */
 async function listed(session: Session, folder: string, name: string): Promise<Stats | undefined> {
   const handle = await session.request<Buffer>((sftp, done) => sftp.opendir(folder, done))
   try {
@@ -63,7 +63,7 @@ async function listed(session: Session, folder: string, name: string): Promise<S
   } finally {
     await closeFile(session, handle).catch(() => {})
   }
-  throw Object.assign(new Error('the folder has too many files to look for one'), { code: STATUS.FAILURE })
+  throw Object.assign(new Error('the folder has too many files to search for one'), { code: STATUS.FAILURE })
 }
 
 function partsOf(path: string): { folder: string; name: string } {
@@ -72,7 +72,7 @@ function partsOf(path: string): { folder: string; name: string } {
   return { folder: path.slice(0, at) || '/', name: path.slice(at + 1) }
 }
 
-/** A link followed. */
+/** Follows a link. */
 export async function sizeOf(session: Session, path: string): Promise<number | undefined> {
   try {
     return (await session.request<Stats>((sftp, done) => sftp.stat(path, done))).size
@@ -88,7 +88,7 @@ export function rename(session: Session, from: string, to: string): Promise<void
   return session.request<void>((sftp, done) => sftp.rename(from, to, done))
 }
 
-/** @returns whether there was something to remove */
+/** @returns whether the file existed */
 export async function remove(session: Session, path: string): Promise<boolean> {
   try {
     await session.request<void>((sftp, done) => sftp.unlink(path, done))
@@ -99,7 +99,7 @@ export async function remove(session: Session, path: string): Promise<boolean> {
   }
 }
 
-/** A new file, open for writing; a failure when there is one already. */
+/** Opens a new file for writing; fails when the file exists. */
 export function createFile(session: Session, path: string): Promise<Buffer> {
   return session.request<Buffer>((sftp, done) => sftp.open(path, 'wx', done))
 }
@@ -118,12 +118,12 @@ export function setMode(session: Session, handle: Buffer, mode: string): Promise
   return session.request<void>((sftp, done) => sftp.fchmod(handle, Number.parseInt(mode, 8), done))
 }
 
-/** Asks for the bytes to be on the disk, of a server that knows how (`fsync@openssh.com`). */
+/** Asks the server to write the bytes to its disk, if it supports `fsync@openssh.com`. */
 export async function flush(session: Session, handle: Buffer): Promise<void> {
   try {
     await session.request<unknown>((sftp, done) => sftp.ext_openssh_fsync(handle, done))
   } catch (error) {
-    // BAD_MESSAGE: EINVAL, a file system that has no such thing.
+    // BAD_MESSAGE stands for EINVAL: the file system does not support it.
     const status = statusOf(error)
     if (status !== STATUS.OP_UNSUPPORTED && status !== STATUS.BAD_MESSAGE) throw error
   }
@@ -153,17 +153,17 @@ async function rangeHolds(session: Session, handle: Buffer, expected: Buffer, po
         if (statusOf(error) === STATUS.EOF) return 0
         throw error
       })
-    // Shorter than it was a moment ago.
+    // The file is shorter than it was a moment ago.
     if (read === 0) return false
     at += read
   }
   return buffer.equals(expected)
 }
 
-/** The folder and those above it that are missing. */
+/** Creates the folder and the missing ones above it. */
 export async function makeDirectories(session: Session, directory: string, mode: string | undefined): Promise<void> {
   const missing: string[] = []
-  // From below: a server may show nothing of what lies above a user's own folders.
+  // Starts with the deepest folder: a server may hide what is above the user's own folders.
   for (let at = directory; at !== '' && at !== '/'; at = at.slice(0, Math.max(at.lastIndexOf('/'), 0))) {
     if (await look(session, at)) break
     missing.unshift(at)
@@ -172,18 +172,18 @@ export async function makeDirectories(session: Session, directory: string, mode:
     try {
       await session.request<void>((sftp, done) => sftp.mkdir(path, done))
     } catch (error) {
-      // Another delivery may have made it in the meantime.
+      // Another delivery may have created it in the meantime.
       if (!(await look(session, path))) throw error
       continue
     }
-    // Not with mkdir, where the server's umask takes bits away.
+    // Not with mkdir: there the server's umask removes bits.
     if (mode !== undefined) {
       await session.request<void>((sftp, done) => sftp.chmod(path, Number.parseInt(mode, 8), done))
     }
   }
 }
 
-/** Runs `work` for each part of a whole of `length` bytes, several at a time; the first failure ends it. */
+/** Runs `work` for each part of `length` bytes, several at a time; stops at the first failure. */
 async function inChunks(length: number, work: (offset: number, length: number) => Promise<unknown>): Promise<void> {
   let next = 0
   const worker = async () => {

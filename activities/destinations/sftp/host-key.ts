@@ -1,12 +1,12 @@
-// Who the server is: its public key, told by its fingerprint.
+// The identity of the server: its public key, recognised by its fingerprint.
 import { createHash } from 'node:crypto'
 
 export interface HostCheck {
-  /** Whether this is the key of the server that is meant; called by ssh2, again when keys are renewed. */
+  /** Whether this key is trusted; ssh2 calls it, also when the keys are renewed. */
   verify(key: Buffer): boolean
-  /** What the server showed last, as `ssh-keygen -l` prints it; undefined before it showed a key. */
+  /** The key that the server showed last, as `ssh-keygen -l` prints it; undefined before that. */
   shown(): { fingerprint: string; type: string; trusted: boolean } | undefined
-  /** What was expected, for a person. */
+  /** What was expected, for a message. */
   expected: string
 }
 
@@ -25,7 +25,7 @@ export function createHostCheck(pinned: string | readonly string[]): HostCheck {
   }
 }
 
-/** RFC 4253, section 6.6: a key begins with the name of its kind. */
+/** RFC 4253, section 6.6: a key begins with the name of its type. */
 function typeOf(key: Buffer): string {
   const length = key.length >= 4 ? key.readUInt32BE(0) : 0
   const name = key.toString('latin1', 4, 4 + Math.min(length, 64))

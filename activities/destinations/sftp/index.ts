@@ -1,4 +1,4 @@
-// SFTP: one file per delivery. A success is a file that the server has confirmed in full size under its final name.
+// SFTP: one file per delivery. It succeeds when the server has confirmed the file's full size under its final name.
 
 import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -13,12 +13,12 @@ import { fillPath, fixedDirectory } from './path.ts'
 import { publish } from './publish.ts'
 import { openSession, type Session } from './session.ts'
 
-/** Servers count sessions, some by licence: an idle one is kept for a burst, not for a day. */
+/** Servers limit sessions, some by licence: an idle one is kept for the next deliveries of a burst only. */
 const IDLE_MS = 15_000
 
 const connections = keepConnections<Session>({
   idleMs: IDLE_MS,
-  // A refusal is an answer too.
+  // A refusal is an answer too: the session works.
   check: (session) =>
     look(session, '.').catch((error: unknown) => {
       if (statusOf(error) === undefined) throw error
@@ -59,7 +59,7 @@ export const sftp = defineDestination({
     })
   },
 
-  /** Logs in, and looks for the folder as far as it is the same for every message. */
+  /** Logs in, and checks the folder as far as it is the same for every message. */
   async probe(config, signal, { egress }) {
     const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal, expects: 'accept the connection' }, async (attempt) => {

@@ -1,4 +1,4 @@
-// Private keys, as people have them: OpenSSH's own format, the older PEM, PuTTY's, and PKCS#8, which ssh2 does not read.
+// Private keys in the usual formats: OpenSSH's, the older PEM, PuTTY's, and PKCS#8, which ssh2 does not read.
 import { createHash, createPrivateKey, type KeyObject } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import ssh2, { type ParsedKey } from 'ssh2'
@@ -12,7 +12,7 @@ const MAX_KEYS = 100
 /** By hash of text and passphrase: opening an encrypted key takes half a second of CPU, as it is meant to. */
 const keys = new LRUCache<string, ParsedKey>({ max: MAX_KEYS })
 
-/** @throws DeliveryError MISCONFIGURED that holds nothing of the key */
+/** @throws DeliveryError MISCONFIGURED that contains no part of the key */
 export function privateKey(text: string, passphrase: string | undefined): ParsedKey {
   const hash = createHash('sha256')
     .update(JSON.stringify([text, passphrase]))
@@ -30,15 +30,15 @@ function parse(text: string, passphrase: string | undefined): ParsedKey {
     ? fromPkcs8(text, passphrase)
     : ssh2.utils.parseKey(text, encrypted ? passphrase : undefined)
   const key = Array.isArray(parsed) ? (parsed as ParsedKey[])[0] : parsed
-  // Neither the key's error nor its text: both may quote it.
+  // The error of the parser is left out: it may quote the key.
   if (key instanceof Error || key === undefined) {
     throw misconfigured(
       encrypted
-        ? 'the passphrase does not open private_key'
-        : 'private_key cannot be read: it must be a whole RSA, ECDSA or Ed25519 key, with its BEGIN and END lines',
+        ? 'the passphrase does not decrypt private_key'
+        : 'private_key cannot be read: it must be a complete RSA, ECDSA or Ed25519 key, with its BEGIN and END lines',
     )
   }
-  if (!key.isPrivateKey()) throw misconfigured('private_key is a public key; the private one is wanted')
+  if (!key.isPrivateKey()) throw misconfigured('private_key is a public key; state the private one')
   return key
 }
 
@@ -50,7 +50,7 @@ function isEncrypted(text: string): boolean {
   const body = OPENSSH.exec(text)?.[1]
   if (body !== undefined) {
     const bytes = Buffer.from(body, 'base64')
-    // The name of the cipher follows the magic word (PROTOCOL.key of OpenSSH).
+    // The name of the cipher follows the first word (PROTOCOL.key of OpenSSH).
     if (bytes.length < MAGIC.length + 4) return false
     const length = bytes.readUInt32BE(MAGIC.length)
     return bytes.toString('latin1', MAGIC.length + 4, MAGIC.length + 4 + length) !== 'none'
@@ -64,18 +64,18 @@ function fromPkcs8(text: string, passphrase: string | undefined): ParsedKey | Er
     if (key.asymmetricKeyType === 'rsa') return ssh2.utils.parseKey(key.export({ type: 'pkcs1', format: 'pem' }))
     if (key.asymmetricKeyType === 'ec') return ssh2.utils.parseKey(key.export({ type: 'sec1', format: 'pem' }))
     if (key.asymmetricKeyType === 'ed25519') return ssh2.utils.parseKey(ed25519(key))
-    return new Error('not a kind of key that SSH knows')
+    return new Error('not a type of key that SSH supports')
   } catch {
     return new Error('not a PKCS#8 key, or another passphrase')
   }
 }
 
-/** OpenSSH's format is the only one in which ssh2 takes Ed25519 keys. */
+/** ssh2 reads Ed25519 keys in OpenSSH's format alone. */
 function ed25519(key: KeyObject): string {
   const { x, d } = key.export({ format: 'jwk' })
   const type = field('ssh-ed25519')
   const point = Buffer.from(x!, 'base64url')
-  // Two equal words, by which a reader sees that the passphrase was right; there is none.
+  // Two equal numbers, by which a reader recognises the right passphrase; this key has none.
   const body = Buffer.concat([
     Buffer.alloc(8),
     type,

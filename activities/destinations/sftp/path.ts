@@ -1,10 +1,10 @@
-// Where a file goes. The configuration chooses the folder; what a payload brings is never more than a name in it.
+// Where a file goes. The configuration decides the folder; values from the payload can only be part of a name.
 import { posix } from 'node:path'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../template/placeholders.ts'
 
-/** No `temporary_suffix` may be this one. */
+/** `temporary_suffix` may not be this one. */
 export const ASIDE_SUFFIX = '.older'
 
 export interface RemotePlace {
@@ -12,43 +12,44 @@ export interface RemotePlace {
   directory: string
   /** The file itself. */
   target: string
-  /** Holds the bytes until they are complete; one per attempt, for a server may be late with what an earlier one asked. */
+  /** Contains the bytes until they are complete. One per attempt: a server may carry out late requests of an earlier one. */
   temporary: string
-  /** Those that earlier attempts of the delivery may have left. */
+  /** Temporary files that earlier attempts of the delivery may have left. */
   leftovers: string[]
-  /** Holds the older file while the new one gets its name, where the server can not do that in one step. */
+  /** Name of the older file while it is replaced, if the server cannot do that in one step. */
   aside: string
-  /** Those that earlier attempts may have left, the latest first. */
+  /** Older files that earlier attempts may have left aside, the latest first. */
   earlierAsides: string[]
-  /** Beside `target`, for those that keep both; one per delivery, so that a repeat makes no third file. */
+  /** Beside `target`, for `keep_both`; one per delivery, so that a retry makes no third file. */
   beside: string
 }
 
 /** What is wrong with a template for a remote file; undefined when nothing is. */
 export function pathProblem(template: string): string | undefined {
   if (template === '' || template.endsWith('/')) return 'must end with the name of a file'
-  if (template.includes('\\')) return 'has a backslash; folders are parted by "/"'
-  if (template.startsWith('~')) return 'has a "~"; a path without a leading "/" begins where the login leads to'
-  if (/\{[^{}]*\/[^{}]*\}/.test(template)) return 'has a placeholder with a "/"'
-  if (template.includes('{attempt_number}')) return 'has {attempt_number}, by which a repeat would make another file'
+  if (template.includes('\\')) return 'contains a backslash; folders are separated by "/"'
+  if (template.startsWith('~'))
+    return 'begins with "~"; a path without a leading "/" starts in the folder that the login leads to'
+  if (/\{[^{}]*\/[^{}]*\}/.test(template)) return 'contains a placeholder with a "/"'
+  if (template.includes('{attempt_number}')) return 'contains {attempt_number}: a retry would create another file'
   const segments = template.replace(/^\//, '').split('/')
-  if (segments.includes('')) return 'has an empty folder name ("//")'
-  if (segments.some((segment) => segment === '.' || segment === '..')) return 'has "." or ".." for a folder'
+  if (segments.includes('')) return 'contains an empty folder name ("//")'
+  if (segments.some((segment) => segment === '.' || segment === '..')) return 'contains "." or ".." as a folder'
   return undefined
 }
 
 /**
- * @throws DeliveryError MISCONFIGURED for a placeholder that finds nothing, or whose value would lead elsewhere: one with
- * a separator or control character, or one that makes a name empty, hidden, "." or ".."
+ * @throws DeliveryError MISCONFIGURED for a placeholder without a value, or whose value would lead to another folder: with a
+ * separator or control character, or one that makes a name empty, hidden, "." or ".."
  */
 export function fillPath(
   { path, temporary_suffix }: { path: string; temporary_suffix: string },
   message: Message,
 ): RemotePlace {
   const filled = fillTemplate(path, message, (value, name) => {
-    // A backslash parts folders on Windows.
+    // A backslash separates folders on Windows.
     if (/[/\\\p{Cc}]/u.test(value)) {
-      throw new DeliveryError('MISCONFIGURED', `{${name}} brings a "/", a "\\" or a control character into the path`)
+      throw new DeliveryError('MISCONFIGURED', `{${name}} puts a "/", a "\\" or a control character into the path`)
     }
     return value
   })
@@ -56,7 +57,7 @@ export function fillPath(
   for (const [at, segment] of filled.split('/').entries()) {
     const template = templates[at]!
     if (segment === template) continue
-    // Hidden names are refused too: a payload must reach neither .ssh nor another delivery's temporary file.
+    // Hidden names are refused too: a payload must not reach .ssh or another delivery's temporary file.
     if (segment === '' || (segment.startsWith('.') && !template.startsWith('.')) || /^\.{1,2}$/.test(segment)) {
       throw new DeliveryError('MISCONFIGURED', `"${template}" in the path becomes empty, or begins with a dot`)
     }

@@ -1,5 +1,5 @@
-// One delivery is one file: written under a temporary name, measured, then named in one step. Nobody ever sees half of
-// it, and a repeat, also after an answer that was lost on the way, finds its own work and makes no second file.
+// One delivery is one file: it is written under a temporary name, its size is checked, then it is renamed in one step.
+// Nobody sees a part of it. A retry, also after a lost answer, recognises an earlier attempt's file and makes no second.
 
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -23,12 +23,12 @@ import type { RemotePlace } from './path.ts'
 import { repair, replace, vanished } from './replace.ts'
 import type { Session } from './session.ts'
 
-/** Tidying up is a courtesy, and never takes longer. */
+/** Removing the temporary file after a failure may take no longer. */
 const TIDY_MS = 2_000
 
 export interface Published {
   path: string
-  /** An earlier attempt had done it already. */
+  /** An earlier attempt has delivered it. */
   already_there: boolean
 }
 
@@ -42,14 +42,14 @@ export async function publish(
   const { target, temporary, leftovers, beside } = place
   const isRepeat = message.is_repeat ?? message.attempt_number > 1
   /**
-   * Whether a file is the work of an earlier attempt whose answer was lost. Its bytes say so, yet only for a repeat: to
+   * Whether an earlier attempt, whose answer was lost, wrote this file. Equal bytes prove that, but only for a retry: for
    * another delivery an equal file is somebody else's.
    */
   const isOurs = async (path: string) =>
     isRepeat && (await step('read the file', holdsOrUnreadable(session, path, message.body)))
   const done = (path: string, already_there = false): Published => ({ path, already_there })
 
-  attempt.expect('say what is there')
+  attempt.expect('say which files exist')
   await Promise.all(leftovers.map((path) => remove(session, path).catch(ignore)))
   if (config.if_exists !== 'fail') await repair(session, place, config.if_exists === 'overwrite' ? target : beside)
   if (config.if_exists === 'keep_both' && isRepeat) {
@@ -98,7 +98,7 @@ async function upload(
       }
       await step('make the folders of the path', makeDirectories(session, directory, directory_mode))
     } else if (!(await remove(session, temporary).catch(() => false))) {
-      // Not because an earlier attempt has left it behind.
+      // The reason was not a file that an earlier attempt has left.
       throw requestFailure(error, 'open a file in the folder')
     }
     return step('open a file in the folder', createFile(session, temporary))
@@ -115,24 +115,24 @@ async function upload(
   if (size !== body.length) {
     throw new DeliveryError(
       'DESTINATION_UNAVAILABLE',
-      `the server took ${body.length} bytes, and has ${size ?? 'an unknown number of'} of them`,
+      `the server accepted ${body.length} bytes, but the file has ${size ?? 'an unknown number'}`,
     )
   }
 }
 
-/** Whether a file could not be made because its folder is not there: some servers answer just any failure then. */
+/** Whether a file could not be created because its folder is missing: some servers answer any failure then. */
 async function hasNoFolder(session: Session, directory: string, error: unknown): Promise<boolean> {
   if (isMissing(error)) return true
   if (statusOf(error) === undefined || directory === '' || directory === '/') return false
-  // Where nobody can tell, the first answer says what is wrong.
+  // If that cannot be found out, the first answer is reported.
   const folder = await look(session, directory).catch(() => 'unknown' as const)
   return folder === undefined
 }
 
 /**
- * Gives the file its name unless there is one of that name, which is false. In version 3 a rename is not to replace
- * (filexfer-02, section 6.5); OpenSSH makes a link for it, which no race can fool. Some others replace all the same:
- * hence the look before.
+ * Gives the file its name; returns false if another file has it. In version 3 a rename must not replace a file
+ * (filexfer-02, section 6.5): OpenSSH makes a link, which is safe against races. Some other servers replace it anyway,
+ * so it is checked before.
  */
 async function claim(session: Session, from: string, to: string): Promise<boolean> {
   if (await step('look at the file', look(session, to))) return false
@@ -145,14 +145,14 @@ async function claim(session: Session, from: string, to: string): Promise<boolea
   }
 }
 
-/** A folder that takes files and shows none: then name and attempt must do. */
+/** If the folder accepts files but lets nobody read them, name and size must be enough. */
 async function holdsOrUnreadable(session: Session, path: string, body: Buffer): Promise<boolean> {
   try {
     return await holds(session, path, body)
   } catch (error) {
     const status = statusOf(error)
     if (status === STATUS.PERMISSION_DENIED) return (await sizeOf(session, path)) === body.length
-    // Taken away in the meantime, or no file.
+    // It was removed in the meantime, or is no file.
     if (isMissing(error) || status === STATUS.FAILURE) return false
     throw error
   }
@@ -166,7 +166,7 @@ async function step<T>(what: string, doing: Promise<T>): Promise<T> {
   }
 }
 
-/** Removes the temporary file, if that is still possible; the attempt's outcome stands without it. */
+/** Removes the temporary file if possible; it does not change the outcome of the attempt. */
 async function tidy(session: Session, temporary: string): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const enough = new Promise<void>((resolve) => {

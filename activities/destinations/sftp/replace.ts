@@ -1,5 +1,5 @@
-// Gives a file a name that another one has. In one step where the server can (posix-rename). Elsewhere the older file steps
-// aside, and is removed only once the new one has the name: at every moment one of them is there, whole.
+// Gives a file the name of an older one: in one step if the server can (posix-rename). Otherwise the older file is renamed
+// first, and removed only when the new one has the name: at every moment one complete file exists.
 import { DeliveryError } from '../errors.ts'
 import { isMissing, requestFailure, STATUS, statusOf } from './failure.ts'
 import { look, remove, rename } from './files.ts'
@@ -15,7 +15,7 @@ export async function replace(session: Session, { temporary, aside }: Names, to:
     if (statusOf(error) !== STATUS.OP_UNSUPPORTED) throw await nameFailure(session, to, error)
   }
   try {
-    // Where nothing has the name, and where a rename replaces, against the specification.
+    // Succeeds if nothing has the name, or if the server's rename replaces, against the specification.
     return await rename(session, temporary, to)
   } catch (error) {
     if (statusOf(error) === undefined) throw error
@@ -25,25 +25,25 @@ export async function replace(session: Session, { temporary, aside }: Names, to:
     if (there?.isDirectory()) throw isFolder()
     if (!there) throw vanished(error) ?? requestFailure(error, 'give the file its name')
   }
-  await step(session, 'put the older file aside', { aside, to }, rename(session, to, aside))
+  await step(session, 'rename the older file', { aside, to }, rename(session, to, aside))
   await step(session, 'give the file its name', { aside, to }, rename(session, temporary, to))
-  // The file has its name. One that cannot be removed stays, hidden.
+  // The new file has its name. An older one that cannot be removed stays under its hidden name.
   await remove(session, aside).catch(() => {})
 }
 
-/** Puts back, or removes, what an earlier attempt has put aside whose connection ended before it could. */
+/** Puts back or removes an older file that an earlier attempt renamed before its connection ended. */
 export async function repair(session: Session, { earlierAsides }: RemotePlace, to: string): Promise<void> {
   for (const aside of earlierAsides) {
     try {
       await restore(session, aside, to)
     } catch (error) {
-      // It is still there, whole, and this attempt takes nothing away before its own file has the name.
+      // The older file is still complete, and this attempt removes nothing before its own file has the name.
       if (statusOf(error) === undefined) throw error
     }
   }
 }
 
-/** A refusal leaves the older file under its name. */
+/** When the server refuses, the older file gets its name back. */
 async function step(
   session: Session,
   what: string,
@@ -85,12 +85,14 @@ async function nameFailure(session: Session, to: string, error: unknown): Promis
   return vanished(error) ?? requestFailure(error, 'give the file its name')
 }
 
-/** What was written a moment ago is gone: somebody tidies up there, and the next attempt may have more luck. */
+/** The file that was just written is gone: another program removes files there. The next attempt may succeed. */
 export function vanished(error: unknown): DeliveryError | undefined {
   if (!isMissing(error)) return undefined
-  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the file vanished before it had its name', { cause: error })
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the file vanished before it had its final name', {
+    cause: error,
+  })
 }
 
 function isFolder(): DeliveryError {
-  return new DeliveryError('MISCONFIGURED', 'the path leads to a folder; it must end with the name of a file')
+  return new DeliveryError('MISCONFIGURED', 'the path is that of a folder; it must end with the name of a file')
 }

@@ -142,7 +142,7 @@ function channelClosed(cause?: Error): DeliveryError {
   return new DeliveryError('DESTINATION_UNAVAILABLE', 'the server ended the SFTP session', { cause })
 }
 
-/** The login was accepted, but there is no SFTP. This is final, unless the server lacks resources or its program was killed. */
+/** The login was accepted, but no SFTP session. Final, unless the server lacks resources or its program was killed. */
 function noSession(error: unknown): DeliveryError {
   const { reason, signal } = error as { reason?: unknown; signal?: unknown }
   if (reason === RESOURCE_SHORTAGE || signal !== undefined) {

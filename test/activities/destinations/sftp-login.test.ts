@@ -11,7 +11,7 @@ import { hasAccounts, type Sshd, startSshd } from '../../support/receivers/sshd.
 import { failureOf, SECRET, WRONG } from './contract.ts'
 import { aConfig, probe, send } from './sending-files.ts'
 
-/** Where systems keep OpenSSH's server program for SFTP. */
+/** Where operating systems install OpenSSH's SFTP server. */
 const SFTP_SERVERS = [
   '/usr/lib/openssh/sftp-server',
   '/usr/libexec/openssh/sftp-server',
@@ -63,7 +63,7 @@ describe('a private key of SFTP', () => {
     ]
     expect(failures.map(({ message }) => message)).toEqual([
       'private_key is encrypted; its "passphrase" is missing',
-      'the passphrase does not open private_key',
+      'the passphrase does not decrypt private_key',
     ])
     for (const failure of failures) {
       expect(failure).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
@@ -88,18 +88,18 @@ describe('a private key of SFTP', () => {
     ['-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----', 'cannot be read'],
     ['-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----', 'cannot be read'],
     [makeKeyPair().public_key, 'is a public key'],
-  ])('that is none is said to be so before anybody is called: %j', async (private_key, message) => {
+  ])('that cannot be used is refused before the server is called: %j', async (private_key, message) => {
     const error = await failureOf(probe(aConfig(sshd, { private_key, host: '203.0.113.1' })))
     expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
     expect(error.message).toContain(message)
   })
 
-  it('is opened once, which costs half a second, and not for each attempt', () => {
+  it('is decrypted once, which takes half a second, and not for each attempt', () => {
     const { private_key } = makeKeyPair({ passphrase: SECRET })
     expect(privateKey(private_key, SECRET)).toBe(privateKey(private_key, SECRET))
   })
 
-  it('that the server does not know is UNAUTHORIZED, and the message says what it would take', async () => {
+  it('that the server does not know is UNAUTHORIZED, and the message names what the server accepts', async () => {
     const error = await failureOf(send(aConfig(sshd, { private_key: makeKeyPair().private_key })))
     expect(error).toMatchObject({ code: 'UNAUTHORIZED', retryable: false })
     expect(error.message).toContain('the server refused the private_key or the username; it accepts: publickey')
@@ -107,22 +107,22 @@ describe('a private key of SFTP', () => {
 })
 
 describe('a password of SFTP', () => {
-  withAccounts('is refused for good also where the server ends the connection at the first wrong one', async () => {
+  withAccounts('is refused permanently, also when the server disconnects after the first wrong one', async () => {
     const strict = await another({ password: SECRET, settings: ['MaxAuthTries 1'] })
     await probe(aConfig(strict, { password: SECRET }))
     const error = await failureOf(send(aConfig(strict, { password: WRONG })))
     expect(error).toMatchObject({ code: 'UNAUTHORIZED', retryable: false })
   })
 
-  it('is UNAUTHORIZED where the server takes none, and the message says what it would take', async () => {
+  it('is UNAUTHORIZED when the server takes no passwords, and the message names what it accepts', async () => {
     const error = await failureOf(send(aConfig(sshd, { password: SECRET })))
     expect(error).toMatchObject({ code: 'UNAUTHORIZED', retryable: false })
     expect(error.message).toContain('it accepts: publickey')
   })
 
-  it('is told apart from a key that came with the same credential', async () => {
+  it('cannot be used together with a key, and one of the two is required', async () => {
     const config = { ...aConfig(sshd), password: SECRET }
-    expect((await failureOf(send(config))).message).toContain('both there')
+    expect((await failureOf(send(config))).message).toContain('both password and private_key are stated')
     const { private_key: _, password: __, ...none } = config
     expect((await failureOf(send(none))).message).toContain('neither a password nor a private_key')
   })
@@ -150,7 +150,7 @@ describe('the key of an SFTP server', () => {
   })
 })
 
-describe('an SFTP server that is set up in another way', () => {
+describe('an SFTP server', () => {
   it('without SFTP for this user is final', async () => {
     const other = await another({ settings: ['ForceCommand /bin/true'] })
     for (const attempt of [send, probe]) {
@@ -167,7 +167,7 @@ describe('an SFTP server that is set up in another way', () => {
     expect(error.message).toBe('the server could not open an SFTP session')
   })
 
-  it('with a greeting of its shell in place of SFTP is final', async () => {
+  it('whose shell prints a greeting in place of SFTP is final', async () => {
     const other = await another({ settings: ['ForceCommand echo Welcome to the depot'] })
     const error = await failureOf(send(aConfig(other)))
     expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
@@ -186,10 +186,10 @@ describe('an SFTP server that is set up in another way', () => {
     }
   })
 
-  it('that says nonsense on a connection that is kept ends nothing but that connection', async () => {
+  it('that sends nonsense on a kept connection ends nothing but that connection', async () => {
     const flag = join(mkdtempSync(join(tmpdir(), 'distributor-flag-')), 'flag')
     const program = SFTP_SERVERS.find(existsSync)
-    // The account looks for it, and answers in the same place.
+    // The account on the server reads and writes files there.
     chmodSync(dirname(flag), 0o777)
     const nonsense = `while [ ! -e ${flag} ]; do sleep 0.05; done; echo nonsense; sleep 0.05; touch ${flag}.done`
     const other = await another({ settings: [`ForceCommand (${nonsense}) & exec ${program}`] })
@@ -202,7 +202,7 @@ describe('an SFTP server that is set up in another way', () => {
     rmSync(dirname(flag), { recursive: true })
   })
 
-  it('with old algorithms alone is final, and works once they are allowed', async () => {
+  it('with only old algorithms is final, and works when they are allowed', async () => {
     const old = await another({
       settings: ['KexAlgorithms diffie-hellman-group14-sha1', 'Ciphers aes128-cbc', 'MACs hmac-sha1-96'],
     })

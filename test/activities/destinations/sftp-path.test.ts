@@ -12,7 +12,7 @@ const filled = (path: string, payload: unknown = {}, attempt_number = 1) =>
   )
 
 describe('the path of a remote file', () => {
-  it('is filled in; the temporary file and the one beside it carry the delivery id', () => {
+  it('is filled in; the temporary file and the one for keep_both have the delivery id in their names', () => {
     expect(filled('/in/{data_type}/{payload.name}.json', { name: 'Müller & Söhne' })).toEqual({
       directory: '/in/aggregated_report',
       target: '/in/aggregated_report/Müller & Söhne.json',
@@ -34,7 +34,7 @@ describe('the path of a remote file', () => {
     })
   })
 
-  it('may begin where the login leads to, or at the root', () => {
+  it('may start in the folder of the login, or at the root', () => {
     expect(filled('report')).toMatchObject({ directory: '', temporary: '.d-1.part', beside: 'report-d-1' })
     expect(filled('/report')).toMatchObject({ directory: '/', temporary: '/.d-1.part', beside: '/report-d-1' })
     expect(filled('{{a}}/.cache/x')).toMatchObject({ directory: '{a}/.cache', target: '{a}/.cache/x' })
@@ -54,11 +54,11 @@ describe('the path of a remote file', () => {
     ['in/.{payload.x}/y', '.'],
     ['{payload.x}', ''],
     ['{payload.x}/y', ''],
-  ])('%s is refused for a payload that brings %j', (path, x) => {
+  ])('%s is refused when the payload contains %j', (path, x) => {
     expect(() => filled(path, { x })).toThrow(expect.objectContaining({ code: 'MISCONFIGURED', retryable: false }))
   })
 
-  it('names the placeholder that finds nothing', () => {
+  it('names the placeholder that has no value', () => {
     expect(() => filled('in/{payload.none}')).toThrow('{payload.none}')
   })
 
@@ -70,7 +70,7 @@ describe('the path of a remote file', () => {
     ['in/../x', '".."'],
     ['./x', '"."'],
     ['~/x', '"~"'],
-    ['in/{attempt_number}', 'a repeat would make another file'],
+    ['in/{attempt_number}', 'a retry would create another file'],
     ['in\\x', 'backslash'],
     ['{payload.a/b}', 'placeholder with a "/"'],
   ])('%j cannot be one', (path, problem) => {
@@ -84,7 +84,7 @@ describe('the path of a remote file', () => {
     ['/{data_type}/x', '/'],
     ['{{a}}/{data_type}', '{a}'],
     ['x', ''],
-  ])('%s always begins in %j', (path, directory) => {
+  ])('%s is always in the folder %j', (path, directory) => {
     expect(fixedDirectory(path)).toBe(directory)
   })
 })
@@ -96,7 +96,7 @@ describe('the configuration of SFTP', () => {
       .safeParse({ ...stated, ...given })
       .error?.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
 
-  it('needs little', () => {
+  it('has defaults for all but five fields', () => {
     expect(sftpConfig.parse(stated)).toMatchObject({
       port: 22,
       if_exists: 'overwrite',
@@ -112,20 +112,20 @@ describe('the configuration of SFTP', () => {
     [{ host_key: 'MD5:00:11' }, 'host_key: must be the fingerprint'],
     [{ host_key: [] }, 'host_key: must be the fingerprint'],
     [{ password: undefined }, 'password: is required, or "private_key"'],
-    [{ private_key: 'k' }, 'private_key: is one too many beside "password"'],
-    [{ passphrase: 'p' }, 'passphrase: opens a "private_key"'],
+    [{ private_key: 'k' }, 'private_key: cannot be used together with "password"'],
+    [{ passphrase: 'p' }, 'passphrase: is stated without a "private_key"'],
     [{ username: undefined }, 'username: is required'],
-    [{ path: '../x' }, 'path: has "." or ".."'],
+    [{ path: '../x' }, 'path: contains "." or ".." as a folder'],
     [{ path: 'in/{nothing}' }, 'path: has an unknown placeholder'],
     [{ file_mode: '0999' }, 'file_mode: must be three octal digits'],
     [{ temporary_suffix: '/../x' }, 'temporary_suffix: must be a dot'],
     [{ mode: '0640' }, 'Unrecognized key: "mode"'],
     [{ directory_mode: '4755' }, 'directory_mode: must be'],
-  ])('says what is wrong with %j', (given, message) => {
+  ])('rejects %j with the reason', (given, message) => {
     expect(issues(given)?.join('\n')).toContain(message)
   })
 
-  it('may leave the login to credentials', () => {
+  it('may take the login from credentials', () => {
     const { username: _, password: __, ...rest } = stated
     expect(sftpConfig.safeParse({ ...rest, credentials: 'depot' }).success).toBe(true)
   })

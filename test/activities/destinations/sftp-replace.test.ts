@@ -42,7 +42,7 @@ const STATUSES = {
 const everyStatus = Object.entries(STATUSES)
 const MODES = ['overwrite', 'fail', 'keep_both'] as const
 
-describe('a server that answers in its own way for a file that is not there', () => {
+describe('a server with its own answers for a missing file', () => {
   describe.each(everyStatus)('LSTAT with %s', (_, status) => {
     /** What is there is shown. */
     const oddly =
@@ -50,7 +50,7 @@ describe('a server that answers in its own way for a file that is not there', ()
       (request, path) =>
         requests.includes(request) && path !== '.' && !files().has(path) ? status : undefined
 
-    it.each(MODES)('takes a file with if_exists %s', async (if_exists) => {
+    it.each(MODES)('accepts a file with if_exists %s', async (if_exists) => {
       for (const requests of [['LSTAT'], ['LSTAT', 'STAT']]) {
         const server = await serverThat(oddly(requests, () => server.files))
         await send({ ...server.config, if_exists }, message)
@@ -58,7 +58,7 @@ describe('a server that answers in its own way for a file that is not there', ()
       }
     })
 
-    it.each(MODES)('keeps or replaces what is there with if_exists %s', async (if_exists) => {
+    it.each(MODES)('keeps or replaces an existing file with if_exists %s', async (if_exists) => {
       const server = await serverThat(oddly(['LSTAT', 'STAT'], () => server.files))
       server.files.set('x.json', older())
       const sent = send({ ...server.config, if_exists }, message)
@@ -74,21 +74,18 @@ describe('a server that answers in its own way for a file that is not there', ()
     })
   })
 
-  it.each(everyStatus)(
-    'a server that answers every LSTAT with %s, shows the rest, and loses nothing',
-    async (_, status) => {
-      for (const if_exists of MODES) {
-        const { config, files } = await serverThat((request) =>
-          request === 'LSTAT' && status !== 2 && status !== 10 ? status : undefined,
-        )
-        files.set('x.json', older())
-        await send({ ...config, if_exists }, message).catch(() => {})
-        expect(text(files)['x.json']).toBe(if_exists === 'overwrite' ? 'newer' : 'older')
-      }
-    },
-  )
+  it.each(everyStatus)('a server that answers every LSTAT with %s loses nothing', async (_, status) => {
+    for (const if_exists of MODES) {
+      const { config, files } = await serverThat((request) =>
+        request === 'LSTAT' && status !== 2 && status !== 10 ? status : undefined,
+      )
+      files.set('x.json', older())
+      await send({ ...config, if_exists }, message).catch(() => {})
+      expect(text(files)['x.json']).toBe(if_exists === 'overwrite' ? 'newer' : 'older')
+    }
+  })
 
-  it('a server that shows nothing at all takes an overwrite, and refuses to guess for the others', async () => {
+  it('a server that lets nothing be read accepts an overwrite; the other modes fail', async () => {
     const blind: Answer = (request, path) =>
       ['LSTAT', 'STAT', 'OPENDIR'].includes(request) && path !== '.' && !path.endsWith('.part') ? 4 : undefined
     for (const if_exists of MODES) {
@@ -129,7 +126,7 @@ describe('an overwrite that is refused', () => {
   )
 
   it.each(everyStatus)(
-    'and the way back too, with %s, leaves the older file aside, and says where',
+    'and when it cannot get its name back, with %s, the message says what the older file is called',
     async (_, status) => {
       const { config, files } = await serverThat((request, _from, to) =>
         request === 'RENAME' && to === 'x.json' ? status : undefined,
@@ -141,7 +138,7 @@ describe('an overwrite that is refused', () => {
     },
   )
 
-  it.each(everyStatus)('only when the older file is to be removed, with %s, is done', async (_, status) => {
+  it.each(everyStatus)('only when the older file is to be removed, with %s, counts as delivered', async (_, status) => {
     const { config, files } = await serverThat((request, path) =>
       request === 'REMOVE' && path.endsWith('.older') ? status : undefined,
     )
@@ -164,8 +161,8 @@ describe('an overwrite that is refused', () => {
   })
 })
 
-describe('a folder that is not there', () => {
-  it.each(everyStatus)('is made where OPEN answers %s', async (_, status) => {
+describe('a missing folder', () => {
+  it.each(everyStatus)('is created when OPEN answers %s', async (_, status) => {
     const made = new Set<string>()
     const { config, files } = await serverThat((request, path) => {
       if (request === 'OPEN' && !made.has('in')) return status
@@ -187,7 +184,7 @@ describe.each(['drop', 'drop after'] as const)('a connection that ends (%s) at a
   }
 
   it.each([false, true])(
-    'loses neither file, and the next attempt delivers (renames replace: %s)',
+    'loses no file, and the next attempt delivers (renames replace: %s)',
     async (renameReplaces) => {
       const seen: string[] = []
       for (let at = 0; at < 40; at++) {
@@ -209,7 +206,7 @@ describe.each(['drop', 'drop after'] as const)('a connection that ends (%s) at a
     },
   )
 
-  it('also at any request of the attempt that repairs', async () => {
+  it('also at any request of the attempt that puts the older file back', async () => {
     for (let at = 0; at < 40; at++) {
       const { answer, ended } = endingAt(at)
       let counting = false
@@ -227,7 +224,7 @@ describe.each(['drop', 'drop after'] as const)('a connection that ends (%s) at a
   })
 })
 
-it('a delivery that keeps both repairs its own file in the same way', async () => {
+it('with keep_both, a retry puts the file of its delivery back in the same way', async () => {
   const { config, files } = await serverThat(() => undefined)
   files.set('x.json', older())
   files.set('.d-1.older', Buffer.from('newer'))
@@ -235,7 +232,7 @@ it('a delivery that keeps both repairs its own file in the same way', async () =
   expect(text(files)).toEqual({ 'x.json': 'older', 'x-d-1.json': 'newer' })
 })
 
-it('no temporary suffix is the name of an older file', () => {
+it('the suffix of older files is refused as a temporary suffix', () => {
   const stated = { host: 'h', username: 'u', password: 'p', host_key: 'any', path: 'x' }
   expect(sftpConfig.safeParse({ ...stated, temporary_suffix: '.older' }).success).toBe(false)
 })

@@ -69,7 +69,7 @@ describe('SFTP', () => {
     expect(metadata).toMatchObject({ path: `${sshd.home}/by-password.json`, already_there: false })
   })
 
-  it('delivers 20 MiB exactly, and shows the name only when all of it is there', async () => {
+  it('delivers 20 MiB exactly, and the name appears only when the file is complete', async () => {
     const at = folder()
     const body = bytes(20 * MIB + 3)
     const sending = send(aConfig(sshd, { path: `${at}/large.bin` }), { body, delivery_id: 'large' })
@@ -86,7 +86,7 @@ describe('SFTP', () => {
     expect(statSync(`${at}/empty`).size).toBe(0)
   })
 
-  it('begins where the login leads to without a leading slash', async () => {
+  it('starts in the folder of the login when the path has no leading slash', async () => {
     if (!hasAccounts()) return
     await send(aConfig(sshd, { path: 'relative/{distribution_id}' }), { distribution_id: 'dist_relative' })
     expect(await namesIn(sshd, `${sshd.home}/relative`)).toEqual(['dist_relative'])
@@ -94,7 +94,7 @@ describe('SFTP', () => {
 })
 
 describe('folders and permissions', () => {
-  it('makes the folders that are missing, with the permissions that are asked for', async () => {
+  it('creates missing folders with the configured permissions', async () => {
     const at = folder()
     const path = `${at}/2026/11/{data_type}/x.json`
     await send(aConfig(sshd, { path, directory_mode: '2770', file_mode: '0646' }))
@@ -103,14 +103,14 @@ describe('folders and permissions', () => {
     expect(mode('2026/11/aggregated_report/x.json')).toBe('646')
   })
 
-  it('makes them once when many deliveries come at the same time', async () => {
+  it('creates them once when many deliveries come at the same time', async () => {
     const at = folder()
     const config = aConfig(sshd, { path: `${at}/a/b/{delivery_id}` })
     await Promise.all(Array.from({ length: 6 }, (_, each) => send(config, { delivery_id: `d-${each}` })))
     expect(await namesIn(sshd, `${at}/a/b`)).toHaveLength(6)
   })
 
-  it('a missing folder is final where none may be made, for delivery and probe', async () => {
+  it('a missing folder is final when none may be created, for delivery and probe', async () => {
     const config = aConfig(sshd, { path: `${folder()}/missing/x`, create_directories: false })
     const expected = { code: 'MISCONFIGURED', retryable: false }
     expect(await failureOf(send(config))).toMatchObject(expected)
@@ -118,7 +118,7 @@ describe('folders and permissions', () => {
     await probe({ ...config, create_directories: true })
   })
 
-  it('a folder that may not be written to is final, with or without a folder to make', async () => {
+  it('a folder without write permission is final, with or without a folder to create', async () => {
     const at = folder(0o555)
     const expected = { code: 'REJECTED', retryable: false, response: { status: 3, body: 'Permission denied' } }
     expect(await failureOf(send(aConfig(sshd, { path: `${at}/x` })))).toMatchObject(expected)
@@ -126,7 +126,7 @@ describe('folders and permissions', () => {
     expect(readdirSync(at)).toEqual([])
   })
 
-  it('a folder in the place of the file is final, and a file in the place of a folder too', async () => {
+  it('a folder that has the name of the file is final, and a file that has the name of a folder too', async () => {
     const at = folder()
     mkdirSync(`${at}/x`)
     own(`${at}/x`)
@@ -142,7 +142,7 @@ describe('folders and permissions', () => {
     expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
   })
 
-  it('a temporary file that nobody may write to any more is replaced', async () => {
+  it('a temporary file without write permission is replaced', async () => {
     const at = folder()
     await foreign(`${at}/.again.part`)
     chmodSync(`${at}/.again.part`, 0o444)
@@ -151,7 +151,7 @@ describe('folders and permissions', () => {
     expect(statSync(`${at}/x`).mode & 0o777).toBe(0o440)
   })
 
-  it('a temporary file that is another name of a finished one is replaced, not written to', async () => {
+  it('a temporary file that is a link to a finished one is replaced, not written to', async () => {
     const at = folder()
     const content = await foreign(`${at}/finished`)
     // What is left where OpenSSH dies inside of a rename: it makes the new name before it takes the old one away.
@@ -171,7 +171,7 @@ describe('folders and permissions', () => {
   })
 })
 
-describe('a file of that name that is there already', () => {
+describe('an existing file of that name', () => {
   it('is replaced by default', async () => {
     const at = folder()
     await foreign(`${at}/x.json`)
@@ -194,7 +194,7 @@ describe('a file of that name that is there already', () => {
     expect(readdirSync(at)).toEqual(['x.json'])
   })
 
-  it('is kept for "keep_both", and the new one stands beside it under the delivery id', async () => {
+  it('is kept for "keep_both", and the new one is written beside it with the delivery id in its name', async () => {
     const at = folder()
     const config = aConfig(sshd, { path: `${at}/x.json`, if_exists: 'keep_both' })
     const body = Buffer.from('equal')
@@ -202,7 +202,7 @@ describe('a file of that name that is there already', () => {
     expect(readdirSync(at).toSorted()).toEqual(['x-three.json', 'x-two.json', 'x.json'])
   })
 
-  it("is somebody else's for a delivery that is sent again under a new id, also in a later attempt", async () => {
+  it("is somebody else's for a delivery with another id, also in a later attempt", async () => {
     const at = folder()
     const config = aConfig(sshd, { path: `${at}/x.json`, if_exists: 'keep_both' })
     const body = Buffer.from('equal')
@@ -214,7 +214,7 @@ describe('a file of that name that is there already', () => {
   })
 
   it.each(['fail', 'keep_both'] as const)(
-    'one of several at the same time gets the name with "%s"',
+    'one of several simultaneous deliveries gets the name with "%s"',
     async (if_exists) => {
       const at = folder()
       const config = aConfig(sshd, { path: `${at}/x.json`, if_exists })
@@ -237,7 +237,7 @@ describe('a file of that name that is there already', () => {
     ['keep_both', false],
     ['keep_both', true],
   ] as const)(
-    '"%s" (another file is there: %s): a repeat after a lost answer makes no second file',
+    '"%s" (another file exists: %s): a retry after a lost answer makes no second file',
     async (if_exists, another) => {
       const body = bytes(100_000)
       const message = { delivery_id: 'd-1', body }
@@ -269,7 +269,7 @@ describe('a file of that name that is there already', () => {
   )
 })
 
-describe('a large file on its way', () => {
+describe('a large file during the transfer', () => {
   /** Sends through a proxy until about a third is there. */
   async function halfway(at: string, signal?: AbortSignal) {
     const proxy = await startProxy({ host: '127.0.0.1', port: sshd.port })
@@ -284,7 +284,7 @@ describe('a large file on its way', () => {
     return { proxy, body, config, sending }
   }
 
-  it('FIELD-REPORT 50: a server that drops in the middle is tried again, and the rest of it is no hindrance', async () => {
+  it('a connection lost in the middle is tried again, and the leftover part does no harm', async () => {
     const at = folder()
     const { proxy, body, config, sending } = await halfway(at)
     proxy.cut()
@@ -297,7 +297,7 @@ describe('a large file on its way', () => {
     await proxy.close()
   })
 
-  it('FIELD-REPORT 23: a cancel while the server hangs closes the socket within 2 s', async () => {
+  it('a cancel while the server does not answer closes the socket within 2 s', async () => {
     const controller = new AbortController()
     const reason = new Error('cancelled')
     const conversation = await converse({ host: '127.0.0.1', port: sshd.port })
@@ -319,7 +319,7 @@ describe('a large file on its way', () => {
 })
 
 describe('the sshd that tests and demo deliver to', () => {
-  it('is gone with all its sessions, and leaves nothing', async () => {
+  it('stops with all its sessions, and leaves nothing behind', async () => {
     const other = await startSshd({ say: console.error })
     const home = other.home
     await send(aConfig(other))
@@ -333,7 +333,7 @@ describe('the sshd that tests and demo deliver to', () => {
     if (hasAccounts()) expect(readFileSync('/etc/passwd', 'utf8')).not.toContain(other.username)
   })
 
-  it('reads back what a client of somebody else writes', async () => {
+  it('reads back what another client writes', async () => {
     const at = folder()
     await asClient(sshd, (client) => client.put(Buffer.from('theirs'), `${at}/theirs`))
     expect(readFileSync(`${at}/theirs`, 'utf8')).toBe('theirs')
