@@ -6,8 +6,12 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { destinationFor, PROTOCOLS } from '../activities/destinations/registry.ts'
 import { OPERATOR_NAMES } from '../activities/rules/operators.ts'
+import { ENDPOINTS, SERVICE_ENDPOINTS } from '../api/endpoints.ts'
 import { ERROR_STATUS } from '../api/http/errors.ts'
+import type { Pool } from '../db/pool.ts'
 import { DELIVERY_CODES, EVENT_TYPES } from '../db/states.ts'
+import { createMetrics } from '../temporal-config/process/metrics.ts'
+import { addScrapedGauges } from '../temporal-config/process/scraped-gauges.ts'
 import { describeSettings } from '../temporal-config/process/settings.ts'
 import { GENERATED, regenerate, staleParts } from './docs.ts'
 import { anchorsOf, blocksOf, PAGES, readPage } from './support/pages.ts'
@@ -80,6 +84,33 @@ describe('the runbook', () => {
   it('has no other entries', () => {
     const all = text.match(/^### .*$/gm) ?? []
     expect(all).toHaveLength(DELIVERY_CODES.length + Object.keys(ERROR_STATUS).length + EVENT_TYPES.length)
+  })
+})
+
+describe('what the pages name', () => {
+  const paths = [
+    ...ENDPOINTS.map(({ method, path }) => `${method.toUpperCase()} /api/v1${path}`),
+    ...SERVICE_ENDPOINTS.map(({ method, path }) => `${method.toUpperCase()} ${path}`),
+  ]
+
+  it.each(PAGES)('calls of %s exist in the API', (page) => {
+    for (const [, method, path = ''] of readPage(page).matchAll(/`(GET|POST|PUT|DELETE) (\/[^\s?`]+)/g)) {
+      const full = /^\/(api|health|metrics)/.test(path) ? path : `/api/v1${path}`
+      const matches = (known: string) => new RegExp(`^${known.replace(/\{\w+\}/g, '[^/]+')}$`).test(`${method} ${full}`)
+      expect(paths.some(matches), `${method} ${path}`).toBe(true)
+    }
+  })
+
+  it('metrics of docs/operate.md are those of the programs', async () => {
+    const { registry } = createMetrics()
+    // Nothing is asked of the database here.
+    addScrapedGauges(registry, {} as Pool)
+    const known = registry.getMetricsAsArray().map(({ name }) => name)
+    const rows = readPage('docs/operate.md').matchAll(/^\| `(zenia_\w+)` \|/gm)
+    expect([...rows].map(([, name]) => name).sort()).toEqual(known.filter((name) => name.startsWith('zenia_')).sort())
+    for (const page of PAGES) {
+      for (const [name] of readPage(page).matchAll(/zenia_distribution_\w+/g)) expect(known, page).toContain(name)
+    }
   })
 })
 
