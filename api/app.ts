@@ -12,7 +12,7 @@ import { mount } from './http/mount.ts'
 import { createRequestLimit } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
 import { boundedShaper } from './rules/bounded-shaper.ts'
-import { createBulkTurns } from './submission/bulk-turns.ts'
+import { createBulkQueue } from './submission/bulk-queue.ts'
 
 export type { AppDeps } from './http/context.ts'
 
@@ -24,7 +24,7 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
     ...given,
     shaper: boundedShaper(given.shaper),
     keys,
-    bulkTurns: createBulkTurns(limits.max_body_bytes),
+    bulkQueue: createBulkQueue(limits.max_body_bytes),
     rules: createRuleCache(),
   }
   const app = new OpenAPIHono<ApiEnv>()

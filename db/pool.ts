@@ -4,6 +4,7 @@ import pg from 'pg'
 import { DatabaseUnavailable, isReadOnly } from './availability.ts'
 import { BoundedClient, BoundedPool, createServerCheck } from './client.ts'
 import { LIMITS } from './limits.ts'
+import { type Claim, createSlots, type Slots } from './slots.ts'
 
 export type Pool = pg.Pool
 /** What a statement function needs: a pooled client inside a transaction, or the pool itself. */
@@ -76,48 +77,28 @@ export function withoutTenant<T>(
   return transaction(pool, work, ['', options.statementTimeoutMs ?? STATEMENT_MS])
 }
 
-interface Held {
-  connections: number
-  waiting: Set<() => void>
-}
-
-/** What the transactions of each tenant hold. */
-const held = new WeakMap<Pool, Map<string, Held>>()
+/** Connections that the transactions of tenants hold. */
+const connections = new WeakMap<Pool, Slots>()
 
 /**
- * Waits until the tenant may have one more connection of the pool; a fifth of them it never has, so that transactions which
- * wait for each other (for one idempotency key, say) shut nobody else out. Answers what gives it back.
+ * A tenant never has more than four fifths of the connections, so that its transactions which wait for each other (for one
+ * idempotency key, say) shut nobody else out.
  */
-async function admit(pool: Pool, tenantId: string): Promise<() => void> {
-  const tenants = held.get(pool) ?? new Map<string, Held>()
-  held.set(pool, tenants)
-  const mine = tenants.get(tenantId) ?? { connections: 0, waiting: new Set() }
-  tenants.set(tenantId, mine)
-  if (mine.connections < Math.ceil(pool.options.max * 0.8)) mine.connections += 1
-  else {
-    await new Promise<void>((resolve, reject) => {
-      const go = () => {
-        clearTimeout(late)
-        resolve()
-      }
-      const late = setTimeout(() => {
-        mine.waiting.delete(go)
-        // The pool's own words.
-        reject(new DatabaseUnavailable('timeout exceeded when trying to connect'))
-      }, CHECKOUT_WITHIN_MS)
-      mine.waiting.add(go)
-    })
-  }
-  return () => {
-    const [next] = mine.waiting
-    if (next) {
-      mine.waiting.delete(next)
-      next()
-      return
-    }
-    mine.connections -= 1
-    if (mine.connections === 0) tenants.delete(tenantId)
-  }
+function connectionsOf(pool: Pool): Slots {
+  const present = connections.get(pool)
+  if (present) return present
+  const most = Math.ceil(pool.options.max * 0.8)
+  const made = createSlots((_, { tenant }) => tenant.claims.size >= most || undefined)
+  connections.set(pool, made)
+  return made
+}
+
+/** Waits for as long as for a connection of the pool, and fails as that does. */
+async function waitIn(slots: Slots, claim: Claim): Promise<void> {
+  const late = new DatabaseUnavailable('timeout exceeded when trying to connect')
+  const controller = new AbortController()
+  const timer = setTimeout(() => controller.abort(late), CHECKOUT_WITHIN_MS)
+  await slots.wait(claim, controller.signal).finally(() => clearTimeout(timer))
 }
 
 async function transaction<T>(
@@ -127,11 +108,13 @@ async function transaction<T>(
 ): Promise<T> {
   const [tenantId] = settings
   if (tenantId === '') return await transact(pool, work, settings)
-  const leave = await admit(pool, tenantId)
+  const slots = connectionsOf(pool)
+  const claim = { tenant: tenantId }
+  if (slots.take(claim)) await waitIn(slots, claim)
   try {
     return await transact(pool, work, settings)
   } finally {
-    leave()
+    slots.release(claim)
   }
 }
 

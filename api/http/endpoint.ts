@@ -5,7 +5,7 @@ import type { RuleCache } from '../../activities/rules/rule-cache.ts'
 import type { Db } from '../../db/pool.ts'
 import type { Role } from '../../db/states.ts'
 import type { AuditEvent } from '../../db/tenants/audit.ts'
-import type { BulkTurns } from '../submission/bulk-turns.ts'
+import type { BulkQueue } from '../submission/bulk-queue.ts'
 import type { KeyLookup } from './auth.ts'
 import type { ApiEnv, AppDeps, Caller } from './context.ts'
 import type { JsonForm, ParsedJson } from './json.ts'
@@ -13,7 +13,7 @@ import type { JsonForm, ParsedJson } from './json.ts'
 /** What the process hands in, and what the API makes for itself once. */
 export interface ApiDeps extends AppDeps {
   keys: KeyLookup
-  bulkTurns: BulkTurns
+  bulkQueue: BulkQueue
   rules: RuleCache
 }
 

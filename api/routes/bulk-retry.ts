@@ -70,7 +70,7 @@ export const retry = endpoint({
       await audit(db, { action: 'bulk_retry', resource_type: 'batch', resource_id: id, details })
       return { id, ...chosen }
     })
-  const made = await deps.bulkTurns.run(tenant_id, raw.bytes.length, make)
+  const made = await deps.bulkQueue.run(tenant_id, raw.bytes.length, make)
   const ref = { tenant_id, batch_id: made.id }
   await deps.dispatcher.tell('bulk retry', ref, (runs) => runs.startBatch(ref))
   return { status: 202, headers: { Location: trackingUrl(made.id) }, body: answerOf(made.id, made) }

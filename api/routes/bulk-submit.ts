@@ -41,7 +41,7 @@ export const submit = endpoint({
   const key = keyOf(c.req.header('idempotency-key'), options.idempotency_key, 'options.idempotency_key', issues)
   if (issues.length > 0) throw invalid(issues)
   const request = { caller, key, request_id, items, options, bytes: raw.bytes }
-  const done = await deps.bulkTurns.run(tenant_id, raw.bytes.length, () => submitBulk(deps, request))
+  const done = await deps.bulkQueue.run(tenant_id, raw.bytes.length, () => submitBulk(deps, request))
   for (const data_type of done.created) deps.metrics.requests.inc({ tenant_id, data_type, status: 'accepted' })
   // Also for a repeat: its first request may have died between row and start.
   const ref = { tenant_id, batch_id: done.batch_id }

@@ -1,22 +1,26 @@
-// The shaping processes as the API uses them: nobody waits for ever, and one tenant's payloads cannot fill the memory while
-// they do.
+// The shaping processes as the API uses them: each request has a time limit, and the payloads of one tenant that wait cannot
+// fill the memory.
 import type { Shaper } from '../../activities/shaping/shaper.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
+import { createSlots } from '../../db/slots.ts'
 import { ApiError } from '../http/errors.ts'
 
-/** What waits of one tenant at once: payloads of this size together, and so many. */
-const MOST_BYTES = 67_108_864
-const MOST = 500
+/** Payloads of one tenant that wait at once: bytes and number. */
+const MAX_BYTES = 67_108_864
+const MAX_COUNT = 500
 const AGAIN_S = 5
-/** A request is answered by then, come what may. */
+/** A request is answered within this time. */
 const LONGEST_MS = 60_000
 
 /**
- * The same, with its answers in the API's words: 429 for a tenant that has too much waiting, 503 where nothing was found out.
+ * The same with the API's errors: 429 for a tenant that has too much waiting, 503 when there was no result in time.
  * @param longestMs tests shorten it
  */
 export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
-  const waiting = new Map<string, { bytes: number; count: number }>()
+  // A tenant that has nothing waiting may send a payload of any size.
+  const waiting = createSlots(({ amount = 0 }, { tenant: { claims, amount: bytes } }) =>
+    claims.size > 0 && (bytes + amount > MAX_BYTES || claims.size >= MAX_COUNT) ? 'full' : undefined,
+  )
 
   async function bounded<T>(
     tenantId: string,
@@ -24,11 +28,8 @@ export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
     signal: AbortSignal | undefined,
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const own = waiting.get(tenantId) ?? { bytes: 0, count: 0 }
-    if (own.count > 0 && (own.bytes + bytes > MOST_BYTES || own.count >= MOST)) throw tooMany()
-    waiting.set(tenantId, own)
-    own.bytes += bytes
-    own.count += 1
+    const claim = { tenant: tenantId, amount: bytes }
+    if (waiting.take(claim)) throw tooMany()
     const late = AbortSignal.timeout(longestMs)
     try {
       return await work(signal ? AbortSignal.any([signal, late]) : late)
@@ -38,9 +39,7 @@ export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
         cause: error,
       })
     } finally {
-      own.bytes -= bytes
-      own.count -= 1
-      if (own.count === 0) waiting.delete(tenantId)
+      waiting.release(claim)
     }
   }
 

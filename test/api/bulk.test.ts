@@ -1,7 +1,7 @@
 // Bulk submission over the API: what is accepted, what is rejected, and what a repeat gets.
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createBulkTurns } from '../../api/submission/bulk-turns.ts'
+import { createBulkQueue } from '../../api/submission/bulk-queue.ts'
 import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import { withTenant } from '../../db/pool.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'
@@ -284,11 +284,11 @@ describe('many bulk requests of one tenant at once', () => {
   })
 
   it('are refused when they would fill the memory, with the time to wait', async () => {
-    const turns = createBulkTurns(100)
+    const queue = createBulkQueue(100)
     const [held, letGo] = door()
     const order: string[] = []
     const run = (tenant: string, bytes: number, name: string) =>
-      turns.run(tenant, bytes, async () => {
+      queue.run(tenant, bytes, async () => {
         order.push(name)
         await held
       })
