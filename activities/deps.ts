@@ -7,7 +7,7 @@ import type { Protocol } from '../db/states.ts'
 import type { Runs } from '../workflows/client.ts'
 import type { Backoff } from './delivery/backoff.ts'
 import type { Payloads } from './delivery/payloads.ts'
-import type { Shares } from './delivery/shares.ts'
+import type { WorkerSlots } from './delivery/worker-slots.ts'
 import type { Egress } from './destinations/network/egress.ts'
 import type { Metrics } from './metrics.ts'
 import type { Shaper } from './shaping/shaper.ts'
@@ -21,10 +21,10 @@ export interface ActivityDeps {
   metrics: Metrics
   usage: Usage
   payloads: Payloads
-  /** Of the places for deliveries. */
-  shares: Shares
+  /** Slots for deliveries. */
+  slots: WorkerSlots
   /** Of those for callbacks and batches. */
-  backgroundShares: Shares
+  backgroundSlots: WorkerSlots
   shaper: Shaper
   /** Of whatever has no protocol, such as a delivery that is put off. */
   backoff: Backoff

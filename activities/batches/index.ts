@@ -32,13 +32,13 @@ const SUSPENDED_MS = 60_000
 const SILENT_SECONDS = 120
 
 export async function batchStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, attempt = 1): Promise<BatchStep> {
-  const place = deps.backgroundShares.place()
-  const taken = place.take(ref.tenant_id, `${ref.tenant_id} batches`)
+  const slot = deps.backgroundSlots.slot()
+  const taken = slot.take(ref.tenant_id, `${ref.tenant_id} batches`)
   if (!taken.taken) return { done: false, wait_ms: taken.delay_ms }
   try {
     return await takeStep(deps, ref, beat, attempt)
   } finally {
-    place.end()
+    slot.end()
   }
 }
 

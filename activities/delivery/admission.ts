@@ -1,4 +1,4 @@
-// Whether an attempt may begin now: circuit, places and limits, asked in this order under the delivery's lock, the rows
+// Whether an attempt may begin now: circuit, slots and limits, checked in this order under the delivery's lock, the rows
 // they stand in locked last. What is denied costs no attempt and takes nothing.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { giveBackProbe, takeProbe } from '../../db/destinations/circuits.ts'
@@ -10,7 +10,7 @@ import type { DeferralReason, DeliveryCode } from '../../db/states.ts'
 import { DeliveryError } from '../destinations/errors.ts'
 import { destinationFor } from '../destinations/registry.ts'
 import { circuitDelay } from './circuit.ts'
-import type { Place } from './shares.ts'
+import type { WorkerSlot } from './worker-slots.ts'
 
 export type Admission =
   /** `held_back_ms`: so long the send has still to wait for its turn. */
@@ -26,7 +26,7 @@ export type Admission =
 /** Behind a destination's own deadline: what opening and closing take, and a worker that is found dead by its silence. */
 const LEASE_MARGIN_MS = 30_000
 
-export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, place: Place): Promise<Admission> {
+export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, slot: WorkerSlot): Promise<Admission> {
   const { target, circuit } = delivery
   const holder = { tenant_id: tenantId, target, delivery_id: delivery.delivery_id }
   const configuration = delivery.inline_configuration ?? delivery.configuration ?? {}
@@ -34,8 +34,8 @@ export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, 
   const key = `${tenantId}/${target}`
 
   if (circuit && (circuit.wait_ms > 0 || (circuit.probe_wait_ms > 0 && !circuit.own)))
-    return circuitIsOpen(place.apart(key, circuitDelay(circuit, delivery.circuit_breaker)))
-  const share = place.take(tenantId, key)
+    return circuitIsOpen(slot.apart(key, circuitDelay(circuit, delivery.circuit_breaker)))
+  const share = slot.take(tenantId, key)
   if (!share.taken) {
     return {
       kind: 'defer',
@@ -46,26 +46,26 @@ export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, 
     }
   }
   if (circuit && !(await takeProbe(db, holder, leaseMs))) {
-    place.leave()
-    return circuitIsOpen(place.apart(key, circuitDelay(circuit, delivery.circuit_breaker)))
+    slot.leave()
+    return circuitIsOpen(slot.apart(key, circuitDelay(circuit, delivery.circuit_breaker)))
   }
   const most = delivery.max_concurrency
   if (most !== null && !(await takeSlot(db, tenantId, target, delivery.delivery_id, most, leaseMs))) {
-    place.leave()
+    slot.leave()
     if (circuit) await giveBackProbe(db, holder)
     return {
       kind: 'defer',
       reason: 'concurrency',
       code: 'THROTTLED',
       message: `The destination takes ${most} deliveries at once; the delivery waits for its turn`,
-      delay_ms: place.delay(key, most),
+      delay_ms: slot.delay(key, most),
     }
   }
   const asked = limitsOf(delivery, target)
   if (asked.length === 0) return { kind: 'go', held_back_ms: 0, slotted: most !== null }
   const turn = await takeTurn(db, tenantId, asked, delivery.status === 'waiting')
   if (turn.go) return { kind: 'go', held_back_ms: turn.wait_ms, slotted: most !== null }
-  place.leave()
+  slot.leave()
   if (most !== null) await giveBackSlot(db, tenantId, target, delivery.delivery_id)
   if (circuit) await giveBackProbe(db, holder)
   return {

@@ -21,7 +21,7 @@ import { configurationOf, type Opened, openDelivery } from './open.ts'
 import { Aborted, causeOf, outcomeOf } from './outcome.ts'
 import { recordFor } from './record.ts'
 import { messageBody, shapingMetadata } from './shape-message.ts'
-import type { Place } from './shares.ts'
+import type { WorkerSlot } from './worker-slots.ts'
 
 export interface DeliverControl {
   /** Aborts the send. */
@@ -33,14 +33,14 @@ export interface DeliverControl {
 }
 
 export async function deliver(deps: ActivityDeps, input: DeliverInput, control: DeliverControl): Promise<Delivered> {
-  const place = deps.shares.place()
+  const slot = deps.slots.slot()
   try {
     const opened = await withTenant(deps.pool, input.tenant_id, (db) =>
-      openDelivery(deps, db, input, control.turn, place),
+      openDelivery(deps, db, input, control.turn, slot),
     )
-    return opened.kind === 'opened' ? await carryOut(deps, input, opened, control, place) : opened
+    return opened.kind === 'opened' ? await carryOut(deps, input, opened, control, slot) : opened
   } finally {
-    place.leave()
+    slot.leave()
   }
 }
 
@@ -49,7 +49,7 @@ async function carryOut(
   input: DeliverInput,
   opened: Opened,
   control: DeliverControl,
-  place: Place,
+  slot: WorkerSlot,
 ): Promise<Delivered> {
   const log = deps.logger.child({
     tenant_id: input.tenant_id,
@@ -60,8 +60,8 @@ async function carryOut(
     attempt_number: opened.attempt.attempt_number,
   })
   const startedAt = performance.now()
-  const sent = await send(deps, input, opened, control, place)
-  place.end()
+  const sent = await send(deps, input, opened, control, slot)
+  slot.end()
   const registered = opened.delivery.destination_id
   if (registered) deps.usage.count(input.tenant_id, registered)
   if (sent instanceof Aborted && !control.workerLost()) {
@@ -87,7 +87,7 @@ async function carryOut(
 }
 
 /**
- * `finish` closes the attempt; its place, and its turn to try a destination whose circuit is open, are others' at once.
+ * `finish` closes the attempt. Its slot, and its right to try a destination whose circuit is open, are free for others at once.
  * Should that fail, they are when their time is over.
  */
 async function giveBack(deps: ActivityDeps, input: DeliverInput, { slotted, delivery }: Opened): Promise<void> {
@@ -105,7 +105,7 @@ async function send(
   input: DeliverInput,
   opened: Opened,
   control: DeliverControl,
-  place: Place,
+  slot: WorkerSlot,
 ): Promise<Receipt | Error> {
   const { delivery, attempt, credentials } = opened
   const turn = performance.now() + opened.held_back_ms
@@ -134,7 +134,7 @@ async function send(
     else await turnAgain(deps.pool, input.tenant_id, delivery, -early, control.signal)
     // Shaping may have taken its time.
     control.signal.throwIfAborted()
-    place.begin()
+    slot.begin()
     const receipt = await destination.deliver(config, message, control.signal, { egress: deps.egress })
     return { ...receipt, metadata: { ...receipt.metadata, ...shapingMetadata(content) } }
   } catch (error) {

@@ -27,7 +27,7 @@ import { retryDelay } from './backoff.ts'
 import { decide } from './decide.ts'
 import type { Delivered } from './delivered.ts'
 import { WORKER_LOST } from './outcome.ts'
-import type { Place } from './shares.ts'
+import type { WorkerSlot } from './worker-slots.ts'
 
 export interface Opened {
   kind: 'opened'
@@ -42,7 +42,7 @@ export interface Opened {
   credentials: Map<string, Credential> | UnsealError
   /** So long the send has still to wait for its turn under a rate limit, in milliseconds. */
   held_back_ms: number
-  /** It holds one of the destination's places, to be given back. */
+  /** It holds one of the destination's slots, which must be released. */
   slotted: boolean
 }
 
@@ -52,7 +52,7 @@ export async function openDelivery(
   db: Db,
   input: DeliverInput,
   turn: number,
-  place: Place,
+  slot: WorkerSlot,
 ): Promise<Opened | Delivered> {
   const id = jobId(input.distribution_id)
   const { destination } = input
@@ -99,7 +99,7 @@ export async function openDelivery(
       return { kind: 'failed', ...failure, ordered: delivery.ordering_key !== null }
     }
   }
-  // Before the limits: what is held takes no place and no token.
+  // Before the limits: what is held back takes no slot and no token.
   const held = await heldBy(db, input, delivery)
   if (held) return held
   const credentials = await credentialsFor(deps, db, delivery)
@@ -110,8 +110,8 @@ export async function openDelivery(
     hasSome(credentials) &&
     !(await isAtVersion(db, destination_id, configuration_version))
   )
-    return await openDelivery(deps, db, input, turn, place)
-  const admission = await admit(db, input.tenant_id, delivery, place)
+    return await openDelivery(deps, db, input, turn, slot)
+  const admission = await admit(db, input.tenant_id, delivery, slot)
   if (admission.kind === 'defer') {
     const { reason, code, message, delay_ms } = admission
     deps.metrics.deferrals.inc({ reason })

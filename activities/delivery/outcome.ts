@@ -24,7 +24,7 @@ export interface EndedAttempt {
   failures: number
   /** What is left of the distribution's life. */
   lifeMs?: number
-  /** It holds one of the destination's places. */
+  /** It holds one of the destination's slots. */
   slotted?: boolean
 }
 

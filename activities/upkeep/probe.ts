@@ -20,16 +20,16 @@ const BUSY_MS = 5000
 
 /** How the destination is; the result is also a row of `destination_health_checks`. */
 export async function probe(deps: ActivityDeps, input: ProbeInput, signal: AbortSignal): Promise<ProbeResult> {
-  // A thousand that hang would hold every place for callbacks.
-  const place = deps.backgroundShares.place()
-  const taken = place.take(input.tenant_id, `${input.tenant_id} probes`)
+  // A thousand probes that hang would hold every slot for callbacks.
+  const slot = deps.backgroundSlots.slot()
+  const taken = slot.take(input.tenant_id, `${input.tenant_id} probes`)
   if (!taken.taken) {
     return { busy_ms: BUSY_MS, healthy: false, code: null, message: null, response_time_ms: 0 }
   }
   try {
     return await probeNow(deps, input, signal)
   } finally {
-    place.end()
+    slot.end()
   }
 }
 

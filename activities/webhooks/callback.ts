@@ -9,7 +9,7 @@ import { closeBatchCallback, openBatchCallback } from '../../db/webhooks/batch-c
 import { type CallbackOutcome, closeCallback, type DueCallback, openCallback } from '../../db/webhooks/callbacks.ts'
 import { closeEvent, openEvent } from '../../db/webhooks/operator-events.ts'
 import type { BatchRef, EventRef, NotifyInput } from '../../workflows/messages.ts'
-import type { Place } from '../delivery/shares.ts'
+import type { WorkerSlot } from '../delivery/worker-slots.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { DeliveryError } from '../destinations/errors.ts'
 import { targetOfUrl, targetText } from '../destinations/network/target.ts'
@@ -81,26 +81,26 @@ export function announce(deps: ActivityDeps, ref: EventRef, signal: AbortSignal)
 }
 
 async function tell(deps: ActivityDeps, input: Ended, signal: AbortSignal): Promise<CalledBack> {
-  const place = deps.backgroundShares.place()
+  const slot = deps.backgroundSlots.slot()
   try {
     const due = await withTenant(deps.pool, input.tenant_id, async (db) => {
       const due = await input.open(db)
       if (due?.status !== 'pending') return due
       holdWhileSuspended(deps, due)
-      takePlace(place, input.tenant_id, due)
+      takeSlot(slot, input.tenant_id, due)
       return due
     })
-    return due?.status === 'pending' ? await tellNow(deps, input, due, place, signal) : { done: true }
+    return due?.status === 'pending' ? await tellNow(deps, input, due, slot, signal) : { done: true }
   } catch (error) {
-    if (!(error instanceof NoPlace)) throw error
+    if (!(error instanceof NoSlot)) throw error
     return { done: false, delay_ms: error.delayMs, message: error.message }
   } finally {
-    place.leave()
+    slot.leave()
   }
 }
 
 /** Thrown, so that the try is not counted. */
-class NoPlace extends Error {
+class NoSlot extends Error {
   readonly delayMs: number
 
   constructor(delayMs: number, why = 'Others of this tenant are being told') {
@@ -113,31 +113,31 @@ class NoPlace extends Error {
 function holdWhileSuspended(deps: ActivityDeps, due: DueCallback): void {
   const shortest = deps.backoff.first_ms * 60
   const delay = Math.min(shortest * 5, Math.max(shortest, (now() - due.created_at.getTime()) / 4))
-  if (due.tenant_status !== 'active' && !endsBefore(due, delay)) throw new NoPlace(delay, suspended(due))
+  if (due.tenant_status !== 'active' && !endsBefore(due, delay)) throw new NoSlot(delay, suspended(due))
 }
 
 function suspended({ tenant_status }: DueCallback): string {
   return `The tenant is ${tenant_status}`
 }
 
-/** A receiver that hangs holds few of the places, and a tenant not many, or all the others would wait for it. */
-function takePlace(place: Place, tenantId: string, { callback_url }: DueCallback): void {
+/** A receiver that hangs may hold a few slots only, and a tenant not many; otherwise all others would wait for it. */
+function takeSlot(slot: WorkerSlot, tenantId: string, { callback_url }: DueCallback): void {
   const at = URL.canParse(callback_url) ? targetOfUrl(new URL(callback_url)) : undefined
   const key = `${tenantId} ${at ? targetText('callback', at) : ''}`
-  const taken = place.take(tenantId, key)
-  if (!taken.taken) throw new NoPlace(comeAgain(place, key, taken.delay_ms))
+  const taken = slot.take(tenantId, key)
+  if (!taken.taken) throw new NoSlot(comeAgain(slot, key, taken.delay_ms))
 }
 
-/** When to ask for a place again. Where the line is long they come apart: ten thousand that ask in vain are a load too. */
-export function comeAgain(place: Place, key: string, delayMs: number): number {
-  return delayMs < LONG_LINE_MS ? delayMs : place.apart(key, LONG_LINE_MS)
+/** When to ask for a slot again. In a long line the retries are spread out: ten thousand that ask in vain are a load too. */
+export function comeAgain(slot: WorkerSlot, key: string, delayMs: number): number {
+  return delayMs < LONG_LINE_MS ? delayMs : slot.apart(key, LONG_LINE_MS)
 }
 
 async function tellNow(
   deps: ActivityDeps,
   input: Ended,
   due: DueCallback,
-  place: Place,
+  slot: WorkerSlot,
   signal: AbortSignal,
 ): Promise<CalledBack> {
   const log = deps.logger.child({
@@ -146,9 +146,9 @@ async function tellNow(
     callback: due.event_type,
     attempt_number: due.attempts,
   })
-  place.begin()
+  slot.begin()
   const sent = await send(deps, input, due, signal).catch((error: unknown) => failureOf(error, signal))
-  place.end()
+  slot.end()
   const failure = sent instanceof DeliveryError ? sent : null
   const delay_ms = DELAYS_MS[due.attempts - 1] ?? HOURLY_MS
   const over = failure === null || !isWorthRepeating(failure) || endsBefore(due, delay_ms)

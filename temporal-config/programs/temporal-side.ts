@@ -5,7 +5,7 @@ import type { ConnectionLike } from '@temporalio/client'
 import type { NativeConnection, WorkflowBundleOption } from '@temporalio/worker'
 import { BACKOFF, backoffFor } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
-import { BACKGROUND, createShares } from '../../activities/delivery/shares.ts'
+import { BACKGROUND, createWorkerSlots } from '../../activities/delivery/worker-slots.ts'
 import { syncRecurring } from '../../activities/schedules/fire.ts'
 import { createUsage } from '../../activities/usage.ts'
 import { healthCheckSchedules } from '../../db/destinations/health-checks.ts'
@@ -102,8 +102,8 @@ export function runWorkers(
       ...parts,
       usage: createUsage(parts.pool),
       payloads: createPayloads(),
-      shares: createShares(),
-      backgroundShares: createShares(undefined, undefined, BACKGROUND),
+      slots: createWorkerSlots(),
+      backgroundSlots: createWorkerSlots(undefined, undefined, BACKGROUND),
       backoff: BACKOFF,
       backoffFor,
       closeWithinMs: CLOSE_WITHIN_MS,

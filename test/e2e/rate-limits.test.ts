@@ -1,6 +1,6 @@
 // Limits of deliveries, counted at the receiver, with two workers that know nothing of each other.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createShares } from '../../activities/delivery/shares.ts'
+import { createWorkerSlots } from '../../activities/delivery/worker-slots.ts'
 import { startWorkers, type Workers } from '../../temporal-config/worker/worker.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
@@ -26,7 +26,7 @@ beforeAll(async () => {
     namespace: temporal.namespace,
     taskQueue,
     workflows: await workflowBundle(),
-    deps: { ...deps, worker: 'second', shares: createShares() },
+    deps: { ...deps, worker: 'second', slots: createWorkerSlots() },
     shutdownGraceTime: '2 s',
   })
 })

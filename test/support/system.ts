@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import pino from 'pino'
 import { BACKOFF, type Backoff } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
-import { BACKGROUND, createShares } from '../../activities/delivery/shares.ts'
+import { BACKGROUND, createWorkerSlots } from '../../activities/delivery/worker-slots.ts'
 import type { ActivityDeps } from '../../activities/deps.ts'
 import { createEgress } from '../../activities/destinations/network/egress.ts'
 import type { Metrics } from '../../activities/metrics.ts'
@@ -129,8 +129,8 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     usage: createUsage(workerPool),
     payloads: createPayloads(),
     shaper: createShaper(options.shaper),
-    shares: createShares(),
-    backgroundShares: createShares(undefined, undefined, BACKGROUND),
+    slots: createWorkerSlots(),
+    backgroundSlots: createWorkerSlots(undefined, undefined, BACKGROUND),
     backoff: options.backoff ?? QUICK,
     backoffFor: options.backoffFor ?? (() => options.backoff ?? QUICK),
     closeWithinMs: options.closeWithinMs ?? 5000,

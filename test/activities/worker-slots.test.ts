@@ -1,96 +1,96 @@
 import { describe, expect, it } from 'vitest'
 import { circuitDelay } from '../../activities/delivery/circuit.ts'
-import { BACKGROUND, createShares, type Place } from '../../activities/delivery/shares.ts'
+import { BACKGROUND, createWorkerSlots, type WorkerSlot } from '../../activities/delivery/worker-slots.ts'
 import { comeAgain } from '../../activities/webhooks/callback.ts'
 
-function shares() {
+function slots() {
   const clock = { now: 1_000_000 }
-  const made = createShares(
+  const made = createWorkerSlots(
     () => clock.now,
     () => 0,
   )
-  /** So many that want a place at once; those that got one. */
-  const take = (count: number, tenant = 'acme', key = `${tenant}/a`): Place[] =>
-    Array.from({ length: count }, () => made.place()).filter((place) => place.take(tenant, key).taken)
+  /** So many that want a slot at once; those that got one. */
+  const take = (count: number, tenant = 'acme', key = `${tenant}/a`): WorkerSlot[] =>
+    Array.from({ length: count }, () => made.slot()).filter((slot) => slot.take(tenant, key).taken)
   return { clock, made, take }
 }
 
 describe('the share of a destination', () => {
-  it('is a part of the places as long as it is not known to be quick', () => {
-    const { take } = shares()
+  it('is a part of the slots as long as it is not known to be fast', () => {
+    const { take } = slots()
     expect(take(100)).toHaveLength(20)
     expect(take(10)).toHaveLength(0)
     expect(take(10, 'acme', 'acme/b')).toHaveLength(10)
   })
 
-  it('grows with quick sends, and never to all of the places', () => {
-    const { clock, take } = shares()
+  it('grows with fast sends, and never to all of the slots', () => {
+    const { clock, take } = slots()
     for (let round = 0; round < 10; round++) {
-      const places = take(100)
+      const slots = take(100)
       clock.now += 50
-      for (const place of places) place.end()
+      for (const slot of slots) slot.end()
     }
     expect(take(200)).toHaveLength(80)
   })
 
   it('is small again once its sends are slow, and takes none while twenty hang', () => {
-    const { clock, take } = shares()
-    for (let i = 0; i < 60; i++) for (const place of take(1)) place.end()
+    const { clock, take } = slots()
+    for (let i = 0; i < 60; i++) for (const slot of take(1)) slot.end()
     const quick = take(100)
     expect(quick.length).toBe(80)
     clock.now += 5000
-    for (const place of quick.slice(0, 61)) place.leave()
+    for (const slot of quick.slice(0, 61)) slot.leave()
     expect(take(5)).toHaveLength(5)
     quick[70]!.end()
     expect(take(5)).toHaveLength(0)
   })
 
-  it('leaves places to other tenants, however many destinations of one hang', () => {
-    const { clock, take } = shares()
+  it('leaves slots to other tenants, however many destinations of one hang', () => {
+    const { clock, take } = slots()
     for (const name of ['a', 'b', 'c']) expect(take(30, 'acme', `acme/${name}`)).toHaveLength(20)
     clock.now += 2000
     expect(take(30, 'acme', 'acme/d')).toHaveLength(0)
     expect(take(30, 'globex', 'globex/a')).toHaveLength(20)
   })
 
-  it('leaves places to other tenants before anything can have become slow', () => {
-    const { clock, take } = shares()
+  it('leaves slots to other tenants before anything can have become slow', () => {
+    const { clock, take } = slots()
     const names = ['a', 'b', 'c', 'd', 'e']
     const taken = names.flatMap((name) => take(30, 'acme', `acme/${name}`))
     expect(taken).toHaveLength(60)
     expect(take(30, 'globex', 'globex/a')).toHaveLength(20)
-    for (const place of taken) place.end()
+    for (const slot of taken) slot.end()
     clock.now += 10
-    // Known to be quick, all of them, and yet not all places.
+    // Known to be fast, all of them, and yet not all slots.
     expect(names.flatMap((name) => take(30, 'acme', `acme/${name}`))).toHaveLength(80)
   })
 
-  it('FIELD-REPORT 30: leaves places to other tenants, however many tenants have destinations that hang', () => {
-    const { clock, take } = shares()
+  it('leaves slots to other tenants, however many tenants have destinations that hang', () => {
+    const { clock, take } = slots()
     const hostile = ['a', 'b', 'c'].map((tenant) =>
       ['1', '2', '3'].flatMap((name) => take(20, tenant, `${tenant}/${name}`)),
     )
-    expect(hostile.map((places) => places.length)).toEqual([60, 20, 1])
+    expect(hostile.map((slots) => slots.length)).toEqual([60, 20, 1])
     clock.now += 60_000
-    // Someone new is heard, and once he is known to be quick is not held up at all.
+    // A new tenant gets a slot, and once it is known to be fast it is not held up at all.
     const [first] = take(5, 'quick', 'quick/a')
     clock.now += 20
     first!.end()
     expect(take(10, 'quick', 'quick/a')).toHaveLength(10)
     // Of those that hang, who has most gets none before the others have as many.
-    for (const place of hostile[0]!.splice(0, 15)) place.leave()
+    for (const slot of hostile[0]!.splice(0, 15)) slot.leave()
     expect(take(30, 'a', 'a/4')).toHaveLength(0)
     expect(take(30, 'b', 'b/4')).toHaveLength(14)
   })
 
-  it('FIELD-REPORT 33: of the same destination name in two tenants is two shares', () => {
-    const { take } = shares()
+  it('of the same destination name in two tenants has two shares', () => {
+    const { take } = slots()
     expect(take(30, 'acme', 'acme/same')).toHaveLength(20)
     expect(take(30, 'globex', 'globex/same')).toHaveLength(20)
   })
 
   it('is free again when nothing was sent, once', () => {
-    const { take } = shares()
+    const { take } = slots()
     const [first] = take(20)
     first!.leave()
     first!.leave()
@@ -98,24 +98,24 @@ describe('the share of a destination', () => {
     expect(take(5)).toHaveLength(1)
   })
 
-  it('tells those that it denies to come one after the other, and the later the longer the sends take', () => {
-    const { clock, made, take } = shares()
+  it('tells those that it refuses to retry one after the other, and the later the longer the sends take', () => {
+    const { clock, made, take } = slots()
     take(20)
     const delays = () =>
       Array.from({ length: 100 }, () => {
-        const taken = made.place().take('acme', 'acme/a')
+        const taken = made.slot().take('acme', 'acme/a')
         return taken.taken ? 0 : taken.delay_ms
       })
     expect(Math.max(...delays())).toBeCloseTo(100 * 10, -2)
     clock.now += 20_000
-    // They hang for 20 s: a place becomes free each second at best.
+    // They hang for 20 s: a slot becomes free each second at best.
     expect(Math.max(...delays())).toBeGreaterThan(90_000)
     for (let i = 0; i < 10; i++) expect(Math.max(...delays())).toBeLessThanOrEqual(120_000)
   })
 
   it('tells thousands that wait for an open circuit to ask apart from each other', () => {
-    const { made } = shares()
-    const delays = Array.from({ length: 2000 }, () => made.place().apart('acme/a', 60_000))
+    const { made } = slots()
+    const delays = Array.from({ length: 2000 }, () => made.slot().apart('acme/a', 60_000))
     expect(Math.min(...delays)).toBe(60_000)
     expect(new Set(delays).size).toBe(2000)
     expect(Math.max(...delays)).toBeCloseTo(60_000 + 2000 * 100, -3)
@@ -125,18 +125,18 @@ describe('the share of a destination', () => {
 describe('callbacks that wait for a receiver that hangs', () => {
   it('ask some ten a second, however many they are, and soon where the line is short', () => {
     const clock = { now: 1_000_000 }
-    const made = createShares(
+    const made = createWorkerSlots(
       () => clock.now,
       () => 0.5,
       BACKGROUND,
     )
     const key = 'acme receiver.example'
-    const held = Array.from({ length: 5 }, () => made.place())
-    for (const place of held) expect(place.take('acme', key).taken).toBe(true)
+    const held = Array.from({ length: 5 }, () => made.slot())
+    for (const slot of held) expect(slot.take('acme', key).taken).toBe(true)
     const ask = () => {
-      const place = made.place()
-      const taken = place.take('acme', key)
-      return taken.taken ? 0 : comeAgain(place, key, taken.delay_ms)
+      const slot = made.slot()
+      const taken = slot.take('acme', key)
+      return taken.taken ? 0 : comeAgain(slot, key, taken.delay_ms)
     }
     expect(ask()).toBeLessThan(1000)
     clock.now += 15_000
