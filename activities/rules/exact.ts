@@ -1,8 +1,9 @@
 // JSON with every digit of its numbers: 64-bit integers and long decimals compare as they were written. Only what is
 // asked for is built, so that a payload of megabytes costs one scan and no tree.
+
+import { EACH, type Step } from '../document/paths.ts'
 import { JsonScanner, TOKEN } from '../document/scan.ts'
 import { createPace, TURN_BYTES } from '../document/turns.ts'
-import { EACH, type Step } from '../shaping/paths.ts'
 
 /** A number as it was written. */
 export class Digits {

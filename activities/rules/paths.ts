@@ -1,7 +1,7 @@
 // What a condition may look at: `payload.customer.id`, `payload.items[0].sku`, `payload.items[*].sku`,
 // `metadata["odd key"]`, `data_type`, `time.hour`. A path is only followed, never run.
 import { distance } from 'fastest-levenshtein'
-import { EACH, type Step } from '../shaping/paths.ts'
+import { createPathParser, EACH, type Step } from '../document/paths.ts'
 import { Digits, type Exact, readExactInTurns, TooManyValues, type Wanted } from './exact.ts'
 import { type Moment, TIME_PARTS, type TimePart } from './time.ts'
 
@@ -30,7 +30,7 @@ export interface Facts {
 
 const MAX_LENGTH = 500
 const MAX_STEPS = 50
-const STEPS = /^(?:\.([^.[\]"\s]+)|\[(\d{1,9}|\*)\]|\[("(?:[^"\\]|\\.)*")\])/
+const parse = createPathParser({ notInKey: '.[\\]"\\s', each: true, quoted: true })
 
 /** The path, or what is wrong with it. */
 export function readPath(text: string): Path | { issue: string } {
@@ -38,18 +38,10 @@ export function readPath(text: string): Path | { issue: string } {
   const name = /^[^.[]*/.exec(text)![0]
   const root = ROOTS.find((one) => one === name)
   if (!root) return { issue: `is not a known path${nearest(text, name)}` }
-  const steps: Step[] = []
-  let rest = text.slice(name.length)
-  while (rest !== '') {
-    const match = STEPS.exec(rest)
-    const key = match?.[3] === undefined ? match?.[1] : quoted(match[3])
-    if (!match || (key === undefined && match[2] === undefined)) {
-      return {
-        issue: `cannot be read at ${JSON.stringify(rest.slice(0, 20))}; write payload.items[0].id, payload.items[*].id or payload["odd key"]`,
-      }
-    }
-    steps.push(key ?? (match[2] === '*' ? EACH : Number(match[2])))
-    rest = rest.slice(match[0].length)
+  const steps = parse(text, name.length)
+  if (!Array.isArray(steps)) {
+    const rest = JSON.stringify(text.slice(steps.at, steps.at + 20))
+    return { issue: `cannot be read at ${rest}; write payload.items[0].id, payload.items[*].id or payload["odd key"]` }
   }
   if (steps.length > MAX_STEPS) return { issue: `must have at most ${MAX_STEPS} steps` }
   if (root === 'time') {
@@ -66,14 +58,6 @@ function nearest(text: string, name: string): string {
   const close = distance(name, near) <= Math.max(2, Math.floor(near.length / 2))
   if (close) return `, did you mean ${JSON.stringify(near + text.slice(name.length))}?`
   return `; it begins with ${ROOTS.join(', ')}`
-}
-
-function quoted(text: string): string | undefined {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** What stands at the path; undefined when nothing does. */

@@ -3,10 +3,11 @@
 // an expression and a JSON Schema, is not checked here (judge.ts): this is read where others wait.
 import { z } from 'zod'
 import { placeholderProblem } from '../destinations/template/placeholders.ts'
+import { EACH } from '../document/paths.ts'
 import { csvFields, xmlFields } from '../formats/fields.ts'
 import { mappingOf } from './kept.ts'
 import { MAX_POSITION } from './mapping.ts'
-import { EACH, readPath } from './paths.ts'
+import { readPath } from './paths.ts'
 import { SEALED } from './salts.ts'
 
 /** Of the whole configuration, as JSON. */

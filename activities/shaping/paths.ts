@@ -1,10 +1,8 @@
-// Places in a document: `customer.id`, `rows[0].fee`, `rows[*].fee`, `["odd.key"].x`; `$` is the whole of it.
+// Paths in a shape: `customer.id`, `rows[0].fee`, `rows[*].fee`, `["odd.key"].x`; `$` is the whole of it.
+import { createPathParser, EACH, type Step } from '../document/paths.ts'
 import { isObject, type Json, setKey } from '../formats/document.ts'
 
-export const EACH = Symbol('each element')
-export type Step = string | number | typeof EACH
-
-const STEP = /(?:^|\.)([^.[\]"*{}]+)|\[(\d{1,9})\]|\[(\*)\]|\[("(?:[^"\\]|\\.)*")\]/y
+const parse = createPathParser({ notInKey: '.[\\]"*{}', each: true, quoted: true })
 export const MAX_STEPS = 50
 
 /** The steps of a path, or what is wrong with it. */
@@ -14,18 +12,11 @@ export function readPath(text: string): Step[] | { problem: string } {
     const inside = text.slice('payload'.length).replace(/^\./, '') || '$'
     return { problem: `begins inside of the payload: write ${inside}, or ["payload"] for a key of that name` }
   }
-  const steps: Step[] = []
-  STEP.lastIndex = /^\$[.[]/.test(text) ? 1 : 0
-  while (STEP.lastIndex < text.length) {
-    const at = STEP.lastIndex
-    const match = STEP.exec(text)
-    const quoted = match?.[4] === undefined ? undefined : unquote(match[4])
-    if (!match || (match[4] !== undefined && quoted === undefined)) {
-      return { problem: `cannot be read from character ${at + 1} on; write customer.id, rows[*].fee or ["odd.key"]` }
+  const steps = parse(text, /^\$[.[]/.test(text) ? 1 : 0)
+  if (!Array.isArray(steps)) {
+    return {
+      problem: `cannot be read from character ${steps.at + 1} on; write customer.id, rows[*].fee or ["odd.key"]`,
     }
-    if (quoted !== undefined) steps.push(quoted)
-    else if (match[3] !== undefined) steps.push(EACH)
-    else steps.push(match[2] === undefined ? match[1]! : Number(match[2]))
   }
   if (steps.length === 0) return { problem: 'is empty' }
   if (steps.length > MAX_STEPS) return { problem: `has more than ${MAX_STEPS} steps` }
@@ -158,13 +149,5 @@ export function* findAt(
     if (Array.isArray(value) && step < value.length) yield* findAt(value[step]!, rest, positions)
   } else if (isObject(value) && Object.hasOwn(value, step)) {
     yield* findAt(value[step]!, rest, positions)
-  }
-}
-
-function unquote(text: string): string | undefined {
-  try {
-    return JSON.parse(text) as string
-  } catch {
-    return undefined
   }
 }

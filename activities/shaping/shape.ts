@@ -1,6 +1,7 @@
 // Applies shapes to a payload: bytes in, bytes out. Pure but for its caches; runs in the process of `child.ts`.
 import { DeliveryError } from '../destinations/errors.ts'
 import { fillTemplate } from '../destinations/template/placeholders.ts'
+import { pathText } from '../document/paths.ts'
 import { toCsv } from '../formats/csv.ts'
 import { FormatError, type Json, parseDocument, toJson } from '../formats/document.ts'
 import { toXml } from '../formats/xml.ts'
@@ -92,12 +93,8 @@ function check(schema: string, document: Json, bytes: number): void {
 }
 
 function placeOf(path: readonly (string | number)[]): string {
-  let text = '$'
-  for (const step of path) {
-    if (typeof step === 'number') text += `[${step}]`
-    else text += /^[\w-]{1,100}$/.test(step) ? `.${step}` : `[${JSON.stringify(step.slice(0, 100))}]`
-  }
-  return text
+  const text = pathText(path)
+  return text === '' || text.startsWith('[') ? `$${text}` : `$.${text}`
 }
 
 function write(output: NonNullable<Shape['output']>, document: Json, words: ShapingWords, payload: Buffer): Shaped {

@@ -1,7 +1,7 @@
 // Where in a payload its rows are, found in one walk over the bytes: none is built before it is its turn to be written.
+import type { Step } from '../../document/paths.ts'
 import { JsonScanner, TOKEN } from '../../document/scan.ts'
 import { createPace, TURN_BYTES } from '../../document/turns.ts'
-import type { Segment } from './paths.ts'
 
 export interface Located {
   /** What stands at the path: the token that it begins with; undefined when nothing does. */
@@ -14,7 +14,7 @@ export interface Located {
 }
 
 /** @throws JsonFault for what is no JSON */
-export async function locateRows(body: Buffer, path: readonly Segment[]): Promise<Located> {
+export async function locateRows(body: Buffer, path: readonly Step[]): Promise<Located> {
   const walk = new Walk(body, path)
   const pace = createPace()
   for (let turn = TURN_BYTES; walk.next(); ) {
@@ -37,14 +37,14 @@ interface Level {
 class Walk {
   found = nothing()
   private readonly scanner: JsonScanner
-  private readonly path: readonly Segment[]
+  private readonly path: readonly Step[]
   private readonly levels: Level[] = []
   /** Open containers below those of the path that do not matter. */
   private skipped = 0
   /** Open containers from the value at the path on; 0 outside of it. */
   private inside = 0
 
-  constructor(body: Buffer, path: readonly Segment[]) {
+  constructor(body: Buffer, path: readonly Step[]) {
     this.scanner = new JsonScanner(body)
     this.path = path
   }

@@ -1,42 +1,23 @@
 // Where in a row a column's value is: `customer.id`, `items[0].sku`, `["odd.key"].x`; `$` is the whole row.
+import { createPathParser, type Step } from '../../document/paths.ts'
 
-export type Segment = string | number
-
-const SEGMENT = /(?:^|\.)([^.[\]"]+)|\[(\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\]/y
+const parse = createPathParser({ notInKey: '.[\\]"', quoted: true })
 
 /** @returns undefined for what is no path */
-export function parsePath(text: string): Segment[] | undefined {
+export function parsePath(text: string): Step[] | undefined {
   if (text === '$') return []
-  const segments: Segment[] = []
-  SEGMENT.lastIndex = text.startsWith('$') && /^\$[.[]/.test(text) ? 1 : 0
-  while (SEGMENT.lastIndex < text.length) {
-    const match = SEGMENT.exec(text)
-    if (!match) return undefined
-    if (match[3] !== undefined) {
-      const key = unquote(match[3])
-      if (key === undefined) return undefined
-      segments.push(key)
-    } else segments.push(match[2] === undefined ? match[1]! : Number(match[2]))
-  }
-  return segments.length > 0 ? segments : undefined
+  const steps = parse(text, /^\$[.[]/.test(text) ? 1 : 0)
+  return Array.isArray(steps) && steps.length > 0 ? steps : undefined
 }
 
 /** What is there; undefined where nothing is. Only own keys are followed. */
-export function valueAt(value: unknown, path: readonly Segment[]): unknown {
+export function valueAt(value: unknown, path: readonly Step[]): unknown {
   let found = value
-  for (const segment of path) {
+  for (const step of path) {
     if (typeof found !== 'object' || found === null) return undefined
-    if (Array.isArray(found) !== (typeof segment === 'number')) return undefined
-    if (!Object.hasOwn(found, segment)) return undefined
-    found = (found as Record<Segment, unknown>)[segment]
+    if (Array.isArray(found) !== (typeof step === 'number')) return undefined
+    if (!Object.hasOwn(found, step)) return undefined
+    found = (found as Record<PropertyKey, unknown>)[step]
   }
   return found
-}
-
-function unquote(text: string): string | undefined {
-  try {
-    return JSON.parse(text) as string
-  } catch {
-    return undefined
-  }
 }

@@ -1,5 +1,6 @@
 // Reads single values out of a payload without parsing the whole of it, and with every digit of its numbers. One walk, that
 // knows where it is: what it costs follows from the bytes alone, however deep they nest and however many are asked for.
+import { createPathParser } from '../../document/paths.ts'
 import { JsonFault, JsonScanner, TOKEN } from '../../document/scan.ts'
 import { nextTurn, TURN_BYTES } from '../../document/turns.ts'
 
@@ -153,7 +154,7 @@ function treeOf(paths: readonly string[]): Branch {
   const root: Branch = { ends: [], below: new Map(), lengths: new Set(), found: false }
   for (const path of paths) {
     let at = root
-    for (const step of segments(path)) {
+    for (const step of parsePayloadPath(path) ?? []) {
       let below = at.below.get(step)
       if (!below) {
         below = { ends: [], below: new Map(), lengths: new Set(), found: false }
@@ -174,10 +175,10 @@ function forget(branch: Branch, values: Values): void {
   for (const inner of branch.below.values()) if (inner.found) forget(inner, values)
 }
 
-/** `payload.items[0].id` → `items`, `0`, `id`; a number also finds the element of an array. */
-function segments(path: string): string[] {
-  return path
-    .replace(/\[(\d+)\]/g, '.$1')
-    .split('.')
-    .slice(1)
+const parse = createPathParser({ notInKey: '.[\\]', positionsAreKeys: true })
+
+/** `payload.items[0].id` → `items`, `0`, `id`; a number also finds the element of an array. Undefined for what is no path. */
+export function parsePayloadPath(path: string): string[] | undefined {
+  const steps = parse(path, 'payload'.length)
+  return Array.isArray(steps) && steps.length > 0 ? (steps as string[]) : undefined
 }

@@ -5,7 +5,7 @@ import { LIMITS } from '../../../db/limits.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { targetOfUrl } from '../network/target.ts'
-import { readAhead, readPayload } from './payload-paths.ts'
+import { parsePayloadPath, readAhead, readPayload } from './payload-paths.ts'
 
 const NAMES = ['tenant_id', 'distribution_id', 'delivery_id', 'data_type', 'attempt_number'] as const
 const PAYLOAD = 'payload.'
@@ -24,7 +24,7 @@ export function placeholderProblem(template: string): string | undefined {
     if (name === undefined) return `has a lone "${part}"; write "${part}${part}" for the character itself`
     if ((NAMES as readonly string[]).includes(name)) continue
     if (name.startsWith(PAYLOAD)) {
-      if (/^payload(\.[^.[\]]+|\[\d+\])+$/.test(name)) continue
+      if (parsePayloadPath(name)) continue
       return `has the unreadable path {${name}}; write {payload.customer.id} or {payload.items[0].id}`
     }
     const near = NAMES.find((known) => distance(name, known) <= known.length / 3)
