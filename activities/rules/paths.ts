@@ -2,7 +2,8 @@
 // `metadata["odd key"]`, `data_type`, `time.hour`. A path is only followed, never run.
 import { distance } from 'fastest-levenshtein'
 import { createPathParser, EACH, type Step } from '../document/paths.ts'
-import { Digits, type Exact, readExactInTurns, TooManyValues, type Wanted } from './exact.ts'
+import { TooManyValues, type Wanted } from '../document/tree.ts'
+import { Digits, type Exact, readExactInTurns } from './exact.ts'
 import { type Moment, TIME_PARTS, type TimePart } from './time.ts'
 
 export const ROOTS = ['payload', 'metadata', 'data_type', 'tenant_id', 'priority', 'time'] as const

@@ -1,9 +1,10 @@
 // A rule as it is kept, and as it can be asked.
 import type { StoredRule } from '../../db/rules/rules.ts'
 import type { RuleType } from '../../db/states.ts'
+import { type Wanted, wantedParts } from '../document/tree.ts'
 import { ACTIONS, type Actions } from './actions.ts'
 import { type Issue, type ReadConditions, readConditions } from './conditions.ts'
-import { readExact, type Wanted, wantedParts } from './exact.ts'
+import { readExact } from './exact.ts'
 
 export type Rule = { [T in RuleType]: RuleOf<T> }[RuleType]
 

@@ -2,7 +2,8 @@
 // 9007199254740993 equals …992. Here a number is its decimal digits and an exponent; nothing is ever written out, so that
 // the cost is linear in the text of a number, whatever its exponent.
 import { isLosslessNumber, type LosslessNumber } from 'lossless-json'
-import { isObject, type Json, parseDocument, setKey } from '../formats/document.ts'
+import { setKey } from '../document/tree.ts'
+import { isObject, type Json, parseDocument } from '../formats/document.ts'
 
 export interface Decimal {
   sign: -1 | 0 | 1

@@ -2,7 +2,8 @@
 // there; its time is bounded by the process that it runs in. It reaches nothing but the document and a few words about the
 // distribution.
 import { isLosslessNumber, LosslessNumber } from 'lossless-json'
-import { isObject, type Json, setKey, toJson } from '../formats/document.ts'
+import { setKey } from '../document/tree.ts'
+import { isObject, type Json, toJson } from '../formats/document.ts'
 import { evaluatedInRealm, type Fault, judgedInRealm, singlesInRealm } from './realm/realm.ts'
 import { ShapingError } from './shaping-error.ts'
 

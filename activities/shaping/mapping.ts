@@ -1,6 +1,7 @@
 // A new document out of single places of another: `field_mapping`.
 import { EACH, type Step } from '../document/paths.ts'
-import { isObject, type Json, setKey } from '../formats/document.ts'
+import { setKey } from '../document/tree.ts'
+import { isObject, type Json } from '../formats/document.ts'
 import { findAt, stepsOf } from './paths.ts'
 import { ShapingError } from './shaping-error.ts'
 

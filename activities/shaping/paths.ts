@@ -1,6 +1,7 @@
 // Paths in a shape: `customer.id`, `rows[0].fee`, `rows[*].fee`, `["odd.key"].x`; `$` is the whole of it.
 import { createPathParser, EACH, type Step } from '../document/paths.ts'
-import { isObject, type Json, setKey } from '../formats/document.ts'
+import { setKey } from '../document/tree.ts'
+import { isObject, type Json } from '../formats/document.ts'
 
 const parse = createPathParser({ notInKey: '.[\\]"*{}', each: true, quoted: true })
 export const MAX_STEPS = 50

@@ -2,7 +2,7 @@
 // value. What it costs is linear in the bytes, and nothing is built of the part that is the sender's own.
 import { isUtf8 } from 'node:buffer'
 import { JsonFault } from '../../activities/document/scan.ts'
-import { nextTurn, TURN_BYTES } from '../../activities/document/turns.ts'
+import { inTurns } from '../../activities/document/turns.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { DocumentReader, type JsonForm, MAX_DEPTH, PAYLOAD, type ParsedJson } from './document-reader.ts'
 import { invalid } from './errors.ts'
@@ -12,18 +12,16 @@ export { fieldPath } from './field-path.ts'
 
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
 
+/** Requests of ordinary size must not wait for long behind large ones. */
+const TURN_MS = 2
+
 /** Parses `sent`, or throws a 400 that says where and why. Others get their turn meanwhile. */
 export async function parseJson(sent: Buffer, form: JsonForm = {}): Promise<ParsedJson> {
   if (!isUtf8(sent)) throw invalid([{ field: 'body', issue: 'is not valid UTF-8' }])
   const bytes = sent.subarray(0, 3).equals(BYTE_ORDER_MARK) ? sent.subarray(3) : sent
   const reader = new DocumentReader(bytes, form)
   try {
-    let turn = TURN_BYTES
-    while (reader.next()) {
-      if (reader.position < turn) continue
-      await nextTurn()
-      turn = reader.position + TURN_BYTES
-    }
+    await inTurns(reader, TURN_MS)
   } catch (error) {
     throw error instanceof JsonFault ? invalid([{ field: 'body', issue: wording(error, bytes, form) }]) : error
   }

@@ -1,5 +1,6 @@
 // Rules, tried on a sample.
-import { type Exact, exactText, readExact, wantedParts } from '../../activities/rules/exact.ts'
+import { wantedParts } from '../../activities/document/tree.ts'
+import { type Exact, exactText, readExact } from '../../activities/rules/exact.ts'
 import { explain, SHOWN } from '../../activities/rules/explanation.ts'
 import { payloadFacts } from '../../activities/rules/paths.ts'
 import { planByRules } from '../../activities/rules/plan.ts'

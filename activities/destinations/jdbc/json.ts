@@ -1,80 +1,21 @@
 // JSON whose numbers keep every digit.
 import { LosslessNumber } from 'lossless-json'
-import { JsonScanner, TOKEN } from '../../document/scan.ts'
-import { createPace, TURN_BYTES } from '../../document/turns.ts'
+import { readTree, readTreeInTurns, type Tree } from '../../document/tree.ts'
 import { DeliveryError } from '../errors.ts'
 
-type Container = unknown[] | Record<string, unknown>
+const number = (text: string) => new LosslessNumber(text)
 
 /**
- * Of a key that occurs twice the last one counts, as for PostgreSQL's jsonb.
+ * Of a key that occurs twice the last one counts, as in PostgreSQL's jsonb.
  * @throws JsonFault
  */
-export function parseJson(json: string | Buffer): unknown {
-  const builder = new Builder(typeof json === 'string' ? Buffer.from(json, 'utf8') : json)
-  while (builder.next()) {}
-  return builder.root
+export function parseJson(json: string | Buffer): Tree<LosslessNumber> | undefined {
+  return readTree(typeof json === 'string' ? Buffer.from(json, 'utf8') : json, { number })
 }
 
-/** The same for megabytes: others have their turn on the event loop meanwhile. */
-export async function parseJsonInTurns(json: Buffer): Promise<unknown> {
-  const builder = new Builder(json)
-  const pace = createPace()
-  for (let turn = TURN_BYTES / 8; builder.next(); ) {
-    if (builder.position < turn) continue
-    await pace()
-    turn = builder.position + TURN_BYTES / 8
-  }
-  return builder.root
-}
-
-class Builder {
-  root: unknown
-  private readonly json: Buffer
-  private readonly scanner: JsonScanner
-  private readonly open: { container: Container; key: string }[] = []
-
-  constructor(json: Buffer) {
-    this.json = json
-    this.scanner = new JsonScanner(json)
-  }
-
-  get position(): number {
-    return this.scanner.end
-  }
-
-  /** Reads one token; false at the end. */
-  next(): boolean {
-    const { scanner, open } = this
-    const token = scanner.next()
-    if (token === TOKEN.end) return false
-    if (token === TOKEN.key) open[open.length - 1]!.key = scanner.text()
-    else if (token === TOKEN.closeObject || token === TOKEN.closeArray) open.pop()
-    else if (token === TOKEN.openObject || token === TOKEN.openArray) {
-      const container: Container = token === TOKEN.openObject ? {} : []
-      this.put(container)
-      open.push({ container, key: '' })
-    } else this.put(this.single(token))
-    return true
-  }
-
-  private single(token: number): unknown {
-    const { scanner } = this
-    if (token === TOKEN.string) return scanner.text()
-    if (token === TOKEN.number) return new LosslessNumber(this.json.toString('latin1', scanner.start, scanner.end))
-    return token === TOKEN.null ? null : token === TOKEN.true
-  }
-
-  private put(value: unknown): void {
-    const top = this.open[this.open.length - 1]
-    if (!top) this.root = value
-    else if (Array.isArray(top.container)) top.container.push(value)
-    // An assignment to `__proto__` would change what the object inherits from.
-    else if (top.key === '__proto__') {
-      const own = { value, enumerable: true, configurable: true, writable: true }
-      Object.defineProperty(top.container, top.key, own)
-    } else top.container[top.key] = value
-  }
+/** The same for megabytes: other work has its turn on the event loop meanwhile. */
+export function parseJsonInTurns(json: Buffer): Promise<Tree<LosslessNumber> | undefined> {
+  return readTreeInTurns(json, { number })
 }
 
 /** By what made it: a payload may hold an object that merely looks like one. */

@@ -1,7 +1,7 @@
 // Where in a payload its rows are, found in one walk over the bytes: none is built before it is its turn to be written.
 import type { Step } from '../../document/paths.ts'
 import { JsonScanner, TOKEN } from '../../document/scan.ts'
-import { createPace, TURN_BYTES } from '../../document/turns.ts'
+import { inTurns } from '../../document/turns.ts'
 
 export interface Located {
   /** What stands at the path: the token that it begins with; undefined when nothing does. */
@@ -16,12 +16,7 @@ export interface Located {
 /** @throws JsonFault for what is no JSON */
 export async function locateRows(body: Buffer, path: readonly Step[]): Promise<Located> {
   const walk = new Walk(body, path)
-  const pace = createPace()
-  for (let turn = TURN_BYTES; walk.next(); ) {
-    if (walk.position < turn) continue
-    await pace()
-    turn = walk.position + TURN_BYTES / 8
-  }
+  await inTurns(walk)
   return walk.found
 }
 

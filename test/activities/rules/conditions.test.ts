@@ -1,8 +1,9 @@
 // Conditions, question by question: what holds, what does not, and what is refused with the path to the fault.
 import { describe, expect, it } from 'vitest'
+import { wantedParts } from '../../../activities/document/tree.ts'
 import { type Condition, readConditions } from '../../../activities/rules/conditions.ts'
 import { evaluate as evaluateInSteps, type Outcome } from '../../../activities/rules/evaluate.ts'
-import { type Exact, readExact, wantedParts } from '../../../activities/rules/exact.ts'
+import { type Exact, readExact } from '../../../activities/rules/exact.ts'
 import { freshWork, OPERATOR_NAMES, type Work } from '../../../activities/rules/operators.ts'
 import { type Facts, payloadFacts } from '../../../activities/rules/paths.ts'
 import { momentOf } from '../../../activities/rules/time.ts'
