@@ -27,12 +27,12 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
   },
   {
     folder: 'activities/document',
-    packages: [/^(?:jsonc-parser|lossless-json)$/],
+    packages: [],
     own: [/^activities\/document\//, DATA],
   },
   {
     folder: 'activities/formats',
-    packages: [/^(?:csv-stringify\/sync|jsonc-parser|lossless-json|zod)$/],
+    packages: [/^(?:csv-stringify\/sync|lossless-json|zod)$/],
     own: [/^activities\/(?:formats|document)\//, DATA],
   },
   {
@@ -40,7 +40,7 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
     folder: 'activities/destinations',
     packages: [
       NODE,
-      /^(?:zod|undici|ipaddr\.js|standardwebhooks|jsonc-parser|fastest-levenshtein|lossless-json|lru-cache)$/,
+      /^(?:zod|undici|ipaddr\.js|standardwebhooks|fastest-levenshtein|lossless-json|lru-cache)$/,
       /^(?:amqplib|postgres|mysql2(?:\/promise)?|@aws-sdk\/(?:client-s3|lib-storage)|@smithy\/[a-z-]+)$/,
       /^(?:ssh2|ssh2-sftp-client|nodemailer)$/,
     ],
@@ -65,7 +65,7 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
   {
     folder: 'activities/rules',
     // The timer lets others go on while many rules are read.
-    packages: [/^(?:zod|re2js|jsonc-parser|fastest-levenshtein|lru-cache)$/, /^node:timers\/promises$/],
+    packages: [/^(?:zod|re2js|fastest-levenshtein|lru-cache)$/, /^node:timers\/promises$/],
     own: [
       /^activities\/(?:rules|document)\//,
       // The one schema of a shape, and its paths.
@@ -79,7 +79,7 @@ const MAY_IMPORT: { folder: string; packages: RegExp[]; own?: RegExp[] }[] = [
     folder: 'api',
     packages: [
       NODE,
-      /^(?:hono|@hono|zod|pino|prom-client|swagger-ui-dist|jsonc-parser|lossless-json|fastest-levenshtein|lru-cache)/,
+      /^(?:hono|@hono|zod|pino|prom-client|swagger-ui-dist|lossless-json|fastest-levenshtein|lru-cache)/,
     ],
     // Of the activities: schemas, the guard of destinations, rules, shaping and formats, but no activity.
     own: [
