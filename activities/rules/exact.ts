@@ -1,5 +1,6 @@
 // Payloads as rules see them: every digit of a number counts, so that 64-bit integers and long decimals compare as they were
 // written.
+import { canonical, compareDecimals, decimalOf } from '../document/decimal.ts'
 import { readTree, readTreeInTurns, type Tree, type Wanted } from '../document/tree.ts'
 
 /** A number as it was written. */
@@ -70,35 +71,15 @@ export function plain(value: Exact): unknown {
 /** Compares two numbers by all of their digits: negative, 0 or positive, as `sort` wants it. */
 export function compareDigits(a: Digits, b: Digits): number {
   if (isShort(a.text) && isShort(b.text)) return Number(a.text) - Number(b.text)
-  const [x, y] = [normalise(a.text), normalise(b.text)]
-  if (x.sign !== y.sign) return x.sign - y.sign
-  if (x.sign === 0) return 0
-  if (x.magnitude !== y.magnitude) return x.sign * (x.magnitude - y.magnitude)
-  if (x.digits === y.digits) return 0
-  // Without leading and trailing zeros: digit by digit, and a longer one with the same beginning is larger.
-  return x.sign * (x.digits < y.digits ? -1 : 1)
+  return compareDecimals(decimalOf(a.text), decimalOf(b.text))
 }
 
 /** The same text for equal numbers, and for no others. */
 export function canonicalDigits({ text }: Digits): string {
-  const { sign, magnitude, digits } = normalise(text)
-  return `${sign} ${digits} ${magnitude}`
+  return canonical(decimalOf(text))
 }
 
 /** A double tells any two decimals of 15 digits apart. */
 function isShort(text: string): boolean {
   return text.length <= 15 && !text.includes('e') && !text.includes('E')
-}
-
-function normalise(text: string): { sign: number; magnitude: number; digits: string } {
-  const [, minus, whole = '', fraction = '', exponent = '0'] =
-    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? []
-  const all = whole + fraction
-  let start = 0
-  while (all[start] === '0') start += 1
-  let end = all.length
-  while (end > start && all[end - 1] === '0') end -= 1
-  if (start === end) return { sign: 0, magnitude: 0, digits: '' }
-  const magnitude = whole.length - start + Number(exponent)
-  return { sign: minus === '-' ? -1 : 1, magnitude, digits: all.slice(start, end) }
 }

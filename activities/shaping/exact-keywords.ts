@@ -1,17 +1,8 @@
 // The keywords of JSON Schema that compare numbers, by the digits that were sent; ajv's own compare doubles.
 import type { Ajv } from 'ajv'
 import type { DataValidateFunction } from 'ajv/dist/types/index.js'
-import {
-  areEqual,
-  canonicalText,
-  compareDecimals,
-  type Decimal,
-  decimalAt,
-  digitsAt,
-  exactJson,
-  isMultiple,
-  isWhole,
-} from './exact-numbers.ts'
+import { compareDecimals, type Decimal, isMultiple, isWhole } from '../document/decimal.ts'
+import { areEqual, canonicalText, decimalAt, digitsAt, exactJson } from './exact-numbers.ts'
 
 /** Stands beside `type: "integer"`, for ajv takes a double for it: see `withExactIntegers`. */
 export const INTEGER = 'exact:integer'

@@ -1,90 +1,13 @@
-// Numbers by the digits that were sent. JavaScript compares doubles, in which 619919.09 is no multiple of 0.01 and
-// 9007199254740993 equals …992. Here a number is its decimal digits and an exponent; nothing is ever written out, so that
-// the cost is linear in the text of a number, whatever its exponent.
+// Documents for a JSON Schema validator, which knows doubles alone: the digits that a double loses are kept beside them.
 import { isLosslessNumber, type LosslessNumber } from 'lossless-json'
+import { canonical, type Decimal, decimalOf } from '../document/decimal.ts'
 import { setKey } from '../document/tree.ts'
 import { isObject, type Json, parseDocument } from '../formats/document.ts'
 
-export interface Decimal {
-  sign: -1 | 0 | 1
-  /** Without zeros at either end. */
-  digits: string
-  /** Of the last digit. */
-  exponent: number
-}
-
-/** What lies beyond is taken for the same: no number of anybody's has such an exponent. */
-const MAX_EXPONENT = 1e15
-
-/** Of a JSON number, or of what `String` makes of a double. */
-export function decimalOf(text: string): Decimal {
-  const [, minus, whole = '', fraction = '', power = '0'] =
-    /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? []
-  const all = whole + fraction
-  let start = 0
-  while (all[start] === '0') start += 1
-  let end = all.length
-  while (end > start && all[end - 1] === '0') end -= 1
-  if (start === end) return { sign: 0, digits: '', exponent: 0 }
-  const exponent = Math.max(-MAX_EXPONENT, Math.min(MAX_EXPONENT, Number(power)))
-  return {
-    sign: minus === '-' ? -1 : 1,
-    digits: all.slice(start, end),
-    exponent: exponent - fraction.length + all.length - end,
-  }
-}
-
-/** The same text for equal numbers, and for no others. */
-export function canonical({ sign, digits, exponent }: Decimal): string {
-  return sign === 0 ? '0' : `${sign < 0 ? '-' : ''}${digits}e${exponent}`
-}
-
-/** Negative, 0 or positive, as `sort` wants it. */
-export function compareDecimals(a: Decimal, b: Decimal): number {
-  if (a.sign !== b.sign) return a.sign - b.sign
-  const [x, y] = [a.digits.length + a.exponent, b.digits.length + b.exponent]
-  if (x !== y) return x < y ? -a.sign : a.sign
-  if (a.digits === b.digits) return 0
-  return a.digits < b.digits ? -a.sign : a.sign
-}
-
-export function isWhole({ exponent }: Decimal): boolean {
-  return exponent >= 0
-}
-
-/** Digits that are taken into a BigInt at once. */
-const CHUNK = 15
-
-/** Whether one number is a multiple of another; of 0, nothing but 0 is. */
-export function isMultiple(value: Decimal, of: Decimal): boolean {
-  if (value.sign === 0) return true
-  if (of.sign === 0) return false
-  const shift = value.exponent - of.exponent
-  // Its last digit is none of the multiple's places.
-  if (shift < 0) return false
-  const divisor = BigInt(of.digits)
-  let rest = 0n
-  for (let at = 0; at < value.digits.length; at += CHUNK) {
-    const chunk = value.digits.slice(at, at + CHUNK)
-    rest = (rest * 10n ** BigInt(chunk.length) + BigInt(chunk)) % divisor
-  }
-  return (rest * powerOfTen(shift, divisor)) % divisor === 0n
-}
-
-function powerOfTen(exponent: number, modulus: bigint): bigint {
-  let result = 1n % modulus
-  let base = 10n % modulus
-  for (let left = BigInt(exponent); left > 0n; left >>= 1n) {
-    if (left & 1n) result = (result * base) % modulus
-    base = (base * base) % modulus
-  }
-  return result
-}
-
-/** By the object or array that holds it: the text of each number that its double does not stand for. */
+/** By the object or array that holds it: the text of each number that a double does not hold exactly. */
 const texts = new WeakMap<object, Map<string | number, string>>()
 
-/** Such a number may be in there: one of more digits than a double tells apart, or of an exponent beyond its range. */
+/** A number that a double may not hold: one of too many digits, or with an exponent beyond its range. */
 const BEYOND_DOUBLES = /[0-9.]{16}|[0-9][eE][+-]?[0-9]{3}/
 
 /** A value that may be one number by itself: it needs a holder. */

@@ -1,13 +1,7 @@
 // JSON Schema's keywords about numbers, decided on the digits that were sent.
 import { describe, expect, it } from 'vitest'
-import {
-  canonical,
-  compareDecimals,
-  decimalOf,
-  isMultiple,
-  isWhole,
-  readNumbers,
-} from '../../../activities/shaping/exact-numbers.ts'
+import { canonical, compareDecimals, decimalOf, isMultiple, isWhole } from '../../../activities/document/decimal.ts'
+import { readNumbers } from '../../../activities/shaping/exact-numbers.ts'
 import { documentProblems, jsonSchemaProblems } from '../../../activities/shaping/json-schema.ts'
 
 function fits(schema: string, document: string): boolean {
