@@ -21,7 +21,7 @@ import { planByRules } from '../rules/plan.ts'
 import type { RulePlan } from '../rules/planned.ts'
 import { createRuleCache, type RuleCache } from '../rules/rule-cache.ts'
 import { momentOf } from '../rules/time.ts'
-import { keptShape } from '../shaping/kept.ts'
+import { storedShape } from '../shaping/stored-mapping.ts'
 
 /** Within a local activity's time; the transaction is one, so a body that outlives its call does no harm. */
 const STATEMENT_TIMEOUT_MS = 2000
@@ -142,6 +142,6 @@ function marksOf({ destinations }: RulePlan) {
   return destinations.flatMap(({ name, shape, failover_group, standby, required }) =>
     shape === null && failover_group === null
       ? []
-      : [{ destination_name: name, shape: shape && keptShape(shape), failover_group, standby, required }],
+      : [{ destination_name: name, shape: shape && storedShape(shape), failover_group, standby, required }],
   )
 }

@@ -1,14 +1,14 @@
 // How a payload is shaped for a destination: the one schema of a destination's `transform_config` and of a rule's shape.
 // Both may be there; the rule's is applied first, and the destination's to what it made. What takes its time to be checked,
-// an expression and a JSON Schema, is not checked here (judge.ts): this is read where others wait.
+// an expression and a JSON Schema, is not checked here (costly-parts.ts): this is read where others wait.
 import { z } from 'zod'
 import { placeholderProblem } from '../destinations/template/placeholders.ts'
 import { EACH } from '../document/paths.ts'
 import { csvFields, xmlFields } from '../formats/fields.ts'
-import { mappingOf } from './kept.ts'
 import { MAX_POSITION } from './mapping.ts'
 import { readPath } from './paths.ts'
 import { SEALED } from './salts.ts'
+import { mappingOf } from './stored-mapping.ts'
 
 /** Of the whole configuration, as JSON. */
 const MAX_BYTES = 131_072

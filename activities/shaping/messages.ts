@@ -9,9 +9,9 @@ export type Task =
   /** A JSON Schema, and a document to be checked against it. */
   | { kind: 'check'; schema: string; document: Uint8Array }
   /** A JSON Schema that is to be kept. */
-  | { kind: 'judge'; schema: string }
+  | { kind: 'check_schema'; schema: string }
   /** The costly parts of a shape that is to be kept, as JSON. */
-  | { kind: 'judge_shape'; parts: string }
+  | { kind: 'check_shape'; parts: string }
 
 export type Order = Task & { tenantId: string }
 

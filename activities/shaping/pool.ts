@@ -1,16 +1,16 @@
-// Which shaping process works for whom. A process is kept for a while for its tenant's next payload. Where there are more
-// tenants than processes, one passes on to another tenant and forgets all of the one before; but one in which an expression
-// ran that can rewrite objects never does: it is ended.
+// Which shaping process works for which tenant. A process is kept for a while for its tenant's next payload. If there are more
+// tenants than processes, an idle one passes to another tenant and forgets everything of the one before. A process in which an
+// expression ran that can change objects never passes on: it is ended.
 import { LIMITS } from '../../db/limits.ts'
 import { bundled } from './bundle.ts'
+import { type Bounds, type Child, startChild } from './child.ts'
+import { reasonOf } from './end-reason.ts'
 import { createQueue } from './fair-queue.ts'
 import type { Done, Outcome, Task } from './messages.ts'
-import { reasonOf } from './reason.ts'
-import { type Bounds, openSeat, type Seat } from './seat.ts'
 import { TOO_LONG } from './watch.ts'
 
 export interface Pool {
-  /** @throws ShapingError for what the task itself is to blame for */
+  /** @throws ShapingError when the task itself is the cause */
   run(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Outcome>
   close(): void
 }
@@ -18,41 +18,41 @@ export interface Pool {
 interface Job {
   tenantId: string
   task: Task
-  /** Nobody waits for it any more. */
+  /** Its caller no longer waits for it. */
   gone: boolean
   resolve(outcome: Outcome): void
   reject(error: unknown): void
 }
 
-interface Place {
-  seat: Seat
+interface Worker {
+  child: Child
   state: 'starting' | 'ready' | 'ending'
-  /** Nobody's yet when undefined. */
+  /** Undefined until it gets its first job. */
   tenantId: string | undefined
   job: Job | undefined
   since: number
-  /** Of the processor, for the present order. */
+  /** Processor time of the present job. */
   usedMs: number
-  /** Of the processor, since it was this tenant's turn. */
+  /** Processor time since the process began to work for this tenant. */
   turnMs: number
-  /** It may not serve another tenant. */
+  /** It must not serve another tenant. */
   bound: boolean
-  /** It was ended to give its slot to others. */
+  /** It was ended so that others get its slot. */
   giveWay: boolean
-  /** Ends it when it has stood idle for long. */
+  /** Ends it when it has been idle for long. */
   expiry: NodeJS.Timeout | undefined
 }
 
-/** After one that did not come up: whatever was in its way will not be gone at once. */
+/** After a process that did not start: the cause will not be gone at once. */
 const START_AGAIN_MS = 1000
-/** A tenant's turn: starting a process for the next one costs as much as some ten small payloads. */
+/** A tenant keeps a process for so long: starting one for the next tenant costs as much as some ten small payloads. */
 const TURN_MS = 200
-/** A process that holds more after its work is ended: a small payload would go on holding a large one's memory. */
+/** A process that holds more memory after its work is ended: otherwise it would keep the memory of a large payload. */
 const HELD_BYTES = 268_435_456
 
-/** @param kept with those that work */
+/** @param kept processes at once, working or idle */
 export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number; kept: number }): Pool {
-  const places = new Set<Place>()
+  const workers = new Set<Worker>()
   const queue = createQueue<Job>(slots)
   const most = Math.max(slots, kept)
   let program: string | undefined
@@ -90,59 +90,59 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
 
   function working(): number {
     let count = 0
-    for (const { job } of places) if (job) count += 1
+    for (const { job } of workers) if (job) count += 1
     return count
   }
 
-  function idleOf(tenantId: string): Place | undefined {
-    for (const place of places) {
-      if (place.state === 'ready' && !place.job && place.tenantId === tenantId) return place
+  function idleOf(tenantId: string): Worker | undefined {
+    for (const worker of workers) {
+      if (worker.state === 'ready' && !worker.job && worker.tenantId === tenantId) return worker
     }
     return undefined
   }
 
-  /** One that has served nobody yet; where no more may be started, one that has and may pass on. */
-  function openToAll(): Place | undefined {
-    for (const place of places) if (place.state === 'ready' && place.tenantId === undefined) return place
-    return places.size < most ? undefined : longestIdle((place) => !place.bound)
+  /** A process without a tenant; if no more may be started, an idle one that may pass on. */
+  function openToAll(): Worker | undefined {
+    for (const worker of workers) if (worker.state === 'ready' && worker.tenantId === undefined) return worker
+    return workers.size < most ? undefined : longestIdle((worker) => !worker.bound)
   }
 
-  function start(place: Place, job: Job): void {
-    clearTimeout(place.expiry)
-    if (place.tenantId !== job.tenantId) place.turnMs = 0
-    place.tenantId = job.tenantId
-    place.job = job
-    place.since = performance.now()
-    place.usedMs = 0
-    place.seat.give({ ...job.task, tenantId: job.tenantId })
+  function start(worker: Worker, job: Job): void {
+    clearTimeout(worker.expiry)
+    if (worker.tenantId !== job.tenantId) worker.turnMs = 0
+    worker.tenantId = job.tenantId
+    worker.job = job
+    worker.since = performance.now()
+    worker.usedMs = 0
+    worker.child.give({ ...job.task, tenantId: job.tenantId })
   }
 
-  /** What takes long gives way, once, to tenants that have no slot: it goes on among the slow ones. */
+  /** Long work gives way, once, to tenants that hold no slot; it is repeated among the slow ones. */
   function makeRoom(): void {
     if (closed || !queue.isCrowded()) return
-    let latest: Place | undefined
-    for (const place of places) {
-      if (place.giveWay) return
-      if (place.job && (latest === undefined || place.usedMs < latest.usedMs)) latest = place
+    let latest: Worker | undefined
+    for (const worker of workers) {
+      if (worker.giveWay) return
+      if (worker.job && (latest === undefined || worker.usedMs < latest.usedMs)) latest = worker
     }
     if (!latest) return
     latest.giveWay = true
     retire(latest)
   }
 
-  function retire(place: Place): void {
-    place.state = 'ending'
-    place.seat.kill()
+  function retire(worker: Worker): void {
+    worker.state = 'ending'
+    worker.child.kill()
   }
 
-  /** For a tenant that waits and has none; and one more for whoever comes next, where others work already. */
+  /** For a tenant that waits without a process; and a spare one for the next tenant, if others work already. */
   function startProcess(): void {
     const waits = working() < slots && queue.hasTurn()
-    const fresh = [...places].filter(({ state, tenantId }) => state !== 'ending' && tenantId === undefined).length
-    const wanted = waits ? Math.min(slots, queue.size()) : places.size > 0 ? 1 : 0
+    const fresh = [...workers].filter(({ state, tenantId }) => state !== 'ending' && tenantId === undefined).length
+    const wanted = waits ? Math.min(slots, queue.size()) : workers.size > 0 ? 1 : 0
     if (closed || fresh >= wanted) return
-    if (places.size >= most) {
-      const ending = [...places].some(({ state }) => state === 'ending')
+    if (workers.size >= most) {
+      const ending = [...workers].some(({ state }) => state === 'ending')
       const idle = waits && !ending ? longestIdle() : undefined
       if (idle) retire(idle)
       return
@@ -154,17 +154,17 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
     else open(program)
   }
 
-  function longestIdle(may: (place: Place) => boolean = () => true): Place | undefined {
-    let found: Place | undefined
-    for (const place of places) {
-      if (place.state !== 'ready' || place.job || place.tenantId === undefined || !may(place)) continue
-      if (found === undefined || place.since < found.since) found = place
+  function longestIdle(may: (worker: Worker) => boolean = () => true): Worker | undefined {
+    let found: Worker | undefined
+    for (const worker of workers) {
+      if (worker.state !== 'ready' || worker.job || worker.tenantId === undefined || !may(worker)) continue
+      if (found === undefined || worker.since < found.since) found = worker
     }
     return found
   }
 
   function open(source: string): void {
-    const place: Omit<Place, 'seat'> = {
+    const worker: Omit<Worker, 'child'> = {
       state: 'starting',
       tenantId: undefined,
       job: undefined,
@@ -176,7 +176,7 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
       expiry: undefined,
     }
     try {
-      const seat = openSeat(source, bounds, {
+      const child = startChild(source, bounds, {
         ready() {
           whole.state = 'ready'
           rest(whole)
@@ -191,55 +191,55 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
         },
         end: (code, signal, stderr) => end(whole, code, signal, stderr),
       })
-      const whole: Place = Object.assign(place, { seat })
-      places.add(whole)
+      const whole: Worker = Object.assign(worker, { child })
+      workers.add(whole)
     } catch (error) {
-      // Too little memory for one more process, for example.
+      // For example, there is too little memory for one more process.
       mayStartAt = performance.now() + START_AGAIN_MS
-      if (places.size === 0) failWaiting(error as Error)
+      if (workers.size === 0) failWaiting(error as Error)
     }
   }
 
-  function rest(place: Place): void {
-    place.since = performance.now()
-    place.expiry = setTimeout(() => retire(place), LIMITS.shapingKeep.value)
-    place.expiry.unref()
+  function rest(worker: Worker): void {
+    worker.since = performance.now()
+    worker.expiry = setTimeout(() => retire(worker), LIMITS.shapingKeep.value)
+    worker.expiry.unref()
   }
 
-  function done(place: Place, { outcome, used_ms, held_bytes, bound }: Done): void {
-    const { job } = place
+  function done(worker: Worker, { outcome, used_ms, held_bytes, bound }: Done): void {
+    const { job } = worker
     if (!job) return
-    place.job = undefined
-    place.bound = bound
-    place.turnMs += used_ms
+    worker.job = undefined
+    worker.bound = bound
+    worker.turnMs += used_ms
     queue.done(job.tenantId, used_ms)
-    rest(place)
+    rest(worker)
     job.resolve(outcome)
-    if (held_bytes > HELD_BYTES) retire(place)
-    const next = place.state === 'ready' && place.turnMs < TURN_MS ? queue.nextOf(job.tenantId) : undefined
-    if (next) start(place, next)
+    if (held_bytes > HELD_BYTES) retire(worker)
+    const next = worker.state === 'ready' && worker.turnMs < TURN_MS ? queue.nextOf(job.tenantId) : undefined
+    if (next) start(worker, next)
     else {
-      place.turnMs = 0
+      worker.turnMs = 0
       dispatch()
     }
   }
 
-  function end(place: Place, code: number | null, signal: string | null, stderr: string): void {
-    const { job } = place
-    places.delete(place)
-    clearTimeout(place.expiry)
+  function end(worker: Worker, code: number | null, signal: string | null, stderr: string): void {
+    const { job } = worker
+    workers.delete(worker)
+    clearTimeout(worker.expiry)
     if (job) {
-      queue.done(job.tenantId, Math.max(place.usedMs, signal === TOO_LONG ? bounds.limitMs : 0))
-      place.job = undefined
-      if (place.giveWay && !job.gone && !closed) {
+      queue.done(job.tenantId, Math.max(worker.usedMs, signal === TOO_LONG ? bounds.limitMs : 0))
+      worker.job = undefined
+      if (worker.giveWay && !job.gone && !closed) {
         queue.gaveWay(job.tenantId)
         queue.putBack(job.tenantId, job)
       } else job.reject(reasonOf({ code, signal, stderr }, bounds))
     }
-    if (place.state === 'starting') {
+    if (worker.state === 'starting') {
       mayStartAt = performance.now() + START_AGAIN_MS
-      // It would be started again and again for jobs that wait.
-      if (places.size === 0) failWaiting(reasonOf({ code, signal, stderr }, bounds))
+      // Otherwise it would be started again and again for the jobs that wait.
+      if (workers.size === 0) failWaiting(reasonOf({ code, signal, stderr }, bounds))
     }
     dispatch()
   }
@@ -267,7 +267,7 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
             reject(error)
           },
         }
-        // What runs already is let run: its time is bounded.
+        // A job that runs already goes on: its time is bounded.
         const giveUp = () => {
           job.gone = true
           queue.drop(tenantId, job)
@@ -281,7 +281,7 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
     close() {
       closed = true
       failWaiting(new Error('shaping has ended'))
-      for (const { seat } of places) seat.kill()
+      for (const { child } of workers) child.kill()
     },
   }
 }

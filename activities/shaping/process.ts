@@ -4,9 +4,9 @@
 // objects has run in it, it never passes on.
 import { writeFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
+import { type Costly, costlyProblems } from './costly-parts.ts'
 import { readNumbers } from './exact-numbers.ts'
 import { documentProblems, jsonSchemaProblems } from './json-schema.ts'
-import { type Costly, costlyProblems } from './judge.ts'
 import type { Order, Outcome, Report } from './messages.ts'
 import { forgetRealm, hasUpdated } from './realm/realm.ts'
 import { shaped } from './shape.ts'
@@ -32,11 +32,11 @@ async function carryOut(order: Order): Promise<Outcome> {
   Atomics.store(current, 0, orders)
   try {
     passTo(order.tenantId)
-    if (order.kind === 'judge') {
+    if (order.kind === 'check_schema') {
       const schema = readNumbers(order.schema).value as Record<string, unknown> | boolean
       return { kind: 'checked', problems: jsonSchemaProblems(schema, order.schema) }
     }
-    if (order.kind === 'judge_shape') {
+    if (order.kind === 'check_shape') {
       return { kind: 'checked', problems: costlyProblems(JSON.parse(order.parts) as Costly) }
     }
     if (order.kind === 'check') {

@@ -1,8 +1,8 @@
 // Hands payloads to a few shaping processes and bounds what each may cost: a process that takes too long or too much memory
 // is killed, and another one takes its place. Threads would not do: one that runs out of memory ends the whole process.
 import { LIMITS } from '../../db/limits.ts'
+import { costlyParts } from './costly-parts.ts'
 import type { Problem } from './json-schema.ts'
-import { costlyParts } from './judge.ts'
 import type { Outcome, Task } from './messages.ts'
 import { createPool } from './pool.ts'
 import type { Shaped, ShapingWords } from './shape.ts'
@@ -31,9 +31,9 @@ export interface Shaper {
    */
   check(tenantId: string, schema: object | boolean | string, document: Buffer, signal?: AbortSignal): Promise<Problem[]>
   /** What is wrong with a schema, by the path to it; @throws ShapingError when that cannot be told within the bounds */
-  judge(tenantId: string, schema: object | boolean | string, signal?: AbortSignal): Promise<Problem[]>
+  checkSchema(tenantId: string, schema: object | boolean | string, signal?: AbortSignal): Promise<Problem[]>
   /** What is wrong with the expression and the schema of a shape, by the path from it; @throws ShapingError likewise */
-  judgeShape(tenantId: string, shape: unknown, signal?: AbortSignal): Promise<Problem[]>
+  checkShape(tenantId: string, shape: unknown, signal?: AbortSignal): Promise<Problem[]>
   /** Ends the processes; what is still under way fails. */
   close(): void
 }
@@ -92,13 +92,13 @@ export function createShaper({
     check(tenantId, schema, document, signal) {
       return problems(tenantId, { kind: 'check', schema: jsonOf(schema), document }, signal)
     },
-    judge(tenantId, schema, signal) {
-      return problems(tenantId, { kind: 'judge', schema: jsonOf(schema) }, signal)
+    checkSchema(tenantId, schema, signal) {
+      return problems(tenantId, { kind: 'check_schema', schema: jsonOf(schema) }, signal)
     },
-    async judgeShape(tenantId, shape, signal) {
+    async checkShape(tenantId, shape, signal) {
       const parts = costlyParts(shape)
       if (!parts) return []
-      return await problems(tenantId, { kind: 'judge_shape', parts: JSON.stringify(parts) }, signal)
+      return await problems(tenantId, { kind: 'check_shape', parts: JSON.stringify(parts) }, signal)
     },
     close: () => pool.close(),
   }

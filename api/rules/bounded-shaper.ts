@@ -50,9 +50,10 @@ export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
       ),
     check: (tenantId, schema, document, signal) =>
       bounded(tenantId, document.length, signal, (until) => shaper.check(tenantId, schema, document, until)),
-    judge: (tenantId, schema, signal) => bounded(tenantId, 0, signal, (until) => shaper.judge(tenantId, schema, until)),
-    judgeShape: (tenantId, shape, signal) =>
-      bounded(tenantId, 0, signal, (until) => shaper.judgeShape(tenantId, shape, until)),
+    checkSchema: (tenantId, schema, signal) =>
+      bounded(tenantId, 0, signal, (until) => shaper.checkSchema(tenantId, schema, until)),
+    checkShape: (tenantId, shape, signal) =>
+      bounded(tenantId, 0, signal, (until) => shaper.checkShape(tenantId, shape, until)),
     close: () => shaper.close(),
   }
 }

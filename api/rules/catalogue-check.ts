@@ -56,7 +56,7 @@ export async function schemaDefinitionIssues(
 ): Promise<Detail[]> {
   if (schema === null || schema === undefined) return []
   try {
-    const problems = await shaper.judge(tenantId, schema)
+    const problems = await shaper.checkSchema(tenantId, schema)
     return problems.map(({ path, issue }) => ({ field: fieldPath([at, ...path]), issue }))
   } catch (error) {
     if (!(error instanceof ShapingError)) throw error

@@ -42,7 +42,7 @@ export async function costlyIssues(
   at: string[],
 ): Promise<Detail[]> {
   try {
-    const problems = await shaper.judgeShape(tenantId, shape)
+    const problems = await shaper.checkShape(tenantId, shape)
     return problems.map(({ path, issue }) => ({ field: fieldPath([...at, ...path]), issue }))
   } catch (error) {
     if (!(error instanceof ShapingError)) throw error

@@ -1,8 +1,8 @@
 // What stands between a shape as it is sent, as it is kept, and as it is shown: the salts of its masks, and the order of its
 // mapping.
 import { MASK } from '../../activities/destinations/secrets/secret.ts'
-import { type AnyShape, keptShape, mappingOf } from '../../activities/shaping/kept.ts'
 import { isSalted, openSalt, SEALED, sealSalt } from '../../activities/shaping/salts.ts'
+import { type AnyShape, mappingOf, storedShape } from '../../activities/shaping/stored-mapping.ts'
 import { type Sealer, UnsealError } from '../../db/secrets.ts'
 import type { Detail } from '../http/errors.ts'
 import { fieldPath } from '../http/json.ts'
@@ -33,7 +33,7 @@ export function takeIn(
     if (issue) details.push({ field: fieldPath([...at, 'mask', index, 'salt']), issue })
     return issue ? one : { ...one, salt: keptSalt(keeper, one.salt, present) }
   })
-  return { shape: keptShape('mask' in sent && Array.isArray(sent.mask) ? { ...sent, mask } : sent), details }
+  return { shape: storedShape('mask' in sent && Array.isArray(sent.mask) ? { ...sent, mask } : sent), details }
 }
 
 function reserved(salt: string): string | undefined {

@@ -3,7 +3,7 @@ import './realm-source.ts'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { shapeConfig } from '../../../activities/shaping/config.ts'
-import { costlyParts, costlyProblems } from '../../../activities/shaping/judge.ts'
+import { costlyParts, costlyProblems } from '../../../activities/shaping/costly-parts.ts'
 
 function issues(config: unknown): string[] {
   const parsed = shapeConfig.safeParse(config)

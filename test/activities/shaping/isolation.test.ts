@@ -77,7 +77,7 @@ describe('an expression', () => {
     '[3, 1] ~> $shuffle',
     '$random',
   ])('that visibly changes a function is refused when it is written: %s', async (expression) => {
-    const [problem] = await shaper.judgeShape('evil', { expression })
+    const [problem] = await shaper.checkShape('evil', { expression })
     expect(problem?.issue).toMatch(/functions cannot be changed|text may not become code|must be the same document/)
   })
 
@@ -88,7 +88,7 @@ describe('an expression', () => {
     '($rows := items; $ ~> |$rows|{"seen": true}|)',
     'items ~> $map(function($i){ $i.price }) ~> $sum',
   ])('that changes a document is not: %s', async (expression) => {
-    expect(await shaper.judgeShape('acme', { expression })).toEqual([])
+    expect(await shaper.checkShape('acme', { expression })).toEqual([])
     expect(await evaluate('acme', expression, SECRET)).not.toMatch(/^refused/)
   })
 

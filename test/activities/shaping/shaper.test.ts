@@ -118,7 +118,7 @@ describe('shaping', () => {
       const a = { type: 'object', properties: fields(300, { type: 'string' }) }
       const output_schema = { $defs: { a }, properties: fields(500, { $ref: '#/$defs/a' }) }
       const patient = createShaper({ timeoutMs: 10_000 })
-      expect(await patient.judgeShape('acme', { output_schema, expression: '(' })).toEqual([
+      expect(await patient.checkShape('acme', { output_schema, expression: '(' })).toEqual([
         { path: ['expression'], issue: expect.stringMatching(/^is no JSONata/) },
       ])
       patient.close()

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
-import { reasonOf } from '../../../activities/shaping/reason.ts'
+import { reasonOf } from '../../../activities/shaping/end-reason.ts'
 import { ShapingError } from '../../../activities/shaping/shaping-error.ts'
 import { BEATS_FD, IDLE, TOO_LONG, WATCH } from '../../../activities/shaping/watch.ts'
 

@@ -1,5 +1,5 @@
 // Why a shaping process ended, and whether its work is to blame.
-import type { Bounds } from './seat.ts'
+import type { Bounds } from './child.ts'
 import { ShapingError } from './shaping-error.ts'
 import { IDLE, TOO_LONG } from './watch.ts'
 

@@ -3,7 +3,7 @@
 export type AnyShape = Record<string, unknown>
 
 /** The mapping as a list of target and source. */
-export function keptShape(shape: AnyShape): AnyShape {
+export function storedShape(shape: AnyShape): AnyShape {
   const { field_mapping } = shape
   if (typeof field_mapping !== 'object' || field_mapping === null || Array.isArray(field_mapping)) return shape
   return { ...shape, field_mapping: Object.entries(field_mapping) }

@@ -1,15 +1,15 @@
-// One shaping process: started, given orders, listened to, and ended. It belongs to the first tenant that it works for.
+// One shaping process: starts it, sends it tasks, watches over it and ends it.
 import { spawn } from 'node:child_process'
 import type { Done, Order, Report } from './messages.ts'
 import { BEATS_FD } from './watch.ts'
 
-/** What may be asked of one order. */
+/** Limits of one task. */
 export interface Bounds {
-  /** Of the processor. */
+  /** Processor time. */
   limitMs: number
   /** Without any use of the processor. */
   idleMs: number
-  /** By the clock, which says little on a busy machine. */
+  /** By the clock; on a busy machine that says little. */
   wallMs: number
   /** Without a sign of life of the process. */
   silentMs: number
@@ -17,15 +17,15 @@ export interface Bounds {
   memoryMb: number
 }
 
-export interface SeatEvents {
+export interface ChildEvents {
   ready(): void
   done(report: Done): void
-  /** How much of the processor's time the present order has used. */
+  /** Processor time that the present task has used. */
   used(usedMs: number): void
   end(code: number | null, signal: string | null, stderr: string): void
 }
 
-export interface Seat {
+export interface Child {
   give(order: Order): void
   kill(): void
 }
@@ -33,14 +33,14 @@ export interface Seat {
 const START_MS = 60_000
 const STDERR_KEPT = 2000
 
-/** @throws when the system has no process left to give */
-export function openSeat(program: string, bounds: Bounds, events: SeatEvents): Seat {
+/** @throws when the system cannot start another process */
+export function startChild(program: string, bounds: Bounds, events: ChildEvents): Child {
   const { limitMs, idleMs, wallMs, silentMs, memoryMb } = bounds
-  // The program comes through standard input: the process needs no file of ours.
+  // The program is sent through standard input: the process needs none of our files.
   const child = spawn(
     process.execPath,
     [`--max-old-space-size=${memoryMb}`, '-', String(limitMs), String(idleMs), 'shaping'],
-    // Nothing of ours: neither settings nor secrets. By position: input, output, errors, messages, beats.
+    // The environment is empty: no settings and no secrets. Pipes by position: input, output, errors, messages, heartbeats.
     { env: {}, serialization: 'advanced', stdio: ['pipe', 'ignore', 'pipe', 'ipc', 'pipe'] },
   )
   let stderr = ''
@@ -59,14 +59,14 @@ export function openSeat(program: string, bounds: Bounds, events: SeatEvents): S
   function rest(): void {
     clearTimeout(wall)
     clearTimeout(silence)
-    // An idle process keeps nobody from ending.
+    // An idle process does not keep this one alive.
     child.unref()
   }
 
   const [input, , errors] = child.stdio
   const beats = child.stdio[BEATS_FD]
   for (const pipe of [input, errors, beats]) {
-    // Its end says more.
+    // The end of the process says more.
     pipe?.on('error', () => {})
     ;(pipe as unknown as { unref?(): void } | null)?.unref?.()
   }
@@ -98,7 +98,7 @@ export function openSeat(program: string, bounds: Bounds, events: SeatEvents): S
       wall = setTimeout(kill, wallMs)
       heard()
       child.send(order, (error) => {
-        // Without an end, nobody would ever hear of this.
+        // Without an end of the process, its job would wait for ever.
         if (error && child.connected) kill()
       })
     },
