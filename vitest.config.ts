@@ -1,16 +1,33 @@
 import { defineConfig } from 'vitest/config'
+import { SlowFirst } from './test/support/sequencer.ts'
+
+/** Files that look at their own process, or change what other files would meet in it. */
+const OWN_PROCESS = [
+  'test/activities/clock.test.ts',
+  'test/activities/destinations/{amqp,quiet,rest-answer,reuse,reuse-sessions,s3-environment,s3-requests}.test.ts',
+  'test/activities/shaping/{isolation,shaper}.test.ts',
+  'test/e2e/shaping.test.ts',
+  'test/temporal-config/own-servers.test.ts',
+  'test/temporal-config/stack/*.test.ts',
+]
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
-    // Workers and connections have native parts: each file gets a process of its own. Two fit two cores.
+    // Workers and connections have native parts, which threads cannot share.
     pool: 'forks',
-    maxWorkers: 2,
-    testTimeout: 30_000,
+    // More than there are cores, for most tests wait most of the time.
+    maxWorkers: 6,
+    sequence: { sequencer: SlowFirst },
+    testTimeout: 60_000,
     hookTimeout: 120_000,
     teardownTimeout: 30_000,
     allowOnly: !process.env.CI,
     expect: { poll: { timeout: 10_000, interval: 25 } },
+    projects: [
+      { extends: true, test: { name: 'own process', include: OWN_PROCESS, isolate: true } },
+      // The others share processes, one file after another, so that heavy packages are loaded a few times and not 180 times.
+      { extends: true, test: { name: 'shared', include: ['test/**/*.test.ts'], exclude: OWN_PROCESS, isolate: false } },
+    ],
   },
 })

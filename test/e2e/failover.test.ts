@@ -18,8 +18,11 @@ import {
   sql,
   system,
   tenant,
+  useRuling,
 } from '../support/ruling.ts'
 import { ABOUT } from '../support/system.ts'
+
+useRuling()
 
 describe('failover', () => {
   const group = (...destinations: string[]) => rule('routing', { destinations, strategy: 'failover' })

@@ -5,7 +5,7 @@ import { queuePriority } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
-const TENANTS = 10
+const TENANTS = 5
 const NORMAL = 60
 const LOW = 20
 const CRITICAL = 3
@@ -36,7 +36,7 @@ const arrived = (priority: string, of: number) =>
   receiver.requests.slice(0, of).filter(({ path }) => path === `/${priority}`).length
 
 describe('at overload', () => {
-  it('low has its share beside the normal of ten tenants, and critical overtakes both', async () => {
+  it('low has its share beside the normal of five tenants, and critical overtakes both', async () => {
     for (let i = 0; i < TENANTS; i++) await queue(`tenant-${i}`, 'normal', NORMAL)
     await queue('patient', 'low', LOW)
     await queue('patient', 'critical', CRITICAL)
@@ -48,7 +48,7 @@ describe('at overload', () => {
       `of the first ${early}: ${arrived('low', early)} low, ${arrived('normal', early)} normal; ` +
         `of the first 150: ${arrived('critical', 150)} critical`,
     )
-    // Ten tenants at 1 and one at 0.1: about one of a hundred; strictly behind them it would be none.
+    // Five tenants at 1 and one at 0.1: about one of fifty; strictly behind them it would be none.
     expect(arrived('low', early)).toBeGreaterThanOrEqual(2)
     expect(arrived('low', early)).toBeLessThanOrEqual(LOW * 0.75)
     // As many as one worker takes up at once may have begun before.

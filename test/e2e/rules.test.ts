@@ -21,8 +21,11 @@ import {
   sql,
   system,
   tenant,
+  useRuling,
 } from '../support/ruling.ts'
 import { restTo } from '../support/system.ts'
+
+useRuling()
 
 describe('routing', () => {
   it('follows the payload, and keeps why', async () => {

@@ -1,4 +1,4 @@
-// What tests of rules stand on: import it once in a file, and each test has a tenant of its own.
+// What tests of rules stand on: call `useRuling` once in a file, and each test has a tenant of its own.
 import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 import type { Actions } from '../../activities/rules/actions.ts'
 import { requestRetry } from '../../db/distributions/commands.ts'
@@ -14,17 +14,20 @@ export let receiver: HttpReceiver
 export let tenant: string
 let count = 0
 
-beforeAll(async () => {
-  system = await createTestSystem()
-  receiver = await startHttpReceiver()
-  await system.startWorkers()
-  await newTenant()
-})
-afterAll(async () => {
-  await system.close()
-  await receiver.close()
-})
-afterEach(newTenant)
+/** Starts the system for the tests of this file, and ends it after them. */
+export function useRuling() {
+  beforeAll(async () => {
+    system = await createTestSystem()
+    receiver = await startHttpReceiver()
+    await system.startWorkers()
+    await newTenant()
+  })
+  afterAll(async () => {
+    await system.close()
+    await receiver.close()
+  })
+  afterEach(newTenant)
+}
 
 /** Each test has a tenant of its own, with the destinations a, b and c, and a receiver that takes everything. */
 export async function newTenant() {

@@ -1,20 +1,14 @@
 // What the tests of EMAIL share: short ways to a configuration and a send, and scripted servers that end with each test.
-import { afterEach } from 'vitest'
+import { onTestFinished } from 'vitest'
 import type { Message } from '../../../activities/destinations/destination.ts'
 import { type EmailConfig, emailConfig } from '../../../activities/destinations/email/config.ts'
 import { email } from '../../../activities/destinations/email/index.ts'
 import { type SmtpReceiver, type SmtpScript, startSmtpReceiver } from '../../support/receivers/smtp.ts'
 import { aMessage, failureOf, never, surroundings } from './contract.ts'
 
-const open: SmtpReceiver[] = []
-
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((receiver) => receiver.close()))
-})
-
 export async function scripted(script: SmtpScript = {}): Promise<SmtpReceiver> {
   const receiver = await startSmtpReceiver(script)
-  open.push(receiver)
+  onTestFinished(() => receiver.close())
   return receiver
 }
 

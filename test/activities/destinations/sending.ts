@@ -1,20 +1,14 @@
 // What the tests of REST share: receivers that end with each test, and short ways to a configuration and a send.
-import { afterEach } from 'vitest'
+import { onTestFinished } from 'vitest'
 import type { Message } from '../../../activities/destinations/destination.ts'
 import { type RestConfig, restConfig } from '../../../activities/destinations/rest/config.ts'
 import { rest } from '../../../activities/destinations/rest/index.ts'
-import { type HttpReceiver, type HttpReceiverOptions, startHttpReceiver } from '../../support/receivers/http.ts'
+import { type HttpReceiverOptions, startHttpReceiver } from '../../support/receivers/http.ts'
 import { aMessage, never, surroundings } from './contract.ts'
-
-const open: HttpReceiver[] = []
-
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((receiver) => receiver.close()))
-})
 
 export async function receiving(script: HttpReceiverOptions['script'] = {}, options: HttpReceiverOptions = {}) {
   const receiver = await startHttpReceiver({ script, ...options })
-  open.push(receiver)
+  onTestFinished(() => receiver.close())
   return receiver
 }
 

@@ -1,0 +1,40 @@
+// The order of the test files: what takes longest begins first, so that nothing long is left for the end.
+import { relative } from 'node:path'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** Those that wait longest, the longest first. The others follow by the size of their files. */
+const SLOW = [
+  'test/e2e/node-versions.test.ts',
+  'test/e2e/batch-processes.test.ts',
+  'test/e2e/processes.test.ts',
+  'test/temporal-config/stack/programs.test.ts',
+  'test/e2e/clocks.test.ts',
+  'test/e2e/priorities.test.ts',
+  'test/activities/destinations/jdbc-contract.test.ts',
+  'test/e2e/six-protocols.test.ts',
+  'test/e2e/waking.test.ts',
+  'test/e2e/failover-kill.test.ts',
+  'test/e2e/starting-without-database.test.ts',
+  'test/e2e/batches.test.ts',
+  'test/activities/destinations/sftp-contract.test.ts',
+  'test/e2e/recurring.test.ts',
+  'test/e2e/background-slots.test.ts',
+  'test/activities/destinations/amqp-contract.test.ts',
+  'test/temporal-config/stack/stack.test.ts',
+  'test/e2e/lease-kill.test.ts',
+  'test/e2e/rate-limits.test.ts',
+  'test/api/frozen-database.test.ts',
+]
+
+export class SlowFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files)
+    return sorted.toSorted((a, b) => rank(a) - rank(b))
+  }
+}
+
+/** Files with a process of their own stand together: a process that is shared ends when the next file is not for it. */
+function rank({ moduleId, project }: TestSpecification): number {
+  const at = SLOW.indexOf(relative(project.config.root, moduleId))
+  return (project.config.isolate ? 0 : 1000) + (at < 0 ? SLOW.length : at)
+}
