@@ -8,17 +8,17 @@ import type {
   BatchStep,
   DistributionRef,
   EventRef,
-  Fired,
-  FireInput,
   NotifyInput,
   ProbeInput,
+  Scheduled,
+  ScheduledInput,
   SweepInput,
   WakeStep,
 } from '../workflows/messages.ts'
 import { batchStep } from './batches/index.ts'
 import type { ActivityDeps } from './deps.ts'
 import { wakeStep } from './distribution/wake.ts'
-import { fire, hasEnded, lookAgainAfter } from './schedules/fire.ts'
+import { hasEnded, lookAgainAfter, submitScheduled } from './schedules/submit.ts'
 import { maintain } from './upkeep/maintain.ts'
 import { probe } from './upkeep/probe.ts'
 import { sweep } from './upkeep/sweep.ts'
@@ -32,12 +32,8 @@ export function createBackgroundActivities(deps: ActivityDeps) {
       orAgain(await callback(deps, input, Context.current().cancellationSignal))
     },
 
-    async fire(input: FireInput): Promise<Fired> {
-      return await fire(deps, input)
-    },
-
-    async isFinal(ref: DistributionRef): Promise<boolean> {
-      return await hasEnded(deps, ref)
+    async submitScheduled(input: ScheduledInput): Promise<Scheduled> {
+      return await submitScheduled(deps, input)
     },
 
     /** Ends when the distribution is final; until then it is a retry that waits, of which the history says nothing. */

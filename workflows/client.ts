@@ -1,7 +1,7 @@
 // How others start, signal and look up runs in Temporal: the interfaces. `temporal-config/client/` implements them.
 import type { ProbeResult } from '../db/destinations/health-checks.ts'
 import type { WakeRef } from '../db/distributions/wake.ts'
-import type { RecurringRow } from '../db/schedules/schedules.ts'
+import type { ScheduleRow } from '../db/schedules/schedules.ts'
 import type { Priority } from '../db/states.ts'
 import type {
   BatchRef,
@@ -10,12 +10,12 @@ import type {
   HealthCheckSchedule,
   NotifyInput,
   ProbeInput,
-  RecurringRef,
+  ScheduleRef,
 } from './messages.ts'
 import type { SearchAttribute } from './names.ts'
 
-export type RecurringSchedule = Pick<
-  RecurringRow,
+export type ScheduleSpec = Pick<
+  ScheduleRow,
   | 'id'
   | 'tenant_id'
   | 'name'
@@ -30,10 +30,10 @@ export type RecurringSchedule = Pick<
 >
 
 /** Which schedule, and when it is to run. */
-export type RecurringTimes = Pick<RecurringRow, 'id' | 'tenant_id' | 'cron' | 'interval_seconds' | 'time_zone'>
+export type ScheduleTimes = Pick<ScheduleRow, 'id' | 'tenant_id' | 'cron' | 'interval_seconds' | 'time_zone'>
 
 /** As Temporal has it. */
-export interface RecurringState {
+export interface ScheduleState {
   paused: boolean
   /** None while it is paused. */
   next_runs: Date[]
@@ -71,9 +71,9 @@ export interface Runs {
   notify(input: NotifyInput): Promise<void>
   /** Starts the run of a batch; one that is running looks at its rows. */
   startBatch(ref: BatchRef): Promise<void>
-  /** Brings the schedule of a recurring distribution in line with its row; `refused` says why Temporal does not take it. */
-  setRecurring(row: RecurringSchedule, resume?: boolean): Promise<{ refused: string | null }>
-  describeRecurring(row: RecurringTimes): Promise<RecurringState>
+  /** Brings Temporal's schedule in line with its row; `refused` says why Temporal does not take it. */
+  setSchedule(row: ScheduleSpec, resume?: boolean): Promise<{ refused: string | null }>
+  describeSchedule(row: ScheduleTimes): Promise<ScheduleState>
   probe(input: ProbeInput): Promise<ProbeResult>
   /** Starts the sender of an event; one that exists already is left alone. */
   announce(ref: EventRef): Promise<void>
@@ -88,7 +88,7 @@ export interface TemporalHealth {
 }
 
 /** Whom a call concerns: for the log. */
-export type Addressee = DistributionRef | BatchRef | RecurringRef | WakeRef | HealthCheckSchedule | ProbeInput
+export type Addressee = DistributionRef | BatchRef | ScheduleRef | WakeRef | HealthCheckSchedule | ProbeInput
 
 /** How the API reaches the runs. Nothing here throws, and nothing holds an answer up for long. */
 export interface Dispatcher {

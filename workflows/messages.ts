@@ -135,19 +135,19 @@ export type BatchStep =
   | { done: true; callback: boolean }
 
 /** The one argument of `recur`; `schedule_id` is the row's uuid. */
-export interface RecurringRef {
+export interface ScheduleRef {
   tenant_id: string
   schedule_id: string
 }
 
-export interface FireInput extends RecurringRef {
+export interface ScheduledInput extends ScheduleRef {
   /** When its run began; left out by earlier versions. */
   begun?: string
   /** The time that the schedule meant, ISO 8601: it names the distribution. */
   at: string
 }
 
-export interface Fired {
+export interface Scheduled {
   /** Null: it was paused or deleted meanwhile. */
   distribution_id: string | null
   /** The next time has to know when this one is final. */

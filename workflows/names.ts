@@ -2,7 +2,7 @@
 
 import type { WakeRef } from '../db/distributions/wake.ts'
 import type { Priority } from '../db/states.ts'
-import type { BatchRef, DistributionRef, RecurringRef } from './messages.ts'
+import type { BatchRef, DistributionRef, ScheduleRef } from './messages.ts'
 
 /** All workflows; the activities plan, deliver, record, finish. */
 export const MAIN_QUEUE = 'distributor'
@@ -41,7 +41,7 @@ export function wakeWorkflowId({ tenant_id, target, changed_at }: WakeRef): stri
 }
 
 /** Of the schedule, and of the workflows that it starts. */
-export function recurringScheduleId(ref: RecurringRef): string {
+export function scheduleIdOf(ref: ScheduleRef): string {
   return `schedule/${ref.tenant_id}/${ref.schedule_id}`
 }
 

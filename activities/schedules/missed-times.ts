@@ -1,10 +1,10 @@
 // Which times of a schedule have passed without a distribution, and will get none.
 import { LIMITS } from '../../db/limits.ts'
-import type { Missed, RecurringRow } from '../../db/schedules/schedules.ts'
+import type { Missed, ScheduleRow } from '../../db/schedules/schedules.ts'
 import { timesBetween } from './times.ts'
 
 type Row = Pick<
-  RecurringRow,
+  ScheduleRow,
   | 'cron'
   | 'interval_seconds'
   | 'time_zone'

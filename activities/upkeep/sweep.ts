@@ -13,14 +13,14 @@ import {
   waitingTargets,
 } from '../../db/distributions/sweep.ts'
 import { withoutTenant, withTenant } from '../../db/pool.ts'
-import { dueRecurring } from '../../db/schedules/schedules.ts'
+import { dueSchedules } from '../../db/schedules/schedules.ts'
 import { checkCallbackLater } from '../../db/webhooks/callbacks.ts'
 import { countFailedDeliveries, tellEventWindows } from '../../db/webhooks/event-windows.ts'
 import { dueEvents } from '../../db/webhooks/operator-events.ts'
 import type { Runs } from '../../workflows/client.ts'
 import type { SweepInput } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
-import { syncRecurring } from '../schedules/fire.ts'
+import { syncSchedule } from '../schedules/submit.ts'
 import { tendOpenJob } from './open-jobs.ts'
 import { runSteps, type Steps } from './steps.ts'
 import { AT_ONCE, PAGE, type Search, sweepPages } from './sweep-pages.ts'
@@ -83,8 +83,8 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
       failure: 'the sweep could not start a batch; the next one will',
     }),
     step('schedules', {
-      query: (db, limit, after: BatchRefRow | null) => dueRecurring(db, limit, all, after?.id ?? null),
-      act: ({ tenant_id, id: schedule_id }) => syncRecurring(deps, runs, { tenant_id, schedule_id }),
+      query: (db, limit, after: BatchRefRow | null) => dueSchedules(db, limit, all, after?.id ?? null),
+      act: ({ tenant_id, id: schedule_id }) => syncSchedule(deps, runs, { tenant_id, schedule_id }),
       failure: 'the sweep could not set a schedule; the next one will',
     }),
     step('event_windows', {

@@ -1,7 +1,7 @@
 // What is done with a schedule: pause and resume it, and make one distribution of it now.
 import { createHash, randomUUID } from 'node:crypto'
 import type { Db } from '../../db/pool.ts'
-import { fireRecurring, pauseRecurring, type RecurringRow } from '../../db/schedules/schedules.ts'
+import { insertScheduledJob, pauseSchedule, type ScheduleRow } from '../../db/schedules/schedules.ts'
 import { endpoint, type Request } from '../http/endpoint.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from '../rules/catalogue-check.ts'
 import { refuseUnfit } from '../schedules/content.ts'
@@ -61,7 +61,9 @@ export const trigger = endpoint({
   const key = c.req.header('idempotency-key')
   const word = key === undefined ? randomUUID() : createHash('sha256').update(key).digest('hex')
   const job = await firing(request, params.id, async (db, row, fit) => {
-    const job = await fireRecurring(db, row, `trigger:${word}`, { request_id, actor }, () => refuseUnfit(db, row, fit))
+    const job = await insertScheduledJob(db, row, `trigger:${word}`, { request_id, actor }, () =>
+      refuseUnfit(db, row, fit),
+    )
     await audit(db, deed('trigger', row, { distribution_id: job.distribution_id }))
     return job
   })
@@ -77,7 +79,7 @@ export const trigger = endpoint({
 async function setPaused(request: Request, idOrName: string, paused: boolean) {
   const row = await request.transaction(async (db) => {
     const { id } = await find(db, idOrName)
-    await pauseRecurring(db, id, paused)
+    await pauseSchedule(db, id, paused)
     const row = await find(db, id)
     await request.audit(db, deed(paused ? 'pause' : 'resume', row))
     return row
@@ -89,7 +91,7 @@ async function setPaused(request: Request, idOrName: string, paused: boolean) {
 async function firing<T>(
   request: Request,
   idOrName: string,
-  work: (db: Db, row: RecurringRow, fit: CheckedPayload | undefined) => Promise<T>,
+  work: (db: Db, row: ScheduleRow, fit: CheckedPayload | undefined) => Promise<T>,
   fit?: CheckedPayload,
 ): Promise<T> {
   const { deps, caller, transaction } = request

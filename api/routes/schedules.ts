@@ -1,11 +1,11 @@
 // Schedules: written and shown.
 import type { Db } from '../../db/pool.ts'
 import {
-  deleteRecurring,
-  insertRecurring,
-  listRecurring,
-  type RecurringRow,
-  replaceRecurring,
+  deleteSchedule,
+  insertSchedule,
+  listSchedules,
+  replaceSchedule,
+  type ScheduleRow,
 } from '../../db/schedules/schedules.ts'
 import { endpoint, type Request } from '../http/endpoint.ts'
 import { ApiError, notFound } from '../http/errors.ts'
@@ -53,7 +53,7 @@ export const create = endpoint({
   const content = await readContent(request)
   const row = await storing(request, content, async (db) => {
     const checked = await checkContent(db, caller, content)
-    const made = await insertRecurring(db, caller.tenant_id, { ...checked, paused: checked.paused ?? false })
+    const made = await insertSchedule(db, caller.tenant_id, { ...checked, paused: checked.paused ?? false })
     if (!made) throw nameTaken(checked.name)
     await refuseOneTooMany(db, caller.tenant_id, 'schedules')
     await audit(db, deed('create', made))
@@ -72,7 +72,7 @@ export const list = endpoint({
   answers: { 200: { description: 'One page', schema: scheduleList } },
 }).handle(async ({ transaction, query: { limit = 50, cursor } }) => {
   const after = readCursor(cursor, NAME)
-  const rows = await transaction((db) => listRecurring(db, { after, limit: limit + 1 }))
+  const rows = await transaction((db) => listSchedules(db, { after, limit: limit + 1 }))
   const { page, pagination } = pageOf(rows, limit, ({ name }) => name)
   return { status: 200, body: { schedules: page.map(shown), pagination } }
 })
@@ -107,9 +107,9 @@ export const replace = endpoint({
   const row = await storing(request, content, async (db) => {
     const { id } = await find(db, params.id)
     // A pause that the request does not speak of stays: nobody resumes by a new time of day.
-    const changed = await replaceRecurring(db, id, await checkContent(db, caller, content)).catch((error) => {
+    const changed = await replaceSchedule(db, id, await checkContent(db, caller, content)).catch((error) => {
       const { code, constraint } = error as { code?: string; constraint?: string }
-      throw code === '23505' && constraint === 'uk_recurring_distributions_name' ? nameTaken(body.name) : error
+      throw code === '23505' && constraint === 'uk_distribution_schedules_name' ? nameTaken(body.name) : error
     })
     if (!changed) throw notFound('schedule')
     await audit(db, deed('update', changed))
@@ -131,7 +131,7 @@ export const remove = endpoint({
   const { transaction, audit, params } = request
   const { id } = await transaction(async (db) => {
     const row = await find(db, params.id)
-    await deleteRecurring(db, row.id)
+    await deleteSchedule(db, row.id)
     await audit(db, deed('delete', row))
     return row
   })
@@ -143,8 +143,8 @@ export const remove = endpoint({
 async function storing(
   request: Request,
   content: Content,
-  work: (db: Db) => Promise<RecurringRow>,
-): Promise<RecurringRow> {
+  work: (db: Db) => Promise<ScheduleRow>,
+): Promise<ScheduleRow> {
   const { deps, caller, transaction } = request
   try {
     return await transaction(work)

@@ -2,7 +2,7 @@
 import type { z } from '@hono/zod-openapi'
 import { readSurroundings } from '../../db/distributions/jobs.ts'
 import type { Db } from '../../db/pool.ts'
-import type { RecurringContent, RecurringRow } from '../../db/schedules/schedules.ts'
+import type { ScheduleContent, ScheduleRow } from '../../db/schedules/schedules.ts'
 import { knownDestinations } from '../destinations/known.ts'
 import type { Caller } from '../http/context.ts'
 import type { Request } from '../http/endpoint.ts'
@@ -44,7 +44,7 @@ export async function readContent({
   const body = { bytes, ...parsed }
   const request = { caller, body, key: undefined, request_id }
   const checked = await below(() => checkSubmission(request, deps.egress))
-  const found = [...parsed.unstorable, ...checked.details, ...notRecurring(parsed.value)]
+  const found = [...parsed.unstorable, ...checked.details, ...notSchedule(parsed.value)]
   details.push(...found.map(underSubmission))
   if (!checked.submission || details.length > 0) throw invalid(details)
   return { given, text: bytes.toString('utf8'), request, submission: checked.submission, entries: checked.entries }
@@ -55,7 +55,7 @@ export async function checkContent(
   db: Db,
   { tenant_id }: Caller,
   { given, text, request, submission, entries, payload }: Content,
-): Promise<Omit<RecurringContent, 'paused'> & { paused: boolean | null }> {
+): Promise<Omit<ScheduleContent, 'paused'> & { paused: boolean | null }> {
   const surroundings = await readSurroundings(db, tenant_id, submission.data_type)
   const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)
   if (details.length > 0) throw invalid(details.map(underSubmission))
@@ -94,7 +94,7 @@ export async function checkContent(
 }
 
 /** What was accepted once may be refused by now. */
-export async function refuseUnfit(db: Db, { tenant_id, template }: RecurringRow, fit: CheckedPayload | undefined) {
+export async function refuseUnfit(db: Db, { tenant_id, template }: ScheduleRow, fit: CheckedPayload | undefined) {
   const { check, catalogued, requires_catalogued } = await readSurroundings(db, tenant_id, template.data_type)
   if (requires_catalogued && !catalogued) {
     throw invalid([{ field: 'submission.data_type', issue: 'is not in the catalogue of data types' }])
@@ -104,7 +104,7 @@ export async function refuseUnfit(db: Db, { tenant_id, template }: RecurringRow,
 }
 
 /** What belongs to a single time has no meaning for all of them. */
-function notRecurring(submission: object): Detail[] {
+function notSchedule(submission: object): Detail[] {
   const { expires_at, deliver_at, options } = submission as Record<string, unknown>
   const issue = 'has no meaning in a schedule'
   const key = (options as { idempotency_key?: unknown } | null | undefined)?.idempotency_key

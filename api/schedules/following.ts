@@ -1,23 +1,23 @@
 // A schedule between its row and Temporal, which follows it: found, kept in step, and shown.
 import type { Db } from '../../db/pool.ts'
-import { findRecurring, missedText, noteInSync, noteProblem, type RecurringRow } from '../../db/schedules/schedules.ts'
+import { findSchedule, missedText, noteInSync, noteProblem, type ScheduleRow } from '../../db/schedules/schedules.ts'
 import type { Deed, Request } from '../http/endpoint.ts'
 import { notFound } from '../http/errors.ts'
 import { JsonText } from '../http/exact-json.ts'
 
 /** @throws ApiError 404 */
-export async function find(db: Db, idOrName: string): Promise<RecurringRow> {
-  const row = await findRecurring(db, idOrName)
+export async function find(db: Db, idOrName: string): Promise<ScheduleRow> {
+  const row = await findSchedule(db, idOrName)
   if (!row || row.deleted) throw notFound('schedule')
   return row
 }
 
 /** Temporal follows at once where it answers; otherwise the sweep sees to it. */
 export async function follow({ deps, transaction }: Request, id: string, resume = false): Promise<void> {
-  const row = await transaction((db) => findRecurring(db, id))
+  const row = await transaction((db) => findSchedule(db, id))
   if (!row) return
   const ref = { tenant_id: row.tenant_id, schedule_id: row.id }
-  const answer = await deps.dispatcher.ask('schedule', ref, (runs) => runs.setRecurring(row, resume))
+  const answer = await deps.dispatcher.ask('schedule', ref, (runs) => runs.setSchedule(row, resume))
   if (answer === null) return
   await transaction(async (db) => {
     if (answer.refused === null) await noteInSync(db, row.id, row.version)
@@ -26,27 +26,27 @@ export async function follow({ deps, transaction }: Request, id: string, resume 
 }
 
 /** As one schedule by itself is shown: Temporal knows its next times, and whether somebody has paused it there. */
-export async function shownAlone({ deps }: Request, row: RecurringRow) {
+export async function shownAlone({ deps }: Request, row: ScheduleRow) {
   const ref = { tenant_id: row.tenant_id, schedule_id: row.id }
-  const there = await deps.dispatcher.ask('next times', ref, (runs) => runs.describeRecurring(row))
+  const there = await deps.dispatcher.ask('next times', ref, (runs) => runs.describeSchedule(row))
   const paused = row.paused || there?.paused === true
   const next_runs = there?.next_runs.map((text) => new Date(text)) ?? null
   return { ...shown(row), paused, next_runs, submission: new JsonText(row.submission) }
 }
 
 /** After a change: once Temporal has been told. */
-export async function followed(request: Request, { id }: RecurringRow, resume?: boolean) {
+export async function followed(request: Request, { id }: ScheduleRow, resume?: boolean) {
   await follow(request, id, resume)
   return await shownAlone(request, await request.transaction((db) => find(db, id)))
 }
 
-export function shown(row: RecurringRow) {
+export function shown(row: ScheduleRow) {
   const { submission: _s, payload_text: _p, metadata_text: _m, template: _t, tenant_id: _i, deleted: _d, ...rest } = row
   const { accounted_at: _a, last_completed_at: _l, now: _n, missed, ...shown } = rest
   if (shown.problem !== null || missed === null) return shown
   return { ...shown, problem: missedText(missed), problem_at: new Date(missed.at) }
 }
 
-export function deed(action: string, { id, name, version }: RecurringRow, details: Record<string, unknown> = {}): Deed {
+export function deed(action: string, { id, name, version }: ScheduleRow, details: Record<string, unknown> = {}): Deed {
   return { action, resource_type: 'schedule', resource_id: id, details: { name, version, ...details } }
 }

@@ -1,7 +1,7 @@
 -- Schedules: distributions that are submitted again and again. The row says what is wanted. The schedule in Temporal is
 -- derived from it, and is created again when Temporal has lost its data.
 
-create table recurring_distributions (
+create table distribution_schedules (
   id uuid not null default new_uuidv7(),
   tenant_id varchar(50) not null,
   name varchar(100) not null,
@@ -39,15 +39,15 @@ create table recurring_distributions (
   -- Times that made no distribution: {count, first, last, times, reason, at, told_at}. Null when none was missed since
   -- the schedule was changed or resumed.
   missed jsonb,
-  constraint recurring_distributions_pkey primary key (id),
-  constraint chk_recurring_distributions_when check (num_nonnulls(cron, interval_seconds) = 1),
-  constraint chk_recurring_distributions_interval check (interval_seconds between 10 and 31536000),
-  constraint chk_recurring_distributions_overlap check (overlap in ('skip', 'buffer_one', 'buffer_all', 'allow_all')),
-  constraint chk_recurring_distributions_catchup check (catchup_seconds between 10 and 31536000)
+  constraint distribution_schedules_pkey primary key (id),
+  constraint chk_distribution_schedules_when check (num_nonnulls(cron, interval_seconds) = 1),
+  constraint chk_distribution_schedules_interval check (interval_seconds between 10 and 31536000),
+  constraint chk_distribution_schedules_overlap check (overlap in ('skip', 'buffer_one', 'buffer_all', 'allow_all')),
+  constraint chk_distribution_schedules_catchup check (catchup_seconds between 10 and 31536000)
 );
 
 -- The list of one tenant, by name. The name of a deleted schedule is free again.
-create unique index uk_recurring_distributions_name on recurring_distributions (tenant_id, name)
+create unique index uk_distribution_schedules_name on distribution_schedules (tenant_id, name)
   where deleted_at is null;
 -- The sweep.
-create index idx_recurring_distributions_check_at on recurring_distributions (check_at) where check_at is not null;
+create index idx_distribution_schedules_check_at on distribution_schedules (check_at) where check_at is not null;

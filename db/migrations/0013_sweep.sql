@@ -78,13 +78,13 @@ $$;
 
 -- Schedules to bring Temporal in line with: those whose check_at is due, with p_all also every one that is not deleted;
 -- after p_after, by id.
-create function due_recurring(p_limit integer, p_all boolean default false, p_after uuid default null)
+create function due_schedules(p_limit integer, p_all boolean default false, p_after uuid default null)
   returns table (tenant_id varchar(50), id uuid)
   language sql stable security definer
   set search_path = public, pg_temp
 as $$
   select r.tenant_id, r.id
-  from recurring_distributions r
+  from distribution_schedules r
   where (r.check_at <= clock_timestamp() or (p_all and (r.deleted_at is null or r.check_at is not null)))
     and (p_after is null or r.id > p_after)
   order by r.id

@@ -22,7 +22,7 @@ begin
     'distribution_deliveries', 'distribution_attempts', 'attempt_logs',
     'distribution_callbacks', 'operator_events', 'event_windows',
     'batches', 'batch_items',
-    'recurring_distributions',
+    'distribution_schedules',
     'destination_circuits', 'rate_limits', 'api_rate_limits', 'destination_slots'
   ] loop
     v_column := case v_table when 'tenants' then 'id' else 'tenant_id' end;

@@ -8,7 +8,7 @@ grant select, insert, update on
   distribution_callbacks, operator_events, event_windows, batches, batch_items
   to distributor_app;
 grant select, insert, update, delete on
-  credentials, data_types, distribution_rules, rule_conditions, idempotency_keys, recurring_distributions,
+  credentials, data_types, distribution_rules, rule_conditions, idempotency_keys, distribution_schedules,
   destination_circuits, rate_limits, api_rate_limits, destination_slots
   to distributor_app;
 grant select, insert on destination_configs, destination_health_checks, audit_log to distributor_app;
@@ -21,7 +21,7 @@ grant select on schema_migrations to distributor_app;
 grant select on
   tenants, api_keys, credentials, destinations, destination_health_checks,
   distribution_jobs, distribution_deliveries, distribution_attempts, distribution_callbacks, operator_events,
-  batches, batch_items, recurring_distributions, idempotency_keys, destination_circuits, rate_limits, destination_slots
+  batches, batch_items, distribution_schedules, idempotency_keys, destination_circuits, rate_limits, destination_slots
   to distributor_system;
 grant select, insert, update, delete on data_types, distribution_rules, rule_conditions, event_windows, api_rate_limits
   to distributor_system;
@@ -44,7 +44,7 @@ begin
     'lock_shared_rule', 'put_shared_rule', 'delete_shared_rule',
     'health_check_schedules', 'take_api_requests', 'open_circuits', 'forget_limits',
     'count_failed_deliveries', 'tell_event_windows',
-    'due_jobs', 'due_callbacks', 'due_events', 'due_batches', 'due_recurring', 'due_turns',
+    'due_jobs', 'due_callbacks', 'due_events', 'due_batches', 'due_schedules', 'due_turns',
     'deleted_destinations_in_use', 'waiting_targets', 'bring_forward',
     'sealed_key_ids', 'queue_depths', 'refresh_view', 'refresh_views'
   ]::regproc[] loop

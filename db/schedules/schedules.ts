@@ -1,4 +1,4 @@
-// Recurring distributions: what is to happen when, and the one distribution that each time makes.
+// Schedules: what is to be submitted when, and the one distribution of each time.
 import { createHash } from 'node:crypto'
 import { claimIdempotencyKey } from '../distributions/idempotency.ts'
 import { findSubmittedJob, type NewJob, type SubmittedJob, submitJob } from '../distributions/jobs.ts'
@@ -6,7 +6,7 @@ import type { Db } from '../pool.ts'
 import type { JobStatus, Overlap } from '../states.ts'
 
 /** What each distribution's row is made of, but for its texts. */
-export type RecurringTemplate = Pick<
+export type ScheduleTemplate = Pick<
   NewJob,
   | 'data_type'
   | 'priority'
@@ -20,7 +20,7 @@ export type RecurringTemplate = Pick<
   | 'ordering_blocks'
 >
 
-export interface RecurringContent {
+export interface ScheduleContent {
   name: string
   description: string | null
   cron: string | null
@@ -33,7 +33,7 @@ export interface RecurringContent {
   submission: string
   payload_text: string
   metadata_text: string
-  template: RecurringTemplate
+  template: ScheduleTemplate
 }
 
 /** Times that made no distribution, and will make none. */
@@ -54,7 +54,7 @@ export function missedText({ count, first, last, reason }: Missed): string {
     : `${count} times were missed, from ${first} to ${last}: ${reason}`
 }
 
-export interface RecurringRow extends RecurringContent {
+export interface ScheduleRow extends ScheduleContent {
   id: string
   tenant_id: string
   version: number
@@ -87,7 +87,7 @@ const COLUMNS = `id, tenant_id, name, description, cron, interval_seconds, time_
   accounted_at, missed, clock_timestamp() as now, created_at, updated_at, deleted_at is not null as deleted,
   check_at is null as in_sync`
 
-function valuesOf(content: Omit<RecurringContent, 'paused'> & { paused: boolean | null }): unknown[] {
+function valuesOf(content: Omit<ScheduleContent, 'paused'> & { paused: boolean | null }): unknown[] {
   return [
     content.name,
     content.description,
@@ -105,13 +105,9 @@ function valuesOf(content: Omit<RecurringContent, 'paused'> & { paused: boolean 
 }
 
 /** Null when the name is taken. */
-export async function insertRecurring(
-  db: Db,
-  tenantId: string,
-  content: RecurringContent,
-): Promise<RecurringRow | null> {
-  const { rows } = await db.query<RecurringRow>(
-    `insert into recurring_distributions
+export async function insertSchedule(db: Db, tenantId: string, content: ScheduleContent): Promise<ScheduleRow | null> {
+  const { rows } = await db.query<ScheduleRow>(
+    `insert into distribution_schedules
             (name, description, cron, interval_seconds, time_zone, overlap, catchup_seconds, paused, submission,
              payload_text, metadata_text, template, tenant_id)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13)
@@ -123,13 +119,13 @@ export async function insertRecurring(
 }
 
 /** Replaces the content, but keeps a pause when `paused` is null; null when there is none of this id. */
-export async function replaceRecurring(
+export async function replaceSchedule(
   db: Db,
   id: string,
-  content: Omit<RecurringContent, 'paused'> & { paused: boolean | null },
-): Promise<RecurringRow | null> {
-  const { rows } = await db.query<RecurringRow>(
-    `update recurring_distributions
+  content: Omit<ScheduleContent, 'paused'> & { paused: boolean | null },
+): Promise<ScheduleRow | null> {
+  const { rows } = await db.query<ScheduleRow>(
+    `update distribution_schedules
         set name = $1, description = $2, cron = $3, interval_seconds = $4, time_zone = $5, overlap = $6,
             catchup_seconds = $7, paused = coalesce($8, paused), problem = null, problem_at = null,
             accounted_at = clock_timestamp(), missed = null, submission = $9, payload_text = $10, metadata_text = $11,
@@ -143,9 +139,9 @@ export async function replaceRecurring(
 }
 
 /** Pauses or resumes; the same again changes nothing. */
-export async function pauseRecurring(db: Db, id: string, paused: boolean): Promise<void> {
+export async function pauseSchedule(db: Db, id: string, paused: boolean): Promise<void> {
   await db.query(
-    `update recurring_distributions
+    `update distribution_schedules
         set paused = $2, accounted_at = clock_timestamp(), missed = null, version = version + 1, updated_at = clock_timestamp(),
             check_at = clock_timestamp() + interval '10 seconds'
       where id = $1 and deleted_at is null and paused <> $2`,
@@ -153,9 +149,9 @@ export async function pauseRecurring(db: Db, id: string, paused: boolean): Promi
   )
 }
 
-export async function deleteRecurring(db: Db, id: string): Promise<void> {
+export async function deleteSchedule(db: Db, id: string): Promise<void> {
   await db.query(
-    `update recurring_distributions
+    `update distribution_schedules
         set deleted_at = clock_timestamp(), version = version + 1, check_at = clock_timestamp() + interval '10 seconds'
       where id = $1 and deleted_at is null`,
     [id],
@@ -163,9 +159,9 @@ export async function deleteRecurring(db: Db, id: string): Promise<void> {
 }
 
 /** By uuid or name; a deleted one by its uuid alone. With `lock` its row is locked until the transaction ends. */
-export async function findRecurring(db: Db, idOrName: string, lock = false): Promise<RecurringRow | null> {
-  const { rows } = await db.query<RecurringRow>(
-    `select ${COLUMNS} from recurring_distributions
+export async function findSchedule(db: Db, idOrName: string, lock = false): Promise<ScheduleRow | null> {
+  const { rows } = await db.query<ScheduleRow>(
+    `select ${COLUMNS} from distribution_schedules
       where id::text = $1 or (name = $1 and deleted_at is null) order by id::text = $1 desc limit 1 ${lock ? 'for update' : ''}`,
     [idOrName],
   )
@@ -173,9 +169,9 @@ export async function findRecurring(db: Db, idOrName: string, lock = false): Pro
 }
 
 /** By name; `after` is the name of the last one of the page before. */
-export async function listRecurring(db: Db, page: { after: string | null; limit: number }): Promise<RecurringRow[]> {
-  const { rows } = await db.query<RecurringRow>(
-    `select ${COLUMNS} from recurring_distributions
+export async function listSchedules(db: Db, page: { after: string | null; limit: number }): Promise<ScheduleRow[]> {
+  const { rows } = await db.query<ScheduleRow>(
+    `select ${COLUMNS} from distribution_schedules
       where deleted_at is null and ($1::text is null or name > $1) order by name limit $2`,
     [page.after, page.limit],
   )
@@ -188,10 +184,10 @@ export async function listRecurring(db: Db, page: { after: string | null; limit:
  */
 export async function noteInSync(db: Db, id: string, version: number): Promise<void> {
   await db.query(
-    'update recurring_distributions set check_at = case version when $2 then null else clock_timestamp() end where id = $1',
+    'update distribution_schedules set check_at = case version when $2 then null else clock_timestamp() end where id = $1',
     [id, version],
   )
-  await db.query('delete from recurring_distributions where id = $1 and deleted_at is not null and check_at is null', [
+  await db.query('delete from distribution_schedules where id = $1 and deleted_at is not null and check_at is null', [
     id,
   ])
 }
@@ -199,8 +195,8 @@ export async function noteInSync(db: Db, id: string, version: number): Promise<v
 /** Notes what is wrong, or with null that nothing is any more; answers whether it was well before. */
 export async function noteProblem(db: Db, id: string, problem: string | null): Promise<boolean> {
   const { rows } = await db.query<{ was: string | null }>(
-    `with before as (select id, problem as was from recurring_distributions where id = $1 for update)
-     update recurring_distributions r
+    `with before as (select id, problem as was from distribution_schedules where id = $1 for update)
+     update distribution_schedules r
         set problem = $2, problem_at = case when $2::text is null then null else clock_timestamp() end
        from before
       where r.id = before.id and r.problem is distinct from $2
@@ -211,7 +207,7 @@ export async function noteProblem(db: Db, id: string, problem: string | null): P
 }
 
 /** Times up to `accounted` are made or named. `missed` adds to those that were named; answers what is to be told, at most hourly. */
-export async function accountRecurring(
+export async function accountSchedule(
   db: Db,
   id: string,
   accounted: Date,
@@ -221,7 +217,7 @@ export async function accountRecurring(
     `with before as (
        select id, missed as was,
               coalesce((missed ->> 'told_at')::timestamptz < clock_timestamp() - interval '1 hour', true) as tells
-         from recurring_distributions where id = $1 for update),
+         from distribution_schedules where id = $1 for update),
      sum as (
        select id, tells,
               case when $3::jsonb is null then was
@@ -229,7 +225,7 @@ export async function accountRecurring(
                    else was || $3::jsonb || jsonb_build_object('first', was -> 'first', 'count',
                           (was ->> 'count')::int + ($3::jsonb ->> 'count')::int) end as missed
          from before)
-     update recurring_distributions r
+     update distribution_schedules r
         set accounted_at = greatest(r.accounted_at, $2),
             missed = case when $3::jsonb is not null and tells
                           then sum.missed || jsonb_build_object('told_at', clock_timestamp()) else sum.missed end
@@ -243,21 +239,21 @@ export async function accountRecurring(
 /** Temporal is to be told again, after so many seconds. */
 export async function syncLater(db: Db, id: string, seconds: number): Promise<void> {
   await db.query(
-    `update recurring_distributions set check_at = clock_timestamp() + $2 * interval '1 second'
+    `update distribution_schedules set check_at = clock_timestamp() + $2 * interval '1 second'
       where id = $1 and check_at is not null`,
     [id, seconds],
   )
 }
 
 /** Rows that Temporal is to be brought in line with, over all tenants; with `all` every living one. */
-export async function dueRecurring(
+export async function dueSchedules(
   db: Db,
   limit: number,
   all: boolean,
   after: string | null,
 ): Promise<{ tenant_id: string; id: string }[]> {
   const { rows } = await db.query<{ tenant_id: string; id: string }>(
-    'select tenant_id, id from due_recurring($1, $2, $3)',
+    'select tenant_id, id from due_schedules($1, $2, $3)',
     [limit, all, after],
   )
   return rows
@@ -268,9 +264,9 @@ export async function dueRecurring(
  * @param once where it is another one than the occasion: what it is made once for
  * @param mayBeMade throws when there is to be none; not asked for a repeat
  */
-export async function fireRecurring(
+export async function insertScheduledJob(
   db: Db,
-  row: RecurringRow,
+  row: ScheduleRow,
   occasion: string,
   by: { request_id: string; actor: string },
   mayBeMade: () => Promise<void> = async () => {},
@@ -298,7 +294,7 @@ export async function fireRecurring(
   })
   await db.query('update distribution_jobs set schedule_id = $2 where id = $1', [job.id, row.id])
   await db.query(
-    `update recurring_distributions set last_fired_at = clock_timestamp(), last_distribution_id = $2 where id = $1`,
+    `update distribution_schedules set last_fired_at = clock_timestamp(), last_distribution_id = $2 where id = $1`,
     [row.id, job.id],
   )
   return job

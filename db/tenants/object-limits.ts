@@ -26,7 +26,7 @@ const KINDS = {
   },
   schedules: {
     usual: LIMITS.schedulesOfTenant.value,
-    count: 'select count(*)::int as n from recurring_distributions where tenant_id = $1 and deleted_at is null',
+    count: 'select count(*)::int as n from distribution_schedules where tenant_id = $1 and deleted_at is null',
   },
   rules: {
     usual: LIMITS.rulesOfTenant.value,

@@ -33,7 +33,7 @@ import {
 } from '../../workflows/names.ts'
 import { setHealthCheck } from './health-checks.ts'
 
-import { describeRecurring, setRecurring } from './schedules.ts'
+import { describeSchedule, setSchedule } from './schedules.ts'
 
 export interface RunsOptions {
   connection: ConnectionLike
@@ -147,8 +147,8 @@ export function createRuns(options: RunsOptions): Runs {
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       })
     },
-    setRecurring: (row, resume) => setRecurring(options, row, resume),
-    describeRecurring: (row) => describeRecurring(options, row),
+    setSchedule: (row, resume) => setSchedule(options, row, resume),
+    describeSchedule: (row) => describeSchedule(options, row),
     async probe(input) {
       return await workflow.execute('probe', {
         workflowId: `probe/${input.tenant_id}/${input.destination_id}/${crypto.randomUUID()}`,

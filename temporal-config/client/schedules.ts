@@ -1,4 +1,4 @@
-// Recurring distributions as Temporal Schedules. The rows say what there should be.
+// The tenants' schedules as Temporal Schedules. The rows say what there should be.
 
 import {
   type Backfill,
@@ -12,16 +12,16 @@ import {
 import { windowMs } from '../../activities/schedules/missed-times.ts'
 import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../../activities/schedules/times.ts'
 import { now } from '../../db/clock.ts'
-import type { RecurringRow } from '../../db/schedules/schedules.ts'
+import type { ScheduleRow } from '../../db/schedules/schedules.ts'
 import type { Overlap } from '../../db/states.ts'
-import type { RecurringSchedule, RecurringState, RecurringTimes } from '../../workflows/client.ts'
-import type { RecurringRef } from '../../workflows/messages.ts'
-import { recurringScheduleId } from '../../workflows/names.ts'
+import type { ScheduleSpec, ScheduleState, ScheduleTimes } from '../../workflows/client.ts'
+import type { ScheduleRef } from '../../workflows/messages.ts'
+import { scheduleIdOf } from '../../workflows/names.ts'
 
 /** Of gRPC. */
 const INVALID_ARGUMENT = 3
 
-export interface RecurringOptions {
+export interface ScheduleOptions {
   connection: ConnectionLike
   namespace: string
   taskQueue: string
@@ -37,7 +37,7 @@ const OVERLAP: Record<Overlap, ScheduleOverlapPolicy> = {
 /** Set with a pause of ours. Another one was set in Temporal, and is left alone until somebody resumes the schedule. */
 const NOTE = 'paused over the API'
 
-function refOf({ tenant_id, id }: Pick<RecurringRow, 'tenant_id' | 'id'>): RecurringRef {
+function refOf({ tenant_id, id }: Pick<ScheduleRow, 'tenant_id' | 'id'>): ScheduleRef {
   return { tenant_id, schedule_id: id }
 }
 
@@ -45,9 +45,9 @@ function refOf({ tenant_id, id }: Pick<RecurringRow, 'tenant_id' | 'id'>): Recur
  * Creates, changes or removes the schedule, as the row is now. `refused` says why Temporal does not take it. A pause that
  * was set in Temporal is kept, unless the order is to `resume`.
  */
-export async function setRecurring(
-  options: RecurringOptions,
-  row: RecurringSchedule,
+export async function setSchedule(
+  options: ScheduleOptions,
+  row: ScheduleSpec,
   resume = false,
 ): Promise<{ refused: string | null }> {
   try {
@@ -67,10 +67,10 @@ function refusalOf(error: unknown): string | undefined {
   return isGrpcServiceError(cause) && cause.code === INVALID_ARGUMENT ? cause.details : undefined
 }
 
-async function follow(options: RecurringOptions, row: RecurringSchedule, resume: boolean): Promise<void> {
+async function follow(options: ScheduleOptions, row: ScheduleSpec, resume: boolean): Promise<void> {
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
   const ref = refOf(row)
-  const scheduleId = recurringScheduleId(ref)
+  const scheduleId = scheduleIdOf(ref)
   if (row.deleted) {
     await schedule
       .getHandle(scheduleId)
@@ -88,7 +88,7 @@ async function follow(options: RecurringOptions, row: RecurringSchedule, resume:
     },
     action: {
       type: 'startWorkflow' as const,
-      workflowType: 'recur',
+      workflowType: 'scheduled',
       taskQueue: options.taskQueue,
       args: [ref],
       workflowId: scheduleId,
@@ -111,7 +111,7 @@ async function follow(options: RecurringOptions, row: RecurringSchedule, resume:
 }
 
 /** A new one knows nothing of earlier times: there are some when Temporal has lost its data, or was away when it was made. */
-function toMakeUp(row: RecurringSchedule): { backfill?: Backfill[] } {
+function toMakeUp(row: ScheduleSpec): { backfill?: Backfill[] } {
   const end = now()
   const start = Math.max(row.accounted_at.getTime(), end - windowMs(row, end))
   if (row.paused || timesBetween(row, start, end, 1).length === 0) return {}
@@ -136,20 +136,20 @@ function expressionsOf(cron: string): string[] {
 }
 
 /** Has Temporal make again what it has lost, or somebody deleted there. `living` are the schedules that there should be. */
-export async function restoreRecurring(
-  options: RecurringOptions,
-  living: RecurringRef[],
-  restore: (ref: RecurringRef) => Promise<void>,
+export async function restoreSchedules(
+  options: ScheduleOptions,
+  living: ScheduleRef[],
+  restore: (ref: ScheduleRef) => Promise<void>,
 ): Promise<void> {
   if (living.length === 0) return
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
-  const missing = new Map(living.map((ref) => [recurringScheduleId(ref), ref]))
+  const missing = new Map(living.map((ref) => [scheduleIdOf(ref), ref]))
   for await (const { scheduleId } of schedule.list()) missing.delete(scheduleId)
   for (const ref of missing.values()) await restore(ref)
 }
 
 /** `next` without what makes no distribution: the second time that clocks show the same, and times that they leave out. */
-function withoutRepeats(timed: RecurringTimes, taken: readonly Date[], next: readonly Date[]): Date[] {
+function withoutRepeats(timed: ScheduleTimes, taken: readonly Date[], next: readonly Date[]): Date[] {
   const before = new Set([...taken, ...next].map((time) => time.getTime()))
   return next.filter((date) => {
     const time = date.getTime()
@@ -160,10 +160,10 @@ function withoutRepeats(timed: RecurringTimes, taken: readonly Date[], next: rea
 }
 
 /** How Temporal has the schedule; without next times when it does not know it yet. */
-export async function describeRecurring(options: RecurringOptions, row: RecurringTimes): Promise<RecurringState> {
+export async function describeSchedule(options: ScheduleOptions, row: ScheduleTimes): Promise<ScheduleState> {
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
   try {
-    const { info, state } = await schedule.getHandle(recurringScheduleId(refOf(row))).describe()
+    const { info, state } = await schedule.getHandle(scheduleIdOf(refOf(row))).describe()
     const taken = info.recentActions.map(({ scheduledAt }) => scheduledAt)
     return { paused: state.paused, next_runs: state.paused ? [] : withoutRepeats(row, taken, info.nextActionTimes) }
   } catch (error) {

@@ -6,13 +6,13 @@ import type { NativeConnection, WorkflowBundleOption } from '@temporalio/worker'
 import { BACKOFF, backoffFor } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
 import { BACKGROUND, createWorkerSlots } from '../../activities/delivery/worker-slots.ts'
-import { syncRecurring } from '../../activities/schedules/fire.ts'
+import { syncSchedule } from '../../activities/schedules/submit.ts'
 import { createUsage } from '../../activities/usage.ts'
 import { healthCheckSchedules } from '../../db/destinations/health-checks.ts'
 import { type Pool, withoutTenant } from '../../db/pool.ts'
-import { dueRecurring } from '../../db/schedules/schedules.ts'
+import { dueSchedules } from '../../db/schedules/schedules.ts'
 import type { Dispatcher, Runs } from '../../workflows/client.ts'
-import type { RecurringRef } from '../../workflows/messages.ts'
+import type { ScheduleRef } from '../../workflows/messages.ts'
 import { MAIN_QUEUE, SEARCH_ATTRIBUTES, type SearchAttribute } from '../../workflows/names.ts'
 import { connectLazily, connectPatiently, type TemporalAddress } from '../client/connection.ts'
 import { createDispatcher } from '../client/dispatcher.ts'
@@ -20,7 +20,7 @@ import { temporalHealth } from '../client/health.ts'
 import { reconcileHealthChecks } from '../client/health-checks.ts'
 import { keepSchedules } from '../client/maintenance-schedules.ts'
 import { createRuns } from '../client/runs.ts'
-import { restoreRecurring } from '../client/schedules.ts'
+import { restoreSchedules } from '../client/schedules.ts'
 import { ensureSearchAttributes } from '../client/search-attributes.ts'
 import type { Life } from '../process/program.ts'
 import { environmentSecrets } from '../process/settings.ts'
@@ -115,7 +115,7 @@ export function runWorkers(
     const setters = runs
     const alsoEnsure = async () => {
       await reconcileHealthChecks(shared, await withoutTenant(parts.pool, (db) => healthCheckSchedules(db)))
-      await restoreRecurring(shared, await livingRecurring(parts.pool), (ref) => syncRecurring(parts, setters, ref))
+      await restoreSchedules(shared, await livingSchedules(parts.pool), (ref) => syncSchedule(parts, setters, ref))
     }
     void keepSchedules({ ...shared, lost: attributes.look, alsoEnsure }, logger, life.ending)
     let bundle: WorkflowBundleOption | undefined
@@ -145,12 +145,12 @@ export function runWorkers(
   return { dispatcher, polling, isPolling: () => workers !== undefined && !life.ending.aborted }
 }
 
-/** Every recurring distribution that there should be a schedule of. */
-async function livingRecurring(pool: Pool): Promise<RecurringRef[]> {
-  const living: RecurringRef[] = []
+/** Every schedule that Temporal should have. */
+async function livingSchedules(pool: Pool): Promise<ScheduleRef[]> {
+  const living: ScheduleRef[] = []
   for (let after: string | null = null; ; ) {
-    const page: Awaited<ReturnType<typeof dueRecurring>> = await withoutTenant(pool, (db) =>
-      dueRecurring(db, PAGE, true, after),
+    const page: Awaited<ReturnType<typeof dueSchedules>> = await withoutTenant(pool, (db) =>
+      dueSchedules(db, PAGE, true, after),
     )
     living.push(...page.map(({ tenant_id, id }) => ({ tenant_id, schedule_id: id })))
     if (page.length < PAGE) return living

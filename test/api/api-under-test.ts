@@ -16,7 +16,7 @@ import { insertApiKey } from '../../db/tenants/api-keys.ts'
 import { bootstrapTenant, insertTenant } from '../../db/tenants/tenants.ts'
 import { createLogger } from '../../temporal-config/process/log.ts'
 import { createMetrics } from '../../temporal-config/process/metrics.ts'
-import type { Dispatcher, RecurringSchedule, Runs, TemporalHealth } from '../../workflows/client.ts'
+import type { Dispatcher, Runs, ScheduleSpec, TemporalHealth } from '../../workflows/client.ts'
 import type { BatchRef, DistributionRef, HealthCheckSchedule, ProbeInput } from '../../workflows/messages.ts'
 import { createTestDatabase } from '../support/postgres.ts'
 import { NOT_EXPECTED } from '../support/runs.ts'
@@ -32,7 +32,7 @@ export interface FakeDispatcher extends Dispatcher {
   batches: BatchRef[]
   turns: DistributionRef[]
   woken: WakeRef[]
-  recurring: RecurringSchedule[]
+  schedules: ScheduleSpec[]
   probed: ProbeInput[]
   healthChecks: HealthCheckSchedule[]
   /** What the next calls answer. */
@@ -198,11 +198,11 @@ function fakeDispatcher(): FakeDispatcher {
       wake: async (ref) => void fake.woken.push(ref),
       startBatch: async (ref) => void fake.batches.push(ref),
       healthCheck: async (check) => void fake.healthChecks.push(check),
-      async setRecurring(row) {
-        fake.recurring.push(row)
+      async setSchedule(row) {
+        fake.schedules.push(row)
         return fake.answers.schedule ?? { refused: null }
       },
-      describeRecurring: async () => ({ paused: false, next_runs: [] }),
+      describeSchedule: async () => ({ paused: false, next_runs: [] }),
       async probe(input) {
         fake.probed.push(input)
         return fake.answers.probe!
@@ -215,7 +215,7 @@ function fakeDispatcher(): FakeDispatcher {
     batches: [],
     turns: [],
     woken: [],
-    recurring: [],
+    schedules: [],
     probed: [],
     healthChecks: [],
     answers: {

@@ -324,8 +324,8 @@ describe('destinations are refused with their path:', () => {
     expect((await submit(mistaken)).body.details).toEqual(found(''))
     const bulk = await api.call('POST', '/distribution/bulk-submit', { distributions: [mistaken] })
     expect(bulk.body.details).toEqual(found('distributions[0].'))
-    const recurring = { name: 'daily', cron: '0 6 * * *', submission: mistaken }
-    const schedule = await api.call('POST', '/distribution/schedules', recurring, { key: api.keys.acme.admin })
+    const daily = { name: 'daily', cron: '0 6 * * *', submission: mistaken }
+    const schedule = await api.call('POST', '/distribution/schedules', daily, { key: api.keys.acme.admin })
     expect(schedule.body.details).toEqual(found('submission.'))
   })
 

@@ -1,4 +1,4 @@
-// Recurring distributions over the API: what is taken, shown, changed and begun by hand.
+// Schedules over the API: what is taken, shown, changed and begun by hand.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cronIssue } from '../../activities/schedules/cron.ts'
 import { isTimeZone } from '../../activities/schedules/time-zone.ts'
@@ -24,7 +24,7 @@ const create = (given: Record<string, unknown> = {}) =>
 
 describe('a schedule', () => {
   it('is made, shown, listed, replaced and deleted, and Temporal is told each time', async () => {
-    const before = api.dispatcher.recurring.length
+    const before = api.dispatcher.schedules.length
     const made = await create({ name: 'nightly', time_zone: 'Europe/Rome' })
     expect(made.status).toBe(201)
     expect(made.body).toMatchObject({
@@ -54,7 +54,7 @@ describe('a schedule', () => {
     const gone = await api.call('DELETE', '/distribution/schedules/nightly', undefined, admin())
     expect(gone.status).toBe(204)
     expect((await api.call('GET', '/distribution/schedules/nightly')).status).toBe(404)
-    const told = api.dispatcher.recurring.slice(before)
+    const told = api.dispatcher.schedules.slice(before)
     expect(told.map(({ deleted }) => deleted)).toEqual([false, false, true])
     expect((await create({ name: 'nightly' })).status).toBe(201)
   })
@@ -78,7 +78,7 @@ describe('a schedule', () => {
     const say = (what: string) => api.call('POST', `/distribution/schedules/${body.id}/${what}`)
     expect((await say('pause')).body).toMatchObject({ paused: true, version: 2 })
     expect((await say('pause')).body).toMatchObject({ paused: true, version: 2 })
-    expect(api.dispatcher.recurring.at(-1)).toMatchObject({ id: body.id, paused: true })
+    expect(api.dispatcher.schedules.at(-1)).toMatchObject({ id: body.id, paused: true })
     // Another time of day resumes nothing.
     const { name } = body
     const put = (more: object) =>
@@ -93,7 +93,7 @@ describe('a schedule', () => {
     const own = { key: api.keys.other.admin }
     await api.rows(
       'other',
-      `insert into recurring_distributions (tenant_id, name, cron, submission, payload_text, metadata_text, template)
+      `insert into distribution_schedules (tenant_id, name, cron, submission, payload_text, metadata_text, template)
        select 'other', 'many-' || n, '0 0 1 1 *', '{}', '{}', '{}', '{}' from generate_series(1, $1::int) as n`,
       [LIMITS.schedulesOfTenant.value],
     )
@@ -102,14 +102,14 @@ describe('a schedule', () => {
     expect(refused.body.message).toContain('at most 1000 schedules')
     await api.call('DELETE', '/distribution/schedules/many-1', undefined, own)
     expect((await api.call('POST', '/distribution/schedules', aSchedule(), own)).status).toBe(201)
-    await api.rows('other', `delete from recurring_distributions where name like 'many-%'`)
+    await api.rows('other', `delete from distribution_schedules where name like 'many-%'`)
   })
 
   it('says how the last distribution stands, and what keeps the next one from being made', async () => {
     const { body } = await create({ name: 'outcome' })
     expect(body).toMatchObject({ last_status: null, problem: null })
     await api.call('POST', '/distribution/schedules/outcome/trigger')
-    await api.rows('acme', `update recurring_distributions set problem = 'p', problem_at = now() where id = $1`, [
+    await api.rows('acme', `update distribution_schedules set problem = 'p', problem_at = now() where id = $1`, [
       body.id,
     ])
     const { body: list } = await api.call('GET', '/distribution/schedules?limit=1000')

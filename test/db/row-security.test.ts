@@ -208,7 +208,7 @@ onEachPostgres((database: () => TestDatabase) => {
       'due_callbacks(integer)',
       'due_events(integer)',
       'due_jobs(integer,boolean,uuid)',
-      'due_recurring(integer,boolean,uuid)',
+      'due_schedules(integer,boolean,uuid)',
       'due_turns(integer,character varying,character varying,character varying)',
       'ensure_partitions(integer)',
       'find_api_key(bytea)',

@@ -39,7 +39,7 @@ onEachPostgres((database) => {
     ['chk_batches_kind', BATCH_KINDS],
     // A batch begins at once, so the code never writes `pending`, which the specification allows.
     ['chk_batches_status', ['pending', ...BATCH_STATUSES]],
-    ['chk_recurring_distributions_overlap', OVERLAPS],
+    ['chk_distribution_schedules_overlap', OVERLAPS],
   ])('the constraint %s allows the states that the code names', async (name, states) => {
     const { rows } = await db.query<{ definition: string }>(
       'select pg_get_constraintdef(oid) as definition from pg_constraint where conname = $1 and conparentid = 0',

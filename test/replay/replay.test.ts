@@ -10,7 +10,7 @@ import { noteFailure, resetCircuit } from '../../db/destinations/circuits.ts'
 import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { insertRule } from '../../db/rules/rules.ts'
-import { insertRecurring, type RecurringRow } from '../../db/schedules/schedules.ts'
+import { insertSchedule, type ScheduleRow } from '../../db/schedules/schedules.ts'
 import type { RuleType } from '../../db/states.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId, wakeWorkflowId } from '../../workflows/names.ts'
@@ -94,10 +94,10 @@ function recordHistories() {
       await ordered('503-twice')
       return ordered('')
     })
-    const recur = async () => {
+    const scheduled = async () => {
       const row = await system.as('acme', (db) =>
-        insertRecurring(db, 'acme', {
-          ...{ name: 'recurring', description: null, cron: null, interval_seconds: 60, time_zone: 'UTC' },
+        insertSchedule(db, 'acme', {
+          ...{ name: 'scheduled', description: null, cron: null, interval_seconds: 60, time_zone: 'UTC' },
           ...{ overlap: 'skip', catchup_seconds: 60, paused: false, submission: '{}', payload_text: '{}' },
           metadata_text: '{}',
           template: {
@@ -106,13 +106,12 @@ function recordHistories() {
           },
         }),
       )
-      const workflowId = 'schedule/acme/recurring'
-      const args = [{ tenant_id: 'acme', schedule_id: (row as RecurringRow).id }]
-      await system.temporal.client.workflow.start('recur', { workflowId, taskQueue: system.taskQueue, args })
+      const workflowId = 'schedule/acme/scheduled'
+      const args = [{ tenant_id: 'acme', schedule_id: (row as ScheduleRow).id }]
+      await system.temporal.client.workflow.start('scheduled', { workflowId, taskQueue: system.taskQueue, args })
       return workflowId
     }
-    await record('recurring', recur)
-    await record('recurring-until-final', recur)
+    await record('scheduled', scheduled)
     await record('woken', async () => (await wakeOne()).ref)
     await record('wake', async () => (await wakeOne()).wake)
     await record('no-destination', async () => system.distribute({ destinations: [] }))

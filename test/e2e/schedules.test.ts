@@ -1,19 +1,19 @@
-// Recurring distributions on the real servers: made by Temporal's schedule, once per time, and by the rows alone.
+// schedules on the real servers: made by Temporal's schedule, once per time, and by the rows alone.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { fire, syncRecurring } from '../../activities/schedules/fire.ts'
+import { submitScheduled, syncSchedule } from '../../activities/schedules/submit.ts'
 import { sweep } from '../../activities/upkeep/sweep.ts'
 import { withoutTenant } from '../../db/pool.ts'
 import {
-  deleteRecurring,
-  dueRecurring,
-  findRecurring,
-  insertRecurring,
-  pauseRecurring,
-  type RecurringContent,
-  type RecurringRow,
+  deleteSchedule,
+  dueSchedules,
+  findSchedule,
+  insertSchedule,
+  pauseSchedule,
+  type ScheduleContent,
+  type ScheduleRow,
 } from '../../db/schedules/schedules.ts'
-import { restoreRecurring } from '../../temporal-config/client/schedules.ts'
-import { recurringScheduleId } from '../../workflows/names.ts'
+import { restoreSchedules } from '../../temporal-config/client/schedules.ts'
+import { scheduleIdOf } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
@@ -44,9 +44,9 @@ afterAll(async () => {
 })
 beforeEach(() => receiver.reply({}))
 
-async function recurring(path: string, given: Partial<RecurringContent> = {}): Promise<RecurringRow> {
-  const content: RecurringContent = {
-    name: `recurring-${count++}`,
+async function aSchedule(path: string, given: Partial<ScheduleContent> = {}): Promise<ScheduleRow> {
+  const content: ScheduleContent = {
+    name: `schedule-${count++}`,
     description: null,
     cron: null,
     // The API asks for at least 10 s.
@@ -72,30 +72,30 @@ async function recurring(path: string, given: Partial<RecurringContent> = {}): P
     },
     ...given,
   }
-  const row = await system.as('acme', (db) => insertRecurring(db, 'acme', content))
+  const row = await system.as('acme', (db) => insertSchedule(db, 'acme', content))
   if (row === null) throw new Error('it could not be made')
   return row
 }
 
-const ref = (row: RecurringRow) => ({ tenant_id: 'acme', schedule_id: row.id })
-const handleOf = (row: RecurringRow) => system.temporal.client.schedule.getHandle(recurringScheduleId(ref(row)))
+const ref = (row: ScheduleRow) => ({ tenant_id: 'acme', schedule_id: row.id })
+const handleOf = (row: ScheduleRow) => system.temporal.client.schedule.getHandle(scheduleIdOf(ref(row)))
 const arrived = (path: string) => receiver.requests.filter((request) => request.path === `/${path}`)
-const again = async (row: RecurringRow) => (await system.as('acme', (db) => findRecurring(db, row.id)))!
+const again = async (row: ScheduleRow) => (await system.as('acme', (db) => findSchedule(db, row.id)))!
 
-const nextRuns = async (row: RecurringRow) => (await system.runs.describeRecurring(row)).next_runs
-const syncNow = (row: RecurringRow) => syncRecurring(system.deps, system.runs, ref(row))
+const nextRuns = async (row: ScheduleRow) => (await system.runs.describeSchedule(row)).next_runs
+const syncNow = (row: ScheduleRow) => syncSchedule(system.deps, system.runs, ref(row))
 
-async function isThere(row: RecurringRow): Promise<boolean> {
+async function isThere(row: ScheduleRow): Promise<boolean> {
   return await handleOf(row)
     .describe()
     .then(() => true)
     .catch(() => false)
 }
 
-describe('a recurring distribution', () => {
+describe('a schedule', () => {
   it('is made at its times, from the exact bytes', async () => {
-    const row = await recurring('times')
-    await system.runs.setRecurring(row)
+    const row = await aSchedule('times')
+    await system.runs.setSchedule(row)
     await expect.poll(() => arrived('times').length, { timeout: 60_000 }).toBeGreaterThanOrEqual(2)
     expect(arrived('times')[0]!.body.toString()).toBe('{"b":1,"a":1.0}')
     const { rows } = await system.as('acme', (db) =>
@@ -108,23 +108,23 @@ describe('a recurring distribution', () => {
     // The times of the schedule, not those at which somebody came to it.
     for (const { occasion } of rows) expect(Date.parse(occasion) % 10_000).toBe(0)
     expect((await again(row)).last_distribution_id).toMatch(/^dist_/)
-    await system.runs.setRecurring({ ...row, deleted: true })
+    await system.runs.setSchedule({ ...row, deleted: true })
   })
 
   it('a firing that is repeated, and repeated at once, makes no second one', async () => {
-    const row = await recurring('once', { paused: false })
+    const row = await aSchedule('once', { paused: false })
     const at = '2026-01-01T00:00:00.000Z'
-    const fired = await Promise.all(Array.from({ length: 5 }, () => fire(system.deps, { ...ref(row), at })))
+    const fired = await Promise.all(Array.from({ length: 5 }, () => submitScheduled(system.deps, { ...ref(row), at })))
     expect(new Set(fired.map(({ distribution_id }) => distribution_id)).size).toBe(1)
     await expect.poll(() => arrived('once').length).toBe(1)
-    const other = await fire(system.deps, { ...ref(row), at: '2026-01-01T00:00:10.000Z' })
+    const other = await submitScheduled(system.deps, { ...ref(row), at: '2026-01-01T00:00:10.000Z' })
     expect(other.distribution_id).not.toBe(fired[0]!.distribution_id)
   })
 
   it('leaves times out while the one before is not final, and not with allow_all', async () => {
     receiver.reply((request) => (request.path === '/skip' || request.path === '/all' ? { after_ms: 60_000 } : {}))
-    const [skip, all] = [await recurring('skip'), await recurring('all', { overlap: 'allow_all' })]
-    for (const row of [skip, all]) await system.runs.setRecurring(row)
+    const [skip, all] = [await aSchedule('skip'), await aSchedule('all', { overlap: 'allow_all' })]
+    for (const row of [skip, all]) await system.runs.setSchedule(row)
     for (const row of [skip, all]) {
       await expect.poll(async () => (await again(row)).last_fired_at, { timeout: 30_000 }).not.toBeNull()
       await handleOf(row).trigger()
@@ -132,76 +132,76 @@ describe('a recurring distribution', () => {
     }
     await expect.poll(() => arrived('all').length, { timeout: 30_000 }).toBeGreaterThanOrEqual(2)
     expect(arrived('skip')).toHaveLength(1)
-    for (const row of [skip, all]) await system.runs.setRecurring({ ...row, deleted: true })
+    for (const row of [skip, all]) await system.runs.setSchedule({ ...row, deleted: true })
   })
 
   it('makes none while it is paused, or once it is deleted', async () => {
-    const row = await recurring('paused')
-    await system.as('acme', (db) => pauseRecurring(db, row.id, true))
+    const row = await aSchedule('paused')
+    await system.as('acme', (db) => pauseSchedule(db, row.id, true))
     const at = '2026-01-01T00:00:00.000Z'
-    expect(await fire(system.deps, { ...ref(row), at })).toEqual({ distribution_id: null, wait: false })
-    await system.runs.setRecurring(await again(row))
+    expect(await submitScheduled(system.deps, { ...ref(row), at })).toEqual({ distribution_id: null, wait: false })
+    await system.runs.setSchedule(await again(row))
     expect((await handleOf(row).describe()).state.paused).toBe(true)
-    await system.as('acme', (db) => pauseRecurring(db, row.id, false))
-    await system.runs.setRecurring(await again(row))
+    await system.as('acme', (db) => pauseSchedule(db, row.id, false))
+    await system.runs.setSchedule(await again(row))
     expect((await handleOf(row).describe()).state.paused).toBe(false)
-    await system.as('acme', (db) => deleteRecurring(db, row.id))
-    expect(await fire(system.deps, { ...ref(row), at })).toEqual({ distribution_id: null, wait: false })
+    await system.as('acme', (db) => deleteSchedule(db, row.id))
+    expect(await submitScheduled(system.deps, { ...ref(row), at })).toEqual({ distribution_id: null, wait: false })
   })
 
   it('by cron, in its time zone, is what Temporal shows as next', async () => {
-    const row = await recurring('cron', { cron: '30 6 * * *', interval_seconds: null, time_zone: 'Asia/Tokyo' })
-    await system.runs.setRecurring(row)
+    const row = await aSchedule('cron', { cron: '30 6 * * *', interval_seconds: null, time_zone: 'Asia/Tokyo' })
+    await system.runs.setSchedule(row)
     await expect.poll(async () => (await nextRuns(row)).length).toBeGreaterThan(0)
     const [next] = await nextRuns(row)
     expect(next!.toISOString()).toMatch(/T21:30:00/)
     // What is paused has no next time.
-    await system.runs.setRecurring({ ...row, paused: true })
-    expect(await system.runs.describeRecurring(row)).toEqual({ paused: true, next_runs: [] })
-    await system.runs.setRecurring({ ...row, deleted: true })
+    await system.runs.setSchedule({ ...row, paused: true })
+    expect(await system.runs.describeSchedule(row)).toEqual({ paused: true, next_runs: [] })
+    await system.runs.setSchedule({ ...row, deleted: true })
     expect(await nextRuns(row)).toEqual([])
   })
 
   it('by cron, on days of the month or of the week when both are given', async () => {
-    const row = await recurring('either', { cron: '0 0 13 * fri', interval_seconds: null })
-    await system.runs.setRecurring(row)
+    const row = await aSchedule('either', { cron: '0 0 13 * fri', interval_seconds: null })
+    await system.runs.setSchedule(row)
     await expect.poll(async () => (await nextRuns(row)).length).toBe(10)
     const days = (await nextRuns(row)).map((time) => ({ day: time.getUTCDate(), weekday: time.getUTCDay() }))
     expect(days.filter(({ day, weekday }) => weekday === 5 && day !== 13).length).toBeGreaterThan(5)
     for (const { day, weekday } of days) expect(day === 13 || weekday === 5).toBe(true)
-    await system.runs.setRecurring({ ...row, deleted: true })
+    await system.runs.setSchedule({ ...row, deleted: true })
   })
 
   it('says what Temporal refuses, and asks no more than now and then', async () => {
-    const row = await recurring('refused', { time_zone: 'Europe/ROME' })
+    const row = await aSchedule('refused', { time_zone: 'Europe/ROME' })
     await syncNow(row)
     expect(await again(row)).toMatchObject({ problem: expect.stringContaining('unknown time zone'), in_sync: false })
-    expect(await withoutTenant(system.pool, (db) => dueRecurring(db, 10, false, null))).not.toContainEqual(
+    expect(await withoutTenant(system.pool, (db) => dueSchedules(db, 10, false, null))).not.toContainEqual(
       expect.objectContaining({ id: row.id }),
     )
   })
 
   it('keeps a pause that was set in Temporal, until it is resumed', async () => {
-    const row = await recurring('paused-there')
-    await system.runs.setRecurring(row)
+    const row = await aSchedule('paused-there')
+    await system.runs.setSchedule(row)
     await handleOf(row).pause('an emergency')
-    await system.runs.setRecurring({ ...row, interval_seconds: 20 })
-    expect(await system.runs.describeRecurring(row)).toEqual({ paused: true, next_runs: [] })
-    await system.runs.setRecurring(row, true)
+    await system.runs.setSchedule({ ...row, interval_seconds: 20 })
+    expect(await system.runs.describeSchedule(row)).toEqual({ paused: true, next_runs: [] })
+    await system.runs.setSchedule(row, true)
     expect((await handleOf(row).describe()).state.paused).toBe(false)
-    await system.runs.setRecurring({ ...row, deleted: true })
+    await system.runs.setSchedule({ ...row, deleted: true })
   })
 
   it('makes none for a tenant that is suspended, and says so', async () => {
-    const row = await recurring('suspended')
+    const row = await aSchedule('suspended')
     const status = (to: string) =>
       system.as('acme', (db) => db.query(`update tenants set status = $1 where id = 'acme'`, [to]))
     await status('suspended')
     const at = '2026-01-01T00:00:00.000Z'
-    expect(await fire(system.deps, { ...ref(row), at })).toEqual({ distribution_id: null, wait: false })
+    expect(await submitScheduled(system.deps, { ...ref(row), at })).toEqual({ distribution_id: null, wait: false })
     expect((await again(row)).problem).toBe('The tenant is suspended')
     await status('active')
-    expect((await fire(system.deps, { ...ref(row), at })).distribution_id).not.toBeNull()
+    expect((await submitScheduled(system.deps, { ...ref(row), at })).distribution_id).not.toBeNull()
     expect((await again(row)).problem).toBeNull()
   })
 
@@ -213,11 +213,11 @@ describe('a recurring distribution', () => {
         [receiver.url],
       ),
     )
-    const { template } = await recurring('by-name')
-    const row = await recurring('by-name', {
+    const { template } = await aSchedule('by-name')
+    const row = await aSchedule('by-name', {
       template: { ...template, destinations: [{ name: 'gone' }], ordering_key: 'by-name' },
     })
-    const { distribution_id } = await fire(system.deps, { ...ref(row), at: '2026-01-01T00:00:00.000Z' })
+    const { distribution_id } = await submitScheduled(system.deps, { ...ref(row), at: '2026-01-01T00:00:00.000Z' })
     await expect.poll(async () => (await again(row)).last_status).toBe('failed')
     const made = { tenant_id: 'acme', distribution_id: distribution_id! }
     expect((await system.deliveries(made))[0]).toMatchObject({ error_code: 'DESTINATION_DELETED' })
@@ -228,8 +228,8 @@ describe('a recurring distribution', () => {
   })
 
   it('makes none whose payload is not what its data type asks for by now; its operator hears of it once', async () => {
-    const row = await recurring('unfit', {
-      template: { ...(await recurring('template')).template, data_type: 'strict' },
+    const row = await aSchedule('unfit', {
+      template: { ...(await aSchedule('template')).template, data_type: 'strict' },
     })
     await system.as('acme', async (db) => {
       await db.query(`update tenants set event_url = 'http://127.0.0.1:9/events' where id = 'acme'`)
@@ -239,7 +239,7 @@ describe('a recurring distribution', () => {
       )
     })
     for (const second of ['00', '10']) {
-      const fired = await fire(system.deps, { ...ref(row), at: `2026-01-01T00:00:${second}.000Z` })
+      const fired = await submitScheduled(system.deps, { ...ref(row), at: `2026-01-01T00:00:${second}.000Z` })
       expect(fired).toEqual({ distribution_id: null, wait: false })
     }
     const { problem, last_distribution_id } = await again(row)
@@ -250,7 +250,9 @@ describe('a recurring distribution', () => {
     )
     expect(rows.filter(({ body }) => body.schedule === row.name)).toMatchObject([{ body: { reason: problem } }])
     await system.as('acme', (db) => db.query(`update data_types set schema_definition = null where id = 'strict'`))
-    expect((await fire(system.deps, { ...ref(row), at: '2026-01-01T00:00:20.000Z' })).distribution_id).not.toBeNull()
+    expect(
+      (await submitScheduled(system.deps, { ...ref(row), at: '2026-01-01T00:00:20.000Z' })).distribution_id,
+    ).not.toBeNull()
     expect(await again(row)).toMatchObject({ problem: null, problem_at: null })
     await expect.poll(async () => (await again(row)).last_status).toBe('completed')
   })
@@ -258,26 +260,26 @@ describe('a recurring distribution', () => {
 
 describe('the sweep', () => {
   it('makes a schedule that nobody told Temporal of, and removes a deleted one', async () => {
-    const row = await recurring('swept', { paused: true })
+    const row = await aSchedule('swept', { paused: true })
     await system.as('acme', (db) =>
-      db.query('update recurring_distributions set check_at = clock_timestamp() where id = $1', [row.id]),
+      db.query('update distribution_schedules set check_at = clock_timestamp() where id = $1', [row.id]),
     )
     expect(await isThere(row)).toBe(false)
     await sweep(system.deps, { all: false }, () => {})
     expect(await isThere(row)).toBe(true)
     expect((await again(row)).in_sync).toBe(true)
-    await system.as('acme', (db) => deleteRecurring(db, row.id))
+    await system.as('acme', (db) => deleteSchedule(db, row.id))
     await system.as('acme', (db) =>
-      db.query('update recurring_distributions set check_at = clock_timestamp() where id = $1', [row.id]),
+      db.query('update distribution_schedules set check_at = clock_timestamp() where id = $1', [row.id]),
     )
     await sweep(system.deps, { all: false }, () => {})
     expect(await isThere(row)).toBe(false)
     // Its payload is not kept.
-    expect(await system.as('acme', (db) => findRecurring(db, row.id))).toBeNull()
+    expect(await system.as('acme', (db) => findSchedule(db, row.id))).toBeNull()
   })
 
   it('makes all of them again when Temporal has lost its data', async () => {
-    const row = await recurring('lost', { paused: true })
+    const row = await aSchedule('lost', { paused: true })
     await sweep(system.deps, { all: true }, () => {})
     expect(await isThere(row)).toBe(true)
     await handleOf(row).delete()
@@ -290,13 +292,13 @@ describe('the sweep', () => {
 
 describe('what every worker ensures', () => {
   it('makes a schedule again that somebody deleted in Temporal, and leaves the others alone', async () => {
-    const [kept, gone] = [await recurring('kept', { paused: true }), await recurring('gone', { paused: true })]
+    const [kept, gone] = [await aSchedule('kept', { paused: true }), await aSchedule('gone', { paused: true })]
     for (const row of [kept, gone]) await syncNow(row)
     const { client, namespace } = system.temporal
     const options = { connection: client.connection, namespace, taskQueue: system.taskQueue }
     const restored: string[] = []
     const restore = () =>
-      restoreRecurring(options, [ref(kept), ref(gone)], async ({ schedule_id }) => {
+      restoreSchedules(options, [ref(kept), ref(gone)], async ({ schedule_id }) => {
         restored.push(schedule_id)
       })
     // Temporal lists what it has made after a while.
@@ -321,9 +323,9 @@ describe('what every worker ensures', () => {
 })
 
 /** As if its times had been accounted for until then. */
-async function accountedUntil(row: RecurringRow, ago: string): Promise<RecurringRow> {
+async function accountedUntil(row: ScheduleRow, ago: string): Promise<ScheduleRow> {
   await system.as('acme', (db) =>
-    db.query('update recurring_distributions set accounted_at = clock_timestamp() - $2::interval where id = $1', [
+    db.query('update distribution_schedules set accounted_at = clock_timestamp() - $2::interval where id = $1', [
       row.id,
       ago,
     ]),
@@ -331,7 +333,7 @@ async function accountedUntil(row: RecurringRow, ago: string): Promise<Recurring
   return await again(row)
 }
 
-const occasions = async (row: RecurringRow) => {
+const occasions = async (row: ScheduleRow) => {
   const { rows } = await system.as('acme', (db) =>
     db.query<{ occasion: string }>(
       `select options #>> '{schedule,occasion}' as occasion from distribution_jobs where schedule_id = $1 order by 1`,
@@ -349,18 +351,18 @@ describe('where clocks are set back', () => {
     ['Antarctica/Troll', '30 1 * * *', '2026-10-24T23:30:00.000Z', '2026-10-25T01:30:00.000Z'],
   ])('a time of day in %s makes one distribution, whichever of the two comes', async (time_zone, cron, ...both) => {
     const given = { cron, interval_seconds: null, time_zone, overlap: 'allow_all' as const }
-    const row = await recurring('back', given)
-    for (const at of [...both, ...both]) await fire(system.deps, { ...ref(row), at })
+    const row = await aSchedule('back', given)
+    for (const at of [...both, ...both]) await submitScheduled(system.deps, { ...ref(row), at })
     expect(await occasions(row)).toEqual([both[0]])
-    const other = await recurring('back', given)
-    await fire(system.deps, { ...ref(other), at: both[1]! })
+    const other = await aSchedule('back', given)
+    await submitScheduled(system.deps, { ...ref(other), at: both[1]! })
     expect(await occasions(other)).toEqual([both[1]])
   })
 
   it('every hour makes one in both', async () => {
-    const row = await recurring('back', { cron: '30 * * * *', interval_seconds: null, time_zone: 'America/New_York' })
+    const row = await aSchedule('back', { cron: '30 * * * *', interval_seconds: null, time_zone: 'America/New_York' })
     const both = ['2026-11-01T05:30:00.000Z', '2026-11-01T06:30:00.000Z']
-    for (const at of both) await fire(system.deps, { ...ref(row), at })
+    for (const at of both) await submitScheduled(system.deps, { ...ref(row), at })
     expect(await occasions(row)).toEqual(both)
   })
 
@@ -370,33 +372,33 @@ describe('where clocks are set back', () => {
       ['Europe/London', '2026-10-24T23:15:00Z', '2026-10-25T02:15:00Z'],
     ] as const) {
       const given = { interval_seconds: null, time_zone, overlap: 'allow_all' as const }
-      const daily = await recurring('back', { ...given, cron: '30 1 * * *' })
-      const hourly = await recurring('back', { ...given, cron: '30 * * * *' })
+      const daily = await aSchedule('back', { ...given, cron: '30 1 * * *' })
+      const hourly = await aSchedule('back', { ...given, cron: '30 * * * *' })
       for (const row of [daily, hourly]) {
-        await system.runs.setRecurring(row)
+        await system.runs.setSchedule(row)
         await handleOf(row).backfill({ start: new Date(from), end: new Date(to), overlap: 'ALLOW_ALL' })
       }
       await expect.poll(() => occasions(hourly), { timeout: 30_000 }).toHaveLength(3)
       await expect.poll(() => occasions(daily), { timeout: 30_000 }).toHaveLength(1)
-      for (const row of [daily, hourly]) await system.runs.setRecurring({ ...row, deleted: true })
+      for (const row of [daily, hourly]) await system.runs.setSchedule({ ...row, deleted: true })
     }
   })
 
   it('a time that they leave out makes none, also where Temporal comes up with another', async () => {
     const given = { cron: '15 2 * * *', interval_seconds: null, time_zone: 'Australia/Lord_Howe' }
-    const row = await recurring('forward', given)
-    await fire(system.deps, { ...ref(row), at: '2026-10-03T15:45:00.000Z' })
+    const row = await aSchedule('forward', given)
+    await submitScheduled(system.deps, { ...ref(row), at: '2026-10-03T15:45:00.000Z' })
     expect(await occasions(row)).toEqual([])
   })
 })
 
 describe('times that were missed', () => {
   it('are made up when Temporal has lost its data', async () => {
-    const made = await recurring('made-up', { overlap: 'allow_all', catchup_seconds: 3600 })
+    const made = await aSchedule('made-up', { overlap: 'allow_all', catchup_seconds: 3600 })
     const row = await accountedUntil(made, '95 seconds')
-    await system.runs.setRecurring(row)
+    await system.runs.setSchedule(row)
     await expect.poll(async () => (await occasions(row)).length, { timeout: 30_000 }).toBeGreaterThanOrEqual(9)
-    await system.runs.setRecurring({ ...row, deleted: true })
+    await system.runs.setSchedule({ ...row, deleted: true })
     expect((await again(row)).missed).toBeNull()
   })
 
@@ -404,10 +406,10 @@ describe('times that were missed', () => {
     await system.as('acme', (db) =>
       db.query(`update tenants set event_url = 'http://127.0.0.1:9/events' where id = 'acme'`),
     )
-    const made = await recurring('named', { interval_seconds: 60, overlap: 'allow_all' })
+    const made = await aSchedule('named', { interval_seconds: 60, overlap: 'allow_all' })
     const row = await accountedUntil(made, '1 hour')
     const at = new Date(Math.floor(Date.now() / 60_000) * 60_000)
-    for (const _ of [1, 2]) await fire(system.deps, { ...ref(row), at: at.toISOString() })
+    for (const _ of [1, 2]) await submitScheduled(system.deps, { ...ref(row), at: at.toISOString() })
     const { missed } = await again(row)
     expect(missed!.count).toBeGreaterThanOrEqual(58)
     expect(missed!.times).toHaveLength(10)
@@ -422,39 +424,42 @@ describe('times that were missed', () => {
   })
 
   it('are counted once where several come to be made at the same moment', async () => {
-    const made = await recurring('together', { interval_seconds: 60, overlap: 'allow_all' })
+    const made = await aSchedule('together', { interval_seconds: 60, overlap: 'allow_all' })
     const row = await accountedUntil(made, '1 hour')
     const last = Math.floor(Date.now() / 60_000) * 60_000
     const ats = Array.from({ length: 5 }, () => new Date(last).toISOString())
-    await Promise.all(ats.map((at) => fire(system.deps, { ...ref(row), at })))
+    await Promise.all(ats.map((at) => submitScheduled(system.deps, { ...ref(row), at })))
     expect((await again(row)).missed!.count).toBeLessThanOrEqual(60)
   })
 
   it('while it was paused are neither made up nor named', async () => {
-    const made = await recurring('paused-long', { interval_seconds: 60, overlap: 'allow_all', paused: true })
+    const made = await aSchedule('paused-long', { interval_seconds: 60, overlap: 'allow_all', paused: true })
     await accountedUntil(made, '1 hour')
-    await system.as('acme', (db) => pauseRecurring(db, made.id, false))
+    await system.as('acme', (db) => pauseSchedule(db, made.id, false))
     const row = await again(made)
     expect(Date.now() - row.accounted_at.getTime()).toBeLessThan(30_000)
-    await system.runs.setRecurring(row)
-    await fire(system.deps, { ...ref(row), at: new Date(Math.floor(Date.now() / 60_000) * 60_000).toISOString() })
+    await system.runs.setSchedule(row)
+    await submitScheduled(system.deps, {
+      ...ref(row),
+      at: new Date(Math.floor(Date.now() / 60_000) * 60_000).toISOString(),
+    })
     expect((await again(row)).missed).toBeNull()
-    await system.runs.setRecurring({ ...row, deleted: true })
+    await system.runs.setSchedule({ ...row, deleted: true })
   })
 
   it('in a month by a schedule of every minute are made up a hundred at most', async () => {
-    const made = await recurring('month', {
+    const made = await aSchedule('month', {
       cron: '* * * * *',
       interval_seconds: null,
       overlap: 'allow_all',
       catchup_seconds: 31_536_000,
     })
     const row = await accountedUntil(made, '30 days')
-    await system.runs.setRecurring(row)
+    await system.runs.setSchedule(row)
     expect((await handleOf(row).describe()).policies.catchupWindow).toBeLessThanOrEqual(100 * 60_000)
     await expect.poll(async () => (await occasions(row)).length, { timeout: 60_000 }).toBeGreaterThanOrEqual(99)
     expect((await occasions(row)).length).toBeLessThanOrEqual(102)
     expect((await again(row)).missed!.count).toBeGreaterThan(43_000)
-    await system.runs.setRecurring({ ...row, deleted: true })
+    await system.runs.setSchedule({ ...row, deleted: true })
   })
 })

@@ -1,16 +1,17 @@
-// `fire`: the distribution of one time of a schedule. And the schedules themselves, which Temporal keeps by our rows.
+// `submitScheduled`: submits the distribution of one time of a schedule. And the schedules themselves, which Temporal keeps by
+// our rows.
 
 import { jobId } from '../../db/distributions/job-id.ts'
 import { type DataTypeCheck, peekJob, readSurroundings, type SubmittedJob } from '../../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
 import {
-  accountRecurring,
-  findRecurring,
-  fireRecurring,
+  accountSchedule,
+  findSchedule,
+  insertScheduledJob,
   missedText,
   noteInSync,
   noteProblem,
-  type RecurringRow,
+  type ScheduleRow,
   syncLater,
 } from '../../db/schedules/schedules.ts'
 import { isFinal } from '../../db/states.ts'
@@ -18,7 +19,7 @@ import { writeAudit } from '../../db/tenants/audit.ts'
 import { tenantIsActive } from '../../db/tenants/tenants.ts'
 import { insertEvent } from '../../db/webhooks/operator-events.ts'
 import type { Runs } from '../../workflows/client.ts'
-import type { DistributionRef, Fired, FireInput, RecurringRef } from '../../workflows/messages.ts'
+import type { DistributionRef, Scheduled, ScheduledInput, ScheduleRef } from '../../workflows/messages.ts'
 import { unfitness } from '../delivery/payload-fit.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { accountFor } from './missed-times.ts'
@@ -37,7 +38,7 @@ interface Fit {
  * Idempotent: the time names the distribution. One that was paused or deleted meanwhile makes none, and neither does one
  * that would be refused if it were submitted now: then its row says why.
  */
-export async function fire(deps: ActivityDeps, input: FireInput): Promise<Fired> {
+export async function submitScheduled(deps: ActivityDeps, input: ScheduledInput): Promise<Scheduled> {
   const { tenant_id, schedule_id } = input
   let fit: Fit | undefined
   for (;;) {
@@ -58,7 +59,10 @@ export async function fire(deps: ActivityDeps, input: FireInput): Promise<Fired>
       .runs()
       ?.start(ref, job)
       .catch((error: unknown) => {
-        deps.logger.warn({ err: error, ...ref }, 'a recurring distribution was not started; the sweep will find it')
+        deps.logger.warn(
+          { err: error, ...ref },
+          'the distribution of a schedule was not started; the sweep will find it',
+        )
       })
     return { distribution_id: job.distribution_id, wait: overlap !== 'allow_all' }
   }
@@ -67,13 +71,17 @@ export async function fire(deps: ActivityDeps, input: FireInput): Promise<Fired>
 type Made =
   | { kind: 'nothing' }
   /** Its payload is to be checked by this first. */
-  | { kind: 'check'; check: DataTypeCheck; row: RecurringRow }
+  | { kind: 'check'; check: DataTypeCheck; row: ScheduleRow }
   | { kind: 'problem'; problem: string }
-  | { kind: 'made'; job: SubmittedJob; overlap: RecurringRow['overlap'] }
+  | { kind: 'made'; job: SubmittedJob; overlap: ScheduleRow['overlap'] }
 
-async function make(db: Db, { tenant_id, schedule_id, at, begun }: FireInput, fit: Fit | undefined): Promise<Made> {
+async function make(
+  db: Db,
+  { tenant_id, schedule_id, at, begun }: ScheduledInput,
+  fit: Fit | undefined,
+): Promise<Made> {
   // One after another: each names the times that were missed before it, and they come together after an outage.
-  const row = await findRecurring(db, schedule_id, true)
+  const row = await findSchedule(db, schedule_id, true)
   const time = Date.parse(at)
   if (!row || row.deleted || row.paused || isLeftOut(row, time)) return { kind: 'nothing' }
   const { data_type } = row.template
@@ -87,37 +95,41 @@ async function make(db: Db, { tenant_id, schedule_id, at, begun }: FireInput, fi
   if (await isTooLate(db, row, time, begun)) return { kind: 'nothing' }
   if (problem !== null) return { kind: 'problem', problem }
   const by = { request_id: `schedule/${row.id}/${at}`, actor: `schedule:${row.id}` }
-  return { kind: 'made', job: await fireRecurring(db, row, at, by, undefined, onceFor(row, at)), overlap: row.overlap }
+  return {
+    kind: 'made',
+    job: await insertScheduledJob(db, row, at, by, undefined, onceFor(row, at)),
+    overlap: row.overlap,
+  }
 }
 
 /** Where clocks show a time twice, Temporal comes up with one of the two in some zones and with both in others. */
-function onceFor(row: RecurringRow, at: string): string {
+function onceFor(row: ScheduleRow, at: string): string {
   const repeated = repeatedTime(row, Date.parse(at))
   return repeated ? `${repeated.shown} ${row.time_zone}` : at
 }
 
 /** Names the times that were passed over. Answers whether this one is too old to be made. */
-async function isTooLate(db: Db, row: RecurringRow, time: number, begun: string | undefined): Promise<boolean> {
+async function isTooLate(db: Db, row: ScheduleRow, time: number, begun: string | undefined): Promise<boolean> {
   const { accounted, missed, tooLate } = accountFor(
     row,
     time,
     row.now.getTime(),
     begun === undefined ? undefined : Date.parse(begun),
   )
-  const told = await accountRecurring(db, row.id, accounted, missed)
+  const told = await accountSchedule(db, row.id, accounted, missed)
   if (told) await tell(db, row, 'schedule.missed', { ...told, summary: missedText(told) })
   return tooLate
 }
 
 /** Of a problem that is new its operator hears once. */
-async function note(db: Db, row: RecurringRow, problem: string | null): Promise<void> {
+async function note(db: Db, row: ScheduleRow, problem: string | null): Promise<void> {
   if (!(await noteProblem(db, row.id, problem)) || problem === null) return
   await tell(db, row, 'schedule.failing', { reason: problem })
 }
 
 async function tell(
   db: Db,
-  { tenant_id, id, name }: RecurringRow,
+  { tenant_id, id, name }: ScheduleRow,
   event: 'schedule.failing' | 'schedule.missed',
   details: Record<string, unknown>,
 ): Promise<void> {
@@ -143,14 +155,14 @@ export function lookAgainAfter(attempt: number): number {
 }
 
 /** Brings Temporal in line with the row as it is now. What Temporal refuses, the row says. */
-export async function syncRecurring(
+export async function syncSchedule(
   { pool }: Pick<ActivityDeps, 'pool'>,
-  runs: Pick<Runs, 'setRecurring'>,
-  { tenant_id, schedule_id }: RecurringRef,
+  runs: Pick<Runs, 'setSchedule'>,
+  { tenant_id, schedule_id }: ScheduleRef,
 ): Promise<void> {
-  const row = await withTenant(pool, tenant_id, (db) => findRecurring(db, schedule_id))
+  const row = await withTenant(pool, tenant_id, (db) => findSchedule(db, schedule_id))
   if (!row) return
-  const { refused } = await runs.setRecurring(row)
+  const { refused } = await runs.setSchedule(row)
   await withTenant(pool, tenant_id, async (db) => {
     if (refused === null) return await noteInSync(db, row.id, row.version)
     await note(db, row, refused)
