@@ -101,6 +101,15 @@ describe('what the pages name', () => {
     }
   })
 
+  it('types of docs/temporal-ui.md are those of the workflows', () => {
+    const page = readPage('docs/temporal-ui.md')
+    const exported = readFileSync(join(root, 'workflows/index.ts'), 'utf8').matchAll(/export \{ (.*) \}/g)
+    const types = [...exported].flatMap(([, names = '']) => names.split(', '))
+    const shown = [...page.matchAll(/^\| `[^|]*` \| `(\w+)` \|/gm)].map(([, type]) => type)
+    expect(shown.sort()).toEqual(types.sort())
+    for (const [, type] of page.matchAll(/WorkflowType = '(\w+)'/g)) expect(types).toContain(type)
+  })
+
   it('metrics of docs/operate.md are those of the programs', async () => {
     const { registry } = createMetrics()
     // Nothing is asked of the database here.

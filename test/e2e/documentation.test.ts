@@ -3,11 +3,12 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Client, Connection } from '@temporalio/client'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { freePort } from '../../temporal-config/stack/ports.ts'
 import { normalise, openShell, openTerminal, patternOf, type Terminal } from '../support/page-shell.ts'
-import { type Block, blocksOf, PAGES } from '../support/pages.ts'
+import { type Block, blocksOf, PAGES, readPage } from '../support/pages.ts'
 import { startTestServer, type TestServer } from '../support/postgres.ts'
 
 /** The ports that the pages name. Nobody listens on the last one. */
@@ -161,6 +162,18 @@ describe('the pages', { timeout: 180_000 }, () => {
     if (page !== ALONE) await learned.catch(() => {})
     await walk(page)
   })
+})
+
+it('the filters of docs/temporal-ui.md are understood by Temporal', async () => {
+  const filters = [...readPage('docs/temporal-ui.md').matchAll(/^\|.*\| `(.* = .*)` \|$/gm)].map(
+    ([, filter]) => filter!,
+  )
+  expect(filters.length).toBeGreaterThan(3)
+  const connection = await Connection.connect({ address: `127.0.0.1:${env.TEMPORAL_PORT}` })
+  const { workflow } = new Client({ connection })
+  for (const filter of filters) await workflow.count(filter)
+  expect((await workflow.count("DistributionStatus = 'failed'")).count).toBeGreaterThan(0)
+  await connection.close()
 })
 
 function runs({ language, notRun }: Block): boolean {
