@@ -1,17 +1,17 @@
-// The configuration of an AMQP destination: at once its validation, its type, its masking and its served JSON schema.
+// The configuration of an AMQP destination: its validation, its type, its masking and its JSON schema in one.
 import { z } from 'zod'
 import { host, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { configuration, credentialField, deciding, type Resolved, secret } from '../secrets/secret.ts'
 import { amqpHeaderProblem, refuseOwned } from '../template/owned-names.ts'
 import { hasPlaceholders, literalText } from '../template/placeholders.ts'
 
-/** Names and routing keys are "short strings" in the protocol, counted in bytes of UTF-8. */
+/** Names and routing keys are "short strings" in the protocol; their bytes of UTF-8 count. */
 export const SHORT_BYTES = 255
 
-/** All headers travel in one frame, for which brokers have a limit. */
+/** All headers are sent in one frame, whose size brokers limit. */
 export const MAX_HEADER_BYTES = 32 * 1024
 
-/** A message's time to live is a 32-bit number of milliseconds for RabbitMQ. */
+/** RabbitMQ reads a message's time to live as a 32-bit number of milliseconds. */
 const MAX_EXPIRATION_MS = 4_294_967_295
 
 const headerName = z
@@ -25,7 +25,7 @@ const short = () =>
     .min(1)
     .refine((text) => Buffer.byteLength(text) <= SHORT_BYTES, `must be at most ${SHORT_BYTES} bytes`)
 
-/** No message makes it shorter. */
+/** Checks the fixed part: no value of a placeholder makes it shorter. */
 const shortTemplate = () =>
   template(1024).refine(
     (text) => Buffer.byteLength(literalText(text)) <= SHORT_BYTES,
@@ -38,12 +38,12 @@ export function headerBytes(entries: [string, string | number | bigint | boolean
   return entries.reduce((sum, [key, value]) => sum + key.length + Buffer.byteLength(String(value)), 0)
 }
 
-/** A whole number that JSON cannot carry through every parser, ours too, may have been another one when it was sent. */
+/** JSON parsers, also ours, may change a whole number beyond 2^53 before it is seen here. */
 const headerNumber = z
   .number()
   .refine(
     (value) => !Number.isInteger(value) || Number.isSafeInteger(value),
-    'is a whole number beyond 2^53, which JSON parsers change: write it as {"integer": "9007199254740993"}, of up to 64 bits',
+    'is a whole number beyond 2^53, which JSON parsers may change: write it as {"integer": "9007199254740993"}, with up to 64 bits',
   )
 
 const headerInteger = z.strictObject({
@@ -55,7 +55,7 @@ const headerInteger = z.strictObject({
     .describe('A whole number of 64 bits, written as a text; may be a placeholder'),
 })
 
-/** @returns undefined for a text that is none, or does not fit */
+/** @returns undefined for a text that is no whole number of 64 bits */
 export function headerInteger64(text: string): bigint | undefined {
   if (!/^-?\d{1,19}$/.test(text)) return undefined
   const value = BigInt(text)
@@ -130,12 +130,12 @@ export const amqpConfig = configuration({
 }).superRefine((value, context) => {
   const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
   if (value.queue === undefined && value.exchange === undefined) {
-    issue('exchange', 'is required: name an "exchange" (with "routing_key"), or a "queue"')
+    issue('exchange', 'is required: state an "exchange" (with "routing_key") or a "queue"')
   }
   if (value.queue !== undefined && value.exchange !== undefined) {
-    issue('queue', 'cannot stand beside "exchange": name one of them')
+    issue('queue', 'cannot be used together with "exchange": state only one of them')
   } else if (value.queue !== undefined && value.routing_key !== undefined) {
-    issue('routing_key', 'has no meaning beside "queue": leave it out, or name an "exchange"')
+    issue('routing_key', 'has no meaning with "queue": leave it out, or state an "exchange"')
   }
   if (value.security === 'none' && statesTls(value.tls)) {
     issue('tls', 'has no meaning with "security": "none"')

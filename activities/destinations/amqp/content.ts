@@ -1,4 +1,4 @@
-// Where a message goes and what it says of itself.
+// The exchange and routing key of a message, its body and its properties.
 
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
@@ -16,14 +16,14 @@ export interface Route {
   routing_key: string
 }
 
-/** @throws DeliveryError MISCONFIGURED for a name that becomes empty, too long, or gets a control character */
+/** @throws DeliveryError MISCONFIGURED for a name that becomes empty or too long, or contains a control character */
 export function routeOf({ queue, exchange = '', routing_key = '' }: AmqpConfig, message: Message): Route {
-  // Under its queue's name every queue is bound to the exchange without a name.
+  // Every queue is bound to the default exchange, which has no name, by the queue's name.
   if (queue !== undefined) return { exchange: '', routing_key: name('queue', queue, message) }
   return { exchange: name('exchange', exchange, message), routing_key: filled('routing_key', routing_key, message) }
 }
 
-/** An empty one would be the default exchange, where the routing key chooses any queue. */
+/** An empty name is the default exchange, where the routing key could select any queue. */
 function name(field: string, template: string, message: Message): string {
   const text = filled(field, template, message)
   if (text === '') throw new DeliveryError('MISCONFIGURED', `${field} becomes empty`)
@@ -33,7 +33,7 @@ function name(field: string, template: string, message: Message): string {
 function filled(field: string, template: string, message: Message): string {
   const text = fillTemplate(template, message, (value, placeholder) => {
     if (/\p{Cc}/u.test(value)) {
-      throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into ${field}`)
+      throw new DeliveryError('MISCONFIGURED', `{${placeholder}} puts a control character into ${field}`)
     }
     return value
   })
@@ -43,7 +43,7 @@ function filled(field: string, template: string, message: Message): string {
   return text
 }
 
-/** The bytes on the wire and the properties beside them. `message_id` tells a repeat. */
+/** The bytes to send and their properties. A repeat has the same `message_id`. */
 export async function contentOf(
   config: AmqpConfig,
   message: Message,
@@ -55,7 +55,7 @@ export async function contentOf(
     correlationId: distribution_id,
     type: data_type,
     appId: config.app_id,
-    // In seconds, as the protocol has it.
+    // In seconds, as the protocol requires.
     timestamp: Math.floor(now() / 1000),
     contentType: message.content_type,
     ...(zipped && { contentEncoding: 'gzip' }),
@@ -75,7 +75,7 @@ export async function contentOf(
 
 type Header = string | boolean | TypedNumber
 
-/** amqplib chooses the smallest type that fits, and other clients read some of those as something else. */
+/** amqplib would choose the smallest type that fits, and other clients read some of those differently. */
 type TypedNumber = { '!': 'int'; value: number } | { '!': 'long'; value: bigint } | { '!': 'double'; value: number }
 
 function headersOf({ headers }: AmqpConfig, message: Message): Record<string, Header> {
@@ -103,13 +103,13 @@ function integer(key: string, text: string): bigint {
   if (value === undefined) {
     throw new DeliveryError(
       'MISCONFIGURED',
-      `the header "${key}" becomes something else than a whole number of 64 bits`,
+      `the header "${key}" becomes something other than a whole number of 64 bits`,
     )
   }
   return value
 }
 
-/** Signed numbers of 32 and 64 bits and doubles: the types that all clients read alike. */
+/** Signed numbers of 32 and 64 bits, and doubles: all clients read these types in the same way. */
 function typed(value: number | bigint): TypedNumber {
   if (typeof value === 'number' && !Number.isInteger(value)) return { '!': 'double', value }
   const whole = BigInt(value)

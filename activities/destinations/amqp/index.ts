@@ -1,5 +1,5 @@
-// AMQP 0-9-1 (RabbitMQ): one message per attempt, published as mandatory on a channel in confirm mode. Only what a queue has
-// taken, and the broker has confirmed, is a success.
+// AMQP 0-9-1 (RabbitMQ): one message per attempt, published as mandatory on a channel in confirm mode. It is delivered when
+// a queue has received it and the broker has confirmed it.
 
 import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -13,14 +13,14 @@ import { contentOf, routeOf } from './content.ts'
 import { publish } from './publish.ts'
 import { type Line, openSession, type Session } from './session.ts'
 
-/** Opening costs seven round trips and a login. Brokers keep an idle connection for as long as it has a heartbeat. */
+/** Opening takes seven round trips and a login. Brokers keep an idle connection as long as its heartbeat arrives. */
 const IDLE_MS = 30_000
 
 const connections = keepConnections<Session>({
   idleMs: IDLE_MS,
   async check(session) {
     if (session.isBlocked()) throw new Error('blocked')
-    // A limit for consumers, of which there are none here: a question without effect.
+    // A limit for consumers; there are none here, so it has no effect.
     await session.channel.prefetch(0)
   },
   destroy: (session) => session.destroy(),
@@ -63,14 +63,14 @@ export const amqp = defineDestination({
     return { status: null, body: null, metadata: { message_id: message.delivery_id, ...route } }
   },
 
-  /** Logs in and asks whether exchange or queue are there, as far as they are the same for every message. */
+  /** Logs in and asks whether the exchange or queue exists, if it is the same for every message. */
   async probe(config, signal, { egress }) {
     const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal }, async (attempt) => {
       const session = await openSession(lineOf(config), attempt, egress)
       const off = attempt.onStop(session.destroy)
       try {
-        attempt.expect('say whether its exchange or queue is there')
+        attempt.expect('say whether the exchange or queue exists')
         await look(session, config)
         await session.close()
       } finally {
@@ -81,7 +81,7 @@ export const amqp = defineDestination({
   },
 })
 
-/** Declared passively, which changes nothing. */
+/** A passive declaration, which changes nothing. */
 async function look({ channel, ended }: Session, { queue, exchange }: AmqpConfig): Promise<void> {
   const name = queue ?? exchange!
   if (hasPlaceholders(name)) return
@@ -90,12 +90,12 @@ async function look({ channel, ended }: Session, { queue, exchange }: AmqpConfig
     await (queue === undefined ? channel.checkExchange(plain) : channel.checkQueue(plain))
   } catch (error) {
     const why = ended() ?? error
-    // Who may publish need not be allowed to look.
+    // A user who may publish may lack the permission to ask.
     if (!(why instanceof DeliveryError && why.response?.status === 403)) throw why
   }
 }
 
-/** Deliveries that differ in other fields share connections. */
+/** Deliveries may share a connection when these fields are equal. */
 function lineOf({ host, port, security, tls, vhost, username, password, heartbeat_seconds }: AmqpConfig): Line {
   return { host, port, security, tls, vhost, username, password, heartbeat_seconds }
 }

@@ -1,4 +1,4 @@
-// One message, published and confirmed.
+// Publishes one message and waits for its confirmation.
 import type { Options } from 'amqplib'
 import { DeliveryError } from '../errors.ts'
 import type { Attempt } from '../network/deadline.ts'
@@ -12,19 +12,19 @@ export interface Publication {
   properties: Options.Publish
 }
 
-/** A confirmation may be on its way already when an alarm is raised; afterwards none comes until the alarm ends. */
+/** A confirmation may already be on its way when an alarm starts; after that, none comes until the alarm ends. */
 const BLOCKED_MS = 1_000
 
 /**
- * Resolves once the broker has taken responsibility for the message; one that no queue takes comes back first.
- * The session must have no other message under way.
+ * Resolves when the broker has confirmed the message. If no queue receives it, the broker returns it first.
+ * No other message may be unconfirmed in the session.
  * @throws DeliveryError
  */
 export function publish(session: Session, { exchange, routing_key, body, properties }: Publication, attempt: Attempt) {
   const { channel } = session
   if (session.isBlocked()) return Promise.reject(blocked())
   attempt.expect('confirm the message')
-  // One that comes back brings its body along.
+  // A returned message includes its body.
   session.expect(body.length)
   return new Promise<void>((resolve, reject) => {
     let returned: Reply | undefined
@@ -47,7 +47,7 @@ export function publish(session: Session, { exchange, routing_key, body, propert
       timer ??= setTimeout(() => settle(() => reject(blocked())), BLOCKED_MS)
     })
     channel.on('return', onReturn)
-    // Before amqplib's own listener, which calls back.
+    // Before amqplib's own listener, which calls onConfirm.
     channel.prependListener('nack', onNack)
     const onConfirm = (error: unknown) =>
       settle(() => {
@@ -70,13 +70,16 @@ interface ReturnedMessage {
 }
 
 function blocked(): DeliveryError {
-  return new DeliveryError('THROTTLED', 'the broker takes no messages for now: it is short of memory or disk')
+  return new DeliveryError('THROTTLED', 'the broker accepts no messages at the moment: it is low on memory or disk')
 }
 
 function notTaken(): DeliveryError {
-  return new DeliveryError('THROTTLED', 'the broker did not take the message (basic.nack): a queue is full or failing')
+  return new DeliveryError(
+    'THROTTLED',
+    'the broker did not accept the message (basic.nack): a queue is full or has failed',
+  )
 }
 
 function tooEarly(): DeliveryError {
-  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the broker confirmed the message before it had it')
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the broker confirmed the message before it was sent completely')
 }

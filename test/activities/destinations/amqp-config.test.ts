@@ -1,4 +1,4 @@
-// What AMQP decides without a broker: which configurations are taken, and what a reply code means.
+// What AMQP decides without a broker: which configurations are valid, and what a reply code means.
 import { describe, expect, it } from 'vitest'
 import { amqpConfig } from '../../../activities/destinations/amqp/config.ts'
 import { replyFailure } from '../../../activities/destinations/amqp/failure.ts'
@@ -7,7 +7,7 @@ const manyHeaders = Object.fromEntries([1, 2, 3, 4, 5].map((n) => [`h${n}`, 'x'.
 const base = { host: 'broker.example', username: 'u', password: 'p' }
 
 describe('the configuration of AMQP', () => {
-  it('is secure and durable where it says nothing', () => {
+  it('uses TLS and persistent messages by default', () => {
     expect(amqpConfig.parse({ ...base, queue: 'q' })).toMatchObject({
       security: 'tls',
       vhost: '/',
@@ -18,8 +18,8 @@ describe('the configuration of AMQP', () => {
   })
 
   it.each([
-    ['neither exchange nor queue', {}, 'exchange', 'name an "exchange"'],
-    ['both', { exchange: 'e', queue: 'q' }, 'queue', 'name one of them'],
+    ['neither exchange nor queue', {}, 'exchange', 'state an "exchange"'],
+    ['both', { exchange: 'e', queue: 'q' }, 'queue', 'state only one of them'],
     ['a routing key beside a queue', { queue: 'q', routing_key: 'k' }, 'routing_key', 'leave it out'],
     ['TLS fields without TLS', { queue: 'q', security: 'none', tls: { server_name: 'x' } }, 'tls', 'has no meaning'],
     ['a header of ours', { queue: 'q', headers: { tenant_id: 'x' } }, 'headers.tenant_id', 'by the Distributor'],
@@ -43,11 +43,11 @@ describe('the configuration of AMQP', () => {
     ['a fraction as whole number', { queue: 'q', headers: { n: { integer: '1.5' } } }, 'headers.n.integer', '64 bits'],
     ['no password', { queue: 'q', password: undefined }, 'password', 'is required'],
     ['an unknown field', { queue: 'q', que: 'q' }, '', 'que'],
-  ])('refuses %s, by the name of the field', (_what, given, path, says) => {
+  ])('rejects %s with the name of the field', (_what, given, path, says) => {
     const { error } = amqpConfig.safeParse({ ...base, ...given })
     const issues = error!.issues.map((issue) => ({
       path: issue.path.join('.'),
-      // What is wrong with the name of a header stands one level deeper.
+      // The problem of a header's name is one level deeper.
       message: issue.code === 'invalid_key' ? issue.issues[0]!.message : issue.message,
     }))
     expect(issues).toContainEqual({ path, message: expect.stringContaining(says) })
@@ -77,12 +77,12 @@ describe("a broker's reply code", () => {
     expect(failure.message).toContain(`(${status})`)
   })
 
-  it('at login means something else where a virtual host may be full', () => {
+  it('530 at login is tried again, for a virtual host may be at its limit', () => {
     const failure = replyFailure({ code: 530, text: '' }, [], true)
     expect(failure).toMatchObject({ code: 'MISCONFIGURED', retryable: true })
   })
 
-  it('comes with the words of the broker, without secrets and without end', () => {
+  it('is reported with the text of the broker, without secrets, at most 500 characters', () => {
     const text = `\0 no s3cret here ${'x'.repeat(1000)}`
     const body = replyFailure({ code: 404, text }, ['s3cret']).response!.body!
     expect(body).toMatch(/^\ufffd no \*\*\* here x/)

@@ -1,4 +1,4 @@
-// What AMQP adds to the contract, on a RabbitMQ of its own.
+// What AMQP does beyond the contract, tested with a RabbitMQ of its own.
 
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
@@ -76,7 +76,7 @@ describe('AMQP', () => {
       ),
     )
 
-  it('numbers in headers arrive with every digit, in types that all clients read alike', async () => {
+  it('numbers in headers arrive with every digit, in types that all clients read in the same way', async () => {
     const queue = await aQueue()
     const numbers: [name: string, value: unknown, tag: string, digits: string][] = [
       ['zero', 0, 'I', '0'],
@@ -110,11 +110,11 @@ describe('AMQP', () => {
   })
 
   it.each([
-    ['"x"', 'something else than a whole number'],
-    ['1.5', 'something else than a whole number'],
-    ['9223372036854775808', 'something else than a whole number'],
+    ['"x"', 'something other than a whole number'],
+    ['1.5', 'something other than a whole number'],
+    ['9223372036854775808', 'something other than a whole number'],
     ['null', 'finds no text'],
-  ])('a header that is to be a whole number and becomes %s is MISCONFIGURED', async (value, says) => {
+  ])('a header of the type integer that becomes %s is MISCONFIGURED', async (value, says) => {
     const headers = { account: { integer: '{payload.account}' } }
     const error = await failureOf(send({ queue: 'q', headers }, { body: Buffer.from(`{"account":${value}}`) }))
     expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
@@ -139,7 +139,7 @@ describe('AMQP', () => {
     return Buffer.concat(chunks)
   }
 
-  it('publishes with every property that it promises', async () => {
+  it('publishes with all documented properties', async () => {
     const queue = await aQueue({ maxPriority: 9 })
     const message = aMessage({ attempt_number: 3, body: Buffer.from('{"customer":{"name":"Zoë\\n"},"n":1.0}') })
     const headers = { who: '{payload.customer.name}', n: '{payload.n}', 'x-number': 7, urgent: true }
@@ -200,14 +200,17 @@ describe('AMQP', () => {
     ['routing_key', { exchange: 'amq.topic', routing_key: '{payload.to}' }, 'x'.repeat(256), 'longer than 255 bytes'],
     ['queue', { queue: '{payload.to}' }, 'a\nb', 'control character'],
     ['headers', { queue: 'q', headers: { big: '{payload.to}' } }, 'x'.repeat(40_000), 'larger than'],
-  ])('a payload that spoils the %s of %j is refused before anything is sent', async (field, place, to, says) => {
-    const error = await failureOf(send({ ...place, port: 1 }, { body: Buffer.from(JSON.stringify({ to })) }))
-    expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
-    expect(error.message).toContain(field)
-    expect(error.message).toContain(says)
-  })
+  ])(
+    'a payload that makes the %s of %j invalid is rejected before anything is sent',
+    async (field, place, to, says) => {
+      const error = await failureOf(send({ ...place, port: 1 }, { body: Buffer.from(JSON.stringify({ to })) }))
+      expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+      expect(error.message).toContain(field)
+      expect(error.message).toContain(says)
+    },
+  )
 
-  it('a routing key of 255 bytes still goes', async () => {
+  it('a routing key of 255 bytes is accepted', async () => {
     const key = 'x'.repeat(255)
     const queue = await aQueue()
     await (await read.channel()).bindQueue(queue, 'amq.direct', key)
@@ -215,7 +218,7 @@ describe('AMQP', () => {
     expect(await read.all(queue)).toHaveLength(1)
   })
 
-  it.each(VHOSTS.slice(0, 2))('reaches the virtual host %s, written as it is', async (vhost) => {
+  it.each(VHOSTS.slice(0, 2))('reaches the virtual host %s, which is not percent-encoded', async (vhost) => {
     const there = createAmqpReader({ port: rabbitmq.port, vhost, username: USER, password: SECRET })
     await there.declare('here')
     await send({ vhost, queue: 'here' })
@@ -226,7 +229,7 @@ describe('AMQP', () => {
   it.each([
     ['the configuration', { compression: 'gzip' }, {}],
     ['the submission', {}, { compression: 'gzip' as const }],
-  ])('compresses when %s says so, and says so', async (_who, given, message) => {
+  ])('compresses when %s says so, and states it in the properties', async (_who, given, message) => {
     const queue = await aQueue()
     await send({ queue, ...given }, message)
     const [{ content, properties }] = (await read.all(queue)) as [Awaited<ReturnType<AmqpReader['all']>>[0]]
@@ -234,7 +237,7 @@ describe('AMQP', () => {
     expect(gunzipSync(content).equals(aMessage().body)).toBe(true)
   })
 
-  it('ten megabytes arrive as they are', async () => {
+  it('ten megabytes arrive unchanged', async () => {
     const queue = await aQueue()
     const body = Buffer.alloc(10 * 1024 * 1024, '{"a":"0123456789"}\n')
     await send({ queue }, { body })
@@ -245,13 +248,13 @@ describe('AMQP', () => {
     ['a message that no queue is bound for', { exchange: 'amq.topic', routing_key: 'nobody' }, 'REJECTED', true, 312],
     ['a missing queue', { queue: 'nowhere' }, 'REJECTED', true, 312],
     ['a missing exchange', { exchange: 'nowhere', routing_key: 'x' }, 'MISCONFIGURED', false, 404],
-  ])('FIELD-REPORT 47: %s is a failed attempt', async (_what, place, code, retryable, status) => {
-    // Far more than a frame, for all of it comes back before the confirmation.
+  ])('%s is a failed attempt', async (_what, place, code, retryable, status) => {
+    // Much more than a frame, because the broker returns all of it before the confirmation.
     const error = await failureOf(send(place, { body: Buffer.alloc(3_000_000, 'x') }))
     expect(error).toMatchObject({ code, retryable, response: { status } })
   })
 
-  it('FIELD-REPORT 47: a queue that is there again takes the next attempt', async () => {
+  it('a queue that exists again receives the next attempt', async () => {
     const queue = `late-${names++}`
     const message = aMessage()
     expect(await failureOf(send({ queue }, message))).toMatchObject({ retryable: true })
@@ -260,7 +263,7 @@ describe('AMQP', () => {
     expect(await read.all(queue)).toHaveLength(1)
   })
 
-  it('a full queue that refuses is THROTTLED and tried again', async () => {
+  it('a full queue that refuses messages is THROTTLED and tried again', async () => {
     const queue = await aQueue({ maxLength: 1, arguments: { 'x-overflow': 'reject-publish' } })
     await send({ queue })
     expect(await failureOf(send({ queue }))).toMatchObject({ code: 'THROTTLED', retryable: true })
@@ -283,7 +286,7 @@ describe('AMQP', () => {
     await large('unlimited')
   })
 
-  it('who may log in and not publish is UNAUTHORIZED, and may be probed', async () => {
+  it('a user who may log in but not publish is UNAUTHORIZED; the probe succeeds', async () => {
     const queue = await aQueue()
     await rabbitmq.evaluate('rabbit_auth_backend_internal:add_user(<<"guest-of-all">>, <<"pass-word">>, <<"test">>)')
     await rabbitmq.evaluate(
@@ -299,7 +302,7 @@ describe('AMQP', () => {
     expect(await failureOf(send({ ...who, queue, vhost: '/name' }))).toMatchObject(elsewhere)
   })
 
-  it('a virtual host that is missing or full is MISCONFIGURED, and tried again, for the broker says the same of both', async () => {
+  it('a virtual host that is missing or at its limit is MISCONFIGURED and tried again, for the broker sends the same code', async () => {
     await rabbitmq.evaluate('rabbit_vhost_limit:set(<<"full">>, [{<<"max-connections">>, 0}], <<"test">>)')
     for (const vhost of ['missing', 'full']) {
       const expected = { code: 'MISCONFIGURED', retryable: true, response: { status: 530 } }
@@ -308,7 +311,7 @@ describe('AMQP', () => {
     }
   })
 
-  it('a user who has all the channels that it may have is MISCONFIGURED, and tried again, for that passes', async () => {
+  it('a user at its limit of channels is MISCONFIGURED and tried again, for that passes', async () => {
     const limit = (limits: string) =>
       rabbitmq.evaluate(`rabbit_auth_backend_internal:${limits.replace('USER', `<<"${USER}">>`)}`)
     await limit('set_user_limits(USER, #{<<"max-channels">> => 0}, <<"test">>)')
@@ -322,7 +325,7 @@ describe('AMQP', () => {
     }
   })
 
-  it('a probe says that exchange or queue is missing, unless the payload decides', async () => {
+  it('a probe reports a missing exchange or queue, unless its name depends on the payload', async () => {
     const missing = { code: 'MISCONFIGURED', retryable: false, response: { status: 404 } }
     expect(await failureOf(probe({ exchange: 'nowhere' }))).toMatchObject(missing)
     expect(await failureOf(probe({ queue: 'nowhere' }))).toMatchObject(missing)
@@ -332,7 +335,7 @@ describe('AMQP', () => {
     await probe({ queue: await aQueue() })
   })
 
-  it('a connection is used again, by one tenant, whatever is published on it, and alone', async () => {
+  it('a connection is reused by one tenant only, by one delivery at a time, for any exchange or queue', async () => {
     const [one, other] = [await aQueue(), await aQueue()]
     const conversation = await converse({ host: '127.0.0.1', port: rabbitmq.port })
     const at = { port: conversation.port }
@@ -345,7 +348,7 @@ describe('AMQP', () => {
     await conversation.close()
   })
 
-  it('idle connections are bounded in number, however many there were at once', async () => {
+  it('the number of idle connections is limited, however many were open at once', async () => {
     const queue = await aQueue()
     const around = { egress: createEgress({ allow: ['127.0.0.0/8'] }) }
     const before = await connections()
@@ -355,7 +358,7 @@ describe('AMQP', () => {
     expect(await read.all(queue)).toHaveLength(110)
   })
 
-  it('FIELD-REPORT 49: heartbeats find a broker that went silent while it should confirm', async () => {
+  it('heartbeats detect a broker that stops answering before it confirms', async () => {
     const queue = await aQueue()
     const whole = await converse({ host: '127.0.0.1', port: rabbitmq.port })
     await send({ port: whole.port, queue })
@@ -370,7 +373,7 @@ describe('AMQP', () => {
     await silent.close()
   })
 
-  it('FIELD-REPORT 49: a missed heartbeat of an idle connection ends it, and nothing else', async () => {
+  it('a missed heartbeat of an idle connection ends that connection and nothing else', async () => {
     const queue = await aQueue()
     const conversation = await converse({ host: '127.0.0.1', port: rabbitmq.port })
     const given = { port: conversation.port, queue, heartbeat_seconds: 1 }
@@ -382,7 +385,7 @@ describe('AMQP', () => {
     await conversation.close()
   })
 
-  it('FIELD-REPORT 49: a broker that is killed and comes back is found again, and has what it confirmed', async () => {
+  it('a broker that is killed and restarted is reached again, and has what it confirmed', async () => {
     const queue = await aQueue()
     const message = aMessage()
     await send({ queue }, message)
@@ -399,7 +402,7 @@ describe('AMQP', () => {
     expect(arrived).toEqual([message.delivery_id, after.delivery_id])
   })
 
-  it('a broker that is short of memory is THROTTLED; its connection is not used again, nor its message taken later', async () => {
+  it('a broker that is low on memory is THROTTLED; its connection is not reused, and its message not accepted later', async () => {
     const queue = await aQueue()
     const conversation = await converse({ host: '127.0.0.1', port: rabbitmq.port })
     const throttled = { code: 'THROTTLED', retryable: true }
@@ -439,7 +442,7 @@ describe('AMQP', () => {
   describe('over TLS', () => {
     const trusting = () => ({ security: 'tls', port: rabbitmq.tls_port, tls: { ca: certificate('ca.pem') } })
 
-    it('delivers to a broker whose certificate holds', async () => {
+    it('delivers to a broker with a valid certificate', async () => {
       const queue = await aQueue()
       const around = {
         egress: createEgress({
@@ -455,13 +458,13 @@ describe('AMQP', () => {
     it.each([
       ['of an unknown authority', { tls: {} }],
       ['for another name', { tls: { ca: certificate('ca.pem'), server_name: 'other.test' } }],
-    ])('a certificate %s is no secure connection, and is tried again', async (_what, given) => {
+    ])('a certificate %s makes no secure connection, and is tried again', async (_what, given) => {
       const error = await failureOf(send({ ...trusting(), ...given, queue: 'x' }))
       expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
       expect(error.message).toContain('no secure connection')
     })
 
-    it('shows its own certificate', async () => {
+    it('sends a client certificate', async () => {
       const queue = await aQueue()
       const own = { client_certificate: certificate('client.pem'), client_key: certificate('client.key') }
       await send({ ...trusting(), tls: { ca: certificate('ca.pem'), ...own }, queue })
@@ -471,7 +474,7 @@ describe('AMQP', () => {
       expect(subjects).toContain('CN=client')
     })
 
-    it('plain words to a port for TLS, and the reverse, are failed attempts', async () => {
+    it('a plain connection to a TLS port, and the reverse, are failed attempts', async () => {
       const expected = { code: 'DESTINATION_UNAVAILABLE', retryable: true }
       expect(await failureOf(send({ port: rabbitmq.tls_port, queue: 'x' }))).toMatchObject(expected)
       expect(await failureOf(send({ ...trusting(), port: rabbitmq.port, queue: 'x' }))).toMatchObject(expected)
@@ -484,7 +487,7 @@ describe('AMQP', () => {
     ['speaks another version', 'AMQP\0\x01\0\0', 'AMQP 0-9-1'],
     ['announces a frame without end', '\x01\0\0\xff\xff\xff\xff', 'AMQP 0-9-1'],
     ['sends a broken frame', '\x01\0\0\0\0\0\x04\xff\xff\xff\xff\xce', 'AMQP 0-9-1'],
-  ])('somebody else who %s is a failed attempt', async (_what, answer, says) => {
+  ])('another server that %s is a failed attempt', async (_what, answer, says) => {
     const server = createServer((socket) => {
       socket.on('error', () => {})
       socket.once('data', () => (answer === '' ? socket.end() : socket.write(answer, 'latin1')))
@@ -509,17 +512,17 @@ describe('AMQP', () => {
       undefined,
     ],
     ['answers what was never asked', BASIC_ACK, methodFrame(1, 50, 41, Buffer.alloc(0)), undefined],
-  ])('FIELD-REPORT 49: a broker that %s ends no process', async (_what, method, more, says) => {
+  ])('a broker that %s does not end the process', async (_what, method, more, says) => {
     const strange = await startStrangeAmqp(rabbitmq.port, method, (answer) => Buffer.concat([answer, more]))
     const around = { egress: createEgress({ allow: ['127.0.0.0/8'] }) }
     const given = { port: strange.port, queue: await aQueue() }
-    // What comes after the confirmation spoils the connection, and not the delivery.
+    // What comes after the confirmation breaks the connection, not the delivery.
     if (says === undefined) await send(given, {}, around)
     else expect((await failureOf(send(given, {}, around))).message).toContain(says)
     await strange.close()
   })
 
-  it('a confirmation of a message that the broker cannot have yet is none', async () => {
+  it('a confirmation of a message that is not sent completely does not count', async () => {
     const early = methodFrame(1, 60, 80, Buffer.from('000000000000000100', 'hex'))
     const strange = await startStrangeAmqp(rabbitmq.port, SELECT_OK, (answer, client) => {
       client.once('data', () => client.write(early))
@@ -532,7 +535,7 @@ describe('AMQP', () => {
     await strange.close()
   })
 
-  it('a probe is well although nobody answers its farewell', async () => {
+  it('a probe succeeds although the broker does not answer connection.close', async () => {
     const queue = await aQueue()
     const around = { egress: createEgress({ allow: ['127.0.0.0/8'] }) }
     const strange = await startStrangeAmqp(rabbitmq.port, CLOSE_OK, () => Buffer.alloc(0))
@@ -540,7 +543,7 @@ describe('AMQP', () => {
     await strange.close()
   })
 
-  it('a broker that talks without end is left', async () => {
+  it('a connection to a broker that sends data without end is ended', async () => {
     const strange = await startStrangeAmqp(rabbitmq.port, BASIC_ACK, (_answer, client) => {
       const many = Buffer.concat(Array.from({ length: 10_000 }, () => HEARTBEAT))
       const more = () => {
@@ -556,7 +559,7 @@ describe('AMQP', () => {
     await strange.close()
   })
 
-  it('of 10,000 messages over a restart of the broker, each that was confirmed is in the durable queue', async () => {
+  it('of 10,000 messages during a restart of the broker, each confirmed one is in the durable queue', async () => {
     const queue = await aQueue()
     const confirmed = new Set<string>()
     const ids = Array.from({ length: 10_000 }, (_, index) => `message-${index}`)
