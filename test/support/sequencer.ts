@@ -5,6 +5,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 /** Those that wait longest, the longest first. The others follow by the size of their files. */
 const SLOW = [
   'test/e2e/node-versions.test.ts',
+  'test/e2e/documentation.test.ts',
   'test/e2e/batch-processes.test.ts',
   'test/e2e/processes.test.ts',
   'test/temporal-config/stack/programs.test.ts',
