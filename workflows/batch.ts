@@ -1,17 +1,8 @@
 // A batch: lets its distributions go, page by page, watches them by their rows, tells its owner once all are final. They
 // are ordinary distributions with runs of their own; nothing in here is lost with this run.
-import {
-  CancellationScope,
-  condition,
-  continueAsNew,
-  defineSignal,
-  proxyActivities,
-  setHandler,
-  workflowInfo,
-} from '@temporalio/workflow'
-import type { BackgroundActivities } from '../activities/background.ts'
+import { CancellationScope, condition, continueAsNew, defineSignal, setHandler } from '@temporalio/workflow'
+import { background } from './background.ts'
 import { type BatchRef, LOOK_SIGNAL } from './messages.ts'
-import { backgroundQueue } from './names.ts'
 
 const lookSignal = defineSignal(LOOK_SIGNAL)
 
@@ -19,19 +10,8 @@ const lookSignal = defineSignal(LOOK_SIGNAL)
 const STEPS_PER_RUN = 50
 
 export async function batch(ref: BatchRef): Promise<void> {
-  const taskQueue = backgroundQueue(workflowInfo().taskQueue)
-  const { batchStep } = proxyActivities<Pick<BackgroundActivities, 'batchStep'>>({
-    taskQueue,
-    startToCloseTimeout: '10 min',
-    heartbeatTimeout: '30 s',
-    // Before the callbacks, which share this queue and may hang by the thousand.
-    priority: { priorityKey: 2, fairnessKey: ref.tenant_id },
-    retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' },
-  })
-  const { batchCallback } = proxyActivities<Pick<BackgroundActivities, 'batchCallback'>>({
-    taskQueue,
-    startToCloseTimeout: '30 s',
-    priority: { priorityKey: 3, fairnessKey: ref.tenant_id },
+  const { batchStep } = background(ref.tenant_id, 'work', { startToCloseTimeout: '10 min', heartbeatTimeout: '30 s' })
+  const { batchCallback } = background(ref.tenant_id, 'webhook', {
     retry: { initialInterval: '5 s', backoffCoefficient: 2, maximumInterval: '1 min' },
   })
   let look = false

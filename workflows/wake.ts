@@ -1,20 +1,13 @@
 // Wakes the deliveries that wait for a destination which has recovered, page by page.
-import { continueAsNew, defineSignal, proxyActivities, setHandler, sleep, workflowInfo } from '@temporalio/workflow'
-import type { BackgroundActivities } from '../activities/background.ts'
+import { continueAsNew, defineSignal, setHandler, sleep } from '@temporalio/workflow'
 import type { WakeRef } from '../db/distributions/wake.ts'
+import { background } from './background.ts'
 import { LOOK_SIGNAL, type WakeStep } from './messages.ts'
-import { backgroundQueue } from './names.ts'
 
 const STEPS_PER_RUN = 500
 
 export async function wake(ref: WakeRef): Promise<void> {
-  const { wakeStep } = proxyActivities<Pick<BackgroundActivities, 'wakeStep'>>({
-    taskQueue: backgroundQueue(workflowInfo().taskQueue),
-    startToCloseTimeout: '30 s',
-    // Before the callbacks, which share this queue and may hang by the thousand.
-    priority: { priorityKey: 2, fairnessKey: ref.tenant_id },
-    retry: { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' },
-  })
+  const { wakeStep } = background(ref.tenant_id, 'work')
   // It has recovered once more: what was put off in between is to be woken too.
   let asked = false
   setHandler(defineSignal(LOOK_SIGNAL), () => {
