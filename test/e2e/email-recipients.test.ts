@@ -101,7 +101,7 @@ describe('a mail to two', () => {
     expect(first).toMatchObject({
       status: 'retry',
       retry_reason: 'DESTINATION_UNAVAILABLE',
-      error_message: 'the server put off 1 of 2 recipients (450)',
+      error_message: 'the server deferred 1 of 2 recipients (450)',
       response_status_code: 450,
       response_body: '4.7.1 greylisted',
     })

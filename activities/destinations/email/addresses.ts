@@ -1,5 +1,5 @@
-// Mail addresses: a strict subset of RFC 5322, so that nothing that is filled in can bring a second recipient, a
-// command or a header.
+// Mail addresses: a strict subset of RFC 5322, so that no value of a placeholder can add a recipient, a command or a
+// header.
 import { domainToASCII } from 'node:url'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate, hasPlaceholders, placeholderProblem, type Words } from '../template/placeholders.ts'
@@ -16,17 +16,17 @@ const RAW_DOMAIN = /^[\p{L}\p{M}\p{N}.-]+$/u
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
 /** `Name <address>`, `"Name" <address>`, `<address>` or `address`. */
 const MAILBOX = /^(?:(?:"([^"\\]*)"|([^"<>(),:;@\\]*?))\s*<([^<>]*)>|([^<>]*))$/
-/** What can end an address or begin another one, a header or a command. */
+/** Characters that can end an address, or begin another one, a header or a command. */
 const UNSAFE = /[\s,;:<>()[\]"\\\p{Cc}]/u
 
-/** An address alone, its domain in ASCII, or what is wrong with it. */
+/** An address without a name, its domain in ASCII, or its problem. */
 export function readAddress(text: string): { address: string } | { problem: string } {
   const at = text.lastIndexOf('@')
   if (at < 1) return { problem: 'is not an address; write local@domain or Name <local@domain>' }
   const local = text.slice(0, at)
   const raw = text.slice(at + 1)
   if (/[^\p{ASCII}]/u.test(local)) {
-    return { problem: 'has characters beyond ASCII before the @, which needs SMTPUTF8; that is not supported' }
+    return { problem: 'contains non-ASCII characters before the @; they need SMTPUTF8, which is not supported' }
   }
   if (local.length > 64 || !LOCAL.test(local)) return { problem: 'has a part before the @ that is not supported' }
   const domain = RAW_DOMAIN.test(raw) ? domainToASCII(raw) : ''
@@ -38,24 +38,25 @@ export function readAddress(text: string): { address: string } | { problem: stri
   return address.length > 254 ? { problem: 'is longer than 254 characters' } : { address }
 }
 
-/** One mailbox without placeholders, or what is wrong with it. */
+/** A mailbox without placeholders, or its problem. */
 export function readMailbox(text: string): Mailbox | { problem: string } {
-  if (/\p{Cc}/u.test(text)) return { problem: 'has a control character' }
+  if (/\p{Cc}/u.test(text)) return { problem: 'contains a control character' }
   const parts = partsOf(text)
   if (!parts) return { problem: 'is not one address; write local@domain or Name <local@domain>' }
   const read = readAddress(parts.address)
   return 'problem' in read ? read : { name: parts.name, address: read.address }
 }
 
-/** What is wrong with a mailbox that may hold placeholders; undefined when nothing is. */
+/** The problem of a mailbox that may contain placeholders; undefined if there is none. */
 export function mailboxProblem(template: string): string | undefined {
-  if (/\p{Cc}/u.test(template)) return 'has a control character'
+  if (/\p{Cc}/u.test(template)) return 'contains a control character'
   const problem = placeholderProblem(template)
   if (problem) return problem
   const parts = partsOf(template)
   if (!parts) return 'is not one address; write local@domain or Name <local@domain>'
-  // Who has the mail already is known by address.
-  if (parts.address.includes('{attempt_number}')) return 'would be another recipient with each attempt'
+  // Recipients who have the mail are remembered by their address.
+  if (parts.address.includes('{attempt_number}'))
+    return 'contains {attempt_number}: each attempt would have another recipient'
   const sample = parts.address.replace(/\{\{|\}\}|\{[^{}]*\}/g, (part) => (part.length > 2 ? 'x' : part.slice(0, 1)))
   if (hasPlaceholders(parts.address) && !sample.includes('@')) {
     return UNSAFE.test(sample) ? 'is not one address' : undefined
@@ -65,7 +66,7 @@ export function mailboxProblem(template: string): string | undefined {
 }
 
 /**
- * The mailbox with its placeholders filled in: still exactly one.
+ * Fills in the placeholders of a mailbox; the result is exactly one mailbox.
  * @throws DeliveryError MISCONFIGURED that names the field, never the value
  */
 export function fillMailbox(field: string, template: string, words: Words): Mailbox {
@@ -73,14 +74,15 @@ export function fillMailbox(field: string, template: string, words: Words): Mail
   if (!parts) throw new DeliveryError('MISCONFIGURED', `${field} is not one address`)
   const name = fillTemplate(parts.name, words, (value, placeholder) => {
     if (!/\p{Cc}/u.test(value)) return value
-    throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into ${field}`)
+    throw new DeliveryError('MISCONFIGURED', `{${placeholder}} puts a control character into ${field}`)
   })
   const filled = fillTemplate(parts.address, words, (value, placeholder) => {
     if (!UNSAFE.test(value)) return value
-    throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings something other than one address into ${field}`)
+    throw new DeliveryError('MISCONFIGURED', `{${placeholder}} makes ${field} something other than one address`)
   })
   const read = readAddress(filled)
-  if ('problem' in read) throw new DeliveryError('MISCONFIGURED', `${field}: what was filled in ${read.problem}`)
+  if ('problem' in read)
+    throw new DeliveryError('MISCONFIGURED', `${field} with its placeholders filled in ${read.problem}`)
   return { name, address: read.address }
 }
 

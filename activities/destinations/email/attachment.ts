@@ -1,4 +1,4 @@
-// The payload as a file: the accepted bytes as they are, or its rows as CSV, or all of it as XML.
+// The payload as a file: the accepted bytes, its rows as CSV, or all of it as XML.
 
 import { LIMITS } from '../../../db/limits.ts'
 import { JsonFault, JsonScanner, TOKEN } from '../../document/scan.ts'
@@ -18,8 +18,8 @@ export interface Attachment {
 }
 
 /**
- * Takes turns with everything else on the event loop; one step (reading, writing) is bounded by `attachmentValues`.
- * @throws DeliveryError MISCONFIGURED when the payload has not the shape that the format needs
+ * Lets other work run between its steps; `attachmentValues` limits the size of a step.
+ * @throws DeliveryError MISCONFIGURED when the payload does not have the structure that the format needs
  */
 export async function attachmentOf(
   config: EmailConfig['attachment'],
@@ -28,7 +28,10 @@ export async function attachmentOf(
   if (config.format === 'none') return undefined
   if (config.format !== 'json' && message.content_type !== 'application/json') {
     const { format } = config
-    throw new DeliveryError('MISCONFIGURED', `attachment: ${format} is made of JSON, not of ${message.content_type}`)
+    throw new DeliveryError(
+      'MISCONFIGURED',
+      `attachment: ${format} can be made from JSON only, not from ${message.content_type}`,
+    )
   }
   const filename = fillFilename(nameFor(config.filename, message.content_type), message)
   if (config.format === 'json') return { filename, content: message.body, contentType: message.content_type }
@@ -45,7 +48,7 @@ export async function attachmentOf(
     : { filename, content: toXml(document, config.root), contentType: 'application/xml; charset=utf-8' }
 }
 
-/** It is made here; a shape makes the same in a process of its own. */
+/** The file is made in this process; `transform_config` makes larger ones in a process of its own. */
 async function refuseMany(body: Buffer, format: 'csv' | 'xml'): Promise<void> {
   const pace = createPace()
   const max_values = LIMITS.attachmentValues.value
@@ -55,8 +58,11 @@ async function refuseMany(body: Buffer, format: 'csv' | 'xml'): Promise<void> {
   } catch (error) {
     if (!(error instanceof JsonFault)) throw error
     if (error.kind !== 'values') return
-    const way = `let transform_config make it (output.format "${format}"), and attach that as json`
-    throw new DeliveryError('MISCONFIGURED', `attachment: ${format} is made of at most ${max_values} values; ${way}`)
+    const way = `make the file with transform_config (output.format "${format}") and attach it with the format json`
+    throw new DeliveryError(
+      'MISCONFIGURED',
+      `attachment: the payload has more than ${max_values} values, the limit for ${format}; ${way}`,
+    )
   }
 }
 
@@ -68,7 +74,7 @@ const ENDINGS: Record<string, string> = {
   'text/html': 'html',
 }
 
-/** A shaped payload may be something else than JSON: the name that nobody chose says so. */
+/** A shaped payload may be something other than JSON; the default file name gets the right ending. */
 function nameFor(filename: string, contentType: string): string {
   const ending = ENDINGS[contentType.split(';')[0]!]
   return filename === JSON_FILENAME && ending !== undefined ? filename.replace(/json$/, ending) : filename
@@ -84,7 +90,7 @@ function csvOf(document: Json, body: Buffer, config: Extract<EmailConfig['attach
   }
 }
 
-/** The value at `payload.items[0]`; undefined when there is none. */
+/** The value at a path such as `payload.items[0]`; undefined when there is none. */
 function valueAt(payload: Json, path: string): Json | undefined {
   const segments = path
     .replace(/\[(\d+)\]/g, '.$1')
@@ -96,7 +102,7 @@ function valueAt(payload: Json, path: string): Json | undefined {
   }, payload)
 }
 
-/** What a placeholder brings can neither lead to another folder nor hide the file's kind. */
+/** The value of a placeholder can neither lead to another folder nor hide the file's type. */
 function fillFilename(template: string, message: Message): string {
   const filled = fillTemplate(template, message, (value) =>
     value.replace(/[/\\"<>|:*?\p{Cc}\p{Cf}]/gu, '_').replaceAll('..', '_'),

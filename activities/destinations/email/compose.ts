@@ -1,5 +1,5 @@
-// Writes the mail: nodemailer makes MIME and the DKIM signature, we say what goes in. Text travels quoted-printable and
-// files as base64, so that every byte arrives over servers that know nothing but ASCII and lines of 998 characters.
+// Writes the mail; nodemailer makes MIME and the DKIM signature. Text is encoded as quoted-printable and files as base64, so
+// that every byte arrives through servers that accept only ASCII and lines of 998 characters.
 
 import { createPrivateKey } from 'node:crypto'
 import { setImmediate as othersFirst } from 'node:timers/promises'
@@ -14,17 +14,17 @@ import type { EmailConfig } from './config.ts'
 
 export interface Composed {
   bytes: Buffer
-  /** With its angle brackets; the same for all attempts of a delivery. */
+  /** With angle brackets; the same for all attempts of a delivery. */
   message_id: string
   sender: string
-  /** Of the envelope, each once, in the order of to, cc and bcc. */
+  /** Of the envelope: each address once, in the order of to, cc and bcc. */
   recipients: string[]
 }
 
-/** Without its end. */
+/** Without the line end. */
 const MAX_LINE = 998
 
-// Nothing in a mail is read from a file or fetched, whatever a payload says.
+// No payload can make nodemailer read a file or fetch a URL.
 const composer = nodemailer.createTransport({
   streamTransport: true,
   buffer: true,
@@ -36,9 +36,9 @@ const composer = nodemailer.createTransport({
 let before: Promise<unknown> = Promise.resolve()
 
 /**
- * One mail after the other: nodemailer lets nobody else have the processor until it is done, and a hundred large mails
- * at once would leave timers and heartbeats waiting for all of them.
- * @throws DeliveryError MISCONFIGURED when a placeholder finds nothing or brings what may not stand in its place
+ * Writes one mail after the other: nodemailer blocks the event loop while it writes one, and with a hundred large mails at
+ * once, timers and heartbeats would wait for all of them.
+ * @throws DeliveryError MISCONFIGURED when a placeholder has no value, or one that is not allowed in its place
  */
 export function compose(config: EmailConfig, message: Message): Promise<Composed> {
   const composed = before.then(() => othersFirst()).then(() => write(config, message))
@@ -83,25 +83,28 @@ async function write(config: EmailConfig, message: Message): Promise<Composed> {
 }
 
 /**
- * A line can be broken between words alone, and some fields have no form for what is beyond ASCII: a server may refuse such
- * a mail, or break it where it likes (RFC 5322, 2.1.1).
+ * A header line can be broken between words only, and some fields cannot contain non-ASCII characters: a server may refuse
+ * such a mail, or break its lines anywhere (RFC 5322, 2.1.1).
  */
 function assertHeader(mail: Buffer): void {
   const header = mail.subarray(0, mail.indexOf('\r\n\r\n')).toString('latin1')
   for (const field of header.split(/\r\n(?![ \t])/)) {
     const name = field.slice(0, field.indexOf(':'))
     if (field.split('\r\n').some((line) => line.length > MAX_LINE)) {
-      throw new DeliveryError('MISCONFIGURED', `the header field ${name} has a word longer than a mail can carry`)
+      throw new DeliveryError(
+        'MISCONFIGURED',
+        `the header field ${name} contains a word that is longer than a line of a mail may be`,
+      )
     }
     if (/[^\t\r\n -~]/.test(field)) {
-      throw new DeliveryError('MISCONFIGURED', `the header field ${name} cannot carry characters beyond ASCII`)
+      throw new DeliveryError('MISCONFIGURED', `the header field ${name} cannot contain non-ASCII characters`)
     }
   }
 }
 
 function ourMailbox(text: string): Mailbox {
   const read = readMailbox(text)
-  if ('problem' in read) throw new DeliveryError('MISCONFIGURED', `an address of ours ${read.problem}`)
+  if ('problem' in read) throw new DeliveryError('MISCONFIGURED', `from, reply_to or bounce_to ${read.problem}`)
   return read
 }
 
@@ -109,7 +112,7 @@ function fillAll(field: string, templates: readonly string[], message: Message):
   return templates.map((template, index) => fillMailbox(`${field}[${index}]`, template, message))
 }
 
-/** Mailbox names differ by case to some servers: only equal ones are the same. */
+/** Some servers distinguish upper and lower case in mailbox names, so only equal addresses are the same. */
 function distinct(addresses: string[]): string[] {
   return [...new Set(addresses)]
 }
@@ -121,7 +124,7 @@ function fillLine(field: string, template: string, message: Message): string {
   })
 }
 
-/** Ends before a long value in many places has become a text that no worker can hold. */
+/** Stops before a long value in many places becomes a text that is too large for the memory. */
 function fillLines(
   template: string,
   { max_message_bytes }: EmailConfig,
@@ -133,12 +136,12 @@ function fillLines(
     const written = write(value)
     length += written.length
     if (length <= max_message_bytes) return written
-    throw new DeliveryError('REJECTED', `the mail is too large, and "max_message_bytes" allows ${max_message_bytes}`)
+    throw new DeliveryError('REJECTED', `the mail is too large: "max_message_bytes" allows ${max_message_bytes} bytes`)
   })
   return lines(filled)
 }
 
-/** Every kind of line end is one; control characters that mail has no use for are made visible. */
+/** Makes all line ends CRLF, and other control characters visible. */
 function lines(text: string): string {
   return text.replace(/\r\n?|\n/g, '\r\n').replace(/[^\P{Cc}\t\r\n]/gu, '\ufffd')
 }
@@ -156,7 +159,7 @@ function escapeHtml(value: string): string {
   return value.replace(/[&<>"'`]/g, (character) => HTML[character]!)
 }
 
-/** nodemailer leaves a mail unsigned when the key is of no use; here that is an error. */
+/** nodemailer would leave the mail unsigned when the key is not usable; here that is an error. */
 function signature({ domain, selector, private_key, headers }: NonNullable<EmailConfig['dkim']>) {
   let problem: string | undefined
   try {

@@ -1,5 +1,5 @@
-// EMAIL: one mail per attempt, to those recipients who do not have it yet. Only what the server took for every one of
-// them is a success.
+// EMAIL: one mail per attempt, to the recipients who do not have it yet. It is delivered when the server has accepted it for
+// every one of them.
 
 import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -15,7 +15,7 @@ import { kept, settle, settledBefore } from './recipients.ts'
 import type { Session } from './session.ts'
 import { createSending, transact } from './transaction.ts'
 
-/** Servers wait for minutes, but many allow a client few connections. */
+/** Servers keep idle connections for minutes, but many allow few per client. */
 const IDLE_MS = 10_000
 
 const connections = keepConnections<Session>({
@@ -60,7 +60,7 @@ export const email = defineDestination({
     const { bytes, message_id, sender, recipients } = await compose(config, message)
     if (bytes.length > config.max_message_bytes) {
       const limit = `"max_message_bytes" allows ${config.max_message_bytes}`
-      throw new DeliveryError('REJECTED', `the mail has ${bytes.length} bytes, and ${limit}`)
+      throw new DeliveryError('REJECTED', `the mail has ${bytes.length} bytes; ${limit}`)
     }
     const left = recipients.filter((address) => !earlier.has(address))
     const sending = createSending(left, message.attempt_number)
@@ -77,7 +77,7 @@ export const email = defineDestination({
     const limit = recipientLimit([message.tenant_id, server.host, portOf(config), server.username])
     try {
       await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, async (attempt) => {
-        // Each connection serves at least one of them, or is the last.
+        // Ends, because every connection but the last serves at least one recipient.
         for (let rest: readonly string[] = left; rest.length > 0; ) {
           rest = await connections.use(
             { egress, tenant_id: message.tenant_id, config: server },
@@ -95,7 +95,7 @@ export const email = defineDestination({
     return settle(attempted())
   },
 
-  /** Greeting, TLS and login; no mail is begun. */
+  /** Greeting, TLS and login; no mail is started. */
   async probe(config, signal, { egress }) {
     await withinDeadline({ timeoutMs: probeMs(config), signal }, async (attempt) => {
       const session = await openSession(serverOf(config), attempt, egress)

@@ -1,27 +1,27 @@
-// How many recipients a mail server takes in one transaction. No server announces it, so it is learnt from refusals and
-// remembered for the next transaction and the next mail.
+// How many recipients a mail server accepts in one transaction. No server announces it, so it is learned from refusals and
+// remembered for the next transactions and mails.
 import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../../db/limits.ts'
 
-/** After this long the server is tried with all recipients again: its limit may have been raised. */
+/** After this time all recipients are named again: the server may have raised its limit. */
 const REMEMBERED_MS = 3_600_000
 
 export interface RecipientLimit {
-  /** How many may be named in one transaction. */
+  /** How many recipients one transaction may name. */
   most(): number
   remember(most: number): void
   /**
-   * The server refused `address` behind `most` others. Unless its reply was clear, this may be about the mailbox alone, and
-   * counts only once the same address was taken in another transaction.
+   * The server refused `address` after accepting `most` others. If its reply is not clear, the reason may be the mailbox;
+   * the limit counts only when the server accepts the same address in another transaction.
    */
   suspect(most: number, address: string, clear: boolean): void
-  /** The server took this address. */
+  /** The server accepted this address. */
   confirm(address: string): void
 }
 
 const limits = new LRUCache<string, number>({ max: LIMITS.smtpServersRemembered.value, ttl: REMEMBERED_MS })
 
-/** @param server what makes it this server for this tenant */
+/** @param server identifies the server and the tenant */
 export function recipientLimit(server: readonly unknown[]): RecipientLimit {
   const key = JSON.stringify(server)
   let suspected: { most: number; address: string } | undefined

@@ -1,4 +1,4 @@
-// Who still has to get the mail, and what an attempt means for the delivery as a whole.
+// Which recipients still need the mail, and what an attempt means for the delivery.
 import { z } from 'zod'
 import type { Message, Receipt } from '../destination.ts'
 import { DeliveryError, type Response } from '../errors.ts'
@@ -18,12 +18,12 @@ const progressSchema = z.object({
   ),
 })
 
-/** What earlier attempts of the delivery came to, by address. */
+/** The outcomes of earlier attempts of the delivery, by address. */
 export type Earlier = ReadonlyMap<string, Outcome>
 
 /**
- * Those that need no further try: they have the mail, or it was refused for good in this round. After a retry by hand a
- * refusal is asked about anew, for somebody may have made the mailbox.
+ * The recipients that need no further attempt: they have the mail, or the server refused them permanently in this round. A
+ * manual retry asks again about the refused ones, for the mailbox may exist by now.
  */
 export function settledBefore(message: Message): Earlier {
   const progress = progressSchema.safeParse(message.progress)
@@ -35,7 +35,7 @@ export function settledBefore(message: Message): Earlier {
   return new Map(settled.map((outcome) => [outcome.address, outcome]))
 }
 
-/** All that is known after an attempt; those who were settled before stay as they were, also when nobody asks now. */
+/** All outcomes after an attempt; those of earlier attempts stay, also for recipients that are not asked about now. */
 function merged(earlier: Earlier, outcomes: readonly Outcome[]): Outcome[] {
   return [...new Map([...earlier, ...outcomes.map((outcome) => [outcome.address, outcome] as const)]).values()]
 }
@@ -43,16 +43,16 @@ function merged(earlier: Earlier, outcomes: readonly Outcome[]): Outcome[] {
 export interface Attempted {
   message: Message
   message_id: string
-  /** Everybody that the mail is for. */
+  /** All recipients of the mail. */
   recipients: readonly string[]
   earlier: Earlier
   /** Of this attempt. */
   outcomes: readonly Outcome[]
-  /** The server is well: it decided about single recipients, and did not put the mail off as a whole. */
+  /** The server works: it decided about single recipients, and did not defer the mail as a whole. */
   singly: boolean
 }
 
-/** What the attempt's row and the next attempt keep of it. */
+/** What the attempt's row and the next attempt keep. */
 export function kept({ message, message_id, recipients, earlier, outcomes }: Attempted) {
   const all = merged(earlier, outcomes)
   const shown = recipients.flatMap((address) => all.find((outcome) => outcome.address === address) ?? [])
@@ -67,8 +67,8 @@ export function kept({ message, message_id, recipients, earlier, outcomes }: Att
 }
 
 /**
- * A success only when everybody has it, over all attempts. While somebody was put off it is to be tried again, for them
- * alone; once all are settled and one was refused, it is final.
+ * Succeeds when every recipient has the mail, over all attempts. While the server defers some, it is tried again for them
+ * only. When none is deferred and one was refused, the failure is final.
  */
 export function settle(attempted: Attempted): Receipt {
   const { metadata, progress } = kept(attempted)
@@ -85,8 +85,8 @@ export function settle(attempted: Attempted): Receipt {
       : open.length > 0
         ? ('DESTINATION_UNAVAILABLE' as const)
         : ('REJECTED' as const)
-  const what = open.length > 0 ? 'put off' : 'refused'
-  // Of this attempt: what an earlier one was told stands in the metadata.
+  const what = open.length > 0 ? 'deferred' : 'refused'
+  // A reply of this attempt; those of earlier attempts are in the metadata.
   const response = answerOf(decisive.find((each) => attempted.outcomes.includes(each)) ?? attempted.outcomes.at(-1))
   throw new DeliveryError(
     code,

@@ -1,22 +1,22 @@
-// What a reply code means (RFC 5321, 4.2; RFC 4954, 6). By the code alone, never by its text.
+// What a reply code means (RFC 5321, 4.2; RFC 4954, 6). Only the codes decide, never the text.
 import { DeliveryError, type Response } from '../errors.ts'
 import type { Reply } from './session.ts'
 
-/** Authentication required, too weak, failed, or to be encrypted. */
+/** Authentication is required, too weak, failed, or needs encryption. */
 const UNAUTHORIZED = new Set([530, 534, 535, 538])
-/** The service closes or is overloaded, or has no room: as a rule, too much at once. */
+/** The service closes the connection, is overloaded or lacks storage: usually too many mails at once. */
 const THROTTLED = new Set([421, 452])
 
 export function isTaken(code: number): boolean {
   return code >= 200 && code < 300
 }
 
-/** Will be the same the next time. */
+/** Another attempt would get the same answer. */
 export function isRefused(code: number): boolean {
   return code >= 500
 }
 
-/** RFC 3463, 2: stands first in the text of a reply. */
+/** The enhanced code of RFC 3463, 2, at the beginning of a reply's text. */
 const ENHANCED = /^[245]\.\d{1,3}\.\d{1,3}(?!\S)/
 /** RFC 3463, 3.6: too many recipients for one transaction. */
 const TOO_MANY = /^[45]\.5\.3(?!\S)/
@@ -29,8 +29,8 @@ export function saysTooMany(reply: Reply): boolean {
 }
 
 /**
- * To be asked for a recipient behind an accepted one. Without an enhanced code the same reply may be about the recipient's
- * own mailbox: the next transaction, which begins with that recipient, shows which.
+ * For a recipient after an accepted one. Without an enhanced code, the reply may mean this recipient's mailbox instead. The
+ * next transaction begins with this recipient and shows which.
  */
 export function mayMeanTooMany(reply: Reply): boolean {
   return saysTooMany(reply) || (MAYBE_TOO_MANY.has(reply.code) && !ENHANCED.test(reply.lines[0] ?? ''))
@@ -46,7 +46,7 @@ export function responseOf(reply: Reply): Response {
   return { status: reply.code, body: reply.text }
 }
 
-/** @param to what was answered, such as "EHLO" */
+/** @param to what the server answered, such as "EHLO" */
 export function replyFailure(reply: Reply, to: string): DeliveryError {
   return new DeliveryError(codeFor(reply.code), `the server answered ${reply.code} to ${to}`, {
     response: responseOf(reply),

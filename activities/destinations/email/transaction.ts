@@ -1,5 +1,5 @@
-// One mail over one connection: MAIL, RCPT for each recipient, DATA; again for those that the server does not take in one
-// transaction. What each of them came to is written down as it comes, so that it is known also when the connection breaks.
+// One mail over one connection: MAIL, RCPT for each recipient, DATA; again for recipients that the server does not accept in
+// the same transaction. Each outcome is recorded at once, so that it is known also when the connection breaks.
 import { LIMITS } from '../../../db/limits.ts'
 import { DeliveryError } from '../errors.ts'
 import type { Attempt } from '../network/deadline.ts'
@@ -8,8 +8,8 @@ import { isRefused, isTaken, mayMeanTooMany, replyFailure, saysTooMany } from '.
 import { cutText, type Reply, type Session } from './session.ts'
 
 /**
- * `unknown`: the whole mail was sent, and no answer came. `deferred`: put off by the server, or not reached before the
- * connection broke.
+ * `unknown`: the whole mail was sent, and no answer came. `deferred`: the server asked to try later, or the connection broke
+ * before the recipient's turn.
  */
 export type RecipientStatus = 'accepted' | 'refused' | 'deferred' | 'unknown'
 
@@ -18,37 +18,37 @@ const HANGS_UP = 421
 
 const PIECE_BYTES = 256 * 1024
 
-/** Kept twice for each of up to a hundred recipients. */
+/** Short, for it is stored twice for each of up to a hundred recipients. */
 const MAX_REPLY = 200
 
-/** What became of one recipient. */
+/** The outcome for one recipient. */
 export interface Outcome {
   address: string
   status: RecipientStatus
   /** The reply that decided; null when none came. */
   code: number | null
   reply: string | null
-  /** The attempt in which it came to this. */
+  /** The attempt that had this outcome. */
   attempt: number
 }
 
-/** The state of one attempt to send, to be read when it is over, in whatever way. */
+/** The state of one attempt to send; it is read after the attempt, however that ended. */
 export interface Sending {
-  /** The server has begun to decide about this mail. */
+  /** The server has answered MAIL, and so begun to decide about this mail. */
   began: boolean
   outcomes(): Outcome[]
-  /** Nothing was decided against the mail as a whole. */
+  /** The server has not refused or deferred the mail as a whole. */
   singly(): boolean
-  /** A transaction begins; what the ones before it decided stays. */
+  /** A transaction begins; the outcomes of earlier ones stay. */
   begin(): void
-  /** The reply that decides: if it takes the mail, for the recipients of this transaction; otherwise for all without one. */
+  /** The reply to the mail: an acceptance is for the recipients of this transaction, a refusal for all without an outcome. */
   decided(reply: Reply): void
   answered(address: string, reply: Reply): void
-  /** The server takes no more recipients in this transaction: these are still to be served. */
+  /** The server accepts no more recipients in this transaction: these need another one. */
   postponed(addresses: readonly string[], reply: Reply): void
-  /** The last byte is on its way: from here on silence may mean that the mail was taken. */
+  /** The last byte is being sent: from now on, no answer may mean that the mail was accepted. */
   ended(): void
-  /** Those that wait for the mail itself. */
+  /** The recipients of this transaction that the server has accepted. */
   waiting(): string[]
 }
 
@@ -107,7 +107,7 @@ function statusOf(reply: Reply): RecipientStatus {
 }
 
 export interface Mail {
-  /** Envelope sender, for bounces. */
+  /** Envelope sender, which gets bounces. */
   sender: string
   recipients: readonly string[]
   /** Lines end with CRLF, all in ASCII. */
@@ -115,10 +115,10 @@ export interface Mail {
 }
 
 /**
- * Sends to all recipients, in as many transactions as the server asks for. Returns when the server has decided, well or
- * badly: `sending` says how. The connection can be used again unless it was ended.
- * @returns the recipients that another connection may serve: the server took the mail for some, and no more on this one
- * @throws DeliveryError when the mail is larger than the server takes; what the network did
+ * Sends to all recipients, in as many transactions as the server needs. Returns when the server has decided; `sending`
+ * contains the outcomes. The connection can be used again unless it was ended.
+ * @returns the recipients to serve on another connection: the server accepted some, and accepts no more on this one
+ * @throws DeliveryError when the mail is larger than the server accepts, or when the connection fails
  */
 export async function transact(
   session: Session,
@@ -128,11 +128,11 @@ export async function transact(
   limit: RecipientLimit,
 ): Promise<readonly string[]> {
   const largest = Number(session.extensions.get('SIZE') ?? 0)
-  // RFC 1870: 0 says that there is no fixed limit.
+  // RFC 1870: 0 means no fixed limit.
   if (largest > 0 && mail.bytes.length > largest) {
     throw new DeliveryError(
       'REJECTED',
-      `the mail has ${mail.bytes.length} bytes, and the server takes at most ${largest}`,
+      `the mail has ${mail.bytes.length} bytes; the server accepts at most ${largest}`,
     )
   }
   let left: Left = { recipients: mail.recipients, connection: 'same' }
@@ -148,7 +148,7 @@ export async function transact(
   return []
 }
 
-/** The recipients that need another transaction, and where it may be. */
+/** The recipients that need another transaction, and on which connection. */
 interface Left {
   recipients: readonly string[]
   connection: 'same' | 'new'
@@ -164,7 +164,7 @@ async function transactOnce(
   limit: RecipientLimit,
   isFirst: boolean,
 ): Promise<Left> {
-  // Such a refusal is about the connection: the server has just taken this very mail on it.
+  // After an accepted transaction, such a refusal concerns the connection: the server has just accepted the same mail on it.
   const goElsewhere = (reply: Reply): Left => {
     sending.postponed(mail.recipients, reply)
     return { recipients: mail.recipients, connection: 'new' }
@@ -193,7 +193,7 @@ async function transactOnce(
   const answer = data.code === 354 ? await sendContent(session, attempt, mail.bytes, sending) : data
   const waiting = sending.waiting()
   if (saysTooMany(answer) && waiting.length > 1) {
-    // Said late: the next transaction names half as many.
+    // The server said so late, so the limit is not known: the next transaction names half as many.
     limit.remember(Math.floor(waiting.length / 2))
     sending.postponed([...waiting, ...rest], answer)
     attempt.expect('answer RSET')
@@ -204,7 +204,7 @@ async function transactOnce(
   return isTaken(answer.code) ? { recipients: rest, connection: 'same' } : NOBODY
 }
 
-/** @returns those whom the server does not take in this transaction; or the reply by which it takes nobody on this connection */
+/** @returns the recipients that need another transaction, or the reply that refuses all of them on this connection */
 async function nameRecipients(
   session: Session,
   attempt: Attempt,
@@ -218,7 +218,7 @@ async function nameRecipients(
     if (named >= limit.most()) return recipients.slice(at)
     attempt.expect('answer RCPT TO')
     const reply = await session.command(`RCPT TO:<${address}>`)
-    // This is its answer for all that are left.
+    // It answers for all remaining recipients.
     if (reply.code === HANGS_UP) return reply
     if (!isFirst && at === 0 && saysTooMany(reply)) return reply
     if (named > 0 && mayMeanTooMany(reply)) {
@@ -232,15 +232,15 @@ async function nameRecipients(
   return []
 }
 
-/** The mail itself. Answers what the server makes of it. */
+/** Sends the mail itself, and returns the server's reply to it. */
 async function sendContent(session: Session, attempt: Attempt, bytes: Buffer, sending: Sending): Promise<Reply> {
-  attempt.expect('take the mail')
+  attempt.expect('accept the bytes of the mail')
   const answer = session.read()
   answer.catch(() => {})
   for (const piece of stuffed(bytes)) {
     const early = await Promise.race([answer, session.write(piece).then(() => undefined)])
     if (!early) continue
-    // It did not wait for the end, and what it makes of the rest nobody knows.
+    // The server answered before the end, and how it would read the rest is unknown.
     session.destroy()
     if (early.code < 400) throw replyFailure(early, 'a mail that had not ended')
     return early
@@ -253,14 +253,14 @@ async function sendContent(session: Session, attempt: Attempt, bytes: Buffer, se
 
 /**
  * RFC 5321, 4.5.2: a line that begins with a dot gets another one; the last line ends with CRLF. In pieces of whole lines,
- * for a hundred mails of many megabytes may be under way, and none is to be held twice.
+ * so that a mail of many megabytes is not copied as a whole.
  */
 function* stuffed(bytes: Buffer): Generator<Buffer> {
   for (let from = 0; from < bytes.length; ) {
     const after = bytes.indexOf('\n', from + PIECE_BYTES) + 1
     const to = after > 0 ? after : bytes.length
     const text = bytes.toString('latin1', from, to)
-    // A lone CR or LF means a line to some servers and not to others: the way to smuggle in a second mail.
+    // Some servers read a lone CR or LF as a line end, others do not; a second mail could be smuggled in (SMTP smuggling).
     if (/\r(?!\n)|(?<!\r)\n/.test(text)) throw new Error('a mail with a lone CR or LF')
     const whole = text.endsWith('\r\n') ? text : `${text}\r\n`
     yield Buffer.from(whole.replace(/^\./gm, '..'), 'latin1')

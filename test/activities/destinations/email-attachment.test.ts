@@ -14,11 +14,11 @@ function csv(payload: unknown, given: Partial<CsvOptions> = {}): string {
 }
 
 describe('a payload as CSV', () => {
-  it.each(['\n', '\r', '\r\n'])('has a field of several lines in quotes, so that it begins no row: %j', (end) => {
+  it.each(['\n', '\r', '\r\n'])('quotes a field of several lines, so that it does not begin a row: %j', (end) => {
     expect(csv([{ a: `x${end}=1+1`, b: 1 }])).toBe(`a,b\r\n"x${end}=1+1",1\r\n`)
   })
 
-  it.each(['=1', '+1', '-1', '@x', '\t=1', '\r=1', '\n=1', '\uff1d1'])('has no formula: %j', (a) => {
+  it.each(['=1', '+1', '-1', '@x', '\t=1', '\r=1', '\n=1', '\uff1d1'])('contains no formula: %j', (a) => {
     const [, field] = /^a\r\n"?([^"]*)"?\r\n$/.exec(csv([{ a }]))!
     expect(field).toBe(`'${a}`)
   })
@@ -38,14 +38,14 @@ describe('a payload as CSV', () => {
     ['x;\n\t=1', `"x;\n\t'=1"`],
     ['Rome; Milan, 3+4 = 7', '"Rome; Milan, 3+4 = 7"'],
     ['a=b', 'a=b'],
-  ])('has no formula behind a separator of another spreadsheet either: %j', (text, field) => {
+  ])('contains no formula after the separator of another spreadsheet program: %j', (text, field) => {
     expect(csv([{ n: 1, text }])).toBe(`n,text\r\n1,${field}\r\n`)
     // The names of columns come from a payload as well.
     if (!/[\t\n]/.test(text)) expect(csv([{ [text]: 1 }])).toBe(`${field}\r\n1\r\n`)
   })
 
   it.each(['comma', 'semicolon', 'tab'] as const)(
-    'has none in what is nested, which stays the same JSON: %s',
+    'contains no formula in nested values, which stay the same JSON: %s',
     (delimiter) => {
       const nested = { '=k': ['=1', 'x;=1', ' +1', 'a,-b', '\t@x', '\uff1d1', -2, 1.5, null], ok: 'a=b' }
       const [, row] = csv([{ n: 1, nested }], { delimiter }).split('\r\n')
@@ -57,7 +57,7 @@ describe('a payload as CSV', () => {
   )
 
   it.each(['\t', ';', '"', "'", ' ', ';=', '\\"', '; "', '\n'])(
-    'is guarded in a time that is linear in a text of %j',
+    'is checked in linear time for a text of %j',
     (piece) => {
       const used = (count: number) => {
         const text = piece.repeat(count)
@@ -71,30 +71,30 @@ describe('a payload as CSV', () => {
     },
   )
 
-  it('is left alone where somebody asks for it, and begins with a byte order mark where somebody does', () => {
+  it('keeps formulas and begins with a byte order mark when configured', () => {
     expect(csv([{ a: 'x;=1', b: ['=1'] }], { formulas: 'keep' })).toBe('a,b\r\nx;=1,"[""=1""]"\r\n')
     expect(csv([{ a: 'è' }], { bom: true })).toBe('\ufeffa\r\nè\r\n')
     expect(csv([{ a: 1 }], { bom: false })).toBe('a\r\n1\r\n')
   })
 
-  it('has a row for each row, also where its only field is empty', () => {
+  it('has a line for each row, also when its only field is empty', () => {
     expect(csv([{ a: null }, { a: 1 }, {}])).toBe('a\r\n""\r\n1\r\n""\r\n')
   })
 
-  it('does not become a table of nothing, many times the size of the payload', () => {
+  it('does not become a table of empty fields, many times the size of the payload', () => {
     const rows = Array.from({ length: 50_000 }, (_, n) => ({ [`k${n}`]: n }))
     expect(() => csv(rows)).toThrow('50000 rows of 50000 columns are too many')
     expect(csv(rows, { columns: ['k7'] }).split('\r\n')[8]).toBe('7')
   })
 })
 
-describe('a payload that was shaped into something else', () => {
+describe('a payload that was shaped into another type', () => {
   const nameOf = async (content_type: string, filename: string) => {
     const words = { distribution_id: 'dist_1', body: Buffer.from('x'), content_type } as unknown as Message
     return (await attachmentOf({ format: 'json', filename }, words))?.filename
   }
 
-  it('has a name that says so, unless somebody chose another one', async () => {
+  it('has a file name for its type, unless one is configured', async () => {
     expect(await nameOf('text/csv; charset=utf-8; header=present', '{distribution_id}.json')).toBe('dist_1.csv')
     expect(await nameOf('application/xml; charset=utf-8', '{distribution_id}.json')).toBe('dist_1.xml')
     expect(await nameOf('application/json', '{distribution_id}.json')).toBe('dist_1.json')

@@ -38,7 +38,7 @@ describe('the configuration', () => {
     ['Änne <a@münchen.test>'],
     ["o'neill@mail-1.example.test"],
     ['root@localhost'],
-  ])('takes the address %s', (address) => {
+  ])('accepts the address %s', (address) => {
     expect(problems({ from: address, to: [address], cc: [address], bcc: [address], reply_to: address })).toEqual([])
   })
 
@@ -70,7 +70,7 @@ describe('the configuration', () => {
     [`${'a'.repeat(65)}@example.test`],
     [`a@${'b'.repeat(64)}.test`],
     ['a@b@example.test'],
-  ])('refuses the address %j', (address) => {
+  ])('rejects the address %j', (address) => {
     expect(problems({ from: address })).toHaveLength(1)
     expect(problems({ to: [address] }).length).toBeGreaterThan(0)
   })
@@ -89,7 +89,7 @@ describe('the configuration', () => {
     ['{unknown}', 1],
     ['Try {attempt_number} <a@example.test>', 0],
     ['a+{attempt_number}@example.test', 1],
-  ])('of the recipient %s it says so many problems: %i', (recipient, count) => {
+  ])('for the recipient %s reports %i problems', (recipient, count) => {
     expect(problems({ to: [recipient] })).toHaveLength(count)
   })
 
@@ -109,7 +109,7 @@ describe('the configuration', () => {
     [{ reply_to: '{tenant_id}@sender.test' }, 'reply_to: has a placeholder'],
     [{ bounce_to: '{tenant_id}@sender.test' }, 'bounce_to: has a placeholder'],
     [{ security: 'none', tls: { ca: 'x' } }, 'tls: has no meaning with "security": "none"'],
-    [{ from: 'ä@example.test' }, 'from: has characters beyond ASCII before the @, which needs SMTPUTF8'],
+    [{ from: 'ä@example.test' }, 'from: contains non-ASCII characters before the @; they need SMTPUTF8'],
     [{ security: 'ssl' }, 'security'],
     [{ username: 'u' }, 'password: is missing'],
     [{ password: 'p' }, 'username: is missing'],
@@ -133,11 +133,11 @@ describe('the configuration', () => {
     [{ bounce_to: 'x' }, 'bounce_to'],
     [{ host: '{payload.host}' }, 'host'],
     [{ retries: 3 }, 'Unrecognized key'],
-  ])('refuses %j', (given, problem) => {
+  ])('rejects %j', (given, problem) => {
     expect(problems(given).join('\n')).toContain(problem)
   })
 
-  it('shows no secret, and hides no more than that', () => {
+  it('shows no secret, and all other fields', () => {
     const dkim = { domain: 'd.test', selector: 's', private_key: SECRET }
     const given = { ...LEAST, username: 'u', password: SECRET, tls: { client_key: SECRET }, dkim }
     expect(maskSecrets(emailConfig, given)).toEqual({
@@ -149,7 +149,7 @@ describe('the configuration', () => {
     })
   })
 
-  it('may have its login in a credential, in part or in whole', () => {
+  it('may take part or all of its login from a credential', () => {
     const credentials = new Map([['smtp', { fields: { username: 'u', password: SECRET }, allowed_hosts: null }]])
     const resolved = resolveSecrets(emailConfig, { ...LEAST, credentials: 'smtp' }, credentials)
     expect(resolved).toMatchObject({ username: 'u', password: SECRET })
@@ -157,7 +157,7 @@ describe('the configuration', () => {
   })
 })
 
-describe('what a payload brings', () => {
+describe('a value from the payload', () => {
   it.each([
     ['a@example.test, b@evil.test'],
     ['a@example.test\r\nRCPT TO:<b@evil.test>'],
@@ -169,14 +169,14 @@ describe('what a payload brings', () => {
     [''],
     ['@'],
     ['ä@example.test'],
-  ])('is never more than one recipient: %j', async (email) => {
+  ])('is at most one recipient: %j', async (email) => {
     const error = await refusal({ to: ['{payload.email}'] }, { email })
     expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
     expect(error.message).toContain('to[0]')
     expect(error.message).not.toContain('evil')
   })
 
-  it('is exactly one recipient, whatever name comes with it', async () => {
+  it('is exactly one recipient, with any name', async () => {
     const given = { to: ['{payload.name} <{payload.email}>'] }
     const { recipients, bytes } = await compose(
       aConfig(25, given),
@@ -200,7 +200,7 @@ describe('what a payload brings', () => {
     }
   })
 
-  it('is escaped in HTML, and as it is in text', async () => {
+  it('is escaped in HTML, and unchanged in text', async () => {
     const x = `<script>alert("1")</script> & '`
     const text = await mail({ html: '<p title="{payload.x}">{payload.x}</p>', text: '{payload.x}' }, { x })
     const escaped = '&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;'
@@ -208,7 +208,7 @@ describe('what a payload brings', () => {
     expect(decoded(text)).toContain(`\r\n\r\n${x}\r\n`)
   })
 
-  it('cannot end a line of the mail, or begin another one', async () => {
+  it('cannot end a line of the mail or begin another one', async () => {
     const { bytes } = await compose(
       aConfig(25, { text: '{payload.x}', attachment: { format: 'none' } }),
       aMessage({ body: Buffer.from(JSON.stringify({ x: 'a\r.\rQUIT\n.\nb\0c\x1b' })) }),
@@ -216,7 +216,7 @@ describe('what a payload brings', () => {
     expect(bytes.toString('latin1')).not.toMatch(/\r(?!\n)|(?<!\r)\n|[^\t\r\n -~]/)
   })
 
-  it('keeps to the name of the file', async () => {
+  it('cannot change the folder or type of the file', async () => {
     const given = { attachment: { format: 'json', filename: '{payload.x}.json' } }
     expect(await mail(given, { x: '../../etc/passwd' })).toContain('filename=__.._etc_passwd.json'.replace('..', '_'))
     expect(await mail(given, { x: 'a"; name="b\r\nX: y' })).not.toMatch(/^X: y/m)
@@ -224,16 +224,20 @@ describe('what a payload brings', () => {
   })
 
   it.each([
-    ['Subject', { subject: 'about {payload.long}' }, 'has a word longer than a mail can carry'],
-    ['X-Ref', { headers: { 'X-Ref': '{payload.long}' } }, 'has a word longer than a mail can carry'],
-    ['To', { to: ['{payload.long} <a@example.test>'] }, 'has a word longer than a mail can carry'],
-    ['References', { headers: { References: '{payload.wide}' } }, 'cannot carry characters beyond ASCII'],
-  ])('is refused where the header field %s cannot carry it', async (field, given, problem) => {
+    ['Subject', { subject: 'about {payload.long}' }, 'contains a word that is longer than a line of a mail may be'],
+    [
+      'X-Ref',
+      { headers: { 'X-Ref': '{payload.long}' } },
+      'contains a word that is longer than a line of a mail may be',
+    ],
+    ['To', { to: ['{payload.long} <a@example.test>'] }, 'contains a word that is longer than a line of a mail may be'],
+    ['References', { headers: { References: '{payload.wide}' } }, 'cannot contain non-ASCII characters'],
+  ])('is rejected when the header field %s cannot contain it', async (field, given, problem) => {
     const error = await refusal(given, { long: 'y'.repeat(999), wide: 'ü' })
     expect(error).toMatchObject({ code: 'MISCONFIGURED', message: `the header field ${field} ${problem}` })
   })
 
-  it('is missed where it is not there', async () => {
+  it('is MISCONFIGURED when it is missing', async () => {
     for (const given of [{ subject: '{payload.x}' }, { text: '{payload.x}' }, { to: ['{payload.x}'] }]) {
       const error = await refusal(given, { y: 1 })
       expect(error.message).toBe('the placeholder {payload.x} finds no text, number or boolean')
@@ -242,7 +246,7 @@ describe('what a payload brings', () => {
 })
 
 describe('the mail', () => {
-  it('has the headers of a machine, and a Message-ID that stays', async () => {
+  it('has the headers of automatic mail, and the same Message-ID in each attempt', async () => {
     const message = aMessage()
     const config = aConfig(25, { from: 'R <r@münchen.test>', bounce_to: 'b@bounce.test', bcc: ['secret@example.test'] })
     const [first, second] = [await compose(config, message), await compose(config, { ...message, attempt_number: 2 })]
@@ -257,7 +261,7 @@ describe('the mail', () => {
     expect(text).not.toMatch(/secret@example|X-Mailer|nodemailer/i)
   })
 
-  it('has no line beyond 998 bytes and nothing beyond ASCII', async () => {
+  it('has no line beyond 998 bytes and no non-ASCII character', async () => {
     const x = `${'word '.repeat(1000)}ü€😀${'y'.repeat(3000)}`
     const text = await compose(
       aConfig(25, {
@@ -273,28 +277,31 @@ describe('the mail', () => {
     expect(text.bytes.toString('latin1')).not.toMatch(/[^\t\r\n -~]/)
   })
 
-  it.each([[undefined], [['From', 'Subject', 'Date']]])('is signed as RFC 6376 says, headers %j', async (headers) => {
-    const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-    const private_key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
-    const { bytes } = await compose(
-      aConfig(25, {
-        subject: 'ünïcode   and  spaces',
-        text: 'a line  \n.dot\n\n\n',
-        dkim: { domain: 'sender.test', selector: 's1', private_key, ...(headers && { headers }) },
-      }),
-      aMessage(),
-    )
-    const { tags, signed, bodyHash } = dkimOf(bytes)
-    expect(tags).toMatchObject({ v: '1', a: 'rsa-sha256', c: 'relaxed/relaxed', d: 'sender.test', s: 's1' })
-    expect(tags.bh).toBe(bodyHash)
-    const names = tags.h!.toLowerCase().split(':')
-    if (headers) expect(names).toEqual(headers.map((name) => name.toLowerCase()))
-    else expect(names).toEqual(expect.arrayContaining(['from', 'to', 'subject', 'date', 'message-id']))
-    const verified = (text: string) =>
-      createVerify('RSA-SHA256').update(text, 'latin1').verify(publicKey, tags.b!, 'base64')
-    expect(verified(signed)).toBe(true)
-    expect(verified(signed.replace('subject:', 'subject:x'))).toBe(false)
-  })
+  it.each([[undefined], [['From', 'Subject', 'Date']]])(
+    'has a DKIM signature (RFC 6376), headers %j',
+    async (headers) => {
+      const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+      const private_key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+      const { bytes } = await compose(
+        aConfig(25, {
+          subject: 'ünïcode   and  spaces',
+          text: 'a line  \n.dot\n\n\n',
+          dkim: { domain: 'sender.test', selector: 's1', private_key, ...(headers && { headers }) },
+        }),
+        aMessage(),
+      )
+      const { tags, signed, bodyHash } = dkimOf(bytes)
+      expect(tags).toMatchObject({ v: '1', a: 'rsa-sha256', c: 'relaxed/relaxed', d: 'sender.test', s: 's1' })
+      expect(tags.bh).toBe(bodyHash)
+      const names = tags.h!.toLowerCase().split(':')
+      if (headers) expect(names).toEqual(headers.map((name) => name.toLowerCase()))
+      else expect(names).toEqual(expect.arrayContaining(['from', 'to', 'subject', 'date', 'message-id']))
+      const verified = (text: string) =>
+        createVerify('RSA-SHA256').update(text, 'latin1').verify(publicKey, tags.b!, 'base64')
+      expect(verified(signed)).toBe(true)
+      expect(verified(signed.replace('subject:', 'subject:x'))).toBe(false)
+    },
+  )
 
   it.each([
     ['no key', 'nonsense'],
@@ -306,7 +313,7 @@ describe('the mail', () => {
       'a short key',
       generateKeyPairSync('rsa', { modulusLength: 512 }).privateKey.export({ type: 'pkcs8', format: 'pem' }),
     ],
-  ])('is not sent unsigned for want of a good key: %s', async (_, private_key) => {
+  ])('is not sent unsigned when the key is not usable: %s', async (_, private_key) => {
     const error = await refusal({ dkim: { domain: 'd.test', selector: 's', private_key: private_key as string } }, {})
     expect(error).toMatchObject({ code: 'MISCONFIGURED' })
     expect(error.message).toMatch(/^dkim\.private_key /)

@@ -1,4 +1,4 @@
-// What goes wrong with mail, at every turn of the conversation, with a server that does it on purpose.
+// Failures at every step of an SMTP session, with a server that causes them on purpose.
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { compose } from '../../../activities/destinations/email/compose.ts'
@@ -28,7 +28,7 @@ describe('a reply code', () => {
     ['the mail', '.', '452 full', 'THROTTLED'],
     ['the mail', '.', '451 not now', 'DESTINATION_UNAVAILABLE'],
     ['the mail', '.', '554 spam', 'REJECTED'],
-  ])('FIELD-REPORT 22: to %s (%s), «%s» means %s', async (_, command, answer, code) => {
+  ])('to %s (%s), «%s» means %s', async (_, command, answer, code) => {
     const server = await scripted(
       command === '' ? { greeting: answer } : { answer: (line) => (line.startsWith(command) ? answer : undefined) },
     )
@@ -63,20 +63,20 @@ describe('a reply code', () => {
     ['no code', 'hello'],
     ['two codes', '220-a\r\n250 b'],
     ['no end', `220 ${'x'.repeat(100_000)}`],
-  ])('that is none (%s) means an unavailable server', async (_, greeting) => {
+  ])('that is not SMTP (%s) means an unavailable server', async (_, greeting) => {
     const server = await scripted({ greeting })
     expect(await failed(aConfig(server.port))).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
     await server.until(({ connections }) => connections.open === 0)
   })
 
-  it('is kept storable and short', async () => {
+  it('is stored shortened, without characters that PostgreSQL refuses', async () => {
     const server = await scripted({ answer: (line) => (line === '.' ? `554 a\0b\xff${'x'.repeat(5000)}` : undefined) })
     const { response } = await failed(aConfig(server.port))
     expect(response!.body).not.toContain('\0')
     expect(response!.body!.length).toBe(200)
   })
 
-  it.each([199, 499])('is not cut within a character, which no row would take: %i before it', async (length) => {
+  it.each([199, 499])('is not cut within a character, which PostgreSQL would refuse: %i before it', async (length) => {
     const server = await scripted({
       answer: (line) => (line.startsWith('MAIL') ? `550 ${'x'.repeat(length)}😀` : undefined),
     })
@@ -87,7 +87,7 @@ describe('a reply code', () => {
   })
 })
 
-describe('FIELD-REPORT 54: one deadline', () => {
+describe('the deadline of an attempt', () => {
   it.each([
     ['greet', ''],
     ['answer EHLO', 'EHLO'],
@@ -109,22 +109,25 @@ describe('FIELD-REPORT 54: one deadline', () => {
     await server.until(({ connections }) => connections.open === 0)
   })
 
-  it('is the whole of an attempt, however lively the server is in between', async () => {
+  it('covers the whole attempt, however often the server sends something', async () => {
     const server = await scripted({ drip_ms: 25 })
     expect(await failed(aConfig(server.port, { timeout_seconds: 0.6 }))).toMatchObject({ code: 'TIMEOUT' })
     await server.until(({ connections }) => connections.open === 0)
   })
 
-  it('covers a server that takes no bytes of the mail', async () => {
+  it('covers a server that does not read the mail', async () => {
     const server = await scripted({ deaf_after: 'DATA' })
     const body = Buffer.from(JSON.stringify({ text: 'x'.repeat(9_000_000) }))
     const error = await failed(aConfig(server.port, { timeout_seconds: 1.5 }), { body })
-    expect(error).toMatchObject({ code: 'TIMEOUT', message: 'the destination did not take the mail within 2 s' })
+    expect(error).toMatchObject({
+      code: 'TIMEOUT',
+      message: 'the destination did not accept the bytes of the mail within 2 s',
+    })
     expect(statuses(error)).toEqual({ ann: 'deferred' })
   })
 })
 
-describe('FIELD-REPORT 54: a kept connection', () => {
+describe('a kept connection', () => {
   it('serves the next mail', async () => {
     const server = await scripted()
     const config = aConfig(server.port)
@@ -135,7 +138,7 @@ describe('FIELD-REPORT 54: a kept connection', () => {
     expect(server.mails).toHaveLength(2)
   })
 
-  it('also after a refusal, of which nothing is left over', async () => {
+  it('also after a refusal, of which nothing remains', async () => {
     const server = await scripted({ answer: (line) => (line.startsWith('RCPT TO:<ann') ? '550 nobody' : undefined) })
     expect(await failed(aConfig(server.port))).toMatchObject({ code: 'REJECTED' })
     await send(aConfig(server.port, { to: ['bob@example.test'] }))
@@ -144,10 +147,10 @@ describe('FIELD-REPORT 54: a kept connection', () => {
   })
 
   it.each([
-    ['hung up', 'hangUp'],
-    ['does not answer any more', 'hang'],
-    ['says goodbye', '421 idle for too long'],
-  ] as const)('that %s is replaced inside the attempt', async (_, what) => {
+    ['was closed', 'hangUp'],
+    ['no longer answers', 'hang'],
+    ['answers 421', '421 idle for too long'],
+  ] as const)('that %s is replaced within the attempt', async (_, what) => {
     const server = await scripted()
     const config = aConfig(server.port)
     await send(config)
@@ -160,19 +163,19 @@ describe('FIELD-REPORT 54: a kept connection', () => {
     expect(server.mails).toHaveLength(2)
   })
 
-  it('that said goodbye by itself is replaced inside the attempt', async () => {
+  it('on which the server sent 421 unasked is replaced within the attempt', async () => {
     const server = await scripted()
     const config = aConfig(server.port)
     await send(config)
     server.say('421 4.4.2 idle for too long')
-    // By the end of another conversation it has been heard.
+    // By the end of another session it has arrived.
     await send(config, { tenant_id: 'other' })
     await send(config)
     expect(server.connections.total).toBe(3)
     expect(server.mails).toHaveLength(3)
   })
 
-  it('that says what nobody asked is not believed any more', async () => {
+  it('on which the server sent an unasked reply is not used again', async () => {
     const server = await scripted()
     const config = aConfig(server.port)
     await send(config)
@@ -182,7 +185,7 @@ describe('FIELD-REPORT 54: a kept connection', () => {
     expect(server.connections.total).toBe(3)
   })
 
-  it('is of one tenant, and of one login', async () => {
+  it('serves one tenant and one login only', async () => {
     const server = await scripted({ extensions: ['AUTH PLAIN'] })
     await send(aConfig(server.port))
     await send(aConfig(server.port), { tenant_id: 'other' })
@@ -192,19 +195,16 @@ describe('FIELD-REPORT 54: a kept connection', () => {
 })
 
 describe('a broken connection', () => {
-  it.each(['drop', 'reset'] as const)(
-    'FIELD-REPORT 53: after the last byte (%s) leaves the outcome unknown',
-    async (how) => {
-      const server = await scripted({ answer: (line) => (line === '.' ? how : undefined) })
-      const error = await failed(aConfig(server.port, THREE))
-      expect(error).toMatchObject({
-        code: 'DESTINATION_UNAVAILABLE',
-        retryable: true,
-        metadata: { outcome: 'unknown' },
-      })
-      expect(statuses(error)).toEqual({ ann: 'unknown', bob: 'unknown', eve: 'unknown' })
-    },
-  )
+  it.each(['drop', 'reset'] as const)('after the last byte (%s) leaves the outcome unknown', async (how) => {
+    const server = await scripted({ answer: (line) => (line === '.' ? how : undefined) })
+    const error = await failed(aConfig(server.port, THREE))
+    expect(error).toMatchObject({
+      code: 'DESTINATION_UNAVAILABLE',
+      retryable: true,
+      metadata: { outcome: 'unknown' },
+    })
+    expect(statuses(error)).toEqual({ ann: 'unknown', bob: 'unknown', eve: 'unknown' })
+  })
 
   it('before the last byte means that nobody has the mail', async () => {
     const server = await scripted({ answer: (line) => (line === 'DATA' ? 'reset' : undefined) })
@@ -214,7 +214,7 @@ describe('a broken connection', () => {
     expect(statuses(error)).toEqual({ ann: 'deferred', bob: 'deferred', eve: 'deferred' })
   })
 
-  it('keeps what was refused before it', async () => {
+  it('keeps the refusals that came before it', async () => {
     const server = await scripted({
       answer: (line) => (line.startsWith('RCPT TO:<ann') ? '550 nobody' : line === 'DATA' ? 'reset' : undefined),
     })
@@ -222,7 +222,7 @@ describe('a broken connection', () => {
     expect(statuses(error)).toEqual({ ann: 'refused', bob: 'deferred', eve: 'deferred' })
   })
 
-  it('to nobody: a refused port', async () => {
+  it('that cannot be opened means an unavailable server', async () => {
     const server = await scripted()
     await server.close()
     const error = await failed(aConfig(server.port)).finally(() => server.close().catch(() => {}))
@@ -230,8 +230,8 @@ describe('a broken connection', () => {
   })
 })
 
-describe('FIELD-REPORT 53: of several recipients', () => {
-  it('those put off are tried again, and they alone; those refused are final', async () => {
+describe('of several recipients', () => {
+  it('only the deferred ones are tried again; refusals are final', async () => {
     const delivery_id = randomUUID()
     const server = await scripted({
       answer: (line) =>
@@ -242,9 +242,9 @@ describe('FIELD-REPORT 53: of several recipients', () => {
     expect(first).toMatchObject({
       code: 'DESTINATION_UNAVAILABLE',
       retryable: true,
-      message: 'the server put off 1 of 3 recipients (450)',
+      message: 'the server deferred 1 of 3 recipients (450)',
       response: { status: 450, body: 'greylisted' },
-      // One recipient's matter: the server is well.
+      // It concerns one recipient: the server works.
       answered: true,
     })
     expect(first.metadata!.recipients).toEqual([
@@ -254,22 +254,22 @@ describe('FIELD-REPORT 53: of several recipients', () => {
     ])
     const progress: unknown = JSON.parse(JSON.stringify(first.progress))
     const again = { delivery_id, attempt_number: 2, progress }
-    // Put off once more: nothing that is known gets lost.
+    // Deferred once more: no outcome is lost.
     const second = await failed(config, again)
     expect(statuses(second)).toEqual({ ann: 'accepted', bob: 'deferred', eve: 'refused' })
     server.script({})
     const third = await failed(config, { ...again, attempt_number: 3, progress: second.progress })
     expect(third).toMatchObject({ code: 'REJECTED', message: 'the server refused 1 of 3 recipients (550)' })
-    // What this attempt was told; the refusal came to an earlier one.
+    // The reply of this attempt; the refusal was in an earlier one.
     expect(third.response).toEqual({ status: 250, body: '2.0.0 OK' })
     expect(statuses(third)).toEqual({ ann: 'accepted', bob: 'accepted', eve: 'refused' })
     expect(server.mails.map((mail) => mail.recipients)).toEqual([['ann@example.test'], ['bob@example.test']])
     expect(new Set(server.mails.map(({ data }) => messageId(data)))).toEqual(new Set([`<${delivery_id}@sender.test>`]))
-    // All see for whom it was, also who gets it later.
+    // The header names all recipients, also those of a later attempt.
     for (const { data } of server.mails) expect(data.toString()).toContain('To: ann@example.test, bob@example.test\r\n')
   })
 
-  it('a retry by hand asks again about those refused, and nobody gets it twice', async () => {
+  it('a manual retry asks again about the refused ones, and nobody gets the mail twice', async () => {
     const server = await scripted({ answer: (line) => (line.startsWith('RCPT TO:<ann') ? '550 nobody' : undefined) })
     const config = aConfig(server.port, THREE)
     const { progress } = await failed(config, { round: 1 })
@@ -288,7 +288,7 @@ describe('FIELD-REPORT 53: of several recipients', () => {
     ])
   })
 
-  it('a mail that is put off as a whole puts off those who were not refused', async () => {
+  it('a mail that is deferred as a whole defers all who were not refused', async () => {
     const server = await scripted({
       answer: (line) => (line.startsWith('RCPT TO:<ann') ? '550 nobody' : line === '.' ? '451 later' : undefined),
     })
@@ -303,13 +303,13 @@ describe('FIELD-REPORT 53: of several recipients', () => {
     expect(server.mails.map((mail) => mail.recipients)).toEqual([['ann@example.test']])
   })
 
-  it('all get it where what was left by an earlier attempt cannot be read', async () => {
+  it('all get the mail when the progress of an earlier attempt cannot be read', async () => {
     const server = await scripted()
     await send(aConfig(server.port, THREE), { progress: { round: 1, recipients: [{ address: 'ann@example.test' }] } })
     expect(server.mails[0]!.recipients).toHaveLength(3)
   })
 
-  it('nothing is said to the server when all have it', async () => {
+  it('the server is not called when all have the mail', async () => {
     const server = await scripted({ answer: (line) => (line.startsWith('RCPT TO:<ann') ? '450 later' : undefined) })
     const { progress } = await failed(aConfig(server.port, THREE))
     const config = aConfig(server.port, { to: ['bob@example.test'] })
@@ -319,7 +319,7 @@ describe('FIELD-REPORT 53: of several recipients', () => {
 })
 
 describe('a secret', () => {
-  it('is not sent where STARTTLS is wanted and not offered', async () => {
+  it('is not sent when STARTTLS is configured and not offered', async () => {
     const server = await scripted({ extensions: ['AUTH PLAIN LOGIN'] })
     const config = aConfig(server.port, { ...LOGIN, security: 'starttls' })
     const error = await failed(config)
@@ -354,7 +354,7 @@ describe('a secret', () => {
     expect(server.commands.join()).not.toContain('AUTH')
   })
 
-  it('does not come back from a server that repeats it', async () => {
+  it('is removed from the reply of a server that repeats it', async () => {
     const server = await scripted({
       extensions: ['AUTH PLAIN'],
       answer: (line) => (line.startsWith('AUTH') ? `535 no such thing: ${line}; ${SECRET}` : undefined),
@@ -364,7 +364,7 @@ describe('a secret', () => {
     expect(error.message).not.toContain(SECRET)
   })
 
-  it('travels by AUTH LOGIN where there is no PLAIN', async () => {
+  it('is sent by AUTH LOGIN when PLAIN is not offered', async () => {
     const server = await scripted({
       extensions: ['AUTH LOGIN CRAM-MD5'],
       answer: (line) => {
@@ -376,27 +376,27 @@ describe('a secret', () => {
     expect(server.mails).toHaveLength(1)
   })
 
-  it('is of no use to a server that takes none', async () => {
+  it('is MISCONFIGURED when the server offers no AUTH', async () => {
     const server = await scripted()
     expect(await failed(aConfig(server.port, LOGIN))).toMatchObject({ code: 'MISCONFIGURED' })
   })
 })
 
 describe('SIZE', () => {
-  it('a mail beyond what the server takes is not even begun', async () => {
+  it('a mail larger than the server accepts is not started', async () => {
     const server = await scripted({ extensions: ['SIZE 1000'] })
     const body = Buffer.from(JSON.stringify('x'.repeat(2000)))
     expect(await failed(aConfig(server.port), { body })).toMatchObject({ code: 'REJECTED', retryable: false })
     expect(server.commands.join()).not.toContain('MAIL')
   })
 
-  it('says how large the mail is', async () => {
+  it('states the size of the mail', async () => {
     const server = await scripted({ extensions: ['SIZE 100000'] })
     await send(aConfig(server.port))
     expect(server.commands).toContain(`MAIL FROM:<reports@sender.test> SIZE=${server.mails[0]!.data.length}`)
   })
 
-  it('the configuration’s own limit is kept without asking', async () => {
+  it('the configured limit applies without a connection', async () => {
     const server = await scripted()
     const body = Buffer.from(JSON.stringify('x'.repeat(2000)))
     expect(await failed(aConfig(server.port, { max_message_bytes: 1024 }), { body })).toMatchObject({
@@ -407,7 +407,7 @@ describe('SIZE', () => {
 })
 
 describe('a large mail', () => {
-  it('arrives whole, wherever its lines begin with a dot', async () => {
+  it('arrives complete, with lines that begin with a dot', async () => {
     const server = await scripted()
     const x = '.\n..\n.a\n'.repeat(60_000)
     const config = aConfig(server.port, { text: '{payload.x}', attachment: { format: 'none' }, timeout_seconds: 20 })
@@ -418,24 +418,21 @@ describe('a large mail', () => {
     expect(text.replaceAll('\r\n', '\n').trimEnd() === x.trimEnd()).toBe(true)
   })
 
-  it('is not held beyond 50 MB, unless it is wanted', async () => {
+  it('is rejected beyond 50 MB by default', async () => {
     const error = await failed(aConfig(1), { body: Buffer.from(JSON.stringify('x'.repeat(39_000_000))) })
     expect(error).toMatchObject({ code: 'REJECTED', retryable: false })
     expect(error.message).toContain('"max_message_bytes" allows 52428800')
   })
 
-  it.each(['text', 'html'])(
-    'is not even written where a long value would stand in it many times: %s',
-    async (field) => {
-      const body = Buffer.from(JSON.stringify({ x: 'x'.repeat(1_000_000) }))
-      const config = aConfig(1, { [field]: '{payload.x}'.repeat(1000), attachment: { format: 'none' } })
-      const error = await failed(config, { body })
-      expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
-      expect(error.message).toContain('{payload.x} brings too much')
-    },
-  )
+  it.each(['text', 'html'])('is not written when a long value would be in it many times: %s', async (field) => {
+    const body = Buffer.from(JSON.stringify({ x: 'x'.repeat(1_000_000) }))
+    const config = aConfig(1, { [field]: '{payload.x}'.repeat(1000), attachment: { format: 'none' } })
+    const error = await failed(config, { body })
+    expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
+    expect(error.message).toContain('{payload.x} brings too much')
+  })
 
-  it('leaves the processor to others before the next one is written', async () => {
+  it('lets other work run before the next one is written', async () => {
     const order: string[] = []
     const others = setInterval(() => order.push('others'), 0)
     const body = Buffer.from(JSON.stringify('x'.repeat(3_000_000)))
@@ -446,7 +443,7 @@ describe('a large mail', () => {
   })
 })
 
-describe('FIELD-REPORT 44: an address that deliveries may not reach', () => {
+describe('an address that deliveries may not reach', () => {
   it.each(['169.254.169.254', '[::ffff:169.254.169.254]', '0xa9fea9fe', '2852039166', '10.0.0.1'])(
     'is refused as %s',
     async (host) => {

@@ -1,4 +1,4 @@
-// Servers that take only some recipients in one transaction.
+// Servers that accept only some recipients in one transaction.
 import { describe, expect, it } from 'vitest'
 import type { DeliveryError } from '../../../activities/destinations/errors.ts'
 import type { SmtpScript } from '../../support/receivers/smtp.ts'
@@ -6,7 +6,7 @@ import { aConfig, failed, scripted, send } from './mailing.ts'
 
 const FORTY_FIVE = Array.from({ length: 45 }, (_, at) => `r${at}@example.test`)
 
-/** Takes `most` recipients in each transaction, and answers the others with `reply`. */
+/** Accepts `most` recipients in each transaction, and answers the others with `reply`. */
 function takesAtMost(most: number, reply: string, besides: SmtpScript['answer'] = () => undefined): SmtpScript {
   let taken = 0
   return {
@@ -32,7 +32,7 @@ function statusesOf(error: DeliveryError): Record<string, number> {
   return counts
 }
 
-describe('recipients beyond what a server takes in one transaction', () => {
+describe('recipients beyond the limit of a transaction', () => {
   it.each([
     '552 5.5.3 too many recipients',
     '452 4.5.3 too many recipients',
@@ -43,7 +43,7 @@ describe('recipients beyond what a server takes in one transaction', () => {
     '451 4.5.3 too many recipients',
     '452 4.5.3',
     '452-4.5.3 too many\r\n452 4.5.3 recipients',
-  ])('get it in further transactions of the same attempt: «%s»', async (reply) => {
+  ])('get the mail in further transactions of the same attempt: «%s»', async (reply) => {
     const server = await scripted(takesAtMost(10, reply))
     const receipt = await send(aConfig(server.port, { to: FORTY_FIVE }))
     expect(recipientsOf(server.mails)).toEqual(FORTY_FIVE)
@@ -55,7 +55,7 @@ describe('recipients beyond what a server takes in one transaction', () => {
     )
   })
 
-  it('are not offered to it again in the next transaction and the next mail', async () => {
+  it('are not refused again: the limit is remembered for the next transaction and mail', async () => {
     const server = await scripted(takesAtMost(10, '452 4.5.3 too many recipients'))
     await send(aConfig(server.port, { to: FORTY_FIVE }))
     await send(aConfig(server.port, { to: FORTY_FIVE.slice(0, 25) }))
@@ -63,14 +63,14 @@ describe('recipients beyond what a server takes in one transaction', () => {
     expect(server.commands.filter((line) => line.startsWith('RCPT'))).toHaveLength(45 + 1 + 25)
   })
 
-  it('get it one by one from a server that takes one', async () => {
+  it('get the mail one by one from a server that accepts one', async () => {
     const server = await scripted(takesAtMost(1, '452 4.5.3 too many recipients'))
     const to = Array.from({ length: 100 }, (_, at) => `r${at}@example.test`)
     await send(aConfig(server.port, { to }))
     expect(recipientsOf(server.mails)).toEqual(to)
   })
 
-  it.each(['DATA', '.'])('get it also from a server that says so late, to %s', async (command) => {
+  it.each(['DATA', '.'])('get the mail also from a server that refuses late, after %s', async (command) => {
     let named = 0
     const server = await scripted({
       answer(line) {
@@ -83,7 +83,7 @@ describe('recipients beyond what a server takes in one transaction', () => {
     expect(recipientsOf(server.mails)).toEqual(FORTY_FIVE)
   })
 
-  it('are put off where even the first is too many, and only the others are not asked about again', async () => {
+  it('are deferred when even the first is too many, and the others are not asked about', async () => {
     for (const reply of ['552 5.5.3 too many recipients', '452 4.5.3 too many recipients']) {
       const server = await scripted({
         answer: (line, connection) => (line.startsWith('RCPT') && connection === 1 ? reply : undefined),
@@ -95,7 +95,7 @@ describe('recipients beyond what a server takes in one transaction', () => {
     }
   })
 
-  it('are put off where the server has taken enough for now; a retry goes to them alone', async () => {
+  it('are deferred when the server accepts no more for now; a retry goes to them only', async () => {
     const once = takesAtMost(10, '452 4.5.3 too many recipients')
     let transactions = 0
     const server = await scripted({
@@ -114,26 +114,26 @@ describe('recipients beyond what a server takes in one transaction', () => {
   })
 })
 
-describe('a full mailbox or disk is no limit on recipients', () => {
+describe('a full mailbox or disk is not a limit on recipients', () => {
   it.each([
     ['552 5.2.2 mailbox full', 'REJECTED', 'refused', 1],
     ['452 4.2.2 mailbox full', 'THROTTLED', 'deferred', 1],
     ['452 4.3.1 insufficient storage', 'THROTTLED', 'deferred', 1],
     ['552 mailbox full', 'REJECTED', 'refused', 2],
     ['452 mailbox full', 'THROTTLED', 'deferred', 2],
-  ])('«%s» for one of three means %s for that one alone', async (reply, code, status, transactions) => {
+  ])('«%s» for one of three means %s for that one only', async (reply, code, status, transactions) => {
     const server = await scripted({ answer: (line) => (line.startsWith('RCPT TO:<r1@') ? reply : undefined) })
     const error = await failed(aConfig(server.port, { to: FORTY_FIVE.slice(0, 3) }))
     expect(error).toMatchObject({ code, retryable: status === 'deferred' })
     expect(statusesOf(error)).toEqual({ accepted: 2, [status]: 1 })
     expect(server.mails.map(({ recipients }) => recipients.length)).toHaveLength(transactions)
-    // Nothing was learnt from it: the next mail goes in one transaction.
+    // No limit was learned from it: the next mail goes in one transaction.
     server.script({})
     await send(aConfig(server.port, { to: FORTY_FIVE }))
     expect(server.mails.at(-1)!.recipients).toEqual(FORTY_FIVE)
   })
 
-  it('a server that takes nobody but the first is asked twice and not for ever', async () => {
+  it('a server that accepts only the first recipient is asked twice, not without end', async () => {
     const server = await scripted({
       answer: (line) => (line.startsWith('RCPT') && !line.includes('<r0@') ? '452 no room' : undefined),
     })
@@ -142,7 +142,7 @@ describe('a full mailbox or disk is no limit on recipients', () => {
     expect(server.commands.filter((line) => line.startsWith('MAIL'))).toHaveLength(2)
   })
 
-  it('a mail that is refused as a whole after some have it puts off or refuses the others alone', async () => {
+  it('a mail that is refused as a whole after some have it defers or refuses only the others', async () => {
     for (const [reply, status] of [
       ['451 4.3.0 later', 'deferred'],
       ['554 5.7.1 spam', 'refused'],
@@ -160,13 +160,13 @@ describe('a full mailbox or disk is no limit on recipients', () => {
   })
 })
 
-describe('a server that takes only so much on one connection', () => {
+describe('a server that limits a connection', () => {
   it.each([
     ['MAIL', '550 5.7.0 one mail per connection'],
     ['MAIL', '421 4.7.0 too many mails on this connection'],
     ['RCPT', '421 4.7.0 too many recipients on this connection'],
     ['RCPT', '452 4.5.3 too many recipients on this connection'],
-  ])('serves the others on further connections of the same attempt: «%s» gets «%s»', async (command, reply) => {
+  ])('gets the others on further connections of the same attempt: %s is answered with «%s»', async (command, reply) => {
     const taken = new Map<number, number>()
     const server = await scripted(
       takesAtMost(10, '452 4.5.3 too many', (line, connection) => {
@@ -179,7 +179,7 @@ describe('a server that takes only so much on one connection', () => {
     expect(server.connections.total).toBe(5)
   })
 
-  it('and then nothing on any other puts the rest off', async () => {
+  it('and accepts nothing on the next one defers the rest', async () => {
     let mails = 0
     const server = await scripted(
       takesAtMost(10, '452 4.5.3 too many', (line) => {
@@ -194,7 +194,7 @@ describe('a server that takes only so much on one connection', () => {
   })
 })
 
-describe('what is known of each recipient when a later transaction breaks', () => {
+describe('the outcome of each recipient when a later transaction fails', () => {
   it.each([
     ['RCPT', { accepted: 10, deferred: 35 }],
     ['DATA', { accepted: 10, deferred: 35 }],
@@ -212,7 +212,7 @@ describe('what is known of each recipient when a later transaction breaks', () =
     expect(statusesOf(error)).toEqual(counts)
   })
 
-  it('when the time of the attempt is over', async () => {
+  it('at the deadline of the attempt', async () => {
     let mails = 0
     const server = await scripted(
       takesAtMost(10, '452 4.5.3 too many', (line) => {

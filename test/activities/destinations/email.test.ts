@@ -1,4 +1,4 @@
-// Mail on a real server: what arrives, over which kind of connection, and what the server does not take.
+// Mail on a real server: what arrives, over which kind of connection, and what the server refuses.
 import { randomUUID } from 'node:crypto'
 import { XMLValidator } from 'fast-xml-parser'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
@@ -42,7 +42,7 @@ describe('a mail on Mailpit', () => {
   }
 
   describe('arrives', () => {
-    it('filled in, from whom and to whom it should be, with all that a program can tell', async () => {
+    it('with its placeholders filled in, and with all its headers', async () => {
       const [to, cc, bcc] = [inbox(), inbox(), inbox()]
       const receipt = await send(
         config({
@@ -79,7 +79,7 @@ describe('a mail on Mailpit', () => {
       expect(receipt).toMatchObject({ status: 250, metadata: { recipients: [{ status: 'accepted' }, {}, {}] } })
     })
 
-    it('line for line, with dots, long lines, blanks at the end, and all of Unicode', async () => {
+    it('line by line, with dots, long lines, blanks at the end, and all of Unicode', async () => {
       const lines = [
         '.',
         '..',
@@ -105,7 +105,7 @@ describe('a mail on Mailpit', () => {
       expect(message.html.replaceAll('\r\n', '\n')).toBe(html)
     })
 
-    it('with the JSON as it was accepted: every byte', async () => {
+    it('with every byte of the accepted JSON', async () => {
       const body =
         '{"b": 1.0,\r\n "a":12345678901234567890,"b":"\\u00e9\\/ü😀",\t"z" : [ ] , "\\ud800": ".\\r\\n."}\n.\r\n'
       const message = await arrived({}, body)
@@ -115,7 +115,7 @@ describe('a mail on Mailpit', () => {
       expect(message.attachments[0]!.content.toString()).toBe(body)
     })
 
-    it('with a large JSON, whole', async () => {
+    it('with a large JSON, complete', async () => {
       const body = Buffer.from(JSON.stringify({ text: '.\n'.repeat(2_000_000) }))
       const message = await arrived({ timeout_seconds: 20 }, body)
       expect(message.attachments[0]!.content.equals(body)).toBe(true)
@@ -152,7 +152,7 @@ describe('a mail on Mailpit', () => {
       ['{"items": [1]}', 'row 0 at payload.items is no object'],
       ['{"items": "x"}', 'payload.items is no list of objects and no object'],
       ['{}', 'payload.items is no list of objects and no object'],
-    ])('not as CSV where there are no rows: %s', async (body, what) => {
+    ])('not as CSV when there are no rows: %s', async (body, what) => {
       const error = await failed(config({ attachment: { format: 'csv', rows_path: 'payload.items' } }), {
         body: Buffer.from(body),
       })
@@ -178,13 +178,13 @@ describe('a mail on Mailpit', () => {
       expect(XMLValidator.validate(xml)).toBe(true)
     })
 
-    it('with a file whose name is in any language', async () => {
+    it('with a file name in any language', async () => {
       const name = 'Übersicht „{payload.who}“ 2026.json'
       const message = await arrived({ attachment: { format: 'json', filename: name } }, '{"who": "Zoë/😀"}')
       expect(message.attachments[0]!.filename).toBe('Übersicht „Zoë_😀“ 2026.json')
     })
 
-    it('without a file where none is wanted', async () => {
+    it('without a file when none is configured', async () => {
       expect((await arrived({ attachment: { format: 'none' } })).attachments).toEqual([])
     })
 
@@ -197,7 +197,7 @@ describe('a mail on Mailpit', () => {
   })
 
   describe('to several', () => {
-    it('FIELD-REPORT 53: of whom one is refused arrives at the others, and is no success', async () => {
+    it('of whom one is refused arrives at the others, and the attempt fails', async () => {
       const [one, two] = [inbox(), inbox()]
       const error = await failed(config({ to: [one, 'nobody@elsewhere.test', two] }))
       expect(error).toMatchObject({ code: 'REJECTED', retryable: false, response: { status: 550 } })
@@ -211,7 +211,7 @@ describe('a mail on Mailpit', () => {
       expect(await mailpit.messages(two)).toHaveLength(1)
     })
 
-    it('FIELD-REPORT 53: more than the server takes at once: the rest comes in a further transaction, none gets two', async () => {
+    it('more than the server accepts at once: the others follow in another transaction, and nobody gets two', async () => {
       const all = [inbox(), inbox(), inbox(), inbox(), inbox()]
       const message = { delivery_id: randomUUID() }
       const receipt = await send(config({ to: all }), message)
@@ -225,7 +225,7 @@ describe('a mail on Mailpit', () => {
       for (const { to } of ours) expect(to).toEqual(all)
     })
 
-    it('FIELD-REPORT 53: of whom all are put off is tried again', async () => {
+    it('of whom all are deferred is tried again', async () => {
       const to = inbox()
       await mailpit.chaos({ recipient: { code: 451, probability: 100 } })
       const message = { delivery_id: randomUUID() }
@@ -243,14 +243,14 @@ describe('a mail on Mailpit', () => {
     ['recipient', 552, 'REJECTED'],
     ['authentication', 454, 'DESTINATION_UNAVAILABLE'],
     ['authentication', 535, 'UNAUTHORIZED'],
-  ] as const)('FIELD-REPORT 22: of which the %s is answered with %i means %s', async (what, code, expected) => {
+  ] as const)('whose %s is answered with %i means %s', async (what, code, expected) => {
     await mailpit.chaos({ [what]: { code, probability: 100 } })
     // A tenant of its own, for a login that was kept would not be asked again.
     const error = await failed(config(), { tenant_id: randomUUID() })
     expect(error).toMatchObject({ code: expected, response: { status: code } })
   })
 
-  it('FIELD-REPORT 54: goes out over a new connection when the kept one died, inside the attempt', async () => {
+  it('is sent over a new connection when the kept one is dead, within the attempt', async () => {
     const to = inbox()
     await send(config({ to: [to] }))
     await mailpit.restart()
@@ -270,7 +270,7 @@ describe.each(['starttls', 'tls'] as const)('a mail with security %s', (security
   const config = (given: Record<string, unknown> = {}) =>
     aConfig(mailpit.port, { ...LOGIN, security, tls: { ca: certificate('ca.pem') }, ...given })
 
-  it('arrives where the authority is trusted, at a server that takes nothing without TLS', async () => {
+  it('arrives when the authority is trusted, at a server that requires TLS', async () => {
     const to = inbox()
     await send(config({ to: [to] }))
     await send(config({ to: [to] }))
@@ -281,7 +281,7 @@ describe.each(['starttls', 'tls'] as const)('a mail with security %s', (security
   it.each([
     ['the authority is not trusted', { tls: {} }],
     ['the certificate is for another name', { tls: { ca: certificate('ca.pem'), server_name: 'other.test' } }],
-  ])('does not where %s', async (_, given) => {
+  ])('does not arrive when %s', async (_, given) => {
     const expected = { code: 'DESTINATION_UNAVAILABLE', retryable: true }
     const error = await failed(config(given))
     expect(error).toMatchObject(expected)
@@ -289,18 +289,18 @@ describe.each(['starttls', 'tls'] as const)('a mail with security %s', (security
     expect(await failureOf(probe(config(given)))).toMatchObject(expected)
   })
 
-  it('does not with a wrong password', async () => {
+  it('does not arrive with a wrong password', async () => {
     expect(await failed(config({ password: WRONG }))).toMatchObject({ code: 'UNAUTHORIZED', retryable: false })
   })
 
-  it('does not, and ends in time, where the server speaks the other kind of TLS', async () => {
+  it('does not arrive, and fails in time, when the server uses the other kind of TLS', async () => {
     const to = inbox()
     const other = security === 'tls' ? 'starttls' : 'tls'
     expect(await failed(config({ to: [to], security: other, timeout_seconds: 1 }))).toMatchObject({ retryable: true })
     expect(await mailpit.messages(to)).toEqual([])
   })
 
-  it('does not where TLS is wanted and the server has none, and says no secret', async () => {
+  it('does not arrive when the server has no TLS, and no secret is sent', async () => {
     const server = await scripted({ extensions: ['AUTH PLAIN'] })
     const error = await failed(aConfig(server.port, { ...LOGIN, security, timeout_seconds: 1 }))
     expect(error.code).toBe(security === 'tls' ? 'DESTINATION_UNAVAILABLE' : 'MISCONFIGURED')
@@ -310,7 +310,7 @@ describe.each(['starttls', 'tls'] as const)('a mail with security %s', (security
 })
 
 describe('a mail without TLS', () => {
-  it('does not go to a server that wants TLS', async () => {
+  it('does not go to a server that requires TLS', async () => {
     const tls = { mode: 'starttls' as const, cert: certificate('server.pem'), key: certificate('server.key') }
     const mailpit = await startMailpit({ tls })
     try {
