@@ -1,7 +1,7 @@
-// Reads JSON (RFC 8259) token by token from its bytes, and checks it on the way. Nothing is built and nothing recurses, so
-// that the cost is linear in the bytes and the memory constant. The caller may pause between two tokens.
+// Reads JSON (RFC 8259) token by token from its bytes, and checks its syntax. It builds nothing and does not recurse, so the cost
+// is linear in the bytes and the memory is constant. The caller may pause between two tokens.
 
-/** What `next` answers. */
+/** The results of `next`. */
 export const TOKEN = {
   end: 0,
   openObject: 1,
@@ -23,10 +23,10 @@ export interface ScanBounds {
   max_values: number
 }
 
-/** The bytes are not JSON, or more of it than the bounds allow. */
+/** The bytes are not JSON, or exceed the bounds. */
 export class JsonFault extends Error {
   readonly kind: 'syntax' | 'depth' | 'values'
-  /** Of the byte at which reading stopped. */
+  /** The byte at which reading stopped. */
   readonly offset: number
 
   constructor(kind: JsonFault['kind'], offset: number) {
@@ -46,7 +46,7 @@ const NOTHING = 5
 
 const UNBOUNDED: ScanBounds = { max_depth: 100_000, max_values: Number.POSITIVE_INFINITY }
 const [TRUE, FALSE, NULL] = ['true', 'false', 'null'].map((word) => Buffer.from(word)) as [Buffer, Buffer, Buffer]
-/** Larger exponents are all the same to whoever asks. */
+/** Larger exponents need not be told apart. */
 const LARGEST_EXPONENT = 1_000_000
 
 const QUOTE = 0x22
@@ -65,12 +65,12 @@ for (let digit = 0; digit < 16; digit++) {
 }
 
 export class JsonScanner {
-  /** Where the token begins, and the first byte behind it. A string has its quotes. */
+  /** The first byte of the token, and the first byte after it. A string includes its quotes. */
   start = 0
   end = 0
   /** The string has an escape in it. */
   escaped = false
-  /** The string spells U+0000 or half of a surrogate pair, which PostgreSQL's text cannot hold. */
+  /** The string contains U+0000 or half of a surrogate pair, which PostgreSQL cannot store as text. */
   unstorable = false
   /** The exponent of the number, without its sign: `1e400` has 400 digits once it is written out. */
   exponent = 0
@@ -81,7 +81,7 @@ export class JsonScanner {
   private readonly bounds: ScanBounds
   private at = 0
   private expects = VALUE
-  /** Of each level, 1 for an object. */
+  /** For each level: 1 for an object, 0 for an array. */
   private objects = new Uint8Array(64)
 
   /** @param bytes valid UTF-8 */
@@ -199,7 +199,7 @@ export class JsonScanner {
     throw new JsonFault('syntax', at)
   }
 
-  /** The first byte behind the escape, or behind the pair of escapes that spell one character. */
+  /** The first byte after the escape, or after the pair of escapes for one character. */
   private escape(at: number): number {
     const { bytes } = this
     const letter = bytes[at + 1]

@@ -2,7 +2,7 @@
 import { stringify } from 'csv-stringify/sync'
 import { FormatError, isObject, type Json, textOf, toJson } from './document.ts'
 
-/** What spreadsheets take for the beginning of a formula, in its wide forms too. */
+/** Characters with which spreadsheets begin a formula, full-width forms included. */
 const SIGNS = '=+\\-@\uff1d\uff0b\uff0d\uff20'
 const BLANKS = '[\\s\\0"]*'
 const AT_START = new RegExp(`^(?:${BLANKS}[${SIGNS}]|[\\t\\r\\n])`)
@@ -13,7 +13,7 @@ const LEADING = new RegExp(`^${BLANKS}`)
  */
 const BEHIND = new RegExp(`(?=[${SIGNS}])(?<=[,;\\t]${BLANKS})`, 'g')
 const BEHIND_OR_BELOW = new RegExp(`(?=[${SIGNS}])(?<=[,;\\t\\r\\n]${BLANKS})`, 'g')
-/** Where something was guarded, the field is one to every reader that knows quotes. */
+/** A guarded field is quoted, so that every reader that knows quotes reads one field. */
 const TO_BE_QUOTED = new RegExp(`^(?=[^']*')(?=[^${SIGNS}]*[${SIGNS}])[^,;\\t\\r\\n]*[,;\\t\\r\\n]`)
 /** The same within a JSON string, in which a sign can be written as `\u003d`. */
 const JSON_SIGN = new RegExp(`(?=[${SIGNS}])(?<=(?:^"|[,;"]|\\\\[tnr"])(?:[\\s"]|\\\\[tnr"])*).`, 'g')
@@ -24,7 +24,7 @@ function guarded(text: string, isFirst: boolean): string {
   return `${AT_START.test(text) ? "'" : ''}${lead}${rest}`
 }
 
-/** What is nested stays the same JSON: its signs are written by their codes. Numbers are no formulas. */
+/** Nested JSON keeps its meaning: such characters are written as escapes. Numbers are no formulas. */
 function guardedJson(value: Json): string {
   if (typeof value === 'string') return guardedString(value)
   if (Array.isArray(value)) return `[${value.map(guardedJson).join(',')}]`
@@ -37,7 +37,7 @@ function guardedString(text: string): string {
   return JSON.stringify(text).replace(JSON_SIGN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Rows of which each has other keys make a table of nearly nothing, but of more fields than a worker can hold. */
+/** Rows that each have other keys make a table that is nearly empty, but has more fields than a worker can hold. */
 const MIN_FIELDS = 1_000_000
 const MIN_BYTES_PER_FIELD = 2
 
@@ -51,10 +51,10 @@ export interface CsvOptions {
 }
 
 /**
- * A head of names, then one line per row; what a row lacks, and null, is empty. Numbers keep their digits.
+ * A header of names, then one line per row; missing values and null are empty. Numbers keep their digits.
  * @param rows a list of objects, or one object
- * @param source where the rows were found, and the size of all around them in bytes
- * @throws FormatError when it is something else, or the table would be far larger than what it is made of
+ * @param source the path of the rows, and the size of the whole document in bytes
+ * @throws FormatError when it is something else, or the table would be far larger than the document
  */
 export function toCsv(
   found: Json | undefined,
@@ -90,7 +90,7 @@ export function toCsv(
     quote_record_delimiter: true,
     // What was guarded behind a separator is one field to every reader of this delimiter.
     quoted_match: options.formulas === 'escape' ? TO_BE_QUOTED : null,
-    // A row that is an empty line is no row to most readers.
+    // Most readers skip a row that is an empty line.
     quoted_empty: columns.length === 1,
   })
   return Buffer.from(options.bom ? `\ufeff${text}` : text)

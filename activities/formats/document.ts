@@ -5,11 +5,11 @@ import { readTree, type Tree } from '../document/tree.ts'
 /** A number whose text JavaScript would write otherwise (`1.0`, 64-bit integers) keeps that text. */
 export type Json = Tree<number | LosslessNumber>
 
-/** What a document can not be made into, in words that hold nothing of it but paths and keys. */
+/** Why a document cannot be written in a format; the message holds nothing of it but paths and keys. */
 export class FormatError extends Error {}
 
 /**
- * Of a key that occurs twice the last one counts, as everywhere here.
+ * If a key occurs twice, the last one counts.
  * @throws JsonFault
  */
 export function parseDocument(body: Buffer): Json {
@@ -25,7 +25,7 @@ export function isObject(value: Json | undefined): value is { [key: string]: Jso
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !isLosslessNumber(value)
 }
 
-/** Text, and the digits of a number; what is nested is JSON again. */
+/** A text as it is, a number by its digits; nested values as JSON. */
 export function textOf(value: Json): string {
   if (value === null) return ''
   if (typeof value === 'string') return value
@@ -33,7 +33,7 @@ export function textOf(value: Json): string {
   return String(value)
 }
 
-/** JSON without white space, every number as it is. */
+/** JSON without white space; numbers keep their digits. */
 export function toJson(value: Json): string {
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
   if (isLosslessNumber(value)) return value.value

@@ -1,4 +1,4 @@
-// How a document is written as CSV or XML, as configurations state it: in one wording for mail and for shaping.
+// The configuration fields of CSV and XML, the same for mail attachments and for shapes.
 import { z } from 'zod'
 
 export const csvFields = {

@@ -2,7 +2,7 @@
 import { isObject, type Json, textOf } from './document.ts'
 
 const NAME = /^(?!xml)[A-Za-z_][A-Za-z0-9._-]*$/i
-/** XML 1.0, 2.2: everything else may not stand in a document, not even as a reference. */
+/** XML 1.0, 2.2: no other character is allowed in a document, not even as a reference. */
 const FORBIDDEN = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu
 
 /**
@@ -32,12 +32,12 @@ function contentOf(value: Json): string {
   return content
 }
 
-/** Nothing in it is to be escaped: nearly every value. */
+/** Nearly every value needs no escapes. */
 const PLAIN = /^[ !#-%'-;=?-~]*$/
 
 const REFERENCES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
 
-/** A carriage return, and in an attribute any line end or tab, would be read back as something else. */
+/** A parser would change a carriage return, and in an attribute any line end or tab. */
 function escaped(text: string, attribute: boolean): string {
   if (PLAIN.test(text)) return text
   return text

@@ -1,4 +1,4 @@
-// What a rule does when its conditions hold, kind by kind.
+// The actions of a rule, by its type.
 import { z } from 'zod'
 import { PRIORITIES, type RuleType } from '../../db/states.ts'
 import { shapeConfig } from '../shaping/config.ts'
@@ -103,7 +103,7 @@ export const ACTIONS = { routing, filtering, transformation, prioritization } sa
 
 export type Actions<T extends RuleType = RuleType> = z.output<(typeof ACTIONS)[T]>
 
-/** Refuses a list in which something stands twice. */
+/** Refuses a list with duplicates. */
 export function distinct(
   list: string[],
   context: { addIssue(issue: { code: 'custom'; message: string; path: number[] }): void },

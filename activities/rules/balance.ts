@@ -1,4 +1,4 @@
-// Which of several destinations has its turn. The turn is counted in the database, once for all workers.
+// Load balancing: which of several destinations is next. The database counts, once for all workers.
 import { LRUCache } from 'lru-cache'
 import type { Balance } from './actions.ts'
 
@@ -10,7 +10,7 @@ export interface Member {
   unhealthy: boolean
 }
 
-/** The member whose turn it is; `turn` counts from 0. Members keep their order. */
+/** The member that is next; `turn` counts from 0. Members keep their order. */
 export function pick(members: readonly Member[], balance: Balance, turn: number): Member {
   switch (balance) {
     case 'round_robin':
@@ -34,7 +34,7 @@ export function pick(members: readonly Member[], balance: Balance, turn: number)
   }
 }
 
-/** So many members may have their turns spread; more of them come in blocks, which costs no table. */
+/** Up to this many members alternate evenly; more of them come in blocks, which needs no table. */
 const MAX_SPREAD = 100
 
 function weightedIndex(weights: readonly number[], turn: number): number {

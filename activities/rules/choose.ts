@@ -1,4 +1,4 @@
-// Which destinations the routing rules choose, by name, tag and strategy. Pure but for the look-ups that are passed in.
+// Which destinations the routing rules choose, by name, tag and strategy. Pure except for the lookups that are passed in.
 
 import type { Candidate } from '../../db/rules/rule-lookups.ts'
 import { type Member, pick } from './balance.ts'
@@ -29,7 +29,7 @@ export async function choose(
     plan.destinations.push(planned)
     return planned
   }
-  /** Of each failover rule those of which one is to be served. */
+  /** The groups of failover rules: of each group one destination is to be served. */
   const groups: string[][] = []
   for (const [group, rule] of rules.entries()) {
     const names = members.get(rule)!
@@ -39,7 +39,7 @@ export async function choose(
       )
     }
     const take = (name: string) => add(member(name, known.get(name), rule.name, true))
-    /** Goes out in any case, also one that another rule lets stand by. */
+    /** Sent in any case, even if it is a standby of another rule. */
     const send = (name: string) => {
       const planned = chosen.get(name) ?? take(name)
       planned.standby = false
@@ -53,14 +53,14 @@ export async function choose(
         const own: string[] = []
         for (const name of names) {
           const present = chosen.get(name)
-          // One of another group stays there.
+          // A member of another group stays in that group.
           if ((present && present.failover_group !== null) || dropping(name)) {
             if (!present) take(name)
             continue
           }
           const planned = present ?? take(name)
           planned.failover_group = group
-          // One that goes out in any case leads the group, and is owed to the other rule whatever comes of the group.
+          // One that is sent in any case becomes the first of the group; the other rule needs it even if the group succeeds.
           planned.required = present !== undefined
           if (planned.status !== 'pending') continue
           planned.standby = !present && own.length > 0
@@ -70,7 +70,7 @@ export async function choose(
           groups.push(own)
           break
         }
-        // All of them stay in other groups. One of those that can only end with one of these will do.
+        // All members stay in other groups. One group that can only end with one of these members is enough.
         const all = new Set(names)
         if (groups.some((members) => members.every((name) => all.has(name)))) break
         const first = names.find((name) => !dropping(name) && chosen.get(name)?.status === 'pending')
@@ -102,7 +102,7 @@ export async function choose(
   }
 }
 
-/** By name in the rule's order, then by tag in the order of names. Of those that a shared rule names the tenant's. */
+/** By name in the order of the rule, then by tag in the order of names. A shared rule chooses the tenant's own destinations. */
 function membersOf(
   { actions, shared }: RuleOf<'routing'>,
   candidates: Candidate[],
@@ -136,7 +136,7 @@ export function row(name: string, candidate: Candidate | null, rule: string | nu
   }
 }
 
-/** A registered destination as it is now. One that rules chose is skipped while it is inactive; a named one waits. */
+/** A registered destination in its present state. If it is inactive it is skipped when a rule chose it, and waits when it was named. */
 export function member(
   name: string,
   candidate: Candidate | undefined,

@@ -1,12 +1,12 @@
-// What conditions come to. Something that was not tried, for its cost, is known to nobody: neither it nor its `not` holds.
+// Evaluates conditions. A test that was not tried because of its cost is undecided: neither it nor its `not` holds.
 import type { Condition, Leaf } from './conditions.ts'
 import { Digits, type Exact } from './exact.ts'
 import { type Answer, spend, TOO_MUCH, type Work } from './operators.ts'
 import { type Facts, follow, pathOfElement, someElement } from './paths.ts'
 
 /**
- * What was asked, and what came of it. Conditions that did not need to be asked are not in it. `undecided`: something that
- * matters was not tried, so that nobody knows; it does not match, and neither does its `not`.
+ * What was tested, and the result. Conditions that did not need a test are left out. `undecided`: a test that matters was not
+ * tried; the condition does not match, and neither does its `not`.
  */
 export type Outcome = {
   matched: boolean
@@ -16,13 +16,13 @@ export type Outcome = {
   | { kind: 'all' | 'any' | 'not'; of: Outcome[] }
 )
 
-/** What one element of a list costs. The questions themselves are bounded by the size of the rules. */
+/** The cost of one list element. The number of tests is bounded by the size of the rules. */
 const ELEMENT = 10
 
-/** Others have their turn after so much work: some two milliseconds. */
+/** Other work gets the event loop after this much: some two milliseconds. */
 const TURN = 20_000
 
-/** Asks in order and stops as soon as the answer stands. Yields where something else may go on. */
+/** Tests in order and stops as soon as the result is known. Yields where other work may run. */
 export function* evaluate(condition: Condition, facts: Facts, work: Work): Generator<void, Outcome> {
   if (condition.kind === 'leaf' && condition.path.root === 'payload' && facts.unread !== undefined) {
     const untried = `was not tried: the payload ${facts.unread}`
@@ -53,7 +53,7 @@ function ask(leaf: Leaf, facts: Facts, work: Work): Outcome {
   return { kind: 'leaf', leaf, actual, ...verdict(answer) }
 }
 
-/** Holds when it holds for one element; says for which. */
+/** Holds when it holds for one element; the result says for which. */
 function* askEach(leaf: Leaf, facts: Facts, work: Work): Generator<void, Outcome> {
   let elements = 0
   let actual: Exact | undefined
@@ -72,7 +72,7 @@ function* askEach(leaf: Leaf, facts: Facts, work: Work): Generator<void, Outcome
       elements += 1
       actual = value
       last = isAffordable(value, work) ? leaf.test(value, work) : TOO_MUCH
-      // What was not tried may be the one that holds.
+      // The element that was not tried may be the one that holds.
       const ends = last === true || isUntried(last)
       if (ends) at = pathOfElement(leaf.path, indexes)
       return ends

@@ -9,7 +9,7 @@ export class Digits {
   constructor(text: string) {
     this.text = text
   }
-  /** Embedded in other JSON it may lose digits; `exactText` loses none. */
+  /** Inside other JSON it may lose digits; `exactText` loses none. */
   toJSON(): number {
     return Number(this.text)
   }
@@ -59,11 +59,11 @@ export function exactText(value: Exact | undefined, max = Number.POSITIVE_INFINI
   }
   write(value)
   if (text.length <= max) return text
-  // Half of a pair of surrogates would be no text to PostgreSQL.
+  // PostgreSQL refuses a text that ends with half of a surrogate pair.
   return `${text.slice(0, max).replace(/[\ud800-\udbff]$/, '')}…`
 }
 
-/** The same without exactness: numbers become doubles, prototypes ordinary. */
+/** The value as ordinary JavaScript: numbers become doubles. */
 export function plain(value: Exact): unknown {
   return JSON.parse(exactText(value))
 }

@@ -1,26 +1,26 @@
-// Why a distribution went where it went, in words and values; bounded, for it is kept with the job.
+// Explains why a distribution went to its destinations, with the values that decided. Bounded, because it is stored with the job.
 import type { RuleType } from '../../db/states.ts'
 import type { Outcome } from './evaluate.ts'
 import { type Exact, exactText } from './exact.ts'
 import type { Considered, PlannedDestination, RulePlan } from './planned.ts'
 
 export interface ExplanationOptions {
-  /** False: paths alone, where the payload is sealed. */
+  /** False: only paths, because the payload is sealed. */
   values: boolean
-  /** Characters of a value that are shown. */
+  /** Shown characters of a value. */
   max_value: number
-  /** Bytes of all the rules together; what is left out is counted. */
+  /** Bytes for all rules together; the rules that are left out are counted. */
   max_bytes: number
-  /** Of a condition that does not hold, only what it failed by. */
+  /** For a condition that does not hold, only the test that failed. */
   brief: boolean
 }
 
-/** Kept with the job. */
+/** For the explanation that is stored with the job. */
 export const KEPT: ExplanationOptions = { values: true, max_value: 200, max_bytes: 16_384, brief: true }
-/** Answered to whoever brings the sample. */
+/** For the answer to a dry run. */
 export const SHOWN: ExplanationOptions = { values: true, max_value: 1000, max_bytes: 4_194_304, brief: false }
 
-/** A type, and not an interface: as an answer it is an object of any keys. */
+/** A type, not an interface, so that it can be used as an object with any keys. */
 export type ExplainedCondition = {
   matched: boolean
   all?: ExplainedCondition[]
@@ -32,7 +32,7 @@ export type ExplainedCondition = {
   operator?: string
   /** JSON text, shortened: numbers keep their digits. */
   value?: string
-  /** JSON text of what stood there; absent when nothing did. */
+  /** JSON text of the value at the path; absent when there is none. */
   actual?: string
   missing?: true
   time_zone?: string
@@ -42,11 +42,11 @@ export type ExplainedCondition = {
 export interface ExplainedRule {
   id: string
   name: string
-  /** Of all tenants. */
+  /** Shared by all tenants. */
   shared?: true
   rule_type: RuleType
   priority: number
-  /** Null: not asked. */
+  /** Null: not evaluated. */
   matched: boolean | null
   conditions?: ExplainedCondition
   note?: string
@@ -55,7 +55,7 @@ export interface ExplainedRule {
 export interface Explanation {
   chosen_by: RulePlan['chosen_by']
   rules: ExplainedRule[]
-  /** Rules that are left out for their size. */
+  /** Number of rules that are left out because of their size. */
   rules_omitted: number
   destinations: ExplainedDestination[]
   destinations_omitted: number
@@ -79,7 +79,7 @@ export interface ExplainedDestination {
   shaped: boolean
 }
 
-/** What matched comes first, so that it is the last to be left out. */
+/** Rules that matched come first, so that they are left out last. */
 export function explain(plan: RulePlan, options: ExplanationOptions): Explanation {
   const budget = { left: options.max_bytes }
   const keep = <T>(list: T[]): T[] => {
@@ -126,8 +126,8 @@ export function explain(plan: RulePlan, options: ExplanationOptions): Explanatio
 }
 
 /**
- * Of each one the longest words that have room. A thousand rules that did not match need not all be put into words to be
- * left out.
+ * For each rule the longest form for which there is room. Rules beyond the room are not put into words at all: there may be a
+ * thousand of them.
  */
 function keepLazily<T, U>(list: T[], word: (one: T) => U[], budget: { left: number }): U[] {
   const kept: U[] = []
@@ -137,12 +137,12 @@ function keepLazily<T, U>(list: T[], word: (one: T) => U[], budget: { left: numb
     budget.left -= Buffer.byteLength(JSON.stringify(fitting))
     kept.push(fitting)
   }
-  // The destinations still have their share.
+  // Room for the destinations is reserved.
   budget.left = Math.max(budget.left, 8192)
   return kept
 }
 
-/** Without its conditions. */
+/** The shortest form: without its conditions. */
 function outline({ id, name, shared, rule_type, priority, outcome }: Considered): ExplainedRule {
   const note = 'its conditions are left out for their size'
   return { id, name, ...(shared ? { shared } : {}), rule_type, priority, matched: outcome?.matched ?? null, note }
@@ -169,7 +169,7 @@ function explainActual(actual: Exact | undefined, { values, max_value }: Explana
 function explainOutcome(outcome: Outcome, options: ExplanationOptions): ExplainedCondition {
   if (outcome.kind === 'not') return { matched: outcome.matched, not: explainOutcome(outcome.of[0]!, options) }
   if (outcome.kind !== 'leaf') {
-    // Of an `all` that does not hold, the last one asked is the one that decided.
+    // If an `all` does not hold, the last test is the one that decided.
     const brief = options.brief && outcome.kind === 'all' && !outcome.matched && !outcome.undecided
     const asked = brief ? outcome.of.slice(-1) : outcome.of
     return { matched: outcome.matched, [outcome.kind]: asked.map((one) => explainOutcome(one, options)) }

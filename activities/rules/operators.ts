@@ -1,31 +1,31 @@
-// The operators of conditions, one entry each: how its value must look, and what it answers.
+// The operators of conditions, one entry each: the form of its value, and the test.
 import { canonicalDigits, compareDigits, Digits, type Exact } from './exact.ts'
 import type { Path } from './paths.ts'
 import { MAX_MATCHED_TEXT, type Pattern, readPattern } from './patterns.ts'
 import { textSearch } from './text-search.ts'
 
-/** Nobody knows: it was not tried, for this reason. */
+/** The test was not tried, for this reason. */
 export interface Untried {
   untried: string
 }
 
-/** True or false, or false for a reason that the values do not show. */
+/** The result, or false with a reason that the values do not show. */
 export type Answer = boolean | string | Untried
 
-/** What the rules of one plan may still spend together. */
+/** The cost that the rules of one plan may still have together. */
 export interface Work {
   left: number
 }
 
 /**
- * A unit is some 100 ns, an instruction of a pattern on one character: all of them last about a second. Rules run where
- * everybody's distributions are planned.
+ * A unit is about 100 ns, one instruction of a pattern on one character; all units together take about a second. All tenants'
+ * distributions are planned in the same process.
  */
 const WORK = 10_000_000
 
 export const freshWork = (): Work => ({ left: WORK })
 
-/** False takes nothing: what costs less may still be tried. */
+/** False spends nothing: a cheaper test may still be tried. */
 export function spend(work: Work, units: number): boolean {
   if (units > work.left) return false
   work.left -= units
@@ -39,13 +39,13 @@ export type Test = (actual: Exact | undefined, work: Work) => Answer
 export interface Operator {
   /** For the documentation. */
   about: string
-  /** The condition's question, or what is wrong with its value; `at` leads from the value to the fault. */
+  /** The test, or what is wrong with its value; `at` is the path from the value to the fault. */
   read(value: Exact | undefined, path: Path): Test | { issue: string; at?: number }
 }
 
 const MAX_LIST = 1000
 const MAX_TEXT = 10_000
-/** Before or behind the point; jsonb takes some more. */
+/** Digits before or after the decimal point; jsonb accepts some more. */
 const MAX_DIGITS = 1000
 
 /** The order of priorities, so that `greater_than "normal"` means what it says. */
@@ -68,7 +68,7 @@ function isStorable({ text }: Digits): boolean {
   return digits.length <= MAX_DIGITS && Math.abs(Number(exponent)) <= MAX_DIGITS
 }
 
-/** A value that this path can never have would make a rule that never, or always, matches. */
+/** A value that the path can never have is refused: the rule would never, or always, match. */
 function impossible(value: Exact, path: Path): string | undefined {
   if (path.root === 'priority' && !(typeof value === 'string' && Object.hasOwn(RANKS, value))) {
     return `must be one of ${Object.keys(RANKS).join(', ')}`
@@ -141,7 +141,7 @@ function membership(holds: (found: boolean) => boolean, about: string): Operator
   }
 }
 
-/** Numbers by all their digits, texts character by character (so ISO 8601 times of one form order), priorities by rank. */
+/** Compares numbers by all digits, texts by character (so ISO 8601 times of the same form work), priorities by rank. */
 function ordering(path: Path, bound: Exact): { issue: string } | ((actual: Exact | undefined) => number | string) {
   const issue = impossible(bound, path)
   if (issue) return { issue }

@@ -1,5 +1,5 @@
-// What a condition may look at: `payload.customer.id`, `payload.items[0].sku`, `payload.items[*].sku`,
-// `metadata["odd key"]`, `data_type`, `time.hour`. A path is only followed, never run.
+// The paths of conditions: `payload.customer.id`, `payload.items[0].sku`, `payload.items[*].sku`, `metadata["odd key"]`,
+// `data_type`, `time.hour`.
 import { distance } from 'fastest-levenshtein'
 import { createPathParser, EACH, type Step } from '../document/paths.ts'
 import { TooManyValues, type Wanted } from '../document/tree.ts'
@@ -13,12 +13,12 @@ export interface Path {
   text: string
   root: Root
   steps: Step[]
-  /** Leads to each element of a list, or of several. */
+  /** It has a `[*]`: it leads to several values. */
   many: boolean
 }
 
 export interface Facts {
-  /** Only the parts that the rules ask for. */
+  /** Only the parts that the rules use. */
   payload: Exact | undefined
   /** Why the payload was not read. */
   unread?: string
@@ -61,7 +61,7 @@ function nearest(text: string, name: string): string {
   return `; it begins with ${ROOTS.join(', ')}`
 }
 
-/** What stands at the path; undefined when nothing does. */
+/** The value at the path; undefined when there is none. */
 export function follow(path: Path, facts: Facts, timeZone: string): Exact | undefined {
   if (path.root === 'time') return facts.time.part(path.steps[0] as TimePart, timeZone)
   return descend(facts[path.root], path.steps, 0, path.steps.length)
@@ -73,18 +73,18 @@ function below(at: Exact | undefined, step: Step): Exact | undefined {
   return Object.hasOwn(at, step) ? at[step] : undefined
 }
 
-/** What a walk over the elements asks, and how far it has come. */
+/** The callbacks of a walk over list elements. */
 interface Walk {
-  /** Asked before each element; false ends the walk without an answer. */
+  /** Called before each element; false ends the walk without a result. */
   spend: () => boolean
-  /** Whether something else should go on. */
+  /** Whether other work should run now. */
   isDue: () => boolean
   holds: (actual: Exact | undefined, indexes: readonly number[]) => boolean
 }
 
 /**
- * Whether `holds` for what stands at the path in one of the elements, in their order. Where there is no list there is no
- * element. Yields where `isDue` says so.
+ * Whether `holds` for the value at the path in one of the elements, in their order. A value that is no list has no elements.
+ * Yields where `isDue` says so.
  */
 export function someElement(path: Path, facts: Facts, walk: Walk): Generator<void, boolean | undefined> {
   return inEach(path.root === 'metadata' ? facts.metadata : facts.payload, path.steps, 0, [], walk)
@@ -123,14 +123,14 @@ function descend(start: Exact | undefined, steps: readonly Step[], from: number,
 /** The path to one of the elements: `payload.items[2].sku`. */
 export function pathOfElement(path: Path, indexes: readonly number[]): string {
   let next = 0
-  // A quoted key may hold the same three characters.
+  // A quoted key may contain the same three characters.
   return path.text.replace(/"(?:[^"\\]|\\.)*"|\[\*\]/g, (part) => (part === '[*]' ? `[${indexes[next++]}]` : part))
 }
 
-/** A plan holds them until it is written, and others are planned at the same time: some 60 MB. */
+/** Values that one plan may hold, some 60 MB; others are planned at the same time. */
 const MAX_VALUES = 500_000
 
-/** What of the payload the rules look at. */
+/** The parts of the payload that the rules use. */
 export async function payloadFacts(payload: Buffer, wanted: Wanted): Promise<Pick<Facts, 'payload' | 'unread'>> {
   try {
     return { payload: await readExactInTurns(payload, wanted, MAX_VALUES) }

@@ -1,16 +1,16 @@
-// Patterns of `matches`: RE2 syntax, which has no backtracking, so that the time is linear in pattern and text. What is
-// left to bound is the product of the two.
+// Patterns of `matches`, in RE2 syntax. RE2 has no backtracking, so the time is proportional to pattern size times text length;
+// both are bounded.
 import { RE2JS } from 're2js'
 
 export const MAX_PATTERN = 500
 /** Instructions of a compiled pattern. */
 const MAX_PROGRAM = 500
-/** Characters of a text that a pattern is tried on. */
+/** Characters of a text that a pattern is tested against. */
 export const MAX_MATCHED_TEXT = 10_000
 export interface Pattern {
   text: string
   program: number
-  /** Whether it is found anywhere in the text. */
+  /** Whether it matches anywhere in the text. */
   found(text: string): boolean
 }
 

@@ -1,5 +1,5 @@
-// From facts and rules to a plan: who is served, how, and why. The same for a real distribution and for a dry run; what
-// must be looked up is passed in.
+// From facts and rules to a plan: which destinations are served, how, and why. The same code serves real distributions and dry
+// runs; lookups are passed in.
 
 import type { Candidate } from '../../db/rules/rule-lookups.ts'
 import type { RuleType } from '../../db/states.ts'
@@ -13,7 +13,7 @@ import type { Rule, RuleOf, RuleSet } from './rule.ts'
 import { absentNames, boundedWarnings } from './warnings.ts'
 
 const MAX_DESTINATIONS = 1000
-/** Beyond the above a destination is skipped, where a retry finds it; beyond this it has no row at all. */
+/** Beyond the limit above a destination gets a skipped row, which a retry can send; beyond this limit it gets no row. */
 const MAX_ROWS = 2000
 
 export async function planByRules(
@@ -87,7 +87,7 @@ export async function planByRules(
   for (const rule of choosing) {
     const absent = absentNames(rule, known)
     if (absent === null) continue
-    // Not every tenant has what a shared rule names, and need not be told with each distribution.
+    // Not every tenant has the destinations that a shared rule names; that is no reason for a warning.
     if (rule.shared)
       considered.find(({ id }) => id === rule.id)!.note = `passes over what this tenant has not: ${absent}`
     else plan.warnings.push(`The rule ${rule.name} names what is deleted: ${absent}`)
@@ -142,7 +142,7 @@ function isScoped({ actions }: Scoped): boolean {
   return actions.destinations !== undefined || actions.tags !== undefined
 }
 
-/** Whether a rule is about this destination; a filter without names and tags is about every one. */
+/** Whether a rule concerns this destination; a filter without names and tags concerns all. */
 function concerns(rule: Scoped, name: string, candidate: Candidate | undefined): boolean {
   if (!isScoped(rule)) return true
   const { destinations, tags } = rule.actions

@@ -1,12 +1,12 @@
-// What a plan is made from and what it holds.
+// The input of planning, and the plan.
 import type { Candidate } from '../../db/rules/rule-lookups.ts'
 import type { Priority, RuleType } from '../../db/states.ts'
 import type { Outcome } from './evaluate.ts'
 
 export interface Lookups {
-  /** The tenant's destinations of these names, and the living ones with one of these tags. */
+  /** The tenant's destinations of these names, and those that are not deleted and have one of these tags. */
   destinations(names: string[], tags: string[]): Promise<Candidate[]>
-  /** Takes a turn of each rule, from 0. */
+  /** The next number of each rule's counter, from 0. */
   turns(ruleIds: string[]): Promise<Map<string, number>>
   /** Share of the recent attempts that failed, by destination. */
   failures(names: string[]): Promise<Map<string, number>>
@@ -14,7 +14,7 @@ export interface Lookups {
 
 export interface PlannedDestination {
   name: string
-  /** Null: the submission's own, inline. */
+  /** Null: an inline destination of the submission. */
   candidate: Candidate | null
   status: 'pending' | 'failed' | 'skipped'
   error_code: 'DESTINATION_DISABLED' | 'DESTINATION_DELETED' | 'MISCONFIGURED' | null
@@ -22,9 +22,9 @@ export interface PlannedDestination {
   /** The rule that chose it. */
   rule: string | null
   failover_group: number | null
-  /** Waits until those before it in its group have failed for good. */
+  /** Waits until all before it in its group have failed permanently. */
   standby: boolean
-  /** Of a group, and owed to another rule as well: a success of the group is not one of this. */
+  /** Member of a group, but also chosen by another rule: it is needed even if the group succeeds. */
   required: boolean
   shape: Record<string, unknown> | null
 }
@@ -35,7 +35,7 @@ export interface Considered {
   shared: boolean
   rule_type: RuleType
   priority: number
-  /** Null: not asked, since a rule before it said stop or dropped everything. */
+  /** Null: not evaluated, because a rule before it stopped the evaluation or dropped everything. */
   outcome: Outcome | null
   unreadable?: string
   note?: string
@@ -44,7 +44,7 @@ export interface Considered {
 export interface RulePlan {
   chosen_by: 'submission' | 'rules' | 'default' | 'none'
   destinations: PlannedDestination[]
-  /** Everything was dropped, by this rule. */
+  /** The rule that dropped everything. */
   dropped: { rule: string; reason: string | null } | null
   priority: { value: Priority; rule: string } | null
   expires_in_seconds: { value: number; rule: string } | null

@@ -1,4 +1,4 @@
-// A rule as it is kept, and as it can be asked.
+// A rule as it is stored, and as it can be evaluated.
 import type { StoredRule } from '../../db/rules/rules.ts'
 import type { RuleType } from '../../db/states.ts'
 import { type Wanted, wantedParts } from '../document/tree.ts'
@@ -17,7 +17,7 @@ export interface RuleOf<T extends RuleType> extends ReadConditions {
   actions: Actions<T>
 }
 
-/** The rule, or what is wrong with its conditions and actions, each by its path. */
+/** The rule, or what is wrong with its conditions and actions, by path. */
 export function readRule(stored: StoredRule): Rule | { issues: Issue[] } {
   const { id, name, shared, rule_type, priority } = stored
   const conditions = readConditions(readExact(stored.conditions))
@@ -38,15 +38,15 @@ export function readRule(stored: StoredRule): Rule | { issues: Issue[] } {
 }
 
 export interface RuleSet {
-  /** By priority, the highest first, then by name; of two of one name the tenant's own. */
+  /** By priority, the highest first, then by name; the tenant's own rule before a shared one of the same name. */
   rules: Rule[]
-  /** Rows that somebody wrote past the API: they never match, and the explanation says why. */
+  /** Invalid rows that were written by SQL: they never match, and the explanation says why. */
   unreadable: { id: string; name: string; shared: boolean; rule_type: RuleType; priority: number; issue: string }[]
-  /** What of the payload must be read; null: nothing. */
+  /** The parts of the payload that must be read; null for none. */
   payload: Wanted | null
 }
 
-/** What was read of these rows, in the order in which it is asked. */
+/** The rules of these rows, in the order of evaluation. */
 export function ruleSet(stored: readonly StoredRule[], read: typeof readRule = readRule): RuleSet {
   const rules: Rule[] = []
   const unreadable: RuleSet['unreadable'] = []
@@ -61,7 +61,7 @@ export function ruleSet(stored: readonly StoredRule[], read: typeof readRule = r
   return setOf(rules, unreadable)
 }
 
-/** Puts rules in their order. */
+/** The rules in the order of evaluation. */
 export function setOf(rules: readonly Rule[], unreadable: RuleSet['unreadable']): RuleSet {
   const paths = rules.flatMap(({ leaves }) =>
     leaves.filter(({ path }) => path.root === 'payload').map(({ path }) => path.steps),

@@ -1,7 +1,7 @@
-// Whether a text stands within another one, at a cost that is linear in both. The engine's own search compares the wanted
-// text anew at each place where it nearly stands: ten thousand characters within a million took five seconds.
+// Whether a text contains another one, at a cost that is linear in both. JavaScript's own search starts the comparison again at
+// each place that nearly matches: ten thousand characters within a million took five seconds.
 
-/** Up to so many characters the engine's own search costs less than the linear one, whatever the texts are. */
+/** For shorter texts JavaScript's own search costs less than the linear one, whatever the texts are. */
 const SHORT = 16
 
 /** @param wanted of at most 65,535 characters */
@@ -16,8 +16,8 @@ export function textSearch(wanted: string): (text: string) => boolean {
 }
 
 /**
- * Of each beginning of the text: how many characters at its end are the same as at its start (Knuth, Morris and Pratt). After
- * a difference so many need not be compared again.
+ * For each prefix of the text: how many characters at its end equal those at its start (Knuth, Morris and Pratt). After a
+ * mismatch these need not be compared again.
  */
 function bordersOf(wanted: string): Uint16Array {
   const borders = new Uint16Array(wanted.length)

@@ -1,4 +1,4 @@
-// The moment at which rules look at a distribution, in any time zone.
+// The time at which rules are evaluated, in any time zone.
 import { LRUCache } from 'lru-cache'
 import { Digits, type Exact } from './exact.ts'
 
@@ -30,7 +30,7 @@ export function momentOf(at: Date): Moment {
 export function isTimeZone(name: string): boolean {
   try {
     formatFor(name)
-    // Offsets such as +01:00 are taken by newer versions of Node alone.
+    // Only newer versions of Node accept offsets such as +01:00.
     return /^[A-Za-z]/.test(name)
   } catch {
     return false

@@ -1,21 +1,21 @@
-// What is said beside a plan: kept with the job, and so bounded.
+// The warnings of a plan. Bounded, because they are stored with the job.
 import type { Candidate } from '../../db/rules/rule-lookups.ts'
 import type { RuleOf } from './rule.ts'
 
 const MAX_WARNINGS = 100
 const MAX_LENGTH = 500
 
-/** The first ones, shortened; how many there were beside. */
+/** The first ones, shortened, and the number of the others. */
 export function boundedWarnings(warnings: readonly string[]): string[] {
   const kept = warnings.slice(0, MAX_WARNINGS).map((text) => {
-    // Half of a pair of surrogates would be no text to PostgreSQL.
+    // PostgreSQL refuses a text that ends with half of a surrogate pair.
     return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH).replace(/[\ud800-\udbff]$/, '')}…` : text
   })
   const more = warnings.length - kept.length
   return more > 0 ? [...kept, `${more} more warnings are left out`] : kept
 }
 
-/** The destinations that a rule names and that are not there (any more); null when all are. */
+/** The destinations that a rule names and that do not exist; null when all exist. */
 export function absentNames(
   { actions }: RuleOf<'routing' | 'filtering' | 'transformation'>,
   known: ReadonlyMap<string, Candidate>,

@@ -1,5 +1,5 @@
-// The program of the shaping processes as one script without files. Started from its sources, a process takes five times as
-// much of the processor's time until it is ready (530 ms against 100), and a process serves one tenant only.
+// The program of the shaping processes as one script. Started from its source files, a process needs five times as much
+// processor time until it is ready (530 ms instead of 100), and each process serves one tenant at a time.
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { type BuildOptions, build, stop } from 'esbuild'
@@ -7,7 +7,7 @@ import { type BuildOptions, build, stop } from 'esbuild'
 export interface Bundle {
   /** What runs in each realm (realm/inside.ts). */
   realm: string
-  /** What a shaping process runs (process.ts); it holds the other one. */
+  /** What a shaping process runs (process.ts); it contains `realm`. */
   program: string
 }
 
@@ -31,7 +31,7 @@ async function make(): Promise<Bundle> {
     const program = await script('process.ts', { format: 'cjs', define: { REALM_SOURCE: JSON.stringify(realm) } })
     return { realm, program }
   } finally {
-    // It runs in a process of its own, which nobody needs any more.
+    // esbuild runs in a process of its own, which is no longer needed.
     await stop()
   }
 }

@@ -7,13 +7,13 @@ import { BEATS_FD } from './watch.ts'
 export interface Bounds {
   /** Processor time. */
   limitMs: number
-  /** Without any use of the processor. */
+  /** Time without any use of the processor. */
   idleMs: number
   /** By the clock; on a busy machine that says little. */
   wallMs: number
-  /** Without a sign of life of the process. */
+  /** Time without a heartbeat. */
   silentMs: number
-  /** Of the process's heap. */
+  /** Heap size. */
   memoryMb: number
 }
 

@@ -1,6 +1,6 @@
 // How a payload is shaped for a destination: the one schema of a destination's `transform_config` and of a rule's shape.
-// Both may be there; the rule's is applied first, and the destination's to what it made. What takes its time to be checked,
-// an expression and a JSON Schema, is not checked here (costly-parts.ts): this is read where others wait.
+// If both exist, the rule's shape is applied first and the destination's to its result. An expression and a JSON Schema are not
+// checked here, because that takes long and other requests would wait (costly-parts.ts).
 import { z } from 'zod'
 import { placeholderProblem } from '../destinations/template/placeholders.ts'
 import { EACH } from '../document/paths.ts'
@@ -10,12 +10,12 @@ import { readPath } from './paths.ts'
 import { SEALED } from './salts.ts'
 import { mappingOf } from './stored-mapping.ts'
 
-/** Of the whole configuration, as JSON. */
+/** Characters of the whole configuration as JSON. */
 const MAX_BYTES = 131_072
 const MAX_EXPRESSION = 20_000
 const MAX_PATHS = 500
 const MAX_SALT = 200
-/** Sealed, and every character of four bytes. */
+/** Characters of a sealed salt in the worst case: all of its characters take four bytes. */
 const MAX_KEPT_SALT = 3000
 
 const path = z
@@ -63,7 +63,7 @@ const masking = z.union(
   { error: 'must be a path, or an object with "path" and one of "keep_last", "text" or "hash"' },
 )
 
-/** Its numbers have been doubles on the way here: what that may have changed is refused. */
+/** Its numbers became doubles on the way here: numbers that this may have changed are refused. */
 const constant = z.unknown().superRefine((value, context) => {
   const open = [value]
   for (let next = open.pop(); next !== undefined || open.length > 0; next = open.pop()) {
@@ -159,7 +159,7 @@ const output = z.preprocess((given) => (typeof given === 'string' ? { format: gi
 
 const outputSchema = z.union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
 
-/** The steps, applied in this order; `{}` leaves the payload as it is, to the byte. */
+/** The steps, applied in this order; `{}` leaves every byte of the payload unchanged. */
 export const shapeConfig = z
   .strictObject({
     include: paths.optional().describe('Only these places stay'),
@@ -186,7 +186,7 @@ export const shapeConfig = z
   })
 
 export type Shape = z.output<typeof shapeConfig>
-/** As it is sent and stored. */
+/** The form in which it is sent and stored. */
 export type ShapeInput = z.input<typeof shapeConfig>
 
 /** Whether a configuration does anything at all. */

@@ -1,14 +1,14 @@
-// What of a shape takes its time to be checked: a tenant's expression and a tenant's schema. Runs in the shaping process.
+// The parts of a shape that take long to check: the expression and the schema. The check runs in the shaping process.
 import { expressionProblem } from './expression.ts'
 import { jsonSchemaProblems, type Problem } from './json-schema.ts'
 
-/** The parts of a shape that its schema (config.ts) takes on trust. */
+/** The parts of a shape that its schema (config.ts) does not check. */
 export interface Costly {
   expression?: string
   output_schema?: boolean | Record<string, unknown>
 }
 
-/** Those parts of what may be a shape; undefined when there is none of them. */
+/** These parts of a value that may be a shape; undefined when it has none. */
 export function costlyParts(shape: unknown): Costly | undefined {
   if (typeof shape !== 'object' || shape === null) return undefined
   const { expression, output_schema } = shape as Record<string, unknown>

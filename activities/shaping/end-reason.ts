@@ -1,12 +1,12 @@
-// Why a shaping process ended, and whether its work is to blame.
+// Why a shaping process ended, and whether its task was the cause.
 import type { Bounds } from './child.ts'
 import { ShapingError } from './shaping-error.ts'
 import { IDLE, TOO_LONG } from './watch.ts'
 
-/** What V8 ends its process with when it can allocate no more. */
+/** The signals by which V8 ends its process when it is out of memory. */
 const OUT_OF_MEMORY = new Set<string | null>(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV'])
 
-/** A ShapingError for what would happen again. Whoever else ended the process, the next attempt may do better. */
+/** A ShapingError when the same would happen again; any other error may be gone with the next attempt. */
 export function reasonOf(
   { code, signal, stderr }: { code: number | null; signal: string | null; stderr: string },
   { limitMs, idleMs, memoryMb }: Bounds,

@@ -1,10 +1,10 @@
-// The keywords of JSON Schema that compare numbers, by the digits that were sent; ajv's own compare doubles.
+// The JSON Schema keywords that compare numbers, by the digits that were sent; those of ajv compare doubles.
 import type { Ajv } from 'ajv'
 import type { DataValidateFunction } from 'ajv/dist/types/index.js'
 import { compareDecimals, type Decimal, isMultiple, isWhole } from '../document/decimal.ts'
 import { areEqual, canonicalText, decimalAt, digitsAt, exactJson } from './exact-numbers.ts'
 
-/** Stands beside `type: "integer"`, for ajv takes a double for it: see `withExactIntegers`. */
+/** Added beside `type: "integer"`, because ajv checks the double alone. */
 export const INTEGER = 'exact:integer'
 
 type At = { parentData: unknown; parentDataProperty: string | number }
@@ -16,7 +16,7 @@ const LIMITS = {
   exclusiveMaximum: { sign: '<', holds: (order: number) => order < 0 },
 }
 
-/** Replaces them in an instance of ajv. Values are found at their places: `readNumbers` keeps their digits. */
+/** Replaces them in an instance of ajv. The digits of a value are found by its position: `readNumbers` keeps them. */
 export function useExactKeywords(ajv: Ajv): void {
   for (const [keyword, { sign, holds }] of Object.entries(LIMITS)) {
     replace(ajv, keyword, 'number', 'number', (limit: number, parent) => {
@@ -119,13 +119,13 @@ function replace(
   })
 }
 
-/** Keys below which there are values and no schemas. */
+/** Keywords that contain values, not schemas. */
 const VALUES = new Set(['const', 'enum', 'default', 'examples', 'example'])
 const WHOLE_FORMATS = new Set<unknown>(['int32', 'int64'])
 
 /**
- * Marks every schema that asks for an integer. The places of its numbers stay: the object is changed, not copied.
- * @param maps keywords below which keys are names
+ * Marks every schema that requires an integer. The object is changed, not copied, so that the digits of its numbers are still found.
+ * @param maps keywords whose keys are names
  */
 export function markIntegers(schema: unknown, maps: ReadonlySet<string>): void {
   const open: { node: unknown; names: boolean }[] = [{ node: schema, names: false }]

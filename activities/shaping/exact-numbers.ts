@@ -10,18 +10,18 @@ const texts = new WeakMap<object, Map<string | number, string>>()
 /** A number that a double may not hold: one of too many digits, or with an exponent beyond its range. */
 const BEYOND_DOUBLES = /[0-9.]{16}|[0-9][eE][+-]?[0-9]{3}/
 
-/** A value that may be one number by itself: it needs a holder. */
+/** A document that may be a single number, which needs a holder too. */
 export interface Held {
   value: unknown
 }
 
-/** JSON as JavaScript has it, with the digits of its numbers kept for `digitsAt`. */
+/** Parses JSON to JavaScript values, and keeps the digits of its numbers for `digitsAt`. */
 export function readNumbers(text: string): Held {
   if (!BEYOND_DOUBLES.test(text)) return { value: JSON.parse(text) }
   return holdNumbers(parseDocument(Buffer.from(text, 'utf8')))
 }
 
-/** The same of a document that was read already. */
+/** The same for a parsed document. */
 export function holdNumbers(document: Json): Held {
   const held: Held = { value: undefined }
   held.value = asDoubles(document, held, 'value')
@@ -51,17 +51,17 @@ function asDouble({ value: text }: LosslessNumber, holder: object, key: string |
   return double
 }
 
-/** The digits of the number that stands at a place; undefined where its double says all. */
+/** The digits of the number at a position; undefined when its double is exact. */
 export function digitsAt(holder: unknown, key: string | number | undefined): string | undefined {
   return typeof holder === 'object' && holder !== null ? texts.get(holder)?.get(key!) : undefined
 }
 
-/** A number at a place, by its digits. */
+/** The number at a position, by its digits. */
 export function decimalAt(double: number, holder: unknown, key: string | number | undefined): Decimal {
   return decimalOf(digitsAt(holder, key) ?? String(double))
 }
 
-/** Whether two values are equal as JSON values: numbers by their digits, objects whatever the order of their keys. */
+/** Whether two JSON values are equal: numbers by their digits, objects regardless of the order of keys. */
 export function areEqual(a: Placed, b: Placed): boolean {
   const [x, y] = [a.value, b.value]
   if (typeof x === 'number' && typeof y === 'number') {
@@ -79,7 +79,7 @@ export function areEqual(a: Placed, b: Placed): boolean {
   return keys.every((key) => Object.hasOwn(y, key) && areEqual(childOf(x, key), childOf(y, key)))
 }
 
-/** A value and where it stands. */
+/** A value and its position. */
 export interface Placed {
   value: unknown
   holder: unknown

@@ -1,6 +1,5 @@
-// JSONata: checked when it is written, and evaluated in a fresh realm each time (realm/). Its depth and size are bounded in
-// there; its time is bounded by the process that it runs in. It reaches nothing but the document and a few words about the
-// distribution.
+// JSONata expressions: checked when they are stored, and evaluated in a realm of their own (realm/), which bounds depth and size.
+// The shaping process bounds the time. An expression can only use the document and a few facts about the distribution.
 import { isLosslessNumber, LosslessNumber } from 'lossless-json'
 import { setKey } from '../document/tree.ts'
 import { isObject, type Json, toJson } from '../formats/document.ts'
@@ -11,11 +10,11 @@ export interface ExpressionWords {
   tenant_id: string
   distribution_id: string
   data_type: string
-  /** When the distribution was accepted; what `$now()` and `$millis()` answer on every attempt. */
+  /** When the distribution was accepted: the result of `$now()` and `$millis()` on every attempt. */
   accepted_at: Date
 }
 
-/** What is wrong with an expression, and where; undefined when it can be run. */
+/** What is wrong with an expression, and where; undefined when it can be evaluated. */
 export function expressionProblem(text: string): string | undefined {
   const { refused, syntax, failed } = judgedInRealm(text)
   const fault = syntax ?? failed
@@ -26,9 +25,9 @@ export function expressionProblem(text: string): string | undefined {
 const STUCK = 'never ends: it waits for an object with a function named "then", which JavaScript takes for a promise'
 
 /**
- * Numbers are doubles in there. One that passes through unchanged has all its digits afterwards; what is computed has what
- * a double holds, in its shortest form. A whole number that a double cannot hold is not computed, and not made a text of.
- * @param warnings gets what may surprise; finding it costs a second evaluation
+ * Inside, numbers are doubles. A number that passes through unchanged keeps all its digits; a computed one has the digits of a
+ * double, in the shortest form. To compute with a whole number that a double cannot hold, or to make a text of it, is an error.
+ * @param warnings collects possible surprises; finding them costs a second evaluation
  * @throws ShapingError
  */
 export function evaluated(text: string, document: Json, words: ExpressionWords, warnings?: string[]): Json {
@@ -52,7 +51,7 @@ function becameOne(path: string): string {
   return `expression: ${path} found one value in a list and is that value, not a list; write ${path}[] to keep it a list`
 }
 
-/** Notes every number that a double changes; null where one double stands for two of them. */
+/** Collects every number that a double changes; null where two of them have the same double. */
 function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): Json {
   if (Array.isArray(value)) return value.map((item) => asDoubles(item, numbers))
   if (isLosslessNumber(value)) {
@@ -70,7 +69,7 @@ function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): Js
   return copy
 }
 
-/** As JSON, the doubles that stand for whole numbers with other digits; empty for none. */
+/** As JSON: the doubles that stand for whole numbers with other digits; empty for none. */
 function changedIn(numbers: ReadonlyMap<number, unknown>): string {
   const whole = [...numbers.keys()].filter((double) => Number.isInteger(double) && Math.abs(double) >= UNSAFE[0])
   return whole.length > 0 ? JSON.stringify(whole) : ''
@@ -90,7 +89,7 @@ function noteTwins(value: Json, numbers: Map<number, LosslessNumber | null>): vo
   }
 }
 
-/** From here on a double is one of several whole numbers; beyond the second nobody takes a number for an id. */
+/** From 2^53 on, several whole numbers have the same double; beyond the second bound no number is an id. */
 const UNSAFE = [2 ** 53, 2 ** 64] as const
 /** Numbers as JavaScript writes those of so many digits. */
 const LONG_NUMBER = /\d(?:\.?\d){15,}(?:e\+\d+)?/g

@@ -1,4 +1,4 @@
-// JSON Schemas of tenants: checked when they are written, compiled once, and asked for what is wrong with a document.
+// JSON Schemas of tenants: checked when they are stored, compiled once, and used to validate documents.
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
 import { Ajv2019 } from 'ajv/dist/2019.js'
 import { Ajv2020 } from 'ajv/dist/2020.js'
@@ -14,13 +14,13 @@ export interface Problem {
   issue: string
 }
 
-/** Of a schema as JSON: compiling one of this size takes a second or two. */
+/** Characters of a schema as JSON: compiling one of this size takes a second or two. */
 const MAX_SCHEMA_BYTES = 262_144
 const MAX_SCHEMA_DEPTH = 100
-/** Of one number in a schema: each number of a document is divided by it. */
+/** Digits of a number in a schema: each number of a document may be divided by it. */
 const MAX_DIGITS = 1000
 const MAX_PROBLEMS = 50
-/** All that is wrong is listed for documents up to this size, and the first fault alone in larger ones. */
+/** For larger documents only the first problem is reported. */
 const LISTED_UP_TO = 1_048_576
 
 const DRAFTS: Record<string, new (options: Options) => Ajv> = {
@@ -30,7 +30,7 @@ const DRAFTS: Record<string, new (options: Options) => Ajv> = {
 }
 
 const OPTIONS: Options = {
-  // A keyword that nobody knows is a misspelt one: it would be taken and never be applied.
+  // An unknown keyword is probably misspelt: it would be accepted and never applied.
   strictSchema: true,
   strictTypes: false,
   strictTuples: false,
@@ -38,14 +38,14 @@ const OPTIONS: Options = {
   // 1e400 is a number, although not a double.
   strictNumbers: false,
   allowUnionTypes: true,
-  // A document does not have a "constructor" because every object has one.
+  // Only own properties count: every object inherits a "constructor".
   ownProperties: true,
-  // A definition is compiled once and not wherever it is referred to: 20 KB of references took 27 s (measured).
+  // A definition is compiled once and not at each reference: 20 kB of references took 27 s.
   inlineRefs: false,
   logger: false,
 }
 
-/** Words without effect that schemas carry from elsewhere. */
+/** Keywords without effect that schemas often have. */
 const ANNOTATIONS = ['example']
 
 type Schema = boolean | Record<string, unknown>
@@ -76,7 +76,7 @@ export function jsonSchemaProblems(schema: Schema, text = JSON.stringify(schema)
   }
 }
 
-/** ajv's messages speak of the schema alone. */
+/** ajv's messages quote only the schema. */
 function compileProblem(error: unknown): string {
   const message = error instanceof Error ? error.message : ''
   return `cannot be used: ${message.replace(/^strict mode: /, '').slice(0, 300)}`
@@ -96,7 +96,7 @@ function newAjv(draft: new (options: Options) => Ajv, schema: Schema, options: O
   return ajv
 }
 
-/** `x-…` keywords are anybody's own. */
+/** `x-…` keywords are allowed: they are extensions. */
 function extensions(schema: Schema): string[] {
   const found = new Set<string>()
   const open: unknown[] = [schema]
@@ -117,11 +117,11 @@ const NESTED = new Set(
    not if then else allOf anyOf oneOf`.split(/\s+/),
 )
 
-/** Unknown keywords and references out of the schema, with their places, which ajv does not tell. */
+/** Unknown keywords and references to other schemas, with their paths, which ajv does not report. */
 function walk(ajv: Ajv, schema: Schema): Problem[] {
   const problems: Problem[] = []
   const known = new Set([...Object.keys(ajv.RULES.keywords), ...Object.keys(ajv.RULES.all), ...CORE])
-  // ajv's own: the answer of such a schema comes later, and would be taken for a yes.
+  // A keyword of ajv: such a schema answers with a promise, which would count as valid.
   known.delete('$async')
   known.delete(INTEGER)
   const text = JSON.stringify(schema)
@@ -209,9 +209,9 @@ const compile = cachedByText((text) => {
   markIntegers(schema, MAPS)
   const whole = once(() => compileAs(schema, { allErrors: true }))
   return {
-    /** Finds all that is wrong. */
+    /** Finds all problems. */
     whole,
-    /** Stops at the first fault. Its code nests as deep as a schema has fields, so that of very many it cannot be made. */
+    /** Stops at the first problem. Its code nests once for each field, so that it cannot be compiled for very many fields. */
     quick: once(() => shallow(() => compileAs(schema, {})) ?? whole()),
   }
 })
@@ -224,10 +224,10 @@ function once<T>(make: () => T): () => T {
   }
 }
 
-/** @throws ShapingError for one that cannot be used: it was written past the API */
+/** @throws ShapingError for a schema that cannot be used: it was written by SQL */
 function compileAs(schema: Schema, options: Options): ValidateFunction {
   try {
-    // It was checked when it was written; the schema of schemas would take longer to compile than most schemas.
+    // It was checked when it was stored; compiling the meta-schema takes longer than compiling most schemas.
     const made = newAjv(draftOf(schema) ?? Ajv2020, schema, { ...options, validateSchema: false }).compile(schema)
     if ('$async' in made) throw new Error('it is asynchronous')
     return made
@@ -238,9 +238,9 @@ function compileAs(schema: Schema, options: Options): ValidateFunction {
 }
 
 /**
- * What is wrong with a document, by the path into it, and none of its values. Numbers are compared by their digits; none is
- * refused for its size.
- * @param schema as JSON, which it is known by
+ * What is wrong with a document, by path and without its values. Numbers are compared by their digits; none is refused for its
+ * size.
+ * @param schema as JSON, which is also the key of the cache
  * @param bytes the size of the document
  */
 export function documentProblems(schema: string, document: Held, bytes: number): Problem[] {
@@ -249,7 +249,7 @@ export function documentProblems(schema: string, document: Held, bytes: number):
   return first ?? problemsFound(whole(), document)
 }
 
-/** What `make` makes, unless the stack is too small for it. */
+/** The result of `make`; undefined when the stack is too small for it. */
 function shallow<T>(make: () => T): T | undefined {
   try {
     return make()
@@ -295,7 +295,7 @@ function problemOf(error: ErrorObject, root: unknown, at: (string | number)[]): 
   }
 }
 
-/** A JSON pointer; which of its parts are positions, only the document can tell. */
+/** The path of a JSON pointer; only the document shows which of its parts are positions. */
 function pathOf(pointer: string, root: unknown): (string | number)[] {
   let value: unknown = root
   return pointer

@@ -1,4 +1,4 @@
-// A new document out of single places of another: `field_mapping`.
+// `field_mapping`: a new document made of single values of another.
 import { EACH, type Step } from '../document/paths.ts'
 import { setKey } from '../document/tree.ts'
 import { isObject, type Json } from '../formats/document.ts'
@@ -10,10 +10,10 @@ export type FieldSource =
   | { path: string; required?: boolean | undefined; default?: unknown }
   | { value: unknown }
 
-/** A list longer than this is no list that somebody meant: `[999999999]` would make one of nothing. */
+/** A longer list is a mistake: `[999999999]` would make a list of nulls. */
 export const MAX_POSITION = 10_000
 
-/** @throws ShapingError for a required field that is missing, and for a place where something else stands already */
+/** @throws ShapingError for a required field that is missing, and for a target that has another value already */
 export function mapped(document: Json, mapping: Record<string, FieldSource>): Json {
   const made = new Making()
   for (const [target, source] of Object.entries(mapping)) {
@@ -32,7 +32,7 @@ export function mapped(document: Json, mapping: Record<string, FieldSource>): Js
       else if (list) made.put(to.includes(EACH) ? to.slice(0, to.indexOf(EACH)) : to, [], [], target)
       continue
     }
-    // Without a [*] of its own, the target takes all that was found as one list.
+    // A target without [*] gets all values as one list.
     if (from.includes(EACH) && !to.includes(EACH)) {
       made.put(
         to,
@@ -51,12 +51,12 @@ function isEmptyList({ value }: { value: Json }): boolean {
 
 class Making {
   document: Json | undefined
-  /** What was made here, and may be written into: all else is the payload's, or a constant that serves others too. */
+  /** Objects that were made here and may be changed; all others belong to the payload or to the configuration. */
   readonly own = new WeakSet<object>()
 
   put(steps: readonly Step[], positions: readonly number[], value: Json, target: string): void {
     const left = [...positions]
-    // Positions beyond the target's own [*] do not occur: both have as many, or the target has none.
+    // There are never more positions than the target has [*]: both have as many, or the target has none.
     const at = steps.map((step) => (step === EACH ? (left.shift() ?? 0) : step))
     this.document = this.into(this.document, at, value, target)
   }
@@ -66,7 +66,7 @@ class Making {
     if (step === undefined) return value
     const container = this.owned(present ?? (typeof step === 'number' ? [] : {}))
     if (typeof step === 'number' && Array.isArray(container)) {
-      // What nobody fills in between is null: JSON knows no holes.
+      // Positions without a value become null: JSON has no holes.
       while (container.length < step) container.push(null)
       container[step] = this.into(container[step] ?? undefined, rest, value, target)
     } else if (typeof step === 'string' && isObject(container)) {

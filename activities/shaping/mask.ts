@@ -4,7 +4,7 @@ import { isObject, type Json, textOf } from '../formats/document.ts'
 
 export type Masking = { keep_last: number } | { text: string } | { hash: 'sha256'; salt?: string | undefined }
 
-/** Null stays null: that there is nothing is no secret that a mask could keep. */
+/** Null stays null: there is no value to hide. */
 export function masked(value: Json, masking: Masking): Json {
   if (value === null) return null
   if ('text' in masking) return masking.text
@@ -14,7 +14,7 @@ export function masked(value: Json, masking: Masking): Json {
   }
   if (Array.isArray(value) || isObject(value)) return '***'
   const characters = [...textOf(value)]
-  // Of something shorter than what may be shown, all would be.
+  // A text shorter than `keep_last` would be shown in whole.
   const shown = characters.length > masking.keep_last ? masking.keep_last : 0
   const hidden = characters.length - shown
   return '*'.repeat(hidden) + characters.slice(hidden).join('')

@@ -1,4 +1,4 @@
-// What a process and its shaping processes say to each other.
+// The messages between a process and its shaping processes.
 import type { Shape } from './config.ts'
 import type { Problem } from './json-schema.ts'
 import type { ShapingWords } from './shape.ts'
@@ -8,9 +8,9 @@ export type Task =
   | { kind: 'shape'; shapes: readonly Shape[]; payload: Uint8Array; words: ShapingWords; warns: boolean }
   /** A JSON Schema, and a document to be checked against it. */
   | { kind: 'check'; schema: string; document: Uint8Array }
-  /** A JSON Schema that is to be kept. */
+  /** A JSON Schema that is to be stored. */
   | { kind: 'check_schema'; schema: string }
-  /** The costly parts of a shape that is to be kept, as JSON. */
+  /** The costly parts of a shape that is to be stored, as JSON. */
   | { kind: 'check_shape'; parts: string }
 
 export type Order = Task & { tenantId: string }
@@ -25,11 +25,11 @@ export type Outcome =
 export interface Done {
   kind: 'done'
   outcome: Outcome
-  /** Of the processor, however long it took on a busy machine. */
+  /** Processor time, not the time by the clock. */
   used_ms: number
-  /** What the process holds afterwards. */
+  /** Memory of the process afterwards. */
   held_bytes: number
-  /** An expression that updates objects ran in it: it may not serve another tenant. */
+  /** An expression that changes objects ran in it: it must not serve another tenant. */
   bound: boolean
 }
 

@@ -1,4 +1,4 @@
-// Paths in a shape: `customer.id`, `rows[0].fee`, `rows[*].fee`, `["odd.key"].x`; `$` is the whole of it.
+// Paths in a shape: `customer.id`, `rows[0].fee`, `rows[*].fee`, `["odd.key"].x`; `$` is the whole document.
 import { createPathParser, EACH, type Step } from '../document/paths.ts'
 import { setKey } from '../document/tree.ts'
 import { isObject, type Json } from '../formats/document.ts'
@@ -24,16 +24,16 @@ export function readPath(text: string): Step[] | { problem: string } {
   return steps
 }
 
-/** The steps of a path that was checked when it was written. */
+/** The steps of a path that was checked when it was stored. */
 export function stepsOf(text: string): Step[] {
   const steps = readPath(text)
   if (Array.isArray(steps)) return steps
   throw new Error('an unreadable path was stored')
 }
 
-/** Paths as a tree, so that one walk serves all of them. */
+/** Paths as a tree, so that one walk is enough for all of them. */
 export interface Branches<T> {
-  /** What stands at the end of a path. */
+  /** Set where a path ends. */
   end?: T
   keys: Map<string | number, Branches<T>>
   each?: Branches<T>
@@ -58,8 +58,8 @@ export function branchesOf<T>(paths: readonly (readonly [path: string, end: T])[
 }
 
 /**
- * The branches that lead on to each element of a list. A name below a list means that name in each of its elements: what was
- * meant to be taken out must not stay because a `[*]` was forgotten.
+ * The branches for each element of a list. A name below a list means that name in each element, so that a value which should be
+ * removed does not stay because of a forgotten `[*]`.
  */
 function toElements<T>(branches: Branches<T>[]): (index: number) => Branches<T>[] {
   const all = branches.flatMap(({ keys, each }) => {
@@ -81,7 +81,7 @@ function toKey<T>(branches: Branches<T>[], key: string | number): Branches<T>[] 
   return found
 }
 
-/** Replaces what stands at the ends of paths by what `change` makes of it; undefined takes it out. Nothing is copied twice. */
+/** Replaces the values at the paths by the result of `change`; undefined removes them. Nothing is copied twice. */
 export function changeAt<T>(
   value: Json,
   roots: Branches<T>[],
@@ -110,7 +110,7 @@ export function changeAt<T>(
   }
 }
 
-/** Only what stands at the ends of paths, in the places that it had; lists lose the elements of which nothing is left. */
+/** Only the values at the paths, at their old positions; list elements of which nothing is left are removed. */
 export function keepAt(value: Json, branches: Branches<true>[]): Json | undefined {
   if (branches.some((branch) => branch.end)) return value
   if (Array.isArray(value)) {
@@ -135,7 +135,7 @@ export function keepAt(value: Json, branches: Branches<true>[]): Json | undefine
   return some ? kept : undefined
 }
 
-/** What stands at a path, with the positions that its `[*]` went through. */
+/** The values at a path, with the list positions of its `[*]`. */
 export function* findAt(
   value: Json,
   steps: readonly Step[],

@@ -1,19 +1,19 @@
-// Whether a payload is what its data type says. The schema is a tenant's, so that the check runs in a process of its own,
-// and outside of any transaction: one that takes its time holds no connection.
+// Whether a payload fits its data type. The schema is the tenant's, so the check runs in a shaping process, and outside of any
+// transaction: a slow check holds no connection.
 import type { DataTypeCheck } from '../../db/distributions/jobs.ts'
 import type { Shaper } from './shaper.ts'
 import { ShapingError } from './shaping-error.ts'
 
-/** Where something is wrong, from `payload` or `metadata` on, and what; never a value of it. */
+/** A problem and its path, from `payload` or `metadata` on; never a value. */
 export interface Misfit {
   path: (string | number)[]
   issue: string
 }
 
 export interface Misfits {
-  /** What is refused in any case: the size, and the metadata that must be there. */
+  /** Always refused: the size, and missing required metadata. */
   refused: Misfit[]
-  /** What the schema says; only told where the data type's mode is `warn`. */
+  /** Problems found by the schema; only warnings when the data type's mode is `warn`. */
   unfit: Misfit[]
 }
 

@@ -1,10 +1,10 @@
-// The salts of masks as they are kept: sealed, like other secrets. A salt is sealed where its shape is written, in its place,
-// so that copies of the shape (versions, planned deliveries) carry it sealed, too; it is opened when a payload is shaped.
+// The salts of masks are stored sealed, like other secrets. A salt is sealed inside its shape, so that copies of the shape
+// (versions, planned deliveries) hold it sealed too; it is opened when a payload is shaped.
 import type { Sealer } from '../../db/secrets.ts'
 
-/** Before what is sealed; no salt that somebody sends may begin so. */
+/** Prefix of a sealed salt; a salt in a request must not begin with it. */
 export const SEALED = 'sealed:'
-/** The same of a rule that all tenants share. */
+/** The same for a rule that all tenants share. */
 const SEALED_SHARED = 'sealed:shared:'
 /**
  * A sealed salt is longer than any that is sent: a process of an older version refuses it, in place of hashing with it. By

@@ -1,4 +1,4 @@
-// What went wrong while a document was shaped: the step, the place, and never a value.
+// What went wrong while a document was shaped: the step and the path, never a value.
 
 export type ShapingStep =
   | 'include'
@@ -14,7 +14,7 @@ export type ShapingStep =
 export class ShapingError extends Error {
   readonly step: ShapingStep
 
-  /** @param path a place in the configuration's or the document's own words */
+  /** @param path in the configuration or in the document */
   constructor(step: ShapingStep, message: string, path?: string) {
     super(path === undefined ? message : `${path}: ${message}`)
     this.step = step

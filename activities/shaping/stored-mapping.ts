@@ -1,4 +1,4 @@
-// A shape as the database keeps it: jsonb forgets the order of keys, and those of a `field_mapping` are written in that order.
+// A shape as the database stores it. jsonb does not keep the order of keys, but a `field_mapping` is applied in that order.
 
 export type AnyShape = Record<string, unknown>
 

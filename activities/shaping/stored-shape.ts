@@ -1,5 +1,5 @@
-// Shapes as they are stored, read for use. In the process that hands out the work: reading one is bounded, and the schema of
-// shapes need not be loaded by each shaping process.
+// Parses stored shapes. In the process that hands out the tasks: parsing is bounded, and the shaping processes need not load the
+// schema of shapes.
 import { type Shape, shapeConfig } from './config.ts'
 import { ShapingError } from './shaping-error.ts'
 import { cachedByText } from './text-cache.ts'
@@ -11,10 +11,7 @@ const read = cachedByText((text): Shape => {
   throw new ShapingError('limits', `the stored configuration is not valid: ${issue!.path.join('.')}: ${issue!.message}`)
 })
 
-/**
- * What was stored is what was checked, unless a newer version checks more.
- * @throws ShapingError
- */
+/** @throws ShapingError for a shape that was written by SQL and is not valid */
 export function readStoredShape(shape: object): Shape {
   return read(JSON.stringify(shape))
 }

@@ -1,4 +1,4 @@
-// Watches a shaping process from a thread of its own, for a loop or a regular expression lets nothing else in.
+// Watches a shaping process from a thread of its own: a loop or a regular expression may keep the main thread busy.
 
 /** What the thread is given. */
 export interface Watched {

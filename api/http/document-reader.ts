@@ -1,5 +1,5 @@
-// Reads a JSON request token by token: what of it is kept, what is refused, and what stands for the part that is the
-// sender's own.
+// Reads a JSON request token by token. It finds what must be refused, keeps the exact text of top-level values, and replaces the
+// payload, which is not built, by a short placeholder.
 import { JsonFault, JsonScanner, TOKEN } from '../../activities/document/scan.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { type Detail, type Issues, invalid, issueList } from './errors.ts'
@@ -7,25 +7,25 @@ import { fieldPath } from './field-path.ts'
 
 export const MAX_DEPTH = LIMITS.jsonDepth.value
 
-/** The one top-level field whose inside is the sender's own: kept byte for byte, whatever it repeats. */
+/** The top-level field whose content is opaque: kept byte for byte, even with duplicate keys. */
 export const PAYLOAD = 'payload'
 
 export interface JsonForm {
-  /** The top-level field whose inside is not looked into; `payload` when absent. */
+  /** The opaque top-level field; `payload` when absent. */
   opaque?: string
   /** 500 when absent. */
   max_depth?: number
-  /** So many elements of the opaque field are told apart. */
+  /** Elements of the opaque field whose bytes are returned one by one. */
   max_elements?: number
 }
 
 export interface ParsedJson {
-  /** Of the opaque field only the kind: `{}`, `[]`, `""`, `0`, or the word itself. */
+  /** The opaque field is replaced by its kind: `{}`, `[]`, `""`, `0`, `true`, `false` or `null`. */
   value: unknown
   texts: Texts
   /** Strings, keys and numbers outside the opaque field that PostgreSQL could not store, by their path. */
   unstorable: Detail[]
-  /** False: the opaque field holds something that jsonb refuses, or would make much longer than it was sent. */
+  /** False: jsonb would refuse the opaque field, or write it much longer than it was sent. */
   queryable: boolean
   /** Of an opaque array: how many elements it has, and the first of them. */
   elements: { count: number; first: Buffer[] }
@@ -56,7 +56,7 @@ interface Frame {
   index: number
 }
 
-/** jsonb writes numbers out: `1e400` becomes 400 digits. More than these for the opaque field are not worth it. */
+/** jsonb writes numbers out: `1e400` becomes 400 digits. With more digits than these the opaque field is not stored as jsonb. */
 const MAX_WRITTEN_OUT = 1_000_000
 
 export class DocumentReader {
@@ -72,10 +72,10 @@ export class DocumentReader {
   /** Where the value of a top-level key begins; -1 between two. */
   private valueStart = -1
   private elementStart = 0
-  /** Where the opaque value stands, once it was read. */
+  /** The bytes of the opaque value, once it was read. */
   private inner: { start: number; end: number; kind: string } | undefined
   private innerKind = ''
-  /** Values before it, and how many it has. */
+  /** Number of values before it, and inside it. */
   private innerFrom = 0
   private innerValues = 0
   private outerBytes = 0
@@ -156,7 +156,7 @@ export class DocumentReader {
     }
   }
 
-  /** Outside of the opaque field; blanks cost nothing. */
+  /** Counts bytes outside of the opaque field, without white space. */
   private weigh(): void {
     this.outerBytes += this.scanner.end - this.scanner.start
     if (this.outerBytes <= LIMITS.outerJsonBytes.value) return
@@ -164,7 +164,7 @@ export class DocumentReader {
     throw invalid([{ field: 'body', issue }])
   }
 
-  /** By its digits once they are written out, which is what PostgreSQL does. */
+  /** Counts the digits of a number as PostgreSQL writes them out. */
   private weighNumber(length: number): void {
     const { exponent } = this.scanner
     const most = LIMITS.jsonDigits.value
@@ -176,7 +176,7 @@ export class DocumentReader {
     if (this.outerWrittenOut > LIMITS.jsonAllDigits.value) this.tooLong('numbers', LIMITS.jsonAllDigits, 1)
   }
 
-  /** Nothing further is read: the rest may be as long. */
+  /** Stops at once: the rest may be as long. */
   private tooLong(what: string, { value, unit }: { value: number; unit: string }, above = 0): never {
     throw invalid([{ field: this.path(above), issue: `has ${what} of more than ${value} ${unit}` }])
   }
@@ -186,7 +186,7 @@ export class DocumentReader {
     this.ended()
   }
 
-  /** A value is complete; one of the top level is kept as it was sent. */
+  /** A value is complete; the text of a top-level value is kept. */
   private ended(): void {
     const [frame] = this.stack
     if (this.stack.length !== 1 || !frame?.keys) return
@@ -209,7 +209,7 @@ export class DocumentReader {
     else if (this.maxElements > 0 && this.innerKind === '[]') this.element(token, closes)
   }
 
-  /** What of the opaque part jsonb would not take. */
+  /** Whether jsonb would refuse this part of the opaque field. */
   private look(token: number): void {
     const { scanner } = this
     if ((token === TOKEN.string || token === TOKEN.key) && scanner.unstorable) this.queryable = false
@@ -241,14 +241,14 @@ export class DocumentReader {
     this.ended()
   }
 
-  /** To where the scanner stands, `above` levels further out. */
+  /** The path to the present token, `above` levels up. */
   private path(above = 0): string {
     const frames = above === 0 ? this.stack : this.stack.slice(0, -above)
     return fieldPath(frames.map((frame) => (frame.keys ? frame.key : frame.index)))
   }
 }
 
-/** What stands for the opaque value where the rest is parsed. */
+/** The placeholder of the opaque value when the rest is parsed. */
 function placeholder(token: number): string {
   switch (token) {
     case TOKEN.openObject:
