@@ -1,6 +1,7 @@
 // JSON whose numbers keep every digit.
 import { LosslessNumber } from 'lossless-json'
 import { readTree, readTreeInTurns, type Tree } from '../../document/tree.ts'
+import { type Json, toJson } from '../../formats/document.ts'
 import { DeliveryError } from '../errors.ts'
 
 const number = (text: string) => new LosslessNumber(text)
@@ -28,7 +29,7 @@ export function isNumber(value: unknown): value is LosslessNumber {
  * @throws DeliveryError REJECTED for what is nested too deeply, or too large, to be a text
  */
 export function jsonText(value: unknown): string {
-  return withinDepth(() => textOf(value))
+  return withinDepth(() => toJson(value as Json))
 }
 
 /** @throws DeliveryError REJECTED where `write` runs out of stack, or makes a text that is too large */
@@ -39,13 +40,4 @@ export function withinDepth(write: () => string): string {
     if (!(error instanceof RangeError)) throw error
     throw new DeliveryError('REJECTED', 'a value is nested too deeply, or too large, to be written')
   }
-}
-
-function textOf(value: unknown): string {
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  if (isNumber(value)) return value.value
-  if (Array.isArray(value)) return `[${value.map(textOf).join(',')}]`
-  return `{${Object.entries(value)
-    .map(([key, item]) => `${JSON.stringify(key)}:${textOf(item)}`)
-    .join(',')}}`
 }
