@@ -1,4 +1,4 @@
-// Ends what is left of a batch that is cancelled, or that fails fast.
+// Ends the rest of a batch that is cancelled, or that fails fast.
 
 import type { BatchRow } from '../../db/batches/batches.ts'
 import { closeItem, openItems, waitingItems } from '../../db/batches/items.ts'
@@ -6,7 +6,7 @@ import { requestCancel } from '../../db/distributions/commands.ts'
 import { eachAlone } from './isolate.ts'
 import { endByRow, inTurns, PAGE, type Step } from './step.ts'
 
-/** Cancels by their rows the distributions that have not been started, and signals the runs of the others. */
+/** Cancels the rows of distributions that have not been started, and signals the runs of the others. */
 export async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
   const reason = batch.cancel_reason ?? 'cancelled'
   for (;;) {

@@ -1,5 +1,5 @@
-// `batchStep`: one step of a batch. What is left to do is read from the rows and each part of it done once, by guarded
-// changes, so that a step that is repeated, or taken twice at once, changes nothing a second time.
+// `batchStep`: one step of a batch. The rows say what is left to do. Each part is done once, by guarded updates, so that a step
+// that is repeated, or runs twice at the same time, changes nothing a second time.
 
 import {
   type BatchRow,
@@ -24,11 +24,11 @@ import { retryPage } from './resend.ts'
 import { startOneByOne, startPage } from './start.ts'
 import { type Begun, type Step, waitFor } from './step.ts'
 
-/** With fail_fast, others are being sent until the failure of one has been seen. */
+/** With fail_fast, other items are sent until the failure of one is noticed. */
 const FAST_MS = 3000
-/** How often the batch of a suspended tenant is looked at; shorter than what the sweep takes for silence. */
+/** How often the batch of a suspended tenant is checked; more often than the time below, after which the sweep looks for its run. */
 const SUSPENDED_MS = 60_000
-/** The sweep looks for the run of a batch that has said nothing for so long. */
+/** The sweep looks for the run of a batch that has made no step for this long. */
 const SILENT_SECONDS = 120
 
 export async function batchStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, attempt = 1): Promise<BatchStep> {
@@ -67,7 +67,7 @@ async function takeStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, att
   return { done: false, wait_ms: begun === 'more' ? 0 : begun.wait_ms }
 }
 
-/** Does the next part of what is left to do; `more` when there may be another right behind it, or only after a time. */
+/** Does the next part of the rest; `more` when another part may follow at once or after some time. */
 async function go(step: Step, batch: BatchRow): Promise<Begun> {
   if (batch.cancel_reason !== null || (batch.options.fail_fast && (await failsNow(step, batch)))) {
     await cancelRest(step, batch)
@@ -77,11 +77,11 @@ async function go(step: Step, batch: BatchRow): Promise<Begun> {
   return await (batch.options.parallel_execution === false ? startOneByOne : startPage)(step, batch)
 }
 
-/** Ends the batch when all is final; otherwise says when to come again. */
+/** Ends the batch when all items are final; otherwise says when to check again. */
 async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
   const progress = await step.as((db) => batchProgress(db, batch.id))
   if (progress.counts.pending + progress.counts.processing > 0) {
-    // A fraction of its age: soon for a short one, and few looks at one that waits for days.
+    // A fraction of its age: a young batch is checked soon, and one that waits for days seldom.
     const wait_ms = waitFor((now() - batch.created_at.getTime()) / 10)
     return { done: false, wait_ms: batch.options.fail_fast ? Math.min(FAST_MS, wait_ms) : wait_ms }
   }

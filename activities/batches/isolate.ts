@@ -14,7 +14,7 @@ interface Item {
   job_id: string
 }
 
-/** `work` on each, a few at once. Whatever happens to one, the others are handled before an error is thrown. */
+/** `work` on each, a few at once. If one fails, the others are handled before the error is thrown. */
 export async function eachAlone<T extends Item>(
   step: Step,
   batch: BatchRow,
@@ -32,7 +32,7 @@ export async function eachAlone<T extends Item>(
   if (failed.length > 0) throw failed[0]
 }
 
-/** `work` on one item; an error that is the item's own ends it, any other is thrown, and the step comes again. */
+/** `work` on one item. An error of the item itself ends the item; any other error is thrown, and the step is retried. */
 export async function alone(step: Step, batch: BatchRow, item: Item, work: () => Promise<void>): Promise<void> {
   try {
     await work()

@@ -1,4 +1,4 @@
-// Sends the distributions of a batch again that a bulk retry has chosen.
+// Sends the distributions again that a bulk retry has chosen.
 
 import type { BatchRow } from '../../db/batches/batches.ts'
 import { closeItem, itemWaits, type WaitingItem, waitingItems } from '../../db/batches/items.ts'
@@ -9,12 +9,12 @@ import type { About } from '../../workflows/client.ts'
 import { alone } from './isolate.ts'
 import { type Begun, inTurns, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'
 
-/** The next page, after as long as this one took: whoever starts thousands leaves half of the servers' time to others. */
+/** The next page waits as long as this one took, so that a tenant that starts thousands leaves half of the time to others. */
 function nextPage(began: number): Begun {
   return { wait_ms: Math.min(LONGEST_WAIT_MS, Math.ceil(performance.now() - began)) }
 }
 
-/** Sends the next ones again. Each in a transaction that also closes its place in the batch: once, whoever repeats it. */
+/** Sends the next ones again, each in a transaction that also marks its item as done: a repeated step sends none twice. */
 export async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
   const began = performance.now()
   const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
@@ -62,7 +62,7 @@ const SKIPPED = {
   nothing: 'there was nothing to retry',
 }
 
-/** `work` on each, a few at once, but one after another where the items have one ordering key. */
+/** `work` on each, a few at once, but one after another for items with the same ordering key. */
 async function inOrder(
   step: Step,
   batch: BatchRow,
@@ -85,6 +85,6 @@ async function inOrder(
       failed.push(error)
     }
   })
-  // Only now: what happens to one must not keep the others of the page from their turn.
+  // Only now: the failure of one item must not stop the others of the page.
   if (failed.length > 0) throw failed[0]
 }

@@ -1,4 +1,4 @@
-// Lets the distributions of a batch go, page by page or one after another.
+// Releases the distributions of a batch, page by page or one after another.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { BatchRow } from '../../db/batches/batches.ts'
 import {
@@ -16,12 +16,12 @@ import { isFinal } from '../../db/states.ts'
 import { alone, eachAlone } from './isolate.ts'
 import { AT_ONCE, type Begun, endByRow, PAGE, type Step, waitFor } from './step.ts'
 
-/** A step of a batch that goes one after another gives its slot up after this time. */
+/** A step that sends one item after another gives up its slot after this time. */
 const STEP_MS = 5000
-/** It waits in its slot for one of them that ends soon; for another it comes again. */
+/** It waits in its slot for an item that ends within this time; for a longer one it returns and is called again. */
 const SOON_MS = 1000
 
-/** A few at a time, and as long a pause as they took: others' distributions come in between, and have half of the time. */
+/** A few at a time, then a pause of the same length: other distributions get half of the time. */
 export async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
   for (let begun = 0; begun < PAGE; begun += AT_ONCE) {
     const began = performance.now()
@@ -35,8 +35,8 @@ export async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
 }
 
 /**
- * Releases the next ones, `limit` at most, in one statement. When the database refuses a row among them, one by one, so
- * that only that one ends.
+ * Releases the next ones, `limit` at most, in one statement. If the database refuses one of the rows, they are released one by
+ * one, so that only that one ends.
  */
 async function release(step: Step, batch: BatchRow, limit: number): Promise<Released> {
   try {
@@ -55,8 +55,8 @@ async function release(step: Step, batch: BatchRow, limit: number): Promise<Rele
 }
 
 /**
- * Starts a few that have just been let go, with no end in between: what is not started now, the sweep finds after a minute.
- * So it is with one that Temporal does not take.
+ * Starts a few that have just been released. One that is not started now, or that Temporal refuses, is found by the sweep after a
+ * minute.
  */
 async function startRuns({ runs, deps, ref }: Step, jobs: ReleasedJob[]): Promise<void> {
   await Promise.all(
@@ -69,7 +69,7 @@ async function startRuns({ runs, deps, ref }: Step, jobs: ReleasedJob[]): Promis
   )
 }
 
-/** One after another: the next is let go when the one before is final. */
+/** One after another: the next one is released when the one before is final. */
 export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun> {
   const until = performance.now() + STEP_MS
   let [open] = await step.as((db) => openItems(db, batch.id, 1))
@@ -80,7 +80,7 @@ export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun>
     if (now && !isFinal(now.status)) {
       if (Math.abs(now.due_in_ms) > SOON_MS) {
         await endExpired(step, batch)
-        // A part of what it has taken so far: whoever takes minutes is looked at every few seconds.
+        // A part of the time that it has taken so far: an item that takes minutes is checked every few seconds.
         return { wait_ms: waitFor(now.due_in_ms > 0 ? now.due_in_ms : -now.due_in_ms / 5) }
       }
       await sleep(wait)
@@ -101,12 +101,12 @@ export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun>
   return 'more'
 }
 
-/** Those behind one that takes its time end when they were to: nobody else looks at them before their turn. */
+/** Items that wait behind a slow one end at their own expiry; nothing else checks them while they wait. */
 async function endExpired(step: Step, batch: BatchRow): Promise<void> {
   const items = await step
     .as((db) => expiredItems(db, batch.id, PAGE))
     .catch((error: unknown) => {
-      // One of them has a time that the database cannot read: it ends when its turn comes, and the others with it at the latest.
+      // One item has a time that the database cannot read: it ends when it is released, and the others at the latest then.
       if (isDataRefused(error)) return []
       throw error
     })

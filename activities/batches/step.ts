@@ -1,4 +1,4 @@
-// What every part of a batch's step works with.
+// What all parts of a batch step share.
 import type { Ended, EndRequest } from '../../db/distributions/end.ts'
 import type { Db } from '../../db/pool.ts'
 import type { Runs } from '../../workflows/client.ts'
@@ -8,7 +8,7 @@ import { endWithoutRun } from '../distribution/end.ts'
 
 /** Distributions that one step takes on. */
 export const PAGE = 100
-/** So many calls to Temporal, or transactions, at once. */
+/** Calls to Temporal, or transactions, at once. */
 export const AT_ONCE = 10
 export const LONGEST_WAIT_MS = 30_000
 

@@ -1,7 +1,6 @@
-// The process in which payloads of one tenant are shaped and checked, one at a time. What tenants write runs here: an
-// expression, a regular expression or a schema may run without end or take all memory, and then this process is ended and
-// nothing else. When it passes on to another tenant it forgets all of the one before; once an expression that can rewrite
-// objects has run in it, it never passes on.
+// The process in which payloads of one tenant are shaped and checked, one at a time. It runs what tenants write: an expression, a
+// regular expression or a schema may run without end or take all memory, and then only this process is ended. When it passes to
+// another tenant it forgets everything of the one before; after an expression that can change objects it never passes on.
 import { writeFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { type Costly, costlyProblems } from './costly-parts.ts'
@@ -14,7 +13,7 @@ import { ShapingError } from './shaping-error.ts'
 import { clearTextCaches } from './text-cache.ts'
 import { WATCH, type Watched } from './watch.ts'
 
-/** The order that is being carried out; 0 for none. */
+/** The number of the present order; 0 for none. */
 const current = new Int32Array(new SharedArrayBuffer(4))
 let orders = 0
 let tenant: string | undefined
@@ -47,7 +46,7 @@ async function carryOut(order: Order): Promise<Outcome> {
     return { kind: 'shaped', ...result }
   } catch (error) {
     if (error instanceof ShapingError) return { kind: 'refused', step: error.step, message: error.message }
-    // Of a stack of ours: everything else is caught where it happens.
+    // A stack of our own code; all other ones are caught where they happen.
     if (error instanceof RangeError)
       return { kind: 'refused', step: 'limits', message: 'it is too large or nests too deep' }
     return { kind: 'broken', error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
@@ -62,14 +61,14 @@ function say(report: Report): void {
   process.send?.(report)
 }
 
-// When the machine runs out of memory, this process goes and not the one that it works for. Linux alone knows the file.
+// When the machine runs out of memory, Linux ends this process and not its parent. Other systems do not have the file.
 try {
   writeFileSync('/proc/self/oom_score_adj', '1000')
 } catch {}
-// Ctrl-C reaches every process of the terminal; the parent ends this one once its last delivery is done.
+// Ctrl-C reaches every process of the terminal; the parent ends this process after its last delivery.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {})
 process.on('disconnect', () => process.exit(0))
-// What one order may have left behind must not end the work on the next one.
+// A promise that one order left behind must not end the process during the next order.
 process.on('unhandledRejection', () => {})
 process.on('message', (order: Order) => {
   const before = process.cpuUsage()
@@ -88,7 +87,7 @@ process.on('message', (order: Order) => {
 const [limitMs, idleMs] = process.argv.slice(2).map(Number)
 const watched: Watched = { order: current, limitMs: limitMs!, idleMs: idleMs! }
 const watch = new Worker(WATCH, { eval: true, execArgv: [], workerData: watched })
-// Not before: its start needs this thread, which an order may keep for itself.
+// Only now: the start of the watch needs this thread, which an order may keep busy.
 watch.once('message', () => {
   watch.unref()
   say({ kind: 'ready' })

@@ -1,4 +1,4 @@
-// Applies shapes to a payload: bytes in, bytes out. Pure but for its caches; runs in the process of `child.ts`.
+// Applies shapes to a payload: bytes in, bytes out. Pure except for its caches; runs in a shaping process.
 import { DeliveryError } from '../destinations/errors.ts'
 import { fillTemplate } from '../destinations/template/placeholders.ts'
 import { pathText } from '../document/paths.ts'
@@ -21,15 +21,15 @@ export interface ShapingWords extends ExpressionWords {
 export interface Shaped {
   body: Buffer
   content_type: string
-  /** What may surprise, where it was asked for. */
+  /** Possible surprises, when asked for. */
   warnings?: string[]
 }
 
-/** A larger result is a mistake, and would be held by everything that it goes through. */
+/** A larger result is a mistake, and every later step would hold it in memory. */
 export const MAX_SHAPED_BYTES = 33_554_432
 
 /**
- * Each shape is applied to what the one before made, and the last one says how it is written.
+ * Each shape is applied to the result of the one before; the last one decides the format.
  * @throws ShapingError
  */
 export async function shaped(

@@ -1,5 +1,5 @@
-// Hands payloads to a few shaping processes and bounds what each may cost: a process that takes too long or too much memory
-// is killed, and another one takes its place. Threads would not do: one that runs out of memory ends the whole process.
+// Gives payloads to a few shaping processes and bounds their cost: a process that takes too long or too much memory is killed
+// and replaced. Threads are not enough: a thread that runs out of memory ends the whole process.
 import { LIMITS } from '../../db/limits.ts'
 import { costlyParts } from './costly-parts.ts'
 import type { Problem } from './json-schema.ts'
@@ -13,8 +13,8 @@ export interface Shaper {
   /**
    * @param shapes configurations as they are stored, in the order in which they are applied
    * @param signal ends the waiting with its reason
-   * @param options `warns` tells what may surprise as well, for whoever tries a shape
-   * @throws ShapingError when the same would happen again; any other error is a fault of ours or of the machine
+   * @param options `warns` also returns possible surprises, for a dry run of a shape
+   * @throws ShapingError when the same would happen again; any other error is our fault or the machine's
    */
   shape(
     tenantId: string,
@@ -26,34 +26,34 @@ export interface Shaper {
   ): Promise<Shaped>
   /**
    * What is wrong with a document (JSON), by its path.
-   * @param schema a text is JSON: it has digits that an object has lost
-   * @throws ShapingError when that cannot be told within the bounds
+   * @param schema as an object or as JSON text, which keeps the digits of numbers
+   * @throws ShapingError when the bounds do not allow an answer
    */
   check(tenantId: string, schema: object | boolean | string, document: Buffer, signal?: AbortSignal): Promise<Problem[]>
-  /** What is wrong with a schema, by the path to it; @throws ShapingError when that cannot be told within the bounds */
+  /** What is wrong with a schema, by the path to it; @throws ShapingError when the bounds do not allow an answer */
   checkSchema(tenantId: string, schema: object | boolean | string, signal?: AbortSignal): Promise<Problem[]>
   /** What is wrong with the expression and the schema of a shape, by the path from it; @throws ShapingError likewise */
   checkShape(tenantId: string, shape: unknown, signal?: AbortSignal): Promise<Problem[]>
-  /** Ends the processes; what is still under way fails. */
+  /** Ends the processes; unfinished work fails. */
   close(): void
 }
 
 export interface ShaperOptions {
-  /** So many work at once; they are started when they are needed. */
+  /** Processes that work at once; they are started when they are needed. */
   processes?: number
-  /** So many are there at once, with those that are kept for their tenant's next payload. */
+  /** Processes at once, including those that wait for their tenant's next payload. */
   kept?: number
-  /** Of the processor, for one payload, in milliseconds. */
+  /** Processor time for one payload, in milliseconds. */
   timeoutMs?: number
-  /** Of each process, in MiB. */
+  /** Memory of each process, in MiB. */
   memoryMb?: number
-  /** Without any use of the processor, in milliseconds. */
+  /** Time without any use of the processor, in milliseconds. */
   idleMs?: number
-  /** Without a sign of life, in milliseconds. */
+  /** Time without a heartbeat, in milliseconds. */
   silentMs?: number
 }
 
-/** What the clock may say beyond the processor's time. */
+/** Time by the clock may exceed the processor time by this much. */
 const WALL_BEYOND_MS = LIMITS.shapingWall.value - LIMITS.shapingTime.value
 
 export function createShaper({

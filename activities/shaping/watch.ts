@@ -2,26 +2,26 @@
 
 /** What the thread is given. */
 export interface Watched {
-  /** The order that is being carried out; 0 for none. */
+  /** The number of the present order; 0 for none. */
   order: Int32Array
-  /** Of the processor, for one order. */
+  /** Processor time for one order. */
   limitMs: number
-  /** So long an order may go on without using the processor. */
+  /** Time that an order may take without using the processor. */
   idleMs: number
 }
 
-/** An order took more of the processor's time than it may: a busy machine is nobody's fault. */
+/** An order used too much processor time. Time by the clock does not count: the machine may be busy. */
 export const TOO_LONG = 'SIGXCPU'
 /** An order made no progress: it waits for something. */
 export const IDLE = 'SIGUSR2'
-/** Where the thread writes how much of the processor's time the present order has used, in ms, one line each. */
+/** The thread writes here how much processor time the present order has used, in ms, one line each. */
 export const BEATS_FD = 4
 const BEAT_MS = 100
-/** Less than this between two beats is what the watching itself takes. */
+/** Less than this between two heartbeats is the cost of the watching itself. */
 const NOTHING_MS = 2
 
 /**
- * Idle time is counted in the thread's own beats: where the machine gives the process no time, there are none either.
+ * Idle time is counted in the thread's own heartbeats: when the machine gives the process no time, there are no heartbeats.
  * It also ends the process when the parent is gone.
  */
 export const WATCH = `

@@ -6,7 +6,7 @@ import { watchArithmetic } from './arithmetic.ts'
 import { nodesOf, REFUSED, refusal, updates } from './refusals.ts'
 import { watchSingles } from './singles.ts'
 
-/** Nested evaluations; each level of a function of one's own takes some four. */
+/** Nested evaluations; each level of a user-defined function takes some four. */
 const MAX_DEPTH = 1000
 const MAX_SEQUENCE = 5_000_000
 
@@ -37,20 +37,20 @@ interface Surface {
   /** JSON: see `Answer` in realm.ts. Empty for as long as there is none. */
   answer: string
   judge(): void
-  /** @param anything whether it may be one that updates objects */
+  /** @param anything whether the expression may change objects */
   evaluate(anything: boolean): void
-  /** Where a list becomes a single value; only in a realm that is used for nothing else. */
+  /** Finds where a list becomes a single value; only in a realm that is used for nothing else. */
   singles(): void
 }
 
 type Expression = ReturnType<typeof jsonata>
 
-/** So many expressions stay compiled; a tenant has a few destinations and rules that shape. */
+/** Compiled expressions that are cached. A plain map, because this script is loaded into every new realm. */
 const COMPILED = 50
 const compiled = new Map<string, { expression: Expression; updates: boolean }>()
 let builtIns: Record<string, unknown> | undefined
 
-/** The library calls what is bound to this after each value. */
+/** The library calls the function that is bound to this name after each value. */
 const AFTER_EACH_VALUE = Symbol.for('jsonata.__evaluate_exit') as unknown as string
 
 const surface = globalThis as unknown as Surface
@@ -111,7 +111,7 @@ function compile(text: string) {
   if (known) return known
   const expression = jsonata(text, { stack: MAX_DEPTH, sequence: MAX_SEQUENCE })
   const refused = refusal(expression.ast(), new Set(BUILT_INS))
-  // Whatever was written past the API was checked by nobody.
+  // An expression that was written by SQL was not checked.
   if (refused !== undefined) throw { refused }
   const made = { expression, updates: updates(expression.ast()) }
   if (compiled.size >= COMPILED) compiled.delete(compiled.keys().next().value!)
@@ -119,7 +119,7 @@ function compile(text: string) {
   return made
 }
 
-/** Most payloads have no such number, and then nothing is watched. */
+/** Most payloads have no such number; then nothing is watched. */
 function guard(expression: Expression): unknown {
   if (surface.changed === '') return undefined
   return watchArithmetic(nodesOf(expression.ast()), new Set(parse(surface.changed) as number[]))
@@ -146,8 +146,8 @@ function nowAt(time: number, builtIns: object) {
 }
 
 /**
- * The built-in functions so that nobody replaces or removes what they do. The library notes in a function where it was
- * called: that alone stays open, on an object of its own before the frozen one.
+ * The built-in functions, frozen so that no expression can replace or remove them. The library writes into a function where it
+ * was called: only these fields stay writable, on an object that inherits from the frozen one.
  */
 async function sealedBuiltIns(): Promise<Record<string, unknown>> {
   const sealed: Record<string, unknown> = {}
@@ -168,7 +168,7 @@ async function sealedBuiltIns(): Promise<Record<string, unknown>> {
   return sealed
 }
 
-/** JSON of a result. @throws what `fault` knows */
+/** The result as JSON. @throws objects that `fault` understands */
 function written(value: unknown): string {
   switch (typeof value) {
     case 'number':
@@ -195,7 +195,7 @@ function written(value: unknown): string {
   }
 }
 
-/** What the outside may know of an error: never a message of the library, which quotes values. */
+/** The part of an error that may leave the realm: never a message of the library, which quotes values. */
 function fault(error: unknown): object {
   if (error instanceof RangeError) return { deep: true }
   const { code, position, token, refused, function: isFunction, number } = (error ?? {}) as Record<string, unknown>

@@ -1,11 +1,11 @@
 // Realms in which expressions run, each with its own globals and its own copy of the library. An expression with the update
-// operator can reach and rewrite whatever the library is made of, so that it has a fresh realm for each evaluation. The
-// others change nothing but what they make, and share one realm per tenant, whose code has become fast (by eight times for
-// a document of 3,000 rows). Only text crosses the border in either direction: an object of one side would lead to the
+// operator can reach and change every object of the library, so it gets a fresh realm for each evaluation. Other expressions
+// only change what they make; they share one realm per tenant, whose code is already optimised (eight times as fast for a
+// document of 3,000 rows). Only text crosses the border in either direction: an object of one side would lead to the
 // constructors of that side.
 import vm from 'node:vm'
 
-/** What comes out. */
+/** What a realm answers. */
 export interface Answer {
   /** Of `judge`: why the expression may not be used; null when it may. */
   refused?: string | null
@@ -19,7 +19,7 @@ export interface Answer {
   failed?: Fault
   /** Of `singles`: paths. */
   singles?: string[]
-  /** Nothing is under way any more, and there is no result: it waits for something that cannot happen. */
+  /** Nothing runs any more, and there is no result: it waits for something that cannot happen. */
   stuck?: true
 }
 
@@ -37,11 +37,11 @@ export interface Fault {
 declare const REALM_SOURCE: string
 
 let library: vm.Script | undefined
-/** Of expressions without the update operator. */
+/** For expressions without the update operator. */
 let shared: vm.Context | undefined
 let updated = false
 
-/** The next evaluation is another tenant's. */
+/** Called before the evaluation for another tenant. */
 export function forgetRealm(): void {
   shared = undefined
 }
@@ -81,8 +81,8 @@ function sharedRealm(): vm.Context {
 function freshRealm(): vm.Context {
   library ??= new vm.Script(REALM_SOURCE, { filename: 'realm.js' })
   const realm = vm.createContext(vm.constants.DONT_CONTEXTIFY, {
-    // A queue of its own, which is empty when the call returns: there are no timers and no files in there, so that what has
-    // no result by then never gets one.
+    // A microtask queue of its own, which is empty when the call returns. A realm has no timers and no files, so an evaluation
+    // without a result by then never gets one.
     microtaskMode: 'afterEvaluate',
     codeGeneration: { strings: false, wasm: false },
   })
@@ -98,7 +98,7 @@ function inRealm(realm: vm.Context, call: string, texts: Record<string, string>)
     answer = vm.runInContext('answer', realm)
     Object.assign(realm, { document: '', changed: '', answer: '' })
   } catch {
-    // The error is an object of the realm: it is not touched.
+    // The error is an object of the realm, and must not be touched.
     return { failed: {} }
   }
   if (typeof answer !== 'string') return { failed: {} }

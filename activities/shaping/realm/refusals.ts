@@ -1,9 +1,9 @@
-// What an expression may not say, found in its syntax tree before anything of it is evaluated. This is a courtesy to whoever
-// writes it: what cannot be seen here meets sealed functions, in a realm that ends with the evaluation.
+// What an expression must not contain, found in its syntax tree before it is evaluated. This gives early and clear errors; what
+// is not found here meets frozen functions, in a realm that ends with the evaluation.
 
 /** A repeat must be the same document, and text from a payload must never become code. */
 export const REFUSED = ['random', 'shuffle', 'eval']
-/** How JSONata marks functions: whoever may set or delete these marks reaches the library's own objects. */
+/** How JSONata marks functions: an expression that sets or deletes these marks reaches the library's own objects. */
 const MARKS = /^_jsonata_/
 
 interface Node {
@@ -34,7 +34,7 @@ export function refusal(ast: unknown, builtIns: ReadonlySet<string>): string | u
   return undefined
 }
 
-/** Whether an expression can change objects at all: the update operator alone does. */
+/** Whether an expression can change objects: only the update operator does. */
 export function updates(ast: unknown): boolean {
   return nodesOf(ast).some(({ type }) => type === 'transform')
 }
