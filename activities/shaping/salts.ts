@@ -6,10 +6,7 @@ import type { Sealer } from '../../db/secrets.ts'
 export const SEALED = 'sealed:'
 /** The same for a rule that all tenants share. */
 const SEALED_SHARED = 'sealed:shared:'
-/**
- * A sealed salt is longer than any that is sent: a process of an older version refuses it, in place of hashing with it. By
- * characters of what is sealed.
- */
+/** Characters of the text that is sealed: a sealed salt is longer than any salt in a request, and is never taken for one. */
 const PADDED = 180
 
 /** A salt for the shapes of one tenant; null for those of a shared rule. */
@@ -19,7 +16,7 @@ export function sealSalt(sealer: Sealer, tenantId: string | null, salt: string):
 }
 
 /**
- * One that is not sealed was stored by an older version: it stays what it is.
+ * A salt that is not sealed was written by SQL, and is used as it is.
  * @throws UnsealError
  */
 export function openSalt(sealer: Sealer, tenantId: string | null, kept: string): string {

@@ -13,7 +13,7 @@ describe('retryDelay', () => {
     expect(retryDelay({ failures: 50 }, BACKOFF, none)).toBe(BACKOFF.max_ms)
   })
 
-  it('FIELD-REPORT 14: jitter never takes a wait below what the destination asked for', () => {
+  it('jitter never makes a wait shorter than what the destination asked for', () => {
     for (let i = 0; i < 1000; i += 1) {
       expect(retryDelay({ failures: 1, retryAfterMs: 30_000 })).toBeGreaterThanOrEqual(30_000)
       expect(retryDelay({ failures: 3 })).toBeGreaterThanOrEqual(4000)
@@ -21,7 +21,7 @@ describe('retryDelay', () => {
     expect(retryDelay({ failures: 1, retryAfterMs: 30_000 }, BACKOFF, most)).toBe(36_000)
   })
 
-  it('FIELD-REPORT 14: honours a wish up to one hour', () => {
+  it('honours Retry-After up to one hour', () => {
     expect(retryDelay({ failures: 1, retryAfterMs: 86_400_000 }, BACKOFF, none)).toBe(3_600_000)
   })
 

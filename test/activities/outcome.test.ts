@@ -14,7 +14,7 @@ it('an attempt that was lost with a process is never the last one by itself', ()
 })
 
 describe('what a destination leaves with an attempt', () => {
-  it('FIELD-REPORT 7: is fit for its row: NUL and lone surrogates become the replacement character', () => {
+  it('can be stored: NUL and lone surrogates become the replacement character', () => {
     const metadata = { [UNFIT]: [{ text: UNFIT, number: 1.5, none: null, flag: true }] }
     const expected = { [FIT]: [{ text: FIT, number: 1.5, none: null, flag: true }] }
     expect(outcomeOf(opened, { status: 200, body: UNFIT, metadata }, BACKOFF)).toMatchObject({

@@ -58,7 +58,7 @@ describe('bulk-submit', () => {
     expect(api.dispatcher.batches.slice(before)).toEqual([{ tenant_id: 'acme', batch_id: body.batch_id.slice(6) }])
   })
 
-  it('FIELD-REPORT 1: keeps the exact bytes of every payload', async () => {
+  it('keeps the exact bytes of every payload', async () => {
     const texts = [
       '{"b":1,"a":1.0,"big":12345678901234567890}',
       '[ 1e2 , "\\u00e9" ]',
@@ -178,7 +178,7 @@ describe('a repeat', () => {
     expect(other.status).toBe(409)
   })
 
-  it('FIELD-REPORT 2: 20 parallel posts with one key make one batch', async () => {
+  it('20 parallel posts with one key make one batch', async () => {
     const items = [aSubmission({ payload: 'parallel' }), aSubmission({ payload: 'parallel too' })]
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => bulk(items, undefined, { 'Idempotency-Key': 'parallel' })),

@@ -311,7 +311,7 @@ describe('what was not tried', () => {
   })
 })
 
-describe('FIELD-REPORT 42: what cannot be meant is refused, with the path to it', () => {
+describe('an invalid condition is refused, with the path to the problem', () => {
   const leaf = (over: Record<string, unknown>) => ({ path: 'payload.a', operator: 'equal', value: 1, ...over })
   it.each([
     [

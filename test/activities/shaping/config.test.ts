@@ -19,7 +19,7 @@ describe('a shape', () => {
     expect(issues({})).toEqual([])
   })
 
-  it('FIELD-REPORT 42: is refused when it could not be applied, with the place of the error', () => {
+  it('is refused when it could not be applied, with the place of the error', () => {
     const refused: [unknown, RegExp][] = [
       [{ include: [] }, /^include: /],
       [{ exclude: ['a..b'] }, /^exclude\.0: cannot be read from character 2 on/],
