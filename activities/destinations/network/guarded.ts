@@ -68,7 +68,7 @@ function watch(plain: Socket, host: string): GuardedConnection {
     ended ??= { reason }
     // A server that has stopped reading would still take what was sent as soon as it reads on. Node has no reset under TLS.
     if (!socket.destroyed && !(socket instanceof TLSSocket)) socket.resetAndDestroy()
-    // A reset waits for what is being written. Clients above the socket hear of its end by the error.
+    // A reset waits for what is being written. After a reset, Node 20 emits `close` without this error; under TLS, both.
     socket.destroy(ended.reason as Error)
     plain.destroy()
     const { reason: first } = ended

@@ -1,4 +1,4 @@
-// What the tests of EMAIL share: short ways to a configuration and a send, and scripted servers that end with each test.
+// What the tests of EMAIL share: a configuration, a delivery, and scripted servers that stop after each test.
 import { onTestFinished } from 'vitest'
 import type { Message } from '../../../activities/destinations/destination.ts'
 import { type EmailConfig, emailConfig } from '../../../activities/destinations/email/config.ts'
@@ -12,7 +12,7 @@ export async function scripted(script: SmtpScript = {}): Promise<SmtpReceiver> {
   return receiver
 }
 
-/** Resolved, with the defaults; without TLS unless said otherwise. `timeout_seconds` may be below a second. */
+/** A resolved configuration with the defaults, without TLS unless given. `timeout_seconds` may be below a second. */
 export function aConfig(port: number, given: Record<string, unknown> = {}): EmailConfig {
   const { timeout_seconds = 5, ...rest } = given
   const parsed = emailConfig.parse({

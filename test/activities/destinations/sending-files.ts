@@ -1,4 +1,4 @@
-// What the tests of SFTP share: short ways to a configuration, a send, and to what a client of somebody else reads.
+// What the tests of SFTP share: a configuration, a delivery, and another client to read the files.
 import Client from 'ssh2-sftp-client'
 import type { Message } from '../../../activities/destinations/destination.ts'
 import { type SftpConfig, sftpConfig } from '../../../activities/destinations/sftp/config.ts'
@@ -6,7 +6,7 @@ import { sftp } from '../../../activities/destinations/sftp/index.ts'
 import type { Sshd } from '../../support/receivers/sshd.ts'
 import { aMessage, never, surroundings } from './contract.ts'
 
-/** Resolved, with the defaults; by key, for every sshd takes that. */
+/** A resolved configuration with the defaults; it logs in by key, which every sshd accepts. */
 export function aConfig(sshd: Sshd, given: Record<string, unknown> = {}): SftpConfig {
   const { timeout_seconds = 15, ...rest } = given
   const stated = {
@@ -21,7 +21,7 @@ export function aConfig(sshd: Sshd, given: Record<string, unknown> = {}): SftpCo
   return { ...(sftpConfig.parse(stated) as SftpConfig), timeout_seconds: timeout_seconds as number }
 }
 
-/** Each under a tenant of its own unless it says otherwise, so that none takes over another's connection. */
+/** Each delivery has a tenant of its own unless given, so that none reuses a connection. */
 export function send(config: SftpConfig, message: Partial<Message> = {}, signal = never) {
   return sftp.deliver(config, aMessage({ tenant_id: crypto.randomUUID(), ...message }), signal, surroundings)
 }
@@ -30,7 +30,7 @@ export function probe(config: SftpConfig) {
   return sftp.probe(config, never, surroundings)
 }
 
-/** Runs `work` with ssh2-sftp-client, logged in at the server. */
+/** Runs `work` with a client that is logged in at the server. */
 export async function asClient<T>(sshd: Sshd, work: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client()
   await client.connect({ host: '127.0.0.1', port: sshd.port, username: sshd.username, privateKey: sshd.private_key })
