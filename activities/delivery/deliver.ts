@@ -18,7 +18,7 @@ import { AD_HOC } from '../metrics.ts'
 import { turnAgain } from './admission.ts'
 import type { Delivered } from './delivered.ts'
 import { configurationOf, type Opened, openDelivery } from './open.ts'
-import { Aborted, causeOf, outcomeOf } from './outcome.ts'
+import { Aborted, causeOf, logLevelOf, outcomeOf } from './outcome.ts'
 import { recordFor } from './record.ts'
 import { messageBody, shapingMetadata } from './shape-message.ts'
 import type { WorkerSlot } from './worker-slots.ts'
@@ -74,7 +74,7 @@ async function carryOut(
   const outcome = outcomeOf({ ...opened, lifeMs }, sent, deps.backoffFor(protocol, configurationOf(opened.delivery)))
   deps.metrics.attempts.inc({ destination: registered ? input.destination : AD_HOC, protocol, status: outcome.status })
   deps.metrics.attemptSeconds.observe({ protocol }, (performance.now() - startedAt) / 1000)
-  log[outcome.status === 'success' ? 'info' : 'warn'](
+  log[logLevelOf(sent)](
     { status: outcome.status, code: outcome.code, response_status: outcome.response_status, err: causeOf(sent) },
     'attempt ended',
   )

@@ -99,6 +99,14 @@ function asDeliveryError(error: Error): DeliveryError {
   return new DeliveryError('UNEXPECTED', 'An unexpected error; the log has it under the attempt id', { cause: error })
 }
 
+/** A failure is the tenant's or the destination's problem (info) unless the cause is on this side. */
+export function logLevelOf(sent: Receipt | Error): 'info' | 'warn' | 'error' {
+  if (!(sent instanceof Error)) return 'info'
+  if (sent instanceof Aborted) return 'warn'
+  if (!(sent instanceof DeliveryError)) return 'error'
+  return sent.code === 'UNEXPECTED' || sent.code === 'WORKER_LOST' ? 'warn' : 'info'
+}
+
 /** For the log alone. */
 export function causeOf(sent: Receipt | Error): unknown {
   if (!(sent instanceof Error)) return undefined

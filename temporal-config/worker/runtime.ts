@@ -9,14 +9,19 @@ export interface SdkMetrics {
   read(): Promise<string>
 }
 
+/**
+ * The level of a line of the SDK. What it calls info describes its own work. The activities log their failures
+ * themselves. The background worker has no workflows on purpose.
+ */
+export function levelOf(level: string, message: string): 'trace' | 'debug' | 'warn' | 'error' {
+  const quiet = level === 'info' || message === 'Activity failed' || message.startsWith('No workflows registered')
+  return quiet ? 'debug' : (level as 'warn')
+}
+
 /** Call once, before the first native connection of the process. */
 export async function installRuntime(logger: Logger): Promise<SdkMetrics> {
   const log = logger.child({ component: 'temporal-sdk' })
-  const write = (level: string, message: string, meta?: object) => {
-    // The background worker has no workflows on purpose; and what the SDK calls info is its own inner life.
-    const quiet = level === 'info' || message.startsWith('No workflows registered')
-    log[quiet ? 'debug' : (level as 'warn')](meta ?? {}, message)
-  }
+  const write = (level: string, message: string, meta?: object) => log[levelOf(level, message)](meta ?? {}, message)
   const port = await freePort(0)
   Runtime.install({
     shutdownSignals: [],

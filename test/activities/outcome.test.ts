@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { BACKOFF } from '../../activities/delivery/backoff.ts'
-import { outcomeOf } from '../../activities/delivery/outcome.ts'
+import { Aborted, logLevelOf, outcomeOf } from '../../activities/delivery/outcome.ts'
 import { DeliveryError } from '../../activities/destinations/errors.ts'
 
 const opened = { attempt: { id: 'a', attempt_number: 1 }, retriesLeft: true, failures: 1 }
@@ -11,6 +11,18 @@ it('an attempt that was lost with a process is never the last one by itself', ()
   const last = { ...opened, retriesLeft: false }
   expect(outcomeOf(last, new DeliveryError('WORKER_LOST', 'x'), BACKOFF)).toMatchObject({ status: 'retry' })
   expect(outcomeOf(last, new DeliveryError('TIMEOUT', 'x'), BACKOFF)).toMatchObject({ status: 'failed' })
+})
+
+it.each([
+  ['a success', { status: 200, body: '' }, 'info'],
+  ['a refusal by the receiver', new DeliveryError('REJECTED', 'x'), 'info'],
+  ['a destination that cannot be reached', new DeliveryError('DESTINATION_UNAVAILABLE', 'x'), 'info'],
+  ['a configuration that does not work', new DeliveryError('MISCONFIGURED', 'x'), 'info'],
+  ['an answer that no destination should give', new DeliveryError('UNEXPECTED', 'x'), 'warn'],
+  ['a worker that stops', new Aborted('x'), 'warn'],
+  ['an error of our own', new TypeError('x'), 'error'],
+])('the level of the log line of an attempt: %s', (_what, sent, level) => {
+  expect(logLevelOf(sent)).toBe(level)
 })
 
 describe('what a destination leaves with an attempt', () => {

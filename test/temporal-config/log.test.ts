@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { createLogger } from '../../temporal-config/process/log.ts'
+import { levelOf } from '../../temporal-config/worker/runtime.ts'
 
 function logged(fields: object): { line: Record<string, unknown>; text: string } {
   let text = ''
@@ -37,4 +38,13 @@ it('an error keeps its code, message and causes, and loses what a client library
   const { line, text } = logged({ err: error })
   expect(text).not.toContain('hunter2')
   expect(line.err).toMatchObject({ type: 'Error', cause: { code: 'ECONNREFUSED' } })
+})
+
+it.each([
+  ['warn', 'Activity failed', 'debug'],
+  ['warn', 'No workflows registered, not polling for workflow tasks', 'debug'],
+  ['info', 'Worker state changed', 'debug'],
+  ['warn', 'Failing workflow task', 'warn'],
+])('a line of the SDK: %s, "%s" is logged as %s', (level, message, shown) => {
+  expect(levelOf(level, message)).toBe(shown)
 })
