@@ -2,7 +2,7 @@
 import { ApplicationFailure, Context } from '@temporalio/activity'
 import { ApplicationFailureCategory } from '@temporalio/common'
 import type { ProbeResult } from '../db/destinations/health-checks.ts'
-import type { WakeRef } from '../db/distributions/wake.ts'
+import type { ResumeRef } from '../db/distributions/resume.ts'
 import type {
   BatchRef,
   BatchStep,
@@ -10,14 +10,14 @@ import type {
   EventRef,
   NotifyInput,
   ProbeInput,
+  ResumeStep,
   Scheduled,
   ScheduledInput,
   SweepInput,
-  WakeStep,
 } from '../workflows/messages.ts'
 import { batchStep } from './batches/index.ts'
 import type { ActivityDeps } from './deps.ts'
-import { wakeStep } from './distribution/wake.ts'
+import { resumeStep } from './distribution/resume.ts'
 import { hasEnded, lookAgainAfter, submitScheduled } from './schedules/submit.ts'
 import { maintain } from './upkeep/maintain.ts'
 import { probe } from './upkeep/probe.ts'
@@ -63,8 +63,8 @@ export function createBackgroundActivities(deps: ActivityDeps) {
       return await probe(deps, input, Context.current().cancellationSignal)
     },
 
-    async wakeStep(ref: WakeRef, step: number, window?: number): Promise<WakeStep> {
-      return await wakeStep(deps, ref, step, window)
+    async resumeStep(ref: ResumeRef, step: number, window?: number): Promise<ResumeStep> {
+      return await resumeStep(deps, ref, step, window)
     },
 
     async sweep(input: SweepInput): Promise<void> {

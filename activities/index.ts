@@ -50,9 +50,9 @@ export function createActivities(deps: ActivityDeps) {
         if ('ordered' in delivered && delivered.ordered) await passTurn(deps, jobOf(input), input.destination)
         switch (delivered.kind) {
           case 'held':
-            return { recorded: true, held: true, ...(delivered.look ? { look: true } : {}) }
-          case 'overtaken':
-            return { recorded: true, overtaken: true }
+            return { recorded: true, held: true, ...(delivered.recheck ? { recheck: true } : {}) }
+          case 'resumed':
+            return { recorded: true, resumed: true }
           case 'over':
           case 'success':
             return { recorded: true }

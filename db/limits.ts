@@ -312,7 +312,7 @@ export const LIMITS = {
     reason:
       "Nothing depends on it, because all times are the database's; a larger difference is a clock that nobody sets",
   },
-  wakeWindow: {
+  resumeWindow: {
     what: 'Deliveries of one destination that are resumed and have not started yet',
     value: 500,
     unit: 'deliveries',

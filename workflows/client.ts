@@ -1,6 +1,6 @@
 // How others start, signal and look up runs in Temporal: the interfaces. `temporal-config/client/` implements them.
 import type { ProbeResult } from '../db/destinations/health-checks.ts'
-import type { WakeRef } from '../db/distributions/wake.ts'
+import type { ResumeRef } from '../db/distributions/resume.ts'
 import type { ScheduleRow } from '../db/schedules/schedules.ts'
 import type { Priority } from '../db/states.ts'
 import type {
@@ -60,16 +60,16 @@ export interface Runs {
   signalCancel(ref: DistributionRef, about: About): Promise<void>
   /** Has the run read the retry in its rows, and starts a run when there is none. */
   signalRetry(ref: DistributionRef, about: About): Promise<void>
-  /** Has a running one look at its rows; where none runs there is nothing to look. */
-  signalLook(ref: DistributionRef): Promise<void>
-  /** Tells a running one that it may be its turn at these destinations; where none runs there is nothing to tell. */
+  /** Has the run read its rows again; nothing where none runs. */
+  signalReread(ref: DistributionRef): Promise<void>
+  /** Tells the run that it may be its turn at these destinations; nothing where none runs. */
   signalTurn(ref: DistributionRef, destinations: string[]): Promise<void>
-  /** Has those that wait for a destination go on, page by page. */
-  wake(ref: WakeRef): Promise<void>
+  /** Resumes the deliveries that wait for a destination, page by page. */
+  resume(ref: ResumeRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
   /** Starts the sender of a callback; one that exists already is left alone. */
   notify(input: NotifyInput): Promise<void>
-  /** Starts the run of a batch; one that is running looks at its rows. */
+  /** Starts the run of a batch; one that runs already reads its rows again. */
   startBatch(ref: BatchRef): Promise<void>
   /** Brings Temporal's schedule in line with its row; `refused` says why Temporal does not take it. */
   setSchedule(row: ScheduleSpec, resume?: boolean): Promise<{ refused: string | null }>
@@ -77,7 +77,7 @@ export interface Runs {
   probe(input: ProbeInput): Promise<ProbeResult>
   /** Starts the sender of an event; one that exists already is left alone. */
   announce(ref: EventRef): Promise<void>
-  /** Has a destination tried at intervals from now on, or no longer. */
+  /** Has a destination checked at intervals from now on, or no longer. */
   healthCheck(check: HealthCheckSchedule): Promise<void>
 }
 
@@ -88,7 +88,7 @@ export interface TemporalHealth {
 }
 
 /** Whom a call concerns: for the log. */
-export type Addressee = DistributionRef | BatchRef | ScheduleRef | WakeRef | HealthCheckSchedule | ProbeInput
+export type Addressee = DistributionRef | BatchRef | ScheduleRef | ResumeRef | HealthCheckSchedule | ProbeInput
 
 /** How the API reaches the runs. Nothing here throws, and nothing holds an answer up for long. */
 export interface Dispatcher {

@@ -1,4 +1,4 @@
-// What crosses the border between the API, the workflows and the activities: identifiers, never payloads or secrets.
+// What the API, the workflows and the activities send each other: identifiers, never payloads or secrets.
 import type { AttemptOutcome } from '../db/distributions/attempts.ts'
 import type { EndCause } from '../db/distributions/end.ts'
 import type { JobStatus, Priority, Protocol } from '../db/states.ts'
@@ -9,61 +9,60 @@ export interface DistributionRef {
   distribution_id: string
 }
 
-/** Signals carry nothing: the row holds the order, the signal only says «look at the row». */
+/** Signals carry no data: the command stands in the row, and the signal has the run read it. */
 export const CANCEL_SIGNAL = 'cancel'
 export const RETRY_SIGNAL = 'retry'
-/** Something was done to its rows from outside. */
-export const LOOK_SIGNAL = 'look'
+/** Something else has changed in its rows. */
+export const REREAD_SIGNAL = 'reread'
 /**
- * Those that came before it under its ordering key have ended: what is held may look again. Names the destinations, of which
- * a thousand may be held; without names it means all of them.
+ * Those ahead under its ordering key have ended: held deliveries may try again. Names their destinations, because a
+ * thousand may be held; without names it means all of them.
  */
 export const TURN_SIGNAL = 'turn'
 
 /** What `plan` answers. */
 export interface Plan {
-  /** The job is final already: nothing is to be done. */
+  /** The distribution has ended: there is nothing to do. */
   final: boolean
-  /** Counts the manual retries; `finish` compares it. */
+  /** Counts the retries by hand; `finish` compares it. */
   round: number
-  /** From now until `deliver_at`, in milliseconds on the database's clock; 0 when it may go at once. */
+  /** From now until `deliver_at`, in milliseconds on the database's clock; 0 when it may start. */
   delay_ms: number
   /** From now until `expires_at`, in milliseconds on the database's clock. */
   expires_in_ms: number
   cancel_requested: boolean
-  /** The deliveries that are not final, without those that stand by for others. */
+  /** The deliveries that are not final, without failover standbys. */
   deliveries: PlannedDelivery[]
-  /** Ended from outside, although a run may still wait for their next attempt (their destination was deleted). */
+  /** Deliveries that ended from outside (their destination was deleted), although the run may still carry them out. */
   ended?: string[]
   /** The priority that a rule gave them; absent: the run's own. */
   priority?: Priority
-  /** The same as Temporal's strict level. */
-  priority_key?: number
 }
 
 export interface PlannedDelivery {
   name: string
   protocol: Protocol
-  /** The round that the delivery was last opened in; a manual retry raises it. */
+  /** The round in which the delivery was opened last; a retry by hand raises it. */
   round: number
-  /** How often it was woken from a wait that it need not wait out; absent: never. */
-  wakes?: number | undefined
-  /** Others stand by for it: when it has ended, the plan is to be asked again. */
-  backed?: true | undefined
+  /** How often the delivery was resumed before its delay was over; absent: never. */
+  resumes?: number | undefined
+  /** It has failover standbys: when it has ended, the plan must be read again. */
+  has_standby?: true | undefined
 }
 
 export interface DeliverInput extends DistributionRef {
   destination: string
-  /** As the plan had it; a call that began to wait before the row was woken has nothing to do. */
-  wakes?: number | undefined
+  /** As in the plan. A call that began before the row was resumed has nothing to do. */
+  resumes?: number | undefined
 }
 
-/**
- * `deliver` answers `recorded` (`held`: to be called again, see `TURN_SIGNAL`, and with `look` soon in any case; `overtaken`: its row was woken, and the plan
- * is to be asked again), or hands over the outcome that is still to be written.
- */
 export type DeliverResult =
-  | { recorded: true; held?: true; look?: true; overtaken?: true }
+  /**
+   * Everything is in the rows. `held`: others of its ordering key come first; call again at the next `TURN_SIGNAL`, with
+   * `recheck` also soon without one. `resumed`: the row was resumed meanwhile; read the plan again.
+   */
+  | { recorded: true; held?: true; recheck?: true; resumed?: true }
+  /** The attempt is over, but its outcome could not be written: call `record`. */
   | { recorded: false; outcome: AttemptOutcome }
 
 export interface RecordInput extends DeliverInput {
@@ -81,10 +80,10 @@ export interface FinishInput extends DistributionRef {
 }
 
 export interface FinishResult {
-  /** The row has moved on: plan again. */
+  /** It goes on: plan again. */
   again: boolean
   status: JobStatus
-  /** A callback row waits for this round: start `notify`. */
+  /** The callback of this round is due: start `notify`. */
   notify: boolean
 }
 
@@ -95,11 +94,11 @@ export interface NotifyInput extends DistributionRef {
 export interface ProbeInput {
   tenant_id: string
   destination_id: string
-  /** A check at intervals: nobody waits for the answer. */
+  /** A check by schedule: nobody waits for the answer. */
   scheduled?: true
 }
 
-/** A destination whose connection is tried at intervals; null: no longer. */
+/** A destination that is checked at intervals; null: no longer. */
 export interface HealthCheckSchedule {
   tenant_id: string
   destination_id: string
@@ -112,10 +111,10 @@ export interface EventRef {
   event_id: string
 }
 
-export interface WakeStep {
-  /** There may be more of them. */
+export interface ResumeStep {
+  /** There may be more to resume. */
   more: boolean
-  /** How many may be on their way at once; the next step goes on from it. */
+  /** How many may be under way at once; the next step starts from it. */
   window?: number
 }
 
@@ -131,7 +130,7 @@ export interface BatchRef {
 export type BatchStep =
   /** Go on after so many milliseconds. */
   | { done: false; wait_ms: number }
-  /** All is final; `callback`: its owner waits to be told. */
+  /** All is final; `callback`: its callback is due. */
   | { done: true; callback: boolean }
 
 /** The one argument of `recur`; `schedule_id` is the row's uuid. */
@@ -141,9 +140,9 @@ export interface ScheduleRef {
 }
 
 export interface ScheduledInput extends ScheduleRef {
-  /** When its run began; left out by earlier versions. */
+  /** When its run began; absent: now. */
   begun?: string
-  /** The time that the schedule meant, ISO 8601: it names the distribution. */
+  /** The time that the schedule means, ISO 8601: it identifies the distribution. */
   at: string
 }
 

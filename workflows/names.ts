@@ -1,13 +1,13 @@
-// The names under which things stand in Temporal, in one place for API, worker, workflows and tests.
+// Names in Temporal, for the API, the worker, the workflows and the tests.
 
-import type { WakeRef } from '../db/distributions/wake.ts'
+import type { ResumeRef } from '../db/distributions/resume.ts'
 import type { Priority } from '../db/states.ts'
 import type { BatchRef, DistributionRef, ScheduleRef } from './messages.ts'
 
 /** All workflows; the activities plan, deliver, record, finish. */
 export const MAIN_QUEUE = 'distributor'
 
-/** Activities of callback, probe, sweep, batch: slow company that must not take a delivery's slot. */
+/** Activities of callback, probe, sweep and batch: the background, which must not take a delivery's slot. */
 export function backgroundQueue(mainQueue: string): string {
   return `${mainQueue}-background`
 }
@@ -25,7 +25,7 @@ export function batchWorkflowId(ref: BatchRef): string {
   return `batch/${ref.tenant_id}/${ref.batch_id}`
 }
 
-/** Of the schedules that try destinations, and of the workflows that they start. */
+/** Of the schedules that check destinations, and of the workflows that they start. */
 export const HEALTH_CHECK_PREFIX = 'health/'
 
 export function healthCheckScheduleId(check: { tenant_id: string; destination_id: string }): string {
@@ -36,8 +36,8 @@ export function eventWorkflowId(ref: { tenant_id: string; event_id: string }): s
   return `event/${ref.tenant_id}/${ref.event_id}`
 }
 
-export function wakeWorkflowId({ tenant_id, target, changed_at }: WakeRef): string {
-  return `wake/${tenant_id}/${target ?? ''}${changed_at ? `/${changed_at}` : ''}`
+export function resumeWorkflowId({ tenant_id, target, changed_at }: ResumeRef): string {
+  return `resume/${tenant_id}/${target ?? ''}${changed_at ? `/${changed_at}` : ''}`
 }
 
 /** Of the schedule, and of the workflows that it starts. */
@@ -49,8 +49,8 @@ export const SWEEP_SCHEDULE_ID = 'distributor/sweep'
 export const MAINTENANCE_SCHEDULE_ID = 'distributor/maintenance'
 
 /**
- * What one delivery of each priority gets beside one of the others while more waits than workers can carry. Temporal's
- * fairness keeps these shares between all pairs of tenant and priority, so that nothing waits for ever.
+ * The share of each priority while more deliveries wait than the workers can carry. Temporal's fairness keeps these
+ * shares between all pairs of tenant and priority, so that none of them waits for ever.
  */
 export const PRIORITY_WEIGHTS: Record<Priority, number> = { critical: 10, high: 3, normal: 1, low: 0.1 }
 /** One level for all: between levels Temporal's order is strict, and a lower one starves under a steady load of a higher. */

@@ -1,16 +1,16 @@
-// Which deliveries of a run are under way. Plain bookkeeping: what a delivery is, and how it is stopped, is passed in.
+// Which deliveries of a run are under way. Plain bookkeeping: what a delivery is, and how it stops, is passed in.
 
 export interface Stoppable {
   done: Promise<void>
   stop(): void
-  /** The delivery's round when it was started, and how often it had been woken. */
+  /** The delivery's round when it started, and how often it had been resumed. */
   round: number
-  wakes?: number | undefined
+  resumes?: number | undefined
 }
 
 export class RunningDeliveries {
   readonly #running = new Map<string, Stoppable>()
-  readonly #overtaken = new Set<string>()
+  readonly #outdated = new Set<string>()
 
   get empty(): boolean {
     return this.#running.size === 0
@@ -21,30 +21,30 @@ export class RunningDeliveries {
   }
 
   /**
-   * Takes a delivery in until its `done` settles; a rejection goes to `onError`, never unhandled. `onOvertaken` is called
-   * when it has ended and its row was opened in a later round meanwhile: its own end says nothing about that one.
+   * Adds a delivery until its `done` settles; a rejection goes to `onError`. `onOutdated` is called when it has ended
+   * and its row was opened in a later round meanwhile: its end says nothing about that round.
    */
-  add(name: string, delivery: Stoppable, onError: (error: unknown) => void, onOvertaken: () => void = () => {}): void {
+  add(name: string, delivery: Stoppable, onError: (error: unknown) => void, onOutdated: () => void = () => {}): void {
     this.#running.set(name, delivery)
     delivery.done.catch(onError).finally(() => {
       this.#running.delete(name)
-      if (this.#overtaken.delete(name)) onOvertaken()
+      if (this.#outdated.delete(name)) onOutdated()
     })
   }
 
   /**
-   * Notes the round in which the row of a running delivery is open now, and how often it was woken: a delivery that waits
-   * although its row was woken is stopped, to be started anew.
+   * Notes the round in which the row of a running delivery is open now, and how often it was resumed. A delivery that
+   * waits although its row was resumed is stopped, so that it starts again.
    */
-  note(name: string, round: number, wakes = 0): void {
+  note(name: string, round: number, resumes = 0): void {
     const delivery = this.#running.get(name)
     if (!delivery) return
-    const woken = wakes > (delivery.wakes ?? 0)
-    if (woken || round > delivery.round) this.#overtaken.add(name)
-    if (woken) delivery.stop()
+    const resumed = resumes > (delivery.resumes ?? 0)
+    if (resumed || round > delivery.round) this.#outdated.add(name)
+    if (resumed) delivery.stop()
   }
 
-  /** One whose row is final: nothing is to be sent any more. */
+  /** For a delivery whose row is final: nothing more is to be sent. */
   stop(name: string): void {
     this.#running.get(name)?.stop()
   }

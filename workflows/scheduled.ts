@@ -5,7 +5,7 @@ import { workflowInfo } from '@temporalio/workflow'
 import { background } from './background.ts'
 import type { ScheduleRef } from './messages.ts'
 
-/** Set by Temporal: the time that the schedule meant, whenever it came to it. */
+/** Set by Temporal: the time that the schedule means, however late it runs. */
 const SCHEDULED = defineSearchAttributeKey('TemporalScheduledStartTime', SearchAttributeType.DATETIME)
 
 export async function scheduled(ref: ScheduleRef): Promise<void> {

@@ -1,4 +1,4 @@
-// Finds what nobody works at: jobs without a run, orders to cancel without a signal, callbacks without a sender.
+// Looks for rows that need a run and may have none: open distributions, cancels that no signal reached, callbacks.
 import { background } from './background.ts'
 import type { SweepInput } from './messages.ts'
 

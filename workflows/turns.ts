@@ -1,16 +1,16 @@
-// How often each destination of a run was told that it may be its turn. Plain bookkeeping.
+// How often each destination of a run was told that it may be its turn under the ordering key. Plain bookkeeping.
 
 export class Turns {
   readonly #at = new Map<string, number>()
   #everywhere = 0
 
-  /** Without names it is for all of them. */
+  /** Without names, at all destinations. */
   come(destinations?: string[]): void {
     if (destinations === undefined) this.#everywhere += 1
     for (const name of destinations ?? []) this.#at.set(name, (this.#at.get(name) ?? 0) + 1)
   }
 
-  /** Goes up with every word that came for this one. */
+  /** A number that grows with every signal for this destination. */
   of(name: string): number {
     return this.#everywhere + (this.#at.get(name) ?? 0)
   }

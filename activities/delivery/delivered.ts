@@ -9,10 +9,10 @@ export type Delivered =
   | { kind: 'over'; ordered?: boolean }
   | { kind: 'success'; ordered?: boolean }
   | { kind: 'failed'; code: DeliveryCode; message: string; ordered?: boolean }
-  /** Others of its ordering key come first; it is told when they have ended. `look`: it may not be, and is to look again. */
-  | { kind: 'held'; look: boolean }
-  /** Its row was woken since: another call does the work. */
-  | { kind: 'overtaken' }
+  /** Others of its ordering key come first; a signal comes when they have ended. `recheck`: perhaps without one. */
+  | { kind: 'held'; recheck: boolean }
+  /** Its row was resumed since: another call does the work. */
+  | { kind: 'resumed' }
   /** To be called again after `delay_ms`; `deferred` when it cost no attempt. */
   | { kind: 'later'; delay_ms: number; code: DeliveryCode; message: string; deferred: boolean }
   /** Sent, but the row could not be closed in time. */

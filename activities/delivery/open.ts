@@ -64,7 +64,7 @@ export async function openDelivery(
     if (delivery.status === 'success') await closeLostAttempt(db, id, destination)
     return { ...decision, ordered: delivery.ordering_key !== null }
   }
-  if (delivery.wakes > (input.wakes ?? 0)) return { kind: 'overtaken' }
+  if (delivery.resumes > (input.resumes ?? 0)) return { kind: 'resumed' }
   // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
   if (delivery.status === 'processing') await closeLostAttempt(db, id, destination)
   switch (decision.kind) {
@@ -147,7 +147,7 @@ async function heldBy(
   const why = `${ahead.distribution_id}, which comes before it under the same ordering_key`
   const message = ahead.failed ? `Held up by the failure of ${why}` : `Waits for ${why}`
   await holdDelivery(db, jobId(input.distribution_id), destination, message)
-  return { kind: 'held', look: ahead.unplanned }
+  return { kind: 'held', recheck: ahead.unplanned }
 }
 
 function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: string } {
@@ -157,7 +157,7 @@ function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: s
   }
 }
 
-/** Seldom for all of a tenant, who is suspended for days and woken when that ends. */
+/** Seldom for all of a tenant, who is suspended for days and resumed when that ends. */
 const LONGEST_DEFERRAL_MS = { tenant: 600_000, disabled: 60_000 }
 
 /** Grows, spread upward, so that an enabled destination is not met by everything at once. */

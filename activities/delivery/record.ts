@@ -8,7 +8,7 @@ import { jobId } from '../../db/distributions/job-id.ts'
 import { withTenant } from '../../db/pool.ts'
 import type { DeliverInput } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
-import { wakeWaiting } from '../distribution/wake.ts'
+import { resumeWaiting } from '../distribution/resume.ts'
 import { noteOutcome } from './circuit.ts'
 
 /**
@@ -63,6 +63,6 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
   )
   for (const change of changes) deps.metrics.circuits.inc({ change })
   // Nobody waits for it: the outcome is written.
-  if (target && changes.includes('closed')) void wakeWaiting(deps, { tenant_id: input.tenant_id, target })
+  if (target && changes.includes('closed')) void resumeWaiting(deps, { tenant_id: input.tenant_id, target })
   return outcome.status !== 'retry'
 }

@@ -12,7 +12,6 @@ import { findCandidates, recentFailures, takeTurns } from '../../db/rules/rule-l
 import { loadRules, readRuleState } from '../../db/rules/rules.ts'
 import { isFinal } from '../../db/states.ts'
 import type { DistributionRef, Plan } from '../../workflows/messages.ts'
-import { PRIORITY_KEYS } from '../../workflows/names.ts'
 import { destinationFor, inlineTarget, PROTOCOLS } from '../destinations/registry.ts'
 import { readExact } from '../rules/exact.ts'
 import { explain, KEPT } from '../rules/explanation.ts'
@@ -57,15 +56,17 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = create
         await moveFailoverOn(db, id)
         open = await openDeliveries(db, id)
       }
-      if (open.changed_priority) {
-        answer.priority = open.changed_priority
-        // For runs of a worker that does not read the one above.
-        answer.priority_key = PRIORITY_KEYS[open.changed_priority]
-      }
-      // What stands by is not the workflow's concern until its turn has come.
-      for (const { name, protocol, round, wakes, standby, backed } of open.deliveries) {
+      if (open.changed_priority) answer.priority = open.changed_priority
+      // The workflow learns of a standby only when that takes over.
+      for (const { name, protocol, round, resumes, standby, has_standby } of open.deliveries) {
         if (standby) continue
-        answer.deliveries.push({ name, protocol, round, ...(wakes > 0 && { wakes }), ...(backed && { backed }) })
+        answer.deliveries.push({
+          name,
+          protocol,
+          round,
+          ...(resumes > 0 && { resumes }),
+          ...(has_standby && { has_standby }),
+        })
       }
       return answer
     },

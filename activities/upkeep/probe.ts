@@ -11,7 +11,7 @@ import { destinationFor } from '../destinations/registry.ts'
 import { environmentCredentials } from '../destinations/secrets/environment-credentials.ts'
 import { resolveSecrets } from '../destinations/secrets/resolution.ts'
 import { secretReferences } from '../destinations/secrets/storage.ts'
-import { wakeWaiting } from '../distribution/wake.ts'
+import { resumeWaiting } from '../distribution/resume.ts'
 
 /** Within the time that the API waits for an answer. */
 const PROBE_MS = 12_000
@@ -51,7 +51,7 @@ async function probeNow(deps: ActivityDeps, input: ProbeInput, signal: AbortSign
     if (result.healthy) await halfOpen(db, tenant_id, destination_id)
     await recordHealthCheck(db, destination_id, result)
   })
-  if (result.healthy) await wakeWaiting(deps, { tenant_id, target: destination_id })
+  if (result.healthy) await resumeWaiting(deps, { tenant_id, target: destination_id })
   return result
 }
 

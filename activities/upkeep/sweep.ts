@@ -122,8 +122,8 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
     step('waiting', {
       query: waitingTargets,
       async act({ tenant_id, target, recovers, changed_at }) {
-        if (recovers) await runs.wake({ tenant_id, target })
-        if (changed_at) await runs.wake({ tenant_id, target, changed_at: changed_at.toISOString() })
+        if (recovers) await runs.resume({ tenant_id, target })
+        if (changed_at) await runs.resume({ tenant_id, target, changed_at: changed_at.toISOString() })
       },
       failure: 'the sweep could not resume the deliveries to a destination; they go on by themselves',
     }),
@@ -142,7 +142,7 @@ async function endDeliveriesTo(
     if (ended.length === 0) return
     for (let from = 0; from < ended.length; from += AT_ONCE) {
       const some = ended.slice(from, from + AT_ONCE)
-      await Promise.all(some.map((distribution_id) => runs.signalLook({ tenant_id, distribution_id })))
+      await Promise.all(some.map((distribution_id) => runs.signalReread({ tenant_id, distribution_id })))
     }
     beat()
   }

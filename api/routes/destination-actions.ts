@@ -55,7 +55,7 @@ export const enable = endpoint({
     return changed
   })
   const ref = { tenant_id, target: row.id }
-  await deps.dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
+  await deps.dispatcher.tell('resume', ref, (runs) => runs.resume(ref))
   return { status: 200, body: await shown(request, row) }
 })
 

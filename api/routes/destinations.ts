@@ -145,13 +145,13 @@ export const replace = endpoint({
   // the circuit before the destination.
   if (is_change && (await transaction((db) => halfOpen(db, tenant_id, row.id)))) {
     const ref = { tenant_id, target: row.id }
-    await dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
+    await dispatcher.tell('resume', ref, (runs) => runs.resume(ref))
   }
   const check = healthCheckOf(tenant_id, row)
   await dispatcher.tell('health check', check, (runs) => runs.healthCheck(check))
   if (limits_changed) {
     const ref = { tenant_id, target: row.id, changed_at: row.updated_at.toISOString() }
-    await dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
+    await dispatcher.tell('resume', ref, (runs) => runs.resume(ref))
   }
   return { status: 200, body: await shown(request, row) }
 })
@@ -206,7 +206,7 @@ async function endWaiting({ pool, dispatcher, logger }: AppDeps, tenant_id: stri
     for (;;) {
       const ended = await withTenant(pool, tenant_id, (db) => endDeliveriesOf(db, id, ENDED_AT_ONCE))
       const refs = ended.map((distribution_id) => ({ tenant_id, distribution_id }))
-      await Promise.all(refs.map((ref) => dispatcher.tell('end', ref, (runs) => runs.signalLook(ref))))
+      await Promise.all(refs.map((ref) => dispatcher.tell('end', ref, (runs) => runs.signalReread(ref))))
       if (ended.length === 0 || performance.now() > until) return
     }
   } catch (error) {

@@ -101,11 +101,11 @@ export const change = endpoint({
   keys.forget()
   if (body.delivery_rate_limit !== undefined) {
     const ref = { tenant_id: id, target: null, changed_at: row.updated_at.toISOString() }
-    await dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
+    await dispatcher.tell('resume', ref, (runs) => runs.resume(ref))
   }
   if (body.status === 'active') {
     const ref = { tenant_id: id, target: null }
-    await dispatcher.tell('resume', ref, (runs) => runs.wake(ref))
+    await dispatcher.tell('resume', ref, (runs) => runs.resume(ref))
   }
   return { status: 200, body: shown(row) }
 })

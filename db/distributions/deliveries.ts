@@ -57,8 +57,8 @@ export interface LockedDelivery {
   destination_deleted: boolean
   configuration: Record<string, unknown> | null
   configuration_version: number | null
-  /** How often it was woken. */
-  wakes: number
+  /** How often it was resumed. */
+  resumes: number
   /** What an earlier attempt under this delivery id left for the next one; null when none did. */
   progress: unknown
   /** Null: it need not wait for others. */
@@ -105,7 +105,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
               select from distribution_deliveries s
                where s.distribution_job_id = $1 and s.failover_group = d.failover_group and s.status = 'success'
                  and s.round >= d.round) as needless,
-            d.wakes, d.progress, d.ordering_key, d.ordering_seq::text as ordering_seq,
+            d.resumes, d.progress, d.ordering_key, d.ordering_seq::text as ordering_seq,
             ${TARGET} as target,
             case when c.opened_at is not null then jsonb_build_object(
               'wait_ms', greatest(0, extract(epoch from c.open_until - clock_timestamp()) * 1000),

@@ -76,10 +76,10 @@ export interface OpenDelivery {
   name: string
   protocol: Protocol
   round: number
-  wakes: number
+  resumes: number
   standby: boolean
-  /** Others of its group stand by for it. */
-  backed: boolean
+  /** Others of its failover group are standbys for it. */
+  has_standby: boolean
 }
 
 /** The deliveries that are not final, in the order of the plan, and the job's priority if a rule changed it. */
@@ -88,9 +88,9 @@ export async function openDeliveries(
   id: string,
 ): Promise<{ deliveries: OpenDelivery[]; changed_priority: Priority | null }> {
   const { rows } = await db.query<OpenDelivery & { changed_priority: Priority | null }>(
-    `select d.destination_name as name, d.protocol, d.round, d.wakes, d.standby,
+    `select d.destination_name as name, d.protocol, d.round, d.resumes, d.standby,
             d.failover_group is not null and not d.standby
-              and bool_or(d.standby) over (partition by d.failover_group) as backed,
+              and bool_or(d.standby) over (partition by d.failover_group) as has_standby,
             case when j.submitted_priority is not null then j.priority end as changed_priority
        from distribution_deliveries d
        join distribution_jobs j on j.id = d.distribution_job_id

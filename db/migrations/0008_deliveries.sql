@@ -57,7 +57,7 @@ create table distribution_deliveries (
   -- Why it waits without an attempt; null when it waits for another reason, such as the delay after a failure.
   deferred_by varchar(20),
   -- How often it was resumed. A wait that began before the last time is void.
-  wakes integer not null default 0,
+  resumes integer not null default 0,
   -- What a delivery with an ordering key means to those behind it.
   ordering_state text generated always as (
     case when ordering_key is null then null
@@ -102,12 +102,12 @@ create index idx_distribution_deliveries_held
   where ordering_state = 'held';
 -- count_failed_deliveries: the permanent failures of the last seconds.
 create index idx_distribution_deliveries_failed_at on distribution_deliveries (failed_at) where failed_at is not null;
--- What waits for a target, or was resumed ('woken') and has not started yet, in the last seconds. Deliveries are
+-- What waits for a target, or was let go on ('resumed') and has not started yet, in the last seconds. Deliveries are
 -- resumed only as fast as they are taken up. deferred_by never changes in a delivery that does not wait, so its updates
 -- stay HOT.
 create index idx_distribution_deliveries_put_off
   on distribution_deliveries (tenant_id, deferred_target, updated_at)
-  where deferred_by in ('woken', 'share', 'concurrency', 'rate_limit');
+  where deferred_by in ('resumed', 'share', 'concurrency', 'rate_limit');
 
 create table distribution_attempts (
   id uuid not null default new_uuidv7(),

@@ -18,7 +18,7 @@ import type { About, Runs } from '../../workflows/client.ts'
 import {
   CANCEL_SIGNAL,
   type DistributionRef,
-  LOOK_SIGNAL,
+  REREAD_SIGNAL,
   RETRY_SIGNAL,
   TURN_SIGNAL,
 } from '../../workflows/messages.ts'
@@ -28,8 +28,8 @@ import {
   distributionWorkflowId,
   eventWorkflowId,
   queuePriority,
+  resumeWorkflowId,
   type SearchAttribute,
-  wakeWorkflowId,
 } from '../../workflows/names.ts'
 import { setHealthCheck } from './health-checks.ts'
 
@@ -89,9 +89,9 @@ export function createRuns(options: RunsOptions): Runs {
     },
     signalCancel: (ref, about) => signalWithStart(ref, about, CANCEL_SIGNAL),
     signalRetry: (ref, about) => signalWithStart(ref, about, RETRY_SIGNAL),
-    async signalLook(ref) {
+    async signalReread(ref) {
       try {
-        await workflow.getHandle(distributionWorkflowId(ref)).signal(LOOK_SIGNAL)
+        await workflow.getHandle(distributionWorkflowId(ref)).signal(REREAD_SIGNAL)
       } catch (error) {
         if (!(error instanceof WorkflowNotFoundError)) throw error
       }
@@ -103,14 +103,14 @@ export function createRuns(options: RunsOptions): Runs {
         if (!(error instanceof WorkflowNotFoundError)) throw error
       }
     },
-    async wake(ref) {
-      await workflow.signalWithStart('wake', {
-        workflowId: wakeWorkflowId(ref),
+    async resume(ref) {
+      await workflow.signalWithStart('resume', {
+        workflowId: resumeWorkflowId(ref),
         taskQueue,
         args: [ref],
         priority: { fairnessKey: ref.tenant_id },
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
-        signal: LOOK_SIGNAL,
+        signal: REREAD_SIGNAL,
       })
     },
     async describe(ref) {
@@ -140,7 +140,7 @@ export function createRuns(options: RunsOptions): Runs {
         workflowId: batchWorkflowId(ref),
         taskQueue,
         args: [ref],
-        signal: LOOK_SIGNAL,
+        signal: REREAD_SIGNAL,
         priority: { fairnessKey: ref.tenant_id },
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
         // A repeat finds in the rows that all is done.

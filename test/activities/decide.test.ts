@@ -32,7 +32,7 @@ function aDelivery(given: Partial<LockedDelivery>): LockedDelivery {
     rule_shape: null,
     transform_config: null,
     configuration_version: null,
-    wakes: 0,
+    resumes: 0,
     progress: null,
     ordering_key: null,
     ordering_seq: null,

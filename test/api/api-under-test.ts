@@ -8,7 +8,7 @@ import { createApp } from '../../api/app.ts'
 import { hashKey } from '../../api/http/auth.ts'
 import type { UploadTimes } from '../../api/http/context.ts'
 import type { ProbeResult } from '../../db/destinations/health-checks.ts'
-import type { WakeRef } from '../../db/distributions/wake.ts'
+import type { ResumeRef } from '../../db/distributions/resume.ts'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
 import { createSealer, type Sealer } from '../../db/secrets.ts'
 import type { Role } from '../../db/states.ts'
@@ -27,11 +27,11 @@ export interface FakeDispatcher extends Dispatcher {
   runs: Runs
   started: DistributionRef[]
   cancelled: DistributionRef[]
-  looked: DistributionRef[]
+  rereads: DistributionRef[]
   retried: DistributionRef[]
   batches: BatchRef[]
   turns: DistributionRef[]
-  woken: WakeRef[]
+  resumed: ResumeRef[]
   schedules: ScheduleSpec[]
   probed: ProbeInput[]
   healthChecks: HealthCheckSchedule[]
@@ -192,10 +192,10 @@ function fakeDispatcher(): FakeDispatcher {
       ...NOT_EXPECTED,
       start: async (ref) => void fake.started.push(ref),
       signalCancel: async (ref) => void fake.cancelled.push(ref),
-      signalLook: async (ref) => void fake.looked.push(ref),
+      signalReread: async (ref) => void fake.rereads.push(ref),
       signalRetry: async (ref) => void fake.retried.push(ref),
       signalTurn: async (ref) => void fake.turns.push(ref),
-      wake: async (ref) => void fake.woken.push(ref),
+      resume: async (ref) => void fake.resumed.push(ref),
       startBatch: async (ref) => void fake.batches.push(ref),
       healthCheck: async (check) => void fake.healthChecks.push(check),
       async setSchedule(row) {
@@ -210,11 +210,11 @@ function fakeDispatcher(): FakeDispatcher {
     },
     started: [],
     cancelled: [],
-    looked: [],
+    rereads: [],
     retried: [],
     batches: [],
     turns: [],
-    woken: [],
+    resumed: [],
     schedules: [],
     probed: [],
     healthChecks: [],

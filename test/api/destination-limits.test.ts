@@ -96,7 +96,7 @@ describe('the limits of a destination', () => {
       state: 'closed',
       consecutive_failures: 0,
     })
-    expect(api.dispatcher.woken.at(-1)).toEqual({ tenant_id: 'acme', target: body.id })
+    expect(api.dispatcher.resumed.at(-1)).toEqual({ tenant_id: 'acme', target: body.id })
   })
 
   it('show a circuit that is half open once the destination was changed, for that may have mended it', async () => {
@@ -107,24 +107,24 @@ describe('the limits of a destination', () => {
        values ('acme', $1, 5, 7, now(), now() + interval '1 hour', 3)`,
       [body.id],
     )
-    const from = api.dispatcher.woken.length
+    const from = api.dispatcher.resumed.length
     // Changes nothing.
     expect((await admin('PUT', '/destinations/mended', { configuration })).body.circuit.state).toBe('open')
-    expect(api.dispatcher.woken).toHaveLength(from)
+    expect(api.dispatcher.resumed).toHaveLength(from)
     const mended = { endpoint: 'https://receiver.example/mended' }
     const { circuit } = (await admin('PUT', '/destinations/mended', { configuration: mended })).body
     expect(circuit).toMatchObject({ state: 'half_open', consecutive_failures: 7 })
-    expect(api.dispatcher.woken.slice(from)).toEqual([{ tenant_id: 'acme', target: body.id }])
+    expect(api.dispatcher.resumed.slice(from)).toEqual([{ tenant_id: 'acme', target: body.id }])
   })
 
   it('have those who wait ask anew when they change, and nobody else', async () => {
     const { body } = await register('changing', { rate_limit: { requests: 1, per_seconds: 60 } })
-    const from = api.dispatcher.woken.length
+    const from = api.dispatcher.resumed.length
     const put = (given: object) => admin('PUT', '/destinations/changing', { configuration, ...given })
     await put({ rate_limit: { requests: 1, per_seconds: 60 }, description: 'the same limit' })
-    expect(api.dispatcher.woken).toHaveLength(from)
+    expect(api.dispatcher.resumed).toHaveLength(from)
     const changed = await put({ rate_limit: { requests: 2, per_seconds: 60 } })
-    expect(api.dispatcher.woken.slice(from)).toEqual([
+    expect(api.dispatcher.resumed.slice(from)).toEqual([
       { tenant_id: 'acme', target: body.id, changed_at: changed.body.updated_at },
     ])
   })

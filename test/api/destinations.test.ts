@@ -163,7 +163,7 @@ describe('a registered destination', () => {
     expect(state.body.destinations).toMatchObject([
       { name: 'awaited', status: 'failed', error_code: 'DESTINATION_DELETED', next_attempt_at: null },
     ])
-    expect(api.dispatcher.looked).toEqual([{ tenant_id: 'acme', distribution_id: body.distribution_id }])
+    expect(api.dispatcher.rereads).toEqual([{ tenant_id: 'acme', distribution_id: body.distribution_id }])
   })
 
   it('is listed by filter and page', async () => {

@@ -131,10 +131,10 @@ describe('requests to the API', () => {
       event_url: 'https://sender.example/events',
     })
     // Those that wait are to ask the new limit.
-    expect(api.dispatcher.woken).toEqual([{ tenant_id: 'usual', target: null, changed_at: body.updated_at }])
+    expect(api.dispatcher.resumed).toEqual([{ tenant_id: 'usual', target: null, changed_at: body.updated_at }])
     // Those that wait for the tenant to be active again.
     for (const status of ['suspended', 'active']) await platform('PUT', '/tenants/usual', { status })
-    expect(api.dispatcher.woken.slice(1)).toEqual([{ tenant_id: 'usual', target: null }])
+    expect(api.dispatcher.resumed.slice(1)).toEqual([{ tenant_id: 'usual', target: null }])
     expect((await platform('PUT', '/tenants/usual', { event_url: null })).body.event_url).toBeNull()
     const bad = await platform('PUT', '/tenants/usual', { event_url: 'http://10.0.0.8/' })
     expect(bad.body.details).toEqual([{ field: 'event_url', issue: 'is a private or otherwise forbidden address' }])

@@ -68,7 +68,7 @@ describe('a deleted destination', () => {
     await remove(id)
     const ended = await system.as('acme', (db) => endDeliveriesOf(db, id, 100))
     expect(ended).toEqual([ref.distribution_id])
-    await system.runs.signalLook(ref)
+    await system.runs.signalReread(ref)
     await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('failed')
     expect(await system.job(ref)).toMatchObject({ error_code: 'DESTINATION_DELETED' })
     expect(await system.deliveries(ref)).toMatchObject([

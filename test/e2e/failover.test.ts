@@ -182,7 +182,7 @@ describe('failover', () => {
       await deleteDestination(db, gone!.id)
       await endDeliveriesOf(db, gone!.id, 10)
     })
-    await system.runs.signalLook(ref)
+    await system.runs.signalReread(ref)
     expect(await ended(ref)).toMatchObject({ status: 'completed' })
     expect(await rows(ref)).toEqual(['a failed DESTINATION_DELETED', 'b success'])
   })

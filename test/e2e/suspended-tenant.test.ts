@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { wakeProgress } from '../../db/distributions/wake.ts'
+import { resumeProgress } from '../../db/distributions/resume.ts'
 import { updateTenant } from '../../db/tenants/tenants.ts'
 import { insertEvent } from '../../db/webhooks/operator-events.ts'
 import { register } from '../support/destinations.ts'
@@ -30,7 +30,7 @@ async function aTenant(): Promise<string> {
 /** As `PUT /tenants/{id}` does it. */
 async function setStatus(tenant: string, status: 'active' | 'suspended' | 'inactive'): Promise<void> {
   await system.as(tenant, (db) => updateTenant(db, tenant, { status }))
-  if (status === 'active') await system.runs.wake({ tenant_id: tenant, target: null })
+  if (status === 'active') await system.runs.resume({ tenant_id: tenant, target: null })
 }
 
 type Ref = Awaited<ReturnType<TestSystem['distribute']>>
@@ -101,12 +101,14 @@ describe.each(['suspended', 'inactive'] as const)('of a tenant that is %s', (sta
     expect(receiver.requests).toHaveLength(1)
   })
 
-  it('nobody who has found its destinations well wakes what waits for them', async () => {
+  it('nobody who has found its destinations well resumes what waits for them', async () => {
     const tenant_id = await aTenant()
     await setStatus(tenant_id, status)
-    expect(await system.as(tenant_id, (db) => wakeProgress(db, tenant_id, null))).toMatchObject({ readiness: 'away' })
+    expect(await system.as(tenant_id, (db) => resumeProgress(db, tenant_id, null))).toMatchObject({ readiness: 'away' })
     await setStatus(tenant_id, 'active')
-    expect(await system.as(tenant_id, (db) => wakeProgress(db, tenant_id, null))).toMatchObject({ readiness: 'ready' })
+    expect(await system.as(tenant_id, (db) => resumeProgress(db, tenant_id, null))).toMatchObject({
+      readiness: 'ready',
+    })
   })
 
   it('callbacks and events wait without a try, and go out when it is active again', async () => {

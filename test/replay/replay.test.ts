@@ -1,21 +1,24 @@
-// Saved histories must still replay: a change of a workflow that breaks runs which are under way fails here.
-// `RECORD_HISTORIES=1 npx vitest run test/replay` adds histories of the present workflow; those that are there stay.
+// Saved histories must still replay: a change of a workflow that breaks open runs fails here.
+// `RECORD_HISTORIES=1 npx vitest run test/replay` records those of the present workflows anew; the next run replays them.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { insertBatch, newBatchId } from '../../db/batches/batches.ts'
+import { insertBatchItems } from '../../db/batches/items.ts'
 import { noteFailure, resetCircuit } from '../../db/destinations/circuits.ts'
 import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
+import { submitJob } from '../../db/distributions/jobs.ts'
 import { insertRule } from '../../db/rules/rules.ts'
 import { insertSchedule, type ScheduleRow } from '../../db/schedules/schedules.ts'
 import type { RuleType } from '../../db/states.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
-import { distributionWorkflowId, wakeWorkflowId } from '../../workflows/names.ts'
+import { batchWorkflowId, distributionWorkflowId, resumeWorkflowId } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
-import { ABOUT, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { ABOUT, aJob, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 import { workflowBundle } from '../support/workflow-bundle.ts'
 
 const HISTORIES = fileURLToPath(new URL('./histories', import.meta.url))
@@ -112,8 +115,29 @@ function recordHistories() {
       return workflowId
     }
     await record('scheduled', scheduled)
-    await record('woken', async () => (await wakeOne()).ref)
-    await record('wake', async () => (await wakeOne()).wake)
+    await record('resumed', async () => (await resumeOne()).ref)
+    await record('resume', async () => (await resumeOne()).workflow)
+    await record('batch', async () => {
+      const batch_id = await system.as('acme', async (db) => {
+        const { id } = await submitJob(db, aJob({ destinations: [restTo('a', receiver.url)] }))
+        const batch = { id: await newBatchId(db), tenant_id: 'acme', kind: 'submit' as const, options: {} }
+        const rest = {
+          total_distributions: 1,
+          callback_url: receiver.url,
+          rejected: [],
+          request_id: 'r',
+          actor: 'test',
+        }
+        await insertBatch(db, { ...batch, ...rest })
+        await insertBatchItems(db, 'acme', batch.id, [{ job_id: id, started: false }])
+        // As a batch inserts it: it waits until the batch starts it.
+        await db.query("update distribution_jobs set check_at = 'infinity' where id = $1", [id])
+        return batch.id
+      })
+      const ref = { tenant_id: 'acme', batch_id }
+      await system.runs.startBatch(ref)
+      return batchWorkflowId(ref)
+    })
     await record('no-destination', async () => system.distribute({ destinations: [] }))
     await record('failover-at-a-changed-priority', async () => {
       for (const [name, path] of [
@@ -139,8 +163,8 @@ function recordHistories() {
     await receiver.close()
   })
 
-  /** A distribution that waits for an open circuit, until that is closed and it is woken. */
-  async function wakeOne(): Promise<{ ref: DistributionRef; wake: string }> {
+  /** A distribution that waits for an open circuit, until the circuit closes and it is resumed. */
+  async function resumeOne(): Promise<{ ref: DistributionRef; workflow: string }> {
     const target = `REST://127.0.0.1:${receiver.port}`
     const settings = { failures: 1, open_seconds: 3600 }
     const failure = { attempt_id: crypto.randomUUID(), counted: true, settings }
@@ -150,8 +174,8 @@ function recordHistories() {
       timeout: 20_000,
     })
     await system.as('acme', (db) => resetCircuit(db, 'acme', target))
-    await system.runs.wake({ tenant_id: 'acme', target })
-    return { ref, wake: wakeWorkflowId({ tenant_id: 'acme', target }) }
+    await system.runs.resume({ tenant_id: 'acme', target })
+    return { ref, workflow: resumeWorkflowId({ tenant_id: 'acme', target }) }
   }
 
   function addRule(rule_type: RuleType, actions: object): Promise<unknown> {
@@ -163,7 +187,6 @@ function recordHistories() {
   /** `act` answers the distribution or the id of the workflow whose history is kept. */
   async function record(name: string, act: () => Promise<DistributionRef | string>): Promise<void> {
     const file = join(HISTORIES, `${name}.json`)
-    if (existsSync(file)) return
     const seen = new Map<string, number>()
     receiver.reply(({ path }) => {
       const turn = (seen.get(path) ?? 0) + 1

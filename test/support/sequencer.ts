@@ -13,7 +13,7 @@ const SLOW = [
   'test/e2e/priorities.test.ts',
   'test/activities/destinations/jdbc-contract.test.ts',
   'test/e2e/six-protocols.test.ts',
-  'test/e2e/waking.test.ts',
+  'test/e2e/resuming.test.ts',
   'test/e2e/failover-kill.test.ts',
   'test/e2e/starting-without-database.test.ts',
   'test/e2e/batches.test.ts',

@@ -146,7 +146,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
   const started: Workers[] = []
   const as = <T>(tenantId: string, work: (db: Db) => Promise<T>) => withTenant(pool, tenantId, work)
   const submit = async (job: Partial<NewJob>): Promise<DistributionRef> => {
-    const whole = { ...A_JOB, ...job }
+    const whole = aJob(job)
     const { distribution_id } = await as(whole.tenant_id, (db) => submitJob(db, whole))
     return { tenant_id: whole.tenant_id, distribution_id }
   }
@@ -248,6 +248,11 @@ const A_JOB: NewJob = {
   options: {},
   request_id: 'request-1',
   actor: 'test',
+}
+
+/** A job of the tenant acme; a test states only the fields that it cares for. */
+export function aJob(given: Partial<NewJob>): NewJob {
+  return { ...A_JOB, ...given }
 }
 
 /** An inline REST destination. */

@@ -407,7 +407,7 @@ describe('distribute', () => {
     const plans = [
       aPlan({
         deliveries: [
-          { name: 'a', protocol: 'REST', round: 1, backed: true },
+          { name: 'a', protocol: 'REST', round: 1, has_standby: true },
           { name: 'x', protocol: 'REST', round: 1 },
         ],
       }),
@@ -463,7 +463,7 @@ describe('distribute', () => {
       async (handle, stage) => {
         await expect.poll(() => stage.calls.filter((call) => call.startsWith('deliver')).length).toBe(2)
         stage.plan = aPlan({ deliveries: both.slice(1), ended: ['a'] })
-        await handle.signal('look')
+        await handle.signal('reread')
         await expect.poll(() => stage.calls.filter((call) => call === 'plan').length).toBe(2)
         release()
       },

@@ -1,8 +1,8 @@
 // Deliveries that wait for a destination which has recovered go on soon, also when they were told to come much later.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { nextWindow, wakeStep } from '../../activities/distribution/wake.ts'
+import { nextWindow, resumeStep } from '../../activities/distribution/resume.ts'
 import { circuitStates, noteFailure, resetCircuit } from '../../db/destinations/circuits.ts'
-import { wakeDeliveries } from '../../db/distributions/wake.ts'
+import { resumeDeliveries } from '../../db/distributions/resume.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
@@ -102,16 +102,16 @@ describe('what waits for an open circuit', () => {
   })
 })
 
-describe('waking', () => {
+describe('resuming', () => {
   it('never shortens the wait after a failure, nor one that the destination has asked for', async () => {
     const receiver = await aReceiver([{ status: 503, headers: { 'retry-after': '5' } }, {}])
     const id = await register(system, 'asks', receiver.url)
     const ref = await distribute('asks')
     const { next_attempt_at } = await waiting(ref)
     await system.as('acme', (db) => resetCircuit(db, 'acme', id))
-    expect(await system.as('acme', (db) => wakeDeliveries(db, { tenant_id: 'acme', target: id }, 10))).toEqual([])
+    expect(await system.as('acme', (db) => resumeDeliveries(db, { tenant_id: 'acme', target: id }, 10))).toEqual([])
     expect((await waiting(ref)).next_attempt_at).toEqual(next_attempt_at)
-    await system.runs.wake({ tenant_id: 'acme', target: id })
+    await system.runs.resume({ tenant_id: 'acme', target: id })
     await completed(ref)
     const [first, second] = receiver.requests
     expect(second!.at - first!.at).toBeGreaterThanOrEqual(5000)
@@ -137,7 +137,7 @@ describe('waking', () => {
       ),
     )
     await set('active')
-    await system.runs.wake({ tenant_id: 'acme', target: id })
+    await system.runs.resume({ tenant_id: 'acme', target: id })
     await quick.received(1, 3000)
     await completed(ref)
     expect(slow.requests).toHaveLength(1)
@@ -159,19 +159,19 @@ describe('waking', () => {
       )
       return { tenant_id: 'acme', target: id, changed_at: rows[0]!.updated_at.toISOString() }
     }
-    // Lower still: they ask, and are put off again; nobody is woken a second time.
+    // Lower still: they ask, and are put off again; nobody is resumed a second time.
     const ref = await change({ requests: 1, per_seconds: 86_400 })
-    await system.runs.wake(ref)
+    await system.runs.resume(ref)
     const count = async (where: string) => {
       const { rows } = await system.as('acme', (db) =>
         db.query(`select from distribution_deliveries where destination_name = 'narrow' and ${where}`),
       )
       return rows.length
     }
-    await expect.poll(() => count(`wakes = 1 and deferred_by = 'rate_limit'`), { timeout: 10_000 }).toBe(12)
-    expect(await system.as('acme', (db) => wakeDeliveries(db, ref, 50))).toEqual([])
+    await expect.poll(() => count(`resumes = 1 and deferred_by = 'rate_limit'`), { timeout: 10_000 }).toBe(12)
+    expect(await system.as('acme', (db) => resumeDeliveries(db, ref, 50))).toEqual([])
     expect(receiver.requests).toHaveLength(1)
-    await system.runs.wake(await change(null))
+    await system.runs.resume(await change(null))
     for (const each of refs) await completed(each)
   })
 
@@ -198,7 +198,7 @@ describe('waking', () => {
       return rows.length
     }
     await expect.poll(put_off, { timeout: 10_000 }).toBe(5)
-    await system.runs.wake(await limit(null))
+    await system.runs.resume(await limit(null))
     for (const ref of refs) await completed(ref)
     expect(receiver.requests).toHaveLength(6)
   })
@@ -216,9 +216,9 @@ describe('waking', () => {
     }
     await expect.poll(() => count(`deferred_by = 'circuit'`), { timeout: 60_000 }).toBe(refs.length)
     await system.as('acme', (db) => resetCircuit(db, 'acme', id))
-    await system.runs.wake({ tenant_id: 'acme', target: id })
+    await system.runs.resume({ tenant_id: 'acme', target: id })
     await receiver.received(refs.length, 60_000)
-    const handle = system.temporal.client.workflow.getHandle(`wake/acme/${id}`)
+    const handle = system.temporal.client.workflow.getHandle(`resume/acme/${id}`)
     await handle.result()
     const { events } = await handle.fetchHistory()
     const steps = (events ?? []).filter(({ activityTaskScheduledEventAttributes: step }) => step).length
@@ -245,18 +245,18 @@ describe('waking', () => {
     await system.as('acme', (db) => resetCircuit(db, 'acme', id))
     const ref = { tenant_id: 'acme', target: id }
     // Nobody is told of these ten.
-    const unheard = await system.as('acme', (db) => wakeDeliveries(db, ref, 10))
+    const unheard = await system.as('acme', (db) => resumeDeliveries(db, ref, 10))
     expect(unheard).toHaveLength(10)
-    expect(await wakeStep(system.deps, ref, 0)).toEqual({ more: true, window: 10 })
+    expect(await resumeStep(system.deps, ref, 0)).toEqual({ more: true, window: 10 })
     expect(receiver.requests).toEqual([])
     await system.as('acme', (db) =>
       db.query(
-        `update distribution_deliveries set updated_at = clock_timestamp() - interval '11 seconds' where deferred_by = 'woken'`,
+        `update distribution_deliveries set updated_at = clock_timestamp() - interval '11 seconds' where deferred_by = 'resumed'`,
       ),
     )
-    expect(await wakeStep(system.deps, ref, 0)).toEqual({ more: true, window: 10 })
+    expect(await resumeStep(system.deps, ref, 0)).toEqual({ more: true, window: 10 })
     await receiver.received(5)
-    for (const distribution_id of unheard) await system.runs.signalLook({ tenant_id: 'acme', distribution_id })
+    for (const distribution_id of unheard) await system.runs.signalReread({ tenant_id: 'acme', distribution_id })
     for (const each of refs) await completed(each)
   })
 
@@ -270,7 +270,7 @@ describe('waking', () => {
     })
     const ref = await distribute('unheard')
     await waiting(ref)
-    expect(await system.as('acme', (db) => wakeDeliveries(db, { tenant_id: 'acme', target: id }, 10))).toEqual([
+    expect(await system.as('acme', (db) => resumeDeliveries(db, { tenant_id: 'acme', target: id }, 10))).toEqual([
       ref.distribution_id,
     ])
     await completed(ref)

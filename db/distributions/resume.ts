@@ -4,7 +4,7 @@
 import type { Db } from '../pool.ts'
 import type { DeferralReason } from '../states.ts'
 
-export interface WakeRef {
+export interface ResumeRef {
   tenant_id: string
   /** A registered destination's id, or what the circuit of an inline one goes by; null: all of the tenant's, which is active again
    * or has other limits. */
@@ -21,19 +21,19 @@ const ACTIVE_AGAIN: DeferralReason[] = ['tenant']
 const CHANGED: DeferralReason[] = ['rate_limit', 'concurrency']
 const WAITING = `d.tenant_id = $1 and d.deferred_target is not null and ($2::text is null or d.deferred_target = $2)
                  and d.deferred_by = any ($3)`
-/** Those that are due by then need nobody to wake them. */
+/** Those that are due by then need nobody to resume them. */
 const LATER = `d.next_attempt_at > clock_timestamp() + interval '2 seconds'`
 /** One that was resumed, until it is asked. */
-const WOKEN = 'woken'
+const RESUMED = 'resumed'
 /** One that has not been asked after this time was not heard: it holds up nobody, and asks when it was told to. */
 const BELIEVED_MS = 10_000
 /** A circuit may open and close for weeks: each time adds to the history of the run. */
-const MOST_WAKES = 1000
+const MOST_RESUMES = 1000
 
 /** `half_open`: one of them may try. `away`: nothing goes there now. */
 export type Readiness = 'ready' | 'half_open' | 'away'
 
-export interface WakeProgress {
+export interface ResumeProgress {
   readiness: Readiness
   /** Its last delivery failed. */
   failing: boolean
@@ -44,8 +44,8 @@ export interface WakeProgress {
 }
 
 /** How a target takes what was resumed before. */
-export async function wakeProgress(db: Db, tenantId: string, target: string | null): Promise<WakeProgress> {
-  const { rows } = await db.query<WakeProgress>(
+export async function resumeProgress(db: Db, tenantId: string, target: string | null): Promise<ResumeProgress> {
+  const { rows } = await db.query<ResumeProgress>(
     `select case when exists (select from tenants t where t.id = $1 and t.status <> 'active') then 'away'
                  when c.open_until > clock_timestamp() then 'away'
                  when exists (select from destinations r
@@ -57,12 +57,12 @@ export async function wakeProgress(db: Db, tenantId: string, target: string | nu
        from (values (1)) as one
        left join destination_circuits c on c.tenant_id = $1 and c.target = $2
       cross join lateral (
-        select count(*) filter (where d.deferred_by = '${WOKEN}')::int as untaken,
-               count(*) filter (where d.deferred_by <> '${WOKEN}'
+        select count(*) filter (where d.deferred_by = '${RESUMED}')::int as untaken,
+               count(*) filter (where d.deferred_by <> '${RESUMED}'
                                   and d.updated_at > clock_timestamp() - interval '2 seconds')::int as put_off
           from distribution_deliveries d
          where d.tenant_id = $1 and d.deferred_target is not null and ($2::text is null or d.deferred_target = $2)
-           and d.deferred_by in ('${WOKEN}', 'share', 'concurrency', 'rate_limit') and d.wakes > 0
+           and d.deferred_by in ('${RESUMED}', 'share', 'concurrency', 'rate_limit') and d.resumes > 0
            and d.updated_at > clock_timestamp() - $3 * interval '1 millisecond') as recent`,
     [tenantId, target, BELIEVED_MS],
   )
@@ -83,9 +83,9 @@ export async function anyWaits(db: Db, tenantId: string, target: string): Promis
  * holds just now is passed over: it is being asked already. With `changed_at` those who were put off by limits until then,
  * each once: who is put off again was by the new ones. Without it and without a target, those whose tenant was not active.
  */
-export async function wakeDeliveries(
+export async function resumeDeliveries(
   db: Db,
-  { tenant_id, target, changed_at }: WakeRef,
+  { tenant_id, target, changed_at }: ResumeRef,
   limit: number,
 ): Promise<string[]> {
   const reasons = changed_at ? CHANGED : target === null ? ACTIVE_AGAIN : RECOVERED
@@ -93,17 +93,17 @@ export async function wakeDeliveries(
     `with oldest as materialized (
        select d.distribution_job_id, d.destination_name
          from distribution_deliveries d
-        where ${WAITING} and ${LATER} and d.wakes < $5 and ($6::timestamptz is null or d.updated_at <= $6)
+        where ${WAITING} and ${LATER} and d.resumes < $5 and ($6::timestamptz is null or d.updated_at <= $6)
         order by d.distribution_job_id
         limit $4 for update skip locked),
-     woken as (
+     resumed as (
        update distribution_deliveries d
-          set deferred_by = '${WOKEN}', wakes = wakes + 1, next_attempt_at = clock_timestamp(), updated_at = clock_timestamp()
+          set deferred_by = '${RESUMED}', resumes = resumes + 1, next_attempt_at = clock_timestamp(), updated_at = clock_timestamp()
          from oldest
         where d.distribution_job_id = oldest.distribution_job_id and d.destination_name = oldest.destination_name
        returning d.distribution_job_id)
-     select distinct 'dist_' || distribution_job_id as distribution_id from woken`,
-    [tenant_id, target, reasons, limit, MOST_WAKES, changed_at],
+     select distinct 'dist_' || distribution_job_id as distribution_id from resumed`,
+    [tenant_id, target, reasons, limit, MOST_RESUMES, changed_at],
   )
   return rows.map(({ distribution_id }) => distribution_id)
 }

@@ -1,0 +1,59 @@
+// Whose destination has recovered need not wait until they would have asked again: they are resumed, a few at first and then
+// more, so that what has just come back is not met by all of them at once.
+
+import type { ResumeRef } from '../../db/distributions/resume.ts'
+import { anyWaits, type ResumeProgress, resumeDeliveries, resumeProgress } from '../../db/distributions/resume.ts'
+import { LIMITS } from '../../db/limits.ts'
+import { withTenant } from '../../db/pool.ts'
+import type { ResumeStep } from '../../workflows/messages.ts'
+import type { ActivityDeps } from '../deps.ts'
+
+/** One step comes a second after the one before. */
+const FIRST_WINDOW = 10
+const LARGEST_WINDOW = LIMITS.resumeWindow.value
+/** So many runs are told at once. */
+const AT_ONCE = 50
+/** While a circuit is half open one may try; another one, should that one have ended meanwhile. */
+const HALF_OPEN_PAGE = 2
+
+/** Begins to resume those that wait for this target, where there are any. Never throws: they would come by themselves. */
+export async function resumeWaiting(deps: ActivityDeps, ref: ResumeRef & { target: string }): Promise<void> {
+  const { tenant_id, target } = ref
+  try {
+    if (await withTenant(deps.pool, tenant_id, (db) => anyWaits(db, tenant_id, target))) await deps.runs()?.resume(ref)
+  } catch (error) {
+    deps.logger.warn({ err: error, ...ref }, 'those that wait for a destination were not resumed')
+  }
+}
+
+/**
+ * Resumes as many as the window has room for, beside those that were resumed before and nobody has asked yet. The window
+ * doubles as long as they are taken up and the destination takes them, and halves when it fails or its limits put them off.
+ */
+export async function resumeStep(
+  deps: ActivityDeps,
+  ref: ResumeRef,
+  step: number,
+  before: number = FIRST_WINDOW,
+): Promise<ResumeStep> {
+  const { tenant_id, target } = ref
+  const done = await withTenant(deps.pool, tenant_id, async (db) => {
+    const progress = await resumeProgress(db, tenant_id, target)
+    const { readiness, untaken } = progress
+    const window = step === 0 ? before : nextWindow(before, progress)
+    const page = readiness === 'half_open' ? HALF_OPEN_PAGE : window - untaken
+    const resumed = readiness === 'away' || page <= 0 ? [] : await resumeDeliveries(db, ref, page)
+    return { readiness, window, resumed, waits: page <= 0 }
+  })
+  const runs = deps.runs()
+  for (let from = 0; from < done.resumed.length; from += AT_ONCE) {
+    const some = done.resumed.slice(from, from + AT_ONCE)
+    await Promise.all(some.map((distribution_id) => runs?.signalReread({ tenant_id, distribution_id })))
+  }
+  return { more: done.readiness === 'ready' && (done.resumed.length > 0 || done.waits), window: done.window }
+}
+
+export function nextWindow(window: number, { failing, untaken, put_off }: ResumeProgress): number {
+  if (failing || put_off > 0) return Math.max(FIRST_WINDOW, Math.floor(window / 2))
+  return untaken <= window / 4 ? Math.min(LARGEST_WINDOW, window * 2) : window
+}
