@@ -9,6 +9,9 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 const END = '--- end of the block, code'
 const BLOCK_MS = 90_000
 
+/** Ends the whole group once the test's process, whose id is `$0`, is gone: a killed run leaves no loop behind. */
+const GUARD = '(while kill -0 "$0"; do sleep 5; done; kill -KILL -$$) </dev/null >/dev/null 2>&1 &'
+
 export interface PageShell {
   /** Runs a block in this shell, whose variables and functions stay; answers what it printed. Throws unless it ends with 0. */
   run(script: string): Promise<string>
@@ -18,7 +21,7 @@ export interface PageShell {
 /** One bash. Through `cat`, because Node's own pipes are sockets, which `/dev/stderr` cannot open. */
 export function openShell(env: Record<string, string>): PageShell {
   const folder = mkdtempSync(join(tmpdir(), 'distributor-page-'))
-  const child = spawn('sh', ['-c', 'bash -s 2>&1 | cat'], {
+  const child = spawn('sh', ['-c', `${GUARD} bash -s 2>&1 | cat`, String(process.pid)], {
     cwd: root,
     env: { ...process.env, ...env },
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -52,7 +55,7 @@ export interface Terminal {
 
 /** A program that goes on beside the page, such as the service. */
 export function openTerminal(script: string, env: Record<string, string>): Terminal {
-  const child = spawn('bash', ['-c', script], {
+  const child = spawn('bash', ['-c', `${GUARD}\n${script}`, String(process.pid)], {
     cwd: root,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -77,23 +80,28 @@ function stop(child: ChildProcess, signal: NodeJS.Signals): void {
 function gather(child: ChildProcess) {
   let all = ''
   let look = () => {}
+  let end = () => {}
   for (const stream of [child.stdout, child.stderr]) {
     stream?.setEncoding('utf8').on('data', (chunk: string) => {
       all += chunk
       look()
     })
   }
+  child.once('close', () => end())
   return {
     text: () => all,
+    /** What `pattern` finds in the output behind `from`, now or later. One caller at a time. */
     until: (pattern: RegExp, from: number) =>
       new Promise<RegExpExecArray>((resolve, reject) => {
+        const fail = (what: string) => reject(new Error(`${what}:\n${all.slice(from)}`))
+        const timer = setTimeout(() => fail('the block does not end'), BLOCK_MS)
+        end = () => fail('the shell ended')
         look = () => {
           const found = pattern.exec(all.slice(from))
-          if (found) resolve(found)
+          if (!found) return
+          clearTimeout(timer)
+          resolve(found)
         }
-        const fail = (what: string) => reject(new Error(`${what}:\n${all.slice(from)}`))
-        child.once('close', () => fail('the shell ended'))
-        setTimeout(() => fail('the block does not end'), BLOCK_MS).unref()
         look()
       }),
   }
