@@ -81,12 +81,16 @@ const settingsSchema = z.object({
   ),
   JWT_SECRET: setting(
     z.string().min(32, 'must have at least 32 characters').optional(),
-    'turns bearer tokens on (HS256); not served yet, and refused',
+    'for bearer tokens (HS256), which are not implemented yet; a value is an error',
     'none',
   ),
-  JWKS_URL: setting(httpUrl().optional(), 'turns bearer tokens on (public keys); not served yet, and refused', 'none'),
-  JWT_ISSUER: setting(z.string().optional(), 'issuer that a bearer token must name; likewise', 'none'),
-  JWT_AUDIENCE: setting(z.string().optional(), 'audience that a bearer token must name; likewise', 'none'),
+  JWKS_URL: setting(
+    httpUrl().optional(),
+    'for bearer tokens (public keys), which are not implemented yet; a value is an error',
+    'none',
+  ),
+  JWT_ISSUER: setting(z.string().optional(), 'issuer of bearer tokens; a value is an error', 'none'),
+  JWT_AUDIENCE: setting(z.string().optional(), 'audience of bearer tokens; a value is an error', 'none'),
   ENCRYPTION_KEYS: setting(
     z.string().superRefine(checkKeys).optional(),
     'list of `id:base64`, each with 32 bytes, separated by commas; the first key encrypts, all of them decrypt',
