@@ -31,7 +31,13 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
   app.use(requestId(logger))
   app.onError(renderError)
   app.notFound((c) =>
-    renderError(new ApiError('NOT_FOUND', 'no such path, or not for this method; GET /docs shows all of them'), c),
+    renderError(
+      new ApiError(
+        'NOT_FOUND',
+        'no such path, or the path does not support this method; GET /docs lists all endpoints',
+      ),
+      c,
+    ),
   )
   const limit = createRequestLimit(pool, metrics.apiRefusals)
   const identify: Authenticate = async (c) => {

@@ -72,7 +72,7 @@ function notBound(name: string, bound: readonly string[], { path, host }: { path
   const hosts = bound.length === 0 ? 'no host' : bound.slice(0, 5).join(', ') + (bound.length > 5 ? ', …' : '')
   return {
     field: `configuration.${formatPath(path)}`,
-    issue: `is a host that the credential "${name}" is not bound to (${hosts}); to add "${host}", send PUT /api/v1/credentials/${name} with its fields and "allowed_hosts"`,
+    issue: `is a host that the credential "${name}" must not be sent to (allowed: ${hosts}); to allow "${host}", send PUT /api/v1/credentials/${name} with its fields and "allowed_hosts"`,
   }
 }
 

@@ -70,7 +70,7 @@ export async function separateSecrets(
   const keeper = { sealer, tenantId: own.tenant_id }
   const shape = takeIn(keeper, sent.transform_config ?? {}, present?.transform_config, ['transform_config'])
   const missing = extraction.missing.map(
-    (path): Detail => ({ field: `configuration.${path}`, issue: 'has no secret to keep' }),
+    (path): Detail => ({ field: `configuration.${path}`, issue: 'is ***, but there is no stored secret to keep' }),
   )
   const moved =
     present && extraction.kept.length > 0 ? changedPlaces(schema, present.configuration, sent.configuration) : []

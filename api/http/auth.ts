@@ -45,7 +45,7 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
     c.set('address', address)
     const retryAfterSeconds = wrongKeys.count(address)
     if (retryAfterSeconds === null) return unauthenticated('the API key is not known')
-    const issue = `the API key is not known, and too many others from this address were not; try again in ${retryAfterSeconds} s`
+    const issue = `the API key is not known, and this address has sent too many unknown keys; try again in ${retryAfterSeconds} s`
     return new ApiError('RATE_LIMIT_EXCEEDED', issue, [], { retryAfterSeconds })
   }
 
@@ -55,7 +55,7 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
       const given = c.req.header('x-api-key')
       if (!given) {
         const bearer = c.req.header('authorization') !== undefined
-        throw unauthenticated(bearer ? 'bearer tokens are not turned on, use X-API-Key' : 'X-API-Key is missing')
+        throw unauthenticated(bearer ? 'bearer tokens are not enabled; use X-API-Key' : 'X-API-Key is missing')
       }
       const key = await find(given)
       if (!key) throw wrong(c)
@@ -78,7 +78,10 @@ export function hashKey(key: string): Buffer {
 /** The caller, when the role is at least `needed`. */
 export function requireRole(caller: Caller, needed: Role): Caller {
   if (ROLES.indexOf(caller.role) < ROLES.indexOf(needed)) {
-    throw new ApiError('AUTHORIZATION_FAILED', `this needs role ${needed}, the key has ${caller.role}`)
+    throw new ApiError(
+      'AUTHORIZATION_FAILED',
+      `this request needs the role ${needed}; the key has the role ${caller.role}`,
+    )
   }
   return caller
 }
@@ -86,8 +89,8 @@ export function requireRole(caller: Caller, needed: Role): Caller {
 /** A body's tenant_id, if present, must be the caller's. */
 export function requireOwnTenant(caller: Caller, given: string | undefined): void {
   if (given === undefined || given === caller.tenant_id) return
-  throw new ApiError('AUTHORIZATION_FAILED', "tenant_id is not the key's tenant", [
-    { field: 'tenant_id', issue: "must be the caller's own" },
+  throw new ApiError('AUTHORIZATION_FAILED', 'tenant_id must be the tenant of the API key', [
+    { field: 'tenant_id', issue: 'must be the tenant of the API key' },
   ])
 }
 

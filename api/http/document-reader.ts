@@ -148,7 +148,7 @@ export class DocumentReader {
     if (token === TOKEN.openObject) stack.push({ keys: new Set(), key: '', index: -1 })
     else if (token === TOKEN.openArray) stack.push({ keys: null, key: '', index: -1 })
     else {
-      if (token === TOKEN.string && length > LIMITS.jsonText.value) this.tooLong('a text', LIMITS.jsonText)
+      if (token === TOKEN.string && length > LIMITS.jsonText.value) this.tooLong('a string', LIMITS.jsonText)
       if (token === TOKEN.string && scanner.unstorable) {
         this.unstorable.add(() => ({ field: this.path(), issue: 'contains a NUL character or a lone surrogate' }))
       } else if (token === TOKEN.number) this.weighNumber(length)
@@ -178,7 +178,7 @@ export class DocumentReader {
 
   /** Stops at once: the rest may be as long. */
   private tooLong(what: string, { value, unit }: { value: number; unit: string }, above = 0): never {
-    throw invalid([{ field: this.path(above), issue: `has ${what} of more than ${value} ${unit}` }])
+    throw invalid([{ field: this.path(above), issue: `contains ${what} of more than ${value} ${unit}` }])
   }
 
   private close(): void {

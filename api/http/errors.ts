@@ -119,7 +119,7 @@ function translate(error: Error): ApiError {
 
 /** The 503 of a database that does not answer. */
 export function databaseAway(cause?: unknown): ApiError {
-  return new ApiError('SERVICE_UNAVAILABLE', 'the database does not answer, try again', [], {
+  return new ApiError('SERVICE_UNAVAILABLE', 'the database does not respond; try again', [], {
     cause,
     retryAfterSeconds: RETRY_AFTER_SECONDS,
   })

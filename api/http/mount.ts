@@ -95,7 +95,7 @@ const NO_BODY: RequestBody = {
 /** What is sent where nothing is asked for would be ignored: a reason for disabling, say. */
 function readNothing(bytes: Buffer): RequestBody {
   if (bytes.length === 0 || (bytes.length < 100 && bytes.toString().trim() === '{}')) return NO_BODY
-  throw invalid([{ field: 'body', issue: 'has no meaning here: nothing of it would be kept' }])
+  throw invalid([{ field: 'body', issue: 'must be empty: this request takes no body' }])
 }
 
 async function readContent(
@@ -118,7 +118,7 @@ function readParams(schema: z.ZodObject, c: Context<ApiEnv>): unknown {
   const given = c.req.param() as Record<string, string>
   const result = schema.safeParse(given)
   if (!result.success || Object.values(given).some((text) => text.includes('\0')))
-    throw new ApiError('NOT_FOUND', 'no such thing')
+    throw new ApiError('NOT_FOUND', 'no such resource')
   return result.data
 }
 

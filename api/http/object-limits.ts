@@ -12,7 +12,7 @@ export async function refuseOneTooMany(db: Db, tenantId: string, kind: ObjectKin
   const release = WAYS_OUT[kind] ?? 'delete one that is not needed'
   throw new ApiError(
     'CONFLICT',
-    `a tenant has at most ${most} ${words}: ${release}, or have the platform raise object_limits.${kind} of the tenant`,
+    `a tenant can have at most ${most} ${words}: ${release}, or ask the platform operator to raise object_limits.${kind}`,
   )
 }
 

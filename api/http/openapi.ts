@@ -7,14 +7,14 @@ import type { ApiEnv } from './context.ts'
 import type { Answers, Endpoint } from './endpoint.ts'
 
 const REFUSALS: Record<number, string> = {
-  400: 'Not acceptable; `details` names every field',
-  401: 'No key, or an unknown one',
-  403: 'The role does not allow it, or the tenant is suspended',
-  408: 'The body arrived too slowly',
-  413: 'Too large',
-  429: 'Too many requests of this tenant or key, or too many bytes of them at once; `Retry-After` says when to try again',
-  500: 'A fault of ours; the cause is in the log under `request_id`',
-  503: 'Not just now; try again',
+  400: 'The request is invalid; `details` lists every field with a problem',
+  401: 'The API key is missing or unknown',
+  403: 'The role of the key is too weak, or the tenant is not active',
+  408: 'The body was sent too slowly',
+  413: 'The body is too large',
+  429: 'Too many requests of this tenant or key, or too many bytes in requests at the same time; `Retry-After` says when to try again',
+  500: 'Internal error; the log has the cause under the `request_id`',
+  503: 'Temporarily unavailable; try again',
 }
 
 /** Adds the endpoint to the app's document. */

@@ -24,15 +24,15 @@ export const add = endpoint({
   method: 'post',
   path: '/tenants/{id}/api-keys',
   tag,
-  summary: 'Make an API key',
-  description: 'The key is in this answer and nowhere else: only its hash is kept.',
+  summary: 'Create an API key',
+  description: 'Only this response contains the key; only its hash is stored.',
   role: 'platform',
   params: tenantParams,
   body: newKey,
   answers: {
-    201: { description: 'The key', schema: madeKey },
+    201: { description: 'The new key', schema: madeKey },
     ...MISSING,
-    409: { description: 'There are as many usable keys as the tenant may have' },
+    409: { description: 'The tenant has reached its limit of usable keys' },
   },
 }).handle(async ({ deps, audit, params: { id }, body }) => {
   const { name, role, rate_limit_requests = null } = body
@@ -54,10 +54,10 @@ export const list = endpoint({
   method: 'get',
   path: '/tenants/{id}/api-keys',
   tag,
-  summary: 'The keys of a tenant, without the keys themselves',
+  summary: 'List the API keys of a tenant, without the keys themselves',
   role: 'platform',
   params: tenantParams,
-  answers: { 200: { description: 'Newest first, the revoked ones too', schema: keyList }, ...MISSING },
+  answers: { 200: { description: 'Newest first, including revoked keys', schema: keyList }, ...MISSING },
 }).handle(async ({ deps, params: { id } }) => {
   const rows = await withTenant(deps.pool, id, async (db) => (await findTenant(db, id)) && listApiKeys(db))
   if (!rows) throw notFound('tenant')
@@ -69,13 +69,13 @@ export const revoke = endpoint({
   path: '/tenants/{id}/api-keys/{key_id}',
   tag,
   summary: 'Revoke an API key',
-  description: 'Refused at once by the process that answers this, and within 3 s by all others.',
+  description: 'The process that handles this request rejects the key immediately, all others within 3 s.',
   role: 'platform',
   params: keyParams,
   answers: {
     204: { description: 'Revoked' },
-    404: { description: 'No such key, or it was revoked before' },
-    409: { description: 'It is the last key that can administer the service' },
+    404: { description: 'No such key, or it is already revoked' },
+    409: { description: 'It is the last usable key with the role `platform`' },
   },
 }).handle(async ({ deps, audit, params: { id, key_id } }) => {
   await withTenant(deps.pool, id, async (db) => {
@@ -90,10 +90,12 @@ export const revoke = endpoint({
 /** After the change, which the refusal undoes. */
 export async function requirePlatformKey(db: Db): Promise<void> {
   if (await isPlatformKeyLeft(db)) return
-  throw lockedOut('no usable platform key would be left; make another one first (POST /tenants/{id}/api-keys)')
+  throw lockedOut(
+    'no usable key with the role platform would be left; create another one first (POST /tenants/{id}/api-keys)',
+  )
 }
 
 export function lockedOut(why: string, field?: string): ApiError {
-  const details = field === undefined ? [] : [{ field, issue: 'would lock out the key that asks' }]
-  return new ApiError('CONFLICT', `nobody could undo this: ${why}`, details)
+  const details = field === undefined ? [] : [{ field, issue: 'would lock out the key of this request' }]
+  return new ApiError('CONFLICT', `this could not be undone: ${why}`, details)
 }

@@ -8,7 +8,7 @@ export const list = endpoint({
   method: 'get',
   path: '/audit-log',
   tag: 'Administration',
-  summary: 'Who did what, newest first',
+  summary: 'List the events of the audit log, newest first',
   role: 'admin',
   query: auditQuery,
   answers: { 200: { description: 'One page', schema: auditLog } },

@@ -15,17 +15,20 @@ import { batchCancelAnswer, batchParams, batchQuery, batchStatus, MAX_ITEMS } fr
 import { cancelRequest } from '../schemas/distributions.ts'
 
 const tag = 'Batches'
-const MISSING = { 404: { description: 'No such batch of this tenant' } }
+const MISSING = { 404: { description: 'The tenant has no such batch' } }
 
 export const status = endpoint({
   method: 'get',
   path: '/distribution/batch/{batch_id}/status',
   tag,
-  summary: 'How a batch stands',
+  summary: 'Get the status of a batch',
   role: 'viewer',
   params: batchParams,
   query: batchQuery,
-  answers: { 200: { description: 'Counts over all of it, and its distributions', schema: batchStatus }, ...MISSING },
+  answers: {
+    200: { description: 'Counts for the whole batch, and one page of its distributions', schema: batchStatus },
+    ...MISSING,
+  },
 }).handle(async ({ transaction, params, query }) => {
   const id = readBatchId(params.batch_id)
   const limit = query.limit ?? MAX_ITEMS
@@ -50,17 +53,20 @@ export const cancel = endpoint({
   method: 'post',
   path: '/distribution/batch/{batch_id}/cancel',
   tag,
-  summary: 'Cancel what a batch has not finished',
+  summary: 'Cancel a batch',
   description:
-    'Of its distributions those that are not final; of a retry also those that it has not come to, which stay as they are and count as skipped.',
+    'Cancels its distributions that are not final. If the batch is a retry, the distributions that it has not reached yet stay unchanged and count as skipped.',
   role: 'operator',
   params: batchParams,
   body: cancelRequest,
   body_optional: true,
   answers: {
-    202: { description: 'Will be cancelled; asking again changes nothing', schema: batchCancelAnswer },
+    202: {
+      description: 'The cancellation is accepted; repeating the request changes nothing',
+      schema: batchCancelAnswer,
+    },
     ...MISSING,
-    409: { description: 'It has ended already' },
+    409: { description: 'The batch has already ended' },
   },
 }).handle(async ({ deps, caller, transaction, audit, params: { batch_id }, body }) => {
   const id = readBatchId(batch_id)
@@ -78,8 +84,10 @@ export const cancel = endpoint({
     if (asked.asked && asked.status === 'cancelled') {
       return { status: 202, body: { batch_id, status: 'cancelled', tracking_url } }
     }
-    const issue = `ended as ${asked.status}; what was sent again since is cancelled by itself`
-    throw new ApiError('CONFLICT', `the batch has ended already, as ${asked.status}`, [{ field: 'status', issue }])
+    const issue = `is ${asked.status}; cancel the distributions that were retried since one by one`
+    throw new ApiError('CONFLICT', `the batch has already ended with the status ${asked.status}`, [
+      { field: 'status', issue },
+    ])
   }
   const ref = { tenant_id: caller.tenant_id, batch_id: id }
   await deps.dispatcher.tell('cancel', ref, (runs) => runs.startBatch(ref))

@@ -13,16 +13,16 @@ export const retry = endpoint({
   method: 'post',
   path: '/distribution/retry',
   tag: 'Batches',
-  summary: 'Send again what a filter matches',
+  summary: 'Retry all distributions that match a filter',
   description:
-    'Everything that the filter matches at this moment and that has something to send again, each exactly once: what is sent again by somebody else before its turn is skipped. `dry_run` only counts. A repeat with the same idempotency key and body gets the first answer.',
+    'Creates a batch of the distributions that match the filter now and have something to retry. Each is retried once; one that somebody else retries first is skipped. With `dry_run` they are only counted. A repeat with the same idempotency key and body returns the first response.',
   role: 'operator',
   headers: keyHeader,
   body: bulkRetryRequest,
   answers: {
-    200: { description: 'Only counted', schema: bulkRetryAnswer },
-    202: { description: 'A batch that sends them again', schema: bulkRetryAnswer },
-    409: { description: 'The idempotency key was used with another body' },
+    200: { description: 'The count, for `dry_run`', schema: bulkRetryAnswer },
+    202: { description: 'The batch that retries them', schema: bulkRetryAnswer },
+    409: { description: 'The idempotency key was used before with a different body' },
   },
 }).handle(async ({ c, deps, caller, request_id, transaction, audit, body, raw }) => {
   const { tenant_id, actor } = caller

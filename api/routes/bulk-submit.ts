@@ -15,7 +15,7 @@ export const submit = endpoint({
   tag: 'Batches',
   summary: 'Submit many distributions',
   description:
-    'Accepts the valid ones, all at once or none, and lists the others. A repeat with the same idempotency key and body gets the first answer; without one, keys of the single distributions tell repeats.',
+    'Accepts the valid distributions in one transaction, and lists the rejected ones. A repeat with the same idempotency key and body returns the first response. Each distribution may also have an idempotency key of its own.',
   role: 'operator',
   headers: keyHeader,
   body: bulkEnvelope,
@@ -31,8 +31,8 @@ export const submit = endpoint({
   body_form: { opaque: 'distributions', max_depth: 2 * MAX_DEPTH, max_elements: MAX_ITEMS },
   max_body_bytes: Number.POSITIVE_INFINITY,
   answers: {
-    202: { description: 'Accepted, at least one of them', schema: bulkAccepted },
-    409: { description: 'The idempotency key was used with another body' },
+    202: { description: 'At least one distribution was accepted', schema: bulkAccepted },
+    409: { description: 'The idempotency key was used before with a different body' },
   },
 }).handle(async ({ c, deps, caller, request_id, body: { options }, raw }) => {
   const { tenant_id } = caller
@@ -64,7 +64,7 @@ export const submit = endpoint({
 
 /** The text of each distribution; a fault of one of them is not a fault of the request. */
 function itemsOf({ elements: { count, first } }: RequestBody): Buffer[] {
-  if (count === 0) throw invalid([{ field: 'distributions', issue: 'must hold at least one' }])
+  if (count === 0) throw invalid([{ field: 'distributions', issue: 'must contain at least one distribution' }])
   if (count > MAX_ITEMS) {
     throw new ApiError('PAYLOAD_TOO_LARGE', `a request has at most ${MAX_ITEMS} distributions`, [
       { field: 'distributions', issue: `has ${count} entries, at most ${MAX_ITEMS} are allowed` },

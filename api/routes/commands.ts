@@ -16,7 +16,7 @@ import { trackingUrl } from '../submission/submit.ts'
 import { readId } from './distributions.ts'
 
 const tag = 'Distributions'
-const MISSING = { 404: { description: 'No such distribution of this tenant' } }
+const MISSING = { 404: { description: 'The tenant has no such distribution' } }
 /** The job's own events name it by its uuid, as the schema's procedures do. */
 const deed = (action: string, id: string, details = {}) => ({
   action,
@@ -29,14 +29,14 @@ export const cancel = endpoint({
   method: 'post',
   path: '/distribution/{id}/cancel',
   tag,
-  summary: 'Cancel what is not delivered yet',
+  summary: 'Cancel a distribution',
   role: 'operator',
   params: distributionParams,
   body: cancelRequest,
   body_optional: true,
   answers: {
-    202: { description: 'Will be cancelled; asking again changes nothing', schema: commandAnswer },
-    409: { description: 'It is finished already, and not because of a cancel' },
+    202: { description: 'The cancellation is accepted; repeating the request changes nothing', schema: commandAnswer },
+    409: { description: 'The distribution has already ended, and was not cancelled' },
     ...MISSING,
   },
 }).handle(async (request) => {
@@ -52,8 +52,8 @@ export const cancel = endpoint({
   if (asked.outcome === 'finished') {
     // The answer to an earlier request may have been lost: what was carried out is never refused.
     if (asked.asked && asked.status === 'cancelled') return { status: 202, body: await stateOf(request, id) }
-    const late = asked.asked ? ': the cancel that was asked for came too late' : ''
-    throw new ApiError('CONFLICT', `the distribution is ${asked.status} already${late}`, [
+    const late = asked.asked ? ': the request to cancel it came too late' : ''
+    throw new ApiError('CONFLICT', `the distribution is already ${asked.status}${late}`, [
       { field: 'status', issue: `is ${asked.status}` },
     ])
   }
@@ -66,16 +66,19 @@ export const retry = endpoint({
   method: 'post',
   path: '/distribution/{id}/retry',
   tag,
-  summary: 'Send again what was not delivered',
+  summary: 'Retry a distribution',
   description:
-    'Without a body everything that failed, was skipped or was cancelled; what succeeded with `force` alone.',
+    'Without a body, retries every delivery that failed, was skipped or was cancelled. Successful deliveries are repeated only with `force`.',
   role: 'operator',
   params: distributionParams,
   body: retryRequest,
   body_optional: true,
   answers: {
-    202: { description: 'Will be sent again, with a new budget of attempts and a new expiry', schema: retryAnswer },
-    409: { description: 'Nothing to retry, or a cancel is under way' },
+    202: {
+      description: 'The retry is accepted; the deliveries get new attempts and a new expiry',
+      schema: retryAnswer,
+    },
+    409: { description: 'Nothing to retry, or the distribution is being cancelled' },
     ...MISSING,
   },
 }).handle(async (request) => {
@@ -88,7 +91,7 @@ export const retry = endpoint({
     return outcome
   })
   if (outcome.outcome === 'missing') throw notFound('distribution')
-  if (outcome.outcome === 'cancelling') throw new ApiError('CONFLICT', 'a cancel is under way')
+  if (outcome.outcome === 'cancelling') throw new ApiError('CONFLICT', 'the distribution is being cancelled')
   if (outcome.outcome === 'nothing') throw nothingToRetry(destinations ?? [], outcome)
   const ref = { tenant_id: caller.tenant_id, distribution_id: params.id }
   await deps.dispatcher.tell('retry', ref, (runs) => runs.signalRetry(ref, outcome))
@@ -100,13 +103,14 @@ export const release = endpoint({
   method: 'post',
   path: '/distribution/{id}/release',
   tag,
-  summary: 'Let those go on that wait behind its failure',
-  description: 'Of one with `ordering: "block"`. It stays as it is, and a retry of it holds them up again.',
+  summary: 'Release the distributions blocked by its failure',
+  description:
+    'For a distribution with `ordering: "block"`. It stays unchanged; a retry of it blocks the others again.',
   role: 'operator',
   params: distributionParams,
   answers: {
-    200: { description: 'They go on', schema: releaseAnswer },
-    409: { description: 'It holds nobody up' },
+    200: { description: 'The blocked distributions continue', schema: releaseAnswer },
+    409: { description: 'The distribution blocks no others' },
     ...MISSING,
   },
 }).handle(async (request) => {
@@ -117,7 +121,10 @@ export const release = endpoint({
     if (released.outcome === 'missing') throw notFound('distribution')
     const { destinations } = released
     if (destinations.length === 0) {
-      throw new ApiError('CONFLICT', 'it holds nobody up: none of its deliveries has failed under ordering: "block"')
+      throw new ApiError(
+        'CONFLICT',
+        'the distribution blocks no others: none of its deliveries has failed with ordering "block"',
+      )
     }
     await audit(db, deed('release', id, { destinations }))
     return released
@@ -146,8 +153,8 @@ function nothingToRetry(
 ): ApiError {
   if (unknown.length === 0) {
     const hint = needs_force
-      ? 'no destination was chosen for it; with "force": true the rules are asked again'
-      : 'it has no destination of those asked for that failed, was skipped or cancelled'
+      ? 'no destination was chosen; use "force": true to evaluate the rules again'
+      : 'none of the requested deliveries failed, was skipped or was cancelled'
     return new ApiError('CONFLICT', `nothing to retry: the distribution is ${status}, and ${hint}`)
   }
   return invalid(

@@ -23,7 +23,7 @@ import {
 } from '../schemas/administration.ts'
 
 const tag = 'Credentials'
-const MISSING = { 404: { description: 'No such credential of this tenant' } }
+const MISSING = { 404: { description: 'The tenant has no such credential' } }
 const deed = (action: string, name: string, details = {}) => ({
   action,
   resource_type: 'credential',
@@ -35,12 +35,12 @@ export const add = endpoint({
   method: 'post',
   path: '/credentials',
   tag,
-  summary: 'Keep a named secret',
+  summary: 'Create a credential',
   role: 'admin',
   body: newCredential,
   answers: {
-    201: { description: 'Kept, sealed', schema: credential },
-    409: { description: 'The name is taken (PUT replaces it), or there are as many as a tenant may have' },
+    201: { description: 'Created; stored encrypted', schema: credential },
+    409: { description: 'The name is taken (use PUT to replace the credential), or the tenant has reached its limit' },
   },
 }).handle(async ({ deps, caller, transaction, audit, body }) => {
   const { tenant_id } = caller
@@ -60,9 +60,9 @@ export const list = endpoint({
   method: 'get',
   path: '/credentials',
   tag,
-  summary: 'Credentials by name, without their values',
+  summary: 'List credentials, ordered by name, without values',
   role: 'viewer',
-  answers: { 200: { description: 'All of them', schema: credentialList } },
+  answers: { 200: { description: 'All credentials of the tenant', schema: credentialList } },
 }).handle(async ({ transaction }) => {
   return { status: 200, body: { credentials: await transaction(listCredentials) } }
 })
@@ -71,10 +71,10 @@ export const show = endpoint({
   method: 'get',
   path: '/credentials/{name}',
   tag,
-  summary: 'One credential, without its values',
+  summary: 'Get a credential, without values',
   role: 'viewer',
   params: credentialParams,
-  answers: { 200: { description: 'Names of its fields', schema: credential }, ...MISSING },
+  answers: { 200: { description: 'The names of its fields', schema: credential }, ...MISSING },
 }).handle(async ({ transaction, params }) => {
   const row = await transaction((db) => findCredential(db, params.name))
   if (!row) throw notFound('credential')
@@ -85,9 +85,9 @@ export const replace = endpoint({
   method: 'put',
   path: '/credentials/{name}',
   tag,
-  summary: 'Replace a secret',
+  summary: 'Replace a credential',
   description:
-    'Takes effect with the next attempt. Without `fields` the values stay, and `allowed_hosts` may name only hosts that it may be sent to already.',
+    'Takes effect with the next attempt. Without `fields` the values stay, and `allowed_hosts` may then list only hosts that are already allowed.',
   role: 'admin',
   params: credentialParams,
   body: credentialReplacement,
@@ -113,10 +113,10 @@ export const remove = endpoint({
   method: 'delete',
   path: '/credentials/{name}',
   tag,
-  summary: 'Delete a secret',
+  summary: 'Delete a credential',
   role: 'admin',
   params: credentialParams,
-  answers: { 204: { description: 'Deleted' }, 409: { description: 'A destination uses it' }, ...MISSING },
+  answers: { 204: { description: 'Deleted' }, 409: { description: 'A destination uses the credential' }, ...MISSING },
 }).handle(async ({ transaction, audit, params: { name } }) => {
   await transaction(async (db) => {
     if (!(await findCredential(db, name))) throw notFound('credential')
@@ -150,7 +150,7 @@ function requireKnownHosts(present: CredentialRow, allowedHosts: string[] | null
 function inUse(users: string[]): ApiError {
   return new ApiError(
     'CONFLICT',
-    'destinations use this credential',
+    'the credential is used by destinations',
     users.map((name) => ({ field: 'name', issue: `is used by destination ${name}` })),
   )
 }

@@ -41,12 +41,13 @@ export const add = endpoint({
   path: '/data-types',
   tag,
   summary: 'Add a data type',
-  description: 'Payloads that do not fit its schema are refused from then on, with the path to each fault.',
+  description:
+    'From then on, payloads that do not match its schema are rejected; the error gives the path of each problem.',
   role: 'admin',
   body: newDataType,
   answers: {
     201: { description: 'Added', schema: dataType },
-    409: { description: 'There is one of this id already, or as many as a tenant may have' },
+    409: { description: 'The id is taken, or the tenant has reached its limit' },
   },
 }).handle(async ({ deps, caller, transaction, audit, body, raw }) => {
   const owner = ownerOf(caller, body.shared)
@@ -66,7 +67,7 @@ export const list = endpoint({
   method: 'get',
   path: '/data-types',
   tag,
-  summary: 'Data types by id: the tenant’s own and the shared ones',
+  summary: 'List data types, ordered by id',
   role: 'viewer',
   query: dataTypeListQuery,
   answers: { 200: { description: 'One page', schema: dataTypeList } },
@@ -80,7 +81,7 @@ export const show = endpoint({
   method: 'get',
   path: '/data-types/{id}',
   tag,
-  summary: 'One data type, as submissions are checked by it',
+  summary: 'Get a data type',
   role: 'viewer',
   params: dataTypeParams,
   query: dataTypeQuery,
@@ -96,7 +97,8 @@ export const replace = endpoint({
   path: '/data-types/{id}',
   tag,
   summary: 'Replace a data type',
-  description: 'Counts for submissions from then on; what was accepted is delivered as it is, also by a retry.',
+  description:
+    'Applies to new submissions. Distributions that were already accepted are not checked again, not even by a retry.',
   role: 'admin',
   params: dataTypeParams,
   query: dataTypeQuery,
@@ -120,12 +122,11 @@ export const remove = endpoint({
   path: '/data-types/{id}',
   tag,
   summary: 'Delete a data type',
-  description:
-    'Distributions of it go on: they were checked when they were accepted. While rules name it, `force` is needed.',
+  description: 'Accepted distributions of this type continue. If rules use the type, `force` is required.',
   role: 'admin',
   params: dataTypeParams,
   query: dataTypeDeletionQuery,
-  answers: { 204: { description: 'Deleted' }, ...MISSING, 409: { description: 'Rules name it' } },
+  answers: { 204: { description: 'Deleted' }, ...MISSING, 409: { description: 'Rules use the data type' } },
 }).handle(async ({ caller, transaction, audit, params: { id }, query }) => {
   const owner = ownerOf(caller, query.shared === 'true')
   await transaction(async (db) => {

@@ -11,18 +11,18 @@ import { destination, destinationParams, destinationTypes, probeAnswer } from '.
 
 const tag = 'Destinations'
 const PROBE_MS = 15_000
-const MISSING = { 404: { description: 'No such destination of this tenant' } }
-const ONE = { 200: { description: 'The destination, secrets masked', schema: destination } }
+const MISSING = { 404: { description: 'The tenant has no such destination' } }
+const ONE = { 200: { description: 'The destination, with secrets masked', schema: destination } }
 
 export const test = endpoint({
   method: 'post',
   path: '/destinations/{id}/test',
   tag,
-  summary: 'Try the connection now',
-  description: 'A worker connects and authenticates, without delivering anything; 503 when none answers within 15 s.',
+  summary: 'Test the connection of a destination',
+  description: 'A worker connects and authenticates, and delivers nothing. 503 if no worker answers within 15 s.',
   role: 'operator',
   params: destinationParams,
-  answers: { 200: { description: 'What the probe found', schema: probeAnswer }, ...MISSING },
+  answers: { 200: { description: 'The result of the test', schema: probeAnswer }, ...MISSING },
 }).handle(async ({ deps, caller: { tenant_id }, transaction, params }) => {
   const { id, name } = await transaction((db) => find(db, params.id))
   const ref = { tenant_id, destination_id: id }
@@ -38,8 +38,8 @@ export const enable = endpoint({
   method: 'post',
   path: '/destinations/{id}/enable',
   tag,
-  summary: 'Take a destination into service',
-  description: 'Deliveries that wait for it go on by themselves.',
+  summary: 'Enable a destination',
+  description: 'Waiting deliveries continue.',
   role: 'admin',
   params: destinationParams,
   answers: { ...ONE, ...MISSING },
@@ -63,8 +63,8 @@ export const disable = endpoint({
   method: 'post',
   path: '/destinations/{id}/disable',
   tag,
-  summary: 'Take a destination out of service',
-  description: 'Deliveries wait until it is enabled or they expire; new submissions may not name it.',
+  summary: 'Disable a destination',
+  description: 'Its deliveries wait until it is enabled or they expire. New submissions that name it are rejected.',
   role: 'admin',
   params: destinationParams,
   answers: { ...ONE, ...MISSING },
@@ -83,9 +83,9 @@ export const types = endpoint({
   method: 'get',
   path: '/destination-types',
   tag,
-  summary: 'The protocols and the JSON schema of their configuration',
+  summary: 'List the protocols, with the JSON Schema of their configuration',
   role: 'viewer',
-  answers: { 200: { description: 'Protocols that are served', schema: destinationTypes } },
+  answers: { 200: { description: 'The supported protocols', schema: destinationTypes } },
 }).handle(async () => {
   const destination_types = PROTOCOLS.map((protocol) => ({ protocol, config_schema: configSchema(protocol) }))
   return { status: 200, body: { destination_types, transform_schema: z.toJSONSchema(shapeConfig, { io: 'input' }) } }
@@ -93,7 +93,7 @@ export const types = endpoint({
 
 function tooManyTests(waitMs: number): ApiError {
   const retryAfterSeconds = Math.ceil(waitMs / 1000)
-  return new ApiError('RATE_LIMIT_EXCEEDED', 'several destinations are being tested already, try again soon', [], {
+  return new ApiError('RATE_LIMIT_EXCEEDED', 'too many destinations are being tested; try again soon', [], {
     retryAfterSeconds,
   })
 }

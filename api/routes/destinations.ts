@@ -29,8 +29,8 @@ import {
 } from '../schemas/destinations.ts'
 
 const tag = 'Destinations'
-const MISSING = { 404: { description: 'No such destination of this tenant' } }
-const ONE = { 200: { description: 'The destination, secrets masked', schema: destination } }
+const MISSING = { 404: { description: 'The tenant has no such destination' } }
+const ONE = { 200: { description: 'The destination, with secrets masked', schema: destination } }
 
 export const register = endpoint({
   method: 'post',
@@ -38,12 +38,12 @@ export const register = endpoint({
   tag,
   summary: 'Register a destination',
   description:
-    'Submissions, rules and schedules name it from then on. Its configuration is checked, its connection is not: `POST /destinations/{id}/test` tries that.',
+    'Submissions, rules and schedules can then use its name. The configuration is validated, but no connection is opened; use `POST /destinations/{id}/test` for that.',
   role: 'admin',
   body: registration,
   answers: {
-    201: { description: 'Registered; secrets come back as `***`', schema: destination },
-    409: { description: 'The name is taken, or there are as many as a tenant may have' },
+    201: { description: 'Registered; secrets are shown as `***`', schema: destination },
+    409: { description: 'The name is taken, or the tenant has reached its limit' },
   },
 }).handle(async (request) => {
   const { deps, caller, transaction, audit, body } = request
@@ -75,7 +75,7 @@ export const list = endpoint({
   method: 'get',
   path: '/destinations/list',
   tag,
-  summary: 'Registered destinations by name',
+  summary: 'List registered destinations, ordered by name',
   role: 'viewer',
   query: destinationListQuery,
   answers: { 200: { description: 'One page', schema: destinationList } },
@@ -99,7 +99,7 @@ export const show = endpoint({
   method: 'get',
   path: '/destinations/{id}',
   tag,
-  summary: 'One destination',
+  summary: 'Get a destination',
   role: 'viewer',
   params: destinationParams,
   answers: { ...ONE, ...MISSING },
@@ -112,9 +112,9 @@ export const replace = endpoint({
   method: 'put',
   path: '/destinations/{id}',
   tag,
-  summary: 'Replace the content of a destination',
+  summary: 'Replace a destination',
   description:
-    'Takes effect with the next attempt, also of deliveries that wait. What changes nothing makes no new version.',
+    'Takes effect with the next attempt, including attempts of waiting deliveries. A request that changes nothing creates no new version.',
   role: 'admin',
   params: destinationParams,
   body: replacement,
@@ -162,11 +162,11 @@ export const remove = endpoint({
   tag,
   summary: 'Delete a destination',
   description:
-    'Deliveries that wait for it end as `DESTINATION_DELETED` at once; one that is being sent just now is let finish. The name is free again; a retry goes to what is registered under it by then. Where rules or the default route name it the answer says which.',
+    'Deliveries that wait for it fail with `DESTINATION_DELETED`; an attempt that is in progress may finish. The name can be registered again, and a later retry uses the new destination. If rules or the default route use the name, the response lists them.',
   role: 'admin',
   params: destinationParams,
   answers: {
-    200: { description: 'Deleted, although rules or the default route name it', schema: namedDestination },
+    200: { description: 'Deleted; rules or the default route still use its name', schema: namedDestination },
     204: { description: 'Deleted' },
     ...MISSING,
   },

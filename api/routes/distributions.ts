@@ -25,7 +25,7 @@ import { keyHeader } from '../submission/idempotency.ts'
 import { acceptedAnswer, dataTypeLabel, submit as store } from '../submission/submit.ts'
 
 const tag = 'Distributions'
-const MISSING = { 404: { description: 'No such distribution of this tenant' } }
+const MISSING = { 404: { description: 'The tenant has no such distribution' } }
 
 export const submit = endpoint({
   method: 'post',
@@ -33,7 +33,7 @@ export const submit = endpoint({
   tag,
   summary: 'Submit a distribution',
   description:
-    'Answers once the distribution is durable. The same idempotency key with the same body gets the first answer.',
+    'Responds once the distribution is stored durably. A repeat with the same idempotency key and body returns the first response.',
   role: 'operator',
   headers: keyHeader,
   // All that is wrong is listed at once, together with what only the database knows.
@@ -47,7 +47,7 @@ export const submit = endpoint({
   max_body_bytes: Number.POSITIVE_INFINITY,
   answers: {
     202: { description: 'Accepted', schema: accepted },
-    409: { description: 'The idempotency key was used with another body' },
+    409: { description: 'The idempotency key was used before with a different body' },
   },
 }).handle(async ({ c, deps, caller, request_id, raw }) => {
   const { tenant_id } = caller
@@ -68,14 +68,16 @@ export const list = endpoint({
   method: 'get',
   path: '/distribution/list',
   tag,
-  summary: 'Distributions by filter, newest first',
+  summary: 'List distributions, newest first',
   role: 'viewer',
   query: listQuery,
-  answers: { 200: { description: 'One page, and counts over the whole filter', schema: distributionList } },
+  answers: {
+    200: { description: 'One page, and counts for all distributions that match the filter', schema: distributionList },
+  },
 }).handle(async ({ transaction, query }) => {
   const { limit = 50, offset = 0, cursor, status, ...filters } = query
   if (cursor !== undefined && query.offset !== undefined) {
-    throw invalid([{ field: 'offset', issue: 'cannot be given beside cursor' }])
+    throw invalid([{ field: 'offset', issue: 'cannot be combined with cursor' }])
   }
   const filter = { ...readFilter(filters), statuses: status && [status] }
   const before = readCursor(cursor, UUID_CURSOR)
@@ -99,10 +101,13 @@ export const status = endpoint({
   method: 'get',
   path: '/distribution/{id}/status',
   tag,
-  summary: 'How a distribution stands',
+  summary: 'Get the status of a distribution',
   role: 'viewer',
   params: distributionParams,
-  answers: { 200: { description: 'Its state, destination by destination', schema: distributionStatus }, ...MISSING },
+  answers: {
+    200: { description: 'The status of the distribution and of each of its deliveries', schema: distributionStatus },
+    ...MISSING,
+  },
 }).handle(async ({ c, transaction, params }) => {
   const id = readId(c, params.id)
   const found = await transaction(async (db) => {
@@ -133,11 +138,11 @@ export const attemptList = endpoint({
   method: 'get',
   path: '/distribution/{id}/attempts',
   tag,
-  summary: 'Every attempt, oldest first',
+  summary: 'List the delivery attempts of a distribution, oldest first',
   role: 'viewer',
   params: distributionParams,
   query: attemptsQuery,
-  answers: { 200: { description: 'Attempts of all destinations', schema: attempts }, ...MISSING },
+  answers: { 200: { description: 'One page of attempts, for all destinations', schema: attempts }, ...MISSING },
 }).handle(async ({ c, transaction, params, query }) => {
   const id = readId(c, params.id)
   const limit = query.limit ?? 1000

@@ -21,15 +21,16 @@ export const shape = endpoint({
   method: 'post',
   path: '/destinations/{id}/preview',
   tag: 'Destinations',
-  summary: 'Shape a sample as the destination has it, without sending',
-  description: 'With a `transform_config` in the body, that one is tried instead of the stored one.',
+  summary: 'Preview what a destination would receive',
+  description:
+    'Shapes a sample payload with the `transform_config` of the destination, or with the one in the request. Nothing is sent.',
   role: 'operator',
   params: destinationParams,
   body: previewRequest,
   max_body_bytes: Number.POSITIVE_INFINITY,
   answers: {
-    200: { description: 'The body that would be sent, or why there is none', schema: preview },
-    404: { description: 'No such destination of this tenant' },
+    200: { description: 'The body that would be sent, or the error', schema: preview },
+    404: { description: 'The tenant has no such destination' },
   },
 }).handle(async ({ deps: { sealer, shaper }, caller: { tenant_id }, transaction, params, body, raw }) => {
   const destination = await transaction((db) => findDestination(db, params.id))
@@ -77,7 +78,7 @@ export const shape = endpoint({
       },
     }
   } catch (error) {
-    const unread = error instanceof UnsealError ? 'mask: a salt can not be read' : undefined
+    const unread = error instanceof UnsealError ? 'mask: a salt cannot be decrypted' : undefined
     if (!unread && !(error instanceof ShapingError)) throw error
     return {
       status: 200,

@@ -15,13 +15,14 @@ export const explain = endpoint({
   method: 'get',
   path: '/distribution/{id}/explanation',
   tag,
-  summary: 'Why a distribution went where it went',
-  description: 'As the rules saw it when it was planned; values are shortened, and long explanations are cut.',
+  summary: 'Explain the routing of a distribution',
+  description:
+    'The result of the rules when the distribution was planned. Long values and long explanations are shortened.',
   role: 'viewer',
   params: distributionParams,
   answers: {
-    200: { description: 'The rules, the conditions, the plan', schema: distributionExplanation },
-    404: { description: 'No such distribution of this tenant' },
+    200: { description: 'The rules, their conditions and the plan', schema: distributionExplanation },
+    404: { description: 'The tenant has no such distribution' },
   },
 }).handle(async ({ c, transaction, params }) => {
   const id = readId(c, params.id)
@@ -36,9 +37,9 @@ export const showDefault = endpoint({
   method: 'get',
   path: '/routing/default',
   tag,
-  summary: 'The default route',
+  summary: 'Get the default route',
   role: 'viewer',
-  answers: { 200: { description: 'Of this tenant', schema: defaultRoute } },
+  answers: { 200: { description: 'The default route of the tenant', schema: defaultRoute } },
 }).handle(async ({ caller, transaction }) => {
   return { status: 200, body: await transaction((db) => findDefaultRoute(db, caller.tenant_id)) }
 })
@@ -51,7 +52,7 @@ export const setDefault = endpoint({
   role: 'admin',
   body: newDefaultRoute,
   body_example: { destinations: ['archive'], when_none: 'fail' },
-  answers: { 200: { description: 'Of this tenant', schema: defaultRoute } },
+  answers: { 200: { description: 'The default route of the tenant', schema: defaultRoute } },
 }).handle(async ({ caller: { tenant_id }, transaction, audit, body: { destinations, when_none } }) => {
   await transaction(async (db) => {
     const details = await unknownDestinations(db, destinations, 'destinations')

@@ -21,13 +21,13 @@ export const evaluate = endpoint({
   method: 'post',
   path: '/rules/evaluate',
   tag: 'Rules',
-  summary: 'Try the rules on a sample',
+  summary: 'Evaluate the rules with a sample',
   description:
-    'Says which rules match, which condition failed on which value, and what the plan would be. The same code plans real distributions; nothing is kept, and no turn of load balancing is taken.',
+    'Shows which rules match, which condition failed on which value, and the resulting plan. Nothing is stored or sent, and the state of load balancing does not change.',
   role: 'operator',
   body: sample,
   max_body_bytes: Number.POSITIVE_INFINITY,
-  answers: { 200: { description: 'Why, and the plan', schema: evaluation } },
+  answers: { 200: { description: 'The result for each rule, and the plan', schema: evaluation } },
 }).handle(async ({ deps, caller: { tenant_id }, transaction, body, raw }) => {
   const found = body.rule ? await shapeIssues(deps.shaper, tenant_id, body.rule.actions, ['rule']) : []
   const { evaluated_at, planned } = await transaction(async (db) => {

@@ -39,8 +39,8 @@ const MAX_SHARED_RULES = 5000
 /** Of conditions and actions together, as JSON: every process keeps the rules of the tenants that it serves. */
 const MAX_BYTES = 8 * 1024 * 1024
 const MAX_PATTERNS = 1000
-const MISSING = { 404: { description: 'No such rule of this tenant' } }
-const TAKEN = { 409: { description: 'The name is taken, or there are too many rules already' } }
+const MISSING = { 404: { description: 'The tenant has no such rule' } }
+const TAKEN = { 409: { description: 'The name is taken, or there are too many rules' } }
 const ONE = { description: 'The rule', schema: rule }
 
 const EXAMPLE = {
@@ -73,7 +73,7 @@ export const add = endpoint({
   tag,
   summary: 'Add a rule',
   description:
-    'Is asked from the next distribution on that is planned. Refused with the path to whatever cannot be meant.',
+    'Applies to distributions that are planned from then on. An invalid rule is rejected; the error gives the path of each problem.',
   role: 'admin',
   body: newRuleOutline,
   body_documentation: newRule,
@@ -102,7 +102,7 @@ export const list = endpoint({
   method: 'get',
   path: '/rules',
   tag,
-  summary: 'Rules in the order in which they are asked',
+  summary: 'List rules, in the order of evaluation',
   role: 'viewer',
   query: ruleListQuery,
   answers: { 200: { description: 'One page', schema: ruleList } },
@@ -119,7 +119,7 @@ export const show = endpoint({
   method: 'get',
   path: '/rules/{id}',
   tag,
-  summary: 'One rule',
+  summary: 'Get a rule',
   role: 'viewer',
   params: ruleParams,
   query: ruleQuery,
@@ -135,8 +135,9 @@ export const change = endpoint({
   method: 'put',
   path: '/rules/{id}',
   tag,
-  summary: 'Change a rule, enable or disable it',
-  description: 'What is absent stays: `{"enabled": false}` takes it out of use. The rule as a whole is checked again.',
+  summary: 'Change a rule',
+  description:
+    'Absent fields stay unchanged; `{"enabled": false}` disables the rule. The changed rule is validated as a whole.',
   role: 'admin',
   params: ruleParams,
   query: ruleQuery,
@@ -170,7 +171,7 @@ export const remove = endpoint({
   path: '/rules/{id}',
   tag,
   summary: 'Delete a rule',
-  description: 'Distributions that are planned already stay as they are.',
+  description: 'Distributions that are already planned are not changed.',
   role: 'admin',
   params: ruleParams,
   query: ruleQuery,
@@ -212,7 +213,7 @@ async function findToChange(db: Db, caller: Caller, idOrName: string, shared: bo
   if (shared) requireRole(caller, 'platform')
   let row = await findRule(db, idOrName, { shared, lock: !shared })
   if (!row && !shared && (await findRule(db, idOrName, { shared: true }))) {
-    const issue = 'the rule is shared by all tenants: only the role platform changes it, with ?shared=true'
+    const issue = 'the rule is shared by all tenants: to change it, use a key with the role platform and ?shared=true'
     throw new ApiError('AUTHORIZATION_FAILED', issue)
   }
   if (row?.shared) {
@@ -227,13 +228,16 @@ async function findToChange(db: Db, caller: Caller, idOrName: string, shared: bo
 async function refuseTooMany(db: Db, shared: boolean): Promise<void> {
   const { count, bytes, patterns } = await sizeOfRules(db, { shared })
   if (shared && count > MAX_SHARED_RULES) {
-    throw new ApiError('CONFLICT', `there are at most ${MAX_SHARED_RULES} shared rules: delete one that is not needed`)
+    throw new ApiError(
+      'CONFLICT',
+      `there can be at most ${MAX_SHARED_RULES} shared rules: delete one that is not needed`,
+    )
   }
   if (bytes > MAX_BYTES) {
-    throw new ApiError('CONFLICT', `all rules together must have at most ${MAX_BYTES} bytes, and would have ${bytes}`)
+    throw new ApiError('CONFLICT', `all rules together can have at most ${MAX_BYTES} bytes, and would have ${bytes}`)
   }
   if (patterns > MAX_PATTERNS) {
-    throw new ApiError('CONFLICT', `all rules together must have at most ${MAX_PATTERNS} conditions with "matches"`)
+    throw new ApiError('CONFLICT', `all rules together can have at most ${MAX_PATTERNS} conditions with "matches"`)
   }
 }
 
@@ -251,7 +255,7 @@ function nameTaken(name: string): ApiError {
 function refuseWrite(name: string): (error: unknown) => never {
   return (error) => {
     // The conditions are read closely enough; of the actions a shape may hold anything.
-    if (isRefusedByJsonb(error)) throw invalid([{ field: 'actions', issue: 'holds a value that cannot be stored' }])
+    if (isRefusedByJsonb(error)) throw invalid([{ field: 'actions', issue: 'contains a value that cannot be stored' }])
     const { constraint } = error as { constraint?: string }
     throw constraint === 'uk_distribution_rules_tenant_name' ? nameTaken(name) : error
   }

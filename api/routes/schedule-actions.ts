@@ -12,14 +12,14 @@ import { keyHeader } from '../submission/idempotency.ts'
 import { acceptedAnswer } from '../submission/submit.ts'
 
 const tag = 'Schedules'
-const MISSING = { 404: { description: 'No such schedule of this tenant' } }
+const MISSING = { 404: { description: 'The tenant has no such schedule' } }
 const ONE = { 200: { description: 'The schedule', schema: schedule } }
 
 export const pause = endpoint({
   method: 'post',
   path: '/distribution/schedules/{id}/pause',
   tag,
-  summary: 'Let no further time come',
+  summary: 'Pause a schedule',
   role: 'operator',
   params: scheduleParams,
   answers: { ...ONE, ...MISSING },
@@ -31,8 +31,9 @@ export const resume = endpoint({
   method: 'post',
   path: '/distribution/schedules/{id}/resume',
   tag,
-  summary: 'Go on from now; what was missed stays missed',
-  description: 'Also after a pause that was set in Temporal.',
+  summary: 'Resume a schedule',
+  description:
+    'Continues with the next run time; runs missed during the pause are not made up. Also ends a pause that was set in Temporal.',
   role: 'operator',
   params: scheduleParams,
   answers: { ...ONE, ...MISSING },
@@ -44,15 +45,15 @@ export const trigger = endpoint({
   method: 'post',
   path: '/distribution/schedules/{id}/trigger',
   tag,
-  summary: 'Make one distribution of it now',
+  summary: 'Run a schedule now',
   description:
-    'Also while it is paused, and beside one that is not final yet. A repeat with the same idempotency key makes no second one.',
+    'Creates one distribution now, even if the schedule is paused or its last distribution is not final. A repeat with the same idempotency key creates no second distribution.',
   role: 'operator',
   params: scheduleParams,
   headers: keyHeader,
   answers: {
     202: { description: 'Accepted', schema: accepted },
-    400: { description: 'What it would make is not what its data type asks for by now' },
+    400: { description: 'The payload of the schedule does not match its data type any more' },
     ...MISSING,
   },
 }).handle(async (request) => {

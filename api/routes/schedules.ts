@@ -26,7 +26,7 @@ import {
 } from '../schemas/schedules.ts'
 
 const tag = 'Schedules'
-const MISSING = { 404: { description: 'No such schedule of this tenant' } }
+const MISSING = { 404: { description: 'The tenant has no such schedule' } }
 const ONE = { 200: { description: 'The schedule', schema: schedule } }
 const BODY = {
   body: scheduleContent,
@@ -40,13 +40,13 @@ export const create = endpoint({
   method: 'post',
   path: '/distribution/schedules',
   tag,
-  summary: 'Have a distribution recur',
-  description: 'By `cron` or by `interval_seconds`; each time makes one distribution, as if it were submitted then.',
+  summary: 'Create a schedule',
+  description: 'A schedule runs by `cron` or by `interval_seconds`. Each run submits one distribution.',
   role: 'admin',
   ...BODY,
   answers: {
     201: { description: 'The schedule', schema: schedule },
-    409: { description: 'The name is taken, or there are as many as a tenant may have' },
+    409: { description: 'The name is taken, or the tenant has reached its limit' },
   },
 }).handle(async (request) => {
   const { caller, audit } = request
@@ -66,7 +66,7 @@ export const list = endpoint({
   method: 'get',
   path: '/distribution/schedules',
   tag,
-  summary: 'Schedules by name',
+  summary: 'List schedules, ordered by name',
   role: 'viewer',
   query: scheduleListQuery,
   answers: { 200: { description: 'One page', schema: scheduleList } },
@@ -81,7 +81,7 @@ export const show = endpoint({
   method: 'get',
   path: '/distribution/schedules/{id}',
   tag,
-  summary: 'One schedule, with its next times',
+  summary: 'Get a schedule, with its next run times',
   role: 'viewer',
   params: scheduleParams,
   answers: { ...ONE, ...MISSING },
@@ -96,7 +96,7 @@ export const replace = endpoint({
   tag,
   summary: 'Replace a schedule',
   description:
-    'Counts for the times to come; distributions that were made already go on as they are. Without `paused` a pause stays.',
+    'Applies to future runs; distributions that already exist are not changed. Without `paused`, a paused schedule stays paused.',
   role: 'admin',
   params: scheduleParams,
   ...BODY,
@@ -122,11 +122,11 @@ export const remove = endpoint({
   method: 'delete',
   path: '/distribution/schedules/{id}',
   tag,
-  summary: 'End a schedule',
-  description: 'Distributions that it made go on.',
+  summary: 'Delete a schedule',
+  description: 'Distributions that it created continue.',
   role: 'admin',
   params: scheduleParams,
-  answers: { 204: { description: 'It is gone' }, ...MISSING },
+  answers: { 204: { description: 'Deleted' }, ...MISSING },
 }).handle(async (request) => {
   const { transaction, audit, params } = request
   const { id } = await transaction(async (db) => {

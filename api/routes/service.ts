@@ -41,9 +41,9 @@ export const live = endpoint({
   method: 'get',
   path: '/health/live',
   tag,
-  summary: 'The process answers',
+  summary: 'Liveness',
   role: null,
-  answers: { 200: { description: 'It does', schema: z.object({ status: z.literal('live') }) } },
+  answers: { 200: { description: 'The process responds', schema: z.object({ status: z.literal('live') }) } },
 }).handle(async () => {
   return { status: 200, body: { status: 'live' } }
 })
@@ -52,11 +52,11 @@ export const ready = endpoint({
   method: 'get',
   path: '/health/ready',
   tag,
-  summary: 'Everything that a distribution needs is there',
+  summary: 'Readiness',
   role: null,
   answers: {
-    200: { description: 'All checks are fine', schema: readinessAnswer },
-    503: { description: '`failing` names what is not', schema: readinessAnswer },
+    200: { description: 'All checks pass', schema: readinessAnswer },
+    503: { description: '`failing` lists the checks that fail', schema: readinessAnswer },
   },
 }).handle(async ({ deps }) => {
   const found = await readiness(deps)
@@ -67,9 +67,9 @@ export const detailed = endpoint({
   method: 'get',
   path: '/health/detailed',
   tag,
-  summary: 'The checks, with numbers',
+  summary: 'Detailed health',
   role: 'platform',
-  answers: { 200: { description: 'As it stands, also when something fails', schema: detailedAnswer } },
+  answers: { 200: { description: 'The checks and some numbers; 200 even if a check fails', schema: detailedAnswer } },
 }).handle(async ({ deps }) => {
   const { pool, version } = deps
   const found = await readiness(deps)
@@ -94,7 +94,9 @@ export const metrics = endpoint({
   tag,
   summary: 'Prometheus metrics',
   role: 'platform',
-  answers: { 200: { description: 'Text format', schema: z.string(), media_type: 'text/plain' } },
+  answers: {
+    200: { description: 'Metrics in the Prometheus text format', schema: z.string(), media_type: 'text/plain' },
+  },
 }).handle(async ({ deps: { registry } }) => {
   return { status: 200, headers: { 'Content-Type': registry.contentType }, body: await registry.metrics() }
 })

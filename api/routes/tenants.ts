@@ -25,11 +25,11 @@ export const add = endpoint({
   method: 'post',
   path: '/tenants',
   tag,
-  summary: 'Add a tenant',
+  summary: 'Create a tenant',
   role: 'platform',
   body: newTenant,
   answers: {
-    201: { description: 'Added, without a key yet', schema: tenant },
+    201: { description: 'Created; it has no API key yet', schema: tenant },
     409: { description: 'The id is taken' },
   },
 }).handle(async ({ deps: { pool, sealer, egress }, audit, body }) => {
@@ -49,9 +49,9 @@ export const list = endpoint({
   method: 'get',
   path: '/tenants',
   tag,
-  summary: 'All tenants',
+  summary: 'List all tenants',
   role: 'platform',
-  answers: { 200: { description: 'By id', schema: tenantList } },
+  answers: { 200: { description: 'All tenants, ordered by id', schema: tenantList } },
 }).handle(async ({ deps }) => {
   return { status: 200, body: { tenants: (await withoutTenant(deps.pool, listTenants)).map(shown) } }
 })
@@ -60,7 +60,7 @@ export const show = endpoint({
   method: 'get',
   path: '/tenants/{id}',
   tag,
-  summary: 'One tenant',
+  summary: 'Get a tenant',
   role: 'platform',
   params: tenantParams,
   answers: { 200: { description: 'The tenant', schema: tenant }, ...MISSING },
@@ -76,14 +76,14 @@ export const change = endpoint({
   tag,
   summary: 'Change or suspend a tenant',
   description:
-    'What is absent stays. Keys of a tenant that is not `active` get 403, and nothing is sent for it until it is active again.',
+    'Absent fields stay unchanged. If the status is not `active`, requests with keys of the tenant get 403, and nothing is delivered for it until it is active again.',
   role: 'platform',
   params: tenantParams,
   body: tenantChange,
   answers: {
     200: { description: 'The tenant', schema: tenant },
     ...MISSING,
-    409: { description: 'It is the own tenant of the key, which would lock itself out' },
+    409: { description: 'The key belongs to this tenant and would lock itself out' },
   },
 }).handle(async ({ deps: { pool, egress, keys, dispatcher }, caller, audit, params: { id }, body }) => {
   checkEventUrl(body.event_url, egress)

@@ -29,7 +29,8 @@ export function takeIn(
   const mask = masksOf(sent).map((one, index) => {
     if (!isSalted(one)) return one
     const present = before.find(({ path }) => path === one.path)?.salt
-    const issue = present === undefined && one.salt === MASK ? 'has no secret to keep' : reserved(one.salt)
+    const issue =
+      present === undefined && one.salt === MASK ? 'is ***, but there is no stored secret to keep' : reserved(one.salt)
     if (issue) details.push({ field: fieldPath([...at, 'mask', index, 'salt']), issue })
     return issue ? one : { ...one, salt: keptSalt(keeper, one.salt, present) }
   })

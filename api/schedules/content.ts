@@ -64,7 +64,7 @@ export async function checkContent(
   const { data_type, priority, destinations, callback_url, max_retries, timeout_seconds, options } = job
   const { ordering_key, ordering_blocks } = job
   if (!(await isJsonb(db, metadata_text))) {
-    throw invalid([{ field: 'submission.metadata', issue: 'holds a value that cannot be stored' }])
+    throw invalid([{ field: 'submission.metadata', issue: 'contains a value that cannot be stored' }])
   }
   return {
     name: given.name,
@@ -106,10 +106,10 @@ export async function refuseUnfit(db: Db, { tenant_id, template }: ScheduleRow, 
 /** What belongs to a single time has no meaning for all of them. */
 function notSchedule(submission: object): Detail[] {
   const { expires_at, deliver_at, options } = submission as Record<string, unknown>
-  const issue = 'has no meaning in a schedule'
+  const issue = 'is not allowed in a schedule'
   const key = (options as { idempotency_key?: unknown } | null | undefined)?.idempotency_key
   return [
-    ...(expires_at == null ? [] : [{ field: 'expires_at', issue: `${issue}; options.timeout_seconds has` }]),
+    ...(expires_at == null ? [] : [{ field: 'expires_at', issue: `${issue}; use options.timeout_seconds` }]),
     ...(deliver_at == null ? [] : [{ field: 'deliver_at', issue }]),
     ...(key == null ? [] : [{ field: 'options.idempotency_key', issue }]),
   ]

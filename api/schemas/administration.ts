@@ -20,11 +20,11 @@ import { rateLimit } from './limits.ts'
 const secretFields = z
   .record(
     characters(1, 100),
-    characters(1, 32_768).refine((value) => value !== MASK, 'is the mask of a secret, and not a secret'),
+    characters(1, 32_768).refine((value) => value !== MASK, 'must be the secret itself, not its mask'),
   )
   .refine((fields) => Object.keys(fields).length > 0, 'must have at least one field')
   .refine((fields) => Object.keys(fields).length <= 50, 'must have at most 50 fields')
-  .openapi({ description: 'Never shown again', example: { username: 'reporter', password: 's3cr3t' } })
+  .openapi({ description: 'Write-only: never returned', example: { username: 'reporter', password: 's3cr3t' } })
 const allowedHosts = z
   .array(
     z
@@ -39,7 +39,7 @@ const allowedHosts = z
   .nullish()
   .openapi({
     description:
-      'Hosts that it may be sent to, without a port; `*.example.org` is every name below `example.org`. Absent: the hosts of the registered destinations that use it, and no inline destination',
+      'Hosts that the secret may be sent to, without a port; `*.example.org` allows every name below `example.org`. If absent, only the hosts of the registered destinations that use it are allowed, and no inline destination can use it',
     example: ['api.example.com', '*.example.org'],
   })
 
@@ -59,7 +59,7 @@ export const credential = z
     field_names: z.array(z.string()),
     allowed_hosts: z.array(z.string()).nullable(),
     registered_hosts: z.array(z.string()).nullable().openapi({
-      description: 'Without `allowed_hosts`: the hosts of the registered destinations that it was used with',
+      description: 'Without `allowed_hosts`: the hosts of the registered destinations that use it',
     }),
     created_at: time,
     updated_at: time,
@@ -70,7 +70,7 @@ export const credentialList = z.object({ credentials: z.array(credential) }).ope
 export const auditQuery = z.strictObject({
   action: characters(1, 100).optional().openapi({ example: 'disable' }),
   resource_type: characters(1, 50).optional().openapi({ example: 'destination' }),
-  resource_id: characters(1, 200).optional().openapi({ description: 'Of a destination its uuid' }),
+  resource_id: characters(1, 200).optional().openapi({ description: 'For a destination, its uuid' }),
   from_date: dayOrInstant.optional(),
   to_date: dayOrInstant.optional(),
   limit: wholeText(1, 1000).optional(),
@@ -116,20 +116,22 @@ const tenantLimits = {
       >,
     )
     .optional()
-    .openapi({ description: 'So many objects of each kind at most. What is absent stays; null: the default' }),
+    .openapi({
+      description: 'Maximum number of objects of each kind. Absent fields stay unchanged; null restores the default',
+    }),
   rate_limit_requests: requestLimit.nullable().optional().openapi({
-    description: 'Requests to the API per window, health and docs apart; null: no limit. 1000 when absent',
+    description: 'Maximum requests per window, except to health and docs; null means no limit. Default 1000',
   }),
-  rate_limit_window_seconds: whole(1, 86_400).optional().openapi({ description: '60 when absent' }),
+  rate_limit_window_seconds: whole(1, 86_400).optional().openapi({ description: 'Default 60' }),
   burst_limit: whole(1, 1_000_000)
     .optional()
-    .openapi({ description: 'So many at once, then evenly spread. 200 when absent' }),
+    .openapi({ description: 'Requests that may arrive at once; further ones are spread evenly. Default 200' }),
   delivery_rate_limit: rateLimit
     .nullable()
     .optional()
-    .openapi({ description: 'Of all attempts of the tenant together. Absent: none' }),
+    .openapi({ description: 'Rate limit for all delivery attempts of the tenant together. Absent: none' }),
   event_url: z.string().max(2048, 'must have at most 2048 characters').nullable().optional().openapi({
-    description: 'Is told what an operator should know, such as a disabled destination; signed like callbacks',
+    description: 'Receives events for operators, such as a destination that was disabled; signed like callbacks',
     example: 'https://sender.example/events',
   }),
 }
@@ -137,13 +139,13 @@ const tenantId = z.string().regex(TENANT_ID, 'must be 1 to 50 letters, digits, _
 export const newTenant = z
   .strictObject({
     id: tenantId,
-    name: tenantFields.name.optional().openapi({ description: 'The id when absent' }),
+    name: tenantFields.name.optional().openapi({ description: 'Default: the id' }),
     description: tenantFields.description,
     callback_secret: z
       .string()
       .regex(/^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/, 'must be whsec_ and 24 to 64 bytes in base64')
       .optional()
-      .openapi({ description: 'Signs its callbacks; one is made when absent. Never shown.' }),
+      .openapi({ description: 'Signs its callbacks. Generated if absent. Write-only: never returned' }),
     ...tenantLimits,
   })
   .openapi('NewTenant')
@@ -170,7 +172,7 @@ export const tenant = z
     delivery_rate_limit: rateLimit.nullable(),
     object_limits: z
       .record(z.enum(OBJECT_KINDS), z.int())
-      .openapi({ description: 'So many objects of each kind at most' }),
+      .openapi({ description: 'Maximum number of objects of each kind' }),
     event_url: z.string().nullable(),
     created_at: time,
     updated_at: time,
@@ -188,7 +190,7 @@ export const newKey = z
     expires_at: instant.nullish(),
     rate_limit_requests: requestLimit
       .nullish()
-      .openapi({ description: "A limit of its own inside the tenant's, over the same window" }),
+      .openapi({ description: 'Maximum requests of this key per window, within the limit of the tenant' }),
   })
   .openapi('NewApiKey', { example: { name: 'reporting service', role: 'operator' } })
 export const apiKey = z
@@ -196,7 +198,7 @@ export const apiKey = z
     id: z.uuid(),
     tenant_id: z.string(),
     name: z.string(),
-    prefix: z.string().openapi({ description: "The key's first characters" }),
+    prefix: z.string().openapi({ description: 'The first characters of the key' }),
     role: z.enum(ROLES),
     rate_limit_requests: z.int().nullable(),
     created_at: time,
@@ -206,6 +208,6 @@ export const apiKey = z
   })
   .openapi('ApiKey')
 export const madeKey = apiKey
-  .extend({ key: z.string().openapi({ description: 'Shown this once' }) })
+  .extend({ key: z.string().openapi({ description: 'Returned only in this response' }) })
   .openapi('MadeApiKey')
 export const keyList = z.object({ api_keys: z.array(apiKey) }).openapi('ApiKeyList')

@@ -8,7 +8,7 @@ import { idempotencyKey, submission, timeoutSeconds } from './submission.ts'
 export const MAX_ITEMS = 10_000
 
 const callbackUrl = z.string().max(2048, 'must have at most 2048 characters').nullish().openapi({
-  description: 'Is told once every distribution is final: `batch.completed`, signed as Standard Webhooks',
+  description: 'Receives the event `batch.completed` once every distribution is final; signed as Standard Webhooks',
   example: 'https://sender.example/callbacks',
 })
 
@@ -17,10 +17,15 @@ const bulkOptions = z
     parallel_execution: z
       .boolean()
       .default(true)
-      .openapi({ description: 'False: one after another, in the order given' }),
-    fail_fast: z.boolean().default(false).openapi({ description: 'The first that fails cancels what is not finished' }),
+      .openapi({ description: 'False: one after another, in the order of the request' }),
+    fail_fast: z
+      .boolean()
+      .default(false)
+      .openapi({ description: 'The first failure cancels all distributions that are not final' }),
     callback_url: callbackUrl,
-    idempotency_key: idempotencyKey.nullish().openapi({ description: 'Of the whole request; as the header' }),
+    idempotency_key: idempotencyKey
+      .nullish()
+      .openapi({ description: 'For the whole request; same as the header `Idempotency-Key`' }),
   })
   .openapi('BulkOptions')
 
@@ -37,7 +42,7 @@ export const bulkSubmission = z
     ...envelope,
     distributions: z.array(submission).min(1).max(MAX_ITEMS).openapi({
       description:
-        'As for a single submission; `options.idempotency_key` counts for each by itself, and `options.timeout_seconds` from its turn on',
+        'As for a single submission. Each may have its own `options.idempotency_key`; `options.timeout_seconds` counts from the start of that distribution',
     }),
   })
   .openapi('BulkSubmission')
@@ -47,7 +52,7 @@ export type BulkSubmission = z.output<typeof bulkEnvelope>
 const detail = z.object({ field: z.string(), issue: z.string() })
 const rejected = z
   .array(z.object({ index: z.int(), details: z.array(detail) }))
-  .openapi({ description: 'What was not accepted, by its place in the request' })
+  .openapi({ description: 'The distributions that were not accepted, by their index in the request' })
 const count = z.int()
 
 const BATCH_ID = 'batch_019bc0de-7a10-7cc3-98c4-dc0c0c07398f'
@@ -55,11 +60,13 @@ const BATCH_ID = 'batch_019bc0de-7a10-7cc3-98c4-dc0c0c07398f'
 export const bulkAccepted = z
   .object({
     batch_id: z.string(),
-    total_distributions: count.openapi({ description: 'In the request' }),
+    total_distributions: count.openapi({ description: 'Number in the request' }),
     accepted_distributions: count,
-    distribution_ids: z.array(z.string()).openapi({ description: 'Of the accepted ones, in the order of the request' }),
+    distribution_ids: z
+      .array(z.string())
+      .openapi({ description: 'The accepted distributions, in the order of the request' }),
     status: z.literal('processing'),
-    tracking_url: z.string().openapi({ description: 'Relative to the address of this API' }),
+    tracking_url: z.string().openapi({ description: 'Path of the status, relative to the address of this API' }),
     rejected,
   })
   .openapi('BulkAccepted', {
@@ -79,10 +86,10 @@ export const batchParams = z.object({
 })
 
 export const batchQuery = z.strictObject({
-  status: z.enum(BATCH_ITEM_STATUSES).optional().openapi({ description: 'Lists these distributions alone' }),
+  status: z.enum(BATCH_ITEM_STATUSES).optional().openapi({ description: 'List only distributions with this status' }),
   limit: wholeText(0, MAX_ITEMS)
     .optional()
-    .openapi({ description: `${MAX_ITEMS} when absent` }),
+    .openapi({ description: `Default ${MAX_ITEMS}` }),
   cursor: characters(1, 100).optional(),
 })
 
@@ -91,9 +98,10 @@ export const batchStatus = z
     batch_id: z.string(),
     kind: z.enum(BATCH_KINDS),
     status: z.enum(BATCH_STATUSES).openapi({
-      description: 'Once all are final: `failed` when one failed, else `cancelled` when one was, else `completed`',
+      description:
+        'Once all are final: `failed` if one failed, otherwise `cancelled` if one was cancelled, otherwise `completed`',
     }),
-    total_distributions: count.openapi({ description: 'In the request' }),
+    total_distributions: count.openapi({ description: 'Number in the request' }),
     completed_distributions: count,
     failed_distributions: count,
     progress_percentage: count,
@@ -103,7 +111,7 @@ export const batchStatus = z
     distributions: z.array(
       z.object({
         distribution_id: z.string(),
-        status: z.enum(BATCH_ITEM_STATUSES).openapi({ description: '`skipped`: there was nothing to retry' }),
+        status: z.enum(BATCH_ITEM_STATUSES).openapi({ description: '`skipped` means that there was nothing to retry' }),
         error_code: z.string().nullable(),
         reason: z.string().nullable(),
         completed_at: time.nullable(),
@@ -113,7 +121,7 @@ export const batchStatus = z
     summary: z.object({
       accepted: count,
       rejected: count,
-      waiting: count.openapi({ description: 'Among the pending: not started yet' }),
+      waiting: count.openapi({ description: 'How many of the pending ones have not been started' }),
       pending: count,
       processing: count,
       completed: count,
@@ -138,25 +146,25 @@ export const bulkRetryRequest = z
     status: z
       .union([z.enum(JOB_STATUSES), z.array(z.enum(JOB_STATUSES)).min(1, 'must name at least one status')])
       .optional()
-      .openapi({ description: 'One or several; absent: `failed`, or with `force` all' }),
-    dry_run: z.boolean().default(false).openapi({ description: 'Only counts' }),
-    force: z.boolean().default(false).openapi({ description: 'Also send again what succeeded' }),
+      .openapi({ description: 'One or several. Default: `failed`, or every status with `force`' }),
+    dry_run: z.boolean().default(false).openapi({ description: 'Only count the distributions' }),
+    force: z.boolean().default(false).openapi({ description: 'Also repeat successful deliveries' }),
     timeout_seconds: timeoutSeconds.optional(),
     callback_url: callbackUrl,
     idempotency_key: idempotencyKey.nullish(),
   })
   .openapi('BulkRetryRequest', {
     description:
-      'Filters as of the list. Without `status`, the failed ones, which the expired are among. With `destination`, that destination of each alone.',
+      'The filters of the list. Without `status`, failed distributions are chosen, including expired ones. With `destination`, only the deliveries to that destination are retried.',
     example: { destination: 'ms09-reporter', from_date: '2026-01-15T09:00:00Z', status: ['failed', 'cancelled'] },
   })
 
 export const bulkRetryAnswer = z
   .object({
     dry_run: z.boolean(),
-    matched_distributions: count.openapi({ description: 'By the filter' }),
-    batch_id: z.string().nullable().openapi({ description: 'Null when nothing was asked for but the count' }),
-    total_distributions: count.openapi({ description: 'Those of them that have something to send again' }),
+    matched_distributions: count.openapi({ description: 'Distributions that match the filter' }),
+    batch_id: z.string().nullable().openapi({ description: 'Null for `dry_run`' }),
+    total_distributions: count.openapi({ description: 'How many of them have something to retry' }),
     status: z.enum(['processing', 'counted']),
     tracking_url: z.string().nullable(),
   })

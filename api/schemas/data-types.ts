@@ -14,27 +14,28 @@ const schemaDefinition = z
   .union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON Schema' })
   .openapi({
     description:
-      'JSON Schema of the payload: 2020-12, or 2019-09 or draft-07 by `$schema`; without it, any payload fits',
+      'JSON Schema of the payload: 2020-12 by default, 2019-09 or draft-07 if `$schema` says so. Absent: any payload is valid',
     example: { type: 'object', required: ['report_id'], properties: { report_id: { type: 'string' } } },
   })
 
 const validationRules = z
   .strictObject({
     mode: z.enum(VALIDATION_MODES).optional().openapi({
-      description: '`warn`: what does not fit the schema is accepted, with a warning in its status; else it is a 400',
+      description:
+        '`enforce` (default): an invalid payload is rejected with 400. `warn`: it is accepted, and its status shows a warning',
     }),
     max_payload_bytes: whole(1, 1_073_741_824).optional(),
     required_metadata: z
       .array(characters(1, 200))
       .max(100)
       .optional()
-      .openapi({ description: 'Keys that `metadata` must have' }),
+      .openapi({ description: 'Keys that `metadata` must contain' }),
   })
-  .openapi({ description: 'What a schema of the payload cannot say' })
+  .openapi({ description: 'Checks beyond the schema of the payload' })
 
 const content = {
   tenant_id: tenantField,
-  name: characters(1, 100).optional().openapi({ description: 'For people; the id when absent' }),
+  name: characters(1, 100).optional().openapi({ description: 'Display name. Default: the id' }),
   description: characters(0, 10_000).nullish(),
   schema_definition: schemaDefinition.nullish(),
   validation_rules: validationRules.nullish(),
@@ -45,10 +46,11 @@ export const newDataType = z
     // Clients take these out of a path, so that the data type could never be read, changed or deleted.
     id: characters(1, 50)
       .refine((id) => id !== '.' && id !== '..', 'cannot be "." or ".."')
-      .openapi({ description: '`data_type` of a submission' }),
+      .openapi({ description: 'The `data_type` that submissions use' }),
     ...content,
     shared: z.boolean().default(false).openapi({
-      description: 'Of all tenants; needs role `platform`. A tenant’s own of the same id counts before it',
+      description:
+        'Shared by all tenants; needs role `platform`. A data type of the tenant with the same id takes precedence',
     }),
   })
   .openapi('NewDataType', {
@@ -67,14 +69,17 @@ export const newDataType = z
 
 export const dataTypeReplacement = z
   .strictObject(content)
-  .openapi('DataTypeReplacement', { description: 'Replaces everything; counts for submissions from then on.' })
+  .openapi('DataTypeReplacement', { description: 'Replaces all fields; applies to new submissions.' })
 
 export const dataTypeQuery = z.strictObject({
-  shared: z.enum(['true', 'false']).optional().openapi({ description: 'The shared one; its change needs `platform`' }),
+  shared: z
+    .enum(['true', 'false'])
+    .optional()
+    .openapi({ description: 'The shared one; changing it needs role `platform`' }),
 })
 
 export const dataTypeDeletionQuery = dataTypeQuery.extend({
-  force: z.enum(['true', 'false']).optional().openapi({ description: 'Also when rules name it' }),
+  force: z.enum(['true', 'false']).optional().openapi({ description: 'Also if rules use it' }),
 })
 
 export const dataTypeListQuery = z.strictObject({

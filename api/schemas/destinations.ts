@@ -11,37 +11,39 @@ const object = z.record(z.string(), z.unknown())
 
 /** A path names a destination by its name or its uuid, beside a few words of the API's own. */
 const registeredName = nameField
-  .refine((name) => name !== 'list' && name !== 'register', 'is a word of the API itself')
-  .refine((name) => !z.uuid().safeParse(name).success, 'may not have the form of an id')
+  .refine((name) => name !== 'list' && name !== 'register', 'is reserved by the API')
+  .refine((name) => !z.uuid().safeParse(name).success, 'must not look like a uuid')
 
 export const destinationParams = z.object({
-  id: z.string().openapi({ param: { name: 'id', in: 'path' }, description: 'uuid or name', example: 'ms09-reporter' }),
+  id: z
+    .string()
+    .openapi({ param: { name: 'id', in: 'path' }, description: 'The uuid or the name', example: 'ms09-reporter' }),
 })
 
 const circuitBreaker = z
   .strictObject({
     failures: whole(1, 1000).default(CIRCUIT_DEFAULTS.failures).openapi({
-      description: 'So many in a row open the circuit: unavailable, timeout or throttled, nothing else counts',
+      description: 'Consecutive failures that open the circuit. Only unavailable, timeout and throttled count',
     }),
     open_seconds: whole(1, 3600)
       .default(CIRCUIT_DEFAULTS.open_seconds)
-      .openapi({ description: 'Then deliveries wait so long, until one of them may try' }),
+      .openapi({ description: 'How long deliveries wait before one of them tries again' }),
   })
   .openapi('CircuitBreaker')
 const autoDisable = z
   .strictObject({
-    failures: whole(2, 100_000).openapi({ description: 'Failures in a row, without one success between them' }),
+    failures: whole(2, 100_000).openapi({ description: 'Consecutive failures that disable the destination' }),
     over_seconds: whole(1, 2_592_000)
       .default(3600)
-      .openapi({ description: 'And the first of them is at least this old: a short outage disables nothing' }),
+      .openapi({
+        description: 'Minimum time since the first of these failures, so that a short outage disables nothing',
+      }),
   })
   .openapi('AutoDisable')
 const healthCheck = z
   .strictObject({
     enabled: z.boolean().default(false),
-    interval_seconds: whole(10, 86_400)
-      .default(60)
-      .openapi({ description: 'A worker tries the connection this often' }),
+    interval_seconds: whole(10, 86_400).default(60).openapi({ description: 'Seconds between two checks' }),
   })
   .openapi('HealthCheck')
 const maxConcurrency = whole(1, 1000)
@@ -51,26 +53,26 @@ const content = {
   description: characters(0, 10_000).nullish(),
   configuration: object.openapi({
     description:
-      "The protocol's own fields (`GET /destination-types`). A secret in plain text is sealed and comes back as `***`.",
+      'The fields of the protocol (`GET /destination-types`). Plain-text secrets are stored encrypted and shown as `***`.',
     example: { endpoint: 'https://reporter.example/documents', auth: { type: 'bearer', token: 's3cr3t' } },
   }),
   transform_config: object.nullish().openapi({
     description:
-      'How the payload is shaped before it is sent; its schema is `transform_schema` of `GET /destination-types`',
+      'How the payload is shaped before it is sent. `GET /destination-types` returns the schema as `transform_schema`',
     example: { exclude: ['rows[*].tax_code'], output: { format: 'csv', rows_path: 'rows' } },
   }),
   health_check_config: healthCheck.nullish().openapi({
-    description: 'Tries the connection at intervals, without delivering anything; absent: only on demand',
+    description: 'Tests the connection at intervals, without delivering anything. Absent: only on request',
     example: { enabled: true, interval_seconds: 60 },
   }),
-  circuit_breaker: circuitBreaker.nullish().openapi({ description: 'Absent: 5 failures, 60 s' }),
+  circuit_breaker: circuitBreaker.nullish().openapi({ description: 'Default: 5 failures, 60 s' }),
   auto_disable: autoDisable.nullish().openapi({
-    description: 'Takes the destination out of service when it only fails; its deliveries wait. Absent: never',
+    description: 'Disables the destination after many failures in a row; its deliveries wait. Absent: never',
   }),
-  rate_limit: rateLimit.nullish().openapi({ description: 'Of attempts, over all workers. Absent: none' }),
+  rate_limit: rateLimit.nullish().openapi({ description: 'Rate limit for attempts, over all workers. Absent: none' }),
   max_concurrency: maxConcurrency
     .nullish()
-    .openapi({ description: 'Attempts at once, over all workers. Absent: none' }),
+    .openapi({ description: 'Maximum concurrent attempts, over all workers. Absent: no limit' }),
   tags: z.array(characters(1, 100)).max(50).nullish(),
   max_retries: maxRetries.nullish(),
 }
@@ -90,7 +92,8 @@ export const registration = z
 export const replacement = z
   .strictObject({ name: nameField.optional(), protocol: z.enum(PROTOCOLS).optional(), ...content })
   .openapi('DestinationReplacement', {
-    description: 'Replaces everything; a secret given as `***` stays as it is. Name and protocol cannot change.',
+    description:
+      'Replaces all fields. A secret sent as `***` stays unchanged. The name and the protocol cannot change.',
   })
 
 export const destination = z
@@ -100,23 +103,24 @@ export const destination = z
     description: z.string().nullable(),
     protocol: z.enum(PROTOCOLS),
     status: z.enum(DESTINATION_STATUSES),
-    status_reason: z.string().nullable().openapi({ description: 'Why it was disabled, when the Distributor did it' }),
+    status_reason: z.string().nullable().openapi({ description: 'The reason, if the Distributor disabled it' }),
     configuration: object,
     transform_config: object,
     health_check_config: object,
-    circuit_breaker: circuitBreaker.openapi({ description: 'As it is applied' }),
+    circuit_breaker: circuitBreaker.openapi({ description: 'The values in effect' }),
     auto_disable: autoDisable.nullable(),
     rate_limit: rateLimit.nullable(),
     max_concurrency: z.int().nullable(),
     circuit: z
       .object({
         state: z.enum(CIRCUIT_STATES).openapi({
-          description: '`open`: all wait; `half_open`: one delivery may try, and decides',
+          description:
+            '`open`: deliveries wait. `half_open`: one delivery tries; its result closes or opens the circuit',
         }),
         consecutive_failures: z.int(),
         failing_since: time.nullable(),
         opened_at: time.nullable(),
-        open_until: time.nullable().openapi({ description: 'From then on one delivery may try' }),
+        open_until: time.nullable().openapi({ description: 'When one delivery may try again' }),
       })
       .openapi('Circuit'),
     version: z.int(),
@@ -128,7 +132,7 @@ export const destination = z
     usage_count: z.int(),
     health_status: z
       .enum(['healthy', 'unhealthy', 'unknown'])
-      .openapi({ description: 'As the last health check or test found it' }),
+      .openapi({ description: 'The result of the last health check or test' }),
     last_health_check: time.nullable(),
   })
   .openapi('Destination')
@@ -164,7 +168,7 @@ export const namedDestination = z
     name: z.string(),
     named_by_rules: z.array(z.string()).openapi({
       description:
-        'Rules of the tenant that name it, at most 100: a delivery that they choose it for fails with `DESTINATION_DELETED` until they are changed, or another one is registered under the name',
+        'Rules of the tenant that name the destination, at most 100. Deliveries that they route to it fail with `DESTINATION_DELETED` until the rules change or the name is registered again',
     }),
     in_default_route: z.boolean(),
   })
@@ -173,10 +177,13 @@ export const namedDestination = z
 export const destinationTypes = z
   .object({
     destination_types: z.array(
-      z.object({ protocol: z.enum(PROTOCOLS), config_schema: object.openapi({ description: 'JSON schema' }) }),
+      z.object({
+        protocol: z.enum(PROTOCOLS),
+        config_schema: object.openapi({ description: 'JSON Schema of `configuration`' }),
+      }),
     ),
     transform_schema: object.openapi({
-      description: 'JSON schema of `transform_config`, and of what a rule shapes by',
+      description: 'JSON Schema of `transform_config`, and of `shape` in a rule',
     }),
   })
   .openapi('DestinationTypes')

@@ -17,9 +17,9 @@ export const deliveryState = z
     protocol: z.enum(PROTOCOLS).nullable(),
     status: z.enum(DELIVERY_STATUSES).openapi({
       description:
-        '`waiting`: for its next attempt, or without an attempt for a limit, an open circuit, a disabled destination or its turn, which `error_message` then says',
+        '`waiting`: for the next attempt; or held back by a limit, an open circuit, a disabled destination or the ordering, which uses no attempt. `error_message` gives the reason',
     }),
-    attempts: z.int().openapi({ description: 'Of all rounds together' }),
+    attempts: z.int().openapi({ description: 'Number of attempts, including earlier rounds' }),
     started_at: maybeTime,
     completed_at: maybeTime,
     response_time_ms: z.int().nullable(),
@@ -43,11 +43,11 @@ export const distributionStatus = z
     expires_at: time,
     deliver_at: maybeTime,
     ordering_key: z.string().nullable(),
-    schedule_id: z.uuid().nullable().openapi({ description: 'The schedule that made it' }),
-    batch_id: z.string().nullable().openapi({ description: 'The batch that it was submitted with' }),
+    schedule_id: z.uuid().nullable().openapi({ description: 'The schedule that created it' }),
+    batch_id: z.string().nullable().openapi({ description: 'The batch it was submitted in' }),
     cancel_requested_at: maybeTime,
     cancel_reason: z.string().nullable(),
-    round: z.int().openapi({ description: 'Goes up with every manual retry' }),
+    round: z.int().openapi({ description: 'Starts at 1; every retry request adds 1' }),
     error_code: z.string().nullable(),
     progress_percentage: z.int(),
     destinations: z.array(deliveryState),
@@ -55,13 +55,14 @@ export const distributionStatus = z
       total_latency_ms: z.int().nullable(),
       average_response_time_ms: z.int().nullable(),
       success_rate: z.number().nullable().openapi({
-        description: 'Percentage of the destinations that were served; what was not needed does not count',
+        description:
+          'Percentage of the deliveries that succeeded, from 0 to 100. Deliveries that were not needed do not count',
       }),
       retry_count: z.int(),
     }),
     errors: z.array(
       z.object({
-        destination: z.string().nullable().openapi({ description: 'Null: the distribution as a whole' }),
+        destination: z.string().nullable().openapi({ description: 'Null for an error of the whole distribution' }),
         error_code: z.string().nullable(),
         error_message: z.string().nullable(),
       }),
@@ -91,10 +92,7 @@ export const attempts = z
         response_status_code: z.int().nullable(),
         response_body: z.string().nullable(),
         error_message: z.string().nullable(),
-        retry_reason: z
-          .string()
-          .nullable()
-          .openapi({ description: 'Why it did not succeed, one of the delivery codes' }),
+        retry_reason: z.string().nullable().openapi({ description: 'The error code, if the attempt did not succeed' }),
         configuration_version: z.int().nullable(),
         worker: z.string().nullable(),
         metadata: z.record(z.string(), z.unknown()),
@@ -108,15 +106,21 @@ export const listQuery = z.strictObject({
   status: z.enum(JOB_STATUSES).optional(),
   data_type: characters(1, 50).optional(),
   priority: z.enum(PRIORITIES).optional(),
-  destination: nameField.optional().openapi({ description: 'Those that go, or were to go, to it' }),
-  batch_id: characters(1, 100).optional().openapi({ description: 'Those of this batch' }),
-  schedule_id: z.uuid().optional().openapi({ description: 'Those that this schedule has made' }),
+  destination: nameField.optional().openapi({ description: 'Distributions with a delivery to this destination' }),
+  batch_id: characters(1, 100).optional().openapi({ description: 'Distributions of this batch' }),
+  schedule_id: z.uuid().optional().openapi({ description: 'Distributions that this schedule created' }),
   ordering_key: characters(1, 255).optional(),
   from_date: dayOrInstant.optional().openapi({ description: 'Submitted at or after this', example: '2026-01-01' }),
-  to_date: dayOrInstant.optional().openapi({ description: 'Submitted at or before this; a day counts as a whole' }),
-  limit: wholeText(1, 1000).optional().openapi({ description: '50 when absent' }),
-  offset: wholeText(0, 100_000_000).optional().openapi({ description: 'Leaves out so many; `cursor` is quicker' }),
-  cursor: characters(1, 100).optional().openapi({ description: '`next_cursor` of the page before; instead of offset' }),
+  to_date: dayOrInstant
+    .optional()
+    .openapi({ description: 'Submitted at or before this; a date includes the whole day' }),
+  limit: wholeText(1, 1000).optional().openapi({ description: 'Default 50' }),
+  offset: wholeText(0, 100_000_000)
+    .optional()
+    .openapi({ description: 'Number of distributions to skip; `cursor` is faster' }),
+  cursor: characters(1, 100)
+    .optional()
+    .openapi({ description: '`next_cursor` of the previous page; cannot be combined with `offset`' }),
 })
 
 const count = z.int()
@@ -173,12 +177,14 @@ export const retryRequest = z
       .optional()
       .openapi({
         description:
-          'These alone; absent: all that failed, were cancelled or skipped for a fault. What a rule dropped, and a failover group that was served, must be named.',
+          'Only these destinations. Absent: every delivery that failed, was cancelled, or was skipped because of an error. Deliveries that a rule dropped, and failover groups that succeeded, are retried only if they are listed.',
       }),
     force: z
       .boolean()
       .default(false)
-      .openapi({ description: 'Also send again what succeeded; failover groups begin anew with their first' }),
+      .openapi({
+        description: 'Also repeat successful deliveries; failover groups start again with their first destination',
+      }),
     timeout_seconds: timeoutSeconds.optional(),
   })
   .openapi('RetryRequest', { example: { destinations: ['ms09-reporter'] } })
@@ -191,8 +197,13 @@ export const commandAnswer = z
   })
   .openapi('CommandAccepted')
 export const releaseAnswer = commandAnswer
-  .extend({ destinations: z.array(z.string()).openapi({ description: 'At which those behind it go on' }) })
+  .extend({
+    destinations: z.array(z.string()).openapi({ description: 'Destinations at which blocked distributions continue' }),
+  })
   .openapi('Released')
 export const retryAnswer = commandAnswer
-  .extend({ round: z.int(), destinations: z.array(z.string()).openapi({ description: 'That are sent again' }) })
+  .extend({
+    round: z.int(),
+    destinations: z.array(z.string()).openapi({ description: 'Destinations that are retried' }),
+  })
   .openapi('RetryAccepted')

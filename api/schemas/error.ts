@@ -25,7 +25,7 @@ export const errorSchema = z
     retry_after_seconds: z
       .int()
       .optional()
-      .openapi({ description: 'Where it is known: the same as the header `Retry-After`' }),
+      .openapi({ description: 'Seconds to wait, if known; same as the header `Retry-After`' }),
     request_id: z.string(),
     timestamp: z.iso.datetime(),
   })

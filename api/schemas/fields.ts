@@ -66,7 +66,7 @@ export const dayOrInstant = z.union([z.iso.date().refine(isInstant), instant], {
 export const tenantField = z
   .string()
   .optional()
-  .openapi({ description: "Must be the caller's own tenant when present", example: 'demo' })
+  .openapi({ description: 'If present, must be the tenant of the API key', example: 'demo' })
 
 /** A time in an answer: a `Date` in a handler, ISO 8601 in UTC in JSON. */
 export const time = z.codec(z.iso.datetime(), z.date(), {

@@ -6,9 +6,10 @@ export const rateLimit = z
   .strictObject({
     requests: whole(1, 1_000_000),
     per_seconds: whole(1, 86_400),
-    burst: whole(0, 1_000_000).default(0).openapi({ description: 'So many more may come at once' }),
+    burst: whole(0, 1_000_000).default(0).openapi({ description: 'How many more may be sent at once' }),
   })
   .openapi('RateLimit', {
-    description: 'Evenly spread; no window of `per_seconds` at the receiver sees more than `requests` and `burst`',
+    description:
+      'Attempts are spread evenly. In any period of `per_seconds` the receiver gets at most `requests` + `burst`',
     example: { requests: 100, per_seconds: 60, burst: 10 },
   })

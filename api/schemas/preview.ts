@@ -10,10 +10,12 @@ export const previewRequest = z
     payload: z
       .unknown()
       .refine((value) => value !== undefined, 'is required')
-      .openapi({ description: 'As it would be submitted' }),
+      .openapi({ description: 'A sample payload, as in a submission' }),
     data_type: characters(1, 50).default('preview'),
-    transform_config: shape.nullish().openapi({ description: "Tried instead of the destination's own" }),
-    shape: shape.nullish().openapi({ description: "A rule's shape, applied before" }),
+    transform_config: shape
+      .nullish()
+      .openapi({ description: 'Used instead of the `transform_config` of the destination' }),
+    shape: shape.nullish().openapi({ description: 'The shape of a rule, applied first' }),
   })
   .openapi('PreviewRequest', {
     example: {
@@ -26,15 +28,16 @@ export const preview = z
   .object({
     content_type: z.string().nullable(),
     bytes: z.int().nullable(),
-    body: z.string().nullable().openapi({ description: 'At most 262144 bytes of it' }),
+    body: z.string().nullable().openapi({ description: 'The first 262144 bytes' }),
     truncated: z.boolean(),
     warnings: z.array(z.string()).optional().openapi({
-      description: 'What may surprise: where an expression makes one value of a list of one; absent when nothing does',
+      description:
+        'Possible mistakes, such as an expression that turns a list of one element into a single value. Absent if there are none',
     }),
     error_code: z.enum(['TRANSFORMATION_FAILED']).nullable(),
     error_message: z
       .string()
       .nullable()
-      .openapi({ description: 'The step, the place and what is wrong; never a value' }),
+      .openapi({ description: 'The step, the path and the problem; never a value of the payload' }),
   })
   .openapi('Preview')

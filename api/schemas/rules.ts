@@ -11,24 +11,24 @@ const object = z.record(z.string(), z.unknown())
 export const ruleParams = z.object({
   id: z
     .string()
-    .openapi({ param: { name: 'id', in: 'path' }, description: 'uuid or name', example: 'italy-to-reporter' }),
+    .openapi({ param: { name: 'id', in: 'path' }, description: 'The uuid or the name', example: 'italy-to-reporter' }),
 })
 
 const sharedText = z.enum(['true', 'false']).optional()
 
 export const ruleQuery = z.strictObject({
-  shared: sharedText.openapi({ description: 'The shared one; its change needs `platform`' }),
+  shared: sharedText.openapi({ description: 'The shared one; changing it needs role `platform`' }),
 })
 
 const ruleName = characters(1, 100)
-  .refine((name) => !z.uuid().safeParse(name).success, 'may not have the form of an id')
-  .refine((name) => name !== 'evaluate', 'is a word of the API itself')
+  .refine((name) => !z.uuid().safeParse(name).success, 'must not look like a uuid')
+  .refine((name) => name !== 'evaluate', 'is reserved by the API')
 const priority = whole(-1_000_000, 1_000_000)
 
 const question = z
   .strictObject({
     path: z.string().openapi({
-      description: `What is looked at; begins with ${ROOTS.join(', ')}. Below payload and metadata: \`.name\`, \`[0]\`, \`[*]\` (each element; holds when it does for one), \`["odd key"]\`; below time: hour, weekday, date, time.`,
+      description: `Path of the value to compare; starts with ${ROOTS.join(', ')}. In payload and metadata: \`.name\`, \`[0]\`, \`[*]\` (matches if any element does), \`["odd key"]\`. In time: hour, weekday, date, time.`,
       example: 'payload.customer.country',
     }),
     operator: z.enum(OPERATOR_NAMES).openapi({
@@ -36,38 +36,46 @@ const question = z
     }),
     value: z
       .unknown()
-      .openapi({ description: 'What it is compared with; numbers count with every digit', example: 'IT' }),
+      .openapi({ description: 'The value to compare with; numbers are compared with all their digits', example: 'IT' }),
     time_zone: z
       .string()
       .optional()
-      .openapi({ description: 'For paths below time; UTC when absent', example: 'Europe/Rome' }),
+      .openapi({ description: 'For paths in `time`. Default: UTC', example: 'Europe/Rome' }),
   })
   .openapi('RuleQuestion')
 
 const conditions = z
   .union([
     question,
-    z.strictObject({ all: z.array(z.unknown()).openapi({ description: 'Conditions that must all hold' }) }),
-    z.strictObject({ any: z.array(z.unknown()).openapi({ description: 'Conditions of which one must hold' }) }),
-    z.strictObject({ not: object.openapi({ description: 'A condition that must not hold' }) }),
+    z.strictObject({ all: z.array(z.unknown()).openapi({ description: 'All of these conditions must match' }) }),
+    z.strictObject({
+      any: z.array(z.unknown()).openapi({ description: 'At least one of these conditions must match' }),
+    }),
+    z.strictObject({ not: object.openapi({ description: 'This condition must not match' }) }),
     z.strictObject({}),
   ])
-  .openapi('RuleConditions', { description: 'Nested `all`, `any` and `not` around questions; `{}` holds always.' })
+  .openapi('RuleConditions', { description: 'Comparisons, combined with `all`, `any` and `not`. `{}` always matches.' })
 
 const actions = z
   .union([ACTIONS.routing, ACTIONS.filtering, ACTIONS.transformation, ACTIONS.prioritization])
-  .openapi('RuleActions', { description: 'By rule_type: routing, filtering, transformation, prioritization.' })
+  .openapi('RuleActions', {
+    description: 'What the rule does; depends on `rule_type`: routing, filtering, transformation or prioritization.',
+  })
 
 const given = {
   tenant_id: tenantField,
   description: characters(0, 10_000).nullish(),
-  priority: priority.optional().openapi({ description: 'The highest is asked first; 0 when absent, then by name' }),
+  priority: priority
+    .optional()
+    .openapi({
+      description: 'Rules with a higher priority are evaluated first; rules of the same priority by name. Default 0',
+    }),
   enabled: z.boolean().optional(),
 }
 
 const sharedField = z.boolean().default(false).openapi({
   description:
-    'Of all tenants; needs role `platform`. Its names and tags mean the destinations that each tenant has; what a tenant does not have is passed over',
+    'Shared by all tenants; needs role `platform`. Its names and tags select destinations of each tenant; names that a tenant does not have are ignored',
 })
 
 /** For the documentation. */
@@ -84,7 +92,7 @@ export const newRule = z
 export const ruleChange = newRule
   .omit({ shared: true })
   .partial()
-  .openapi('RuleChange', { description: 'What is absent stays.' })
+  .openapi('RuleChange', { description: 'Absent fields stay unchanged.' })
 
 /** Conditions and actions are read by the rules themselves, which know better what is wrong with them. */
 export const newRuleOutline = z.strictObject({
@@ -102,7 +110,7 @@ export type RuleChange = z.output<typeof ruleChangeOutline>
 export const rule = z
   .object({
     id: z.uuid(),
-    tenant_id: z.string().nullable().openapi({ description: 'Null: shared by all tenants' }),
+    tenant_id: z.string().nullable().openapi({ description: 'Null for a rule shared by all tenants' }),
     shared: z.boolean(),
     name: z.string(),
     description: z.string().nullable(),
@@ -120,12 +128,12 @@ export const rule = z
 export const ruleListQuery = z.strictObject({
   rule_type: z.enum(RULE_TYPES).optional(),
   enabled: z.enum(['true', 'false']).optional(),
-  shared: sharedText.openapi({ description: 'Those of all tenants, or the tenant’s own' }),
-  destination: nameField.optional().openapi({ description: 'Rules whose actions name it' }),
+  shared: sharedText.openapi({ description: 'Only shared rules, or only rules of the tenant' }),
+  destination: nameField.optional().openapi({ description: 'Rules whose actions name this destination' }),
   tag: characters(1, 100).optional(),
   path: characters(1, 500)
     .optional()
-    .openapi({ description: 'Rules that look at it or below it', example: 'payload.customer' }),
+    .openapi({ description: 'Rules with a condition on this path or below it', example: 'payload.customer' }),
   limit: wholeText(1, 1000).optional(),
   offset: wholeText(0, 100_000_000).optional(),
 })
@@ -151,10 +159,10 @@ export const sample = z
       .array(z.union([nameField, z.looseObject({ name: nameField, protocol: z.string() })]))
       .max(1000)
       .nullish()
-      .openapi({ description: 'As in a submission; absent or empty: routing rules choose' }),
-    at: instant.optional().openapi({ description: 'The time at which it would be planned; now when absent' }),
+      .openapi({ description: 'As in a submission. Absent or empty: routing rules choose' }),
+    at: instant.optional().openapi({ description: 'The time of planning. Default: now' }),
     rule: newRuleOutline.optional().openapi({
-      description: 'One more rule, which is not kept; takes the place of the kept one of the same name',
+      description: 'An additional rule, which is not stored; replaces the stored rule of the same name',
     }),
   })
   .openapi('RuleSample')
@@ -172,31 +180,38 @@ const explanation = {
         shared: z.literal(true).optional(),
         rule_type: z.enum(RULE_TYPES),
         priority: z.int(),
-        matched: z.boolean().nullable().openapi({ description: 'Null: not asked, a rule before it ended the matter' }),
+        matched: z
+          .boolean()
+          .nullable()
+          .openapi({ description: 'Null: not evaluated, because an earlier rule ended the evaluation' }),
         conditions: object.optional().openapi({
           description:
-            'As asked, each with `matched`; of a question also `value` and `actual` as JSON text, or `missing`; below `[*]` also `at`, the element for which it holds. What did not need to be asked is left out.',
+            'The evaluated conditions, each with `matched`. A comparison also has `value` and `actual` as JSON text, or `missing`; with `[*]` also `at`, the element that matched. Conditions that were not needed are left out.',
         }),
         note: z.string().optional(),
       }),
     )
-    .openapi({ description: 'What matched comes first' }),
-  rules_omitted: z.int().openapi({ description: 'Left out for their size' }),
+    .openapi({ description: 'Rules that matched come first' }),
+  rules_omitted: z.int().openapi({ description: 'Number of rules left out because of their size' }),
   destinations: z.array(
     z.object({
       name: z.string(),
       protocol: maybeText,
       status: z
         .enum(['pending', 'failed', 'skipped'])
-        .openapi({ description: 'As it was planned; how it went since is in the status of the distribution' }),
+        .openapi({
+          description: 'The status when it was planned; the status of the distribution shows the current one',
+        }),
       error_code: maybeText,
       error_message: maybeText,
-      rule: maybeText.openapi({ description: 'That chose it' }),
+      rule: maybeText.openapi({ description: 'The rule that chose it' }),
       failover_group: z.int().nullable(),
-      standby: z.boolean().openapi({ description: 'Only when those before it in its group have failed' }),
+      standby: z
+        .boolean()
+        .openapi({ description: 'Sent only if all destinations before it in its failover group have failed' }),
       required: z
         .boolean()
-        .openapi({ description: 'Another rule sends to it as well, so that a success of its group does not do' }),
+        .openapi({ description: 'Another rule selects it too: it is sent even if its failover group has succeeded' }),
       shaped: z.boolean().openapi({ description: 'A transformation rule shapes its payload' }),
     }),
   ),
@@ -217,7 +232,7 @@ export const distributionExplanation = z
     explanation: z
       .object(explanation)
       .nullable()
-      .openapi({ description: 'Null where the submission named its destinations and no rule was asked' }),
+      .openapi({ description: 'Null if the submission named its destinations and no rule was evaluated' }),
   })
   .openapi('DistributionExplanation')
 
@@ -226,10 +241,12 @@ const route = {
     .array(nameField)
     .max(1000)
     .superRefine(distinct)
-    .openapi({ description: 'Serve what names no destination and no rule routes' }),
+    .openapi({ description: 'Destinations of distributions that name none and that no rule routes' }),
   when_none: z
     .enum(WHEN_NO_DESTINATION)
-    .openapi({ description: 'What a distribution comes to for which nothing is chosen' }),
+    .openapi({
+      description: 'Status of a distribution for which no destination is chosen: completed with a warning, or failed',
+    }),
 }
 export const newDefaultRoute = z.strictObject({ tenant_id: tenantField, ...route }).openapi('NewDefaultRoute')
 export const defaultRoute = z.object(route).openapi('DefaultRoute')

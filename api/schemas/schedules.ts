@@ -19,30 +19,32 @@ const fields = {
     .nullish()
     .openapi({
       description:
-        'Minute, hour, day of the month, month, day of the week (0 or `sun` to 6; 7 is Sunday too). Where both day fields are given, either is enough. Either this or `interval_seconds`',
+        'Five fields: minute, hour, day of the month, month, day of the week (0 or `sun` to 6; 7 is Sunday too). If both day fields are given, one of them must match. Give either this or `interval_seconds`',
       example: '30 6 * * 1-5',
     }),
-  interval_seconds: whole(10, 31_536_000).nullish().openapi({ description: 'Counted from 1970-01-01T00:00:00Z' }),
+  interval_seconds: whole(10, 31_536_000)
+    .nullish()
+    .openapi({ description: 'Intervals count from 1970-01-01T00:00:00Z' }),
   time_zone: z
     .string()
     .max(100)
-    .refine(isTimeZone, 'is not the name of a time zone, spelled such as Europe/Rome')
+    .refine(isTimeZone, 'must be the name of a time zone, such as Europe/Rome')
     .default('UTC')
     .openapi({
       description:
-        'Of `cron`. A time that its clocks leave out does not come on that day, one that they repeat comes once.',
+        'Time zone of `cron`. A time that daylight saving skips does not run on that day; a time that it repeats runs once.',
       example: 'Europe/Rome',
     }),
   overlap: z.enum(OVERLAPS).default('skip').openapi({
     description:
-      'When the distribution before is not final yet: leave this time out, keep one for later, keep all (a thousand at most), or begin all the same. Its end is noticed within half a minute.',
+      'What happens if the previous distribution is not final: `skip` this run, `buffer_one` run for later, `buffer_all` (at most 1000), or `allow_all` to run anyway. The end of the previous distribution is noticed within 30 s.',
   }),
   catchup_seconds: whole(10, 31_536_000)
     .default(31_536_000)
     .openapi({
-      description: `Times that were missed are made up when they are no older than this, the last ${LIMITS.timesMadeUp.value} at most, as \`overlap\` allows; the others are named in \`problem\``,
+      description: `Missed runs that are at most this old are made up, the last ${LIMITS.timesMadeUp.value} at most, as \`overlap\` allows; \`problem\` lists the others`,
     }),
-  paused: z.boolean().nullish().openapi({ description: 'False when absent; in a PUT it then stays as it is' }),
+  paused: z.boolean().nullish().openapi({ description: 'Default false; absent in a PUT: stays unchanged' }),
 }
 
 /** The submission is checked by itself. */
@@ -52,7 +54,7 @@ export const scheduleRequest = z
   .strictObject({
     ...fields,
     submission: submission.openapi({
-      description: 'As for a single one, without `expires_at`, `deliver_at` and an idempotency key',
+      description: 'As for a single submission, without `expires_at`, `deliver_at` and an idempotency key',
     }),
   })
   .openapi('ScheduleRequest', {
@@ -65,11 +67,11 @@ export const scheduleRequest = z
   })
 
 export const scheduleParams = z.object({
-  id: z.string().openapi({ param: { name: 'id', in: 'path' }, description: 'Its uuid or its name' }),
+  id: z.string().openapi({ param: { name: 'id', in: 'path' }, description: 'The uuid or the name' }),
 })
 
 export const scheduleListQuery = z.strictObject({
-  limit: wholeText(1, 1000).optional().openapi({ description: '50 when absent' }),
+  limit: wholeText(1, 1000).optional().openapi({ description: 'Default 50' }),
   cursor: characters(1, 200).optional(),
 })
 
@@ -83,15 +85,17 @@ const listed = z
     time_zone: z.string(),
     overlap: z.enum(OVERLAPS),
     catchup_seconds: z.int(),
-    paused: z.boolean().openapi({ description: 'One schedule by itself says so also when it was paused in Temporal' }),
+    paused: z.boolean().openapi({ description: 'A single schedule also shows a pause that was set in Temporal' }),
     version: z.int(),
-    in_sync: z.boolean().openapi({ description: 'False for a moment after a change, or while Temporal is away' }),
+    in_sync: z
+      .boolean()
+      .openapi({ description: 'False for a moment after a change, or while Temporal is not available' }),
     last_fired_at: time.nullable(),
     last_distribution_id: z.string().nullable(),
-    last_status: z.enum(JOB_STATUSES).nullable().openapi({ description: 'How that distribution stands' }),
+    last_status: z.enum(JOB_STATUSES).nullable().openapi({ description: 'Status of that distribution' }),
     problem: z.string().nullable().openapi({
       description:
-        'Why the last time made no distribution (its payload is not what its data type asks for by now, the tenant is suspended), why Temporal does not take the schedule, or which times were missed since it was last changed or resumed',
+        'Why the last run created no distribution (for example: the payload does not match its data type any more, or the tenant is suspended), why Temporal rejects the schedule, or which runs were missed since it was last changed or resumed',
     }),
     problem_at: time.nullable(),
     created_at: time,
@@ -102,9 +106,9 @@ const listed = z
 export const schedule = listed
   .extend({
     next_runs: z.array(time).nullable().openapi({
-      description: 'None while it is paused; null while Temporal does not answer',
+      description: 'Empty while it is paused; null while Temporal does not respond',
     }),
-    submission: exact(z.unknown()).openapi({ description: 'As it was sent' }),
+    submission: exact(z.unknown()).openapi({ description: 'Exactly as it was sent' }),
   })
   .openapi('Schedule')
 

@@ -17,22 +17,23 @@ export const timeoutSeconds = whole(1, MAX_TIMEOUT_SECONDS)
 const inlineDestination = z
   .looseObject({ name: nameField, protocol: z.enum(PROTOCOLS), max_retries: maxRetries.nullish() })
   .openapi('InlineDestination', {
-    description: "Used for this distribution alone: name, protocol, and the protocol's own fields, flat. No secrets.",
+    description:
+      'A destination for this distribution only: name, protocol, and the fields of the protocol on the same level. Plain-text secrets are rejected.',
     example: { name: 'ad-hoc', protocol: 'REST', endpoint: 'https://receiver.example/documents' },
   })
 
 const options = z
   .strictObject({
     callback_url: z.string().max(2048, 'must have at most 2048 characters').nullish().openapi({
-      description: 'Is told once the distribution is final, signed as Standard Webhooks',
+      description: 'Receives an event once the distribution is final; signed as Standard Webhooks',
       example: 'https://sender.example/callbacks',
     }),
     timeout_seconds: timeoutSeconds.optional().openapi({
       default: DEFAULT_LIFE_SECONDS,
       description:
-        'Life of the distribution, from its submission or `deliver_at` on. Absent: an hour where a mail is to be sent',
+        'Time until the distribution expires, from its submission or `deliver_at`. Default: 300, or 3600 if a destination is EMAIL',
     }),
-    max_retries: maxRetries.nullish().openapi({ description: "Absent: the destination's own, then 3" }),
+    max_retries: maxRetries.nullish().openapi({ description: 'Default: that of the destination, otherwise 3' }),
     idempotency_key: idempotencyKey.nullish().openapi({ description: 'Same as the header `Idempotency-Key`' }),
     compression: z.enum(['none', 'gzip']).default('none'),
     encryption_required: z.boolean().default(false),
@@ -48,31 +49,36 @@ export const submission = z
       .unknown()
       .refine((value) => value !== undefined, 'is required')
       .refine((value) => value !== null, 'must not be null')
-      .openapi({ description: 'Any JSON; delivered byte for byte as it was sent', example: { report_id: 'R-7' } }),
+      .openapi({
+        description: 'Any JSON; delivered byte for byte as it was sent, unless it is shaped',
+        example: { report_id: 'R-7' },
+      }),
     destinations: z
       .array(z.union([nameField, inlineDestination]))
       .max(MAX_DESTINATIONS)
       .nullish()
       .openapi({
-        description: 'Names of registered destinations, or inline ones; distinct names. Absent or empty: rules choose.',
+        description:
+          'Names of registered destinations, or inline destinations; all names must be distinct. Absent or empty: rules choose.',
         example: ['ms09-reporter', { name: 'ad-hoc', protocol: 'REST', endpoint: 'https://receiver.example/in' }],
       }),
     metadata: z
       .record(z.string(), z.unknown())
       .nullish()
-      .openapi({ description: `Kept with the distribution; at most ${MAX_METADATA_BYTES} bytes` }),
+      .openapi({ description: `Stored with the distribution; at most ${MAX_METADATA_BYTES} bytes` }),
     expires_at: instant.nullish(),
     deliver_at: instant.nullish().openapi({
-      description: 'Not before this time; at most 90 days ahead. Those behind it under its ordering_key wait as well.',
+      description:
+        'Earliest time of delivery; at most 90 days ahead. Later distributions with the same `ordering_key` wait as well.',
     }),
     ordering_key: characters(1, 255).nullish().openapi({
       description:
-        'Distributions of one key go to each destination, by its name, one after another, in the order of acceptance',
+        'Distributions with the same key are delivered to each destination one after another, in the order of acceptance',
       example: 'customer-4711',
     }),
     ordering: z.enum(['continue', 'block']).nullish().openapi({
       description:
-        'What a failure for good means to those behind it under the same key: they go on (the default), or wait until a retry succeeds or is cancelled, or it is released',
+        'If a delivery fails permanently, later distributions with the same key `continue` (default), or `block`: they wait until a retry succeeds, the distribution is cancelled, or it is released',
     }),
     options: options.nullish().transform((given) => given ?? options.parse({})),
   })
@@ -93,8 +99,8 @@ export const accepted = z
     distribution_id: z.string(),
     status: z.literal('accepted'),
     estimated_completion: time,
-    destinations_count: z.int().nullable().openapi({ description: 'Null when rules choose' }),
-    tracking_url: z.string().openapi({ description: 'Relative to the address of this API' }),
+    destinations_count: z.int().nullable().openapi({ description: 'Null if rules choose' }),
+    tracking_url: z.string().openapi({ description: 'Path of the status, relative to the address of this API' }),
     callback_registered: z.boolean(),
   })
   .openapi('Accepted', {

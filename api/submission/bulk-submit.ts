@@ -154,7 +154,7 @@ async function checkItem(
 
 function few(details: Detail[]): Detail[] {
   const more = details.length - MOST_DETAILS
-  return more > 0 ? [...details.slice(0, MOST_DETAILS), { field: 'body', issue: `has ${more} more faults` }] : details
+  return more > 0 ? [...details.slice(0, MOST_DETAILS), { field: 'body', issue: `has ${more} more problems` }] : details
 }
 
 function detailsOf(error: ApiError): Detail[] {
@@ -229,7 +229,7 @@ async function earlierAnswer(db: Db, claim: TakenKey, sha256: Buffer): Promise<B
     ])
   }
   const batch = await findBatch(db, claim.job_id)
-  if (!batch) throw new ApiError('CONFLICT', 'the batch of this idempotency key is no longer kept')
+  if (!batch) throw new ApiError('CONFLICT', 'the batch of this idempotency key is no longer stored')
   return {
     batch_id: batch.id,
     total: batch.total_distributions,
@@ -339,7 +339,7 @@ async function insertPage(db: Db, batchId: string, page: Placed[], queryable = t
   const known = asRefusal(refusal)
   const field = isRefusedByJsonb(refusal) ? 'metadata' : 'body'
   const details =
-    known instanceof ApiError ? detailsOf(known) : [{ field, issue: 'holds a value that cannot be stored' }]
+    known instanceof ApiError ? detailsOf(known) : [{ field, issue: 'contains a value that cannot be stored' }]
   return [{ index, details }]
 }
 

@@ -49,7 +49,7 @@ export async function checkSubmission(
   const given = (raw.options ?? {}) as Record<string, unknown>
   details.push(...callbackIssues(given.callback_url, egress), ...notServedYet(given))
   if (raw.ordering != null && raw.ordering_key == null) {
-    details.push({ field: 'ordering', issue: 'has no meaning without ordering_key' })
+    details.push({ field: 'ordering', issue: 'needs an ordering_key' })
   }
   const header = key === undefined ? undefined : idempotencyKey.safeParse(key)
   if (header && !header.success) details.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
@@ -65,7 +65,7 @@ export function callbackIssues(url: unknown, egress: Egress, field = 'options.ca
   if (typeof url !== 'string') return []
   const parsed = URL.canParse(url) ? new URL(url) : undefined
   if (!parsed || !/^https?:$/.test(parsed.protocol)) return [{ field, issue: 'must be an http or https URL' }]
-  if (parsed.username || parsed.password) return [{ field, issue: 'must not hold a user name or password' }]
+  if (parsed.username || parsed.password) return [{ field, issue: 'must not contain a user name or password' }]
   const issue = forbiddenHost(parsed.hostname, egress) ?? forbiddenTarget(targetOfUrl(parsed), egress)
   return issue ? [{ field, issue }] : []
 }
@@ -74,7 +74,7 @@ export function callbackIssues(url: unknown, egress: Egress, field = 'options.ca
 function notServedYet(options: Record<string, unknown>): Detail[] {
   const details: Detail[] = []
   if (options.encryption_required === true) {
-    details.push({ field: 'options.encryption_required', issue: 'is not served yet' })
+    details.push({ field: 'options.encryption_required', issue: 'is not supported yet' })
   }
   return details
 }

@@ -67,7 +67,7 @@ export function checkNames(
     const living = found && !found.deleted ? found : undefined
     if (inline) {
       const field = fieldPath(['destinations', index, 'name'])
-      const issue = 'is the name of a registered destination: give that alone, as a string, or take another name here'
+      const issue = 'is the name of a registered destination: use that name as a string, or choose another name'
       const own = protocol
         ? compressionIssue(protocol, fieldPath(['destinations', index, 'protocol']), compression)
         : []
@@ -87,16 +87,16 @@ export function checkNames(
 function compressionIssue(protocol: Protocol, field: string, compression: 'none' | 'gzip'): Detail[] {
   return compression === 'none' || destinationFor(protocol).gzip
     ? []
-    : [{ field, issue: `${protocol} does not take options.compression "gzip"` }]
+    : [{ field, issue: `${protocol} does not support options.compression "gzip"` }]
 }
 
 // Made once: making a schema costs more than using it, and there may be 1000 entries.
 const ownRetries = maxRetries.nullish()
 
-const KEPT = 'is kept with a registered destination alone: register it, and give its name as a string'
+const KEPT = 'is available for registered destinations only: register the destination, and use its name as a string'
 /** What a registration has beside its configuration, of whose names no protocol has a field. */
 const REGISTERED_ALONE = {
-  configuration: 'its fields stand beside name and protocol here',
+  configuration: 'does not exist in an inline destination: put its fields beside name and protocol',
   transform_config: KEPT,
   health_check_config: KEPT,
   circuit_breaker: KEPT,
@@ -139,7 +139,7 @@ function inlineEntry(entry: unknown, index: number, egress: Egress): InlineEntry
 /** A protocol that this build serves, or what is wrong with the word. */
 export function readProtocol(given: unknown): { protocol: Protocol } | { issue: string } {
   if (given === undefined) {
-    return { issue: 'is required in an inline destination; a registered one is named by a string, without overrides' }
+    return { issue: 'is required in an inline destination; for a registered destination, use its name as a string' }
   }
   const protocol = PROTOCOLS.find((one) => one === given)
   if (!protocol) return { issue: `must be one of ${PROTOCOLS.join(', ')}` }
@@ -165,12 +165,12 @@ export function configurationIssues(
     for (const path of findLiteralSecrets(schema, configuration)) {
       details.push({
         field: below(path),
-        issue: 'holds a secret in plain text; refer to {"secret": "credential.field"}',
+        issue: 'contains a plain-text secret; use {"secret": "credential.field"}',
       })
     }
   }
   for (const path of findReservedReferences(schema, configuration)) {
-    details.push({ field: below(path), issue: 'refers to the secret of a registered destination' })
+    details.push({ field: below(path), issue: 'refers to a secret that belongs to a registered destination' })
   }
   if (!parsed.success) return details
   const forbidden = unreachable(schema, configuration, at, egress)
@@ -218,7 +218,7 @@ export function forbiddenHost(host: string, egress: Egress): string | undefined 
 
 /** What is wrong with a server that is connected to, as far as can be told without a look-up. */
 export function forbiddenTarget(target: Target | undefined, egress: Egress): string | undefined {
-  if (!target) return 'names no host that can be reached'
+  if (!target) return 'contains no usable host'
   const own = refuses(() => egress.assertNotOwn(target.host, target.port))
   return own ? 'is a server of the Distributor itself' : undefined
 }

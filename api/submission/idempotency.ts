@@ -46,5 +46,5 @@ export async function claimKey(db: Db, tenantId: string, key: string, body: Buff
 
 /** The repeat of a request whose result was deleted since. */
 export function noLongerKept(what: string): ApiError {
-  return new ApiError('CONFLICT', `the ${what} of this idempotency key is no longer kept`)
+  return new ApiError('CONFLICT', `the ${what} of this idempotency key is no longer stored`)
 }

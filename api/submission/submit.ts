@@ -67,7 +67,7 @@ export async function submit(
   try {
     return await store(false)
   } catch (error) {
-    if (isRefusedByJsonb(error)) throw invalid([{ field: 'metadata', issue: 'holds a value that cannot be stored' }])
+    if (isRefusedByJsonb(error)) throw invalid([{ field: 'metadata', issue: 'contains a value that cannot be stored' }])
     throw asRefusal(error)
   }
 }
@@ -115,7 +115,7 @@ async function storeSubmission(
       ])
     }
     const first = await findSubmittedJob(db, claim.job_id)
-    if (!first) throw new ApiError('CONFLICT', 'the distribution of this idempotency key is no longer kept')
+    if (!first) throw new ApiError('CONFLICT', 'the distribution of this idempotency key is no longer stored')
     return { job: first, created: false, catalogued: surroundings.catalogued }
   }
   const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)

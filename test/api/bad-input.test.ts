@@ -236,13 +236,13 @@ describe('fields are refused with their path:', () => {
       'a shape for one that is not registered',
       { destinations: [inline({ transform_config: { exclude: ['a'] } })] },
       'destinations[0].transform_config',
-      'is kept with a registered destination alone: register it, and give its name as a string',
+      'is available for registered destinations only: register the destination, and use its name as a string',
     ],
     [
       'a configuration as a registration has it',
       { destinations: [inline({ configuration: {} })] },
       'destinations[0].configuration',
-      'its fields stand beside name and protocol here',
+      'does not exist in an inline destination: put its fields beside name and protocol',
     ],
     [
       'a protocol by its scheme',

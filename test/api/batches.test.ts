@@ -81,7 +81,7 @@ describe('cancelling a batch', () => {
     ])
     const ended = await cancel(body.batch_id)
     expect(ended.status).toBe(409)
-    expect(ended.body.message).toBe('the batch has ended already, as completed')
+    expect(ended.body.message).toBe('the batch has already ended with the status completed')
   })
 })
 

@@ -124,7 +124,7 @@ describe('bulk-submit', () => {
     const faults = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`strange_${i}`, i]))
     const { body } = await bulk([aSubmission(), aSubmission(faults)])
     expect(body.rejected[0].details).toHaveLength(21)
-    expect(body.rejected[0].details[20]).toEqual({ field: 'body', issue: 'has 980 more faults' })
+    expect(body.rejected[0].details[20]).toEqual({ field: 'body', issue: 'has 980 more problems' })
   })
 
   it('is a 400 that names the items when none is valid, and stores nothing', async () => {
@@ -143,7 +143,10 @@ describe('bulk-submit', () => {
   })
 
   it('refuses what is wrong with the request as a whole', async () => {
-    expect((await bulk([])).body.details[0]).toEqual({ field: 'distributions', issue: 'must hold at least one' })
+    expect((await bulk([])).body.details[0]).toEqual({
+      field: 'distributions',
+      issue: 'must contain at least one distribution',
+    })
     expect((await bulk([aSubmission()], { fast: true })).body.details[0].field).toBe('options.fast')
     expect((await bulk([aSubmission()], { callback_url: 'ftp://x' })).body.details[0].field).toBe(
       'options.callback_url',

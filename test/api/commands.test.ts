@@ -286,7 +286,7 @@ describe('cancel', () => {
     const again = await api.call('POST', `/distribution/${id}/cancel`)
     expect([again.status, again.body.message]).toEqual([
       409,
-      'the distribution is completed already: the cancel that was asked for came too late',
+      'the distribution is already completed: the request to cancel it came too late',
     ])
     // A retry is a new life, of which the warning says nothing.
     expect((await api.call('POST', `/distribution/${id}/retry`, { force: true })).status).toBe(202)

@@ -89,7 +89,7 @@ describe('a platform key', () => {
     const { key, id, tenant } = left ?? { key: api.keys.acme.platform, id: own, tenant: 'acme' }
     const last = await platform('DELETE', `/tenants/${tenant}/api-keys/${id}`, undefined, key)
     expect(last.status).toBe(409)
-    expect(last.body.message).toContain('make another one first')
+    expect(last.body.message).toContain('create another one first')
     // Those that expire, or belong to a tenant that is not active, do not count.
     const soon = new Date(Date.now() + 1000).toISOString()
     await platform('POST', `/tenants/${tenant}/api-keys`, { name: 'soon', role: 'platform', expires_at: soon }, key)

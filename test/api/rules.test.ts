@@ -214,7 +214,7 @@ describe('FIELD-REPORT 42: a rule that cannot be meant is refused on write, with
     ],
     ['an unknown kind', { rule_type: 'router' }, 'rule_type', 'must be one of routing, filtering'],
     ['an unknown field', { priorty: 1 }, 'priorty', 'is not a known field, did you mean "priority"?'],
-    ['a name like an id', { name: '019bc0de-7a10-7cc3-98c4-dc0c0c07398f' }, 'name', 'may not have the form of an id'],
+    ['a name like an id', { name: '019bc0de-7a10-7cc3-98c4-dc0c0c07398f' }, 'name', 'must not look like a uuid'],
   ])('%s', async (_title, over, field, issue) => {
     const answer = await admin('POST', '/rules', aRule(over))
     expect(answer.status).toBe(400)

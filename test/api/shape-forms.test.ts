@@ -124,7 +124,7 @@ describe('the salt of a hash', () => {
   })
 
   it('that is not there cannot stay', async () => {
-    const refusal = { field: 'transform_config.mask[0].salt', issue: 'has no secret to keep' }
+    const refusal = { field: 'transform_config.mask[0].salt', issue: 'is ***, but there is no stored secret to keep' }
     const transform_config = { mask: [mask('third', '***')] }
     expect((await register('unsalted', transform_config)).body.details).toEqual([refusal])
     const changed = await admin('PUT', '/destinations/salted', { configuration, transform_config })
@@ -149,7 +149,9 @@ describe('the shape of a rule', () => {
     const [row] = await api.rows('acme', "select actions from distribution_rules where name = 'shaping'")
     expect(row!.actions.shape.mask[0].salt).toMatch(/^sealed:v1\./)
     const lost = await admin('PUT', '/rules/shaping', rule('***', 'second'))
-    expect(lost.body.details).toEqual([{ field: 'actions.shape.mask[0].salt', issue: 'has no secret to keep' }])
+    expect(lost.body.details).toEqual([
+      { field: 'actions.shape.mask[0].salt', issue: 'is ***, but there is no stored secret to keep' },
+    ])
     expect((await admin('GET', '/rules')).text).not.toContain('of-a-rule')
   })
 })
