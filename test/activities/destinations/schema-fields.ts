@@ -59,7 +59,13 @@ function walk(schema: z.core.$ZodType, path: string[], holding: SchemaField['hol
         walk(field, [...path, name], (value) => holding({ ...Object.fromEntries(tags), [name]: value })),
       )
     }
-    default:
+    case 'number':
+    case 'boolean':
+    case 'enum':
+    case 'literal':
+    case 'null':
       return [{ path: path.join('.'), text: false, secret: false, host: false, holding }]
+    default:
+      throw new Error(`${path.join('.')}: secrets and hosts are not looked for in a ${def.type}`)
   }
 }
