@@ -1,5 +1,5 @@
-// The one shape of a destination: a schema and two functions. No retry, no logging and no row of ours in there:
-// `deliver.ts` does that once for all protocols.
+// What every protocol is made of: a schema, a few facts and two functions. A protocol does not retry, does not log and does
+// not touch the Distributor's tables: `deliver.ts` does that for all of them.
 import type { z } from 'zod'
 import type { Protocol } from '../../db/states.ts'
 import type { Response } from './errors.ts'
@@ -8,27 +8,27 @@ import type { Target } from './network/target.ts'
 import { type Resolved, secretsIn } from './secrets/secret.ts'
 import { cleanReceipt, withoutSecrets } from './secrets/without-secrets.ts'
 
-/** What is to be delivered, and the words that placeholders may use. */
+/** What is delivered, and the values of placeholders. */
 export interface Message {
   tenant_id: string
   distribution_id: string
   data_type: string
-  /** Stays over attempts and ordinary retries: the receiver's key to tell a repeat. */
+  /** The same for all attempts and ordinary retries, so that the receiver can recognise a repeat. */
   delivery_id: string
   attempt_number: number
   /**
-   * An earlier attempt was made under this `delivery_id`: what had succeeded is sent again under a new one. Where this is
+   * An earlier attempt was made under this `delivery_id`. (A delivery that succeeded is sent again under a new one.) If this is
    * left out, every attempt after the first is a repeat.
    */
   is_repeat?: boolean
-  /** The exact accepted bytes, or what shaping made of them; never an envelope. */
+  /** The payload exactly as it was accepted, or what shaping made of it. Nothing is wrapped around it. */
   body: Buffer
   content_type: string
-  /** The accepted bytes, where `body` was shaped: placeholders read the payload as it was submitted. */
+  /** The payload as it was accepted, if `body` was shaped: placeholders read this one. */
   source?: Buffer | undefined
-  /** `gzip` compresses the body on the wire where the protocol allows it. */
+  /** `gzip` compresses the body on the wire. Only protocols with `gzip: true` are asked to. */
   compression: 'none' | 'gzip'
-  /** Counts from 1; a retry by hand begins the next one. */
+  /** Counts from 1; a manual retry starts the next one. */
   round?: number
   /** The `progress` of the last failed attempt under this `delivery_id` that had one. */
   progress?: unknown
@@ -36,26 +36,26 @@ export interface Message {
 
 /** Proof of one successful send. */
 export interface Receipt extends Response {
-  /** Further facts worth keeping in the attempt's metadata (message id, object version …); never a secret. */
+  /** More facts for the attempt's metadata, such as a message id or an object version. Never a secret. */
   metadata?: Record<string, unknown>
 }
 
-/** What the outside world needs to be reached by: passed in, so that no destination reads settings. */
+/** The way to the network. It is passed in, so that no destination reads settings. */
 export interface Surroundings {
   egress: Egress
 }
 
-/** What a protocol itself is given. */
+/** What a protocol gets. */
 export interface Inside extends Surroundings {
-  /** For a secret that the configuration does not hold, such as an access token: it is taken out of all that comes back. */
+  /** Removes a secret that is not in the configuration, such as an access token, from receipts and errors. */
   conceal(secret: string): void
 }
 
-/** How deliveries of a protocol are tried again where nothing else is said. */
+/** How deliveries of a protocol are retried if the destination does not say otherwise. */
 export interface RetryDefaults {
-  /** Before the first retry, the second …; the last one stays. */
+  /** The delay before the first retry, the second and so on. The last one repeats. */
   delays_seconds: readonly number[]
-  /** The life of a distribution whose submission states none: the usual number of retries must fit into it. */
+  /** How long a distribution lives if its submission does not say. The usual number of retries must fit into it. */
   life_seconds: number
 }
 
@@ -79,21 +79,20 @@ export interface Destination<Config extends z.ZodType = z.ZodType> {
   documentation: Documentation
   /** The protocol can tell the receiver that a body is compressed: it takes `options.compression` "gzip". */
   gzip: boolean
-  /** Left out: the delays begin with a second and double, and a distribution lives for five minutes unless told otherwise. */
+  /** If left out, the delays start with a second and double, and a distribution lives for five minutes. */
   retries?: RetryDefaults
   /**
-   * The server that is connected to, read from the configuration in the way that `deliver` does. What the schema accepts
-   * has one.
+   * The server that `deliver` connects to. Limits, circuits and slots are counted by it. Every configuration that the schema
+   * accepts has one.
    */
   target(config: z.output<Config>): Target | undefined
-  /** The longest time that `deliver` takes. The configuration is as it is stored: defaults are not filled in. */
+  /** The longest time that `deliver` may take. The configuration is the stored one, without defaults. */
   deadlineMs(config: z.input<Config>): number
-  /** What is made of JSON, such as "rows are made of JSON", so that a shape may make nothing else. As it is stored, too. */
+  /** Why the payload must be JSON, such as "rows are made of JSON"; a shape must then produce JSON. The stored one, too. */
   needsJson?(config: z.input<Config>): string | undefined
   /**
-   * Sends once. `signal` aborts the socket (cancel, lost worker); the configuration's own `timeout_seconds` is one
-   * deadline from connect to last byte, kept in here.
-   * @throws DeliveryError with a code that says what will happen next; rethrows `signal.reason` when aborted.
+   * Sends once, and ends within `deadlineMs`. When `signal` fires (cancelled, worker lost) it closes the connection at once.
+   * @throws DeliveryError whose code decides what happens next; `signal.reason` when aborted
    */
   deliver(
     config: Resolved<z.output<Config>>,
@@ -101,17 +100,17 @@ export interface Destination<Config extends z.ZodType = z.ZodType> {
     signal: AbortSignal,
     surroundings: Surroundings,
   ): Promise<Receipt>
-  /** Connects, authenticates where the protocol can without side effect, disconnects. Throws a DeliveryError. */
+  /** Connects, logs in if the protocol can do that without a side effect, and disconnects. Throws a DeliveryError. */
   probe(config: Resolved<z.output<Config>>, signal: AbortSignal, surroundings: Surroundings): Promise<void>
 }
 
-/** A protocol as it is written: what it answers and throws may still quote its secrets. */
+/** A protocol as its folder writes it: its receipts and errors may still contain secrets. */
 export interface Protocolled<Config extends z.ZodType> extends Omit<Destination<Config>, 'deliver' | 'probe'> {
   deliver(config: Resolved<z.output<Config>>, message: Message, signal: AbortSignal, inside: Inside): Promise<Receipt>
   probe(config: Resolved<z.output<Config>>, signal: AbortSignal, inside: Inside): Promise<void>
 }
 
-/** No secret of the configuration leaves a destination, whatever the other side echoes, in an answer or in an error. */
+/** Makes a destination that never returns or throws a secret of its configuration, even if the server repeats one. */
 export function defineDestination<Config extends z.ZodType>(protocol: Protocolled<Config>): Destination<Config> {
   return {
     ...protocol,

@@ -1,4 +1,4 @@
-// The one error that a destination throws. Its code decides whether the delivery is tried again.
+// The error that destinations throw. Its code decides whether the delivery is retried.
 import type { DeliveryCode } from '../../db/states.ts'
 
 const RETRYABLE: ReadonlySet<DeliveryCode> = new Set<DeliveryCode>([
@@ -10,41 +10,40 @@ const RETRYABLE: ReadonlySet<DeliveryCode> = new Set<DeliveryCode>([
 ])
 
 export interface DeliveryErrorOptions {
-  /** What really happened; goes to the redacted log alone, never to a row or to Temporal. */
+  /** What really happened. It only goes to the log, with secrets removed; never to a row or to Temporal. */
   cause?: unknown
-  /** The destination's own wish, in milliseconds from now; the next attempt never starts earlier. */
+  /** How long the destination asks to wait, in milliseconds from now. The next attempt does not start earlier. */
   retryAfterMs?: number | undefined
-  /** Overrules what the code says (OAuth2: an `UNAUTHORIZED` with a token that may simply have been old). */
+  /** Overrides the code, for example for an `UNAUTHORIZED` with an OAuth2 token that may have expired. */
   retryable?: boolean | undefined
-  /** What the destination had answered by then. */
+  /** What the destination had answered until then. */
   response?: Response | undefined
-  /** The destination is gone for good (HTTP 410): a registered one is disabled. */
+  /** The destination is permanently gone (HTTP 410): a registered one is disabled. */
   gone?: boolean | undefined
   /**
-   * The destination is well and has answered; the failure is this delivery's own (one recipient was put off), whatever its
-   * code says. Neither its circuit nor its being disabled goes by it.
+   * The destination works and has answered; only this delivery failed (one recipient was deferred). The failure counts neither
+   * for its circuit nor for disabling it, whatever the code.
    */
   answered?: boolean | undefined
-  /** Further facts worth keeping in the attempt's metadata, as a receipt has them; never a secret. */
+  /** More facts for the attempt's metadata, as in a receipt. Never a secret. */
   metadata?: Record<string, unknown> | undefined
   /**
-   * What the next attempt of this delivery must know: it comes back as `message.progress`. As JSON has it. Left out,
-   * whatever an earlier attempt left stays.
+   * What the next attempt of this delivery must know, as JSON; it gets it as `message.progress`. If left out, the progress of an
+   * earlier attempt stays.
    */
   progress?: unknown
 }
 
-/** What a destination answered, in the words of its protocol. Text is already capped, and made storable by the caller. */
+/** What a destination answered, in the words of its protocol. The text is already short and can be stored. */
 export interface Response {
-  /** HTTP status, SMTP reply code …; null where the protocol has none. */
+  /** HTTP status, SMTP reply code and the like; null if the protocol has none. */
   status: number | null
   body: string | null
 }
 
 /**
- * A failed send. `message` is shown to the tenant and stored: short, safe, no secret, no foreign stack.
- * Final: `REJECTED`, `UNAUTHORIZED`, `MISCONFIGURED`, `EGRESS_DENIED` …; tried again: `DESTINATION_UNAVAILABLE`,
- * `THROTTLED`, `TIMEOUT`, `UNEXPECTED`.
+ * A failed send. `message` is stored and shown to the tenant: it is short, and holds no secret and no stack trace.
+ * `DESTINATION_UNAVAILABLE`, `THROTTLED`, `TIMEOUT` and `UNEXPECTED` are retried; the other codes are final.
  */
 export class DeliveryError extends Error {
   readonly code: DeliveryCode

@@ -1,5 +1,5 @@
-// Whether a shape can be applied, by itself and with what a destination makes of its result. Expressions and schemas are
-// looked at where nobody waits: reading one may take seconds.
+// Checks a shape, by itself and together with the destination that gets its result. Expressions and schemas are checked in
+// another process, because reading one may take seconds.
 import { destinationFor } from '../../activities/destinations/registry.ts'
 import { shapeConfig, shapes } from '../../activities/shaping/config.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
@@ -10,9 +10,9 @@ import { fieldPath } from '../http/json.ts'
 import { issuesOf } from '../schemas/issues.ts'
 
 /**
- * Everything that is wrong with a shape for a destination.
- * @param at where it stands in the request
- * @param overruled its output is not the last word: another shape follows
+ * All problems of a shape for a destination.
+ * @param at its path in the request
+ * @param overruled another shape follows, which decides the output
  */
 export async function shapingIssues(
   shaper: AppDeps['shaper'],
@@ -34,7 +34,7 @@ export async function shapingIssues(
   return details
 }
 
-/** What is wrong with the expression and the schema of what may be a shape. Not to be asked for within a transaction. */
+/** Problems of the expression and the schema of a shape. Takes time: not to be called within a transaction. */
 export async function costlyIssues(
   shaper: AppDeps['shaper'],
   tenantId: string,

@@ -122,17 +122,17 @@ export const jdbcConfig = configuration({
 }).superRefine(({ mode, key_columns, columns, delivery_id_column, ledger_table }, context) => {
   const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
   if (mode === 'upsert' && !key_columns) issue('key_columns', 'is required for mode upsert')
-  if (mode === 'insert' && key_columns) issue('key_columns', 'has no meaning for mode insert')
+  if (mode === 'insert' && key_columns) issue('key_columns', 'cannot be used with mode insert')
   for (const name of key_columns ?? []) {
     if (columns && !Object.hasOwn(columns, name)) issue('key_columns', `names "${name}", which "columns" does not fill`)
   }
   if (delivery_id_column === undefined) return
   if (mode !== 'insert') {
-    issue('delivery_id_column', 'needs mode insert, for a later delivery may take over the row; leave it out')
+    issue('delivery_id_column', 'requires mode insert, because in other modes a later delivery may overwrite the row')
   }
-  if (ledger_table !== undefined) issue('ledger_table', 'has no meaning beside "delivery_id_column"')
+  if (ledger_table !== undefined) issue('ledger_table', 'cannot be used with "delivery_id_column"')
   if (columns && Object.hasOwn(columns, delivery_id_column)) {
-    issue('delivery_id_column', 'is filled by "columns" already')
+    issue('delivery_id_column', 'is already filled by "columns"')
   }
 })
 

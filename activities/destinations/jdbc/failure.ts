@@ -22,21 +22,21 @@ export interface Refusal {
 }
 
 export const verdicts = {
-  conflict: { code: 'DESTINATION_UNAVAILABLE', says: 'another transaction was in the way' },
-  constraint: { code: 'REJECTED', says: 'a constraint forbids it' },
+  conflict: { code: 'DESTINATION_UNAVAILABLE', says: 'another transaction is in conflict with it' },
+  constraint: { code: 'REJECTED', says: 'it violates a constraint' },
   value: { code: 'REJECTED', says: 'a value does not fit' },
   twice: { code: 'REJECTED', says: 'two rows of one statement have the same key' },
-  tooLarge: { code: 'REJECTED', says: 'it is more than the server takes' },
+  tooLarge: { code: 'REJECTED', says: 'it is larger than the server accepts' },
   raised: { code: 'REJECTED', says: 'the database raised an error of its own' },
-  credentials: { code: 'UNAUTHORIZED', says: 'user name or password is refused' },
+  credentials: { code: 'UNAUTHORIZED', says: 'the server refused the user name or the password' },
   privilege: { code: 'UNAUTHORIZED', says: 'the user has no right to do this' },
   unknownName: { code: 'MISCONFIGURED', says: 'a database, schema, table or column does not exist' },
   noSuchKey: { code: 'MISCONFIGURED', says: 'the table has no unique key of these key_columns' },
-  statement: { code: 'MISCONFIGURED', says: 'the table cannot be written to like this' },
+  statement: { code: 'MISCONFIGURED', says: 'the table does not support this way of writing' },
   full: { code: 'THROTTLED', says: 'the server has too many connections' },
   readOnly: { code: 'DESTINATION_UNAVAILABLE', says: 'the database is read-only now' },
-  slow: { code: 'TIMEOUT', says: 'the server gave up on the statement' },
-  trouble: { code: 'DESTINATION_UNAVAILABLE', says: 'the server is in trouble' },
+  slow: { code: 'TIMEOUT', says: 'the server cancelled the statement' },
+  trouble: { code: 'DESTINATION_UNAVAILABLE', says: 'the server has a problem of its own' },
 } as const satisfies Record<string, Verdict>
 
 /** Both servers mean the same by these. The longest beginning counts. */

@@ -67,7 +67,7 @@ async function locate(rowsPath: string | undefined, { body, content_type }: Mess
     throw rejected(`${where} is ${kind}; rows are an object or an array of objects`)
   } catch (error) {
     if (!(error instanceof JsonFault)) throw error
-    throw rejected(`the payload (${content_type.slice(0, 100)}) is no JSON, which rows are made of`)
+    throw rejected(`the payload (${content_type.slice(0, 100)}) is not JSON; rows are made of JSON`)
   }
 }
 

@@ -1,4 +1,4 @@
-// Which addresses deliveries may reach. Pure: no name is resolved here.
+// Which addresses deliveries may reach. No name is resolved here.
 import ipaddr from 'ipaddr.js'
 
 export type Address = ipaddr.IPv4 | ipaddr.IPv6
@@ -20,7 +20,7 @@ const METADATA = [
   'fd20:ce::254', // GCP
 ].map((address) => ipaddr.parse(address).toNormalizedString())
 
-/** All of IPv6 that is given out to the public so far (RFC 4291, IANA). */
+/** All public IPv6 addresses that have been assigned so far (RFC 4291, IANA). */
 const GLOBAL_UNICAST: Cidr = [ipaddr.parse('2000::'), 3]
 
 /** @throws TypeError that names the entry which is no CIDR */
@@ -34,7 +34,7 @@ export function parseCidrs(ranges: readonly string[]): Cidr[] {
   })
 }
 
-/** A host that is an address in any spelling that resolvers take (`2130706433`, `0x7f.1`, `[::1]`, `fe80::1%eth0`). */
+/** Reads an address in any spelling that resolvers accept (`2130706433`, `0x7f.1`, `[::1]`, `fe80::1%eth0`). */
 export function parseAddress(host: string): Address | undefined {
   const bare = host.replace(/^\[|\]$/g, '')
   return ipaddr.isValid(bare) ? ipaddr.parse(bare) : undefined
@@ -45,7 +45,7 @@ export function isLocalhost(host: string): boolean {
   return /^(.*\.)?localhost\.?$/i.test(host)
 }
 
-/** The same text for the same address, whatever interface it names. */
+/** The same text for the same address, without its interface. */
 export function addressKey(address: Address): string {
   return canonical(address).toByteArray().join('.')
 }

@@ -1,37 +1,37 @@
-// How a protocol with sessions comes to its connection: an idle one that still answers, else a new one. A dead one is
-// found out and replaced before anything is sent, inside the same attempt.
+// How a protocol gets its connection: an idle one that still answers, or else a new one. A dead connection is detected and
+// replaced before anything is sent, within the same attempt.
 import type { Attempt } from './deadline.ts'
 import type { Egress } from './egress.ts'
 import { createIdle } from './idle.ts'
 
-/** A dead connection often does not say so: an answer that takes longer than this is not waited for. */
+/** A dead connection often stays silent: no check waits longer than this. */
 const CHECK_MS = 2_000
 const MAX_IDLE = 100
 
 export interface ConnectionKind<C> {
-  /** How long one stays open without use; well below what servers of the kind allow. */
+  /** How long a connection stays open without use. Well below what such servers allow. */
   idleMs: number
-  /** One round trip without effect, which also puts the session back to its beginning; rejects when it is dead. */
+  /** One round trip without an effect, which also resets the session. Rejects if the connection is dead. */
   check(connection: C): Promise<unknown>
-  /** Ends the socket at once, whatever happens on it. May be called twice. */
+  /** Closes the socket at once, whatever happens on it. May be called twice. */
   destroy(connection: C): void
-  /** Ends an idle one politely, without anybody waiting; `destroy` where there is no such thing. */
+  /** Ends an idle connection as the protocol wants it; nobody waits for it. `destroy` is used if this is left out. */
   close?(connection: C): void
 }
 
 export interface ConnectionTarget {
   egress: Egress
-  /** Connections serve one tenant alone: two with the same configuration share none. */
+  /** A connection serves one tenant only, even if two have the same configuration. */
   tenant_id: string
-  /** Resolved: a changed secret makes another key. */
+  /** With its secrets, so that a changed secret means another connection. */
   config: unknown
 }
 
 export interface Connections<C> {
   /**
-   * Runs `work` on a connection of its own. After a success it is kept for the next attempt; after any failure, the end
-   * of the deadline or an abort, it is destroyed.
-   * @param open makes a new one; it leaves nothing open when it fails, and listens for errors for as long as it lives
+   * Runs `work` on a connection that nobody else uses meanwhile. After a success the connection is kept for the next attempt.
+   * After a failure, the deadline or an abort it is destroyed.
+   * @param open makes a new connection, which handles its own errors while it is idle. If it fails, nothing stays open
    */
   use<T>(
     target: ConnectionTarget,
@@ -48,7 +48,7 @@ export function keepConnections<C>(kind: ConnectionKind<C>): Connections<C> {
     close: (connection) => (kind.close ?? kind.destroy)(connection),
   })
 
-  /** The first idle one that still answers; those that are dead are ended on the way. */
+  /** The first idle connection that still answers. Dead ones are destroyed on the way. */
   async function living(egress: Egress, key: unknown, attempt: Attempt): Promise<C | undefined> {
     for (;;) {
       const connection = idle.take(egress, key)
@@ -59,7 +59,7 @@ export function keepConnections<C>(kind: ConnectionKind<C>): Connections<C> {
       attempt.signal.throwIfAborted()
       if (answer === 'alive') return connection
       kind.destroy(connection)
-      // What silenced it did so to all of them, and each would cost the attempt as much of its time.
+      // The others are probably silent too, and each check would cost the attempt as much time.
       if (answer === 'silent') return undefined
     }
   }

@@ -1,18 +1,18 @@
-// One deadline for a whole send or probe, from the first look-up to the last byte, also where a client library never
-// settles. What holds sockets says so, and is closed the moment that time is up or the caller gives up.
+// One deadline for a whole send or probe, from the DNS look-up to the last byte, even if a client library never settles.
+// Whoever opens a socket registers it with `onStop`, so that it is closed when the time is up or the caller aborts.
 import { DeliveryError } from '../errors.ts'
 
-/** One try within its deadline. */
+/** One send or probe within its deadline. */
 export interface Attempt {
-  /** Fires when time is up, with a DeliveryError TIMEOUT as its reason, or with the caller's own reason. */
+  /** Fires when the time is up, with a DeliveryError TIMEOUT as its reason, or with the caller's reason. */
   signal: AbortSignal
-  /** Milliseconds until time is up; at least 1. */
+  /** Milliseconds until the time is up; at least 1. */
   remainingMs(): number
-  /** What the destination is now expected to do, as in "did not greet within 30 s"; stands in the error's message. */
+  /** Says what the destination has to do now, for the message of a timeout: "did not greet within 30 s". */
   expect(what: string): void
   /**
-   * Calls `close` at once when the signal fires, or has fired: it must end the socket without waiting for anybody.
-   * The answer takes it back.
+   * Calls `close` when the signal fires, or at once if it has fired already. `close` must end the socket without waiting.
+   * Returns a function that unregisters it.
    */
   onStop(close: () => void): () => void
 }
@@ -20,13 +20,13 @@ export interface Attempt {
 export interface DeadlineOptions {
   timeoutMs: number
   signal: AbortSignal
-  /** What is expected at first. */
+  /** What the destination has to do first. */
   expects?: string
 }
 
 /**
- * Runs `work` and returns what it returns. When time is up or `signal` fires first, whatever was registered with
- * `onStop` is closed and the call ends at once; how `work` ends after that is nobody's business any more.
+ * Runs `work` and returns its result. If the time is up or `signal` fires first, everything registered with `onStop` is
+ * closed and the call ends at once; what `work` does after that is ignored.
  * @throws DeliveryError TIMEOUT when time is up; `signal.reason` when aborted; else what `work` throws
  */
 export async function withinDeadline<T>(options: DeadlineOptions, work: (attempt: Attempt) => Promise<T>): Promise<T> {
@@ -67,7 +67,7 @@ export async function withinDeadline<T>(options: DeadlineOptions, work: (attempt
   }
   try {
     const working = work(attempt)
-    // Its failure after the end would otherwise be nobody's.
+    // It may still fail after the end, when nobody waits for it.
     working.catch(() => {})
     return await Promise.race([working, given])
   } finally {

@@ -1,5 +1,5 @@
-// The one way out. A name is resolved once, its forbidden addresses are dropped, and the connection goes to an address
-// that was checked: nothing is looked up a second time between check and connect.
+// The only way to the network. A name is resolved once, its forbidden addresses are removed, and the connection goes to a
+// checked address: the name is not resolved again between the check and the connection.
 import dns from 'node:dns'
 import net, { type LookupFunction } from 'node:net'
 import tls from 'node:tls'
@@ -8,9 +8,9 @@ import { isLocalhost, isReachable, parseAddress, parseCidrs } from './addresses.
 import { createOwnServers, type OwnServer } from './own-servers.ts'
 
 export interface EgressOptions {
-  /** CIDRs beside the public ranges that may be reached (EGRESS_ALLOW). */
+  /** Ranges that deliveries may reach in addition to the public ones (EGRESS_ALLOW). */
   allow: readonly string[]
-  /** The Distributor's own servers as they are now: never reached, whatever is allowed. */
+  /** The Distributor's own servers at the moment. Deliveries never reach them, whatever is allowed. */
   own?: () => readonly OwnServer[]
   /** Resolves a name to all its addresses; the system's resolver unless a test says otherwise. */
   lookup?: (host: string) => Promise<dns.LookupAddress[]>
@@ -25,7 +25,7 @@ export interface ConnectOptions {
 
 export interface Egress {
   /**
-   * The permitted addresses of a host, a literal address included; never none.
+   * The permitted addresses of a host name or literal address; at least one.
    * @throws DeliveryError EGRESS_DENIED when every address is forbidden, DESTINATION_UNAVAILABLE when the name is unknown
    */
   resolve(host: string): Promise<dns.LookupAddress[]>
@@ -46,8 +46,8 @@ export interface Egress {
 export function createEgress({ allow, own = () => [], lookup: lookupName = systemLookup }: EgressOptions): Egress {
   const ranges = parseCidrs(allow)
   const ownServers = createOwnServers(own, addressesOf)
-  // Look-ups under way. The system has two at a time for the whole process: one name whose servers are silent, asked for
-  // by many deliveries, would hold up all other names.
+  // Look-ups in progress. The system runs only a few at a time for the whole process: many deliveries to one name whose DNS
+  // servers are silent would block all other names.
   const asking = new Map<string, Promise<dns.LookupAddress[]>>()
 
   function addressesOf(host: string): Promise<dns.LookupAddress[]> {
@@ -84,7 +84,7 @@ export function createEgress({ allow, own = () => [], lookup: lookupName = syste
     if (address && ownServers.include(address, port)) throw deniedOwn()
   }
 
-  /** The permitted addresses that are no server of ours. */
+  /** The permitted addresses, without those of our own servers. */
   async function resolveFor(host: string, port: number): Promise<dns.LookupAddress[]> {
     const [addresses] = await Promise.all([resolve(host), ownServers.lookUp(port)])
     const others = addresses.filter(({ address }) => {
@@ -122,7 +122,8 @@ export function createEgress({ allow, own = () => [], lookup: lookupName = syste
       const bare = host.replace(/^\[|\]$/g, '')
       assertHost(bare)
       assertNotOwn(bare, port)
-      // What stands for a literal address makes Node ask: first the names of our own servers have to be looked up.
+      // Node does not call `lookup` for a literal address. This name makes it do so, because the names of our own servers
+      // must be resolved first.
       const asked = net.isIP(bare) !== 0 && ownServers.areNamed(port) ? 'address.invalid' : bare
       const to = { host: asked, port, lookup: lookupFor(bare, port) }
       return tlsOptions ? tls.connect({ ...verifying(bare, tlsOptions), ...to }) : net.connect(to)
@@ -145,11 +146,11 @@ export function verifying(host: string, options: tls.ConnectionOptions): tls.Con
 }
 
 function denied(): DeliveryError {
-  return new DeliveryError('EGRESS_DENIED', 'the host leads to an address that deliveries may not reach')
+  return new DeliveryError('EGRESS_DENIED', 'the host has only addresses that deliveries may not reach')
 }
 
 function deniedOwn(): DeliveryError {
-  return new DeliveryError('EGRESS_DENIED', 'the host and port are those of a server of the Distributor itself')
+  return new DeliveryError('EGRESS_DENIED', 'the host and port belong to a server of the Distributor itself')
 }
 
 function systemLookup(host: string): Promise<dns.LookupAddress[]> {

@@ -1,15 +1,15 @@
-// What a broken connection means, whatever was spoken on it: by `err.code`, never by the text of a message.
+// What a broken connection means in any protocol. Decided by `err.code`, never by the text of a message.
 import { DeliveryError, type Response } from '../errors.ts'
 
 const OURS = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'])
 
-/** OpenSSL's names for a certificate that does not hold, and Node's for a handshake that broke. */
+/** OpenSSL's codes for an invalid certificate, and Node's for a failed handshake. */
 const CERTIFICATE =
   /CERT|CRL|^UNABLE_TO_|^INVALID_(CA|PURPOSE)$|^HOSTNAME_MISMATCH$|^PATH_LENGTH_EXCEEDED$|^ERR_TLS_|^ERR_SSL_|^EPROTO$/
 
 /**
- * A DeliveryError for what the network did: TIMEOUT, or DESTINATION_UNAVAILABLE. An error that is no fault of the
- * network (a bug, or this machine's own limits) comes back as it is, as does a DeliveryError.
+ * The DeliveryError for a network error: TIMEOUT or DESTINATION_UNAVAILABLE. Any other error (a bug, a limit of this machine, a
+ * DeliveryError) is returned unchanged.
  */
 export function networkFailure(error: unknown, response?: Response): unknown {
   if (error instanceof DeliveryError) return error
@@ -28,20 +28,20 @@ export function networkFailure(error: unknown, response?: Response): unknown {
   return error
 }
 
-/** More answers before the answer (1xx) than any server has reason to send. */
+/** More interim answers (1xx) than any server needs to send. */
 export function endlessInterim(): DeliveryError {
-  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the destination sends interim answers (1xx) without end')
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the destination keeps sending interim answers (1xx)')
 }
 
 /** A `101 Switching Protocols`: what follows is not HTTP. */
 export function switchedProtocols(): DeliveryError {
   return new DeliveryError(
     'DESTINATION_UNAVAILABLE',
-    'the destination switched to another protocol (101), which nobody asked for',
+    'the destination switched to another protocol (101) without being asked',
   )
 }
 
-/** The `code` of an error, where it is a text. */
+/** The `code` of an error if it is a text. */
 export function codeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code
   return typeof code === 'string' ? code : undefined

@@ -1,5 +1,5 @@
-// A connection that the egress guard opens and that lives within one attempt: from the look-up of the name to the end of
-// the login. Whatever ended it first is the reason that everybody who waits for it gets.
+// Opens a connection through the egress guard, within the deadline of an attempt. When the connection ends, everybody who
+// waits for it gets the first reason.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import tls, { type ConnectionOptions, TLSSocket } from 'node:tls'
@@ -12,7 +12,7 @@ import { networkFailure } from './failures.ts'
 const KEEP_ALIVE_MS = 30_000
 
 export interface GuardedConnection {
-  /** Connected; after `secure` it is the encrypted one. */
+  /** The connected socket; after `secure` the encrypted one. */
   readonly socket: Socket
   /** Starts TLS on a plain connection (STARTTLS and the like); resolves when the certificate has been verified. */
   secure(options: ConnectionOptions): Promise<Socket>
@@ -102,6 +102,6 @@ function watch(plain: Socket, host: string): GuardedConnection {
     orLost,
     end,
     reason: () => ended?.reason,
-    destroy: () => void end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the connection was given up')),
+    destroy: () => void end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the connection was abandoned')),
   }
 }

@@ -1,21 +1,21 @@
-// Connections that are kept open for a moment after their attempt, for the next one with the same key. An attempt has a
-// connection to itself, so that ending it harms no other attempt.
+// Connections that stay open for a short time after their attempt, for the next attempt with the same key. No two attempts
+// share a connection, so closing one never harms another attempt.
 import { createHash } from 'node:crypto'
 import type { Egress } from './egress.ts'
 
 export interface IdleOptions<C> {
-  /** How long one stays open without use. */
+  /** How long a connection stays open without use. */
   idleMs: number
-  /** How many may be open without use. */
+  /** The most idle connections. */
   max: number
-  /** Ends one: told with the best manners that the protocol has, without anybody waiting for it. */
+  /** Closes a connection as the protocol wants it; nobody waits for it. */
   close(connection: C): void
 }
 
 export interface Idle<C> {
-  /** The one that was used last, if there is one; it is the caller's from now on. */
+  /** Takes the connection that was used last, if there is one. */
   take(egress: Egress, key: unknown): C | undefined
-  /** Gives one back; when too many are idle, the one that was not used for longest is closed. */
+  /** Gives a connection back. If too many are idle, the least recently used one is closed. */
   give(egress: Egress, key: unknown, connection: C): void
 }
 
@@ -25,9 +25,9 @@ interface Entry<C> {
   timer: NodeJS.Timeout
 }
 
-/** Keys are compared by their JSON: they hold the tenant and all of the configuration, secrets included. */
+/** Keys are compared as JSON. They hold the tenant and the whole configuration, secrets included. */
 export function createIdle<C>({ idleMs, max, close }: IdleOptions<C>): Idle<C> {
-  // Only a guard that would let the connection through may use it again.
+  // A connection is only reused under the guard that allowed it.
   const byEgress = new WeakMap<Egress, Entry<C>[]>()
 
   function entriesOf(egress: Egress): Entry<C>[] {

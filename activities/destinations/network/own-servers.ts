@@ -1,6 +1,6 @@
-// The Distributor's own servers (its database, Temporal, its API), which are never a destination: whoever is allowed to
-// reach loopback would else reach Temporal's web page, which asks nobody for a key. Compared by the address and port that
-// are connected to, so that no spelling and no other name of this machine leads around it.
+// The Distributor's own servers (database, Temporal, API) are never a destination. Otherwise a tenant who may reach loopback
+// could reach Temporal's web page, which needs no key. They are compared by address and port at the moment of the connection,
+// so no other spelling and no other name of this machine gets around the check.
 import type { LookupAddress } from 'node:dns'
 import { networkInterfaces } from 'node:os'
 import { LRUCache } from 'lru-cache'
@@ -16,11 +16,11 @@ export interface OwnServer {
 export interface OwnServers {
   /** Whether an address and port are those of one of them, as far as names have been looked up. */
   include(address: Address, port: number): boolean
-  /** Whether one of them has this port and is known by its name, so that `lookUp` has something to do. */
+  /** Whether one of them has this port and is known only by name, so that `lookUp` has something to do. */
   areNamed(port: number): boolean
   /**
-   * Looks the names of those with this port up.
-   * @throws DeliveryError DESTINATION_UNAVAILABLE for a name that was never found: nobody can tell who it is
+   * Resolves the names of those with this port.
+   * @throws DeliveryError DESTINATION_UNAVAILABLE if a name could never be resolved, so that its address is unknown
    */
   lookUp(port: number): Promise<void>
 }
@@ -31,7 +31,7 @@ const INTERFACES_MS = 5_000
 const MAX_ADDRESSES = 64
 const LOCAL = 'this machine'
 
-/** @param list asked for at each connection, for servers come up while others already send */
+/** @param list is called for each connection, because servers may start while others already deliver */
 export function createOwnServers(
   list: () => readonly OwnServer[],
   lookup: (host: string) => Promise<LookupAddress[]>,

@@ -1,7 +1,7 @@
-// How long a receiver that speaks HTTP asks to be left alone.
+// How long an HTTP receiver asks to wait.
 import { now } from '../../../db/clock.ts'
 
-/** A destination's wish to wait is honoured up to this. */
+/** No destination can ask for a longer wait. */
 export const MAX_RETRY_AFTER_MS = 3_600_000
 
 /**

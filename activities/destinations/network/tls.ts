@@ -30,7 +30,7 @@ export function tlsMaterial(tls: TlsConfig): TlsMaterial {
     ...(tls.client_key_passphrase !== undefined && { passphrase: tls.client_key_passphrase }),
     ...(tls.server_name !== undefined && { servername: tls.server_name }),
   }
-  // OpenSSL would simply not show it, and the server would hang up. The key may be missing from a credential.
+  // OpenSSL would not send the certificate, and the server would close the connection. The key may be missing in a credential.
   if (material.cert !== undefined && material.key === undefined) {
     throw new DeliveryError('MISCONFIGURED', 'tls: "client_certificate" needs its "client_key"')
   }

@@ -68,7 +68,7 @@ export interface AnswerText {
 /** Undoes the codings, last one first (RFC 9110, 8.4), or says why that can not be done. */
 async function inflated(raw: Buffer, encodings: string[], cut: boolean, cap: number): Promise<Buffer | string> {
   // More than two layers serve nobody but an attacker.
-  if (encodings.length > 2) return `it has ${encodings.length} content codings, one over the other`
+  if (encodings.length > 2) return `it has ${encodings.length} content codings, one inside the other`
   const unknown = encodings.find((name) => !KNOWN.has(name))
   if (unknown !== undefined) return `its content coding ${JSON.stringify(unknown.slice(0, 40))} is not known`
   let body = raw

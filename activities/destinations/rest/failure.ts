@@ -43,7 +43,8 @@ export function statusFailure(
     return new DeliveryError(code, answered, { response, retryAfterMs: retryAfterMs(headers) })
   }
   if (status === 401 || status === 403) return new DeliveryError('UNAUTHORIZED', answered, { response })
-  if (status === 410) return new DeliveryError('REJECTED', `${answered}: gone for good`, { response, gone: true })
+  if (status === 410)
+    return new DeliveryError('REJECTED', `${answered}: it is permanently gone`, { response, gone: true })
   const redirect = status >= 300 && status < 400 ? '; redirects are not followed' : ''
   return new DeliveryError('REJECTED', `${answered}${redirect}`, { response })
 }

@@ -153,9 +153,12 @@ export const s3Config = fields
     if (endpoint === undefined || !URL.canParse(endpoint)) return
     const { protocol, hostname } = new URL(endpoint)
     if (path_style === false && parseAddress(hostname)) {
-      issue('path_style', 'must be true where the "endpoint" is an IP address: the bucket cannot stand before it')
+      issue(
+        'path_style',
+        'must be true where the "endpoint" is an IP address: the name of a bucket cannot be put before it',
+      )
     }
-    if (protocol === 'http:' && statesTls(tls)) issue('tls', 'has no meaning with an "endpoint" of http://')
+    if (protocol === 'http:' && statesTls(tls)) issue('tls', 'cannot be used with an "endpoint" of http://')
   })
   .transform((config) => ({
     ...config,

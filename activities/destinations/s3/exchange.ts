@@ -202,9 +202,13 @@ function* pieces(body: Uint8Array): Generator<Uint8Array> {
 }
 
 function tooEarly(status: number): DeliveryError {
-  return new DeliveryError('DESTINATION_UNAVAILABLE', `the destination answered ${status} before it had the document`, {
-    response: { status, body: null },
-  })
+  return new DeliveryError(
+    'DESTINATION_UNAVAILABLE',
+    `the destination answered ${status} before it had received the document`,
+    {
+      response: { status, body: null },
+    },
+  )
 }
 
 async function read(incoming: IncomingMessage): Promise<Buffer> {
@@ -213,7 +217,7 @@ async function read(incoming: IncomingMessage): Promise<Buffer> {
   for await (const chunk of incoming as AsyncIterable<Buffer>) {
     size += chunk.length
     if (size > MAX_ANSWER_BYTES) {
-      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the answer does not end, as one of S3 would')
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the answer is longer than any answer of S3')
     }
     chunks.push(chunk)
   }

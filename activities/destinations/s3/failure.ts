@@ -89,10 +89,14 @@ export function s3Failure(error: unknown, { answer, failure }: Exchange, secrets
   if (status < 300 && named === undefined) {
     // The SDK's own error may quote the answer.
     const cause = new Error(`${status}, and then ${name ?? 'what cannot be read'}`)
-    return new DeliveryError('DESTINATION_UNAVAILABLE', `the destination answered ${status}, but not as S3 does`, {
-      cause,
-      response: { status, body: null },
-    })
+    return new DeliveryError(
+      'DESTINATION_UNAVAILABLE',
+      `the destination answered ${status}, but not with an answer of S3`,
+      {
+        cause,
+        response: { status, body: null },
+      },
+    )
   }
   const region = regionIn(error, answer.headers)
   const wrongRegion = region !== undefined && (status === 301 || name === 'AuthorizationHeaderMalformed')

@@ -25,7 +25,7 @@ export function objectKey(template: string, message: Message): string {
     const found = /[/\\\p{Cc}]/u.exec(value)?.[0]
     if (found === undefined) return value
     const what = found === '/' || found === '\\' ? `"${found}"` : 'a control character'
-    throw new DeliveryError('MISCONFIGURED', `key: {${name}} brings ${what}`)
+    throw new DeliveryError('MISCONFIGURED', `key: {${name}} contains ${what}`)
   })
   if (strayingSegment(key)) throw new DeliveryError('MISCONFIGURED', `key: ${STRAYING} once it is filled in`)
   if (Buffer.byteLength(key) > MAX_KEY_BYTES) {

@@ -62,7 +62,7 @@ function taggingOf(config: S3Config, message: Message): string | undefined {
 function oneLine(field: string, template: string, message: Message): string {
   return fillTemplate(template, message, (value, name) => {
     if (!/\p{Cc}/u.test(value)) return value
-    throw new DeliveryError('MISCONFIGURED', `${field}: {${name}} brings a control character`)
+    throw new DeliveryError('MISCONFIGURED', `${field}: {${name}} contains a control character`)
   })
 }
 

@@ -58,7 +58,7 @@ export function resolveSecrets<Schema extends z.ZodType>(
   }
 
   return mapSecrets(schema, parsed.data, (leaf) => {
-    if (leaf.value === MASK && !leaf.public) throw misconfigured(leaf, 'a masked value is not a secret')
+    if (leaf.value === MASK && !leaf.public) throw misconfigured(leaf, '"***" is a mask and not a secret')
     if (typeof leaf.value === 'string') return leaf.value
     if (leaf.value) {
       const reference = parseReference(leaf.value.secret)!

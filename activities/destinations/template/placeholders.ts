@@ -21,11 +21,11 @@ export function placeholderProblem(template: string): string | undefined {
   if (template.length > MAX_TEMPLATE) return `has more than ${MAX_TEMPLATE} characters`
   for (const [part, name] of template.matchAll(PARTS)) {
     if (part.length > 1 && name === undefined) continue
-    if (name === undefined) return `has a lone "${part}"; write "${part}${part}" for the character itself`
+    if (name === undefined) return `has a single "${part}"; write "${part}${part}" for the character itself`
     if ((NAMES as readonly string[]).includes(name)) continue
     if (name.startsWith(PAYLOAD)) {
       if (parsePayloadPath(name)) continue
-      return `has the unreadable path {${name}}; write {payload.customer.id} or {payload.items[0].id}`
+      return `has the invalid path {${name}}; write {payload.customer.id} or {payload.items[0].id}`
     }
     const near = NAMES.find((known) => distance(name, known) <= known.length / 3)
     if (near) return `has an unknown placeholder {${name}}; the nearest known one is {${near}}`
@@ -106,7 +106,7 @@ export function fillUrl(template: string, words: Words): URL {
   const url = parseUrl(segments.join('/') + rest)
   // A stored configuration may be older than the check of templates.
   if (!url || url.origin !== templateUrl(template)?.origin || url.username !== '' || url.password !== '') {
-    throw new DeliveryError('MISCONFIGURED', 'a placeholder of the endpoint would choose who is reached')
+    throw new DeliveryError('MISCONFIGURED', 'a placeholder must not change the host of the endpoint')
   }
   return url
 }
@@ -119,7 +119,7 @@ export function fillUrl(template: string, words: Words): URL {
 export function fillHeader(name: string, template: string, words: Words): string {
   const write = (text: string, placeholder: string) => {
     if (/[^\P{Cc}\t]/u.test(text)) {
-      throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into the header "${name}"`)
+      throw new DeliveryError('MISCONFIGURED', `{${placeholder}} puts a control character into the header "${name}"`)
     }
     return text
   }
@@ -167,10 +167,7 @@ function valuesFor(template: string, words: Words, most: number): (name: string)
     brought.set(words, all)
     if (here > most || all > LIMITS.filledMessage.value) {
       const limit = here > most ? most : LIMITS.filledMessage.value
-      throw new DeliveryError(
-        'MISCONFIGURED',
-        `{${name}} brings too much: placeholders fill at most ${limit} characters`,
-      )
+      throw new DeliveryError('MISCONFIGURED', `{${name}} is too long: placeholders fill at most ${limit} characters`)
     }
     // A lone surrogate cannot be encoded; it becomes the replacement character.
     return Buffer.from(value, 'utf8').toString('utf8')

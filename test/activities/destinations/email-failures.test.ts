@@ -429,7 +429,7 @@ describe('a large mail', () => {
     const config = aConfig(1, { [field]: '{payload.x}'.repeat(1000), attachment: { format: 'none' } })
     const error = await failed(config, { body })
     expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
-    expect(error.message).toContain('{payload.x} brings too much')
+    expect(error.message).toContain('{payload.x} is too long')
   })
 
   it('lets other work run before the next one is written', async () => {

@@ -178,7 +178,7 @@ describe('the configuration of a JDBC destination', () => {
 
   it.each([
     [{ mode: 'upsert' }, 'key_columns', 'is required for mode upsert'],
-    [{ key_columns: ['id'] }, 'key_columns', 'has no meaning for mode insert'],
+    [{ key_columns: ['id'] }, 'key_columns', 'cannot be used with mode insert'],
     [
       { mode: 'upsert', key_columns: ['id'], columns: { a: 'b' } },
       'key_columns',
@@ -187,10 +187,10 @@ describe('the configuration of a JDBC destination', () => {
     [
       { mode: 'ignore', delivery_id_column: 'd' },
       'delivery_id_column',
-      'needs mode insert, for a later delivery may take over the row; leave it out',
+      'requires mode insert, because in other modes a later delivery may overwrite the row',
     ],
-    [{ delivery_id_column: 'd', ledger_table: 'l' }, 'ledger_table', 'has no meaning beside "delivery_id_column"'],
-    [{ delivery_id_column: 'd', columns: { d: 'x' } }, 'delivery_id_column', 'is filled by "columns" already'],
+    [{ delivery_id_column: 'd', ledger_table: 'l' }, 'ledger_table', 'cannot be used with "delivery_id_column"'],
+    [{ delivery_id_column: 'd', columns: { d: 'x' } }, 'delivery_id_column', 'is already filled by "columns"'],
     [{ columns: {} }, 'columns', 'must name a column; leave it out to take the keys of each row'],
   ])('%j: %s %s', (given, field, message) => {
     expect(issues(given)).toEqual([[field, message]])

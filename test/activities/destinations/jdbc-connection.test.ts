@@ -468,7 +468,7 @@ suite('servers that ask for too much', () => {
     const file = mysqlPacket(1, Buffer.from([0xfb]), '/etc/passwd')
     const error = await at('mysql', 'sslMode=DISABLED', { greeting: mysqlGreeting(), answers: [mysqlOk(2), file] })
     expect(error).toMatchObject({ code: 'REJECTED', retryable: false })
-    expect(error.message).toContain('asked for a file')
+    expect(error.message).toContain('asked for a local file')
     expect(server!.received().toString('latin1')).not.toContain('root:')
   })
 })

@@ -143,7 +143,7 @@ for (const kind of DATABASE_KINDS) {
       await server.ask(statement.replace('NAME', table))
       const error = await failureOf(send(config(), aPayload(row)))
       expect(error).toMatchObject({ code: 'MISCONFIGURED', retryable: false })
-      expect(error.message).toContain('cannot be written to like this')
+      expect(error.message).toContain('does not support this way of writing')
     })
 
     it('a row that no partition takes, and one that a view does not show, are REJECTED', async () => {

@@ -35,7 +35,7 @@ it.each([
   ['[{"a":1}]', 'a', 'is missing'],
   ['[{},[{}],1]', '$', '"$" in the payload has an array for row 2; rows are objects'],
   ['"text"', undefined, 'the payload is a text'],
-  ['[{}', undefined, 'is no JSON'],
+  ['[{}', undefined, 'is not JSON'],
 ] as const)('refuses %s at %s', async (payload, path, message) => {
   await expect(read(payload, path)).rejects.toMatchObject({
     code: 'REJECTED',

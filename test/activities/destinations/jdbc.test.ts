@@ -125,7 +125,7 @@ for (const kind of DATABASE_KINDS) {
       it.each([
         ['a text', '"text"', {}, 'the payload is a text'],
         ['an array with a number', '[{"id": 1}, 2]', {}, 'the payload has a number for row 2'],
-        ['no JSON', 'id;name', {}, 'is no JSON'],
+        ['no JSON', 'id;name', {}, 'is not JSON'],
         ['nothing at rows_path', '{"a": 1}', { rows_path: 'items' }, '"items" in the payload is missing'],
         ['null at rows_path', '{"items": null}', { rows_path: 'items' }, '"items" in the payload is null'],
         ['an empty row', '[{"id": 1}, {}]', {}, 'row 2 fills no column'],

@@ -106,7 +106,7 @@ describe('the answer kept', () => {
     ['gzip, br', gzipSync(brotliCompressSync(text)), 'its br is broken'],
     ['zstd', Buffer.from('abc'), 'its content coding "zstd" is not known'],
     ['x'.repeat(100), Buffer.from('abc'), `its content coding "${'x'.repeat(40)}" is not known`],
-    ['gzip, gzip, gzip', Buffer.from('abc'), 'it has 3 content codings, one over the other'],
+    ['gzip, gzip, gzip', Buffer.from('abc'), 'it has 3 content codings, one inside the other'],
   ]
 
   it.each(unreadable)(

@@ -219,7 +219,7 @@ describe('resolving', () => {
       { auth: { type: 'basic', username: 'u' }, credentials: 'main' },
       'auth.password: the credential "main" has no field "password"',
     ],
-    ['a mask', { keys: ['***'] }, 'keys[0]: a masked value is not a secret'],
+    ['a mask', { keys: ['***'] }, 'keys[0]: "***" is a mask and not a secret'],
     ['a stored configuration that no longer fits', { auth: { type: 'none', x: 1 } }, 'auth: '],
   ])('ends as MISCONFIGURED for %s, and names the field', (_case, part, message) => {
     const error = failure(() =>

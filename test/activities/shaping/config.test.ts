@@ -46,7 +46,7 @@ describe('a shape', () => {
       [{ output: 'yaml' }, /^output\.format/],
       [{ output: { format: 'csv', delimiter: 'dot' } }, /^output\.delimiter/],
       [{ output: { format: 'xml', root: '1x' } }, /^output\.root: is not a name/],
-      [{ output: { format: 'text', template: 'x {payload.a' } }, /^output\.template: has a lone "\{"/],
+      [{ output: { format: 'text', template: 'x {payload.a' } }, /^output\.template: has a single "\{"/],
       [{ output: { format: 'text', template: '{attempt_number}' } }, /^output\.template: .*a repeat must be the same/],
       [{ output: { format: 'text', content_type: 'text/html\r\nx: y' } }, /^output\.content_type: is not a media type/],
       [{ output_schema: { type: 'objekt' } }, /^output_schema\.type: /],

@@ -92,7 +92,7 @@ const REFUSALS: Record<string, [code: DeliveryCode, says: string]> = {
     'DESTINATION_UNAVAILABLE',
     'no secure connection could be made: the certificate or the handshake fails',
   ],
-  HANDSHAKE_NO_SSL_SUPPORT: ['DESTINATION_UNAVAILABLE', 'the server has no TLS, which the URL asks for'],
+  HANDSHAKE_NO_SSL_SUPPORT: ['DESTINATION_UNAVAILABLE', 'the URL asks for TLS, which the server does not offer'],
   MYSQL_CLEAR_PASSWORD_NOT_ENABLED: [
     'UNAUTHORIZED',
     'the server asks for the password in plain text, and the connection has no TLS',
@@ -101,7 +101,7 @@ const REFUSALS: Record<string, [code: DeliveryCode, says: string]> = {
     'UNAUTHORIZED',
     'the server wants the password under a key of its own, and the connection has no TLS; use TLS, or allowPublicKeyRetrieval=true',
   ],
-  LOCAL_INFILE: ['REJECTED', 'the server asked for a file of this machine, which it does not get'],
+  LOCAL_INFILE: ['REJECTED', 'the server asked for a local file, which is not allowed'],
 }
 
 export interface Statement {

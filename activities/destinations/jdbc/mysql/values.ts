@@ -20,22 +20,22 @@ export function parameterOf(cell: Cell, column: MysqlColumn, place: CellPlace, t
   const { type } = column
   if (cell === null) {
     // The server would write the current time.
-    if (type === 'timestamp' && !column.nullable) throw misfit(place, 'the column takes no null')
+    if (type === 'timestamp' && !column.nullable) throw misfit(place, 'the column does not accept null')
     return null
   }
   if (Buffer.isBuffer(cell)) {
-    if (!TAKES_BYTES.has(type)) throw misfit(place, 'the column does not keep bytes')
+    if (!TAKES_BYTES.has(type)) throw misfit(place, 'the column does not store bytes')
     return cell
   }
   if (type === 'json') return json(cell, column, place)
   // As 1 or 0 it fits whole numbers and bits; texts get the word, as PostgreSQL writes it.
   if (typeof cell === 'boolean') {
     if (TAKES_WORDS.has(type)) return String(cell)
-    if (!INTEGER.has(type) && type !== 'bit') throw misfit(place, 'the column does not keep true or false')
+    if (!INTEGER.has(type) && type !== 'bit') throw misfit(place, 'the column does not store true or false')
     return cell
   }
   if (typeof cell === 'string') return text(cell, column, place, timeZone)
-  if (TIMES.has(type) && type !== 'year') throw misfit(place, 'a date or time is needed, as text')
+  if (TIMES.has(type) && type !== 'year') throw misfit(place, 'a date or time must be a text')
   if (type === 'bit') return bits(cell, place)
   if (!isNumber(cell)) return wellFormed(jsonText(cell), place)
   return number(cell.value, column, place)
@@ -55,7 +55,7 @@ function json(cell: Cell, { native_json }: MysqlColumn, place: CellPlace): strin
     }
     const whole = /^-?\d{1,20}$/.test(part.value) ? BigInt(part.value) : undefined
     if (whole !== undefined && whole >= MIN_INTEGER && whole <= MAX_INTEGER) return
-    if (!floatKeeps(part.value, 64)) throw misfit(place, 'a number in it has more digits than the column keeps')
+    if (!floatKeeps(part.value, 64)) throw misfit(place, 'a number in it has more digits than the column stores')
   }
   look(cell)
   return written
@@ -82,10 +82,10 @@ function text(cell: string, column: MysqlColumn, place: CellPlace, timeZone: str
 function number(digits: string, column: MysqlColumn, place: CellPlace): string {
   const { type } = column
   if (INTEGER.has(type) && /[.e]/i.test(digits) && !/^[-+]?\d+\.0*$/.test(digits)) {
-    throw misfit(place, 'the column keeps whole numbers')
+    throw misfit(place, 'the column stores only whole numbers')
   }
   if ((type === 'float' || type === 'double') && !floatKeeps(digits, type === 'float' ? 32 : 64)) {
-    throw misfit(place, 'a number has more digits than the column keeps')
+    throw misfit(place, 'a number has more digits than the column stores')
   }
   if (type === 'year' && !/^\d{4}$/.test(digits)) throw misfit(place, 'a year has four digits')
   return wellFormed(named(digits, column, place), place)
@@ -106,9 +106,9 @@ const MOMENT_FORM = 'a date and time is written as 2026-02-28T23:59:58.123Z'
 
 function date(cell: string, place: CellPlace): string {
   const written = readMoment(cell)
-  if (!written?.plain) throw misfit(place, 'a date is written as 2026-02-28')
+  if (!written?.plain) throw misfit(place, 'a date must be written as 2026-02-28')
   const day = dayOf(written)
-  if (day === undefined) throw misfit(place, 'the column keeps the date alone, and the time would be lost')
+  if (day === undefined) throw misfit(place, 'the column stores only the date, so the time would be lost')
   return day
 }
 
@@ -125,21 +125,21 @@ function moment(cell: string, digits: number, place: CellPlace, timeZone: string
 /** Up to 838 hours; without a colon the server would read seconds. */
 function clock(cell: string, digits: number, place: CellPlace): string {
   const [, fraction] = /^-?\d{1,3}:[0-5]\d(?::[0-5]\d(\.\d+)?)?$/.exec(cell) ?? [undefined, undefined]
-  if (!/^-?\d{1,3}:[0-5]\d(:[0-5]\d(\.\d+)?)?$/.test(cell)) throw misfit(place, 'a time is written as 23:59:58')
+  if (!/^-?\d{1,3}:[0-5]\d(:[0-5]\d(\.\d+)?)?$/.test(cell)) throw misfit(place, 'a time must be written as 23:59:58')
   return cutFraction(cell, fraction ?? '', digits)
 }
 
 /** `bit` columns take bytes. */
 function bits(cell: Cell, place: CellPlace): Buffer {
   const digits = isNumber(cell) ? cell.value : ''
-  if (!/^\d{1,20}$/.test(digits)) throw misfit(place, 'bits are written as a whole number')
+  if (!/^\d{1,20}$/.test(digits)) throw misfit(place, 'bits must be written as a whole number')
   return bytesOf(BigInt(digits), place)
 }
 
 /** The server would take the characters for bits. As for PostgreSQL, a text has a digit for each bit. */
 function pattern(cell: string, { bits: width = 1 }: MysqlColumn, place: CellPlace): Buffer {
   if (!/^[01]+$/.test(cell) || cell.length !== width) {
-    throw misfit(place, 'bits are written as a number, or as a text of 0 and 1 with one digit for each bit')
+    throw misfit(place, 'bits must be written as a number, or as a text of 0 and 1 with one digit for each bit')
   }
   return bytesOf(BigInt(`0b${cell}`), place)
 }

@@ -49,7 +49,7 @@ function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => 
     return false
   }
 
-  const strange = () => violates('the server does not speak as PostgreSQL does', 'DESTINATION_UNAVAILABLE')
+  const strange = () => violates('the server does not speak the protocol of PostgreSQL', 'DESTINATION_UNAVAILABLE')
 
   function begins(): boolean {
     const letter = header[0]!
@@ -72,14 +72,17 @@ function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => 
   function isFair(body: Buffer): boolean {
     if (body.length < 4 || seen.has(OK)) return strange()
     const kind = body.readUInt32BE(0)
-    if (!KNOWN.includes(kind)) return violates('the server asks for a way to log in that is not known', 'MISCONFIGURED')
+    if (!KNOWN.includes(kind)) return violates('the server asks for an unknown authentication method', 'MISCONFIGURED')
     if (seen.has(kind)) return strange()
     seen.add(kind)
     if (kind === CLEARTEXT_PASSWORD && !secured) {
       return violates('the server asks for the password in plain text, and the connection has no TLS', 'UNAUTHORIZED')
     }
     if (kind === SASL_CONTINUE && !isBearable(body.toString('latin1', 4))) {
-      return violates(`the server asks for a hash of no or more than ${MAX_ITERATIONS} rounds`, 'UNAUTHORIZED')
+      return violates(
+        `the server asks for a hash with no rounds or with more than ${MAX_ITERATIONS} rounds`,
+        'UNAUTHORIZED',
+      )
     }
     return true
   }

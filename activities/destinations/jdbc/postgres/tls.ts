@@ -34,6 +34,6 @@ async function ask({ socket, orLost }: GuardedConnection): Promise<void> {
   socket.pause()
   // Anything beyond the one byte would be plain text that somebody put before the encrypted answers.
   if (answer.length !== 1 || answer[0] !== YES) {
-    throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the server has no TLS, which the URL asks for')
+    throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the URL asks for TLS, which the server does not offer')
   }
 }

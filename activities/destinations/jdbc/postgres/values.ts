@@ -54,7 +54,7 @@ function scalarOf(cell: Cell, shape: Scalar, place: CellPlace, zoned: boolean): 
   if (name === 'float4' || name === 'float8') {
     const digits = isNumber(cell) ? cell.value : typeof cell === 'string' ? cell : ''
     if (!floatKeeps(digits, name === 'float4' ? 32 : 64)) {
-      throw misfit(place, 'a number has more digits than the column keeps')
+      throw misfit(place, 'a number has more digits than the column stores')
     }
   }
   if (READ_HERE.has(name) && typeof cell !== 'string' && name !== 'money') {
@@ -68,7 +68,7 @@ function text(cell: string, name: string, modifier: number | undefined, place: C
   if (name === 'date') return date(cell, place)
   if (MOMENTS.has(name)) return moment(cell, modifier ?? 6, place, zoned || name === 'timestamptz')
   if (CLOCKS.has(name)) return clock(cell, modifier ?? 6, place, name === 'timetz')
-  if (name === 'interval' && /^[\s\d.+-]*$/.test(cell)) throw misfit(place, 'an interval needs its units')
+  if (name === 'interval' && /^[\s\d.+-]*$/.test(cell)) throw misfit(place, 'an interval must state its units')
   // The server cuts off what is too long, where it is spaces, or where the type has one fixed length.
   if (name === 'varchar' && modifier !== undefined && cell.endsWith(' ') && [...cell].length > modifier) {
     throw misfit(place, 'a text is too long')
@@ -76,11 +76,12 @@ function text(cell: string, name: string, modifier: number | undefined, place: C
   if ((name === 'name' && Buffer.byteLength(cell) > 63) || (name === 'char' && Buffer.byteLength(cell) > 1)) {
     throw misfit(place, 'a text is too long')
   }
-  if (name === 'money' && !/^-?\d+(\.\d+)?$/.test(cell)) throw misfit(place, 'an amount is written as its number')
+  if (name === 'money' && !/^-?\d+(\.\d+)?$/.test(cell))
+    throw misfit(place, 'an amount must be written as a plain number')
   return cell
 }
 
-const DATE_FORM = 'a date is written as 2026-02-28'
+const DATE_FORM = 'a date must be written as 2026-02-28'
 const MOMENT_FORM = 'a date and time is written as 2026-02-28T23:59:58.123Z'
 
 function date(cell: string, place: CellPlace): string {
@@ -89,7 +90,7 @@ function date(cell: string, place: CellPlace): string {
   if (!written) throw misfit(place, DATE_FORM)
   if (written.time === undefined) return cell
   const day = dayOf(written)
-  if (day === undefined) throw misfit(place, 'the column keeps the date alone, and the time would be lost')
+  if (day === undefined) throw misfit(place, 'the column stores only the date, so the time would be lost')
   return day
 }
 
@@ -107,9 +108,9 @@ function moment(cell: string, digits: number, place: CellPlace, zoned: boolean):
 
 function clock(cell: string, digits: number, place: CellPlace, zoned: boolean): string {
   const written = readTime(cell)
-  if (!written) throw misfit(place, 'a time is written as 23:59:58')
+  if (!written) throw misfit(place, 'a time must be written as 23:59:58')
   // A time of day cannot be taken to another zone without its day.
-  if (written.zoned && !zoned) throw misfit(place, 'the column keeps no zone')
+  if (written.zoned && !zoned) throw misfit(place, 'the column stores no time zone')
   return cutFraction(cell, written.fraction, digits)
 }
 
@@ -131,14 +132,14 @@ function range(cell: string, of: Shape, place: CellPlace): string {
 function bits(cell: Cell, { name, modifier = 1 }: Scalar, place: CellPlace): string {
   if (typeof cell === 'string') return /^[bx]/i.test(cell) ? cell : pattern(cell, place)
   const isWhole = isNumber(cell) && /^\d{1,40}$/.test(cell.value)
-  if (name === 'varbit' || !isWhole) throw misfit(place, 'bits are written as a text of 0 and 1')
+  if (name === 'varbit' || !isWhole) throw misfit(place, 'bits must be written as a text of 0 and 1')
   const digits = BigInt(cell.value).toString(2)
   if (digits.length > modifier) throw misfit(place, 'a number has more bits than the column')
   return digits.padStart(modifier, '0')
 }
 
 function pattern(cell: string, place: CellPlace): string {
-  if (!/^[01]*$/.test(cell)) throw misfit(place, 'bits are written as a text of 0 and 1')
+  if (!/^[01]*$/.test(cell)) throw misfit(place, 'bits must be written as a text of 0 and 1')
   return cell
 }
 
@@ -156,7 +157,7 @@ function bytes(cell: Buffer, shape: Shape, place: CellPlace): string {
   if (shape.kind === 'scalar' && shape.name === 'bytea') return `\\x${cell.toString('hex')}`
   const decoded = cell.toString('utf8')
   const isText = shape.kind === 'other' || (shape.kind === 'scalar' && TEXTS.has(shape.name))
-  if (!isText || !Buffer.from(decoded, 'utf8').equals(cell)) throw misfit(place, 'the column does not keep bytes')
+  if (!isText || !Buffer.from(decoded, 'utf8').equals(cell)) throw misfit(place, 'the column does not store bytes')
   return shape.kind === 'scalar' ? text(decoded, shape.name, shape.modifier, place, false) : decoded
 }
 
