@@ -198,6 +198,14 @@ export class TreeReader<N> {
   }
 }
 
+/** The element or own field of a value; undefined when there is none. A number is an object too, but has nothing below it. */
+export function childAt<N>(value: Tree<N> | undefined, step: Step): Tree<N> | undefined {
+  if (Array.isArray(value)) return typeof step === 'number' ? value[step] : undefined
+  if (typeof value !== 'object' || value === null || typeof step !== 'string') return undefined
+  if (Object.getPrototypeOf(value) !== Object.prototype || !Object.hasOwn(value, step)) return undefined
+  return (value as { [key: string]: Tree<N> })[step]
+}
+
 /** An assignment to `__proto__` would change what the object inherits from. */
 export function setKey<T>(container: { [key: string]: T }, key: string, value: T): void {
   if (key !== '__proto__') container[key] = value

@@ -1,5 +1,6 @@
 // Where in a row a column's value is: `customer.id`, `items[0].sku`, `["odd.key"].x`; `$` is the whole row.
 import { createPathParser, type Step } from '../../document/paths.ts'
+import { childAt, type Tree } from '../../document/tree.ts'
 
 const parse = createPathParser({ notInKey: '.[\\]"', quoted: true })
 
@@ -12,12 +13,5 @@ export function parsePath(text: string): Step[] | undefined {
 
 /** What is there; undefined where nothing is. Only own keys are followed. */
 export function valueAt(value: unknown, path: readonly Step[]): unknown {
-  let found = value
-  for (const step of path) {
-    if (typeof found !== 'object' || found === null) return undefined
-    if (Array.isArray(found) !== (typeof step === 'number')) return undefined
-    if (!Object.hasOwn(found, step)) return undefined
-    found = (found as Record<PropertyKey, unknown>)[step]
-  }
-  return found
+  return path.reduce(childAt, value as Tree<unknown>)
 }

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { jdbcConfig } from '../../../activities/destinations/jdbc/config.ts'
 import { parseTableName } from '../../../activities/destinations/jdbc/identifiers.ts'
+import { parseJson } from '../../../activities/destinations/jdbc/json.ts'
 import { parsePath, valueAt } from '../../../activities/destinations/jdbc/paths.ts'
 import { parseJdbcUrl } from '../../../activities/destinations/jdbc/url.ts'
 import { reachedHosts } from '../../../activities/destinations/secrets/secret.ts'
@@ -254,6 +255,11 @@ describe('a path in a row', () => {
     ['a.b.length', undefined],
   ])('%s finds %j', (path, expected) => {
     expect(valueAt(row, parsePath(path)!)).toEqual(expected)
+  })
+
+  it('finds nothing below a number', () => {
+    const parsed = parseJson('{"n": 1.0}')
+    for (const path of ['n.value', 'n.isLosslessNumber']) expect(valueAt(parsed, parsePath(path)!)).toBeUndefined()
   })
 
   it.each(['', '.', 'a.', '.a.', 'a..b', 'a[', 'a[x]', 'a[-1]', '["a]', 'a b.]'])('"%s" is none', (path) => {
