@@ -2,8 +2,8 @@
 // `data_type`, `time.hour`.
 import { distance } from 'fastest-levenshtein'
 import { createPathParser, EACH, type Step } from '../document/paths.ts'
-import { TooManyValues, type Wanted } from '../document/tree.ts'
-import { Digits, type Exact, readExactInTurns } from './exact.ts'
+import { childAt, TooManyValues, type Wanted } from '../document/tree.ts'
+import { type Exact, readExactInTurns } from './exact.ts'
 import { type Moment, TIME_PARTS, type TimePart } from './time.ts'
 
 export const ROOTS = ['payload', 'metadata', 'data_type', 'tenant_id', 'priority', 'time'] as const
@@ -67,12 +67,6 @@ export function follow(path: Path, facts: Facts, timeZone: string): Exact | unde
   return descend(facts[path.root], path.steps, 0, path.steps.length)
 }
 
-function below(at: Exact | undefined, step: Step): Exact | undefined {
-  if (Array.isArray(at)) return typeof step === 'number' ? at[step] : undefined
-  if (typeof at !== 'object' || at === null || at instanceof Digits || typeof step !== 'string') return undefined
-  return Object.hasOwn(at, step) ? at[step] : undefined
-}
-
 /** The callbacks of a walk over list elements. */
 interface Walk {
   /** Called before each element; false ends the walk without a result. */
@@ -116,7 +110,7 @@ function* inEach(
 
 function descend(start: Exact | undefined, steps: readonly Step[], from: number, to: number): Exact | undefined {
   let at = start
-  for (let i = from; i < to; i++) at = below(at, steps[i]!)
+  for (let i = from; i < to; i++) at = childAt(at, steps[i]!)
   return at
 }
 

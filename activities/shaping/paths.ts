@@ -1,6 +1,6 @@
 // Paths in a shape: `customer.id`, `rows[0].fee`, `rows[*].fee`, `["odd.key"].x`; `$` is the whole document.
 import { createPathParser, EACH, type Step } from '../document/paths.ts'
-import { setKey } from '../document/tree.ts'
+import { childAt, setKey } from '../document/tree.ts'
 import { isObject, type Json } from '../formats/document.ts'
 
 const parse = createPathParser({ notInKey: '.[\\]"*{}', each: true, quoted: true })
@@ -146,9 +146,8 @@ export function* findAt(
   else if (step === EACH) {
     if (!Array.isArray(value)) return
     for (const [index, item] of value.entries()) yield* findAt(item, rest, [...positions, index])
-  } else if (typeof step === 'number') {
-    if (Array.isArray(value) && step < value.length) yield* findAt(value[step]!, rest, positions)
-  } else if (isObject(value) && Object.hasOwn(value, step)) {
-    yield* findAt(value[step]!, rest, positions)
+  } else {
+    const child = childAt(value, step)
+    if (child !== undefined) yield* findAt(child, rest, positions)
   }
 }
