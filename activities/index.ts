@@ -2,7 +2,7 @@
 // can read in the Temporal UI. Everything of substance is in the files beside this one and knows nothing of Temporal.
 import { ApplicationFailure, activityInfo, CancelledFailure, Context } from '@temporalio/activity'
 import { ApplicationFailureCategory } from '@temporalio/common'
-import { jobId } from '../db/distributions/job-id.ts'
+import { jobId, jobOf } from '../db/distributions/job-id.ts'
 import { withTenant } from '../db/pool.ts'
 import { writeAudit } from '../db/tenants/audit.ts'
 import type {
@@ -21,7 +21,6 @@ import { passTurn } from './delivery/turns.ts'
 import type { ActivityDeps } from './deps.ts'
 import { finish } from './distribution/finish.ts'
 import { planOrGiveUp } from './distribution/plan-or-give-up.ts'
-import { jobOf } from './distribution/ref.ts'
 import { createRuleCache } from './rules/rule-cache.ts'
 
 export type Activities = ReturnType<typeof createActivities>

@@ -3,6 +3,7 @@
 import type { BatchRow } from '../../db/batches/batches.ts'
 import { closeItem, openItems, waitingItems } from '../../db/batches/items.ts'
 import { requestCancel } from '../../db/distributions/commands.ts'
+import { refOf } from '../../db/distributions/job-id.ts'
 import { eachAlone } from './isolate.ts'
 import { endByRow, inTurns, PAGE, type Step } from './step.ts'
 
@@ -27,7 +28,7 @@ export async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
     await inTurns(open, step.beat, async ({ job_id }) => {
       const asked = await step.as((db) => requestCancel(db, job_id, reason))
       if (asked.outcome !== 'requested') return
-      const job = { tenant_id: batch.tenant_id, distribution_id: `dist_${job_id}` }
+      const job = refOf({ tenant_id: batch.tenant_id, id: job_id })
       await step.runs.signalCancel(job, asked)
     })
   }

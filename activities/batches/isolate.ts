@@ -2,6 +2,7 @@
 
 import { type BatchRow, findBatch, publicBatchId } from '../../db/batches/batches.ts'
 import { closeItem } from '../../db/batches/items.ts'
+import { publicId } from '../../db/distributions/job-id.ts'
 import { isRowAtFault, refusalText } from '../../db/refused.ts'
 import { countEvent } from '../../db/webhooks/event-windows.ts'
 import { endByRow, inTurns, type Step } from './step.ts'
@@ -55,7 +56,7 @@ async function answers(step: Step, batch: BatchRow): Promise<boolean> {
 async function reject(step: Step, batch: BatchRow, { position, job_id }: Item, error: unknown): Promise<void> {
   const { deps, ref } = step
   const reason = refusalText(error)
-  const ids = { batch_id: publicBatchId(batch.id), distribution_id: `dist_${job_id}` }
+  const ids = { batch_id: publicBatchId(batch.id), distribution_id: publicId(job_id) }
   deps.logger.error({ err: error, tenant_id: ref.tenant_id, ...ids }, 'one item of a batch was given up')
   if (batch.kind === 'submit') {
     const message = `The distribution could not be started: ${reason}`

@@ -3,6 +3,7 @@
 import type { BatchRow } from '../../db/batches/batches.ts'
 import { closeItem, itemWaits, type WaitingItem, waitingItems } from '../../db/batches/items.ts'
 import { requestRetry } from '../../db/distributions/commands.ts'
+import { refOf } from '../../db/distributions/job-id.ts'
 import { lockJob } from '../../db/distributions/plan.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import type { About } from '../../workflows/client.ts'
@@ -47,7 +48,7 @@ export async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
       return outcome
     })
     if (!retried) return
-    const job = { tenant_id: batch.tenant_id, distribution_id: `dist_${job_id}` }
+    const job = refOf({ tenant_id: batch.tenant_id, id: job_id })
     await step.runs.signalRetry(job, retried).catch((error: unknown) => {
       step.deps.logger.warn({ err: error, ...job }, 'a retry of a batch was not begun; the sweep will find it')
     })

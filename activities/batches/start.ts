@@ -10,6 +10,7 @@ import {
   releaseBatchPage,
   waitingItems,
 } from '../../db/batches/items.ts'
+import { refOf } from '../../db/distributions/job-id.ts'
 import { peekJob } from '../../db/distributions/jobs.ts'
 import { isDataRefused, isRowAtFault } from '../../db/refused.ts'
 import { isFinal } from '../../db/states.ts'
@@ -60,8 +61,8 @@ async function release(step: Step, batch: BatchRow, limit: number): Promise<Rele
  */
 async function startRuns({ runs, deps, ref }: Step, jobs: ReleasedJob[]): Promise<void> {
   await Promise.all(
-    jobs.map(async ({ distribution_id, ...about }) => {
-      const job = { tenant_id: ref.tenant_id, distribution_id }
+    jobs.map(async ({ id, ...about }) => {
+      const job = refOf({ tenant_id: ref.tenant_id, id })
       await runs.start(job, about).catch((error: unknown) => {
         deps.logger.warn({ err: error, ...job }, 'a distribution of a batch was not started; the sweep will find it')
       })
@@ -93,7 +94,7 @@ export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun>
     await startRuns(step, released)
     const [next] = released
     open = next
-      ? { job_id: next.distribution_id.slice('dist_'.length), round: 1 }
+      ? { job_id: next.id, round: 1 }
       : // It was cancelled while it waited, or another step has just let it go.
         (await step.as((db) => openItems(db, batch.id, 1)))[0]
     wait = 10

@@ -1,5 +1,6 @@
 // The body of a message: the accepted bytes, or what the delivery's shapes make of them. The same on every attempt under
 // one configuration, so that a receiver can tell a repeat.
+import { jobId } from '../../db/distributions/job-id.ts'
 import { UnsealError } from '../../db/secrets.ts'
 import type { DeliverInput } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
@@ -55,6 +56,6 @@ export function shapingMetadata({ body, content_type, source }: Content): Record
 
 /** A distribution's id is a UUIDv7: its first 48 bits are the time at which it was accepted, in milliseconds. */
 function acceptedAt(distributionId: string): Date {
-  const uuid = distributionId.slice('dist_'.length)
+  const uuid = jobId(distributionId)
   return new Date(Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16))
 }

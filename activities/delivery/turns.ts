@@ -1,10 +1,9 @@
 // The order of distributions under one ordering key. Whoever ends a delivery signals the next one. A signal that is lost
 // costs time only: the sweep finds the delivery whose turn it is.
-import type { JobRef } from '../../db/distributions/job-id.ts'
+import { type JobRef, refOf } from '../../db/distributions/job-id.ts'
 import { findNext } from '../../db/distributions/ordering.ts'
 import { withTenant } from '../../db/pool.ts'
 import type { ActivityDeps } from '../deps.ts'
-import { refOf } from '../distribution/ref.ts'
 
 /** Signals those that are next after `job` has ended at one destination, or (null) at all of them. Never throws. */
 export async function passTurn(deps: ActivityDeps, job: JobRef, destination: string | null): Promise<void> {
@@ -14,8 +13,8 @@ export async function passTurn(deps: ActivityDeps, job: JobRef, destination: str
       statementTimeoutMs: 2000,
     })
     const runs = deps.runs()
-    for (const { distribution_id, destinations } of next) {
-      await runs?.signalTurn({ tenant_id, distribution_id }, destinations)
+    for (const turn of next) {
+      await runs?.signalTurn(refOf({ tenant_id, id: turn.id }), turn.destinations)
     }
   } catch (error) {
     deps.logger.warn({ err: error, ...refOf(job) }, 'the next distribution of an ordering key was not signalled')

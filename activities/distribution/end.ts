@@ -1,12 +1,11 @@
 // What follows when a distribution ends: it is counted once, and the next one of its ordering key may go on.
 import { type Ended, type EndRequest, endDistribution } from '../../db/distributions/end.ts'
-import type { JobRef } from '../../db/distributions/job-id.ts'
+import { type JobRef, refOf } from '../../db/distributions/job-id.ts'
 import { type TransactionOptions, withTenant } from '../../db/pool.ts'
 import type { Runs } from '../../workflows/client.ts'
 import { passTurn } from '../delivery/turns.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { countEnd } from '../metrics.ts'
-import { refOf } from './ref.ts'
 
 export async function end(
   deps: ActivityDeps,

@@ -1,8 +1,8 @@
 // `finish`: the last look at the row before a run ends.
+import { jobOf } from '../../db/distributions/job-id.ts'
 import type { FinishInput, FinishResult } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { end } from './end.ts'
-import { jobOf } from './ref.ts'
 
 /** Null when there is no such job. */
 export async function finish(deps: ActivityDeps, input: FinishInput): Promise<FinishResult | null> {

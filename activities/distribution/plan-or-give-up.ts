@@ -1,13 +1,13 @@
 // `plan` for rows that may hold anything: a distribution that cannot be planned ends as failed, with an operator event,
 // instead of being planned again and again.
 import type { EndRequest } from '../../db/distributions/end.ts'
+import { jobOf } from '../../db/distributions/job-id.ts'
 import { isRowAtFault, refusalText } from '../../db/refused.ts'
 import type { DistributionRef, Plan } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 import type { RuleCache } from '../rules/rule-cache.ts'
 import { end } from './end.ts'
 import { plan, UnreadableJob } from './plan.ts'
-import { jobOf } from './ref.ts'
 
 /** An error that looks permanent may still be temporary: it is believed from this try on. */
 const PATIENCE = 3

@@ -1,6 +1,7 @@
 // Whose destination has recovered need not wait until they would have asked again: they are resumed, a few at first and then
 // more, so that what has just come back is not met by all of them at once.
 
+import { refOf } from '../../db/distributions/job-id.ts'
 import type { ResumeRef } from '../../db/distributions/resume.ts'
 import { anyWaits, type ResumeProgress, resumeDeliveries, resumeProgress } from '../../db/distributions/resume.ts'
 import { LIMITS } from '../../db/limits.ts'
@@ -48,7 +49,7 @@ export async function resumeStep(
   const runs = deps.runs()
   for (let from = 0; from < done.resumed.length; from += AT_ONCE) {
     const some = done.resumed.slice(from, from + AT_ONCE)
-    await Promise.all(some.map((distribution_id) => runs?.signalReread({ tenant_id, distribution_id })))
+    await Promise.all(some.map((id) => runs?.signalReread(refOf({ tenant_id, id }))))
   }
   return { more: done.readiness === 'ready' && (done.resumed.length > 0 || done.waits), window: done.window }
 }

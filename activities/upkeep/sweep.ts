@@ -2,7 +2,7 @@
 // looks for rows that need a workflow and may have none.
 import { type BatchRefRow, dueBatches } from '../../db/batches/batches.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../../db/destinations/deleted.ts'
-import { jobId, publicId } from '../../db/distributions/job-id.ts'
+import { jobId, refOf } from '../../db/distributions/job-id.ts'
 import { dueTurns } from '../../db/distributions/ordering.ts'
 import {
   bringForward,
@@ -111,7 +111,7 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
     step('turns', {
       query: dueTurns,
       act: ({ tenant_id, distribution_job_id, destination_name }) =>
-        runs.signalTurn({ tenant_id, distribution_id: publicId(distribution_job_id) }, [destination_name]),
+        runs.signalTurn(refOf({ tenant_id, id: distribution_job_id }), [destination_name]),
       failure: 'the sweep could not signal the next distribution of an ordering key; the next one will',
     }),
   ]
@@ -142,7 +142,7 @@ async function endDeliveriesTo(
     if (ended.length === 0) return
     for (let from = 0; from < ended.length; from += AT_ONCE) {
       const some = ended.slice(from, from + AT_ONCE)
-      await Promise.all(some.map((distribution_id) => runs.signalReread({ tenant_id, distribution_id })))
+      await Promise.all(some.map((id) => runs.signalReread(refOf({ tenant_id, id }))))
     }
     beat()
   }

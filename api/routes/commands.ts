@@ -1,5 +1,7 @@
 // Cancel and retry: the row changes first, then the run is told.
+
 import { releaseBlocked, requestCancel, requestRetry } from '../../db/distributions/commands.ts'
+import { refOf } from '../../db/distributions/job-id.ts'
 import { findNext } from '../../db/distributions/ordering.ts'
 import { findJobState } from '../../db/distributions/status.ts'
 import { endpoint, type Request } from '../http/endpoint.ts'
@@ -136,9 +138,9 @@ export const release = endpoint({
 /** Those whose turn it may be now that something of this job has ended. */
 async function tellNext({ deps, caller: { tenant_id }, transaction }: Request, id: string): Promise<void> {
   const next = await transaction((db) => findNext(db, tenant_id, id, null))
-  for (const { distribution_id, destinations } of next) {
-    const ref = { tenant_id, distribution_id }
-    await deps.dispatcher.tell('turn', ref, (runs) => runs.signalTurn(ref, destinations))
+  for (const turn of next) {
+    const ref = refOf({ tenant_id, id: turn.id })
+    await deps.dispatcher.tell('turn', ref, (runs) => runs.signalTurn(ref, turn.destinations))
   }
 }
 

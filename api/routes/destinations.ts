@@ -1,4 +1,5 @@
 // Registered destinations: register, change, show, delete.
+
 import { circuitStates, halfOpen } from '../../db/destinations/circuits.ts'
 import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
 import {
@@ -9,6 +10,7 @@ import {
   newDestinationId,
   updateDestination,
 } from '../../db/destinations/destinations.ts'
+import { refOf } from '../../db/distributions/job-id.ts'
 import { withTenant } from '../../db/pool.ts'
 import { findNaming } from '../../db/rules/rule-lookups.ts'
 import { bindCredentials, keepHosts } from '../destinations/credential-hosts.ts'
@@ -205,7 +207,7 @@ async function endWaiting({ pool, dispatcher, logger }: AppDeps, tenant_id: stri
   try {
     for (;;) {
       const ended = await withTenant(pool, tenant_id, (db) => endDeliveriesOf(db, id, ENDED_AT_ONCE))
-      const refs = ended.map((distribution_id) => ({ tenant_id, distribution_id }))
+      const refs = ended.map((job) => refOf({ tenant_id, id: job }))
       await Promise.all(refs.map((ref) => dispatcher.tell('end', ref, (runs) => runs.signalReread(ref))))
       if (ended.length === 0 || performance.now() > until) return
     }

@@ -1,9 +1,11 @@
 // What a destination would get: shapes a sample, and sends nothing.
+
 import { shapes } from '../../activities/shaping/config.ts'
 import { withOpenSalts } from '../../activities/shaping/salts.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
 import { nowDate } from '../../db/clock.ts'
 import { findDestination } from '../../db/destinations/destinations.ts'
+import { publicId } from '../../db/distributions/job-id.ts'
 import { UnsealError } from '../../db/secrets.ts'
 import { endpoint } from '../http/endpoint.ts'
 import { invalid, notFound } from '../http/errors.ts'
@@ -55,7 +57,7 @@ export const shape = endpoint({
   try {
     const words = {
       tenant_id,
-      distribution_id: `dist_${NOBODY}`,
+      distribution_id: publicId(NOBODY),
       delivery_id: NOBODY,
       data_type: body.data_type,
       accepted_at: nowDate(),

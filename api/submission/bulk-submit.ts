@@ -1,6 +1,7 @@
 // Takes many distributions in: each is checked like a single one, the good ones become durable together, and the others
 // are listed with what is wrong. One transaction: a request that is cut off anywhere leaves nothing, and its repeat is a
 // first one. It is bounded by the body's limit and by the number of items.
+
 import { createHash } from 'node:crypto'
 import { createPace } from '../../activities/document/turns.ts'
 import { OTHER } from '../../activities/metrics.ts'
@@ -15,6 +16,7 @@ import {
   type TakenKey,
 } from '../../db/distributions/bulk.ts'
 import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
+import { publicId } from '../../db/distributions/job-id.ts'
 import {
   addWarnings,
   type DataTypeCheck,
@@ -211,7 +213,7 @@ async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejecte
   return {
     batch_id,
     total: request.items.length,
-    distribution_ids: accepted.map(({ job_id }) => `dist_${job_id}`),
+    distribution_ids: accepted.map(({ job_id }) => publicId(job_id)),
     rejected,
     created: accepted
       .filter(({ fresh }) => fresh)

@@ -96,7 +96,7 @@ export async function listBatchItems(
 
 export interface ReleasedJob {
   position: number
-  distribution_id: string
+  id: string
   data_type: string
   priority: Priority
 }
@@ -128,11 +128,11 @@ export async function releaseBatchPage(
                                  greatest(clock_timestamp(), j.deliver_at) + j.timeout_seconds * interval '1 second')
          from page
         where j.id = page.distribution_job_id and j.check_at = 'infinity' and j.status = 'pending'
-       returning j.id, j.distribution_id, j.data_type, j.priority),
+       returning j.id, j.data_type, j.priority),
      marked as (
        update batch_items i set state = 'started' from page
         where i.batch_id = $1 and i.position = page.position and i.state = 'waiting')
-     select page.position, r.distribution_id, r.data_type, r.priority, r.id is not null as released
+     select page.position, r.id, r.data_type, r.priority, r.id is not null as released
        from page left join released r on r.id = page.distribution_job_id
       order by page.position`,
     [id, limit, position],

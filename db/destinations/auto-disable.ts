@@ -1,5 +1,6 @@
 // A destination that has failed for too long is taken out of service, once, with one event.
 
+import { publicId } from '../distributions/job-id.ts'
 import type { Db } from '../pool.ts'
 import { writeAudit } from '../tenants/audit.ts'
 import { insertEvent } from '../webhooks/operator-events.ts'
@@ -55,7 +56,7 @@ export async function disableGone(db: Db, id: string, destination: string): Prom
   )
   const registered = rows[0]?.destination_id
   if (!registered) return false
-  const facts = { distribution_id: `dist_${id}` }
+  const facts = { distribution_id: publicId(id) }
   return await disable(db, registered, { because: 'The destination answered 410 Gone', reason: 'gone', facts })
 }
 

@@ -8,7 +8,7 @@ import { OPEN_JOB } from '../states.ts'
  * their rows. Locks jobs before deliveries, and passes over jobs that somebody else holds: call again until nothing is left.
  */
 export async function endDeliveriesOf(db: Db, destinationId: string, limit: number): Promise<string[]> {
-  const { rows } = await db.query<{ distribution_id: string }>(
+  const { rows } = await db.query<{ id: string }>(
     `with jobs as materialized (
        select j.id, d.destination_name
          from destinations r
@@ -27,10 +27,10 @@ export async function endDeliveriesOf(db: Db, destinationId: string, limit: numb
         where d.distribution_job_id = jobs.id and d.destination_name = jobs.destination_name
           and d.status in ('pending', 'waiting')
        returning d.distribution_job_id)
-     select distinct 'dist_' || distribution_job_id as distribution_id from ended`,
+     select distinct distribution_job_id as id from ended`,
     [destinationId, limit],
   )
-  return rows.map(({ distribution_id }) => distribution_id)
+  return rows.map(({ id }) => id)
 }
 
 /** Deliveries of this job that ended because their destination was deleted: a run may still wait for their next attempt. */

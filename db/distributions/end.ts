@@ -18,6 +18,7 @@ import {
 } from './end-statements.ts'
 import { moveFailoverOn } from './failover.ts'
 import { deriveFinalState, type EndedBy, type FinalState } from './final-state.ts'
+import { publicId } from './job-id.ts'
 
 /** Why a run asks for the end. */
 export type EndCause = 'done' | 'cancelled' | 'expired'
@@ -102,7 +103,7 @@ async function giveUp(db: Db, job: JobToEnd, request: Extract<EndRequest, { caus
     ...{ tenant_id, actor: 'distributor', action: 'distribution.abandoned' },
     ...{ resource_type: 'distribution_job', resource_id: id, details: { round, code, reason } },
   })
-  const details = { ...(batch_id && { batch_id }), distribution_id: `dist_${id}`, reason }
+  const details = { ...(batch_id && { batch_id }), distribution_id: publicId(id), reason }
   await countEvent(db, tenant_id, 'distributions.failed', code, details)
   return await write(db, job, state, 'deliveries')
 }
@@ -110,7 +111,7 @@ async function giveUp(db: Db, job: JobToEnd, request: Extract<EndRequest, { caus
 async function write(db: Db, job: JobToEnd, state: FinalState, endedBy: EndedBy): Promise<Ended> {
   const { id, tenant_id, round, callback_url } = job
   await db.query('call update_distribution_status($1, $2, $3, $4, $5)', [
-    `dist_${id}`,
+    publicId(id),
     state.status,
     state.error_message,
     state.error_code,

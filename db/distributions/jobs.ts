@@ -3,6 +3,7 @@
 import type { Db } from '../pool.ts'
 import type { ValidationRules } from '../rules/data-types.ts'
 import type { JobStatus, Priority } from '../states.ts'
+import { publicId } from './job-id.ts'
 import { orderJobs } from './ordering.ts'
 import type { SubmittedDestination } from './submitted.ts'
 
@@ -67,7 +68,7 @@ export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
   const { data_type, priority, deliver_at } = job
   return {
     id,
-    distribution_id: `dist_${id}`,
+    distribution_id: publicId(id),
     status: 'pending',
     data_type,
     priority,

@@ -92,7 +92,7 @@ export async function holdDelivery(db: Db, id: string, destination: string, mess
 
 /** A distribution whose turn it is, and where. */
 export interface Turn {
-  distribution_id: string
+  id: string
   destinations: string[]
 }
 
@@ -123,7 +123,7 @@ export async function findNext(db: Db, tenantId: string, id: string, destination
              and d.destination_name > h.destination_name
            order by d.destination_name, d.ordering_seq limit 1) n
         where $3::text is null)
-     select 'dist_' || distribution_job_id as distribution_id, array_agg(destination_name) as destinations
+     select distribution_job_id as id, array_agg(destination_name) as destinations
        from heads
       where ordering_state in ('open', 'held') and distribution_job_id <> $2
         and coalesce(next_attempt_at <= clock_timestamp(), true)

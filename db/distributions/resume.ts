@@ -89,7 +89,7 @@ export async function resumeDeliveries(
   limit: number,
 ): Promise<string[]> {
   const reasons = changed_at ? CHANGED : target === null ? ACTIVE_AGAIN : RECOVERED
-  const { rows } = await db.query<{ distribution_id: string }>(
+  const { rows } = await db.query<{ id: string }>(
     `with oldest as materialized (
        select d.distribution_job_id, d.destination_name
          from distribution_deliveries d
@@ -102,8 +102,8 @@ export async function resumeDeliveries(
          from oldest
         where d.distribution_job_id = oldest.distribution_job_id and d.destination_name = oldest.destination_name
        returning d.distribution_job_id)
-     select distinct 'dist_' || distribution_job_id as distribution_id from resumed`,
+     select distinct distribution_job_id as id from resumed`,
     [tenant_id, target, reasons, limit, MOST_RESUMES, changed_at],
   )
-  return rows.map(({ distribution_id }) => distribution_id)
+  return rows.map(({ id }) => id)
 }

@@ -75,7 +75,7 @@ onEachPostgres((database) => {
   })
 
   it('whoever ends tells one, and looks at no more', async () => {
-    const next = { distribution_id: `dist_${ids[1]}`, destinations: ['warehouse'] }
+    const next = { id: ids[1], destinations: ['warehouse'] }
     const ended = (db: Db) =>
       db.query(`update distribution_deliveries set status = 'success' where distribution_job_id = $1`, [ids[0]])
     await as(async (db) => {

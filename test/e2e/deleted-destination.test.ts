@@ -67,7 +67,7 @@ describe('a deleted destination', () => {
     const ref = await waiting('leaving', [restTo('other', receiver.url)])
     await remove(id)
     const ended = await system.as('acme', (db) => endDeliveriesOf(db, id, 100))
-    expect(ended).toEqual([ref.distribution_id])
+    expect(ended).toEqual([jobId(ref.distribution_id)])
     await system.runs.signalReread(ref)
     await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('failed')
     expect(await system.job(ref)).toMatchObject({ error_code: 'DESTINATION_DELETED' })

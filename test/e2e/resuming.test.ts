@@ -1,7 +1,9 @@
 // Deliveries that wait for a destination which has recovered go on soon, also when they were told to come much later.
+
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { nextWindow, resumeStep } from '../../activities/distribution/resume.ts'
 import { circuitStates, noteFailure, resetCircuit } from '../../db/destinations/circuits.ts'
+import { jobId, refOf } from '../../db/distributions/job-id.ts'
 import { resumeDeliveries } from '../../db/distributions/resume.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
@@ -256,7 +258,7 @@ describe('resuming', () => {
     )
     expect(await resumeStep(system.deps, ref, 0)).toEqual({ more: true, window: 10 })
     await receiver.received(5)
-    for (const distribution_id of unheard) await system.runs.signalReread({ tenant_id: 'acme', distribution_id })
+    for (const id of unheard) await system.runs.signalReread(refOf({ tenant_id: 'acme', id }))
     for (const each of refs) await completed(each)
   })
 
@@ -271,7 +273,7 @@ describe('resuming', () => {
     const ref = await distribute('unheard')
     await waiting(ref)
     expect(await system.as('acme', (db) => resumeDeliveries(db, { tenant_id: 'acme', target: id }, 10))).toEqual([
-      ref.distribution_id,
+      jobId(ref.distribution_id),
     ])
     await completed(ref)
     expect(await system.attempts(ref)).toMatchObject([{ status: 'success' }])
