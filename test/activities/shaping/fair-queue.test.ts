@@ -2,16 +2,16 @@
 import { describe, expect, it } from 'vitest'
 import { createQueue } from '../../../activities/shaping/fair-queue.ts'
 
-function aQueue(seats: number) {
+function aQueue(slots: number) {
   const clock = { now: 0 }
-  const queue = createQueue<string>(seats, () => clock.now)
+  const queue = createQueue<string>(slots, () => clock.now)
   const add = (...jobs: string[]) => {
     for (const job of jobs) queue.add(job[0]!, job)
   }
   return { clock, queue, add }
 }
 
-describe('tenants at a few seats', () => {
+describe('tenants at a few slots', () => {
   it('take turns, in the order in which they came', () => {
     const { queue, add } = aQueue(4)
     add('a1', 'a2', 'b1', 'c1')
@@ -24,7 +24,7 @@ describe('tenants at a few seats', () => {
     ])
   })
 
-  it('never have all seats alone', () => {
+  it('never have all slots alone', () => {
     const { queue, add } = aQueue(2)
     add('a1', 'a2')
     expect([queue.next(), queue.next(), queue.hasTurn(), queue.size()]).toEqual(['a1', undefined, false, 1])
@@ -34,7 +34,7 @@ describe('tenants at a few seats', () => {
     expect(queue.next()).toBe('a2')
   })
 
-  it('that have been slow never have all seats together, however many they are', () => {
+  it('that have been slow never have all slots together, however many they are', () => {
     const { clock, queue, add } = aQueue(2)
     add('a1', 'b1')
     expect([queue.next(), queue.next()]).toEqual(['a1', 'b1'])
@@ -63,7 +63,7 @@ describe('tenants at a few seats', () => {
     expect([queue.next(), queue.size()]).toEqual(['a2', 0])
   })
 
-  it('with one seat alone have that one', () => {
+  it('with one slot alone have that one', () => {
     const { queue, add } = aQueue(1)
     add('a1', 'b1')
     expect(queue.next()).toBe('a1')
