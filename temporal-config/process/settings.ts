@@ -20,7 +20,6 @@ const whole = (min: number, max: number) =>
 const port = () => whole(0, 65_535)
 const postgresUrl = () =>
   z.string().refine((url) => /^postgres(ql)?:$/.test(protocolOf(url)), 'must be a URL such as postgres://user@host/db')
-const httpUrl = () => z.string().refine((url) => /^https?:$/.test(protocolOf(url)), 'must be an http or https URL')
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
@@ -79,18 +78,6 @@ const settingsSchema = z.object({
     'API key of the first tenant, at least 24 characters; a generated one is in `DATA_DIR/bootstrap-api-key`. With DATABASE_URL none is generated',
     'generated at the first start when embedded',
   ),
-  JWT_SECRET: setting(
-    z.string().min(32, 'must have at least 32 characters').optional(),
-    'for bearer tokens (HS256), which are not implemented yet; a value is an error',
-    'none',
-  ),
-  JWKS_URL: setting(
-    httpUrl().optional(),
-    'for bearer tokens (public keys), which are not implemented yet; a value is an error',
-    'none',
-  ),
-  JWT_ISSUER: setting(z.string().optional(), 'issuer of bearer tokens; a value is an error', 'none'),
-  JWT_AUDIENCE: setting(z.string().optional(), 'audience of bearer tokens; a value is an error', 'none'),
   ENCRYPTION_KEYS: setting(
     z.string().superRefine(checkKeys).optional(),
     'list of `id:base64`, each with 32 bytes, separated by commas; the first key encrypts, all of them decrypt',
@@ -140,7 +127,6 @@ const SECRET = new Set([
   'DATABASE_URL',
   'DATABASE_ADMIN_URL',
   'BOOTSTRAP_API_KEY',
-  'JWT_SECRET',
   'ENCRYPTION_KEYS',
   'CALLBACK_SECRET',
 ])
@@ -188,10 +174,6 @@ function missing(given: Record<string, string>, program: Program): string[] {
   const lines: string[] = []
   if (['migrate', 'backup', 'restore', 'demo'].includes(program)) return lines
   if (given.DATABASE_URL && !given.ENCRYPTION_KEYS) lines.push('ENCRYPTION_KEYS: is required with DATABASE_URL')
-  // A setting that is taken and does nothing would be worse than one that is refused.
-  for (const name of ['JWT_SECRET', 'JWKS_URL', 'JWT_ISSUER', 'JWT_AUDIENCE']) {
-    if (given[name]) lines.push(`${name}: bearer tokens are not served yet, use API keys`)
-  }
   return lines
 }
 

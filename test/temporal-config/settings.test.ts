@@ -58,7 +58,6 @@ describe('settings', () => {
     ['EGRESS_ALLOW', '10.0.0.0/8,here'],
     ['MAX_BODY_BYTES', '10MiB'],
     ['LOG_LEVEL', 'loud'],
-    ['JWT_SECRET', 'x'.repeat(40)],
     ['ENCRYPTION_KEYS', 'no-key'],
     ['ENCRYPTION_KEYS', 'a:dG9vIHNob3J0'],
     ['ENCRYPTION_KEYS', `a:${KEY},a:${KEY}`],
