@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto'
 import type { Context } from 'hono'
 import { LRUCache } from 'lru-cache'
-import type { Pool } from '../../db/pool.ts'
+import { type Pool, withTenant } from '../../db/pool.ts'
 import { ROLES, type Role } from '../../db/states.ts'
-import { type ApiKey, findApiKey } from '../../db/tenants/api-keys.ts'
+import { type ApiKey, findApiKey, noteKeyUse } from '../../db/tenants/api-keys.ts'
 import type { ApiEnv, Caller } from './context.ts'
 import { ApiError } from './errors.ts'
 import { createWrongKeys, remoteAddress } from './wrong-keys.ts'
@@ -22,6 +22,9 @@ const REMEMBERED_MS = 3000
 /** Only keys that exist are remembered, so this bounds nothing but a very large installation. */
 const REMEMBERED_KEYS = 10_000
 
+/** `last_used_at` of a key is written this often by one process. */
+const NOTED_MS = 60_000
+
 /** Looks keys up in the database, and remembers those found for some seconds. */
 export function createKeyLookup(pool: Pool, now: () => number = () => performance.now()): KeyLookup {
   const wrongKeys = createWrongKeys()
@@ -37,6 +40,16 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
     if (!key) return null
     known.set(id, { key, until: now() + REMEMBERED_MS })
     return key
+  }
+
+  const noted = new LRUCache<string, true>({ max: REMEMBERED_KEYS, ttl: NOTED_MS })
+
+  /** Writes `last_used_at`; the request does not wait for it. */
+  function noteUse({ id, tenant_id }: ApiKey): void {
+    if (noted.has(id)) return
+    noted.set(id, true)
+    // Lost with the database away: the next use after that writes it again.
+    withTenant(pool, tenant_id, (db) => noteKeyUse(db, id)).catch(() => noted.delete(id))
   }
 
   /** The refusal of a key that is not known; its log line names the address. */
@@ -65,6 +78,7 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
       if (key.tenant_status !== 'active') {
         throw new ApiError('AUTHORIZATION_FAILED', `the tenant is ${key.tenant_status}`)
       }
+      noteUse(key)
       return caller
     },
   }

@@ -202,7 +202,7 @@ export const apiKey = z
     role: z.enum(ROLES),
     rate_limit_requests: z.int().nullable(),
     created_at: time,
-    last_used_at: time.nullable(),
+    last_used_at: time.nullable().openapi({ description: 'Time of the last use, accurate to about a minute' }),
     expires_at: time.nullable(),
     revoked_at: time.nullable(),
   })

@@ -17,6 +17,15 @@ export async function findApiKey(db: Db, keySha256: Buffer): Promise<ApiKey | nu
   return rows[0] ?? null
 }
 
+/** Notes the use of a key, at most once a minute; inside a transaction of the key's tenant. */
+export async function noteKeyUse(db: Db, id: string): Promise<void> {
+  await db.query(
+    `update api_keys set last_used_at = clock_timestamp()
+      where id = $1 and (last_used_at is null or last_used_at < clock_timestamp() - interval '1 minute')`,
+    [id],
+  )
+}
+
 export interface ApiKeyRow {
   id: string
   tenant_id: string
