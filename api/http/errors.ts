@@ -87,6 +87,12 @@ export function notFound(what: string): ApiError {
   return new ApiError('NOT_FOUND', `no such ${what}`)
 }
 
+/** There is one of this name; `field` is where the request states it. */
+export function nameTaken(what: string, name: string, field = 'name'): ApiError {
+  const issue = `a ${what} named ${JSON.stringify(name)} already exists`
+  return new ApiError('CONFLICT', issue, [{ field, issue }])
+}
+
 /** Renders every error of a request; the cause of an unknown one goes to the log alone. */
 export function renderError(error: Error, c: Context<ApiEnv>): Response {
   const known = error instanceof ApiError ? error : translate(error)

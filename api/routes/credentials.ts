@@ -12,7 +12,7 @@ import { destinationsUsing } from '../../db/destinations/destinations.ts'
 import type { Db } from '../../db/pool.ts'
 import { newEntries, registeredHosts } from '../destinations/credential-hosts.ts'
 import { endpoint } from '../http/endpoint.ts'
-import { ApiError, invalid, notFound } from '../http/errors.ts'
+import { ApiError, invalid, nameTaken, notFound } from '../http/errors.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
 import {
   credential,
@@ -48,7 +48,7 @@ export const add = endpoint({
   const row = await transaction(async (db) => {
     const values = { tenant_id, name, fields, ...(await hostsFor(db, name, allowed_hosts)), destination_id: null }
     const made = await addCredential(db, deps.sealer, values)
-    if (!made) throw new ApiError('CONFLICT', 'there is a credential of this name already')
+    if (!made) throw nameTaken('credential', name)
     await refuseOneTooMany(db, tenant_id, 'credentials')
     await audit(db, deed('create', name, { field_names: made.field_names }))
     return made

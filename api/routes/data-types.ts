@@ -11,7 +11,7 @@ import {
 import { requireRole } from '../http/auth.ts'
 import type { AppDeps, Caller } from '../http/context.ts'
 import { endpoint } from '../http/endpoint.ts'
-import { ApiError, invalid, notFound } from '../http/errors.ts'
+import { ApiError, invalid, nameTaken, notFound } from '../http/errors.ts'
 import type { Texts } from '../http/json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
 import { schemaDefinitionIssues } from '../rules/catalogue-check.ts'
@@ -55,7 +55,7 @@ export const add = endpoint({
   await refuseSchema(deps, caller, body, text)
   const row = await transaction(async (db) => {
     const made = await insertDataType(db, owner, body.id, contentOf(body.id, body, text))
-    if (!made) throw taken(body.id)
+    if (!made) throw nameTaken('data type', body.id, 'id')
     if (owner !== null) await refuseOneTooMany(db, owner, 'data_types')
     await audit(db, deed('create', body.id, owner))
     return made
@@ -176,11 +176,6 @@ function contentOf(id: string, sent: Sent, schema_text: string | undefined): Dat
     schema_definition: schema_definition ?? null,
     validation_rules: validation_rules ?? {},
   }
-}
-
-function taken(id: string): ApiError {
-  const issue = `there is a data type ${JSON.stringify(id)} already`
-  return new ApiError('CONFLICT', issue, [{ field: 'id', issue }])
 }
 
 function inUse(rules: string[]): ApiError {

@@ -18,7 +18,7 @@ import { deed, find, shown } from '../destinations/found.ts'
 import { checkContent, keepSecrets, separateSecrets, shownDestination } from '../destinations/registration.ts'
 import type { AppDeps } from '../http/context.ts'
 import { endpoint } from '../http/endpoint.ts'
-import { ApiError, type Detail, invalid } from '../http/errors.ts'
+import { type Detail, invalid, nameTaken } from '../http/errors.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
 import {
   destination,
@@ -59,7 +59,7 @@ export const register = endpoint({
     const { content, fields } = await separateSecrets(db, sealer, own, body)
     await bindCredentials(db, { protocol, configuration: content.configuration })
     const made = await insertDestination(db, { id, tenant_id, name, protocol, ...content }, caller.actor)
-    if (!made) throw nameTaken(name)
+    if (!made) throw nameTaken('destination', name)
     await refuseOneTooMany(db, tenant_id, 'destinations')
     if (hasHealthCheck(made)) await refuseOneTooMany(db, tenant_id, 'health_checks')
     await keepSecrets(db, sealer, own, fields, false)
@@ -231,9 +231,4 @@ function refuseChange(
 
 function hasHealthCheck({ health_check_config }: DestinationRow): boolean {
   return health_check_config.enabled === true
-}
-
-function nameTaken(name: string): ApiError {
-  const issue = `there is a destination called ${JSON.stringify(name)} already`
-  return new ApiError('CONFLICT', issue, [{ field: 'name', issue }])
 }

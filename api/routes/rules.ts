@@ -14,7 +14,7 @@ import { deleteSharedRule, lockSharedRule, putSharedRule } from '../../db/rules/
 import { requireRole } from '../http/auth.ts'
 import type { Caller } from '../http/context.ts'
 import { endpoint, type RequestBody } from '../http/endpoint.ts'
-import { ApiError, type Detail, invalid, notFound } from '../http/errors.ts'
+import { ApiError, type Detail, invalid, nameTaken, notFound } from '../http/errors.ts'
 import { JsonText } from '../http/exact-json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
 import { checkRule, shapeIssues } from '../rules/rule-check.ts'
@@ -89,7 +89,7 @@ export const add = endpoint({
     const leaves = await checkRule(db, { ...content, actions: body.actions, shared }, [...found, ...details])
     const making = shared ? putSharedRule(db, null, content, leaves) : insertRule(db, tenant_id, content, leaves)
     const made = await making.catch(refuseWrite(content.name))
-    if (!made) throw nameTaken(body.name)
+    if (!made) throw nameTaken('rule', body.name)
     if (!shared) await refuseOneTooMany(db, tenant_id, 'rules')
     await refuseTooMany(db, shared)
     await audit(db, deed('create', made))
@@ -247,16 +247,11 @@ function shown({ conditions, version: _, ...row }: RuleRow) {
   return { ...row, actions, conditions: new JsonText(conditions) }
 }
 
-function nameTaken(name: string): ApiError {
-  const issue = `there is a rule called ${JSON.stringify(name)} already`
-  return new ApiError('CONFLICT', issue, [{ field: 'name', issue }])
-}
-
 function refuseWrite(name: string): (error: unknown) => never {
   return (error) => {
     // The conditions are read closely enough; of the actions a shape may hold anything.
     if (isRefusedByJsonb(error)) throw invalid([{ field: 'actions', issue: 'contains a value that cannot be stored' }])
     const { constraint } = error as { constraint?: string }
-    throw constraint === 'uk_distribution_rules_tenant_name' ? nameTaken(name) : error
+    throw constraint === 'uk_distribution_rules_tenant_name' ? nameTaken('rule', name) : error
   }
 }

@@ -8,7 +8,7 @@ import {
   type ScheduleRow,
 } from '../../db/schedules/schedules.ts'
 import { endpoint, type Request } from '../http/endpoint.ts'
-import { ApiError, notFound } from '../http/errors.ts'
+import { nameTaken, notFound } from '../http/errors.ts'
 import { MAX_DEPTH } from '../http/json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
 import { pageOf, readCursor } from '../http/pages.ts'
@@ -54,7 +54,7 @@ export const create = endpoint({
   const row = await storing(request, content, async (db) => {
     const checked = await checkContent(db, caller, content)
     const made = await insertSchedule(db, caller.tenant_id, { ...checked, paused: checked.paused ?? false })
-    if (!made) throw nameTaken(checked.name)
+    if (!made) throw nameTaken('schedule', checked.name)
     await refuseOneTooMany(db, caller.tenant_id, 'schedules')
     await audit(db, deed('create', made))
     return made
@@ -109,7 +109,7 @@ export const replace = endpoint({
     // A pause that the request does not speak of stays: nobody resumes by a new time of day.
     const changed = await replaceSchedule(db, id, await checkContent(db, caller, content)).catch((error) => {
       const { code, constraint } = error as { code?: string; constraint?: string }
-      throw code === '23505' && constraint === 'uk_distribution_schedules_name' ? nameTaken(body.name) : error
+      throw code === '23505' && constraint === 'uk_distribution_schedules_name' ? nameTaken('schedule', body.name) : error
     })
     if (!changed) throw notFound('schedule')
     await audit(db, deed('update', changed))
@@ -155,10 +155,4 @@ async function storing(
     content.payload = await checkPayload(deps.shaper, caller.tenant_id, error.by, { payload, metadata })
     return await storing(request, content, work)
   }
-}
-
-function nameTaken(name: string): ApiError {
-  return new ApiError('CONFLICT', `a schedule of the name ${JSON.stringify(name)} exists`, [
-    { field: 'name', issue: 'is taken' },
-  ])
 }

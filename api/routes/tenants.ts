@@ -5,7 +5,7 @@ import { findTenant, insertTenant, listTenants, type TenantRow, updateTenant } f
 import { shownRateLimit } from '../destinations/registration.ts'
 import type { AppDeps } from '../http/context.ts'
 import { endpoint } from '../http/endpoint.ts'
-import { ApiError, invalid, notFound } from '../http/errors.ts'
+import { invalid, nameTaken, notFound } from '../http/errors.ts'
 import { newTenant, tenant, tenantChange, tenantList, tenantParams } from '../schemas/administration.ts'
 import { callbackIssues } from '../submission/check.ts'
 import { lockedOut, requirePlatformKey } from './api-keys.ts'
@@ -38,7 +38,7 @@ export const add = endpoint({
   const row = await withTenant(pool, id, async (db) => {
     const inserted = await insertTenant(db, sealer, { id, name, description, callback_secret })
     const made = inserted && (await updateTenant(db, id, limits))
-    if (!made) throw new ApiError('CONFLICT', 'there is a tenant of this id already')
+    if (!made) throw nameTaken('tenant', id, 'id')
     await audit(db, deed('create', id))
     return made
   })

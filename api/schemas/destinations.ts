@@ -33,11 +33,9 @@ const circuitBreaker = z
 const autoDisable = z
   .strictObject({
     failures: whole(2, 100_000).openapi({ description: 'Consecutive failures that disable the destination' }),
-    over_seconds: whole(1, 2_592_000)
-      .default(3600)
-      .openapi({
-        description: 'Minimum time since the first of these failures, so that a short outage disables nothing',
-      }),
+    over_seconds: whole(1, 2_592_000).default(3600).openapi({
+      description: 'Minimum time since the first of these failures, so that a short outage disables nothing',
+    }),
   })
   .openapi('AutoDisable')
 const healthCheck = z

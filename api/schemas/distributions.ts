@@ -179,12 +179,9 @@ export const retryRequest = z
         description:
           'Only these destinations. Absent: every delivery that failed, was cancelled, or was skipped because of an error. Deliveries that a rule dropped, and failover groups that succeeded, are retried only if they are listed.',
       }),
-    force: z
-      .boolean()
-      .default(false)
-      .openapi({
-        description: 'Also repeat successful deliveries; failover groups start again with their first destination',
-      }),
+    force: z.boolean().default(false).openapi({
+      description: 'Also repeat successful deliveries; failover groups start again with their first destination',
+    }),
     timeout_seconds: timeoutSeconds.optional(),
   })
   .openapi('RetryRequest', { example: { destinations: ['ms09-reporter'] } })

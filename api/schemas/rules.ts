@@ -65,11 +65,9 @@ const actions = z
 const given = {
   tenant_id: tenantField,
   description: characters(0, 10_000).nullish(),
-  priority: priority
-    .optional()
-    .openapi({
-      description: 'Rules with a higher priority are evaluated first; rules of the same priority by name. Default 0',
-    }),
+  priority: priority.optional().openapi({
+    description: 'Rules with a higher priority are evaluated first; rules of the same priority by name. Default 0',
+  }),
   enabled: z.boolean().optional(),
 }
 
@@ -197,11 +195,9 @@ const explanation = {
     z.object({
       name: z.string(),
       protocol: maybeText,
-      status: z
-        .enum(['pending', 'failed', 'skipped'])
-        .openapi({
-          description: 'The status when it was planned; the status of the distribution shows the current one',
-        }),
+      status: z.enum(['pending', 'failed', 'skipped']).openapi({
+        description: 'The status when it was planned; the status of the distribution shows the current one',
+      }),
       error_code: maybeText,
       error_message: maybeText,
       rule: maybeText.openapi({ description: 'The rule that chose it' }),
@@ -242,11 +238,9 @@ const route = {
     .max(1000)
     .superRefine(distinct)
     .openapi({ description: 'Destinations of distributions that name none and that no rule routes' }),
-  when_none: z
-    .enum(WHEN_NO_DESTINATION)
-    .openapi({
-      description: 'Status of a distribution for which no destination is chosen: completed with a warning, or failed',
-    }),
+  when_none: z.enum(WHEN_NO_DESTINATION).openapi({
+    description: 'Status of a distribution for which no destination is chosen: completed with a warning, or failed',
+  }),
 }
 export const newDefaultRoute = z.strictObject({ tenant_id: tenantField, ...route }).openapi('NewDefaultRoute')
 export const defaultRoute = z.object(route).openapi('DefaultRoute')

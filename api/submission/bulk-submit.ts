@@ -13,9 +13,7 @@ import {
   insertBatchJobs,
   type NewBatchJob,
   newJobIds,
-  type TakenKey,
 } from '../../db/distributions/bulk.ts'
-import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import { publicId } from '../../db/distributions/job-id.ts'
 import {
   addWarnings,
@@ -34,6 +32,7 @@ import type { BulkSubmission } from '../schemas/batches.ts'
 import type { Submission } from '../schemas/submission.ts'
 import { checkSubmission, type SubmitRequest } from './check.ts'
 import type { CheckedEntries } from './destination-entries.ts'
+import { claimKey, noLongerKept } from './idempotency.ts'
 import { asRefusal, isRefusedByJsonb, newJob, storedIssues } from './submit.ts'
 
 /** So many items are checked before other requests get their turn. */
@@ -165,9 +164,8 @@ function detailsOf(error: ApiError): Detail[] {
 
 async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejected[]): Promise<BulkSubmitted> {
   const { tenant_id } = request.caller
-  const sha256 = createHash('sha256').update(request.bytes).digest()
-  const claim = request.key === undefined ? null : await claimIdempotencyKey(db, tenant_id, request.key, sha256)
-  if (claim && !claim.claimed) return await earlierAnswer(db, claim, sha256)
+  const claim = request.key === undefined ? null : await claimKey(db, tenant_id, request.key, request.bytes)
+  if (claim && !claim.claimed) return await earlierAnswer(db, claim.job_id)
   const batch_id = claim?.job_id ?? (await newBatchId(db))
   const surroundings = await surroundingsOf(db, tenant_id, items)
   const checked = await checkStored(db, items, surroundings)
@@ -224,14 +222,9 @@ async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejecte
 }
 
 /** The answer that the first request with this key had. */
-async function earlierAnswer(db: Db, claim: TakenKey, sha256: Buffer): Promise<BulkSubmitted> {
-  if (!claim.request_sha256.equals(sha256)) {
-    throw new ApiError('CONFLICT', 'the idempotency key was used before with another body', [
-      { field: 'idempotency_key', issue: 'belongs to an earlier request' },
-    ])
-  }
-  const batch = await findBatch(db, claim.job_id)
-  if (!batch) throw new ApiError('CONFLICT', 'the batch of this idempotency key is no longer stored')
+async function earlierAnswer(db: Db, batchId: string): Promise<BulkSubmitted> {
+  const batch = await findBatch(db, batchId)
+  if (!batch) throw noLongerKept('batch')
   return {
     batch_id: batch.id,
     total: batch.total_distributions,

@@ -7,13 +7,13 @@ import type { RequestBody } from '../http/endpoint.ts'
 import { ApiError, type Detail } from '../http/errors.ts'
 import { issuesOf } from '../schemas/issues.ts'
 import {
-  idempotencyKey,
   MAX_DESTINATIONS,
   metadataIsTooLarge,
   type Submission,
   submissionWithoutDestinations,
 } from '../schemas/submission.ts'
 import { type CheckedEntries, checkEntries, forbiddenHost, forbiddenTarget } from './destination-entries.ts'
+import { keyOf } from './idempotency.ts'
 
 export interface SubmitRequest {
   caller: Caller
@@ -47,17 +47,17 @@ export async function checkSubmission(
     details.push({ field: 'metadata', issue: 'must have at most 65536 bytes' })
   }
   const given = (raw.options ?? {}) as Record<string, unknown>
-  details.push(...callbackIssues(given.callback_url, egress), ...notServedYet(given))
+  details.push(...callbackIssues(given.callback_url, egress))
+  // Rejected rather than accepted and not done.
+  if (given.encryption_required === true) {
+    details.push({ field: 'options.encryption_required', issue: 'is not supported yet' })
+  }
   if (raw.ordering != null && raw.ordering_key == null) {
     details.push({ field: 'ordering', issue: 'needs an ordering_key' })
   }
-  const header = key === undefined ? undefined : idempotencyKey.safeParse(key)
-  if (header && !header.success) details.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
   const inBody = typeof given.idempotency_key === 'string' ? given.idempotency_key : undefined
-  if (key !== undefined && inBody !== undefined && key !== inBody) {
-    details.push({ field: 'options.idempotency_key', issue: 'differs from the header Idempotency-Key' })
-  }
-  return { submission: parsed.success ? parsed.data : undefined, entries, key: inBody ?? key ?? null, details }
+  const used = keyOf(key, inBody, 'options.idempotency_key', details) ?? null
+  return { submission: parsed.success ? parsed.data : undefined, entries, key: used, details }
 }
 
 /** What is wrong with a callback's URL; nothing when there is none. */
@@ -68,15 +68,6 @@ export function callbackIssues(url: unknown, egress: Egress, field = 'options.ca
   if (parsed.username || parsed.password) return [{ field, issue: 'must not contain a user name or password' }]
   const issue = forbiddenHost(parsed.hostname, egress) ?? forbiddenTarget(targetOfUrl(parsed), egress)
   return issue ? [{ field, issue }] : []
-}
-
-/** Refused rather than taken and not done. */
-function notServedYet(options: Record<string, unknown>): Detail[] {
-  const details: Detail[] = []
-  if (options.encryption_required === true) {
-    details.push({ field: 'options.encryption_required', issue: 'is not supported yet' })
-  }
-  return details
 }
 
 function tooManyDestinations(count: number): ApiError {

@@ -1,7 +1,5 @@
 // Takes a distribution in: everything is checked, then one transaction makes it durable, then the workflow is started.
-import { createHash } from 'node:crypto'
 import { OTHER } from '../../activities/metrics.ts'
-import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import {
   addWarnings,
   findSubmittedJob,
@@ -14,11 +12,12 @@ import {
 import { type Db, withTenant } from '../../db/pool.ts'
 import { type KnownDestinations, knownDestinations } from '../destinations/known.ts'
 import type { AppDeps } from '../http/context.ts'
-import { ApiError, type Detail, invalid } from '../http/errors.ts'
+import { type Detail, invalid } from '../http/errors.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from '../rules/catalogue-check.ts'
 import { DEFAULT_LIFE_SECONDS, type Submission } from '../schemas/submission.ts'
 import { checkSubmission, type SubmitRequest } from './check.ts'
 import { type CheckedEntries, checkNames } from './destination-entries.ts'
+import { claimKey, noLongerKept } from './idempotency.ts'
 
 const MAX_DELIVER_AHEAD_MS = 90 * 86_400_000
 const ESTIMATE_MS = 5000
@@ -105,17 +104,11 @@ async function storeSubmission(
   queryable: boolean,
 ): Promise<Submitted> {
   const { caller, body } = request
-  const sha256 = createHash('sha256').update(body.bytes).digest()
-  const claim = key === null ? null : await claimIdempotencyKey(db, caller.tenant_id, key, sha256)
+  const claim = key === null ? null : await claimKey(db, caller.tenant_id, key, body.bytes)
   const surroundings = await readSurroundings(db, caller.tenant_id, submission.data_type)
   if (claim && !claim.claimed) {
-    if (!claim.request_sha256.equals(sha256)) {
-      throw new ApiError('CONFLICT', 'the idempotency key was used before with another body', [
-        { field: 'idempotency_key', issue: 'belongs to an earlier submission' },
-      ])
-    }
     const first = await findSubmittedJob(db, claim.job_id)
-    if (!first) throw new ApiError('CONFLICT', 'the distribution of this idempotency key is no longer stored')
+    if (!first) throw noLongerKept('distribution')
     return { job: first, created: false, catalogued: surroundings.catalogued }
   }
   const details = storedIssues(submission, entries, await knownDestinations(db, entries.named), surroundings, payload)
