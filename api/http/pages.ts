@@ -27,6 +27,11 @@ export function pageOf<T>(rows: readonly T[], limit: number, idOf: (row: T) => s
   return { page, pagination: { limit, has_more, next_cursor: has_more && last ? cursorOf(idOf(last)) : null } }
 }
 
+/** The same of a page that was asked for by its offset, of `total` rows in all. */
+export function offsetPagination(limit: number, offset: number, rows: readonly unknown[], total: number) {
+  return { limit, offset, total, has_more: offset + rows.length < total }
+}
+
 export const UUID_CURSOR = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 export const NUMBER_CURSOR = /^\d{1,18}$/
 

@@ -14,6 +14,7 @@ import { endpoint } from '../http/endpoint.ts'
 import { ApiError, invalid, nameTaken, notFound } from '../http/errors.ts'
 import type { Texts } from '../http/json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
+import { offsetPagination } from '../http/pages.ts'
 import { schemaDefinitionIssues } from '../rules/catalogue-check.ts'
 import {
   dataType,
@@ -73,8 +74,7 @@ export const list = endpoint({
   answers: { 200: { description: 'One page', schema: dataTypeList } },
 }).handle(async ({ transaction, query: { limit = 50, offset = 0 } }) => {
   const { data_types, total } = await transaction((db) => listDataTypes(db, { limit, offset }))
-  const has_more = offset + data_types.length < total
-  return { status: 200, body: { data_types, pagination: { limit, offset, total, has_more } } }
+  return { status: 200, body: { data_types, pagination: offsetPagination(limit, offset, data_types, total) } }
 })
 
 export const show = endpoint({

@@ -20,6 +20,7 @@ import type { AppDeps } from '../http/context.ts'
 import { endpoint } from '../http/endpoint.ts'
 import { type Detail, invalid, nameTaken } from '../http/errors.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
+import { offsetPagination } from '../http/pages.ts'
 import {
   destination,
   destinationList,
@@ -92,7 +93,7 @@ export const list = endpoint({
     status: 200,
     body: {
       destinations: destinations.map((row) => shownDestination(row, circuit(row.id))),
-      pagination: { limit, offset, total, has_more: offset + destinations.length < total },
+      pagination: offsetPagination(limit, offset, destinations, total),
     },
   }
 })

@@ -17,6 +17,7 @@ import { endpoint, type RequestBody } from '../http/endpoint.ts'
 import { ApiError, type Detail, invalid, nameTaken, notFound } from '../http/errors.ts'
 import { JsonText } from '../http/exact-json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
+import { offsetPagination } from '../http/pages.ts'
 import { checkRule, shapeIssues } from '../rules/rule-check.ts'
 import { type Keeper, shownActions, takeInActions } from '../rules/shape-forms.ts'
 import {
@@ -111,7 +112,7 @@ export const list = endpoint({
   const truth = (text: 'true' | 'false' | undefined) => (text === undefined ? undefined : text === 'true')
   const filter = { ...rest, enabled: truth(enabled), shared: truth(shared) }
   const { rules, total } = await transaction((db) => listRules(db, filter, { limit, offset }))
-  const pagination = { limit, offset, total, has_more: offset + rules.length < total }
+  const pagination = offsetPagination(limit, offset, rules, total)
   return { status: 200, body: { rules: rules.map(shown), pagination } }
 })
 

@@ -4,18 +4,9 @@ import { allowedHostProblem } from '../../activities/destinations/secrets/allowe
 import { MASK } from '../../activities/destinations/secrets/secret.ts'
 import { ROLES, TENANT_STATUSES } from '../../db/states.ts'
 import { OBJECT_KINDS, type ObjectKind } from '../../db/tenants/object-limits.ts'
-import {
-  characters,
-  dayOrInstant,
-  instant,
-  nameField,
-  TENANT_ID,
-  tenantField,
-  time,
-  whole,
-  wholeText,
-} from './fields.ts'
+import { characters, dayOrInstant, instant, nameField, TENANT_ID, tenantField, time, whole } from './fields.ts'
 import { rateLimit } from './limits.ts'
+import { cursorPagination, cursorQuery } from './pages.ts'
 
 const secretFields = z
   .record(
@@ -73,8 +64,7 @@ export const auditQuery = z.strictObject({
   resource_id: characters(1, 200).optional().openapi({ description: 'For a destination, its uuid' }),
   from_date: dayOrInstant.optional(),
   to_date: dayOrInstant.optional(),
-  limit: wholeText(1, 1000).optional(),
-  cursor: characters(1, 100).optional(),
+  ...cursorQuery,
 })
 export const auditLog = z
   .object({
@@ -91,7 +81,7 @@ export const auditLog = z
         created_at: time,
       }),
     ),
-    pagination: z.object({ limit: z.int(), has_more: z.boolean(), next_cursor: z.string().nullable() }),
+    pagination: cursorPagination,
   })
   .openapi('AuditLog')
 

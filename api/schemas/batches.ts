@@ -2,7 +2,8 @@
 import { z } from '@hono/zod-openapi'
 import { BATCH_ITEM_STATUSES, BATCH_KINDS, BATCH_STATUSES, JOB_STATUSES } from '../../db/states.ts'
 import { listQuery } from './distributions.ts'
-import { characters, tenantField, time, wholeText } from './fields.ts'
+import { tenantField, time, wholeText } from './fields.ts'
+import { cursorPagination, cursorQuery } from './pages.ts'
 import { idempotencyKey, submission, timeoutSeconds } from './submission.ts'
 
 export const MAX_ITEMS = 10_000
@@ -87,10 +88,10 @@ export const batchParams = z.object({
 
 export const batchQuery = z.strictObject({
   status: z.enum(BATCH_ITEM_STATUSES).optional().openapi({ description: 'List only distributions with this status' }),
+  ...cursorQuery,
   limit: wholeText(0, MAX_ITEMS)
     .optional()
-    .openapi({ description: `Default ${MAX_ITEMS}` }),
-  cursor: characters(1, 100).optional(),
+    .openapi({ description: `Maximum number of entries of the page. Default ${MAX_ITEMS}` }),
 })
 
 export const batchStatus = z
@@ -117,7 +118,7 @@ export const batchStatus = z
         completed_at: time.nullable(),
       }),
     ),
-    pagination: z.object({ limit: count, has_more: z.boolean(), next_cursor: z.string().nullable() }),
+    pagination: cursorPagination,
     summary: z.object({
       accepted: count,
       rejected: count,

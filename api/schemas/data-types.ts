@@ -1,7 +1,8 @@
 // The catalogue of data types, as it is sent and shown.
 import { z } from '@hono/zod-openapi'
 import { VALIDATION_MODES } from '../../db/states.ts'
-import { characters, tenantField, time, whole, wholeText } from './fields.ts'
+import { characters, tenantField, time, whole } from './fields.ts'
+import { offsetPagination, offsetQuery } from './pages.ts'
 
 export const dataTypeParams = z.object({
   id: z
@@ -83,8 +84,7 @@ export const dataTypeDeletionQuery = dataTypeQuery.extend({
 })
 
 export const dataTypeListQuery = z.strictObject({
-  limit: wholeText(1, 1000).optional(),
-  offset: wholeText(0, 100_000_000).optional(),
+  ...offsetQuery,
 })
 
 export const dataType = z
@@ -103,6 +103,6 @@ export const dataType = z
 export const dataTypeList = z
   .object({
     data_types: z.array(dataType),
-    pagination: z.object({ limit: z.int(), offset: z.int(), total: z.int(), has_more: z.boolean() }),
+    pagination: offsetPagination,
   })
   .openapi('DataTypeList')

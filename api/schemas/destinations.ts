@@ -3,8 +3,9 @@ import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { CIRCUIT_DEFAULTS } from '../../db/destinations/circuits.ts'
 import { CIRCUIT_STATES, DELIVERY_CODES, DESTINATION_STATUSES, HEALTH_STATUSES } from '../../db/states.ts'
-import { characters, nameField, tenantField, time, whole, wholeText } from './fields.ts'
+import { characters, nameField, tenantField, time, whole } from './fields.ts'
 import { rateLimit } from './limits.ts'
+import { offsetPagination, offsetQuery } from './pages.ts'
 import { maxRetries } from './submission.ts'
 
 const object = z.record(z.string(), z.unknown())
@@ -140,14 +141,13 @@ export const destinationListQuery = z.strictObject({
   status: z.enum(DESTINATION_STATUSES).optional(),
   tag: characters(1, 100).optional(),
   health_status: z.enum(HEALTH_STATUSES).optional(),
-  limit: wholeText(1, 1000).optional(),
-  offset: wholeText(0, 100_000_000).optional(),
+  ...offsetQuery,
 })
 
 export const destinationList = z
   .object({
     destinations: z.array(destination),
-    pagination: z.object({ limit: z.int(), offset: z.int(), total: z.int(), has_more: z.boolean() }),
+    pagination: offsetPagination,
   })
   .openapi('DestinationList')
 

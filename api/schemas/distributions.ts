@@ -2,7 +2,8 @@
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { ATTEMPT_STATUSES, DELIVERY_STATUSES, JOB_STATUSES, PRIORITIES } from '../../db/states.ts'
-import { characters, dayOrInstant, nameField, tenantField, time, wholeText } from './fields.ts'
+import { characters, dayOrInstant, nameField, tenantField, time } from './fields.ts'
+import { cursorPagination, cursorQuery, offsetQuery } from './pages.ts'
 import { timeoutSeconds } from './submission.ts'
 
 const maybeTime = time.nullable()
@@ -72,8 +73,8 @@ export const distributionStatus = z
   .openapi('DistributionStatus')
 
 export const attemptsQuery = z.strictObject({
-  limit: wholeText(1, 1000).optional(),
-  cursor: characters(1, 100).optional(),
+  ...cursorQuery,
+  limit: cursorQuery.limit.openapi({ description: 'Maximum number of entries of the page. Default 1000' }),
 })
 
 export const attempts = z
@@ -98,7 +99,7 @@ export const attempts = z
         metadata: z.record(z.string(), z.unknown()),
       }),
     ),
-    pagination: z.object({ limit: z.int(), has_more: z.boolean(), next_cursor: z.string().nullable() }),
+    pagination: cursorPagination,
   })
   .openapi('Attempts')
 
@@ -114,13 +115,10 @@ export const listQuery = z.strictObject({
   to_date: dayOrInstant
     .optional()
     .openapi({ description: 'Submitted at or before this; a date includes the whole day' }),
-  limit: wholeText(1, 1000).optional().openapi({ description: 'Default 50' }),
-  offset: wholeText(0, 100_000_000)
-    .optional()
-    .openapi({ description: 'Number of distributions to skip; `cursor` is faster' }),
-  cursor: characters(1, 100)
-    .optional()
-    .openapi({ description: '`next_cursor` of the previous page; cannot be combined with `offset`' }),
+  ...offsetQuery,
+  cursor: cursorQuery.cursor.openapi({
+    description: '`next_cursor` of the previous page: faster than `offset`, and cannot be combined with it',
+  }),
 })
 
 const count = z.int()
@@ -145,13 +143,7 @@ export const distributionList = z
         destinations_failed: count,
       }),
     ),
-    pagination: z.object({
-      limit: count,
-      offset: count,
-      total: count,
-      has_more: z.boolean(),
-      next_cursor: z.string().nullable(),
-    }),
+    pagination: cursorPagination.extend({ offset: count, total: count }),
     summary: z.object({
       total: count,
       pending: count,

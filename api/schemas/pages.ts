@@ -1,22 +1,23 @@
-// What every list takes, and how it says where its page stands.
+// What lists take, and how they say where a page stands: after a cursor, or after a number of entries.
 import { z } from '@hono/zod-openapi'
 import { characters, wholeText } from './fields.ts'
 
-/** Of a list whose pages follow each other by a cursor. */
+const limit = wholeText(1, 1000)
+  .optional()
+  .openapi({ description: 'Maximum number of entries of the page. Default 50' })
+
 export const cursorQuery = {
-  limit: wholeText(1, 1000).optional(),
-  cursor: characters(1, 200).optional(),
+  limit,
+  cursor: characters(1, 200).optional().openapi({ description: '`next_cursor` of the previous page' }),
 }
-
-/** Of a list of which a page may be asked for by its place. */
 export const offsetQuery = {
-  limit: wholeText(1, 1000).optional(),
-  offset: wholeText(0, 100_000_000).optional(),
+  limit,
+  offset: wholeText(0, 100_000_000).optional().openapi({ description: 'Number of entries to skip' }),
 }
 
+const pagination = { limit: z.int(), has_more: z.boolean() }
 export const cursorPagination = z.object({
-  limit: z.int(),
-  has_more: z.boolean(),
-  next_cursor: z.string().nullable(),
+  ...pagination,
+  next_cursor: z.string().nullable().openapi({ description: 'The `cursor` of the next page; null on the last page' }),
 })
-export const offsetPagination = z.object({ limit: z.int(), offset: z.int(), total: z.int(), has_more: z.boolean() })
+export const offsetPagination = z.object({ ...pagination, offset: z.int(), total: z.int() })

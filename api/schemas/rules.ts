@@ -4,7 +4,8 @@ import { ACTIONS, distinct } from '../../activities/rules/actions.ts'
 import { OPERATOR_NAMES, OPERATORS } from '../../activities/rules/operators.ts'
 import { ROOTS } from '../../activities/rules/paths.ts'
 import { PRIORITIES, RULE_TYPES, WHEN_NO_DESTINATION } from '../../db/states.ts'
-import { characters, exact, instant, nameField, tenantField, time, whole, wholeText } from './fields.ts'
+import { characters, exact, instant, nameField, tenantField, time, whole } from './fields.ts'
+import { offsetPagination, offsetQuery } from './pages.ts'
 
 const object = z.record(z.string(), z.unknown())
 
@@ -132,14 +133,13 @@ export const ruleListQuery = z.strictObject({
   path: characters(1, 500)
     .optional()
     .openapi({ description: 'Rules with a condition on this path or below it', example: 'payload.customer' }),
-  limit: wholeText(1, 1000).optional(),
-  offset: wholeText(0, 100_000_000).optional(),
+  ...offsetQuery,
 })
 
 export const ruleList = z
   .object({
     rules: z.array(rule),
-    pagination: z.object({ limit: z.int(), offset: z.int(), total: z.int(), has_more: z.boolean() }),
+    pagination: offsetPagination,
   })
   .openapi('RuleList')
 

@@ -4,7 +4,8 @@ import { cronIssue } from '../../activities/schedules/cron.ts'
 import { isTimeZone } from '../../activities/schedules/time-zone.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { JOB_STATUSES, OVERLAPS } from '../../db/states.ts'
-import { characters, exact, nameField, tenantField, time, whole, wholeText } from './fields.ts'
+import { characters, exact, nameField, tenantField, time, whole } from './fields.ts'
+import { cursorPagination, cursorQuery } from './pages.ts'
 import { submission } from './submission.ts'
 
 const fields = {
@@ -70,10 +71,7 @@ export const scheduleParams = z.object({
   id: z.string().openapi({ param: { name: 'id', in: 'path' }, description: 'The uuid or the name' }),
 })
 
-export const scheduleListQuery = z.strictObject({
-  limit: wholeText(1, 1000).optional().openapi({ description: 'Default 50' }),
-  cursor: characters(1, 200).optional(),
-})
+export const scheduleListQuery = z.strictObject(cursorQuery)
 
 const listed = z
   .object({
@@ -115,6 +113,6 @@ export const schedule = listed
 export const scheduleList = z
   .object({
     schedules: z.array(listed),
-    pagination: z.object({ limit: z.int(), has_more: z.boolean(), next_cursor: z.string().nullable() }),
+    pagination: cursorPagination,
   })
   .openapi('ScheduleList')
