@@ -1,39 +1,50 @@
-// Pages of lists: cursors that say nothing, and days that mean the whole day.
+// Pages of lists: which rows a request asks for, and how the answer leads to the next page. And dates that mean the whole day.
+import { z } from 'zod'
 import { parseBatchId } from '../../db/batches/batches.ts'
 import type { DistributionFilter } from '../../db/distributions/list.ts'
 import { invalid } from './errors.ts'
 
-/** A cursor for «after this row»: opaque to callers, so that its inside may change. */
-function cursorOf(id: string): string {
-  return Buffer.from(id).toString('base64url')
+interface PageQuery {
+  limit?: number | undefined
+  offset?: number | undefined
+  cursor?: string | undefined
 }
 
-/** The row that a cursor stands for; a 400 when it is not one of ours. */
-export function readCursor(cursor: string | undefined, form: RegExp): string | null {
-  if (cursor === undefined) return null
-  const id = Buffer.from(cursor, 'base64url').toString('latin1')
-  if (!form.test(id)) throw invalid([{ field: 'cursor', issue: 'is not a cursor of this list' }])
-  return id
+/** The id of a row, by which most lists are ordered. */
+export const UUID_KEY = z.uuid()
+
+/**
+ * The page that a request asks for: `limit` rows behind the row with the key `after`; what else the query holds is `filter`.
+ * @param key the values by which the list is ordered, as its cursors hold them
+ */
+export function readPage<Query extends PageQuery, Key>(query: Query, key: z.ZodType<Key>) {
+  const { limit = 50, offset, cursor, ...filter } = query
+  if (cursor !== undefined && offset !== undefined) {
+    throw invalid([{ field: 'offset', issue: 'cannot be combined with cursor' }])
+  }
+  return { limit, offset: offset ?? 0, after: cursor === undefined ? null : readCursor(cursor, key), filter }
+}
+
+/** Cursors are opaque to callers, so that their content may change. */
+function readCursor<Key>(cursor: string, key: z.ZodType<Key>): Key {
+  try {
+    return key.parse(JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')))
+  } catch {
+    throw invalid([{ field: 'cursor', issue: 'is not a cursor of this list' }])
+  }
 }
 
 /**
- * What an answer shows of rows of which one more than `limit` was asked for.
- * @param idOf what a cursor for «after this row» holds
+ * What an answer shows of `rows`, of which the database was asked for one more than `limit`.
+ * @param keyOf what `readPage` reads from the cursor of the next page
  */
-export function pageOf<T>(rows: readonly T[], limit: number, idOf: (row: T) => string) {
+export function pageOf<Row>(rows: readonly Row[], limit: number, keyOf: (row: Row) => unknown) {
   const page = rows.slice(0, limit)
   const last = page.at(-1)
   const has_more = rows.length > limit
-  return { page, pagination: { limit, has_more, next_cursor: has_more && last ? cursorOf(idOf(last)) : null } }
+  const next_cursor = has_more && last ? Buffer.from(JSON.stringify(keyOf(last))).toString('base64url') : null
+  return { page, pagination: { limit, has_more, next_cursor } }
 }
-
-/** The same of a page that was asked for by its offset, of `total` rows in all. */
-export function offsetPagination(limit: number, offset: number, rows: readonly unknown[], total: number) {
-  return { limit, offset, total, has_more: offset + rows.length < total }
-}
-
-export const UUID_CURSOR = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-export const NUMBER_CURSOR = /^\d{1,18}$/
 
 interface GivenFilter extends Omit<DistributionFilter, 'statuses' | 'batch' | 'from' | 'until'> {
   batch_id?: string | undefined

@@ -1,8 +1,12 @@
 // The audit log of the caller's tenant.
+import { z } from 'zod'
 import { listAudit } from '../../db/tenants/audit.ts'
 import { endpoint } from '../http/endpoint.ts'
-import { NUMBER_CURSOR, pageOf, readCursor, readRange } from '../http/pages.ts'
+import { pageOf, readPage, readRange } from '../http/pages.ts'
 import { auditLog, auditQuery } from '../schemas/administration.ts'
+
+/** Ids are numbers of the database, which may be larger than a number of this language. */
+const EVENT_KEY = z.string().regex(/^\d{1,18}$/)
 
 export const list = endpoint({
   method: 'get',
@@ -13,10 +17,11 @@ export const list = endpoint({
   query: auditQuery,
   answers: { 200: { description: 'One page', schema: auditLog } },
 }).handle(async ({ transaction, query }) => {
-  const { limit = 50, cursor, from_date, to_date, ...rest } = query
-  const filter = { ...rest, ...readRange({ from_date, to_date }) }
-  const before = readCursor(cursor, NUMBER_CURSOR)
-  const rows = await transaction((db) => listAudit(db, filter, { limit: limit + 1, before }))
+  const { limit, after, filter } = readPage(query, EVENT_KEY)
+  const { from_date, to_date, ...rest } = filter
+  const rows = await transaction((db) =>
+    listAudit(db, { ...rest, ...readRange({ from_date, to_date }) }, { limit: limit + 1, before: after }),
+  )
   const { page, pagination } = pageOf(rows, limit, ({ id }) => id)
   return { status: 200, body: { events: page, pagination } }
 })

@@ -1,4 +1,5 @@
 // Batches: watch and cancel.
+import { z } from 'zod'
 import {
   type BatchRow,
   batchStatusOf,
@@ -10,7 +11,7 @@ import {
 import { type BatchProgress, batchProgress, listBatchItems } from '../../db/batches/items.ts'
 import { endpoint } from '../http/endpoint.ts'
 import { ApiError, notFound } from '../http/errors.ts'
-import { NUMBER_CURSOR, pageOf, readCursor } from '../http/pages.ts'
+import { pageOf, readPage } from '../http/pages.ts'
 import { batchCancelAnswer, batchParams, batchQuery, batchStatus, MAX_ITEMS } from '../schemas/batches.ts'
 import { cancelRequest } from '../schemas/distributions.ts'
 
@@ -31,17 +32,16 @@ export const status = endpoint({
   },
 }).handle(async ({ transaction, params, query }) => {
   const id = readBatchId(params.batch_id)
-  const limit = query.limit ?? MAX_ITEMS
-  const after = Number(readCursor(query.cursor, NUMBER_CURSOR) ?? 0)
+  const { limit, after } = readPage({ limit: MAX_ITEMS, ...query }, z.int())
   const found = await transaction(async (db) => {
     const batch = await findBatch(db, id)
     if (!batch) return null
-    const page = { after, limit: limit + 1, status: query.status ?? null }
+    const page = { after: after ?? 0, limit: limit + 1, status: query.status ?? null }
     return { batch, progress: await batchProgress(db, id), items: await listBatchItems(db, id, page) }
   })
   if (!found) throw notFound('batch')
   const { batch, progress, items } = found
-  const { page, pagination } = pageOf(items, limit, ({ position }) => String(position))
+  const { page, pagination } = pageOf(items, limit, ({ position }) => position)
   const distributions = page.map(({ position: _, ...shown }) => shown)
   return {
     status: 200,

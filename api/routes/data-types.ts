@@ -1,4 +1,5 @@
 // The catalogue of data types: what a payload must look like to be accepted.
+import { z } from 'zod'
 import {
   type DataTypeContent,
   deleteDataType,
@@ -14,7 +15,7 @@ import { endpoint } from '../http/endpoint.ts'
 import { ApiError, invalid, nameTaken, notFound } from '../http/errors.ts'
 import type { Texts } from '../http/json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
-import { offsetPagination } from '../http/pages.ts'
+import { pageOf, readPage } from '../http/pages.ts'
 import { schemaDefinitionIssues } from '../rules/catalogue-check.ts'
 import {
   dataType,
@@ -30,6 +31,7 @@ import {
 const tag = 'Catalogue'
 const MISSING = { 404: { description: 'No such data type' } }
 const ONE = { 200: { description: 'The data type', schema: dataType } }
+const LIST_KEY = z.object({ id: z.string(), shared: z.boolean() })
 const deed = (action: string, id: string, owner: string | null) => ({
   action,
   resource_type: 'data_type',
@@ -72,9 +74,11 @@ export const list = endpoint({
   role: 'viewer',
   query: dataTypeListQuery,
   answers: { 200: { description: 'One page', schema: dataTypeList } },
-}).handle(async ({ transaction, query: { limit = 50, offset = 0 } }) => {
-  const { data_types, total } = await transaction((db) => listDataTypes(db, { limit, offset }))
-  return { status: 200, body: { data_types, pagination: offsetPagination(limit, offset, data_types, total) } }
+}).handle(async ({ transaction, query }) => {
+  const { limit, offset, after } = readPage(query, LIST_KEY)
+  const { data_types, total } = await transaction((db) => listDataTypes(db, { limit: limit + 1, offset, after }))
+  const { page, pagination } = pageOf(data_types, limit, ({ id, shared }) => ({ id, shared }))
+  return { status: 200, body: { data_types: page, pagination: { ...pagination, offset, total } } }
 })
 
 export const show = endpoint({

@@ -20,7 +20,7 @@ import type { AppDeps } from '../http/context.ts'
 import { endpoint } from '../http/endpoint.ts'
 import { type Detail, invalid, nameTaken } from '../http/errors.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
-import { offsetPagination } from '../http/pages.ts'
+import { pageOf, readPage } from '../http/pages.ts'
 import {
   destination,
   destinationList,
@@ -30,6 +30,7 @@ import {
   registration,
   replacement,
 } from '../schemas/destinations.ts'
+import { nameField } from '../schemas/fields.ts'
 
 const tag = 'Destinations'
 const MISSING = { 404: { description: 'The tenant has no such destination' } }
@@ -83,19 +84,15 @@ export const list = endpoint({
   query: destinationListQuery,
   answers: { 200: { description: 'One page', schema: destinationList } },
 }).handle(async ({ transaction, query }) => {
-  const { limit = 50, offset = 0, ...filter } = query
-  const { destinations, total, circuit } = await transaction(async (db) => {
-    const found = await listDestinations(db, filter, { limit, offset })
-    const ids = found.destinations.map(({ id }) => id)
-    return { ...found, circuit: await circuitStates(db, ids) }
+  const { limit, offset, after, filter } = readPage(query, nameField)
+  const { page, pagination, total, circuit } = await transaction(async (db) => {
+    const { destinations, total } = await listDestinations(db, filter, { limit: limit + 1, offset, after })
+    const found = pageOf(destinations, limit, ({ name }) => name)
+    const ids = found.page.map(({ id }) => id)
+    return { ...found, total, circuit: await circuitStates(db, ids) }
   })
-  return {
-    status: 200,
-    body: {
-      destinations: destinations.map((row) => shownDestination(row, circuit(row.id))),
-      pagination: offsetPagination(limit, offset, destinations, total),
-    },
-  }
+  const destinations = page.map((row) => shownDestination(row, circuit(row.id)))
+  return { status: 200, body: { destinations, pagination: { ...pagination, offset, total } } }
 })
 
 export const show = endpoint({

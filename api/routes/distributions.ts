@@ -10,8 +10,8 @@ import {
   progressPercentage,
 } from '../../db/distributions/status.ts'
 import { endpoint, type Request } from '../http/endpoint.ts'
-import { invalid, notFound } from '../http/errors.ts'
-import { pageOf, readCursor, readFilter, UUID_CURSOR } from '../http/pages.ts'
+import { notFound } from '../http/errors.ts'
+import { pageOf, readFilter, readPage, UUID_KEY } from '../http/pages.ts'
 import {
   attempts,
   attemptsQuery,
@@ -75,14 +75,11 @@ export const list = endpoint({
     200: { description: 'One page, and counts for all distributions that match the filter', schema: distributionList },
   },
 }).handle(async ({ transaction, query }) => {
-  const { limit = 50, offset = 0, cursor, status, ...filters } = query
-  if (cursor !== undefined && query.offset !== undefined) {
-    throw invalid([{ field: 'offset', issue: 'cannot be combined with cursor' }])
-  }
-  const filter = { ...readFilter(filters), statuses: status && [status] }
-  const before = readCursor(cursor, UUID_CURSOR)
+  const { limit, offset, after, filter: given } = readPage(query, UUID_KEY)
+  const { status, ...rest } = given
+  const filter = { ...readFilter(rest), statuses: status && [status] }
   const { rows, counts } = await transaction(async (db) => ({
-    rows: await listDistributions(db, filter, { limit: limit + 1, offset, before }),
+    rows: await listDistributions(db, filter, { limit: limit + 1, offset, before: after }),
     counts: await countDistributions(db, filter),
   }))
   const { page, pagination } = pageOf(rows, limit, ({ id }) => id)
@@ -145,8 +142,7 @@ export const attemptList = endpoint({
   answers: { 200: { description: 'One page of attempts, for all destinations', schema: attempts }, ...MISSING },
 }).handle(async ({ c, transaction, params, query }) => {
   const id = readId(c, params.id)
-  const limit = query.limit ?? 1000
-  const after = readCursor(query.cursor, UUID_CURSOR)
+  const { limit, after } = readPage({ limit: 1000, ...query }, UUID_KEY)
   const rows = await transaction(async (db) => {
     const job = await findJobState(db, id)
     return job && listAttempts(db, id, { after, limit: limit + 1 })

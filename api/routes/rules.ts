@@ -1,4 +1,5 @@
 // Rules: written and shown.
+import { z } from 'zod'
 import type { Db } from '../../db/pool.ts'
 import {
   deleteRule,
@@ -17,7 +18,7 @@ import { endpoint, type RequestBody } from '../http/endpoint.ts'
 import { ApiError, type Detail, invalid, nameTaken, notFound } from '../http/errors.ts'
 import { JsonText } from '../http/exact-json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
-import { offsetPagination } from '../http/pages.ts'
+import { pageOf, readPage } from '../http/pages.ts'
 import { checkRule, shapeIssues } from '../rules/rule-check.ts'
 import { type Keeper, shownActions, takeInActions } from '../rules/shape-forms.ts'
 import {
@@ -43,6 +44,8 @@ const MAX_PATTERNS = 1000
 const MISSING = { 404: { description: 'The tenant has no such rule' } }
 const TAKEN = { 409: { description: 'The name is taken, or there are too many rules' } }
 const ONE = { description: 'The rule', schema: rule }
+
+const LIST_KEY = z.object({ priority: z.int(), name: z.string(), shared: z.boolean() })
 
 const EXAMPLE = {
   name: 'italy-to-reporter',
@@ -108,12 +111,13 @@ export const list = endpoint({
   query: ruleListQuery,
   answers: { 200: { description: 'One page', schema: ruleList } },
 }).handle(async ({ transaction, query }) => {
-  const { limit = 50, offset = 0, enabled, shared, ...rest } = query
+  const { limit, offset, after, filter: given } = readPage(query, LIST_KEY)
+  const { enabled, shared, ...rest } = given
   const truth = (text: 'true' | 'false' | undefined) => (text === undefined ? undefined : text === 'true')
   const filter = { ...rest, enabled: truth(enabled), shared: truth(shared) }
-  const { rules, total } = await transaction((db) => listRules(db, filter, { limit, offset }))
-  const pagination = offsetPagination(limit, offset, rules, total)
-  return { status: 200, body: { rules: rules.map(shown), pagination } }
+  const { rules, total } = await transaction((db) => listRules(db, filter, { limit: limit + 1, offset, after }))
+  const { page, pagination } = pageOf(rules, limit, ({ priority, name, shared }) => ({ priority, name, shared }))
+  return { status: 200, body: { rules: page.map(shown), pagination: { ...pagination, offset, total } } }
 })
 
 export const show = endpoint({

@@ -11,11 +11,11 @@ import { endpoint, type Request } from '../http/endpoint.ts'
 import { nameTaken, notFound } from '../http/errors.ts'
 import { MAX_DEPTH } from '../http/json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
-import { pageOf, readCursor } from '../http/pages.ts'
+import { pageOf, readPage } from '../http/pages.ts'
 import { checkPayload, NotChecked } from '../rules/catalogue-check.ts'
 import { type Content, checkContent, readContent } from '../schedules/content.ts'
 import { deed, find, follow, followed, shown, shownAlone } from '../schedules/following.ts'
-import { NAME } from '../schemas/fields.ts'
+import { nameField } from '../schemas/fields.ts'
 import {
   schedule,
   scheduleContent,
@@ -70,8 +70,8 @@ export const list = endpoint({
   role: 'viewer',
   query: scheduleListQuery,
   answers: { 200: { description: 'One page', schema: scheduleList } },
-}).handle(async ({ transaction, query: { limit = 50, cursor } }) => {
-  const after = readCursor(cursor, NAME)
+}).handle(async ({ transaction, query }) => {
+  const { limit, after } = readPage(query, nameField)
   const rows = await transaction((db) => listSchedules(db, { after, limit: limit + 1 }))
   const { page, pagination } = pageOf(rows, limit, ({ name }) => name)
   return { status: 200, body: { schedules: page.map(shown), pagination } }
@@ -109,7 +109,9 @@ export const replace = endpoint({
     // A pause that the request does not speak of stays: nobody resumes by a new time of day.
     const changed = await replaceSchedule(db, id, await checkContent(db, caller, content)).catch((error) => {
       const { code, constraint } = error as { code?: string; constraint?: string }
-      throw code === '23505' && constraint === 'uk_distribution_schedules_name' ? nameTaken('schedule', body.name) : error
+      throw code === '23505' && constraint === 'uk_distribution_schedules_name'
+        ? nameTaken('schedule', body.name)
+        : error
     })
     if (!changed) throw notFound('schedule')
     await audit(db, deed('update', changed))

@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { ATTEMPT_STATUSES, DELIVERY_STATUSES, JOB_STATUSES, PRIORITIES } from '../../db/states.ts'
 import { characters, dayOrInstant, nameField, tenantField, time } from './fields.ts'
-import { cursorPagination, cursorQuery, offsetQuery } from './pages.ts'
+import { cursorPagination, cursorQuery, offsetPagination, offsetQuery } from './pages.ts'
 import { timeoutSeconds } from './submission.ts'
 
 const maybeTime = time.nullable()
@@ -116,9 +116,6 @@ export const listQuery = z.strictObject({
     .optional()
     .openapi({ description: 'Submitted at or before this; a date includes the whole day' }),
   ...offsetQuery,
-  cursor: cursorQuery.cursor.openapi({
-    description: '`next_cursor` of the previous page: faster than `offset`, and cannot be combined with it',
-  }),
 })
 
 const count = z.int()
@@ -143,7 +140,7 @@ export const distributionList = z
         destinations_failed: count,
       }),
     ),
-    pagination: cursorPagination.extend({ offset: count, total: count }),
+    pagination: offsetPagination,
     summary: z.object({
       total: count,
       pending: count,

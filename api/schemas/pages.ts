@@ -1,23 +1,23 @@
-// What lists take, and how they say where a page stands: after a cursor, or after a number of entries.
+// What every list takes, and how its answer leads to the next page.
 import { z } from '@hono/zod-openapi'
 import { characters, wholeText } from './fields.ts'
 
-const limit = wholeText(1, 1000)
-  .optional()
-  .openapi({ description: 'Maximum number of entries of the page. Default 50' })
-
 export const cursorQuery = {
-  limit,
-  cursor: characters(1, 200).optional().openapi({ description: '`next_cursor` of the previous page' }),
-}
-export const offsetQuery = {
-  limit,
-  offset: wholeText(0, 100_000_000).optional().openapi({ description: 'Number of entries to skip' }),
+  limit: wholeText(1, 1000).optional().openapi({ description: 'Maximum number of entries of the page. Default 50' }),
+  cursor: characters(1, 500).optional().openapi({ description: '`next_cursor` of the previous page' }),
 }
 
-const pagination = { limit: z.int(), has_more: z.boolean() }
+/** Of a list of which a page may also be asked for by its place. */
+export const offsetQuery = {
+  ...cursorQuery,
+  offset: wholeText(0, 100_000_000)
+    .optional()
+    .openapi({ description: 'Number of entries to skip. A cursor is faster, and cannot be combined with it' }),
+}
+
 export const cursorPagination = z.object({
-  ...pagination,
+  limit: z.int(),
+  has_more: z.boolean(),
   next_cursor: z.string().nullable().openapi({ description: 'The `cursor` of the next page; null on the last page' }),
 })
-export const offsetPagination = z.object({ ...pagination, offset: z.int(), total: z.int() })
+export const offsetPagination = cursorPagination.extend({ offset: z.int(), total: z.int() })

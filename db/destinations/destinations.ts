@@ -181,18 +181,19 @@ export interface DestinationFilter {
   health_status?: DestinationRow['health_status'] | undefined
 }
 
-/** One page of the tenant's living destinations by name, and how many the filter matches in all. */
+/** One page of the tenant's living destinations by name, behind the name `after`, and how many the filter matches in all. */
 export async function listDestinations(
   db: Db,
   filter: DestinationFilter,
-  page: { limit: number; offset: number },
+  page: { limit: number; offset: number; after: string | null },
 ): Promise<{ destinations: DestinationRow[]; total: number }> {
   const where = `deleted_at is null and ($1::text is null or protocol = $1) and ($2::text is null or status = $2)
     and ($3::text is null or tags @> array[$3]) and ($4::text is null or health_status = $4)`
   const values = [filter.protocol ?? null, filter.status ?? null, filter.tag ?? null, filter.health_status ?? null]
   const { rows } = await db.query<DestinationRow>(
-    `select ${COLUMNS} from destinations where ${where} order by name limit $5 offset $6`,
-    [...values, page.limit, page.offset],
+    `select ${COLUMNS} from destinations where ${where} and ($7::text is null or name > $7)
+      order by name limit $5 offset $6`,
+    [...values, page.limit, page.offset, page.after],
   )
   const total = await db.query<{ total: number }>(
     `select count(*)::int as total from destinations where ${where}`,

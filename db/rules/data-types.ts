@@ -104,14 +104,15 @@ export async function findDataType(
   return rows[0] ?? null
 }
 
-/** One page by id, the tenant's own before a shared one of the same id, and how many there are in all. */
+/** One page by id, the tenant's own before a shared one of the same id, behind `after`, and how many there are in all. */
 export async function listDataTypes(
   db: Db,
-  page: { limit: number; offset: number },
+  page: { limit: number; offset: number; after: Pick<DataTypeRow, 'id' | 'shared'> | null },
 ): Promise<{ data_types: DataTypeRow[]; total: number }> {
   const { rows } = await db.query<DataTypeRow>(
-    `select ${COLUMNS} from data_types order by id, tenant_id nulls last limit $1 offset $2`,
-    [page.limit, page.offset],
+    `select ${COLUMNS} from data_types where ($3::text is null or (id, tenant_id is null) > ($3, $4::boolean))
+      order by id, tenant_id nulls last limit $1 offset $2`,
+    [page.limit, page.offset, page.after?.id, page.after?.shared],
   )
   const total = await db.query<{ total: number }>('select count(*)::int as total from data_types')
   return { data_types: rows, total: total.rows[0]!.total }

@@ -140,11 +140,11 @@ export interface RuleFilter {
   path?: string | undefined
 }
 
-/** One page in the order in which they are asked, and how many the filter matches. */
+/** One page in the order of evaluation, behind the rule `after`, and how many the filter matches. */
 export async function listRules(
   db: Db,
   filter: RuleFilter,
-  page: { limit: number; offset: number },
+  page: { limit: number; offset: number; after: Pick<RuleRow, 'priority' | 'name' | 'shared'> | null },
 ): Promise<{ rules: RuleRow[]; total: number }> {
   const where = `($1::text is null or rule_type = $1) and ($2::boolean is null or enabled = $2)
     and ($3::text is null or actions -> 'destinations' ? $3) and ($4::text is null or actions -> 'tags' ? $4)
@@ -162,8 +162,10 @@ export async function listRules(
   ]
   const { rows } = await db.query<RuleRow>(
     `select ${COLUMNS} from distribution_rules r where ${where}
+        and ($9::int is null
+             or (-priority, name collate "C", tenant_id is null) > (-$9::int, $10::text collate "C", $11::boolean))
       order by priority desc, name collate "C", tenant_id nulls last limit $7 offset $8`,
-    [...values, page.limit, page.offset],
+    [...values, page.limit, page.offset, page.after?.priority, page.after?.name, page.after?.shared],
   )
   const total = await db.query<{ total: number }>(
     `select count(*)::int as total from distribution_rules r where ${where}`,

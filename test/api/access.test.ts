@@ -80,6 +80,20 @@ describe('tenants and their keys', () => {
     expect((await platform('DELETE', `/tenants/third/api-keys/${body.id}`)).status).toBe(404)
   })
 
+  it('that are used show when, to about a minute', async () => {
+    const key = api.keys.other.viewer
+    const lastUses = async () => {
+      const { body } = await api.call('GET', '/tenants/other/api-keys', undefined, { key: api.keys.acme.platform })
+      return body.api_keys.find(({ name }: { name: string }) => name === 'viewer').last_used_at
+    }
+    await api.call('GET', '/distribution/list', undefined, { key })
+    await expect.poll(lastUses).not.toBeNull()
+    const first = await lastUses()
+    expect(Math.abs(Date.parse(first) - Date.now())).toBeLessThan(60_000)
+    await api.call('GET', '/distribution/list', undefined, { key })
+    expect(await lastUses()).toBe(first)
+  })
+
   it('that are suspended get a 403', async () => {
     await platform('POST', '/tenants', { id: 'late-payer' })
     const { body } = await platform('POST', '/tenants/late-payer/api-keys', { name: 'k', role: 'admin' })

@@ -304,3 +304,13 @@ describe('many bulk requests of one tenant at once', () => {
     expect(order.slice(3)).toEqual(['d1', 'a2', 'a3'])
   })
 })
+
+it('what is nested too deeply is refused with the limit that was applied to it', async () => {
+  const nested = (depth: number) => JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`)
+  const single = await api.call('POST', '/distribution/submit', aSubmission({ payload: nested(500) }))
+  expect(single.body.details).toEqual([{ field: 'body', issue: 'is nested deeper than 500' }])
+  const one = await bulk([aSubmission(), aSubmission({ payload: nested(500) })])
+  expect(one.body.rejected).toEqual([{ index: 1, details: single.body.details }])
+  const all = await bulk([aSubmission(), aSubmission({ payload: nested(1000) })])
+  expect(all.body.details).toEqual([{ field: 'body', issue: 'is nested deeper than 1000' }])
+})

@@ -171,7 +171,7 @@ describe('a registered destination', () => {
     await register('listed-2', { tags: ['page', 'more'] })
     const { body } = await api.call('GET', '/destinations/list?tag=page&limit=1')
     expect(body.destinations.map(({ name }: { name: string }) => name)).toEqual(['listed-1'])
-    expect(body.pagination).toEqual({ limit: 1, offset: 0, total: 2, has_more: true })
+    expect(body.pagination).toEqual({ limit: 1, offset: 0, total: 2, has_more: true, next_cursor: expect.any(String) })
   })
 
   it('is probed by a worker', async () => {

@@ -98,3 +98,40 @@ describe('the list', () => {
     expect([status, body.details?.[0]?.field]).toEqual([400, field])
   })
 })
+
+describe('the other lists', () => {
+  const keys = () => ({ key: api.keys.acme.platform })
+  const create = async (path: string, body: Record<string, unknown>) => {
+    expect((await api.call('POST', path, body, keys())).status).toBe(201)
+  }
+  beforeAll(async () => {
+    const configuration = { endpoint: 'https://receiver.example/in' }
+    for (const name of ['b', 'a', 'C', 'd_1', 'd-1']) {
+      await create('/destinations/register', { name, protocol: 'REST', configuration })
+      await create('/data-types', { id: `${name} ü` })
+      await create('/data-types', { id: `${name} ü`, shared: true })
+      const rule = { rule_type: 'filtering', actions: { drop: true } }
+      await create('/rules', { ...rule, name: `${name} ü`, priority: name.length })
+      await create('/rules', { ...rule, name: `${name} ü`, priority: name.length, shared: true })
+    }
+  })
+
+  it.each([
+    ['/destinations/list', 'destinations'],
+    ['/data-types', 'data_types'],
+    ['/rules', 'rules'],
+  ])('%s gives the same entries by cursor as at once', async (path, field) => {
+    const { body: all } = await api.call('GET', `${path}?limit=1000`, undefined, keys())
+    expect(all.pagination).toMatchObject({ has_more: false, next_cursor: null, total: all[field].length })
+    const walked: unknown[] = []
+    let cursor: string | null = ''
+    while (cursor !== null) {
+      const page = await api.call('GET', `${path}?limit=3${cursor ? `&cursor=${cursor}` : ''}`, undefined, keys())
+      walked.push(...page.body[field])
+      cursor = page.body.pagination.next_cursor
+    }
+    expect(walked).toEqual(all[field])
+    const both = await api.call('GET', `${path}?offset=1&cursor=x`, undefined, keys())
+    expect([both.status, both.body.details[0].field]).toEqual([400, 'offset'])
+  })
+})
