@@ -1,4 +1,4 @@
-// The HTTP API, put together from what its process hands in. No port is opened here.
+// The HTTP API, built from what its process provides. It opens no port.
 import { OpenAPIHono } from '@hono/zod-openapi'
 import { createRuleCache } from '../activities/rules/rule-cache.ts'
 import { ENDPOINTS, SERVICE_ENDPOINTS } from './endpoints.ts'
@@ -16,7 +16,7 @@ import { createBulkQueue } from './submission/bulk-queue.ts'
 
 export type { AppDeps } from './http/context.ts'
 
-/** The whole API; `app.fetch` serves it, `app.request()` tests it. */
+/** The whole API. Servers call `app.fetch`, tests call `app.request()`. */
 export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
   const { pool, logger, limits, metrics, version } = given
   const keys = createKeyLookup(pool)

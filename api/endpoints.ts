@@ -1,5 +1,5 @@
-// Every endpoint of the API. Of two paths that both match a request the first one serves it, so that a word such as `list`
-// stands before an `{id}`.
+// All endpoints of the API. If two paths match a request, the first one serves it: a fixed word such as `list` comes before
+// an `{id}`.
 import type { Endpoint } from './http/endpoint.ts'
 import * as apiKeys from './routes/api-keys.ts'
 import * as auditLog from './routes/audit-log.ts'
@@ -88,5 +88,5 @@ export const ENDPOINTS: readonly Endpoint[] = [
   apiKeys.revoke,
 ]
 
-/** Health and metrics, beside `/api/v1`: for machines, and without a limit of requests. */
+/** Health and metrics: outside `/api/v1`, and without a rate limit. */
 export const SERVICE_ENDPOINTS: readonly Endpoint[] = [service.live, service.ready, service.detailed, service.metrics]

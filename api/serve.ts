@@ -1,4 +1,4 @@
-// The API as a part of a program: made from what the program hands in, listening at the address that it names.
+// The API as a part of a program: builds it and listens.
 import { readFileSync } from 'node:fs'
 import { createApp } from './app.ts'
 import type { AppDeps } from './http/context.ts'
@@ -7,15 +7,15 @@ import { listen } from './http/listen.ts'
 
 export interface ServeOptions {
   host: string
-  /** 0: a free one. */
+  /** 0: a free port. */
   port: number
-  /** Takes what closes the port; the program calls it at its end. */
+  /** Registers the function that closes the port; the program calls it at its end. */
   atEnd: (close: () => Promise<unknown>) => void
 }
 
 export interface ServedApi {
   url: string
-  /** The checks of `/health/ready` that fail just now. */
+  /** The checks of `/health/ready` that fail at the moment. */
   failing(): Promise<string[]>
 }
 

@@ -1,5 +1,5 @@
-// Binds credentials to hosts. One without `allowed_hosts` learns the hosts of the registered destinations that use it: the
-// admin who registers the first one chooses them. Any other host needs `allowed_hosts`, and the secret once more.
+// Limits credentials to hosts. Without `allowed_hosts`, the first registered destination that uses a credential decides the
+// hosts. Any other host needs `allowed_hosts`, and the secret must be sent again.
 
 import { destinationFor } from '../../activities/destinations/registry.ts'
 import { covers, coversEntry, hostName } from '../../activities/destinations/secrets/allowed-hosts.ts'
@@ -13,8 +13,8 @@ import { type Detail, invalid } from '../http/errors.ts'
 type Configured = Pick<DestinationRow, 'protocol' | 'configuration'>
 
 /**
- * Checks that the credentials of a registered destination may be sent to its hosts, and lets those without hosts learn
- * them. Call it before the destination is written. Throws a 400 for a host that a credential is not bound to.
+ * Checks that the credentials of a registered destination may be sent to its hosts, and sets the hosts of those that have
+ * none. Call it before the destination is written. Throws a 400 for a host that is not allowed.
  */
 export async function bindCredentials(db: Db, destination: Configured): Promise<void> {
   const details: Detail[] = []
@@ -33,7 +33,7 @@ export async function bindCredentials(db: Db, destination: Configured): Promise<
   if (details.length > 0) throw invalid(details)
 }
 
-/** Keeps what credentials without `allowed_hosts` have learnt, before the destination that taught it is gone. */
+/** Stores the hosts of credentials without `allowed_hosts`, before a destination that uses them is deleted. */
 export async function keepHosts(db: Db, destination: Configured): Promise<void> {
   for (const name of namesIn(destination)) {
     const row = await findCredential(db, name, { forUpdate: true })
@@ -42,13 +42,13 @@ export async function keepHosts(db: Db, destination: Configured): Promise<void> 
   }
 }
 
-/** The hosts of all registered destinations that use a credential; null when none does. */
+/** The hosts of all registered destinations that use a credential; null if there are none. */
 export async function registeredHosts(db: Db, name: string): Promise<string[] | null> {
   const users = await configurationsUsing(db, name)
   return users.length === 0 ? null : distinct(users.flatMap(hostsOf).map(({ host }) => host))
 }
 
-/** The entries that a credential is not bound to yet: whoever adds them has to know its values. */
+/** Entries that are not allowed yet: to add them, the secret must be sent again. */
 export function newEntries(row: CredentialRow, entries: readonly string[]): string[] {
   const bound = row.allowed_hosts ?? row.registered_hosts ?? []
   return entries.filter((entry) => !coversEntry(bound, entry))
@@ -58,7 +58,7 @@ function namesIn({ protocol, configuration }: Configured): string[] {
   return secretReferences(destinationFor(protocol).config, configuration).filter((name) => !isReserved(name))
 }
 
-/** Also of one that today's schema refuses: it is stored as it was valid once. */
+/** Works also if the stored configuration does not match the present schema. */
 function hostsOf({ protocol, configuration }: Configured): { path: Path; host: string }[] {
   const { config } = destinationFor(protocol)
   const parsed = config.safeParse(configuration)

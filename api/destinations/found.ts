@@ -1,4 +1,4 @@
-// A registered destination as its endpoints find it, show it and note what was done to it.
+// What the endpoints of registered destinations share.
 import { circuitStates } from '../../db/destinations/circuits.ts'
 import { type DestinationRow, findDestination } from '../../db/destinations/destinations.ts'
 import type { Db } from '../../db/pool.ts'
@@ -13,7 +13,7 @@ export async function find(db: Db, idOrName: string, options?: { forUpdate: bool
   return row
 }
 
-/** As anyone may see it, with the present state of its circuit. */
+/** With masked secrets and the present state of its circuit. */
 export async function shown({ transaction }: Request, row: DestinationRow) {
   const circuit = await transaction((db) => circuitStates(db, [row.id]))
   return shownDestination(row, circuit(row.id))

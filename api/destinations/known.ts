@@ -1,4 +1,4 @@
-// The destinations that a request names: those that are registered, and for the others the names that were meant.
+// Looks up the destinations that a request names, and suggests names for unknown ones.
 import { findDestinations, type KnownDestination } from '../../db/distributions/plan.ts'
 import type { Db } from '../../db/pool.ts'
 import { knownNames } from '../../db/rules/rule-lookups.ts'
@@ -6,11 +6,11 @@ import { nearestName } from '../schemas/issues.ts'
 
 export interface KnownDestinations {
   found: ReadonlyMap<string, KnownDestination>
-  /** For a name that was not found the one that it is like. */
+  /** Unknown names with the most similar known name. */
   meant: ReadonlyMap<string, string>
 }
 
-/** Of a request with more mistaken names the others go without a suggestion: each is compared with a thousand. */
+/** Only the first unknown names get a suggestion: each is compared with up to a thousand names. */
 const MAX_SUGGESTED = 20
 
 /** Looks all of them up at once. */
@@ -19,7 +19,7 @@ export async function knownDestinations(
   named: readonly { name: string; inline: boolean }[],
 ): Promise<KnownDestinations> {
   const found = await findDestinations(db, [...new Set(named.map(({ name }) => name))])
-  // An inline destination is called as it likes.
+  // An inline destination may have any name.
   const missing = new Set(named.flatMap(({ name, inline }) => (inline || found.has(name) ? [] : [name])))
   const names = missing.size > 0 ? await knownNames(db) : []
   const meant = new Map<string, string>()

@@ -1,4 +1,4 @@
-// What stands between a registered destination as it is sent, as it is stored, and as it is shown: its secrets.
+// Converts a registered destination between the forms in requests, in rows and in responses: its secrets.
 import { isDeepStrictEqual } from 'node:util'
 import { destinationFor } from '../../activities/destinations/registry.ts'
 import { changedPlaces } from '../../activities/destinations/secrets/secret.ts'
@@ -30,7 +30,7 @@ export interface SentContent {
   max_retries?: number | null | undefined
 }
 
-/** Throws a 400 with everything that is wrong. */
+/** Throws a 400 with every problem. */
 export async function checkContent(
   { egress, shaper }: Pick<AppDeps, 'egress' | 'shaper'>,
   tenantId: string,
@@ -53,9 +53,9 @@ export interface OwnCredential {
 }
 
 /**
- * The content to store: literals become references into the destination's own credential, which is returned as the
- * fields it must hold from now on. `present` is what is replaced: secrets that are sent as `***` stay, and `changed` says
- * whether anything becomes another thing.
+ * The content to store. Plain-text secrets become references to a credential of the destination, whose new content is
+ * `fields`. `present` is the row that is replaced: secrets sent as `***` keep their value. `changed` says whether anything
+ * differs.
  */
 export async function separateSecrets(
   db: Db,
@@ -99,7 +99,7 @@ export async function separateSecrets(
   return { content, fields, changed }
 }
 
-/** A kept secret would go somewhere else, or past somebody else, though nobody who asks for it need know it. */
+/** Otherwise somebody who does not know the secret could have it sent to another server. */
 function sendAgain(path: string, moved: string[]): Detail {
   const fields = moved.map((field) => `configuration.${field}`).join(', ')
   return {
@@ -108,7 +108,7 @@ function sendAgain(path: string, moved: string[]): Detail {
   }
 }
 
-/** Null for what cannot be opened any more, unless something of it is to stay: new secrets are the way to mend that. */
+/** Null if the stored secrets cannot be decrypted and none of them is needed: sending new secrets fixes that. */
 async function presentFields(
   db: Db,
   sealer: Sealer,
@@ -123,13 +123,13 @@ async function presentFields(
   }
 }
 
-/** Whether the row holds this content already, whatever the order of its keys. */
+/** Whether the row already has this content; the order of keys does not matter. */
 function isKept(content: DestinationContent, row: DestinationRow): boolean {
   const keys = Object.keys(content) as (keyof DestinationContent)[]
   return isDeepStrictEqual(JSON.parse(JSON.stringify(content)), Object.fromEntries(keys.map((key) => [key, row[key]])))
 }
 
-/** Seals the fields; call it once the destination's row is there. */
+/** Stores the secrets encrypted; call it after the row of the destination was written. */
 export async function keepSecrets(
   db: Db,
   sealer: Sealer,
@@ -148,7 +148,7 @@ export async function keepSecrets(
   })
 }
 
-/** The destination as anyone may see it, and how its circuit stands. */
+/** The destination with masked secrets, and the state of its circuit. */
 export function shownDestination(row: DestinationRow, circuit: CircuitState) {
   const configuration = maskSecrets(destinationFor(row.protocol).config, row.configuration)
   const transform_config = shownShape(row.transform_config)
@@ -162,7 +162,7 @@ export function shownDestination(row: DestinationRow, circuit: CircuitState) {
   }
 }
 
-/** With the burst that holds when none is stored. */
+/** A stored limit may have no burst, which means 0. */
 export function shownRateLimit(limit: RateLimit | null) {
   return limit && { burst: 0, ...limit }
 }

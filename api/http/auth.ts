@@ -1,4 +1,4 @@
-// Who asks, and what may they. Keys are known by their hash alone.
+// Authentication and roles. Only the hash of a key is stored.
 import { createHash } from 'node:crypto'
 import type { Context } from 'hono'
 import { LRUCache } from 'lru-cache'
@@ -13,19 +13,19 @@ export type Authenticate = (c: Context<ApiEnv>) => Promise<Caller>
 
 export interface KeyLookup {
   authenticate: Authenticate
-  /** A key or tenant has changed: ask the database again. */
+  /** Clears the cache after a key or a tenant has changed. */
   forget(): void
 }
 
-/** A revoked key is refused after this long by other processes; the one that revoked it forgets at once. */
+/** How long a key is cached: other processes accept a revoked key for this time; the process that revoked it does not. */
 const REMEMBERED_MS = 3000
-/** Only keys that exist are remembered, so this bounds nothing but a very large installation. */
+/** Only existing keys are cached, so this matters only in very large installations. */
 const REMEMBERED_KEYS = 10_000
 
 /** `last_used_at` of a key is written this often by one process. */
 const NOTED_MS = 60_000
 
-/** Looks keys up in the database, and remembers those found for some seconds. */
+/** Looks keys up in the database, and caches those that exist for some seconds. */
 export function createKeyLookup(pool: Pool, now: () => number = () => performance.now()): KeyLookup {
   const wrongKeys = createWrongKeys()
   const known = new LRUCache<string, { key: ApiKey; until: number }>({ max: REMEMBERED_KEYS })
@@ -48,11 +48,11 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
   function noteUse({ id, tenant_id }: ApiKey): void {
     if (noted.has(id)) return
     noted.set(id, true)
-    // Lost with the database away: the next use after that writes it again.
+    // If the write fails, the next use of the key tries again.
     withTenant(pool, tenant_id, (db) => noteKeyUse(db, id)).catch(() => noted.delete(id))
   }
 
-  /** The refusal of a key that is not known; its log line names the address. */
+  /** The error for an unknown key; the log line of the request gets the address. */
   function wrong(c: Context<ApiEnv>): ApiError {
     const address = remoteAddress(c)
     c.set('address', address)
@@ -73,7 +73,7 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
       const key = await find(given)
       if (!key) throw wrong(c)
       const caller: Caller = { tenant_id: key.tenant_id, role: key.role, actor: `api_key:${key.id}` }
-      // Set before the refusal, so that its log line names the tenant.
+      // Set before the error, so that the log line names the tenant.
       c.set('caller', caller)
       if (key.tenant_status !== 'active') {
         throw new ApiError('AUTHORIZATION_FAILED', `the tenant is ${key.tenant_status}`)
@@ -84,12 +84,12 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
   }
 }
 
-/** Keys carry 256 random bits, so that a plain hash is enough; a slow one would cost every request. */
+/** Keys have 256 random bits, so a plain hash is safe; a slow hash would delay every request. */
 export function hashKey(key: string): Buffer {
   return createHash('sha256').update(key, 'utf8').digest()
 }
 
-/** The caller, when the role is at least `needed`. */
+/** Returns the caller if its role is at least `needed`. */
 export function requireRole(caller: Caller, needed: Role): Caller {
   if (ROLES.indexOf(caller.role) < ROLES.indexOf(needed)) {
     throw new ApiError(
@@ -100,7 +100,7 @@ export function requireRole(caller: Caller, needed: Role): Caller {
   return caller
 }
 
-/** A body's tenant_id, if present, must be the caller's. */
+/** A `tenant_id` in a body must be the tenant of the caller. */
 export function requireOwnTenant(caller: Caller, given: string | undefined): void {
   if (given === undefined || given === caller.tenant_id) return
   throw new ApiError('AUTHORIZATION_FAILED', 'tenant_id must be the tenant of the API key', [

@@ -1,5 +1,5 @@
-// Reads a request's body: never more than the limit in memory, before or after inflating, and not for longer than an honest
-// sender needs.
+// Reads the body of a request: never more than the limit in memory, before or after decompression, and not for longer than a
+// normal sender needs.
 import { createGunzip, type Gunzip } from 'node:zlib'
 import type { HonoRequest } from 'hono'
 import { LIMITS } from '../../db/limits.ts'
@@ -9,12 +9,12 @@ import { ApiError, invalid } from './errors.ts'
 
 export const MEDIA_TYPES = ['application/json', 'application/vnd.distributor.v1+json'] as const
 
-/** A body that says beforehand that it is too large is refused before anything else is done for it. */
+/** Rejects a request whose Content-Length is too large, before anything else is done for it. */
 export function refuseAnnouncedSize(request: HonoRequest, limit: number): void {
   if (announcedSize(request) > limit) throw tooLarge(limit)
 }
 
-/** What the request says its body has; 0 for one that does not say. */
+/** The Content-Length; 0 if there is none. */
 export function announcedSize(request: HonoRequest): number {
   return Number(request.header('content-length') ?? 0)
 }
@@ -26,8 +26,8 @@ const TIMES: UploadTimes = {
 
 /**
  * The decoded bytes of the body (after gunzip), at most `limit` of them. Empty when there is none.
- * Throws 413 beyond the limit, 400 for another media type or encoding, 408 for a sender that is too slow.
- * @param held counts what was not announced
+ * Throws 413 beyond the limit, 400 for another media type or encoding, 408 if the sender is too slow.
+ * @param held counts the bytes that the Content-Length did not announce
  */
 export async function readBody(
   request: HonoRequest,
@@ -64,7 +64,7 @@ class Upload {
   private readonly watch: NodeJS.Timeout
   private readonly tooSlow: Promise<never>
   private size = 0
-  /** Time in which a read waited for the sender. What the service takes itself, as to inflate, is not the sender's. */
+  /** Time spent waiting for the sender. The time of the service itself, such as for decompression, does not count. */
   private waited_ms = 0
   private waits_since: number | undefined
 
@@ -77,7 +77,7 @@ class Upload {
       refuse = reject
     })
     this.tooSlow.catch(() => {})
-    // Most bodies are here long before it looks for the first time.
+    // Most bodies are complete long before the first check.
     this.watch = setInterval(() => {
       const now = { size: this.size, waited_ms: this.waitedSoFar() }
       const slow = now.size - before.size < LIMITS.uploadBytes.value && now.waited_ms - before.waited_ms > window_ms / 2
@@ -102,14 +102,14 @@ class Upload {
     return this.waited_ms + (this.waits_since === undefined ? 0 : performance.now() - this.waits_since)
   }
 
-  /** Nothing further is read; a read that waits is over. */
+  /** Stops reading; a pending read ends. */
   stop(): void {
     clearInterval(this.watch)
     this.reader.cancel().catch(() => {})
   }
 }
 
-/** Inflates what arrives piece by piece: of a bomb no more is made than the limit. */
+/** Decompresses piece by piece, so that a decompression bomb never takes more memory than the limit. */
 async function inflate(first: Uint8Array, upload: Upload, limit: number, held: HeldBody): Promise<Buffer> {
   const gunzip = createGunzip({ chunkSize: 65_536 })
   const inflated: Buffer[] = []
@@ -139,7 +139,7 @@ async function feed(gunzip: Gunzip, first: Uint8Array, upload: Upload): Promise<
   gunzip.end()
 }
 
-/** The sender has gone: its socket's error is no fault of ours, and would pass for one of the database's. */
+/** The sender closed the connection. Its socket error must not be mistaken for one of the database. */
 function refuseCutOff(): never {
   throw invalid([{ field: 'body', issue: 'ended before it was complete' }])
 }

@@ -1,4 +1,4 @@
-// What a request carries through the API, and what the API is given when it is made.
+// The context of a request, and what the API needs from its process.
 
 import type { Logger } from 'pino'
 import type { Counter, Histogram, Registry } from 'prom-client'
@@ -9,18 +9,18 @@ import type { Sealer } from '../../db/secrets.ts'
 import type { Role } from '../../db/states.ts'
 import type { Dispatcher } from '../../workflows/client.ts'
 
-/** Who asks: the key's tenant and role. `actor` is the word for the audit log, never the key itself. */
+/** Who sends the request: tenant and role of the key. `actor` is the name for the audit log, never the key itself. */
 export interface Caller {
   tenant_id: string
   role: Role
   actor: string
 }
 
-/** The numbers that the API itself counts; the rest of the registry is the process's. */
+/** The metrics that the API counts itself. */
 export interface ApiMetrics {
   /** `zenia_distribution_requests_total`: submissions, `status` `accepted`, `duplicate` or `rejected`. */
   requests: Counter<'tenant_id' | 'data_type' | 'status'>
-  /** `zenia_distribution_latency_seconds`: of what the API itself ends. */
+  /** `zenia_distribution_latency_seconds`: of distributions that the API ends. */
   latency: Histogram
   /** `zenia_distribution_api_refusals_total`: requests answered with 429. */
   apiRefusals: Counter<'tenant_id'>
@@ -42,10 +42,10 @@ export interface AppDeps {
   logger: Logger
   registry: Registry
   metrics: ApiMetrics
-  /** `upload`: how long a body may take, where a test has other times. */
+  /** `upload`: time limits of a body, for tests. */
   limits: { max_body_bytes: number; upload?: UploadTimes }
   version: string
-  /** False while the process still waits for its database: nothing is asked of it, and whoever needs it gets a 503. */
+  /** False while the process waits for its database at the start: requests that need it get a 503 at once. */
   databaseFound?: () => boolean
 }
 
@@ -54,12 +54,12 @@ export interface ApiEnv {
   Variables: {
     request_id: string
     log: Logger
-    /** The path template, for the log line; an id in there would make it unbounded. */
+    /** The path template, for the log line; real paths contain ids and would be unbounded. */
     route: string
     caller: Caller | undefined
     distribution_id: string | undefined
     error_code: string | undefined
-    /** Where a wrong key came from. */
+    /** The address that sent an unknown key. */
     address: string | undefined
   }
 }

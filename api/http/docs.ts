@@ -1,5 +1,5 @@
-// The OpenAPI document, and a page that shows it. The page's script and style come from the installed package: nothing
-// is fetched from a network.
+// The OpenAPI document, and a page that shows it. The script and style of the page come from an installed package: nothing
+// is loaded from another server.
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -34,11 +34,11 @@ const PAGE = `<!doctype html>
 </html>
 `
 
-/** Own origin only; the page draws its icons from data URLs and sets styles on elements. */
+/** Only this server; the page needs data URLs for icons and inline styles. */
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
 
-/** Serves `/openapi.json` and `/docs`, which need no key. Call it when every endpoint is mounted. */
+/** Serves `/openapi.json` and `/docs`, which need no key. Call it after all endpoints are mounted. */
 export function serveDocs(app: OpenAPIHono<ApiEnv>, version: string): void {
   app.openAPIRegistry.registerComponent('securitySchemes', 'api_key', {
     type: 'apiKey',
@@ -70,7 +70,7 @@ function assetFolder(): string {
   return dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
 }
 
-/** In the order in which they are read. */
+/** In the order of the page. */
 const TAGS = [
   'Distributions',
   'Batches',

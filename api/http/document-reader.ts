@@ -13,7 +13,7 @@ export const PAYLOAD = 'payload'
 export interface JsonForm {
   /** The opaque top-level field; `payload` when absent. */
   opaque?: string
-  /** 500 when absent. */
+  /** Default 500. */
   max_depth?: number
   /** Elements of the opaque field whose bytes are returned one by one. */
   max_elements?: number
@@ -23,11 +23,11 @@ export interface ParsedJson {
   /** The opaque field is replaced by its kind: `{}`, `[]`, `""`, `0`, `true`, `false` or `null`. */
   value: unknown
   texts: Texts
-  /** Strings, keys and numbers outside the opaque field that PostgreSQL could not store, by their path. */
+  /** Strings, keys and numbers outside the opaque field that PostgreSQL cannot store. */
   unstorable: Detail[]
   /** False: jsonb would refuse the opaque field, or write it much longer than it was sent. */
   queryable: boolean
-  /** Of an opaque array: how many elements it has, and the first of them. */
+  /** The elements of an opaque array: their number, and the first ones. */
   elements: { count: number; first: Buffer[] }
 }
 
@@ -69,7 +69,7 @@ export class DocumentReader {
   private readonly duplicates: Issues = issueList()
   private readonly unstorable: Issues = issueList()
   private readonly elements: ParsedJson['elements'] = { count: 0, first: [] }
-  /** Where the value of a top-level key begins; -1 between two. */
+  /** Start of the value of the current top-level key; -1 between two. */
   private valueStart = -1
   private elementStart = 0
   /** The bytes of the opaque value, once it was read. */

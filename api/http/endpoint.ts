@@ -1,4 +1,4 @@
-// One route: its schemas, the role it asks for, and what it does. The same object is the check and the documentation.
+// An endpoint: its schemas, its role and its handler. The same object validates requests and documents them.
 import type { Context } from 'hono'
 import type { z } from 'zod'
 import type { RuleCache } from '../../activities/rules/rule-cache.ts'
@@ -10,34 +10,34 @@ import type { KeyLookup } from './auth.ts'
 import type { ApiEnv, AppDeps, Caller } from './context.ts'
 import type { JsonForm, ParsedJson } from './json.ts'
 
-/** What the process hands in, and what the API makes for itself once. */
+/** What the process provides, and what the API creates once for itself. */
 export interface ApiDeps extends AppDeps {
   keys: KeyLookup
   bulkQueue: BulkQueue
   rules: RuleCache
 }
 
-/** A decoded body: the bytes after gunzip, and what they say. `value` is undefined when the request had no body. */
+/** A decoded body: the bytes after decompression, and the parsed JSON. `value` is undefined if there was no body. */
 export interface RequestBody extends ParsedJson {
   bytes: Buffer
 }
 
-/** What was done, and to what. The tenant is the caller's unless another one is given. */
+/** An event of the audit log. The tenant is that of the caller unless another one is given. */
 export type Deed = Pick<AuditEvent, 'action' | 'resource_type' | 'resource_id' | 'details'> & { tenant_id?: string }
 
 export interface Request<Params = unknown, Query = unknown, Body = unknown> {
   c: Context<ApiEnv>
   deps: ApiDeps
-  /** Undefined only where the endpoint asks for no role. */
+  /** Undefined only if the endpoint needs no role. */
   caller: Caller
   request_id: string
   params: Params
   query: Query
   body: Body
   raw: RequestBody
-  /** Runs `work` in one transaction that sees the rows of the caller's tenant alone. */
+  /** Runs `work` in one transaction that sees only rows of the caller's tenant. */
   transaction<T>(work: (db: Db) => Promise<T>): Promise<T>
-  /** Writes to the audit log what the caller did; call it in the transaction that does it. */
+  /** Adds an event to the audit log; call it in the transaction of the change. */
   audit(db: Db, deed: Deed): Promise<void>
 }
 
@@ -45,13 +45,13 @@ export interface Answer {
   description: string
   schema?: z.ZodType
   example?: unknown
-  /** Of an answer that is not JSON. */
+  /** Absent: JSON. */
   media_type?: string
 }
 
 export type Answers = Record<number, Answer>
 
-/** What a handler may answer: a status of its endpoint, with a body as that status's schema describes it. */
+/** What a handler may return: a status of its endpoint, with a body that matches the schema of this status. */
 export type Reply<A extends Answers> = {
   [Status in keyof A]: A[Status] extends { schema: infer Schema extends z.ZodType }
     ? { status: Status; body: z.output<Schema>; headers?: Record<string, string> }
@@ -62,7 +62,7 @@ export type Reply<A extends Answers> = {
 
 export interface SentReply {
   status: number
-  /** Absent with a 204. */
+  /** Absent for a 204. */
   body?: unknown
   headers?: Record<string, string>
 }
@@ -81,32 +81,32 @@ interface Description<
   tag: string
   summary: string
   description?: string
-  /** The weakest role that may call it; null for everybody, without a key. */
+  /** The weakest role that may call it; null if it needs no key. */
   role: Role | null
   params?: Params
   query?: Query
   headers?: z.ZodObject
   body?: Body
-  /** The documentation of the body, where the handler checks more than `body` does. */
+  /** The schema in the documentation, if the handler checks more than `body` does. */
   body_documentation?: z.ZodType
   body_example?: unknown
   /** An empty body counts as `{}`. */
   body_optional?: boolean
-  /** How the body is read, where it is not a submission's form. */
+  /** How the body is parsed, if it is not like a submission. */
   body_form?: JsonForm
-  /** In bytes; 1 MiB when absent, and never above the API's own limit. */
+  /** In bytes; default 1 MiB, and never above `MAX_BODY_BYTES`. */
   max_body_bytes?: number
   answers: A
 }
 
-/** An endpoint as a list of them knows it: without the types that its handler was checked with. */
+/** An endpoint in a list, without the types of its handler. */
 export interface Endpoint
   extends Description<z.ZodObject | undefined, z.ZodObject | undefined, z.ZodType | undefined, Answers> {
   // biome-ignore lint/suspicious/noExplicitAny: each handler has types of its own
   handle(request: Request<any, any, any>): Promise<SentReply>
 }
 
-/** Describes an endpoint; its handler sees exactly what the schemas let through, and answers what they describe. */
+/** Describes an endpoint. Its handler gets what the schemas accept, and must return what they describe. */
 export function endpoint<
   A extends Answers,
   Params extends z.ZodObject | undefined = undefined,

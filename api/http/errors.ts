@@ -1,4 +1,4 @@
-// What a caller is told when a request is not carried out. One class, rendered in one place.
+// Errors of the API: one class, rendered in one place.
 
 import type { Context } from 'hono'
 import { isAway, isRefused } from '../../db/availability.ts'
@@ -20,17 +20,17 @@ export const ERROR_STATUS = {
 } as const
 export type ErrorCode = keyof typeof ERROR_STATUS
 
-/** One thing to mend: `field` is a path such as `destinations[0].endpoint`, never a value. */
+/** One problem of a request: `field` is a path such as `destinations[0].endpoint`, never a value. */
 export interface Detail {
   field: string
   issue: string
 }
 
-/** A refusal. `message` and `details` are shown to the caller: no secret, no value that was sent, no foreign text. */
+/** An error for the sender: `message` and `details` contain no secret, no value from the request and no foreign text. */
 export class ApiError extends Error {
   readonly code: ErrorCode
   readonly details: Detail[]
-  /** Of a 429 or 503: whole seconds. */
+  /** For a 429 or 503, in whole seconds. */
   readonly retryAfterSeconds: number | undefined
 
   constructor(
@@ -51,14 +51,14 @@ export class ApiError extends Error {
   }
 }
 
-/** A body with a million faults is answered with the first of them. */
+/** A response lists only the first problems of a request. */
 export const MAX_DETAILS = 100
 
-/** Faults as they are found: the first are kept, the others only counted. */
+/** Collects problems: keeps the first, and counts all. */
 export interface Issues {
   count: number
   details: Detail[]
-  /** `make` is called only when the detail is kept: a path costs more than the fault. */
+  /** `make` is called only if the detail is kept, because building its path is expensive. */
   add(make: () => Detail): void
 }
 
@@ -73,7 +73,7 @@ export function issueList(): Issues {
   }
 }
 
-/** A 400 that lists everything that is wrong with the request. */
+/** A 400 that lists the problems of the request. */
 export function invalid(found: Detail[] | Issues): ApiError {
   const [all, count] = Array.isArray(found) ? [found, found.length] : [found.details, found.count]
   const details = all.slice(0, MAX_DETAILS)
@@ -82,18 +82,18 @@ export function invalid(found: Detail[] | Issues): ApiError {
   return new ApiError('VALIDATION_ERROR', first ? `${first.field}: ${first.issue}${rest}` : 'invalid request', details)
 }
 
-/** What is not there, or belongs to another tenant: the two cannot be told apart. */
+/** Does not exist, or belongs to another tenant: the response is the same. */
 export function notFound(what: string): ApiError {
   return new ApiError('NOT_FOUND', `no such ${what}`)
 }
 
-/** There is one of this name; `field` is where the request states it. */
+/** A 409 for a name that exists; `field` is its path in the request. */
 export function nameTaken(what: string, name: string, field = 'name'): ApiError {
   const issue = `a ${what} named ${JSON.stringify(name)} already exists`
   return new ApiError('CONFLICT', issue, [{ field, issue }])
 }
 
-/** Renders every error of a request; the cause of an unknown one goes to the log alone. */
+/** Renders every error of a request. The cause of an unknown error is only logged. */
 export function renderError(error: Error, c: Context<ApiEnv>): Response {
   const known = error instanceof ApiError ? error : translate(error)
   if (known.status >= 500) c.get('log').error({ err: error, request_id: c.get('request_id') }, 'request failed')
@@ -113,17 +113,17 @@ export function renderError(error: Error, c: Context<ApiEnv>): Response {
   )
 }
 
-/** A caller may try again after this time; a database that restarts takes some seconds. */
+/** `Retry-After` when the database is not available: a restart takes some seconds. */
 const RETRY_AFTER_SECONDS = 5
 
-/** A database that cannot be reached just now is a 503, which says «again later»; all else is a bare 500. */
+/** A database that is not available is a 503; every other error is a 500 without details. */
 function translate(error: Error): ApiError {
   return isAway(error) || isRefused(error)
     ? databaseAway(error)
     : new ApiError('INTERNAL_ERROR', 'internal error', [], { cause: error })
 }
 
-/** The 503 of a database that does not answer. */
+/** The 503 for a database that does not respond. */
 export function databaseAway(cause?: unknown): ApiError {
   return new ApiError('SERVICE_UNAVAILABLE', 'the database does not respond; try again', [], {
     cause,

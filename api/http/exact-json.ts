@@ -1,14 +1,14 @@
-// JSON that goes out exactly as it was sent or stored: parsed and written again, its numbers would lose digits.
+// JSON that is answered exactly as it was sent or stored. Parsing and writing it again would lose digits of its numbers.
 import { randomUUID } from 'node:crypto'
 
-/** No text of a tenant can hold it. */
+/** Random, so that no text of a tenant contains it. */
 const MARK = randomUUID()
 const MARKED = new RegExp(`"${MARK}(\\d+)"`, 'g')
 
-/** The texts of the value that is being written. Writing is one synchronous call, so there is only one such value. */
+/** The texts of the value that is being serialised. That is one synchronous call, so there is only one such value. */
 let found: string[] = []
 
-/** JSON text that stands for a value in an answer. */
+/** JSON text that takes the place of a value in an answer. */
 export class JsonText {
   readonly text: string
 
@@ -21,7 +21,7 @@ export class JsonText {
   }
 }
 
-/** Like `JSON.stringify`, with every `JsonText` as it stands. */
+/** Like `JSON.stringify`, but writes the text of every `JsonText` unchanged. */
 export function stringify(value: unknown): string {
   found = []
   const text = JSON.stringify(value)

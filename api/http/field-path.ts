@@ -1,4 +1,4 @@
-// Where in a request something is, as errors name it.
+// The paths of fields in error messages.
 import { pathText } from '../../activities/document/paths.ts'
 
 /** `destinations[0].endpoint`; the whole request is `body`. */

@@ -1,4 +1,4 @@
-// Is this process fit to take work? Each check has a name and a yes or no; addresses and errors stay in the log.
+// Whether this process can accept work. Each check has a name and passes or fails; addresses and errors stay in the log.
 
 import { clockWarning } from '../../db/clock.ts'
 import { askDatabase } from '../../db/health.ts'
@@ -13,18 +13,18 @@ export interface Readiness {
   failing: Check[]
   missing_search_attributes: string[]
   partitions_ahead: number | null
-  /** What should be put right, and lets work go on. */
+  /** Problems to fix that do not stop the service. */
   warnings: string[]
 }
 
 type HealthDeps = Pick<AppDeps, 'pool' | 'dispatcher' | 'logger' | 'databaseFound'>
 
-/** Asks everything at once; never throws, and answers within some seconds whatever hangs. */
+/** Runs all checks at once. Never throws, and resolves within some seconds even if a server hangs. */
 export async function readiness(deps: HealthDeps): Promise<Readiness> {
   const [months, temporal] = await Promise.all([monthsAhead(deps), deps.dispatcher.health()])
   const checks: Record<Check, boolean> = {
     database: months !== null,
-    // The month to come must stand ready; without the present one nothing can be inserted at all.
+    // The partition of the next month must exist; without that of the current month nothing can be inserted.
     partitions: months !== null && months >= 1,
     temporal: temporal.temporal,
     search_attributes: temporal.temporal && temporal.missing_search_attributes.length === 0,
@@ -39,9 +39,9 @@ export async function readiness(deps: HealthDeps): Promise<Readiness> {
   }
 }
 
-/** Null when the database does not answer in time, or takes no writes. */
+/** Null if the database does not respond in time, or accepts no writes. */
 async function monthsAhead({ pool, logger, databaseFound }: HealthDeps): Promise<number | null> {
-  // The log says already that it is waited for.
+  // The log already says that the process waits for it.
   if (databaseFound?.() === false) return null
   return await askDatabase(pool, partitionsAhead).catch((error: unknown) => {
     logger.warn({ err: error }, 'the database does not answer')

@@ -1,19 +1,19 @@
-// The API's port: opened, refused by name when it is taken, closed once the requests under way are answered.
+// The API's port: opens it, and closes it once the current requests are answered.
 import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 import { LIMITS } from '../../db/limits.ts'
 
-/** Requests under way at the end are given this long, in milliseconds. */
+/** How long closing waits for current requests, in milliseconds. */
 const DRAIN_MS = 10_000
 
-/** How long a connection may say nothing. Tests shorten it. */
+/** Time limits of silent connections. Tests shorten them. */
 export interface ConnectionTimes {
   /** Between two requests. */
   idle_ms: number
-  /** Until the headers of a request are there, the first one's too. */
+  /** Until the headers of a request have arrived. */
   headers_ms: number
-  /** It is looked so often. */
+  /** How often connections are checked. */
   look_ms: number
 }
 
@@ -24,13 +24,13 @@ const TIMES: ConnectionTimes = {
 }
 
 export interface Listening {
-  /** With the port that was really taken. */
+  /** With the real port, if port 0 was asked for. */
   url: string
-  /** Takes no more connections, answers what is under way, and resolves. */
+  /** Accepts no more connections, and resolves once the current requests are answered. */
   close(): Promise<void>
 }
 
-/** Serves `fetch`, which is told the connection too; rejects with the system's error (`EADDRINUSE`) when the port cannot be had. */
+/** Serves `fetch`, which also gets the connection. Rejects with the system's error, such as `EADDRINUSE`. */
 export async function listen(
   fetch: (request: Request, env: object) => Response | Promise<Response>,
   host: string,
@@ -40,7 +40,7 @@ export async function listen(
   const serverOptions = {
     keepAliveTimeout: idle_ms,
     headersTimeout: headers_ms,
-    // A body that is read has a time of its own, which is shorter: the sender is told.
+    // Reading a body has its own, shorter limit, which answers the sender with 408.
     requestTimeout: LIMITS.uploadTime.value * 1000 + headers_ms,
     connectionsCheckingInterval: look_ms,
   }
@@ -64,7 +64,7 @@ export async function listen(
     url: `http://${host.includes(':') ? `[${host}]` : host}:${taken}`,
     close() {
       return new Promise((resolve) => {
-        // Or a sender that is never idle would keep its connection, and the drain, to the very end.
+        // A client that is never idle would otherwise keep its connection open until the time limit.
         closing = true
         for (const response of answering) response.shouldKeepAlive = false
         const impatient = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), DRAIN_MS)

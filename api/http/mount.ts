@@ -1,4 +1,4 @@
-// Serves endpoints: what stands between a request and its handler, and between the handler and the answer.
+// Serves endpoints: authenticates and parses each request, calls the handler, and sends its reply.
 import type { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
@@ -37,7 +37,7 @@ export function mount(
     app.on(one.method.toUpperCase(), `${prefix}${one.path.replace(/\{(\w+)\}/g, ':$1')}`, async (c) => {
       c.set('route', `${prefix}${one.path}`)
       refuseAnnouncedSize(c.req, limit)
-      // The key comes before the body: who may not ask gets nothing buffered.
+      // Authentication comes before the body, so that nothing is buffered for unknown senders.
       const caller = one.role === null ? undefined : requireRole(await authenticate(c), one.role)
       c.set('caller', caller)
       const params = one.params ? readParams(one.params, c) : undefined
@@ -92,7 +92,7 @@ const NO_BODY: RequestBody = {
   elements: { count: 0, first: [] },
 }
 
-/** What is sent where nothing is asked for would be ignored: a reason for disabling, say. */
+/** A body would be ignored here, for example a reason for disabling, so it is rejected. */
 function readNothing(bytes: Buffer): RequestBody {
   if (bytes.length === 0 || (bytes.length < 100 && bytes.toString().trim() === '{}')) return NO_BODY
   throw invalid([{ field: 'body', issue: 'must be empty: this request takes no body' }])
@@ -113,7 +113,7 @@ async function readContent(
   return { bytes, ...parsed }
 }
 
-/** A path that no row can have is a 404, not a bad request: the caller asked for a thing that is not there. */
+/** A path parameter that no row can have is a 404, not a 400: the resource does not exist. */
 function readParams(schema: z.ZodObject, c: Context<ApiEnv>): unknown {
   const given = c.req.param() as Record<string, string>
   const result = schema.safeParse(given)
@@ -122,7 +122,7 @@ function readParams(schema: z.ZodObject, c: Context<ApiEnv>): unknown {
   return result.data
 }
 
-/** A parameter given twice would be half ignored, so it is refused. */
+/** Only one value of a repeated parameter would be used, so it is rejected. */
 function singleValues(c: Context<ApiEnv>): Record<string, string> {
   const given = c.req.queries()
   const repeated = Object.keys(given).filter((name) => (given[name]?.length ?? 0) > 1)

@@ -1,10 +1,10 @@
-// The refusal of one object too many: which limit it is, and the way out.
+// The error when a tenant exceeds its number of objects: it names the limit and what to do.
 
 import type { Db } from '../../db/pool.ts'
 import { type ObjectKind, passedLimit } from '../../db/tenants/object-limits.ts'
 import { ApiError } from './errors.ts'
 
-/** After it was added, in the same transaction. @throws ApiError 409, which undoes it */
+/** Call it after the object was added, in the same transaction. @throws ApiError 409, which rolls it back */
 export async function refuseOneTooMany(db: Db, tenantId: string, kind: ObjectKind): Promise<void> {
   const most = await passedLimit(db, tenantId, kind)
   if (most === null) return

@@ -1,4 +1,4 @@
-// How an endpoint stands in the OpenAPI document: its request, its answers, and the refusals that any request may meet.
+// The OpenAPI description of an endpoint: its request, its responses, and the errors that every request may get.
 import type { OpenAPIHono } from '@hono/zod-openapi'
 import type { z } from 'zod'
 import { errorExample, errorSchema } from '../schemas/error.ts'

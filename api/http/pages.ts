@@ -52,12 +52,12 @@ interface GivenFilter extends Omit<DistributionFilter, 'statuses' | 'batch' | 'f
   to_date?: string | undefined
 }
 
-/** The filter of a list and of a bulk retry, all but the status: one reading, so that neither leaves out a field. */
+/** The filter of a list or a bulk retry, except the status. Both use this function, so that neither forgets a field. */
 export function readFilter({ batch_id, from_date, to_date, ...rest }: GivenFilter): DistributionFilter {
   return { ...rest, batch: readBatchId(batch_id), ...readRange({ from_date, to_date }) }
 }
 
-/** The row's uuid of a filter's `batch_id`; a 400 when it cannot be one. */
+/** The uuid of `batch_id`; a 400 if it is not the id of a batch. */
 function readBatchId(given: string | undefined): string | undefined {
   if (given === undefined) return undefined
   const id = parseBatchId(given)
@@ -67,7 +67,7 @@ function readBatchId(given: string | undefined): string | undefined {
 
 const DAY_MS = 86_400_000
 
-/** `from_date` inclusive and `to_date` inclusive, as the instants that a query compares with (`until` exclusive). */
+/** `from_date` and `to_date`, both inclusive, as the times that a query compares with (`until` exclusive). */
 export function readRange(query: { from_date?: string | undefined; to_date?: string | undefined }) {
   const from = query.from_date === undefined ? undefined : sinceEpoch(Date.parse(query.from_date))
   const until = query.to_date === undefined ? undefined : sinceEpoch(endOf(query.to_date))
@@ -75,12 +75,12 @@ export function readRange(query: { from_date?: string | undefined; to_date?: str
   return { from, until }
 }
 
-/** A day ends where the next one begins; an instant counts to its last millisecond, the precision of our ids. */
+/** A date includes its whole day; a time includes its millisecond, which is the precision of the ids. */
 function endOf(text: string): number {
   return Date.parse(text) + (/^\d{4}-\d{2}-\d{2}$/.test(text) ? DAY_MS : 1)
 }
 
-/** Ids hold milliseconds since 1970 and nothing before. */
+/** Ids contain milliseconds since 1970 and no earlier time. */
 function sinceEpoch(milliseconds: number): Date {
   return new Date(Math.max(0, milliseconds))
 }

@@ -1,5 +1,5 @@
-// How many requests a tenant and a key may make, over all processes of the API: the count is the database's. A process that
-// is asked often takes several at once, so that not every request costs a question.
+// Rate limits of tenants and keys for requests, over all processes of the API: the database counts. A process with many
+// requests reserves several at once, so that not every request needs a query.
 import { LRUCache } from 'lru-cache'
 import type { Counter } from 'prom-client'
 import type { Pool } from '../../db/pool.ts'
@@ -12,26 +12,26 @@ export interface RequestLimit {
   take(caller: Caller): Promise<void>
 }
 
-/** Several that were taken at once are used within this time or not at all. */
+/** Reserved requests expire after this time. */
 const KEPT_MS = 500
-/** So many at once at most. */
+/** The maximum number of requests to reserve at once. */
 const MOST_AT_ONCE = 16
-/** A tenant without a limit is asked about again after this time; one that was refused, sooner: limits change. */
+/** Limits may change: a tenant without a limit is checked again after this time, a rejected one sooner. */
 const UNLIMITED_MS = 3000
 const REFUSED_MS = 1000
-/** Tenants and keys whose counts one process remembers; of the others it asks the database. */
+/** The number of tenants and keys that one process caches. */
 const REMEMBERED = 10_000
 
 interface Known {
   left: number
-  /** `left` is worth nothing afterwards. */
+  /** When `left` expires. */
   until: number
   /** No limit until then. */
   unlimited: number
-  /** Refused until `refused`, and told to come again at `again`. */
+  /** Rejected until `refused`; `again` is the time for `Retry-After`. */
   refused: number
   again: number
-  /** How many were taken the last time, and when. */
+  /** How many were reserved the last time, and when. */
   taken: number
   at: number
   asking: Promise<void> | undefined
@@ -53,7 +53,7 @@ export function createRequestLimit(
   }
 
   async function ask(caller: Caller, state: Known): Promise<void> {
-    // Twice as many when the last ones were used up at once; else one.
+    // Twice as many if the last ones were used up quickly, otherwise one.
     const wanted = now() - state.at < KEPT_MS / 2 ? Math.min(MOST_AT_ONCE, state.taken * 2) : 1
     let wait: number | null = 0
     for (const count of wanted > 1 ? [wanted, 1] : [1]) {
@@ -93,7 +93,7 @@ export function createRequestLimit(
   }
 }
 
-/** The key's id; of another kind of caller its name. */
+/** The id of the key; for another kind of caller its name. */
 function keyOf({ actor }: Caller): string {
   return actor.replace(/^api_key:/, '').slice(0, 50)
 }

@@ -1,10 +1,10 @@
-// Every request has an id, its caller's or ours, in the answer and in every log line, and one line when it is done.
+// Every request has an id, from its sender or generated, in the response and in its log lines. One log line per request.
 import { randomUUID } from 'node:crypto'
 import { createMiddleware } from 'hono/factory'
 import type { Logger } from 'pino'
 import type { ApiEnv } from './context.ts'
 
-/** What we take over from a caller: printable, and short enough for the column it is stored in. */
+/** An id from a sender must be printable, and fit the column that stores it. */
 const ACCEPTED = /^[\x21-\x7e]{1,255}$/
 
 /** Sets `request_id`, returns it as `X-Request-Id`, and logs one line per request. */
@@ -36,7 +36,7 @@ export function requestId(logger: Logger) {
   })
 }
 
-/** A probe that comes every second says by its answer what is wrong; the log need not repeat it. */
+/** Health checks come every second, and their response says what is wrong. */
 function levelOf(route: string, status: number): 'debug' | 'info' | 'error' {
   if (route.startsWith('/health/')) return 'debug'
   return status >= 500 ? 'error' : 'info'

@@ -1,5 +1,5 @@
-// Wrong API keys, counted by the address that they come from: guessing gets slow, and shows in the log. A right key from
-// the same address is served all the same, for many senders may stand behind one proxy.
+// Counts unknown API keys by the address that sends them, so that guessing is slow and visible in the log. Valid keys from
+// the same address still work, because many senders may share a proxy.
 import { isIPv4, isIPv6 } from 'node:net'
 import type { Context } from 'hono'
 import { LRUCache } from 'lru-cache'
@@ -7,7 +7,7 @@ import { LIMITS } from '../../db/limits.ts'
 import type { ApiEnv } from './context.ts'
 
 export interface WrongKeys {
-  /** Counts one; answers the seconds to wait when there were too many, else null. */
+  /** Counts one. Returns the seconds to wait if there were too many, otherwise null. */
   count(address: string): number | null
 }
 
@@ -32,13 +32,13 @@ export function createWrongKeys(now: () => number = () => performance.now()): Wr
   }
 }
 
-/** Where the connection comes from; `unknown` where there is none, as in a test. */
+/** The address of the client; `unknown` if there is no connection, as in a test. */
 export function remoteAddress(c: Context<ApiEnv>): string {
   const { incoming } = (c.env ?? {}) as { incoming?: { socket?: { remoteAddress?: string } } }
   return incoming?.socket?.remoteAddress ?? 'unknown'
 }
 
-/** Of IPv6 the first four groups: whoever has one address there has all of the network. */
+/** For IPv6 the first four groups: one client usually owns the whole network. */
 function networkOf(address: string): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
   if (mapped !== undefined && isIPv4(mapped)) return mapped

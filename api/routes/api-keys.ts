@@ -87,7 +87,7 @@ export const revoke = endpoint({
   return { status: 204 }
 })
 
-/** After the change, which the refusal undoes. */
+/** Call it after the change, in the same transaction: the error rolls the change back. */
 export async function requirePlatformKey(db: Db): Promise<void> {
   if (await isPlatformKeyLeft(db)) return
   throw lockedOut(

@@ -1,4 +1,4 @@
-// Batches: watch and cancel.
+// Batches: status and cancel.
 import { z } from 'zod'
 import {
   type BatchRow,
@@ -80,7 +80,7 @@ export const cancel = endpoint({
   if (asked.outcome === 'missing') throw notFound('batch')
   const tracking_url = trackingUrl(id)
   if (asked.outcome === 'finished') {
-    // The answer to an earlier request may have been lost: what was carried out is never refused.
+    // The response to an earlier cancel may have been lost, so a repeat is accepted.
     if (asked.asked && asked.status === 'cancelled') {
       return { status: 202, body: { batch_id, status: 'cancelled', tracking_url } }
     }
@@ -98,14 +98,14 @@ export function trackingUrl(id: string): string {
   return `/api/v1/distribution/batch/${publicBatchId(id)}/status`
 }
 
-/** The row's uuid; what cannot be one is as absent as what is not there. */
+/** The uuid of the row. An id in another form is a 404, like one that does not exist. */
 function readBatchId(batchId: string): string {
   const id = parseBatchId(batchId)
   if (!id) throw notFound('batch')
   return id
 }
 
-/** By its distributions as they are now: a retry of one opens its batch's view again. */
+/** Computed from the present state of its distributions: after a retry of one, the batch is processing again. */
 function shownBatch(batch: BatchRow, progress: BatchProgress) {
   const { total, waiting, counts, completed_at } = progress
   const open = counts.pending + counts.processing

@@ -1,4 +1,4 @@
-// Many distributions sent again, chosen by a filter.
+// Retries many distributions, chosen by a filter.
 import { findBatch, insertBatch, newBatchId, publicBatchId } from '../../db/batches/batches.ts'
 import { countSendable, type Matched, selectIntoBatch } from '../../db/distributions/list.ts'
 import { endpoint } from '../http/endpoint.ts'
@@ -76,7 +76,7 @@ export const retry = endpoint({
   return { status: 202, headers: { Location: trackingUrl(made.id) }, body: answerOf(made.id, made) }
 })
 
-/** `id`: of the batch; null when nothing was asked for but the count. */
+/** `id`: the batch; null for `dry_run`. */
 function answerOf(id: string | null, { matched, sendable }: Matched) {
   return {
     dry_run: id === null,

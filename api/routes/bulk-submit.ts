@@ -27,7 +27,7 @@ export const submit = endpoint({
     ],
     options: { parallel_execution: true, fail_fast: false },
   },
-  // Each item is read by itself, and refused by itself when it is too deep.
+  // Each item is parsed separately, with its own limit of depth.
   body_form: { opaque: 'distributions', max_depth: 2 * MAX_DEPTH, max_elements: MAX_ITEMS },
   max_body_bytes: Number.POSITIVE_INFINITY,
   answers: {
@@ -43,7 +43,7 @@ export const submit = endpoint({
   const request = { caller, key, request_id, items, options, bytes: raw.bytes }
   const done = await deps.bulkQueue.run(tenant_id, raw.bytes.length, () => submitBulk(deps, request))
   for (const data_type of done.created) deps.metrics.requests.inc({ tenant_id, data_type, status: 'accepted' })
-  // Also for a repeat: its first request may have died between row and start.
+  // Also for a repeat: the process may have died after the first request was stored and before the start.
   const ref = { tenant_id, batch_id: done.batch_id }
   await deps.dispatcher.tell('batch', ref, (runs) => runs.startBatch(ref))
   const tracking_url = trackingUrl(done.batch_id)
@@ -62,7 +62,7 @@ export const submit = endpoint({
   }
 })
 
-/** The text of each distribution; a fault of one of them is not a fault of the request. */
+/** The text of each distribution. An invalid one does not make the request invalid. */
 function itemsOf({ elements: { count, first } }: RequestBody): Buffer[] {
   if (count === 0) throw invalid([{ field: 'distributions', issue: 'must contain at least one distribution' }])
   if (count > MAX_ITEMS) {

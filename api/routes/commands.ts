@@ -1,4 +1,4 @@
-// Cancel and retry: the row changes first, then the run is told.
+// Cancel, retry and release: the row changes first, then the run is signalled.
 
 import { releaseBlocked, requestCancel, requestRetry } from '../../db/distributions/commands.ts'
 import { refOf } from '../../db/distributions/job-id.ts'
@@ -19,7 +19,7 @@ import { readId } from './distributions.ts'
 
 const tag = 'Distributions'
 const MISSING = { 404: { description: 'The tenant has no such distribution' } }
-/** The job's own events name it by its uuid, as the schema's procedures do. */
+/** The audit log names a distribution by its uuid, like the procedures of the schema. */
 const deed = (action: string, id: string, details = {}) => ({
   action,
   resource_type: 'distribution_job',
@@ -52,7 +52,7 @@ export const cancel = endpoint({
   })
   if (asked.outcome === 'missing') throw notFound('distribution')
   if (asked.outcome === 'finished') {
-    // The answer to an earlier request may have been lost: what was carried out is never refused.
+    // The response to an earlier cancel may have been lost, so a repeat is accepted.
     if (asked.asked && asked.status === 'cancelled') return { status: 202, body: await stateOf(request, id) }
     const late = asked.asked ? ': the request to cancel it came too late' : ''
     throw new ApiError('CONFLICT', `the distribution is already ${asked.status}${late}`, [
@@ -135,7 +135,7 @@ export const release = endpoint({
   return { status: 200, body: { ...(await stateOf(request, id)), destinations } }
 })
 
-/** Those whose turn it may be now that something of this job has ended. */
+/** Signals the distributions of the same ordering key whose turn it may be now. */
 async function tellNext({ deps, caller: { tenant_id }, transaction }: Request, id: string): Promise<void> {
   const next = await transaction((db) => findNext(db, tenant_id, id, null))
   for (const turn of next) {

@@ -1,4 +1,4 @@
-// Named secrets: written, replaced, deleted, and never shown.
+// Credentials: named secrets that can be written but not read.
 import {
   addCredential,
   bindCredential,
@@ -128,13 +128,13 @@ export const remove = endpoint({
   return { status: 204 }
 })
 
-/** Without `allowed_hosts` it is bound to the hosts of the registered destinations that use it. */
+/** Without `allowed_hosts`, the hosts of the registered destinations that use the credential are allowed. */
 async function hostsFor(db: Db, name: string, allowedHosts: string[] | null | undefined) {
   if (allowedHosts) return { allowed_hosts: allowedHosts, registered_hosts: null }
   return { allowed_hosts: null, registered_hosts: await registeredHosts(db, name) }
 }
 
-/** Whoever does not send the values may confirm or narrow where they go, and nothing else. */
+/** Without the secret, `allowed_hosts` can only confirm or remove hosts. */
 function requireKnownHosts(present: CredentialRow, allowedHosts: string[] | null | undefined): void {
   if (!allowedHosts) throw invalid([{ field: 'fields', issue: 'is required without "allowed_hosts"' }])
   const added = newEntries(present, allowedHosts)

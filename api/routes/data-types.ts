@@ -1,4 +1,4 @@
-// The catalogue of data types: what a payload must look like to be accepted.
+// The catalogue of data types, which describe valid payloads.
 import { z } from 'zod'
 import {
   type DataTypeContent,
@@ -142,7 +142,7 @@ export const remove = endpoint({
   return { status: 204 }
 })
 
-/** Null for a shared one, which only `platform` may write. */
+/** Null for a shared data type, which only the role `platform` may write. */
 function ownerOf(caller: Caller, shared: boolean): string | null {
   if (!shared) return caller.tenant_id
   requireRole(caller, 'platform')
@@ -156,7 +156,7 @@ interface Sent {
   validation_rules?: DataTypeContent['validation_rules'] | null | undefined
 }
 
-/** The value that was parsed has lost digits. */
+/** The exact text: the parsed value has lost digits. */
 function schemaText({ schema_definition }: Sent, raw: { texts: Texts }): string | undefined {
   return schema_definition === null || schema_definition === undefined ? undefined : raw.texts.get('schema_definition')
 }

@@ -1,4 +1,4 @@
-// What is done with a destination: try its connection, take it in and out of service; and which protocols there are.
+// Actions on a destination: test, enable and disable; and the list of protocols.
 import { z } from 'zod'
 import { configSchema, PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { shapeConfig } from '../../activities/shaping/config.ts'
@@ -47,7 +47,7 @@ export const enable = endpoint({
   const { deps, caller, transaction, audit, params } = request
   const { tenant_id } = caller
   const row = await transaction(async (db) => {
-    // The circuit before the destination, as a failing attempt locks them. Enabled, it begins anew.
+    // Lock the circuit before the destination, as a failing attempt does. Enabling resets the circuit.
     await resetCircuit(db, tenant_id, (await find(db, params.id)).id)
     const present = await find(db, params.id, { forUpdate: true })
     const changed = await setDestinationStatus(db, present.id, 'active')

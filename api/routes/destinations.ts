@@ -1,4 +1,4 @@
-// Registered destinations: register, change, show, delete.
+// Registered destinations: create, read, replace, delete.
 
 import { circuitStates, halfOpen } from '../../db/destinations/circuits.ts'
 import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
@@ -127,12 +127,12 @@ export const replace = endpoint({
   refuseChange(known, body)
   await checkContent(deps, tenant_id, known.protocol, body)
   const { row, is_change, limits_changed } = await transaction(async (db) => {
-    // By its id: the name may be another one's by now, of another protocol.
+    // Find it by its id: another destination, with another protocol, may have the name by now.
     const present = await find(db, known.id, { forUpdate: true })
     const { id, protocol } = present
     const own = { tenant_id, destination_id: id, protocol }
     const { content, fields, changed: isChange } = await separateSecrets(db, sealer, own, body, present)
-    // As it is stored: a mask may stand for a reference.
+    // Use the stored form: a `***` in the request may stand for a reference.
     await bindCredentials(db, { protocol, configuration: content.configuration })
     if (!isChange) return { row: present, is_change: false, limits_changed: false }
     const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
@@ -141,8 +141,8 @@ export const replace = endpoint({
     await audit(db, deed('update', changed, { version: changed.version }))
     return { row: changed, is_change: true, limits_changed: limitsOf(present) !== limitsOf(changed) }
   })
-  // What was changed may well be what was wrong: one delivery may find out at once. Afterwards, for whoever fails locks
-  // the circuit before the destination.
+  // The change may have fixed the problem, so one delivery may try at once. After the transaction, because a failing attempt
+  // locks the circuit before the destination.
   if (is_change && (await transaction((db) => halfOpen(db, tenant_id, row.id)))) {
     const ref = { tenant_id, target: row.id }
     await dispatcher.tell('resume', ref, (runs) => runs.resume(ref))
@@ -195,11 +195,11 @@ function limitsOf({ rate_limit, max_concurrency }: DestinationRow): string {
   return JSON.stringify([rate_limit, max_concurrency])
 }
 
-/** So many at once, and for so long: what is left then, the sweep ends within half a minute. */
+/** Deliveries to end per transaction, and the time for all of them. The sweep ends the rest within half a minute. */
 const ENDED_AT_ONCE = 200
 const ENDING_MS = 2000
 
-/** Ends what waits for a deleted destination, and has the runs look. Never throws: the deletion stands. */
+/** Ends deliveries that wait for a deleted destination, and notifies their runs. Never throws, because it is deleted. */
 async function endWaiting({ pool, dispatcher, logger }: AppDeps, tenant_id: string, id: string): Promise<void> {
   const until = performance.now() + ENDING_MS
   try {
@@ -214,7 +214,7 @@ async function endWaiting({ pool, dispatcher, logger }: AppDeps, tenant_id: stri
   }
 }
 
-/** Deliveries and history know a destination by both; another one is another destination. */
+/** Deliveries and history refer to a destination by name and protocol, so neither can change. */
 function refuseChange(
   present: DestinationRow,
   sent: { name?: string | undefined; protocol?: string | undefined },

@@ -1,4 +1,4 @@
-// Submit and watch.
+// Distributions: submit, list, status and attempts.
 import { z } from '@hono/zod-openapi'
 import { listAttempts } from '../../db/distributions/attempt-history.ts'
 import { parseDistributionId } from '../../db/distributions/job-id.ts'
@@ -36,7 +36,7 @@ export const submit = endpoint({
     'Responds once the distribution is stored durably. A repeat with the same idempotency key and body returns the first response.',
   role: 'operator',
   headers: keyHeader,
-  // All that is wrong is listed at once, together with what only the database knows.
+  // The handler lists all problems at once, including those that only the database shows.
   body: z.unknown(),
   body_documentation: submission,
   body_example: {
@@ -55,7 +55,7 @@ export const submit = endpoint({
   const { job, created } = done
   c.set('distribution_id', job.distribution_id)
   if (created) deps.metrics.requests.inc({ tenant_id, data_type: dataTypeLabel(done), status: 'accepted' })
-  // Also for a repeat: its first request may have died between row and start.
+  // Also for a repeat: the process may have died after the first request was stored and before the start.
   if (job.status === 'pending') {
     const ref = { tenant_id, distribution_id: job.distribution_id }
     await deps.dispatcher.tell('start', ref, (runs) => runs.start(ref, job))
@@ -152,7 +152,7 @@ export const attemptList = endpoint({
   return { status: 200, body: { distribution_id: params.id, attempts: page, pagination } }
 })
 
-/** The row's uuid; what cannot be one is as absent as what is not there. */
+/** The uuid of the row. An id in another form is a 404, like one that does not exist. */
 export function readId(c: Request['c'], distributionId: string): string {
   const id = parseDistributionId(distributionId)
   if (!id) throw notFound('distribution')

@@ -1,4 +1,4 @@
-// What a destination would get: shapes a sample, and sends nothing.
+// The preview: shapes a sample as for a destination, and sends nothing.
 
 import { shapes } from '../../activities/shaping/config.ts'
 import { withOpenSalts } from '../../activities/shaping/salts.ts'
@@ -14,9 +14,9 @@ import { takeIn } from '../rules/shape-forms.ts'
 import { destinationParams } from '../schemas/destinations.ts'
 import { preview, previewRequest } from '../schemas/preview.ts'
 
-/** More of a result is cut off: it is for a person to look at. */
+/** Longer results are cut: a person reads them. */
 const SHOWN_BYTES = 262_144
-/** The ids of a distribution that is none. */
+/** The id in place of a real distribution. */
 const NOBODY = '00000000-0000-7000-8000-000000000000'
 
 export const shape = endpoint({
@@ -51,7 +51,7 @@ export const shape = endpoint({
     ...(before?.details ?? []),
   ]
   if (issues.length > 0) throw invalid(issues)
-  // The exact text: the value that was parsed has lost digits.
+  // The exact text: the parsed value has lost digits.
   const payload = raw.texts.bytes('payload')!
   const configured = [before?.shape, own].filter(shapes)
   try {

@@ -1,4 +1,4 @@
-// Where distributions go: why one went where it went, and the route of those that no rule has one for.
+// Routing: the explanation of a distribution, and the default route.
 import type { Explanation } from '../../activities/rules/explanation.ts'
 import { findExplanation } from '../../db/distributions/rule-plans.ts'
 import { findDefaultRoute, setDefaultRoute } from '../../db/rules/default-route.ts'
@@ -28,7 +28,7 @@ export const explain = endpoint({
   const id = readId(c, params.id)
   const found = await transaction((db) => findExplanation(db, id))
   if (!found) throw notFound('distribution')
-  // It is kept as `explain` has made it.
+  // The row has what `explain` returned.
   const explanation = found.explanation as Explanation | null
   return { status: 200, body: { distribution_id: params.id, planned_at: found.planned_at, explanation } }
 })

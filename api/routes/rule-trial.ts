@@ -1,4 +1,4 @@
-// Rules, tried on a sample.
+// Evaluates the rules with a sample.
 import { wantedParts } from '../../activities/document/tree.ts'
 import { type Exact, exactText, readExact } from '../../activities/rules/exact.ts'
 import { explain, SHOWN } from '../../activities/rules/explanation.ts'
@@ -48,7 +48,7 @@ export const evaluate = endpoint({
     const submitted = (body.destinations ?? []).map((given) =>
       typeof given === 'string' ? { name: given, inline: false } : { name: given.name, inline: true },
     )
-    // As a submission is refused.
+    // The same errors as for a submission.
     const named = submitted.map((one, index) => ({ ...one, index, protocol: undefined }))
     const refusals = [...twice(named), ...checkNames(named, await knownDestinations(db, named), 'none')]
     if (refusals.length > 0) throw invalid(refusals)
@@ -76,10 +76,10 @@ function twice(named: { name: string; index: number; inline: boolean }[]): Detai
   })
 }
 
-/** Stands for a rule that is tried before it is kept. */
+/** The id of a rule that is not stored. */
 const DRAFT = '00000000-0000-0000-0000-000000000000'
 
-/** The rules with one more, which takes the place of a kept one of the same name and owner. */
+/** The rules with an additional one, which replaces the stored rule of the same name and owner. */
 async function withDraft(
   db: Db,
   kept: RuleSet,

@@ -1,4 +1,4 @@
-// Rules: written and shown.
+// Rules: create, read, change, delete.
 import { z } from 'zod'
 import type { Db } from '../../db/pool.ts'
 import {
@@ -36,9 +36,9 @@ import {
 import { isRefusedByJsonb } from '../submission/submit.ts'
 
 const tag = 'Rules'
-/** More of them would cost a distribution more than its deliveries. A tenant's own count apart. */
+/** More rules would take longer than the deliveries of a distribution. Rules of tenants have a limit of their own. */
 const MAX_SHARED_RULES = 5000
-/** Of conditions and actions together, as JSON: every process keeps the rules of the tenants that it serves. */
+/** Conditions and actions as JSON: every process caches the rules of its tenants. */
 const MAX_BYTES = 8 * 1024 * 1024
 const MAX_PATTERNS = 1000
 const MISSING = { 404: { description: 'The tenant has no such rule' } }
@@ -157,7 +157,7 @@ export const change = endpoint({
     const present = await findToChange(db, caller, params.id, query.shared === 'true')
     const { id, shared } = present
     const { content, details } = contentOf({ sealer, tenantId: shared ? null : tenant_id }, body, raw, present)
-    // Taking a rule out of use must not fail for what has been deleted since.
+    // Disabling a rule must not fail because something it names was deleted.
     const onlyOff = Object.keys(body).every((key) => key === 'enabled' || key === 'tenant_id') && !content.enabled
     const actions = body.actions ?? present.actions
     const leaves = onlyOff ? null : await checkRule(db, { ...content, actions, shared }, [...found, ...details])
@@ -191,8 +191,8 @@ export const remove = endpoint({
 })
 
 /**
- * What is given, over what is there; texts as they were sent, so that numbers keep their digits. And what is wrong with the
- * secrets of its shape.
+ * The given fields, and the present values of the others. Conditions stay exactly as they were sent, so that numbers keep
+ * their digits. `details` are the problems of the secrets in its shape.
  */
 function contentOf(
   keeper: Keeper,
@@ -213,7 +213,7 @@ function contentOf(
   return { content, details: taken?.details ?? [] }
 }
 
-/** Locked until the transaction ends. That a shared one is meant must be said: it is changed for all tenants. */
+/** Locks the rule until the transaction ends. A shared rule needs `?shared=true`, because it changes for all tenants. */
 async function findToChange(db: Db, caller: Caller, idOrName: string, shared: boolean): Promise<RuleRow> {
   if (shared) requireRole(caller, 'platform')
   let row = await findRule(db, idOrName, { shared, lock: !shared })
@@ -229,7 +229,7 @@ async function findToChange(db: Db, caller: Caller, idOrName: string, shared: bo
   return row
 }
 
-/** After the deed, which is undone by the refusal. */
+/** Call it after the change, in the same transaction: the error rolls the change back. */
 async function refuseTooMany(db: Db, shared: boolean): Promise<void> {
   const { count, bytes, patterns } = await sizeOfRules(db, { shared })
   if (shared && count > MAX_SHARED_RULES) {
@@ -246,7 +246,7 @@ async function refuseTooMany(db: Db, shared: boolean): Promise<void> {
   }
 }
 
-/** The conditions stand as they were sent. */
+/** The conditions are exactly as they were sent. */
 function shown({ conditions, version: _, ...row }: RuleRow) {
   const actions = shownActions(row.actions as Record<string, unknown>)
   return { ...row, actions, conditions: new JsonText(conditions) }
@@ -254,7 +254,7 @@ function shown({ conditions, version: _, ...row }: RuleRow) {
 
 function refuseWrite(name: string): (error: unknown) => never {
   return (error) => {
-    // The conditions are read closely enough; of the actions a shape may hold anything.
+    // The conditions are already checked; a shape in the actions may contain anything.
     if (isRefusedByJsonb(error)) throw invalid([{ field: 'actions', issue: 'contains a value that cannot be stored' }])
     const { constraint } = error as { constraint?: string }
     throw constraint === 'uk_distribution_rules_tenant_name' ? nameTaken('rule', name) : error

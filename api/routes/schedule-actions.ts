@@ -1,4 +1,4 @@
-// What is done with a schedule: pause and resume it, and make one distribution of it now.
+// Actions on a schedule: pause, resume, and run it now.
 import { createHash, randomUUID } from 'node:crypto'
 import type { Db } from '../../db/pool.ts'
 import { insertScheduledJob, pauseSchedule, type ScheduleRow } from '../../db/schedules/schedules.ts'
@@ -88,7 +88,7 @@ async function setPaused(request: Request, idOrName: string, paused: boolean) {
   return await followed(request, row, !paused)
 }
 
-/** A transaction that asks for the payload's check by its data type is taken again once that was made. */
+/** If the payload must be checked by its data type first, the transaction is repeated after the check. */
 async function firing<T>(
   request: Request,
   idOrName: string,

@@ -1,4 +1,4 @@
-// Schedules: written and shown.
+// Schedules: create, read, replace, delete.
 import type { Db } from '../../db/pool.ts'
 import {
   deleteSchedule,
@@ -31,7 +31,7 @@ const ONE = { 200: { description: 'The schedule', schema: schedule } }
 const BODY = {
   body: scheduleContent,
   body_documentation: scheduleRequest,
-  // The submission stands one level deep, and is read by itself.
+  // The submission is one level deeper, and is parsed separately.
   body_form: { opaque: 'submission', max_depth: 2 * MAX_DEPTH },
   max_body_bytes: Number.POSITIVE_INFINITY,
 }
@@ -106,7 +106,7 @@ export const replace = endpoint({
   const content = await readContent(request)
   const row = await storing(request, content, async (db) => {
     const { id } = await find(db, params.id)
-    // A pause that the request does not speak of stays: nobody resumes by a new time of day.
+    // Without `paused` a pause stays: changing the time must not resume a schedule.
     const changed = await replaceSchedule(db, id, await checkContent(db, caller, content)).catch((error) => {
       const { code, constraint } = error as { code?: string; constraint?: string }
       throw code === '23505' && constraint === 'uk_distribution_schedules_name'
@@ -141,7 +141,7 @@ export const remove = endpoint({
   return { status: 204 }
 })
 
-/** A transaction that asks for the payload's check by its data type is taken again once that was made. */
+/** If the payload must be checked by its data type first, the transaction is repeated after the check. */
 async function storing(
   request: Request,
   content: Content,

@@ -1,4 +1,4 @@
-// Health and metrics: outside `/api/v1`, for machines.
+// Health and metrics, outside `/api/v1`.
 import { z } from '@hono/zod-openapi'
 import { withoutTenant } from '../../db/pool.ts'
 import { queueDepths } from '../../db/upkeep/queue-depths.ts'

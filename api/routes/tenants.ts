@@ -110,7 +110,7 @@ export const change = endpoint({
   return { status: 200, body: shown(row) }
 })
 
-/** With the limits that hold for it, in the place of those that were set. */
+/** With the limits in effect instead of those that were set. */
 function shown(row: TenantRow) {
   const { object_limits: _, ...config } = isObject(row.config) ? row.config : {}
   const delivery_rate_limit = shownRateLimit(row.delivery_rate_limit)

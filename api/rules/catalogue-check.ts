@@ -1,4 +1,4 @@
-// What is wrong with a payload by its data type, and with the schema of one, in the words of the API.
+// Validates payloads by their data type, and the schemas of data types.
 import { checkAgainstDataType, type Misfit } from '../../activities/shaping/payload-check.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
 import type { DataTypeCheck } from '../../db/distributions/jobs.ts'
@@ -6,15 +6,15 @@ import type { AppDeps } from '../http/context.ts'
 import type { Detail } from '../http/errors.ts'
 import { fieldPath } from '../http/json.ts'
 
-/** What a payload was found to be, under one state of its data type. */
+/** The result of a check by one version of a data type. */
 export interface CheckedPayload {
-  /** Of the data type that it was checked by. */
+  /** The version of the data type. */
   state: string
   refusals: Detail[]
   warnings: string[]
 }
 
-/** The payload has not been checked by this data type yet: do so, and store again. */
+/** The payload must be checked by this data type first; then the transaction is repeated. */
 export class NotChecked extends Error {
   readonly by: DataTypeCheck
 
@@ -24,7 +24,7 @@ export class NotChecked extends Error {
   }
 }
 
-/** Nothing of the payload's values is in what comes out. */
+/** The result contains no values of the payload. */
 export async function checkPayload(
   shaper: AppDeps['shaper'],
   tenantId: string,
@@ -44,9 +44,9 @@ function details(misfits: readonly Misfit[]): Detail[] {
 }
 
 /**
- * What is wrong with a schema that is to be kept. Compiling one takes its time, so that it is not done here.
+ * Problems of a schema. It is compiled in a shaping process, because that may take long.
  * @param schema a text is JSON
- * @param at where it stands in the request
+ * @param at its path in the request
  */
 export async function schemaDefinitionIssues(
   shaper: AppDeps['shaper'],

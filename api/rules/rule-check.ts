@@ -1,4 +1,4 @@
-// A rule before it is kept: everything that is wrong with it, by its path.
+// Validates a rule before it is stored; every problem gets its path.
 import { ACTIONS } from '../../activities/rules/actions.ts'
 import { type Leaf, readConditions } from '../../activities/rules/conditions.ts'
 import { exactText, readExact } from '../../activities/rules/exact.ts'
@@ -17,24 +17,24 @@ export interface GivenRule {
   /** JSON text. */
   conditions: string
   actions: unknown
-  /** Its destinations are each tenant's own. */
+  /** A shared rule names destinations of each tenant, so they cannot be checked. */
   shared: boolean
 }
 
-/** As JSON. Lists of names and values have room. */
+/** Maximum characters as JSON. */
 const MAX_CONDITIONS = 131_072
 const MAX_ACTIONS = 262_144
 
-/** What is wrong with the shape of a rule's actions and takes its time to be found out: not within a transaction. */
+/** Slow checks of the shape in the actions of a rule. Do not call it within a transaction. */
 export function shapeIssues(shaper: AppDeps['shaper'], tenantId: string, actions: unknown, at: string[] = []) {
   const { shape } = (actions ?? {}) as { shape?: unknown }
   return costlyIssues(shaper, tenantId, shape, [...at, 'actions', 'shape'])
 }
 
 /**
- * The rows of its leaf conditions; throws a 400 with everything that is wrong.
- * @param found what `shapeIssues` found
- * @param at where the rule stands
+ * Returns the rows of its comparisons, or throws a 400 with every problem.
+ * @param found the problems that `shapeIssues` found
+ * @param at the path of the rule in the request
  */
 export async function checkRule(
   db: Db,
@@ -72,7 +72,7 @@ function leafRow({ path, operator, value }: Leaf): LeafRow {
   return { path: path.text, operator, value: exactText(value) }
 }
 
-/** A rule that names what is not there would be kept, and choose nothing. */
+/** Names and tags that do not exist: the rule would choose nothing. */
 async function unknownTargets(
   db: Db,
   { destinations = [], tags = [] }: { destinations?: string[] | undefined; tags?: string[] | undefined },
@@ -100,7 +100,7 @@ async function unknownTargets(
   ]
 }
 
-/** Names of a default route are checked alike. */
+/** The same check for the names of a default route. */
 export async function unknownDestinations(db: Db, destinations: string[], at: string): Promise<Detail[]> {
   const details = await unknownTargets(db, { destinations }, [])
   return details.map(({ field, issue }) => ({ field: field.replace(/^destinations/, at), issue }))

@@ -1,4 +1,4 @@
-// What stands between a shape as it is sent, as it is kept, and as it is shown: the salts of its masks, and the order of its
+// Converts a shape between the forms in requests, in rows and in responses: the salts of its masks, and the order of its
 // mapping.
 import { MASK } from '../../activities/destinations/secrets/secret.ts'
 import { isSalted, openSalt, SEALED, sealSalt } from '../../activities/shaping/salts.ts'
@@ -7,16 +7,16 @@ import { type Sealer, UnsealError } from '../../db/secrets.ts'
 import type { Detail } from '../http/errors.ts'
 import { fieldPath } from '../http/json.ts'
 
-/** Who keeps the shape: a tenant, or null for a rule that all of them share. */
+/** The owner of the shape: a tenant, or null for a rule that all tenants share. */
 export interface Keeper {
   sealer: Sealer
   tenantId: string | null
 }
 
 /**
- * As it is kept, with its salts sealed. A salt that is sent as `***` stays what it is for the same path in `previous`, the
- * shape that is replaced.
- * @param at where it stands in the request
+ * The form for the row, with encrypted salts. A salt sent as `***` keeps the value of the same path in `previous`, the
+ * shape that is being replaced.
+ * @param at its path in the request
  */
 export function takeIn(
   keeper: Keeper,
@@ -41,7 +41,7 @@ function reserved(salt: string): string | undefined {
   return salt.startsWith(SEALED) ? `must not begin with ${SEALED}` : undefined
 }
 
-/** What is sealed already and stays the same is not sealed again: a replacement by itself changes nothing. */
+/** A salt that stays the same is not encrypted again, so that an unchanged shape is recognised as unchanged. */
 function keptSalt({ sealer, tenantId }: Keeper, sent: string, present: string | undefined): string {
   if (present === undefined) return sealSalt(sealer, tenantId, sent)
   if (!present.startsWith(SEALED)) return sealSalt(sealer, tenantId, sent === MASK ? present : sent)
@@ -57,7 +57,7 @@ function keptSalt({ sealer, tenantId }: Keeper, sent: string, present: string | 
   }
 }
 
-/** As anyone may see it. A row that was written by hand may hold no shape at all. */
+/** The form for responses. A row that was written by hand may contain anything. */
 export function shownShape(kept: AnyShape): AnyShape {
   if (!isRecord(kept)) return kept
   const shape = 'field_mapping' in kept ? { ...kept, field_mapping: mappingOf(kept.field_mapping) } : kept
@@ -65,7 +65,7 @@ export function shownShape(kept: AnyShape): AnyShape {
   return { ...shape, mask: masksOf(shape).map((one) => (isSalted(one) ? { ...one, salt: MASK } : one)) }
 }
 
-/** The same for a rule's actions, of which a shape may be one. */
+/** The same for the actions of a rule, which may contain a shape. */
 export function takeInActions(
   keeper: Keeper,
   sent: AnyShape,

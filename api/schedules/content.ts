@@ -1,4 +1,4 @@
-// What a schedule is to submit: read from the request and checked, when it is written and when it is made.
+// The submission of a schedule: read and checked when the schedule is written, and checked again when it runs.
 import type { z } from '@hono/zod-openapi'
 import { readSurroundings } from '../../db/distributions/jobs.ts'
 import type { Db } from '../../db/pool.ts'
@@ -19,11 +19,11 @@ export interface Content {
   request: Parameters<typeof newJob>[0]
   submission: Parameters<typeof newJob>[1]
   entries: Parameters<typeof newJob>[2]
-  /** By its data type, once that has been read. */
+  /** The result of the check by its data type, once there is one. */
   payload?: CheckedPayload
 }
 
-/** @throws ApiError naming each field that is wrong, before the database is asked */
+/** Checks that need no database. @throws ApiError that lists every problem */
 export async function readContent({
   deps,
   caller,
@@ -50,7 +50,7 @@ export async function readContent({
   return { given, text: bytes.toString('utf8'), request, submission: checked.submission, entries: checked.entries }
 }
 
-/** The rest of the check, by the database. */
+/** Checks that need the database. */
 export async function checkContent(
   db: Db,
   { tenant_id }: Caller,
@@ -93,7 +93,7 @@ export async function checkContent(
   }
 }
 
-/** What was accepted once may be refused by now. */
+/** A submission that was valid when the schedule was written may be invalid when it runs. */
 export async function refuseUnfit(db: Db, { tenant_id, template }: ScheduleRow, fit: CheckedPayload | undefined) {
   const { check, catalogued, requires_catalogued } = await readSurroundings(db, tenant_id, template.data_type)
   if (requires_catalogued && !catalogued) {
@@ -103,7 +103,7 @@ export async function refuseUnfit(db: Db, { tenant_id, template }: ScheduleRow, 
   if (check && fit && fit.refusals.length > 0) throw invalid(fit.refusals.map(underSubmission))
 }
 
-/** What belongs to a single time has no meaning for all of them. */
+/** Fields that make sense for a single distribution only. */
 function notSchedule(submission: object): Detail[] {
   const { expires_at, deliver_at, options } = submission as Record<string, unknown>
   const issue = 'is not allowed in a schedule'
@@ -119,7 +119,7 @@ function underSubmission({ field, issue }: Detail): Detail {
   return { field: field === 'body' ? 'submission' : `submission.${field}`, issue }
 }
 
-/** What is wrong with the submission is said by its path in the request. */
+/** Errors of the submission name its path in the request. */
 async function below<T>(work: () => T): Promise<Awaited<T>> {
   try {
     return await work()
@@ -129,7 +129,7 @@ async function below<T>(work: () => T): Promise<Awaited<T>> {
   }
 }
 
-/** jsonb takes less than JSON. */
+/** jsonb accepts less than JSON does. */
 async function isJsonb(db: Db, text: string): Promise<boolean> {
   await db.query('savepoint jsonb')
   try {

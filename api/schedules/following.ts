@@ -1,4 +1,4 @@
-// A schedule between its row and Temporal, which follows it: found, kept in step, and shown.
+// Finds schedules, keeps Temporal in step with their rows, and shows them.
 import type { Db } from '../../db/pool.ts'
 import { findSchedule, missedText, noteInSync, noteProblem, type ScheduleRow } from '../../db/schedules/schedules.ts'
 import type { Deed, Request } from '../http/endpoint.ts'
@@ -12,7 +12,7 @@ export async function find(db: Db, idOrName: string): Promise<ScheduleRow> {
   return row
 }
 
-/** Temporal follows at once where it answers; otherwise the sweep sees to it. */
+/** Updates the schedule in Temporal. If Temporal does not respond, the sweep does it later. */
 export async function follow({ deps, transaction }: Request, id: string, resume = false): Promise<void> {
   const row = await transaction((db) => findSchedule(db, id))
   if (!row) return
@@ -25,7 +25,7 @@ export async function follow({ deps, transaction }: Request, id: string, resume 
   })
 }
 
-/** As one schedule by itself is shown: Temporal knows its next times, and whether somebody has paused it there. */
+/** A single schedule with its next run times. It may also have been paused in Temporal. */
 export async function shownAlone({ deps }: Request, row: ScheduleRow) {
   const ref = { tenant_id: row.tenant_id, schedule_id: row.id }
   const there = await deps.dispatcher.ask('next times', ref, (runs) => runs.describeSchedule(row))
@@ -34,7 +34,7 @@ export async function shownAlone({ deps }: Request, row: ScheduleRow) {
   return { ...shown(row), paused, next_runs, submission: new JsonText(row.submission) }
 }
 
-/** After a change: once Temporal has been told. */
+/** Updates Temporal after a change, and shows the schedule. */
 export async function followed(request: Request, { id }: ScheduleRow, resume?: boolean) {
   await follow(request, id, resume)
   return await shownAlone(request, await request.transaction((db) => find(db, id)))

@@ -1,4 +1,4 @@
-// Many distributions in one request: submitted, or sent again.
+// Batches: many distributions submitted or retried by one request.
 import { z } from '@hono/zod-openapi'
 import { BATCH_ITEM_STATUSES, BATCH_KINDS, BATCH_STATUSES, JOB_STATUSES } from '../../db/states.ts'
 import { listQuery } from './distributions.ts'
@@ -35,7 +35,7 @@ const envelope = {
   options: bulkOptions.nullish().transform((given) => given ?? bulkOptions.parse({})),
 }
 
-/** What is checked of the request as a whole; each distribution is checked by itself. */
+/** The request without its distributions, which are checked one by one. */
 export const bulkEnvelope = z.strictObject({ ...envelope, distributions: z.array(z.unknown()) })
 
 export const bulkSubmission = z

@@ -1,4 +1,4 @@
-// The catalogue of data types, as it is sent and shown.
+// Requests and responses of the catalogue of data types.
 import { z } from '@hono/zod-openapi'
 import { VALIDATION_MODES } from '../../db/states.ts'
 import { characters, tenantField, time, whole } from './fields.ts'
@@ -44,7 +44,7 @@ const content = {
 
 export const newDataType = z
   .strictObject({
-    // Clients take these out of a path, so that the data type could never be read, changed or deleted.
+    // Clients remove `.` and `..` from paths, so the data type could never be read, changed or deleted.
     id: characters(1, 50)
       .refine((id) => id !== '.' && id !== '..', 'cannot be "." or ".."')
       .openapi({ description: 'The `data_type` that submissions use' }),

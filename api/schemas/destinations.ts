@@ -1,4 +1,4 @@
-// Registered destinations, as they are sent and shown.
+// Requests and responses of registered destinations.
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { CIRCUIT_DEFAULTS } from '../../db/destinations/circuits.ts'
@@ -10,7 +10,7 @@ import { maxRetries } from './submission.ts'
 
 const object = z.record(z.string(), z.unknown())
 
-/** A path names a destination by its name or its uuid, beside a few words of the API's own. */
+/** Paths contain the name or the uuid of a destination, or a word of the API. */
 const registeredName = nameField
   .refine((name) => name !== 'list' && name !== 'register', 'is reserved by the API')
   .refine((name) => !z.uuid().safeParse(name).success, 'must not look like a uuid')

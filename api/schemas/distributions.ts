@@ -1,4 +1,4 @@
-// What is asked and answered about distributions that were submitted.
+// Requests and responses of distributions.
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { ATTEMPT_STATUSES, DELIVERY_STATUSES, JOB_STATUSES, PRIORITIES } from '../../db/states.ts'

@@ -1,4 +1,4 @@
-// The one shape of every refusal.
+// The schema of every error response.
 import { z } from '@hono/zod-openapi'
 import { ERROR_STATUS, type ErrorCode } from '../http/errors.ts'
 
@@ -10,7 +10,7 @@ const EXAMPLE = {
   timestamp: '2026-01-15T09:30:00.000Z',
 }
 
-/** What a refusal of this status looks like. */
+/** An example of an error with this status. */
 export function errorExample(status: number, message: string) {
   const error = Object.entries(ERROR_STATUS).find(([, known]) => known === status)?.[0]
   if (status === 400 || error === undefined) return EXAMPLE

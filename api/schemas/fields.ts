@@ -1,4 +1,4 @@
-// Field types that several requests share.
+// Field types that several requests and responses share.
 import { z } from '@hono/zod-openapi'
 import { JsonText } from '../http/exact-json.ts'
 
@@ -20,20 +20,20 @@ export const TENANT_ID = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,49}$/
 
 const INSTANT_ISSUE = 'must be an ISO 8601 time with a zone, such as 2026-01-15T09:30:00Z'
 
-/** Milliseconds of the first moment of the year 1, and of that of the year 10000. */
+/** Start of the years 1 and 10000, in milliseconds. */
 const YEAR_1 = Date.parse('0001-01-01T00:00:00Z')
 const YEAR_10000 = Date.parse('+010000-01-01T00:00:00Z')
 
-/** Whether it is a time of the years 1 to 9999 in UTC, which every part of the system can read and write. */
+/** Whether the time is in the years 1 to 9999 in UTC, which every part of the system can read and write. */
 function isInstant(text: string): boolean {
   const at = Date.parse(text)
-  // What is no time at all has been refused already.
+  // Texts that are no times are already rejected.
   return !(at < YEAR_1 || at >= YEAR_10000)
 }
 
 /**
- * An instant with a zone: `2026-01-15T09:30:00Z`, or with an offset of up to 23:59. Only the parsed time goes further: one
- * reader's spelling is another one's error.
+ * A time with a zone: `2026-01-15T09:30:00Z`, or with an offset of up to 23:59. Use only the parsed time: not every reader
+ * accepts every spelling.
  */
 export const instant = z.iso
   .datetime({ offset: true, message: INSTANT_ISSUE, abort: true })
@@ -58,7 +58,7 @@ export function wholeText(min: number, max: number) {
     .openapi({ type: 'integer', minimum: min, maximum: max })
 }
 
-/** `from_date` and `to_date`: an instant, or a day, which means the whole of it in UTC. */
+/** `from_date` and `to_date`: a time, or a date, which means the whole day in UTC. */
 export const dayOrInstant = z.union([z.iso.date().refine(isInstant), instant], {
   error: 'must be a day such as 2026-01-15, or an ISO 8601 time with a zone',
 })

@@ -1,4 +1,4 @@
-// Rate limits, as destinations and tenants state them.
+// Rate limits of destinations and tenants.
 import { z } from '@hono/zod-openapi'
 import { whole } from './fields.ts'
 

@@ -7,7 +7,7 @@ export const cursorQuery = {
   cursor: characters(1, 500).optional().openapi({ description: '`next_cursor` of the previous page' }),
 }
 
-/** Of a list of which a page may also be asked for by its place. */
+/** For lists that also accept an offset. */
 export const offsetQuery = {
   ...cursorQuery,
   offset: wholeText(0, 100_000_000)

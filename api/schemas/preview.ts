@@ -1,4 +1,4 @@
-// A sample, and what shaping makes of it.
+// Request and response of the preview.
 import { z } from '@hono/zod-openapi'
 import { characters, tenantField } from './fields.ts'
 

@@ -1,4 +1,4 @@
-// Rules, as they are sent, shown and tried.
+// Requests and responses of rules.
 import { z } from '@hono/zod-openapi'
 import { ACTIONS, distinct } from '../../activities/rules/actions.ts'
 import { OPERATOR_NAMES, OPERATORS } from '../../activities/rules/operators.ts'
@@ -93,7 +93,7 @@ export const ruleChange = newRule
   .partial()
   .openapi('RuleChange', { description: 'Absent fields stay unchanged.' })
 
-/** Conditions and actions are read by the rules themselves, which know better what is wrong with them. */
+/** Conditions and actions are checked by the rule engine, which gives better errors. */
 export const newRuleOutline = z.strictObject({
   name: ruleName,
   rule_type: z.enum(RULE_TYPES, `must be one of ${RULE_TYPES.join(', ')}`),
@@ -115,7 +115,7 @@ export const rule = z
     description: z.string().nullable(),
     rule_type: z.enum(RULE_TYPES),
     conditions: exact(conditions),
-    // What is kept may have been written by hand.
+    // A stored rule may have been written by hand.
     actions: actions as z.ZodType<Record<string, unknown>>,
     priority: z.int(),
     enabled: z.boolean(),

@@ -1,4 +1,4 @@
-// Distributions that recur: what is asked and answered.
+// Requests and responses of schedules.
 import { z } from '@hono/zod-openapi'
 import { cronIssue } from '../../activities/schedules/cron.ts'
 import { isTimeZone } from '../../activities/schedules/time-zone.ts'
@@ -48,7 +48,7 @@ const fields = {
   paused: z.boolean().nullish().openapi({ description: 'Default false; absent in a PUT: stays unchanged' }),
 }
 
-/** The submission is checked by itself. */
+/** The request without its submission, which is checked separately. */
 export const scheduleContent = z.strictObject({ ...fields, submission: z.unknown() })
 
 export const scheduleRequest = z

@@ -1,11 +1,11 @@
-// What may be submitted. Destinations are only outlined here; `destination-entries.ts` checks them by their protocol.
+// The submission. Destinations are only outlined here; `destination-entries.ts` checks them by their protocol.
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { PRIORITIES } from '../../db/states.ts'
 import { characters, instant, nameField, tenantField, time, whole } from './fields.ts'
 
 export const MAX_DESTINATIONS = 1000
-/** Where the submission states none. */
+/** If the submission has no timeout. */
 export const DEFAULT_LIFE_SECONDS = 300
 const MAX_TIMEOUT_SECONDS = 2_592_000
 const MAX_METADATA_BYTES = 65_536
@@ -84,12 +84,12 @@ export const submission = z
   })
   .openapi('Submission')
 
-/** The same, with destinations left to their own check, which knows the protocols and names better. */
+/** The same without a check of the destinations: `destination-entries.ts` gives better errors. */
 export const submissionWithoutDestinations = submission.extend({ destinations: z.array(z.unknown()).nullish() })
 
 export type Submission = z.output<typeof submissionWithoutDestinations>
 
-/** `metadata` is bounded by the text that was sent. */
+/** The limit of `metadata` counts the bytes that were sent. */
 export function metadataIsTooLarge(text: Buffer | undefined): boolean {
   return text !== undefined && text.length > MAX_METADATA_BYTES
 }

@@ -1,6 +1,6 @@
-// Takes many distributions in: each is checked like a single one, the good ones become durable together, and the others
-// are listed with what is wrong. One transaction: a request that is cut off anywhere leaves nothing, and its repeat is a
-// first one. It is bounded by the body's limit and by the number of items.
+// Accepts many distributions: each is checked like a single submission, the valid ones are stored in one transaction, and
+// the others are listed with their problems. A request that is interrupted stores nothing, so it can simply be repeated. It
+// is limited by the size of the body and by the number of items.
 
 import { createHash } from 'node:crypto'
 import { createPace } from '../../activities/document/turns.ts'
@@ -35,15 +35,15 @@ import type { CheckedEntries } from './destination-entries.ts'
 import { claimKey, noLongerKept } from './idempotency.ts'
 import { asRefusal, isRefusedByJsonb, newJob, storedIssues } from './submit.ts'
 
-/** So many items are checked before other requests get their turn. */
+/** Items that are checked before other requests run. */
 const TURN = 50
-/** The payloads of one request are checked within this time, or none is accepted. */
+/** If checking the payloads of one request takes longer, none is accepted. */
 const CHECKED_MS = 60_000
 /** SQLSTATE. */
 const DEADLOCK = '40P01'
-/** Of one distribution; what is wrong with it is kept with the batch, and shown with every look at it. */
+/** Details per rejected distribution: they are stored with the batch and shown in its status. */
 const MOST_DETAILS = 20
-/** So many rows go in one statement, or so many bytes: it is written at once. */
+/** Rows and bytes per statement. */
 const PAGE = 500
 const PAGE_BYTES = 1_048_576
 
@@ -51,7 +51,7 @@ export interface BulkRequest extends Omit<SubmitRequest, 'body'> {
   /** The exact text of each item, in UTF-8. */
   items: Buffer[]
   options: BulkSubmission['options']
-  /** The decoded body, by which a repeat is recognised. */
+  /** The decoded body, which identifies a repeat. */
   bytes: Buffer
 }
 
@@ -65,7 +65,7 @@ export interface BulkSubmitted {
   total: number
   distribution_ids: string[]
   rejected: Rejected[]
-  /** Labels of what was stored by this very request, for the metrics. */
+  /** Data types of the distributions that this request has created, for the metrics. */
   created: string[]
 }
 
@@ -76,11 +76,11 @@ interface Item {
   entries: CheckedEntries
   key: string | null
   sha256: Buffer
-  /** By its data type, once that has been read. */
+  /** The result of the check by its data type, once there is one. */
   payload?: CheckedPayload
 }
 
-/** Checks and stores. A 400 when no item is acceptable. */
+/** Checks and stores. Throws a 400 if no item is valid. */
 export async function submitBulk(
   deps: Pick<AppDeps, 'pool' | 'egress' | 'shaper'>,
   request: BulkRequest,
@@ -101,7 +101,7 @@ export async function submitBulk(
     try {
       return await withTenant(deps.pool, tenant_id, (db) => store(db, request, items, rejected))
     } catch (error) {
-      // Two requests each of whose own key is that of a distribution of the other: one of them is told to begin anew.
+      // Two requests may deadlock if each uses the idempotency keys of the other: one of them is repeated.
       if ((error as { code?: unknown }).code === DEADLOCK && died++ < 3) continue
       if (!(error instanceof NotChecked)) throw error
       await checkPayloads(deps.shaper, tenant_id, error.by, items, until)
@@ -109,7 +109,7 @@ export async function submitBulk(
   }
 }
 
-/** Checks the payloads of one data type, so many at once. */
+/** Checks the payloads of one data type, several at once. */
 async function checkPayloads(
   shaper: AppDeps['shaper'],
   tenantId: string,
@@ -173,7 +173,7 @@ async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejecte
   const rejected = [...unfit, ...checked.rejected, ...placed.rejected]
   for (const page of pagesOf(placed.fresh)) rejected.push(...(await insertPage(db, batch_id, page)))
   const refused = new Map(rejected.map((one) => [one.index, one]))
-  // Of several with one key only the first is stored: when that one was refused, so are its repeats.
+  // Of several items with the same key only the first is stored. If it was rejected, so are the others.
   const lost = new Map(
     placed.fresh.flatMap(({ item, job_id }) => {
       const refusal = refused.get(item.index)
@@ -221,7 +221,7 @@ async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejecte
   }
 }
 
-/** The answer that the first request with this key had. */
+/** The response to the first request with this key. */
 async function earlierAnswer(db: Db, batchId: string): Promise<BulkSubmitted> {
   const batch = await findBatch(db, batchId)
   if (!batch) throw noLongerKept('batch')
@@ -268,11 +268,11 @@ async function checkStored(
 interface Placed {
   item: Item
   job_id: string
-  /** False: a key led to a distribution that exists. */
+  /** False if the idempotency key belongs to an existing distribution. */
   fresh: boolean
 }
 
-/** Gives each item its id: a new one, or that of the distribution that its idempotency key has already. */
+/** Gives each item its id: a new one, or that of the distribution with the same idempotency key. */
 async function placeItems(db: Db, tenantId: string, items: Item[]) {
   const ids = await newJobIds(db, items.length)
   const keyed = items.flatMap(({ key, sha256 }, i) => (key === null ? [] : [{ key, sha256, job_id: ids[i]! }]))
@@ -289,7 +289,7 @@ async function placeItems(db: Db, tenantId: string, items: Item[]) {
   return { all, fresh: all.filter(({ fresh }) => fresh), rejected }
 }
 
-/** In their order. */
+/** Splits the items into pages, in order. */
 function* pagesOf(all: readonly Placed[]): Generator<Placed[]> {
   let page: Placed[] = []
   let bytes = 0
@@ -307,14 +307,14 @@ function* pagesOf(all: readonly Placed[]): Generator<Placed[]> {
 }
 
 /**
- * Stores a page, in order. When one row of it is refused, the halves by themselves, down to that one, so that the others
- * stay and a thousand cost some twenty statements more and not a thousand.
+ * Stores a page, in order. If the database rejects a row, each half is stored separately, down to that row: the others are
+ * stored, with some twenty additional statements for a thousand rows.
  */
 async function insertPage(db: Db, batchId: string, page: Placed[], queryable = true): Promise<Rejected[]> {
   const row = ({ item, job_id }: Placed): NewBatchJob => {
     const job = newJob(item.request, item.submission, item.entries)
-    // Kept by itself: the life of each begins with its turn, but ends no later.
-    // The parsed time: a text has spellings that one reader takes and another refuses.
+    // The life of each item begins when it is started, but ends at `expires_at` at the latest.
+    // Store the parsed time: not every reader accepts every spelling.
     const options = job.expires_at ? { ...job.options, expires_at: job.expires_at.toISOString() } : job.options
     return { ...job, options, id: job_id, payload_queryable: queryable && item.request.body.queryable }
   }
@@ -338,7 +338,7 @@ async function insertPage(db: Db, batchId: string, page: Placed[], queryable = t
   return [{ index, details }]
 }
 
-/** Runs `work`; what is wrong with the rows is answered, with nothing of it kept, and anything else thrown. */
+/** Runs `work`. Returns the error and rolls back if the database rejects the data; throws every other error. */
 async function refusable(db: Db, work: () => Promise<void>): Promise<unknown> {
   await db.query('savepoint page')
   try {

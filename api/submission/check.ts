@@ -1,4 +1,4 @@
-// A submission as its request states it: everything that is wrong, by path, without a clock and without the database.
+// The checks of a submission that need neither the clock nor the database.
 import type { Egress } from '../../activities/destinations/network/egress.ts'
 import { targetOfUrl } from '../../activities/destinations/network/target.ts'
 import { requireOwnTenant } from '../http/auth.ts'
@@ -30,7 +30,7 @@ export interface CheckedSubmission {
   details: Detail[]
 }
 
-/** What can be told from the request alone: no clock and no database, so that a repeat is judged like the first. */
+/** Every problem that the request alone shows. No clock and no database, so that a repeat gets the same result. */
 export async function checkSubmission(
   { body, key, caller }: SubmitRequest,
   egress: Egress,
@@ -60,7 +60,7 @@ export async function checkSubmission(
   return { submission: parsed.success ? parsed.data : undefined, entries, key: used, details }
 }
 
-/** What is wrong with a callback's URL; nothing when there is none. */
+/** Problems of the URL of a callback; none if there is no URL. */
 export function callbackIssues(url: unknown, egress: Egress, field = 'options.callback_url'): Detail[] {
   if (typeof url !== 'string') return []
   const parsed = URL.canParse(url) ? new URL(url) : undefined

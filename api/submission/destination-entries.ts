@@ -1,4 +1,4 @@
-// The destinations of a submission, checked entry by entry: each fault with its path, nothing thrown.
+// Checks the destinations of a submission one by one, and collects every problem with its path.
 
 import { DeliveryError } from '../../activities/destinations/errors.ts'
 import { isLocalhost } from '../../activities/destinations/network/addresses.ts'
@@ -23,13 +23,13 @@ export interface CheckedEntries {
   destinations: SubmittedDestination[]
   details: Detail[]
   /**
-   * Every name with the entry that it stands in, to be looked up among the registered ones. An inline one has the
-   * protocol that it states, if that is one.
+   * Every name with its entry, to be looked up among the registered destinations. An inline destination has its protocol,
+   * if that is valid.
    */
   named: { name: string; index: number; inline: boolean; protocol: Protocol | undefined }[]
 }
 
-/** Checks what can be told without the database. */
+/** The checks that need no database. */
 export async function checkEntries(entries: readonly unknown[], egress: Egress): Promise<CheckedEntries> {
   const checked: CheckedEntries = { destinations: [], details: [], named: [] }
   const seen = new Map<string, number>()
@@ -90,11 +90,11 @@ function compressionIssue(protocol: Protocol, field: string, compression: 'none'
     : [{ field, issue: `${protocol} does not support options.compression "gzip"` }]
 }
 
-// Made once: making a schema costs more than using it, and there may be 1000 entries.
+// Created once: creating a schema costs more than using it, and there may be 1000 entries.
 const ownRetries = maxRetries.nullish()
 
 const KEPT = 'is available for registered destinations only: register the destination, and use its name as a string'
-/** What a registration has beside its configuration, of whose names no protocol has a field. */
+/** Fields of a registration that no protocol has in its configuration. */
 const REGISTERED_ALONE = {
   configuration: 'does not exist in an inline destination: put its fields beside name and protocol',
   transform_config: KEPT,
@@ -136,7 +136,7 @@ function inlineEntry(entry: unknown, index: number, egress: Egress): InlineEntry
   return { details, destination: { name, protocol: known.protocol, configuration, max_retries: retries.data ?? null } }
 }
 
-/** A protocol that this build serves, or what is wrong with the word. */
+/** A supported protocol, or the problem. */
 export function readProtocol(given: unknown): { protocol: Protocol } | { issue: string } {
   if (given === undefined) {
     return { issue: 'is required in an inline destination; for a registered destination, use its name as a string' }
@@ -146,7 +146,7 @@ export function readProtocol(given: unknown): { protocol: Protocol } | { issue: 
   return { protocol }
 }
 
-/** Everything that is wrong with a protocol's configuration; secrets in plain text only where they can be sealed. */
+/** All problems of a configuration. `literals`: plain-text secrets are allowed, because they will be encrypted. */
 export function configurationIssues(
   protocol: Protocol,
   configuration: unknown,
@@ -178,12 +178,12 @@ export function configurationIssues(
   return [...details, ...forbidden, ...(own ? [{ field: targetField(schema, configuration, at), issue: own }] : [])]
 }
 
-/** The field that names the server; what else is reached, such as a token endpoint, stands behind it. */
+/** The field that names the server; other hosts, such as a token endpoint, come after it. */
 function targetField(schema: Parameters<typeof reachedHosts>[0], value: unknown, at: readonly PropertyKey[]): string {
   return fieldPath([...at, ...(reachedHosts(schema, value)[0]?.path ?? [])])
 }
 
-/** Objects, arrays and single values together; counts no further than it must. */
+/** Counts objects, arrays and single values, and stops at the limit. */
 function hasMoreValues(root: unknown, most: number): boolean {
   const open = [root]
   let count = 1
@@ -197,7 +197,7 @@ function hasMoreValues(root: unknown, most: number): boolean {
   return false
 }
 
-/** Literal addresses that deliveries may not reach. Names are looked up, and checked, when they are connected to. */
+/** Addresses that deliveries must not reach. Host names are checked when a connection is opened. */
 function unreachable(
   schema: Parameters<typeof reachedHosts>[0],
   value: unknown,
@@ -210,13 +210,13 @@ function unreachable(
   })
 }
 
-/** What is wrong with a host, as far as can be told without a look-up. */
+/** The problem of a host, without a DNS lookup. */
 export function forbiddenHost(host: string, egress: Egress): string | undefined {
   const forbidden = refuses(() => egress.assertHost(isLocalhost(host) ? '127.0.0.1' : host))
   return forbidden ? 'is a private or otherwise forbidden address' : undefined
 }
 
-/** What is wrong with a server that is connected to, as far as can be told without a look-up. */
+/** The problem of a server, without a DNS lookup. */
 export function forbiddenTarget(target: Target | undefined, egress: Egress): string | undefined {
   if (!target) return 'contains no usable host'
   const own = refuses(() => egress.assertNotOwn(target.host, target.port))

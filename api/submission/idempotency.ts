@@ -1,4 +1,4 @@
-// Idempotency keys: read from the header or the body, and claimed in the transaction that does what the request asks for.
+// Idempotency keys: read from the header or the body, and claimed in the transaction of the request.
 import { createHash } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
 import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
@@ -8,12 +8,12 @@ import { characters } from '../schemas/fields.ts'
 
 const KEY = characters(1, 255)
 
-/** The documentation of the header. */
+/** The documentation of the header `Idempotency-Key`. */
 export const keyHeader = z.object({ 'Idempotency-Key': KEY.optional() })
 
 /**
- * The key of header or body; what is wrong with it is added to `issues`.
- * @param field where it stands in the body
+ * The key from the header or the body; problems are added to `issues`.
+ * @param field its path in the body
  */
 export function keyOf(
   header: string | undefined,
@@ -31,9 +31,8 @@ export function keyOf(
 }
 
 /**
- * Claims the key for a request with this body. `claimed` is false for a repeat, and `job_id` is then what the first request
- * made.
- * @throws ApiError 409 when the key was used with another body
+ * Claims the key for a request with this body. For a repeat, `claimed` is false, and `job_id` is the id of the first request.
+ * @throws ApiError 409 if the key was used with a different body
  */
 export async function claimKey(db: Db, tenantId: string, key: string, body: Buffer) {
   const sha256 = createHash('sha256').update(body).digest()
@@ -44,7 +43,7 @@ export async function claimKey(db: Db, tenantId: string, key: string, body: Buff
   ])
 }
 
-/** The repeat of a request whose result was deleted since. */
+/** The error for a repeat whose first result has been deleted. */
 export function noLongerKept(what: string): ApiError {
   return new ApiError('CONFLICT', `the ${what} of this idempotency key is no longer stored`)
 }

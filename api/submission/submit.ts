@@ -1,4 +1,4 @@
-// Takes a distribution in: everything is checked, then one transaction makes it durable, then the workflow is started.
+// Accepts a distribution: checks everything, then stores it in one transaction. The caller starts the workflow.
 import { OTHER } from '../../activities/metrics.ts'
 import {
   addWarnings,
@@ -24,12 +24,12 @@ const ESTIMATE_MS = 5000
 
 export interface Submitted {
   job: SubmittedJob
-  /** False when an idempotency key led to the distribution of an earlier request. */
+  /** False if the idempotency key belongs to the distribution of an earlier request. */
   created: boolean
   catalogued: boolean
 }
 
-/** Checks and stores; whatever is wrong is thrown as one `ApiError`, with nothing stored. */
+/** Checks and stores. Throws one `ApiError` with every problem, and stores nothing then. */
 export async function submit(
   deps: Pick<AppDeps, 'pool' | 'egress' | 'shaper'>,
   request: SubmitRequest,
@@ -37,7 +37,7 @@ export async function submit(
   const { caller } = request
   const checked = await checkSubmission(request, deps.egress)
   if (!checked.submission || checked.details.length > 0) {
-    // Names are looked up all the same, so that one answer lists everything.
+    // Names are looked up too, so that one response lists everything.
     const known = await withTenant(deps.pool, caller.tenant_id, (db) => knownDestinations(db, checked.entries.named))
     const compression = checked.submission?.options.compression ?? 'none'
     throw invalid([...checked.details, ...checkNames(checked.entries.named, known, compression)])
@@ -62,7 +62,7 @@ export async function submit(
   } catch (error) {
     if (!isRefusedByJsonb(error)) throw asRefusal(error)
   }
-  // jsonb takes less than JSON (U+0000, lone surrogates, numbers without end). The bytes are what is delivered.
+  // jsonb accepts less than JSON (U+0000, lone surrogates, huge numbers). The stored bytes are what is delivered.
   try {
     return await store(false)
   } catch (error) {
@@ -71,7 +71,7 @@ export async function submit(
   }
 }
 
-/** The answer to a submission and to every repeat of it, made of what was stored. */
+/** The response to a submission and to every repeat, from the stored row. */
 export function acceptedAnswer(job: SubmittedJob) {
   const begins = Math.max(job.created_at.getTime(), job.deliver_at?.getTime() ?? 0)
   return {
@@ -88,12 +88,12 @@ export function trackingUrl(distributionId: string): string {
   return `/api/v1/distribution/${distributionId}/status`
 }
 
-/** The label under which a submission is counted. */
+/** The label of a submission in metrics. */
 export function dataTypeLabel({ job, catalogued }: Submitted): string {
   return catalogued ? job.data_type : OTHER
 }
 
-/** One transaction. The key comes first: a repeat gets the first answer, whatever has changed since. */
+/** One transaction. The idempotency key comes first: a repeat gets the first response, whatever has changed since. */
 async function storeSubmission(
   db: Db,
   request: SubmitRequest,
@@ -123,8 +123,8 @@ async function storeSubmission(
 }
 
 /**
- * What is wrong with a submission by the database: its clock, its catalogue, its destinations.
- * @throws NotChecked when its payload must be checked by its data type first
+ * The problems that need the database: its clock, its catalogue, its destinations.
+ * @throws NotChecked if the payload must be checked by its data type first
  */
 export function storedIssues(
   submission: Submission,
@@ -145,7 +145,7 @@ export function storedIssues(
   return check ? [...details, ...payload!.refusals] : details
 }
 
-/** The row of a checked submission, with the payload as a thing that jsonb takes. */
+/** The row of a checked submission. */
 export function newJob({ caller, body, request_id }: SubmitRequest, submission: Submission, entries: CheckedEntries) {
   const expires_at = submission.expires_at ? new Date(submission.expires_at) : null
   return {
@@ -165,7 +165,7 @@ export function newJob({ caller, body, request_id }: SubmitRequest, submission: 
     options: {
       compression: submission.options.compression,
       encryption_required: submission.options.encryption_required,
-      // Its plan may give it a longer life then, which ends no later than it was asked to.
+      // The plan may extend a default life, but not beyond `expires_at`.
       ...(submission.options.timeout_seconds === undefined && { default_life: true }),
       ...(expires_at && { expires_at }),
     },
@@ -197,7 +197,7 @@ export function isRefusedByJsonb(error: unknown): boolean {
   return JSONB_REFUSES.test(String((error as { code?: unknown }).code))
 }
 
-/** An expiry so near that the id was made after it. */
+/** The id of the distribution may be newer than an expiry that is very near. */
 export function asRefusal(error: unknown): unknown {
   const { code, constraint } = error as { code?: string; constraint?: string }
   return code === '23514' && constraint === 'chk_distribution_jobs_expires_future'
