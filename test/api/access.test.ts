@@ -131,7 +131,7 @@ describe('the bootstrap tenant', () => {
   })
 })
 
-it('FIELD-REPORT 45: 200 interleaved requests of two tenants never meet, while some of them fail', async () => {
+it('200 interleaved requests of two tenants never meet, while some of them fail', async () => {
   const tenants = ['acme', 'other'] as const
   await Promise.all(
     Array.from({ length: 200 }, async (_, n) => {

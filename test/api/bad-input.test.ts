@@ -159,7 +159,7 @@ describe('a body that is too large is a 413', () => {
     expectRefusal(await submit(packed, { 'Content-Encoding': 'gzip' }), 413, 'PAYLOAD_TOO_LARGE', ['body'])
   })
 
-  it('FIELD-REPORT 6: and so are 1001 destinations, whatever else is wrong with them', async () => {
+  it('and so are 1001 destinations, whatever else is wrong with them', async () => {
     const destinations = Array.from({ length: 1001 }, (_, n) => (n % 2 ? `d${n}` : { nonsense: n }))
     const answer = await submit({ destinations })
     expectRefusal(answer, 413, 'PAYLOAD_TOO_LARGE', ['destinations'])
@@ -309,7 +309,7 @@ describe('destinations are refused with their path:', () => {
     'http://[::1]/',
     'http://10.1.2.3:80/',
   ]
-  it.each(addresses)('FIELD-REPORT 44: a private address: %s', async (endpoint) => {
+  it.each(addresses)('a private address: %s', async (endpoint) => {
     const answer = await submit(aSubmission({ destinations: [inline({ endpoint })] }))
     expectRefusal(answer, 400, 'VALIDATION_ERROR', ['destinations[0].endpoint'])
   })

@@ -105,7 +105,7 @@ describe('bulk retry', () => {
     ])
   }
 
-  it('FIELD-REPORT 40: counts the whole filter first, and only this tenant’s', async () => {
+  it('counts the whole filter first, and only this tenant’s', async () => {
     await failed(3, 'counted')
     await failed(2, 'counted', api.keys.other.operator)
     const before = api.dispatcher.batches.length

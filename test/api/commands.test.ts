@@ -244,7 +244,7 @@ describe('cancel', () => {
   })
 
   it.each(['completed', 'failed', 'cancelled'])(
-    'FIELD-REPORT 25: of a distribution that is %s is a 409, and nobody is told',
+    'of a distribution that is %s is a 409, and nobody is told',
     async (state) => {
       const id = await planned({ a: 'success' }, state)
       const told = api.dispatcher.cancelled.length
@@ -324,7 +324,7 @@ describe('retry', () => {
     expect([status, body.destinations]).toEqual([202, ['good']])
   })
 
-  it('FIELD-REPORT 19: with nothing to retry is refused with a reason', async () => {
+  it('with nothing to retry is refused with a reason', async () => {
     const id = await planned({ good: 'success' }, 'completed')
     const told = api.dispatcher.retried.length
     const { status, body } = await api.call('POST', `/distribution/${id}/retry`)

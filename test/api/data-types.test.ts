@@ -121,14 +121,11 @@ describe('a data type', () => {
     [{ allOf: [{}, { $ref: 'other.json' }] }, 'schema_definition.allOf[1].$ref'],
     [{ $ref: '#/$defs/none' }, 'schema_definition'],
     [7, 'schema_definition'],
-  ])(
-    'FIELD-REPORT 42: is refused with a schema that could not be applied, by the path to the error: %j',
-    async (schema, field) => {
-      const { status, body } = await admin('POST', '/data-types', { id: 'bad', schema_definition: schema })
-      expect([status, body.details?.[0]?.field.replaceAll('["$ref"]', '.$ref')]).toEqual([400, field])
-      expect((await api.call('GET', '/data-types/bad')).status).toBe(404)
-    },
-  )
+  ])('is refused with a schema that could not be applied, by the path to the error: %j', async (schema, field) => {
+    const { status, body } = await admin('POST', '/data-types', { id: 'bad', schema_definition: schema })
+    expect([status, body.details?.[0]?.field.replaceAll('["$ref"]', '.$ref')]).toEqual([400, field])
+    expect((await api.call('GET', '/data-types/bad')).status).toBe(404)
+  })
 
   it('may have a schema of many fields, which is compiled where nobody waits', async () => {
     const fields = (count: number) =>

@@ -62,12 +62,8 @@ describe('the limits of a destination', () => {
       { circuit_breaker: { open_seconds: 86_400 } },
       'circuit_breaker.open_seconds',
     ],
-    ['FIELD-REPORT 35: disabling by one failure', { auto_disable: { failures: 1 } }, 'auto_disable.failures'],
-    [
-      'FIELD-REPORT 35: disabling at once',
-      { auto_disable: { failures: 5, over_seconds: 0 } },
-      'auto_disable.over_seconds',
-    ],
+    ['disabling by one failure', { auto_disable: { failures: 1 } }, 'auto_disable.failures'],
+    ['disabling at once', { auto_disable: { failures: 5, over_seconds: 0 } }, 'auto_disable.over_seconds'],
     [
       'checks all the time',
       { health_check_config: { enabled: true, interval_seconds: 1 } },

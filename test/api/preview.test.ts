@@ -64,7 +64,7 @@ describe('a transform_config', () => {
       'transform_config.field_mapping.a.required',
       /^must be of type boolean, not string$/,
     ],
-  ])('FIELD-REPORT 42: is refused with the path to the error: %j', async (config, field, issue) => {
+  ])('is refused with the path to the error: %j', async (config, field, issue) => {
     const { status, body } = await register('refused', config)
     expect(status).toBe(400)
     expect(body.details).toEqual([{ field, issue: expect.stringMatching(issue) }])
@@ -93,7 +93,7 @@ describe('a transform_config', () => {
 })
 
 describe('the shape of a rule', () => {
-  it('FIELD-REPORT 42: is refused with the path to the error', async () => {
+  it('is refused with the path to the error', async () => {
     const actions = { shape: { mask: ['payload.iban'], expression: '(' } }
     const { status, body } = await admin('POST', '/rules', { name: 'bad', rule_type: 'transformation', actions })
     expect(status).toBe(400)

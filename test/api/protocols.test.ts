@@ -124,7 +124,7 @@ describe.each(each)('%s', (protocol, { configuration, secret, public: open = {},
     expect(JSON.stringify(body)).not.toContain(SECRET)
   })
 
-  it('FIELD-REPORT 44: is refused where it leads to an address that is out of reach', async () => {
+  it('is refused where it leads to an address that is out of reach', async () => {
     const content = { ...withField(whole, secret, { secret: 'c.f' }), [host]: forbidden }
     const { status, body } = await submit([{ name: 'inline', protocol, ...content }])
     expect(status).toBe(400)

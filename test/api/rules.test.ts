@@ -122,7 +122,7 @@ describe('a rule', () => {
   })
 })
 
-describe('FIELD-REPORT 42: a rule that cannot be meant is refused on write, with the path', () => {
+describe('a rule that cannot be meant is refused on write, with the path', () => {
   it.each<[string, Record<string, unknown>, string, string]>([
     [
       'an unknown operator',

@@ -214,7 +214,7 @@ describe('the page at /docs', () => {
   })
 })
 
-it('FIELD-REPORT 7: a NUL in an address or a query is refused, not a fault', async () => {
+it('a NUL in an address or a query is refused, not a fault', async () => {
   expect((await api.call('GET', '/destinations/%00')).status).toBe(404)
   expect((await api.call('GET', '/distribution/%00/status')).status).toBe(404)
   const { status, body } = await api.call('GET', '/distribution/list?data_type=%00')

@@ -126,7 +126,7 @@ describe('an accepted submission', () => {
     expect((await storedPayload(body.distribution_id)).payload_bytes.toString()).toBe('{"ü":"€"}')
   })
 
-  it('FIELD-REPORT 6: may name 1000 destinations', async () => {
+  it('may name 1000 destinations', async () => {
     const destinations = Array.from({ length: 1000 }, (_, n) => inline({ name: `d${n}` }))
     const { status, body } = await submit(aSubmission({ destinations }))
     expect([status, body.destinations_count]).toEqual([202, 1000])
@@ -164,7 +164,7 @@ describe('payload bytes', () => {
     '-0.0',
     'false',
   ]
-  it.each(texts)('FIELD-REPORT 1: are stored exactly as they were accepted: %s', async (text) => {
+  it.each(texts)('are stored exactly as they were accepted: %s', async (text) => {
     const { status, body } = await submit(`{"data_type":"r", "payload" :\n ${text} ,"priority":"low"}`)
     expect(status).toBe(202)
     const stored = await storedPayload(body.distribution_id)
@@ -173,7 +173,7 @@ describe('payload bytes', () => {
   })
 
   const refusedByJsonb = ['{"a":"\\u0000"}', '"\\ud800"', '{"n":1e400000}', '{"\\udc00":1}']
-  it.each(refusedByJsonb)('FIELD-REPORT 7: that jsonb refuses are kept and marked: %s', async (text) => {
+  it.each(refusedByJsonb)('that jsonb refuses are kept and marked: %s', async (text) => {
     const { status, body } = await submit(`{"data_type":"r","payload":${text},"metadata":{"k":1}}`)
     expect(status).toBe(202)
     expect(await storedPayload(body.distribution_id)).toEqual({
@@ -185,7 +185,7 @@ describe('payload bytes', () => {
 })
 
 describe('an idempotency key', () => {
-  it('FIELD-REPORT 2: of 50 parallel posts gives one distribution', async () => {
+  it('of 50 parallel posts gives one distribution', async () => {
     const body = aSubmission({ options: { idempotency_key: 'parallel' } })
     const answers = await Promise.all(Array.from({ length: 50 }, () => submit(body)))
     expect(answers.map(({ status }) => status)).toEqual(Array(50).fill(202))
@@ -198,7 +198,7 @@ describe('an idempotency key', () => {
     expect(keys).toHaveLength(1)
   })
 
-  it('FIELD-REPORT 3: with another body is a 409, in the header and in the body alike', async () => {
+  it('with another body is a 409, in the header and in the body alike', async () => {
     const first = await submit(aSubmission(), { 'Idempotency-Key': 'other-body' })
     expect(first.status).toBe(202)
     const second = await submit(aSubmission({ data_type: 'else' }), { 'Idempotency-Key': 'other-body' })
@@ -235,7 +235,7 @@ describe('an idempotency key', () => {
     expect(api.dispatcher.started).toHaveLength(2)
   })
 
-  it('FIELD-REPORT 4: finds its distribution long after the run is forgotten', async () => {
+  it('finds its distribution long after the run is forgotten', async () => {
     const body = aSubmission({ options: { idempotency_key: 'long-ago' } })
     const { body: first } = await submit(body)
     await api.rows('acme', 'call update_distribution_status($1, $2)', [first.distribution_id, 'completed'])
