@@ -1,4 +1,5 @@
 // One open distribution whose row is due: brings the row and its run in Temporal together again.
+import { refOf } from '../../db/distributions/job-id.ts'
 import {
   changedAfter,
   checkLater,
@@ -19,10 +20,11 @@ const CANCELLING_CHECK_SECONDS = 60
 export async function tendOpenJob(deps: ActivityDeps, runs: Runs, job: DueJob): Promise<void> {
   const as = <T>(work: (db: Db) => Promise<T>) => withTenant(deps.pool, job.tenant_id, work)
   const { round, cancel_requested } = job
-  const found = await runs.describe(job)
+  const ref = refOf(job)
+  const found = await runs.describe(ref)
   if (found.state === 'running') {
-    if (cancel_requested) await runs.signalCancel(job, job)
-    else if (round > 1 && (await as((db) => hasUntakenRetry(db, job.id)))) await runs.signalRetry(job, job)
+    if (cancel_requested) await runs.signalCancel(ref, job)
+    else if (round > 1 && (await as((db) => hasUntakenRetry(db, job.id)))) await runs.signalRetry(ref, job)
     const seconds = cancel_requested ? CANCELLING_CHECK_SECONDS : RUNNING_CHECK_SECONDS
     return await as((db) => checkLater(db, job.id, seconds))
   }
@@ -34,7 +36,7 @@ export async function tendOpenJob(deps: ActivityDeps, runs: Runs, job: DueJob): 
   } else if (job.sweep_starts >= MOST_STARTS) {
     await giveUp(deps, runs, job)
   } else {
-    await runs.startAgain(job, job).catch(async (error: unknown) => {
+    await runs.startAgain(ref, job).catch(async (error: unknown) => {
       // A distribution that cannot be started still expires.
       await endWithoutRun(deps, runs, job, { round, cause: 'expired' })
       throw error
