@@ -5,7 +5,12 @@ import pg from 'pg'
 /** The database cannot be reached, or does not answer; the same may succeed later. */
 export class DatabaseUnavailable extends Error {
   override name = 'DatabaseUnavailable'
-  readonly code = 'DATABASE_UNAVAILABLE'
+  readonly code: string = 'DATABASE_UNAVAILABLE'
+}
+
+/** No connection of the pool was free in time. */
+export class PoolTimeout extends DatabaseUnavailable {
+  override readonly code = 'POOL_TIMEOUT'
 }
 
 /** Something answers at the address that a connection cannot be made with: the settings are wrong. */
@@ -87,7 +92,7 @@ export function statementError(error: Error, closed: boolean): Error {
 export function shortReason(error: unknown): string {
   for (let one = error; one instanceof Error; one = one.cause) {
     const code = codeOf(one)
-    if (code !== undefined && !(one instanceof DatabaseUnavailable)) return code
+    if (code !== undefined && code !== 'DATABASE_UNAVAILABLE') return code
   }
   return error instanceof Error ? error.message : 'unknown'
 }

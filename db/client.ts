@@ -1,7 +1,7 @@
 // A connection that never waits for ever. A statement without an answer has the server asked over another connection; where
 // that one gets no answer either, or the time is up, the connection is destroyed and every statement on it fails.
 import pg from 'pg'
-import { connectError, DatabaseRefused, DatabaseUnavailable, statementError } from './availability.ts'
+import { connectError, DatabaseRefused, DatabaseUnavailable, PoolTimeout, statementError } from './availability.ts'
 import { LIMITS } from './limits.ts'
 
 const LOOK_EVERY_MS = LIMITS.databaseSilence.value
@@ -136,7 +136,7 @@ export class BoundedPool extends pg.Pool {
       (one) => one instanceof DatabaseUnavailable || one instanceof DatabaseRefused || one instanceof pg.DatabaseError,
     )
     if (known) return known as Error
-    // What else there is: nobody gave a connection back in time, or the pool has ended.
-    return this.ending ? error : new DatabaseUnavailable(error.message, { cause: error })
+    // The pool's own error, which has no code: no connection was free in time, or the pool has ended.
+    return this.ending ? error : new PoolTimeout(error.message, { cause: error })
   }
 }

@@ -1,7 +1,7 @@
 // Connections to our own database. Work for a tenant goes through `withTenant`, which sets the tenant for row security
 // inside the transaction, so that nothing stays behind on a pooled connection.
 import pg from 'pg'
-import { DatabaseUnavailable, isReadOnly } from './availability.ts'
+import { isReadOnly, PoolTimeout } from './availability.ts'
 import { BoundedClient, BoundedPool, createServerCheck } from './client.ts'
 import { LIMITS } from './limits.ts'
 import { type Claim, createSlots, type Slots } from './slots.ts'
@@ -95,7 +95,7 @@ function connectionsOf(pool: Pool): Slots {
 
 /** Waits for as long as for a connection of the pool, and fails as that does. */
 async function waitIn(slots: Slots, claim: Claim): Promise<void> {
-  const late = new DatabaseUnavailable('timeout exceeded when trying to connect')
+  const late = new PoolTimeout('timeout exceeded when trying to connect')
   const controller = new AbortController()
   const timer = setTimeout(() => controller.abort(late), CHECKOUT_WITHIN_MS)
   await slots.wait(claim, controller.signal).finally(() => clearTimeout(timer))

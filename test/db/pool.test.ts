@@ -106,7 +106,10 @@ describe('the transactions of one tenant', () => {
     try {
       const holding = [1, 2, 3, 4].map(hold)
       await expect.poll(() => begun.length).toBe(4)
-      const refused = expect(hold(5)).rejects.toThrow('timeout exceeded when trying to connect')
+      const refused = expect(hold(5)).rejects.toMatchObject({
+        code: 'POOL_TIMEOUT',
+        message: 'timeout exceeded when trying to connect',
+      })
       expect(await withTenant(five, 'acme', (db) => db.query('select 1'))).toMatchObject({ rowCount: 1 })
       await refused
       const waiting = hold(6)
