@@ -180,7 +180,7 @@ describe('every request', () => {
     expect(row).toEqual({ request_id: 'my-own-id' })
   })
 
-  it('gets an id of ours in place of one that cannot be kept', async () => {
+  it('gets a generated id if the one it brings cannot be stored', async () => {
     const { headers } = await api.call('GET', '/distribution/list', undefined, {
       headers: { 'X-Request-Id': 'x'.repeat(256) },
     })

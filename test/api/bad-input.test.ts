@@ -159,7 +159,7 @@ describe('a body that is too large is a 413', () => {
     expectRefusal(await submit(packed, { 'Content-Encoding': 'gzip' }), 413, 'PAYLOAD_TOO_LARGE', ['body'])
   })
 
-  it('and so are 1001 destinations, whatever else is wrong with them', async () => {
+  it('so are 1001 destinations, whatever other problems they have', async () => {
     const destinations = Array.from({ length: 1001 }, (_, n) => (n % 2 ? `d${n}` : { nonsense: n }))
     const answer = await submit({ destinations })
     expectRefusal(answer, 413, 'PAYLOAD_TOO_LARGE', ['destinations'])
@@ -255,7 +255,7 @@ describe('fields are refused with their path:', () => {
     expect(body.details).toEqual([{ field, issue: expect.stringContaining(issue) }])
   })
 
-  it('another tenant is a 403 that names the field', async () => {
+  it('the tenant_id of another tenant is a 403 that names the field', async () => {
     expectRefusal(await submit(aSubmission({ tenant_id: 'other' })), 403, 'AUTHORIZATION_FAILED', ['tenant_id'])
   })
 })

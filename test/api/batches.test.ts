@@ -48,7 +48,7 @@ describe('cancelling a batch', () => {
   const cancel = (id: string, body?: unknown, key?: string) =>
     api.call('POST', `/distribution/batch/${id}/cancel`, body, key ? { key } : {})
 
-  it('is noted once, with its reason, and its run is told', async () => {
+  it('is stored once, with its reason, and its run is signalled', async () => {
     const { body } = await bulk([aSubmission(), aSubmission()])
     const before = api.dispatcher.batches.length
     const first = await cancel(body.batch_id, { reason: 'sent by mistake' })

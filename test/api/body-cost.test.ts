@@ -160,7 +160,7 @@ describe('a body costs about what an honest one of ten megabytes does:', () => {
     expect(held.total).toBeLessThan(5 * honest.total)
   })
 
-  it('four at once hold the loop no longer than one does', { timeout: 60_000 }, async () => {
+  it('four at once block the event loop no longer than one does', { timeout: 60_000 }, async () => {
     const body = gzipSync(submission(`[${'{},'.repeat(1_900_000)}{}]`), { level: 1 })
     const four = () => Promise.all(Array.from({ length: 4 }, () => send(SUBMIT, body)))
     const held = await leastOf(2, async () => {

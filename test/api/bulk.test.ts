@@ -240,7 +240,7 @@ describe('a repeat', () => {
     expect(Math.max(...stored.map(({ spent }) => Number(spent)))).toBeLessThan(400)
   })
 
-  it('a page with rows that jsonb refuses keeps the others and frees their keys', async () => {
+  it('a page with rows that jsonb rejects stores the others and frees the keys of the rejected ones', async () => {
     const bad = { payload: 'x', metadata: { n: 'N' }, options: { idempotency_key: 'bad-1' } }
     const refused = JSON.stringify(aSubmission(bad)).replace('"N"', '1e400000')
     const { status, body } = await api.call(

@@ -72,7 +72,7 @@ describe('release', () => {
   const release = (id: string, key = api.keys.acme.operator) =>
     api.call('POST', `/distribution/${id}/release`, undefined, { key })
 
-  it('lets those go on that wait behind a failure, once, and tells them', async () => {
+  it('releases the distributions blocked by a failure, once, and signals them', async () => {
     const id = await ordered()
     const behind = await planned({ a: 'waiting' })
     await api.rows(
@@ -91,7 +91,7 @@ describe('release', () => {
     expect(list.distributions.map((one: { distribution_id: string }) => one.distribution_id)).toEqual([id])
   })
 
-  it('is refused where nothing holds anybody up, and to those who may not', async () => {
+  it('is rejected if nothing is blocked, and for callers without the role', async () => {
     expect((await release(await ordered({ key: 'other', blocks: false }))).status).toBe(409)
     const id = await ordered({ key: 'third' })
     expect((await release(id, api.keys.acme.viewer)).status).toBe(403)
@@ -228,7 +228,7 @@ describe('cancel', () => {
     expect(shown.destinations[0].completed_at).toBe(shown.completed_at)
   })
 
-  it('leaves a retry alone that came after the run had ended by itself', async () => {
+  it('does not affect a retry that came after the run had ended', async () => {
     const id = await planned({ a: 'pending' })
     const { signalCancel } = api.dispatcher.runs
     api.dispatcher.runs.signalCancel = async () => {
@@ -255,7 +255,7 @@ describe('cancel', () => {
     },
   )
 
-  it('is accepted again after it was carried out: the first answer may have been lost', async () => {
+  it('is accepted again after it was carried out, because the first response may have been lost', async () => {
     const id = await planned({ a: 'success', b: 'pending' })
     await api.call('POST', `/distribution/${id}/cancel`)
     await runEnds(id)

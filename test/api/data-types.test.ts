@@ -163,7 +163,7 @@ describe('a submission', () => {
     await admin('POST', '/data-types', { id: 'report', schema_definition: REPORT })
   })
 
-  it('that does not fit its data type is refused, by the path to each fault and without a value', async () => {
+  it('that does not match its data type is rejected with the path of each problem, and without values', async () => {
     const { status, body } = await submit('report', { rows: [{ fees: 'secret' }, { fees: 1 }, { fees: null }] })
     expect(status).toBe(400)
     expect(body.details).toEqual([
@@ -237,7 +237,7 @@ describe('a submission', () => {
     expect(unknown.body.details[0].field).toBe('validation_rules.max_bytes')
   })
 
-  it('of a schema that takes for ever holds nothing up, and is refused', async () => {
+  it('of a schema that never ends delays nothing, and is rejected', async () => {
     await admin('POST', '/data-types', { id: 'slow', schema_definition: { properties: { a: { pattern: '^(a+)+$' } } } })
     const { status, body } = await submit('slow', { a: `${'a'.repeat(60)}!` })
     expect(status).toBe(400)

@@ -95,7 +95,7 @@ describe('the limits of a destination', () => {
     expect(api.dispatcher.resumed.at(-1)).toEqual({ tenant_id: 'acme', target: body.id })
   })
 
-  it('show a circuit that is half open once the destination was changed, for that may have mended it', async () => {
+  it('show a half-open circuit after the destination was changed, because that may have fixed it', async () => {
     const { body } = await register('mended')
     await api.rows(
       'acme',
@@ -113,7 +113,7 @@ describe('the limits of a destination', () => {
     expect(api.dispatcher.resumed.slice(from)).toEqual([{ tenant_id: 'acme', target: body.id }])
   })
 
-  it('have those who wait ask anew when they change, and nobody else', async () => {
+  it('are checked again for waiting deliveries when they change, and for no others', async () => {
     const { body } = await register('changing', { rate_limit: { requests: 1, per_seconds: 60 } })
     const from = api.dispatcher.resumed.length
     const put = (given: object) => admin('PUT', '/destinations/changing', { configuration, ...given })

@@ -147,7 +147,7 @@ describe('a registered destination', () => {
     expect((await register('leaving')).status).toBe(201)
   })
 
-  it('ends what waits for it when it is deleted, and has the runs look', async () => {
+  it('ends the deliveries that wait for it when it is deleted, and notifies their runs', async () => {
     const { body: made } = await register('awaited')
     const sent = { data_type: 'report', payload: {}, destinations: ['awaited'] }
     const { body } = await api.call('POST', '/distribution/submit', sent)
@@ -193,7 +193,7 @@ describe('a registered destination', () => {
     expect([status, body.error]).toEqual([503, 'SERVICE_UNAVAILABLE'])
   })
 
-  it('of the same name in another tenant is another one', async () => {
+  it('of the same name in another tenant is a different destination', async () => {
     const { body: mine } = await register('common')
     const theirs = await api.call(
       'POST',

@@ -94,7 +94,7 @@ const submit = (destinations: unknown[], options = {}) =>
 describe.each(each)('%s', (protocol, { configuration, secret, public: open = {}, host, forbidden, gzip }) => {
   const whole = { ...configuration, ...open }
 
-  it('is registered, with a literal secret that nobody sees again', async () => {
+  it('is registered with a plain-text secret, which is never shown again', async () => {
     const content = { name: named(protocol), protocol, configuration: withField(whole, secret, SECRET) }
     const made = await admin('POST', '/destinations/register', content)
     expect(made.status, made.text).toBe(201)

@@ -34,7 +34,7 @@ async function several(count: number, key: string): Promise<Answer[]> {
 const statuses = (answers: Answer[]) => answers.map(({ status }) => status)
 
 describe('requests to the API', () => {
-  it('beyond the burst are a 429 that says when to try again, and then go again', async () => {
+  it('beyond the burst get 429 with the time to wait, and succeed after it', async () => {
     const key = await aTenant('small', { rate_limit_requests: 60, rate_limit_window_seconds: 60, burst_limit: 3 })
     const answers = await several(10, key)
     expect(statuses(answers).filter((status) => status === 200)).toHaveLength(3)
@@ -45,7 +45,7 @@ describe('requests to the API', () => {
     expect((await list(key)).status).toBe(200)
   })
 
-  it('that are refused cost nothing: who keeps asking waits no longer', async () => {
+  it('that are rejected cost nothing: repeating them does not lengthen the wait', async () => {
     const key = await aTenant('eager', { rate_limit_requests: 60, rate_limit_window_seconds: 60, burst_limit: 1 })
     const began = performance.now()
     let served = 0
@@ -57,7 +57,7 @@ describe('requests to the API', () => {
     expect(served).toBeLessThanOrEqual(4)
   })
 
-  it('of one tenant are no other’s, and one key has its own limit inside the tenant’s', async () => {
+  it('count per tenant, and a key can have its own limit within that of the tenant', async () => {
     const slow = await aTenant('two-keys', { rate_limit_requests: 6, burst_limit: 8 }, { rate_limit_requests: 1 })
     const usual = await aKey('two-keys')
     await platform('PUT', '/tenants/two-keys', { burst_limit: 5 })
@@ -67,7 +67,7 @@ describe('requests to the API', () => {
     expect((await list(await aTenant('bystander', {}))).status).toBe(200)
   })
 
-  it('go again soon once a limit was raised, whatever the old one had said', async () => {
+  it('succeed soon after a limit was raised', async () => {
     const hour = { rate_limit_requests: 1, rate_limit_window_seconds: 3600, burst_limit: 1 }
     const key = await aTenant('raised', hour, { rate_limit_requests: 1 })
     expect(statuses(await several(2, key)).sort()).toEqual([200, 429])

@@ -112,7 +112,7 @@ describe('POST /rules/evaluate', () => {
     ])
   })
 
-  it('takes no turn of load balancing', async () => {
+  it('does not change the state of load balancing', async () => {
     const rule = await kept({ conditions: {}, actions: { tags: ['eu'], strategy: 'load_balance' } })
     const chosen = async () => (await api.call('POST', '/rules/evaluate', { payload: 1 })).body.destinations[0].name
     expect([await chosen(), await chosen()]).toEqual(['archive', 'archive'])

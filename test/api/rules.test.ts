@@ -108,7 +108,7 @@ describe('a rule', () => {
     await gone(low, high, tagged)
   })
 
-  it('can be taken out of use although what it names is gone', async () => {
+  it('can be disabled although a destination that it names was deleted', async () => {
     await admin('POST', '/destinations/register', {
       name: 'short-lived',
       protocol: 'REST',
@@ -122,7 +122,7 @@ describe('a rule', () => {
   })
 })
 
-describe('a rule that cannot be meant is refused on write, with the path', () => {
+describe('an invalid rule is rejected with the path of each problem', () => {
   it.each<[string, Record<string, unknown>, string, string]>([
     [
       'an unknown operator',

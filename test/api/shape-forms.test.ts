@@ -189,7 +189,7 @@ describe('a destination that is replaced by itself', () => {
     expect(updates).toHaveLength(4)
   })
 
-  it('is mended by new secrets when the present ones cannot be opened any more', async () => {
+  it('can be fixed by new secrets if the present ones cannot be decrypted', async () => {
     const { body } = await admin('POST', '/destinations/register', {
       name: 'sealed',
       protocol: 'REST',

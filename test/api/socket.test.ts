@@ -60,7 +60,7 @@ it('a length that is too large is answered 413 before a byte of it is sent', asy
   expect(status).toBe(413)
 })
 
-it('a sender that hangs up in mid-body is no fault of ours, nor of the database', async () => {
+it('a sender that disconnects within the body causes no 5xx', async () => {
   const headers = { 'Content-Type': 'application/json', 'Content-Length': '1000', 'X-Request-Id': 'hangs-up' }
   const options = { method: 'POST', headers: { 'X-API-Key': api.keys.acme.operator, ...headers } }
   const request = httpRequest(`${listening.url}/api/v1/distribution/submit`, options)

@@ -25,7 +25,7 @@ async function storedPayload(distributionId: string) {
 }
 
 describe('an accepted submission', () => {
-  it('answers 202 with what was promised, and starts one run', async () => {
+  it('returns 202 with the documented fields, and starts one run', async () => {
     const { status, body, headers } = await submit(
       aSubmission({ options: { callback_url: 'https://sender.example/callbacks' } }),
     )

@@ -11,7 +11,7 @@ afterAll(() => api.close())
 const admin = (method: string, path: string, body?: unknown) =>
   api.call(method, path, body, { key: api.keys.acme.admin })
 
-describe('a word that nothing here knows', () => {
+describe('an unknown field or value', () => {
   it.each([
     ['status', 'status=done'],
     ['priority', 'priority=urgent'],

@@ -151,7 +151,7 @@ describe('bodies under way', () => {
   const caller = (tenant_id: string, key = 'k') => ({ tenant_id, role: 'operator' as const, actor: `api_key:${key}` })
   const large = 1_000_000
 
-  it('are bounded of a key, of a tenant and in all, and two tenants cannot take all', () => {
+  it('are limited per key, per tenant and in total, and two tenants cannot use all', () => {
     const bodies = createBodiesUnderWay(large)
     const take = (tenant: string, key: string) => bodies.begin(caller(tenant, key), large)
     const own = Array.from({ length: 6 }, () => take('a', 'one'))
