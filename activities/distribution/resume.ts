@@ -1,6 +1,5 @@
-// Whose destination has recovered need not wait until they would have asked again: they are resumed, a few at first and then
-// more, so that what has just come back is not met by all of them at once.
-
+// When a destination has recovered, the deliveries that wait for it are resumed before their delays are over: a few at
+// first and then more, so that the destination does not get all of them at once.
 import { refOf } from '../../db/distributions/job-id.ts'
 import type { ResumeRef } from '../../db/distributions/resume.ts'
 import { anyWaits, type ResumeProgress, resumeDeliveries, resumeProgress } from '../../db/distributions/resume.ts'
@@ -12,7 +11,7 @@ import type { ActivityDeps } from '../deps.ts'
 /** One step comes a second after the one before. */
 const FIRST_WINDOW = 10
 const LARGEST_WINDOW = LIMITS.resumeWindow.value
-/** So many runs are told at once. */
+/** Runs that are signalled at once. */
 const AT_ONCE = 50
 /** While a circuit is half open one may try; another one, should that one have ended meanwhile. */
 const HALF_OPEN_PAGE = 2
@@ -23,7 +22,7 @@ export async function resumeWaiting(deps: ActivityDeps, ref: ResumeRef & { targe
   try {
     if (await withTenant(deps.pool, tenant_id, (db) => anyWaits(db, tenant_id, target))) await deps.runs()?.resume(ref)
   } catch (error) {
-    deps.logger.warn({ err: error, ...ref }, 'those that wait for a destination were not resumed')
+    deps.logger.warn({ err: error, ...ref }, 'the deliveries that wait for a destination were not resumed')
   }
 }
 

@@ -1,11 +1,11 @@
-// Groups of deliveries of which one success is enough. Whoever holds the job's lock moves them on: the next one is
-// opened when those before it have failed for good, and what is left is not needed once one of them succeeded.
+// Failover groups: deliveries of which one success is enough. The next standby is opened when those before it have
+// failed permanently. Once one has succeeded, the rest are skipped.
 import type { Db } from '../pool.ts'
 import { OPEN_DELIVERY } from '../states.ts'
 
 /**
- * Opens the next of each group that has nothing under way, and ends those that stand by for nothing. A next one that is
- * disabled or deleted is passed over, with its reason. Idempotent; call it with the job locked.
+ * Opens the next standby of each group that has no open delivery, and ends the standbys that are not needed. A standby
+ * whose destination is disabled or deleted is passed over, with that reason. Idempotent; call it with the job locked.
  */
 export async function moveFailoverOn(db: Db, id: string): Promise<void> {
   for (let passedOver = true; passedOver; ) {
@@ -45,8 +45,8 @@ export async function moveFailoverOn(db: Db, id: string): Promise<void> {
 }
 
 /**
- * A delivery whose destination is disabled gives its turn away, instead of waiting, when another one stands by for it that
- * is in service. False when none does. Call it with the delivery locked.
+ * Skips a delivery whose destination is disabled when its group has a standby whose destination is in service. False
+ * when it has none. Call it with the delivery locked.
  */
 export async function handTurnOn(db: Db, id: string, destination: string): Promise<boolean> {
   const { rowCount } = await db.query(
@@ -64,7 +64,7 @@ export async function handTurnOn(db: Db, id: string, destination: string): Promi
   return rowCount === 1
 }
 
-/** Two of a group may be open at once after a retry by hand; one success is enough. Call it with the delivery locked. */
+/** After a retry by hand two of a group may be open; one success is enough. Call it with the delivery locked. */
 export async function endNeedless(db: Db, id: string, destination: string): Promise<void> {
   await db.query(
     `update distribution_deliveries
@@ -75,7 +75,7 @@ export async function endNeedless(db: Db, id: string, destination: string): Prom
   )
 }
 
-/** After a retry by hand: of each group only the first that was opened again goes at once. */
+/** After a retry by hand: of each group only the first that was opened again starts, the others are standbys. */
 export async function lineUpAgain(db: Db, id: string, round: number): Promise<void> {
   await db.query(
     `update distribution_deliveries d

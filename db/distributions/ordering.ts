@@ -29,7 +29,7 @@ export interface OrderedDelivery {
 /** Who stands in the way. */
 export interface Ahead {
   distribution_id: string
-  /** It has failed for good, and holds up those behind it. */
+  /** It has failed permanently, and blocks those behind it. */
   failed: boolean
   /** Nobody knows yet where it goes: it may turn out not to stand in the way, and then nobody says so. */
   unplanned: boolean
@@ -141,7 +141,7 @@ export interface DueTurn {
   distribution_job_id: string
 }
 
-/** Held deliveries whose turn it is without anybody having told them, over all tenants, those behind `after`. */
+/** Held deliveries of all tenants whose turn has come without a signal, those behind `after`. */
 export async function dueTurns(db: Db, limit: number, after: DueTurn | null): Promise<DueTurn[]> {
   const { rows } = await db.query<DueTurn>('select * from due_turns($1, $2, $3, $4)', [
     limit,

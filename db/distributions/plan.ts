@@ -8,7 +8,7 @@ export interface LockedJob {
   status: JobStatus
   round: number
   data_type: string
-  /** As the row has them; null in place of a list that is too long, and of what is no list. */
+  /** As in the row; null when it is no list, or a list that is too long. */
   destinations: unknown
   planned: boolean
   cancel_requested: boolean

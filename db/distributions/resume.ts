@@ -1,5 +1,5 @@
-// Deliveries that were put off for their destination's sake, and may go on now. What waits after a failed attempt, or
-// because its destination asked for it, is left alone.
+// Resumes deliveries that were deferred because of their destination. A delivery that waits after a failed attempt, or
+// because its destination asked for a delay, is left alone.
 
 import type { Db } from '../pool.ts'
 import type { DeferralReason } from '../states.ts'
@@ -9,15 +9,15 @@ export interface ResumeRef {
   /** A registered destination's id, or what the circuit of an inline one goes by; null: all of the tenant's, which is active again
    * or has other limits. */
   target: string | null
-  /** Its limits were changed then (ISO 8601, on the database's clock): those that these put off before are meant. */
+  /** When its limits changed (ISO 8601, on the database's clock): resumes what the limits deferred before. */
   changed_at?: string
 }
 
-/** Put off until the destination can be reached, or is in service. */
+/** Deferred until the destination can be reached, or is in service. */
 const RECOVERED: DeferralReason[] = ['circuit', 'disabled']
-/** Put off while the tenant was not active. */
+/** Deferred while the tenant was not active. */
 const ACTIVE_AGAIN: DeferralReason[] = ['tenant']
-/** Put off under limits that have changed since. */
+/** Deferred by limits that have changed since. */
 const CHANGED: DeferralReason[] = ['rate_limit', 'concurrency']
 const WAITING = `d.tenant_id = $1 and d.deferred_target is not null and ($2::text is null or d.deferred_target = $2)
                  and d.deferred_by = any ($3)`
@@ -25,7 +25,7 @@ const WAITING = `d.tenant_id = $1 and d.deferred_target is not null and ($2::tex
 const LATER = `d.next_attempt_at > clock_timestamp() + interval '2 seconds'`
 /** One that was resumed, until it is asked. */
 const RESUMED = 'resumed'
-/** One that has not been asked after this time was not heard: it holds up nobody, and asks when it was told to. */
+/** A resumed delivery that has not started after this time missed its signal: it starts at its own time. */
 const BELIEVED_MS = 10_000
 /** A circuit may open and close for weeks: each time adds to the history of the run. */
 const MOST_RESUMES = 1000
@@ -39,7 +39,7 @@ export interface ResumeProgress {
   failing: boolean
   /** Resumed in the last seconds, and not asked yet. */
   untaken: number
-  /** Asked in the last seconds, and put off again by a limit. */
+  /** Started in the last seconds, and deferred again by a limit. */
   put_off: number
 }
 

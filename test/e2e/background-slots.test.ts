@@ -69,7 +69,7 @@ async function batchOf(tenant_id: string, destination: ReturnType<typeof restTo>
 }
 
 describe('a tenant', () => {
-  it('FIELD-REPORT 37: whose callbacks hang holds up neither the callbacks nor the batches of others', async () => {
+  it('whose callbacks hang holds up neither the callbacks nor the batches of others', async () => {
     const from = hanging.requests.length
     for (let i = 0; i < GREEDY; i += 1) {
       const destinations = [restTo('a', receiver.url)]

@@ -295,7 +295,7 @@ describe('a batch without a run', () => {
     expect(receiver.requests.length).toBe(from + 6)
   })
 
-  it('FIELD-REPORT 4: is started by a full pass when Temporal has forgotten it, and starts nothing out of turn', async () => {
+  it('is started by a full pass when Temporal has forgotten it, and starts nothing out of turn', async () => {
     const from = receiver.requests.length
     const ref = await stored({ options: { parallel_execution: false }, jobs: times(5) })
     await sweep(system.deps, { all: true }, () => {})
@@ -340,7 +340,7 @@ describe('a bulk retry', () => {
     })
   }
 
-  it('FIELD-REPORT 40: sends the whole filter again, over more than a page, in its own tenant alone, each once', async () => {
+  it('sends the whole filter again, over more than a page, in its own tenant alone, each once', async () => {
     const mine = await failing(120, 'acme', 'whole-filter')
     const theirs = await failing(3, 'globex', 'whole-filter')
     const from = receiver.requests.length

@@ -31,7 +31,7 @@ const retry = (ref: DistributionRef, request: Partial<Parameters<typeof requestR
   system.as(ref.tenant_id, (db) => requestRetry(db, jobId(ref.distribution_id), { force: false, ...request }))
 
 describe('a distribution', () => {
-  it('FIELD-REPORT 1: delivers the exact accepted bytes on the first attempt and on a retry', async () => {
+  it('delivers the exact accepted bytes on the first attempt and on a retry', async () => {
     const payload = '{"b": 1.0, "a":12345678901234567890,"b":"\\u00e9\\/", "z" : [ ] }'
     const receiver = await aReceiver([{ status: 503 }, { status: 200 }, { status: 200 }])
     const ref = await system.distribute({ payload_text: payload, destinations: [restTo('a', receiver.url)] })
@@ -79,7 +79,7 @@ describe('a distribution', () => {
     })
   })
 
-  it('FIELD-REPORT 15: attempts never pass the budget, and each has its row before the next one starts', async () => {
+  it('attempts never pass the budget, and each has its row before the next one starts', async () => {
     const open: number[] = []
     let ref: DistributionRef | undefined
     const receiver = await aReceiver(async () => {
@@ -93,7 +93,7 @@ describe('a distribution', () => {
     expect((await system.attempts(ref)).map(({ status }) => status)).toEqual(['retry', 'retry', 'failed'])
   })
 
-  it('FIELD-REPORT 12: a refused connection and an unknown host give attempt rows with a class, and are retried', async () => {
+  it('a refused connection and an unknown host give attempt rows with a class, and are retried', async () => {
     const gone = await aReceiver()
     await gone.close()
     const ref = await system.distribute({
@@ -115,7 +115,7 @@ describe('a distribution', () => {
     ])
   })
 
-  it('FIELD-REPORT 8: headers, then silence: the attempt ends within its deadline and is retried', async () => {
+  it('headers, then silence: the attempt ends within its deadline and is retried', async () => {
     const receiver = await aReceiver([{ status: 200, body: 'half', stall: 'body' }, { status: 200 }])
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url, { timeout_seconds: 1 })] })
     expect(await ended(ref)).toMatchObject({ status: 'completed' })
@@ -125,7 +125,7 @@ describe('a distribution', () => {
     ])
   })
 
-  it('FIELD-REPORT 7: NUL and broken text in payload and answer still give an attempt row', async () => {
+  it('NUL and broken text in payload and answer still give an attempt row', async () => {
     const receiver = await aReceiver({ status: 400, body: Buffer.from([0x61, 0x00, 0xff, 0x62]) })
     const payload = '{"text":"\\u0000","half":"\\ud800"}'
     const ref = await system.distribute({
@@ -192,7 +192,7 @@ describe('a distribution', () => {
     expect(receiver.requests).toHaveLength(1)
   })
 
-  it('FIELD-REPORT 23: a cancel closes the socket of a send in flight at one of its next heartbeats', async () => {
+  it('a cancel closes the socket of a send in flight at one of its next heartbeats', async () => {
     const receiver = await aReceiver({ stall: 'headers' })
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url, { timeout_seconds: 60 })] })
     const [request] = await receiver.received(1)
@@ -208,7 +208,7 @@ describe('a distribution', () => {
     ])
   })
 
-  it('FIELD-REPORT 25: a cancel of a finished distribution says so', async () => {
+  it('a cancel of a finished distribution says so', async () => {
     const ref = await system.distribute({ destinations: [restTo('a', (await aReceiver()).url)] })
     await ended(ref)
     expect(await cancel(ref)).toEqual({ outcome: 'finished', status: 'completed', asked: false })
@@ -262,7 +262,7 @@ describe('a distribution', () => {
     expect(await plan(system.pool, ref)).toMatchObject({ round: 2, deliveries: [{ name: 'a', round: 2 }] })
   })
 
-  it('FIELD-REPORT 19: two manual retries give two numbered attempts, and one too early is refused', async () => {
+  it('two manual retries give two numbered attempts, and one too early is refused', async () => {
     const receiver = await aReceiver({ status: 404 })
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
     await ended(ref)
@@ -289,7 +289,7 @@ describe('a distribution', () => {
     expect(await retry(ref, { destinations: ['nobody'] })).toMatchObject({ outcome: 'nothing', unknown: ['nobody'] })
   })
 
-  it('FIELD-REPORT 46: a 410 disables the registered destination, and no retry follows', async () => {
+  it('a 410 disables the registered destination, and no retry follows', async () => {
     const receiver = await aReceiver({ status: 410 })
     await system.as('acme', (db) =>
       db.query(
@@ -314,7 +314,7 @@ describe('a distribution', () => {
     expect(await ended(second)).toMatchObject({ status: 'completed' })
   })
 
-  it('FIELD-REPORT 46: a 410 disables a deprecated destination as well', async () => {
+  it('a 410 disables a deprecated destination as well', async () => {
     const receiver = await aReceiver({ status: 410 })
     await system.as('acme', (db) =>
       db.query(
@@ -369,7 +369,7 @@ describe('a distribution', () => {
     expect(new Set(requests.map((request) => request.headers['webhook-id'])).size).toBe(2)
   })
 
-  it('FIELD-REPORT 37: a hanging callback URL delays neither the end nor another distribution', async () => {
+  it('a hanging callback URL delays neither the end nor another distribution', async () => {
     const owner = await aReceiver({ stall: 'headers' })
     const receiver = await aReceiver()
     const ref = await system.distribute({ callback_url: owner.url, destinations: [restTo('a', receiver.url)] })

@@ -78,7 +78,7 @@ function outcomeOfAttempt(attempt_id: string): AttemptOutcome {
 }
 
 describe('faults', () => {
-  it('FIELD-REPORT 18: the database goes away after a 200: the document is not sent again', async () => {
+  it('the database goes away after a 200: the document is not sent again', async () => {
     const receiver = await aReceiver(() => {
       database.cut()
       return { status: 200, body: 'taken' }
@@ -97,7 +97,7 @@ describe('faults', () => {
     ])
   })
 
-  it('FIELD-REPORT 18: the database falls silent after a 200: the outcome is handed over all the same', async () => {
+  it('the database falls silent after a 200: the outcome is handed over all the same', async () => {
     const receiver = await aReceiver(() => {
       database.silence()
       return { status: 200, body: 'taken' }
@@ -114,7 +114,7 @@ describe('faults', () => {
     expect(await system.attempts(ref)).toMatchObject([{ attempt_number: 1, status: 'success' }])
   })
 
-  it('FIELD-REPORT 17: the database goes away after a 503: exactly one next attempt', async () => {
+  it('the database goes away after a 503: exactly one next attempt', async () => {
     let turn = 0
     const receiver = await aReceiver(() => {
       turn += 1
@@ -220,7 +220,7 @@ describe('faults', () => {
     expect(await system.attempts(ref)).toMatchObject([{ status: 'retry', retry_reason: 'WORKER_LOST' }])
   })
 
-  it('FIELD-REPORT 18: writing an outcome again changes nothing, and a late failure changes nothing', async () => {
+  it('writing an outcome again changes nothing, and a late failure changes nothing', async () => {
     const receiver = await aReceiver()
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
     await ended(ref)

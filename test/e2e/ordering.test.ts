@@ -169,7 +169,7 @@ describe('under one ordering key', () => {
     expect(await overlaps('reopened')).toBe(0)
   })
 
-  it('FIELD-REPORT 32: what is held expires as anything else', async () => {
+  it('what is held expires as anything else', async () => {
     receiver.reply((request) => (request.path === '/stuck' ? { status: 503, headers: { 'retry-after': '600' } } : {}))
     const stuck = await distribute('expires', 'stuck', { timeout_seconds: 4 })
     const behind = await distribute('expires', 'behind', { timeout_seconds: 2 })

@@ -91,7 +91,7 @@ describe('the sweep', () => {
     for (const ref of refs) await endsAs(ref, 'completed')
   })
 
-  it('FIELD-REPORT 4: a full pass starts every open job again when Temporal has forgotten everything', async () => {
+  it('a full pass starts every open job again when Temporal has forgotten everything', async () => {
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await sweepAll()
     await endsAs(ref, 'completed')
@@ -168,7 +168,7 @@ describe('the sweep', () => {
     await endsAs(ref, 'completed')
   })
 
-  it('FIELD-REPORT 20: a job whose run ends again and again is failed after five starts, with an audit event', async () => {
+  it('a job whose run ends again and again is failed after five starts, with an audit event', async () => {
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await system.as('acme', (db) => db.query('update distribution_jobs set sweep_starts = 5 where id = $1', [id(ref)]))
     await makeDue(ref)
@@ -183,7 +183,7 @@ describe('the sweep', () => {
     expect(rows).toContainEqual({ id: ref.distribution_id })
   })
 
-  it('FIELD-REPORT 20: a run whose row is gone ends, with an audit event', async () => {
+  it('a run whose row is gone ends, with an audit event', async () => {
     const ref = await system.submit({ destinations: [] })
     const gone = { ...ref, distribution_id: ref.distribution_id.replace(/.$/, (last) => (last === '0' ? '1' : '0')) }
     await system.runs.start(gone, ABOUT)
@@ -372,7 +372,7 @@ describe('the sweep', () => {
     expect(scheduled?.activityTaskScheduledEventAttributes?.priority?.priorityKey).toBe(1)
   })
 
-  it('FIELD-REPORT 26: a long pass holds no worker up that is to stop', async () => {
+  it('a long pass holds no worker up that is to stop', async () => {
     const other = await createTestSystem()
     await other.tenant('acme')
     await other.as('acme', (db) => insertDueJobs(db, 1000))

@@ -157,7 +157,7 @@ describe('distribute', () => {
     expect(calls.at(-1)).toBe('finish done')
   })
 
-  it('FIELD-REPORT 22: the delay is the failure’s own, and a final class ends at once', async () => {
+  it('the delay is the failure’s own, and a final class ends at once', async () => {
     let turn = 0
     const starts: number[] = []
     await run({
@@ -444,7 +444,7 @@ describe('distribute', () => {
     ])
   })
 
-  it('FIELD-REPORT 39: stops waiting for what was ended from outside, and leaves its siblings alone', async () => {
+  it('stops waiting for what was ended from outside, and leaves its siblings alone', async () => {
     const both = ['a', 'b'].map((name) => ({ name, protocol: 'REST' as const, round: 1 }))
     let release: () => void = () => {}
     const { calls, result } = await run(
@@ -473,13 +473,13 @@ describe('distribute', () => {
     expect(calls.at(-1)).toBe('finish done')
   })
 
-  it('FIELD-REPORT 6: starts all of 1000 destinations', async () => {
+  it('starts all of 1000 destinations', async () => {
     const deliveries = Array.from({ length: 1000 }, (_, i) => ({ name: `d${i}`, protocol: 'REST' as const, round: 1 }))
     const { calls } = await run({ plan: aPlan({ deliveries }) })
     expect(new Set(calls.filter((call) => call.startsWith('deliver '))).size).toBe(1000)
   })
 
-  it('FIELD-REPORT 27: two tenants’ runs side by side share nothing', async () => {
+  it('two tenants’ runs side by side share nothing', async () => {
     const [one, two] = await Promise.all([
       run({
         deliver: hang,
