@@ -2,18 +2,10 @@
 // the others are listed with their problems. A request that is interrupted stores nothing, so it can simply be repeated. It
 // is limited by the size of the body and by the number of items.
 
-import { createHash } from 'node:crypto'
 import { createPace } from '../../activities/document/turns.ts'
 import { OTHER } from '../../activities/metrics.ts'
 import { findBatch, insertBatch, newBatchId } from '../../db/batches/batches.ts'
 import { batchDistributionIds, insertBatchItems } from '../../db/batches/items.ts'
-import {
-  claimIdempotencyKeys,
-  forgetIdempotencyKey,
-  insertBatchJobs,
-  type NewBatchJob,
-  newJobIds,
-} from '../../db/distributions/bulk.ts'
 import { publicId } from '../../db/distributions/job-id.ts'
 import {
   addWarnings,
@@ -22,18 +14,14 @@ import {
   type SubmissionSurroundings,
 } from '../../db/distributions/jobs.ts'
 import { type Db, withTenant } from '../../db/pool.ts'
-import { isDataRefused } from '../../db/refused.ts'
 import { knownDestinations } from '../destinations/known.ts'
 import type { AppDeps } from '../http/context.ts'
-import { ApiError, type Detail, invalid } from '../http/errors.ts'
-import { parseJson } from '../http/json.ts'
-import { type CheckedPayload, checkPayload, NotChecked } from '../rules/catalogue-check.ts'
-import type { BulkSubmission } from '../schemas/batches.ts'
-import type { Submission } from '../schemas/submission.ts'
-import { checkSubmission, type SubmitRequest } from './check.ts'
-import type { CheckedEntries } from './destination-entries.ts'
+import { type ApiError, invalid } from '../http/errors.ts'
+import { checkPayload, NotChecked } from '../rules/catalogue-check.ts'
+import { type BulkRequest, checkItem, few, type Item, type Rejected } from './bulk-items.ts'
+import { insertPage, pagesOf, placeItems } from './bulk-rows.ts'
 import { claimKey, noLongerKept } from './idempotency.ts'
-import { asRefusal, isRefusedByJsonb, newJob, storedIssues } from './submit.ts'
+import { storedIssues } from './submit.ts'
 
 /** Items that are checked before other requests run. */
 const TURN = 50
@@ -41,24 +29,6 @@ const TURN = 50
 const CHECKED_MS = 60_000
 /** SQLSTATE. */
 const DEADLOCK = '40P01'
-/** Details per rejected distribution: they are stored with the batch and shown in its status. */
-const MOST_DETAILS = 20
-/** Rows and bytes per statement. */
-const PAGE = 500
-const PAGE_BYTES = 1_048_576
-
-export interface BulkRequest extends Omit<SubmitRequest, 'body'> {
-  /** The exact text of each item, in UTF-8. */
-  items: Buffer[]
-  options: BulkSubmission['options']
-  /** The decoded body, which identifies a repeat. */
-  bytes: Buffer
-}
-
-export interface Rejected {
-  index: number
-  details: Detail[]
-}
 
 export interface BulkSubmitted {
   batch_id: string
@@ -67,17 +37,6 @@ export interface BulkSubmitted {
   rejected: Rejected[]
   /** Data types of the distributions that this request has created, for the metrics. */
   created: string[]
-}
-
-interface Item {
-  index: number
-  request: SubmitRequest
-  submission: Submission
-  entries: CheckedEntries
-  key: string | null
-  sha256: Buffer
-  /** The result of the check by its data type, once there is one. */
-  payload?: CheckedPayload
 }
 
 /** Checks and stores. Throws a 400 if no item is valid. */
@@ -127,39 +86,6 @@ async function checkPayloads(
       }),
     )
   }
-}
-
-async function checkItem(
-  deps: Pick<AppDeps, 'egress'>,
-  request: BulkRequest,
-  index: number,
-  bytes: Buffer,
-): Promise<Item | Rejected> {
-  try {
-    const parsed = await parseJson(bytes)
-    if (typeof parsed.value !== 'object' || parsed.value === null || Array.isArray(parsed.value)) {
-      return { index, details: [{ field: 'body', issue: 'must be a JSON object' }] }
-    }
-    if (parsed.unstorable.length > 0) return { index, details: parsed.unstorable }
-    const { caller, request_id } = request
-    const single = { caller, request_id, key: undefined, body: { bytes, ...parsed } }
-    const { submission, entries, key, details } = await checkSubmission(single, deps.egress)
-    if (!submission || details.length > 0) return { index, details }
-    const sha256 = createHash('sha256').update(bytes).digest()
-    return { index, request: single, submission, entries, key, sha256 }
-  } catch (error) {
-    if (error instanceof ApiError) return { index, details: detailsOf(error) }
-    throw error
-  }
-}
-
-function few(details: Detail[]): Detail[] {
-  const more = details.length - MOST_DETAILS
-  return more > 0 ? [...details.slice(0, MOST_DETAILS), { field: 'body', issue: `has ${more} more problems` }] : details
-}
-
-function detailsOf(error: ApiError): Detail[] {
-  return error.details.length > 0 ? error.details : [{ field: 'body', issue: error.message }]
 }
 
 async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejected[]): Promise<BulkSubmitted> {
@@ -263,94 +189,6 @@ async function checkStored(
     else good.push(item)
   }
   return { items: good, rejected }
-}
-
-interface Placed {
-  item: Item
-  job_id: string
-  /** False if the idempotency key belongs to an existing distribution. */
-  fresh: boolean
-}
-
-/** Gives each item its id: a new one, or that of the distribution with the same idempotency key. */
-async function placeItems(db: Db, tenantId: string, items: Item[]) {
-  const ids = await newJobIds(db, items.length)
-  const keyed = items.flatMap(({ key, sha256 }, i) => (key === null ? [] : [{ key, sha256, job_id: ids[i]! }]))
-  const taken = await claimIdempotencyKeys(db, tenantId, keyed)
-  const rejected: Rejected[] = []
-  const all = items.flatMap((item, i): Placed[] => {
-    const owner = item.key === null ? undefined : taken.get(item.key)
-    if (!owner || owner.job_id === ids[i]) return [{ item, job_id: ids[i]!, fresh: true }]
-    if (owner.request_sha256.equals(item.sha256)) return [{ item, job_id: owner.job_id, fresh: false }]
-    const issue = 'belongs to an earlier submission with another body'
-    rejected.push({ index: item.index, details: [{ field: 'options.idempotency_key', issue }] })
-    return []
-  })
-  return { all, fresh: all.filter(({ fresh }) => fresh), rejected }
-}
-
-/** Splits the items into pages, in order. */
-function* pagesOf(all: readonly Placed[]): Generator<Placed[]> {
-  let page: Placed[] = []
-  let bytes = 0
-  for (const placed of all) {
-    const { length } = placed.item.request.body.bytes
-    if (page.length > 0 && (page.length >= PAGE || bytes + length > PAGE_BYTES)) {
-      yield page
-      page = []
-      bytes = 0
-    }
-    page.push(placed)
-    bytes += length
-  }
-  if (page.length > 0) yield page
-}
-
-/**
- * Stores a page, in order. If the database rejects a row, each half is stored separately, down to that row: the others are
- * stored, with some twenty additional statements for a thousand rows.
- */
-async function insertPage(db: Db, batchId: string, page: Placed[], queryable = true): Promise<Rejected[]> {
-  const row = ({ item, job_id }: Placed): NewBatchJob => {
-    const job = newJob(item.request, item.submission, item.entries)
-    // The life of each item begins when it is started, but ends at `expires_at` at the latest.
-    // Store the parsed time: not every reader accepts every spelling.
-    const options = job.expires_at ? { ...job.options, expires_at: job.expires_at.toISOString() } : job.options
-    return { ...job, options, id: job_id, payload_queryable: queryable && item.request.body.queryable }
-  }
-  const refusal = await refusable(db, () => insertBatchJobs(db, batchId, page.map(row)))
-  if (refusal === null) return []
-  const half = page.length >> 1
-  if (half > 0) {
-    return [
-      ...(await insertPage(db, batchId, page.slice(0, half))),
-      ...(await insertPage(db, batchId, page.slice(half))),
-    ]
-  }
-  if (queryable && isRefusedByJsonb(refusal)) return await insertPage(db, batchId, page, false)
-  const { item, job_id } = page[0]!
-  const { key, index, request } = item
-  if (key !== null) await forgetIdempotencyKey(db, request.caller.tenant_id, key, job_id)
-  const known = asRefusal(refusal)
-  const field = isRefusedByJsonb(refusal) ? 'metadata' : 'body'
-  const details =
-    known instanceof ApiError ? detailsOf(known) : [{ field, issue: 'contains a value that cannot be stored' }]
-  return [{ index, details }]
-}
-
-/** Runs `work`. Returns the error and rolls back if the database rejects the data; throws every other error. */
-async function refusable(db: Db, work: () => Promise<void>): Promise<unknown> {
-  await db.query('savepoint page')
-  try {
-    await work()
-    await db.query('release savepoint page')
-    return null
-  } catch (error) {
-    if (!isDataRefused(error)) throw error
-    await db.query('rollback to savepoint page')
-    await db.query('release savepoint page')
-    return error
-  }
 }
 
 function noneAccepted(rejected: Rejected[]): ApiError {
