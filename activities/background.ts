@@ -7,13 +7,12 @@ import type {
   BatchRef,
   BatchStep,
   DistributionRef,
-  EventRef,
-  NotifyInput,
   ProbeInput,
   ResumeStep,
   Scheduled,
   ScheduledInput,
   SweepInput,
+  WebhookRef,
 } from '../workflows/messages.ts'
 import { batchStep } from './batches/index.ts'
 import type { ActivityDeps } from './deps.ts'
@@ -22,14 +21,18 @@ import { hasEnded, lookAgainAfter, submitScheduled } from './schedules/submit.ts
 import { maintain } from './upkeep/maintain.ts'
 import { probe } from './upkeep/probe.ts'
 import { sweep } from './upkeep/sweep.ts'
-import { announce, batchCallback, type CalledBack, callback } from './webhooks/callback.ts'
+import { sendWebhook } from './webhooks/send.ts'
 
 export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
 
 export function createBackgroundActivities(deps: ActivityDeps) {
   return {
-    async callback(input: NotifyInput): Promise<void> {
-      orAgain(await callback(deps, input, Context.current().cancellationSignal))
+    /** Fails while the webhook has to be sent again, so that Temporal calls it after the delay that it gives. */
+    async sendWebhook(ref: WebhookRef): Promise<void> {
+      const sent = await sendWebhook(deps, ref, Context.current().cancellationSignal)
+      if (sent.done) return
+      const { message, delay_ms } = sent
+      throw ApplicationFailure.create({ message, type: 'WEBHOOK_FAILED', nextRetryDelay: delay_ms })
     },
 
     async submitScheduled(input: ScheduledInput): Promise<Scheduled> {
@@ -51,14 +54,6 @@ export function createBackgroundActivities(deps: ActivityDeps) {
       return await batchStep(deps, ref, beating('Another worker takes the step anew'), Context.current().info.attempt)
     },
 
-    async batchCallback(ref: BatchRef): Promise<void> {
-      orAgain(await batchCallback(deps, ref, Context.current().cancellationSignal))
-    },
-
-    async announce(ref: EventRef): Promise<void> {
-      orAgain(await announce(deps, ref, Context.current().cancellationSignal))
-    },
-
     async probe(input: ProbeInput): Promise<ProbeResult> {
       return await probe(deps, input, Context.current().cancellationSignal)
     },
@@ -75,16 +70,6 @@ export function createBackgroundActivities(deps: ActivityDeps) {
       await maintain(deps, beating('Another worker does it anew'))
     },
   }
-}
-
-/** A callback that was not taken is tried again after its own delay. */
-function orAgain(called: CalledBack): void {
-  if (called.done) return
-  throw ApplicationFailure.create({
-    message: called.message,
-    type: 'CALLBACK_FAILED',
-    nextRetryDelay: called.delay_ms,
-  })
 }
 
 /** Called between units of long work: says that it goes on, and stops it when the worker stops. */

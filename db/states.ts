@@ -86,7 +86,9 @@ export type ValidationMode = (typeof VALIDATION_MODES)[number]
 export const WHEN_NO_DESTINATION = ['complete', 'fail'] as const
 export type WhenNoDestination = (typeof WHEN_NO_DESTINATION)[number]
 
-/** States of an outgoing webhook: a callback or an event. */
+/** What a webhook is about: a distribution or a batch that has ended, or an event for the operator. */
+export type WebhookKind = 'distribution' | 'batch' | 'event'
+
 export type WebhookStatus = 'pending' | 'success' | 'failed'
 
 /** The name of a destination's protocol. Which ones there are is up to the program that delivers. */

@@ -11,9 +11,6 @@ const STEPS_PER_RUN = 50
 
 export async function batch(ref: BatchRef): Promise<void> {
   const { batchStep } = background(ref.tenant_id, 'work', { startToCloseTimeout: '10 min', heartbeatTimeout: '30 s' })
-  const { batchCallback } = background(ref.tenant_id, 'webhook', {
-    retry: { initialInterval: '5 s', backoffCoefficient: 2, maximumInterval: '1 min' },
-  })
   let changed = false
   let cancelled = false
   setHandler(rereadSignal, () => {
@@ -28,10 +25,7 @@ export async function batch(ref: BatchRef): Promise<void> {
     for (let steps = 0; steps < STEPS_PER_RUN || changed; steps += 1) {
       changed = false
       const step = await batchStep(cancelled ? { ...ref, cancelled } : ref)
-      if (step.done) {
-        if (step.callback) await batchCallback(ref)
-        return
-      }
+      if (step.done) return
       if (step.wait_ms > 0) await condition(() => changed, step.wait_ms)
     }
     await continueAsNew<typeof batch>(ref)

@@ -3,15 +3,7 @@ import type { ProbeResult } from '../db/destinations/health-checks.ts'
 import type { ResumeRef } from '../db/distributions/resume.ts'
 import type { ScheduleRow } from '../db/schedules/schedules.ts'
 import type { Priority } from '../db/states.ts'
-import type {
-  BatchRef,
-  DistributionRef,
-  EventRef,
-  HealthCheckSchedule,
-  NotifyInput,
-  ProbeInput,
-  ScheduleRef,
-} from './messages.ts'
+import type { BatchRef, DistributionRef, HealthCheckSchedule, ProbeInput, ScheduleRef, WebhookRef } from './messages.ts'
 import type { SearchAttribute } from './names.ts'
 
 export type ScheduleSpec = Pick<
@@ -67,16 +59,14 @@ export interface Runs {
   /** Resumes the deliveries that wait for a destination, page by page. */
   resume(ref: ResumeRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
-  /** Starts the sender of a callback; one that exists already is left alone. */
-  notify(input: NotifyInput): Promise<void>
+  /** Starts the run of a webhook; one that runs already is left alone. */
+  startWebhook(ref: WebhookRef): Promise<void>
   /** Starts the run of a batch; one that runs already reads its rows again. */
   startBatch(ref: BatchRef): Promise<void>
   /** Brings Temporal's schedule in line with its row; `refused` says why Temporal does not take it. */
   setSchedule(row: ScheduleSpec, resume?: boolean): Promise<{ refused: string | null }>
   describeSchedule(row: ScheduleTimes): Promise<ScheduleState>
   probe(input: ProbeInput): Promise<ProbeResult>
-  /** Starts the sender of an event; one that exists already is left alone. */
-  announce(ref: EventRef): Promise<void>
   /** Has a destination checked at intervals from now on, or no longer. */
   healthCheck(check: HealthCheckSchedule): Promise<void>
 }

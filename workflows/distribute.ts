@@ -28,11 +28,12 @@ import {
   REREAD_SIGNAL,
   RETRY_SIGNAL,
   TURN_SIGNAL,
+  type WebhookRef,
 } from './messages.ts'
-import { callbackWorkflowId } from './names.ts'
-import { notify } from './notify.ts'
+import { webhookWorkflowId } from './names.ts'
 import { RunningDeliveries } from './running.ts'
 import { Turns } from './turns.ts'
+import { webhook } from './webhook.ts'
 
 export const cancelSignal = defineSignal(CANCEL_SIGNAL)
 export const retrySignal = defineSignal(RETRY_SIGNAL)
@@ -103,7 +104,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
         continue
       }
       showStatus(finished.status)
-      if (finished.notify) await startNotify(ref, planned.round)
+      if (finished.webhook_id) await startWebhook({ tenant_id: ref.tenant_id, webhook_id: finished.webhook_id })
       if (!changed) return { status: finished.status }
       cancelledInTemporal = false
       if (workflowInfo().continueAsNewSuggested) await continueAsNew<typeof distribute>(ref)
@@ -136,11 +137,11 @@ function showStatus(status: JobStatus): void {
 }
 
 /** Waits only until the callback's own workflow has started: a callback URL that hangs delays nothing. */
-async function startNotify(ref: DistributionRef, round: number): Promise<void> {
+async function startWebhook(ref: WebhookRef): Promise<void> {
   try {
-    await startChild(notify, {
-      args: [{ ...ref, round }],
-      workflowId: callbackWorkflowId(ref, round),
+    await startChild(webhook, {
+      args: [ref],
+      workflowId: webhookWorkflowId(ref),
       parentClosePolicy: ParentClosePolicy.ABANDON,
     })
   } catch (error) {

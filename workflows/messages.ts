@@ -83,12 +83,15 @@ export interface FinishResult {
   /** It goes on: plan again. */
   again: boolean
   status: JobStatus
-  /** The callback of this round is due: start `notify`. */
-  notify: boolean
+  /** The callback of this round, which still has to be sent. */
+  webhook_id: string | null
 }
 
-export interface NotifyInput extends DistributionRef {
-  round: number
+/** The one argument of `webhook`. */
+export interface WebhookRef {
+  tenant_id: string
+  /** `dist_<uuid>.<round>`, `batch_<uuid>` or `event_<uuid>`. */
+  webhook_id: string
 }
 
 export interface ProbeInput {
@@ -103,12 +106,6 @@ export interface HealthCheckSchedule {
   tenant_id: string
   destination_id: string
   interval_seconds: number | null
-}
-
-/** An event for the tenant's event_url. */
-export interface EventRef {
-  tenant_id: string
-  event_id: string
 }
 
 export interface ResumeStep {
@@ -126,12 +123,8 @@ export interface BatchRef {
   cancelled?: boolean
 }
 
-/** What one step of a batch came to. */
-export type BatchStep =
-  /** Go on after so many milliseconds. */
-  | { done: false; wait_ms: number }
-  /** All is final; `callback`: its callback is due. */
-  | { done: true; callback: boolean }
+/** What one step of a batch came to; `wait_ms`: the next step follows after so many milliseconds. */
+export type BatchStep = { done: false; wait_ms: number } | { done: true }
 
 /** The one argument of `recur`; `schedule_id` is the row's uuid. */
 export interface ScheduleRef {

@@ -2,12 +2,12 @@
 
 import type { ResumeRef } from '../db/distributions/resume.ts'
 import type { Priority } from '../db/states.ts'
-import type { BatchRef, DistributionRef, ScheduleRef } from './messages.ts'
+import type { BatchRef, DistributionRef, ScheduleRef, WebhookRef } from './messages.ts'
 
 /** All workflows; the activities plan, deliver, record, finish. */
 export const MAIN_QUEUE = 'distributor'
 
-/** Activities of callback, probe, sweep and batch: the background, which must not take a delivery's slot. */
+/** Activities of webhooks, probes, the sweep and batches: the background, which must not take a delivery's slot. */
 export function backgroundQueue(mainQueue: string): string {
   return `${mainQueue}-background`
 }
@@ -16,9 +16,8 @@ export function distributionWorkflowId(ref: DistributionRef): string {
   return `distribution/${ref.tenant_id}/${ref.distribution_id}`
 }
 
-/** One callback per time a job becomes final: the round tells them apart. */
-export function callbackWorkflowId(ref: DistributionRef, round: number): string {
-  return `callback/${ref.tenant_id}/${ref.distribution_id}/${round}`
+export function webhookWorkflowId(ref: WebhookRef): string {
+  return `webhook/${ref.tenant_id}/${ref.webhook_id}`
 }
 
 export function batchWorkflowId(ref: BatchRef): string {
@@ -30,10 +29,6 @@ export const HEALTH_CHECK_PREFIX = 'health/'
 
 export function healthCheckScheduleId(check: { tenant_id: string; destination_id: string }): string {
   return `${HEALTH_CHECK_PREFIX}${check.tenant_id}/${check.destination_id}`
-}
-
-export function eventWorkflowId(ref: { tenant_id: string; event_id: string }): string {
-  return `event/${ref.tenant_id}/${ref.event_id}`
 }
 
 export function resumeWorkflowId({ tenant_id, target, changed_at }: ResumeRef): string {

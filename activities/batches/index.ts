@@ -17,6 +17,7 @@ import { type Db, withTenant } from '../../db/pool.ts'
 import type { BatchStatus } from '../../db/states.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import { tenantIsActive } from '../../db/tenants/tenants.ts'
+import { webhookId } from '../../db/webhooks/webhook-id.ts'
 import type { BatchRef, BatchStep } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { cancelRest } from './cancel.ts'
@@ -55,8 +56,7 @@ async function takeStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, att
   }
   if (ref.cancelled) await step.as((db) => requestBatchCancel(db, ref.batch_id, 'cancelled in Temporal'))
   const batch = await step.as((db) => findBatch(db, ref.batch_id))
-  if (!batch) return { done: true, callback: false }
-  if (batch.status !== 'processing') return { done: true, callback: batch.callback_status === 'pending' }
+  if (batch?.status !== 'processing') return { done: true }
   await step.as((db) => checkBatchLater(db, batch.id, SILENT_SECONDS))
   const ends = batch.cancel_reason !== null
   if (!ends && !(await step.as((db) => tenantIsActive(db, batch.tenant_id))))
@@ -93,7 +93,11 @@ async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
     return closed
   })
   if (closed) step.deps.logger.info({ ...step.ref, status, ...progress.counts }, 'batch ended')
-  return { done: true, callback: batch.callback_url !== null }
+  if (closed && batch.callback_url !== null) {
+    const webhook_id = webhookId({ kind: 'batch', subject_id: batch.id, round: 1 })
+    await step.runs.startWebhook({ tenant_id: batch.tenant_id, webhook_id })
+  }
+  return { done: true }
 }
 
 function callbackBody(batch: BatchRow, status: BatchStatus, { counts, total, completed_at }: BatchProgress): string {

@@ -1,6 +1,6 @@
 // What follows when a distribution ends: it is counted once, and the next one of its ordering key may go on.
 import { type Ended, type EndRequest, endDistribution } from '../../db/distributions/end.ts'
-import { type JobRef, refOf } from '../../db/distributions/job-id.ts'
+import type { JobRef } from '../../db/distributions/job-id.ts'
 import { type TransactionOptions, withTenant } from '../../db/pool.ts'
 import type { Runs } from '../../workflows/client.ts'
 import { passTurn } from '../delivery/turns.ts'
@@ -23,11 +23,13 @@ export async function end(
 /** The same where no run of the distribution sends the callback. */
 export async function endWithoutRun(
   deps: ActivityDeps,
-  runs: Pick<Runs, 'notify'>,
+  runs: Pick<Runs, 'startWebhook'>,
   job: JobRef,
   request: EndRequest,
 ): Promise<Ended> {
   const ended = await end(deps, job, request)
-  if (ended.outcome === 'final' && ended.callback_due) await runs.notify({ ...refOf(job), round: ended.round })
+  if (ended.outcome === 'final' && ended.webhook_id) {
+    await runs.startWebhook({ tenant_id: job.tenant_id, webhook_id: ended.webhook_id })
+  }
   return ended
 }

@@ -10,6 +10,6 @@ export async function finish(deps: ActivityDeps, input: FinishInput): Promise<Fi
   // A local activity has 2 s.
   const ended = await end(deps, jobOf(input), { round, cause }, { statementTimeoutMs: 2000 })
   if (ended.outcome === 'missing') return null
-  if (ended.outcome === 'open') return { again: true, status: 'processing', notify: false }
-  return { again: false, status: ended.status, notify: ended.callback_due }
+  if (ended.outcome === 'open') return { again: true, status: 'processing', webhook_id: null }
+  return { again: false, status: ended.status, webhook_id: ended.webhook_id }
 }

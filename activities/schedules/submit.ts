@@ -17,7 +17,7 @@ import {
 import { isFinal } from '../../db/states.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import { tenantIsActive } from '../../db/tenants/tenants.ts'
-import { insertEvent } from '../../db/webhooks/operator-events.ts'
+import { insertEvent } from '../../db/webhooks/webhooks.ts'
 import type { Runs } from '../../workflows/client.ts'
 import type { DistributionRef, Scheduled, ScheduledInput, ScheduleRef } from '../../workflows/messages.ts'
 import { unfitness } from '../delivery/payload-fit.ts'

@@ -2,21 +2,14 @@
 // looks for rows that need a workflow and may have none.
 import { type BatchRefRow, dueBatches } from '../../db/batches/batches.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../../db/destinations/deleted.ts'
-import { jobId, refOf } from '../../db/distributions/job-id.ts'
+import { refOf } from '../../db/distributions/job-id.ts'
 import { dueTurns } from '../../db/distributions/ordering.ts'
-import {
-  bringForward,
-  checkLater,
-  type DueJob,
-  dueCallbacks,
-  dueJobs,
-  waitingTargets,
-} from '../../db/distributions/sweep.ts'
+import { bringForward, checkLater, type DueJob, dueJobs, waitingTargets } from '../../db/distributions/sweep.ts'
 import { withoutTenant, withTenant } from '../../db/pool.ts'
 import { dueSchedules } from '../../db/schedules/schedules.ts'
-import { checkCallbackLater } from '../../db/webhooks/callbacks.ts'
-import { countFailedDeliveries, tellEventWindows } from '../../db/webhooks/event-windows.ts'
-import { dueEvents } from '../../db/webhooks/operator-events.ts'
+import { countFailedDeliveries, notifyEventWindows } from '../../db/webhooks/event-windows.ts'
+import { webhookId } from '../../db/webhooks/webhook-id.ts'
+import { checkWebhookLater, dueWebhooks, type WebhookRow } from '../../db/webhooks/webhooks.ts'
 import type { Runs } from '../../workflows/client.ts'
 import type { SweepInput } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
@@ -25,7 +18,7 @@ import { tendOpenJob } from './open-jobs.ts'
 import { runSteps, type Steps } from './steps.ts'
 import { AT_ONCE, PAGE, type Search, sweepPages } from './sweep-pages.ts'
 
-/** When a callback with a sender is looked at again, and when what could not be acted on is. */
+/** When a webhook with a run is checked again, and when a row that could not be acted on is. */
 const RUNNING_CHECK_SECONDS = 600
 const FAILED_CHECK_SECONDS = 60
 
@@ -63,19 +56,29 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
     name,
     () => sweepPages(deps, search, beat),
   ]
-  const checkCallback = (due: { tenant_id: string; distribution_id: string; round: number }, seconds: number) =>
-    withTenant(deps.pool, due.tenant_id, (db) => checkCallbackLater(db, jobId(due.distribution_id), due.round, seconds))
+  const checkWebhook = (due: WebhookRow, seconds: number) =>
+    withTenant(deps.pool, due.tenant_id, (db) => checkWebhookLater(db, due, seconds))
 
   const always: Steps = [
-    step('callbacks', {
-      query: dueCallbacks,
-      async act(due) {
-        await runs.notify(due)
-        // Thousands that wait for one receiver would hide all that come later.
-        await checkCallback(due, RUNNING_CHECK_SECONDS)
+    step('event_windows', {
+      async query(db, limit) {
+        await countFailedDeliveries(db)
+        return await notifyEventWindows(db, limit)
       },
-      failure: 'the sweep could not start a callback; a later one will',
-      postpone: (due) => checkCallback(due, FAILED_CHECK_SECONDS),
+      async act(event) {
+        deps.logger.warn(event, `${event.event_type}: ${event.count} since ${event.since.toISOString()}`)
+      },
+      failure: 'an event could not be logged',
+    }),
+    step('webhooks', {
+      query: dueWebhooks,
+      async act(due) {
+        await runs.startWebhook({ tenant_id: due.tenant_id, webhook_id: webhookId(due) })
+        // Thousands that wait for one receiver would hide all that come later.
+        await checkWebhook(due, RUNNING_CHECK_SECONDS)
+      },
+      failure: 'the sweep could not start a webhook; a later one will',
+      postpone: (due) => checkWebhook(due, FAILED_CHECK_SECONDS),
     }),
     step('batches', {
       query: (db, limit, after: BatchRefRow | null) => dueBatches(db, limit, all, after?.id ?? null),
@@ -86,21 +89,6 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
       query: (db, limit, after: BatchRefRow | null) => dueSchedules(db, limit, all, after?.id ?? null),
       act: ({ tenant_id, id: schedule_id }) => syncSchedule(deps, runs, { tenant_id, schedule_id }),
       failure: 'the sweep could not set a schedule; the next one will',
-    }),
-    step('event_windows', {
-      async query(db, limit) {
-        await countFailedDeliveries(db)
-        return await tellEventWindows(db, limit)
-      },
-      async act(event) {
-        deps.logger.warn(event, `${event.event_type}: ${event.count} since ${event.since.toISOString()}`)
-      },
-      failure: 'an event could not be logged',
-    }),
-    step('events', {
-      query: dueEvents,
-      act: (due) => runs.announce(due),
-      failure: 'the sweep could not start an event; the next one will',
     }),
     step('deleted_destinations', {
       query: deletedDestinationsInUse,

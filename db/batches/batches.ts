@@ -1,7 +1,7 @@
 // Batches: what one is, how it stands, and its end.
 
 import type { Db } from '../pool.ts'
-import type { BatchKind, BatchStatus, WebhookStatus } from '../states.ts'
+import type { BatchKind, BatchStatus } from '../states.ts'
 import type { BatchProgress } from './items.ts'
 
 export interface NewBatch {
@@ -68,7 +68,6 @@ export interface BatchRow {
   actor: string
   created_at: Date
   completed_at: Date | null
-  callback_status: WebhookStatus | null
 }
 
 export interface BatchOptions {
@@ -88,7 +87,7 @@ export async function findBatch(db: Db, id: string): Promise<BatchRow | null> {
     `select id, tenant_id, kind, status, total_distributions, callback_url, cancel_reason, request_id,
             case jsonb_typeof(options) when 'object' then options else '{}' end as options,
             case jsonb_typeof(rejected) when 'array' then rejected else '[]' end as rejected,
-            actor, created_at, completed_at, callback_status
+            actor, created_at, completed_at
        from batches where id = $1`,
     [id],
   )
@@ -139,15 +138,19 @@ export async function checkBatchLater(db: Db, id: string, seconds: number): Prom
   )
 }
 
-/** Ends a batch, once; its callback falls due with it. False when it had ended already. */
+/** Ends a batch, once, and queues its callback, if it has a URL. False when it had ended already. */
 export async function closeBatch(db: Db, id: string, status: BatchStatus, callbackBody: string): Promise<boolean> {
   const { rowCount } = await db.query(
-    `update batches
-        set status = $2, completed_at = clock_timestamp(), updated_at = clock_timestamp(),
-            callback_body = case when callback_url is not null then $3 end,
-            callback_status = case when callback_url is not null then 'pending' end,
-            check_at = case when callback_url is not null then clock_timestamp() + interval '60 seconds' end
-      where id = $1 and status = 'processing'`,
+    `with ended as (
+       update batches
+          set status = $2, completed_at = clock_timestamp(), updated_at = clock_timestamp(), check_at = null
+        where id = $1 and status = 'processing'
+        returning id, tenant_id, callback_url),
+     queued as (
+       insert into webhooks (tenant_id, kind, subject_id, event_type, url, body, check_at)
+       select tenant_id, 'batch', id, 'batch.completed', callback_url, $3, clock_timestamp() + interval '60 seconds'
+         from ended where callback_url is not null)
+     select from ended`,
     [id, status, callbackBody],
   )
   return rowCount === 1

@@ -3,7 +3,7 @@
 import { publicId } from '../distributions/job-id.ts'
 import type { Db } from '../pool.ts'
 import { writeAudit } from '../tenants/audit.ts'
-import { insertEvent } from '../webhooks/operator-events.ts'
+import { insertEvent } from '../webhooks/webhooks.ts'
 import type { CircuitSettings } from './circuits.ts'
 
 /** A destination that fails this often in a row, over at least this long, is disabled. */

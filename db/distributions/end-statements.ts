@@ -39,8 +39,9 @@ export async function lockJobToEnd(db: Db, id: string): Promise<JobToEnd | null>
             j.planned_at is not null as planned,
             j.expires_at <= clock_timestamp() as expired,
             j.cancel_requested_at is not null as cancel_requested,
-            exists (select from distribution_callbacks c
-                     where c.distribution_job_id = j.id and c.round = j.round and c.status = 'pending') as callback_pending,
+            exists (select from webhooks w
+                     where w.tenant_id = j.tenant_id and w.subject_id = j.id and w.kind = 'distribution'
+                       and w.round = j.round and w.status = 'pending') as callback_pending,
             (select count(*)::int from distribution_deliveries d
               where d.distribution_job_id = j.id and d.status in ${OPEN_DELIVERY}) as open_deliveries,
             exists (select from distribution_deliveries d
@@ -106,10 +107,4 @@ export async function failsWhenEmpty(db: Db, { id, tenant_id }: Pick<JobToEnd, '
     [tenant_id, id],
   )
   return rows[0]?.fails ?? false
-}
-
-/** The callback's body: the state at this moment, not at the moment of sending. */
-export async function callbackBody(db: Db, id: string, event_type: string): Promise<string> {
-  const { rows } = await db.query<{ body: string }>('select callback_body($1, $2) as body', [id, event_type])
-  return rows[0]!.body
 }

@@ -4,10 +4,10 @@
 import type { Db } from '../pool.ts'
 import { type DeliveryCode, type FinalJobStatus, isFinal } from '../states.ts'
 import { writeAudit } from '../tenants/audit.ts'
-import { insertCallback } from '../webhooks/callbacks.ts'
 import { countEvent } from '../webhooks/event-windows.ts'
+import { webhookId } from '../webhooks/webhook-id.ts'
+import { queueCallback } from '../webhooks/webhooks.ts'
 import {
-  callbackBody,
   closeOpenDeliveries,
   failsWhenEmpty,
   type JobToEnd,
@@ -43,8 +43,8 @@ export type Ended =
       outcome: 'final'
       status: FinalJobStatus
       round: number
-      /** The callback of this round still has to be sent. */
-      callback_due: boolean
+      /** The callback of this round, which still has to be sent. */
+      webhook_id: string | null
       /** Others of its ordering key may go on now. */
       unblocks: boolean
       /** What metrics need. Null on a repeat: the distribution had ended before this call. */
@@ -109,7 +109,7 @@ async function giveUp(db: Db, job: JobToEnd, request: Extract<EndRequest, { caus
 }
 
 async function write(db: Db, job: JobToEnd, state: FinalState, endedBy: EndedBy): Promise<Ended> {
-  const { id, tenant_id, round, callback_url } = job
+  const { id, callback_url } = job
   await db.query('call update_distribution_status($1, $2, $3, $4, $5)', [
     publicId(id),
     state.status,
@@ -124,16 +124,16 @@ async function write(db: Db, job: JobToEnd, state: FinalState, endedBy: EndedBy)
   ])
   if (callback_url !== null) {
     const event_type = `distribution.${endedBy === 'expiry' && state.status === 'failed' ? 'expired' : state.status}`
-    const body = await callbackBody(db, id, event_type)
-    await insertCallback(db, { id, tenant_id, round, event_type, callback_url, body })
+    await queueCallback(db, id, event_type)
   }
   return final(job, state.status, callback_url !== null, true)
 }
 
-function final(job: JobToEnd, status: FinalJobStatus, callback_due: boolean, endedNow: boolean): Ended {
-  const { round, ordered, grouped, data_type, catalogued, age_seconds } = job
+function final(job: JobToEnd, status: FinalJobStatus, callbackDue: boolean, endedNow: boolean): Ended {
+  const { id, round, ordered, grouped, data_type, catalogued, age_seconds } = job
   // Each delivery that was served has released the next one itself. One of a failover group ends without doing so.
   const unblocks = ordered && (status !== 'completed' || grouped)
+  const webhook_id = callbackDue ? webhookId({ kind: 'distribution', subject_id: id, round }) : null
   const ended = endedNow ? { data_type, catalogued, seconds: age_seconds } : null
-  return { outcome: 'final', status, round, callback_due, unblocks, ended }
+  return { outcome: 'final', status, round, webhook_id, unblocks, ended }
 }

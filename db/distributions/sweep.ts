@@ -66,19 +66,7 @@ export async function hasUntakenRetry(db: Db, id: string): Promise<boolean> {
   return rows[0]!.untaken
 }
 
-export interface DueCallbackRef {
-  tenant_id: string
-  distribution_id: string
-  round: number
-}
-
-/** Pending callbacks whose `check_at` has come. */
-export async function dueCallbacks(db: Db, limit: number): Promise<DueCallbackRef[]> {
-  const { rows } = await db.query<DueCallbackRef>('select * from due_callbacks($1)', [limit])
-  return rows
-}
-
-/** Callbacks and events without a run are due by their own time again: Temporal may have forgotten who would send them. */
+/** Webhooks without a run are due by their own time again, because Temporal may have lost their runs. */
 export async function bringForward(db: Db): Promise<void> {
   await db.query('select bring_forward()')
 }

@@ -1,42 +1,15 @@
--- What the service sends to a tenant's own addresses: callbacks of distributions, and operator events. The callback of
--- a batch stands in `batches`.
-
--- One callback for each time that a distribution becomes final. Partitioned like the distribution. The specification
--- names this table without columns.
-create table distribution_callbacks (
-  distribution_job_id uuid not null,
-  round integer not null,
+-- What the service sends to a tenant's own addresses: the callbacks of distributions and batches, and operator events.
+-- Each row is one message to one URL. Partitioned by month like what it is about.
+create table webhooks (
   tenant_id varchar(50) not null,
+  -- The distribution, the batch or the event itself. All are ids that begin with their time.
+  subject_id uuid not null,
+  kind varchar(20) not null,
+  -- A distribution ends once in each round; the others have one round.
+  round integer not null default 1,
   event_type varchar(40) not null,
-  callback_url text not null,
-  -- What is sent, written when the distribution became final. A repeat sends the same bytes, even if the distribution
-  -- is retried meanwhile.
-  body text not null,
-  status varchar(20) not null default 'pending',
-  attempts integer not null default 0,
-  next_attempt_at timestamptz,
-  response_status integer,
-  error_code varchar(40),
-  error_message text,
-  created_at timestamptz not null default clock_timestamp(),
-  completed_at timestamptz,
-  -- When the sweep checks that a workflow runs for this row.
-  check_at timestamptz,
-  constraint distribution_callbacks_pkey primary key (distribution_job_id, round),
-  constraint fk_distribution_callbacks_job
-    foreign key (distribution_job_id) references distribution_jobs (id) on delete cascade,
-  constraint chk_distribution_callbacks_status check (status in ('pending', 'success', 'failed'))
-) partition by range (distribution_job_id);
-
--- The sweep.
-create index idx_distribution_callbacks_check_at on distribution_callbacks (check_at) where status = 'pending';
-
--- What the tenant's event_url receives.
-create table operator_events (
-  id uuid not null default new_uuidv7(),
-  tenant_id varchar(50) not null,
-  event_type varchar(40) not null,
-  event_url text not null,
+  url text not null,
+  -- What is sent. A repeat sends the same bytes, even if the distribution is retried meanwhile.
   body text not null,
   status varchar(20) not null default 'pending',
   attempts integer not null default 0,
@@ -48,12 +21,25 @@ create table operator_events (
   completed_at timestamptz,
   -- When the sweep checks that a workflow runs for this row.
   check_at timestamptz default clock_timestamp(),
-  constraint operator_events_pkey primary key (id),
-  constraint chk_operator_events_status check (status in ('pending', 'success', 'failed'))
-);
+  -- No attempt begins after this time.
+  expires_at timestamptz not null default clock_timestamp() + interval '1 day',
+  -- Also the order of a tenant's list.
+  constraint webhooks_pkey primary key (tenant_id, subject_id, kind, round),
+  constraint chk_webhooks_kind check (kind in ('distribution', 'batch', 'event')),
+  constraint chk_webhooks_status check (status in ('pending', 'success', 'failed'))
+) partition by range (subject_id);
 
 -- The sweep.
-create index idx_operator_events_check_at on operator_events (check_at) where status = 'pending';
+create index idx_webhooks_check_at on webhooks (check_at) where status = 'pending';
+-- forget_limits: old events.
+create index idx_webhooks_events on webhooks (subject_id) where kind = 'event';
+
+-- The specification names this table without columns.
+create view distribution_callbacks with (security_invoker = true) as
+  select subject_id as distribution_job_id, round, tenant_id, event_type, url as callback_url, body, status, attempts,
+    next_attempt_at, response_status, error_code, error_message, created_at, completed_at
+  from webhooks
+  where kind = 'distribution';
 
 -- Counts for operator events that may happen a thousand times: one event per window then has the count. Counted are
 -- deliveries that failed permanently or expired, by destination, and distributions that could not be carried out.
@@ -63,14 +49,14 @@ create table event_windows (
   -- The name of a destination, '(ad-hoc)' for all inline ones together, or an error code.
   subject varchar(100) not null,
   -- Since the last event: how many, how many by error code, the first time and the last time.
-  untold bigint not null default 0,
+  pending_count bigint not null default 0,
   codes jsonb not null default '{}',
   first_at timestamptz not null,
   last_at timestamptz not null,
   -- The last one, as an example.
   details jsonb not null default '{}',
   -- When the last event was made.
-  told_at timestamptz,
+  notified_at timestamptz,
   constraint event_windows_pkey primary key (tenant_id, event_type, subject)
 );
 
@@ -135,7 +121,7 @@ begin
     group by tenant_id, subject
   ),
   counted as (
-    insert into event_windows as w (tenant_id, event_type, subject, untold, codes, first_at, last_at, details)
+    insert into event_windows as w (tenant_id, event_type, subject, pending_count, codes, first_at, last_at, details)
     select tenant_id, 'deliveries.failed', subject, count, codes, first_at, last_at,
       jsonb_build_object(
         'destination', case subject when '(ad-hoc)' then 'ad-hoc' else subject end,
@@ -145,9 +131,9 @@ begin
     from windows
     order by tenant_id, subject
     on conflict (tenant_id, event_type, subject) do update
-      set untold = w.untold + excluded.untold,
+      set pending_count = w.pending_count + excluded.pending_count,
           codes = add_codes(w.codes, excluded.codes),
-          first_at = case when w.untold = 0 then excluded.first_at else w.first_at end,
+          first_at = case when w.pending_count = 0 then excluded.first_at else w.first_at end,
           last_at = excluded.last_at,
           details = excluded.details
   )
@@ -160,7 +146,7 @@ $$;
 -- Makes an operator event of each window whose first entry is older than p_gather and whose last event is older than
 -- p_window, at most p_limit of them. Returns what it closed, also for tenants without an event_url. Deletes windows
 -- that have been empty for a day.
-create function tell_event_windows(p_gather interval, p_window interval, p_limit integer)
+create function notify_event_windows(p_gather interval, p_window interval, p_limit integer)
   returns table (
     tenant_id varchar(50), event_type varchar(40), subject varchar(100), count bigint, codes jsonb,
     since timestamptz, until timestamptz
@@ -170,26 +156,26 @@ create function tell_event_windows(p_gather interval, p_window interval, p_limit
 as $$
 begin
   delete from event_windows w
-  where w.untold = 0 and w.told_at < clock_timestamp() - greatest(interval '1 day', p_window);
+  where w.pending_count = 0 and w.notified_at < clock_timestamp() - greatest(interval '1 day', p_window);
 
   return query
   with due as (
-    select w.tenant_id, w.event_type, w.subject, w.untold, w.codes, w.first_at, w.last_at, w.details
+    select w.tenant_id, w.event_type, w.subject, w.pending_count, w.codes, w.first_at, w.last_at, w.details
     from event_windows w
-    where w.untold > 0
+    where w.pending_count > 0
       and w.first_at <= clock_timestamp() - p_gather
-      and coalesce(w.told_at <= clock_timestamp() - p_window, true)
+      and coalesce(w.notified_at <= clock_timestamp() - p_window, true)
     order by w.first_at
     limit p_limit
     for update skip locked
   ),
-  told as (
-    insert into operator_events (tenant_id, event_type, event_url, body)
-    select due.tenant_id, due.event_type, t.event_url,
+  notified as (
+    insert into webhooks (tenant_id, kind, subject_id, event_type, url, body)
+    select due.tenant_id, 'event', new_uuidv7(), due.event_type, t.event_url,
       (due.details || jsonb_build_object(
         'event_type', due.event_type,
         'tenant_id', due.tenant_id,
-        'count', due.untold,
+        'count', due.pending_count,
         'codes', due.codes,
         'since', to_char(due.first_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
         'until', to_char(due.last_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
@@ -200,10 +186,10 @@ begin
   ),
   marked as (
     update event_windows w
-    set untold = 0, codes = '{}', told_at = clock_timestamp()
+    set pending_count = 0, codes = '{}', notified_at = clock_timestamp()
     from due
     where w.tenant_id = due.tenant_id and w.event_type = due.event_type and w.subject = due.subject
   )
-  select due.tenant_id, due.event_type, due.subject, due.untold, due.codes, due.first_at, due.last_at from due;
+  select due.tenant_id, due.event_type, due.subject, due.pending_count, due.codes, due.first_at, due.last_at from due;
 end
 $$;

@@ -17,19 +17,11 @@ create table batches (
   cancel_reason varchar(500),
   request_id varchar(255),
   actor text not null default 'system',
-  -- When the sweep checks that a workflow runs for this row; null when nothing is left to do.
+  -- When the sweep checks that a workflow runs for this row; null when it has ended.
   check_at timestamptz,
-  -- The batch.completed callback: what is sent, written when the batch ended, and its state.
-  callback_body text,
-  callback_status varchar(20),
-  callback_attempts integer not null default 0,
-  callback_response_status integer,
-  callback_error_code varchar(40),
-  callback_error_message text,
   constraint batches_pkey primary key (id),
   constraint chk_batches_kind check (kind in ('submit', 'retry')),
-  constraint chk_batches_status check (status in ('pending', 'processing', 'completed', 'failed', 'cancelled')),
-  constraint chk_batches_callback_status check (callback_status in ('pending', 'success', 'failed'))
+  constraint chk_batches_status check (status in ('pending', 'processing', 'completed', 'failed', 'cancelled'))
 );
 
 -- The batches of one tenant, newest first.

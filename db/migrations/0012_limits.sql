@@ -138,5 +138,6 @@ as $$
   delete from api_rate_limits where arrival < clock_timestamp() - interval '1 day';
   delete from destination_slots where held_until < clock_timestamp() - interval '1 day';
   delete from destination_health_checks where id < id_floor(now() - interval '30 days');
-  delete from operator_events where id < id_floor(now() - interval '90 days') and status <> 'pending';
+  delete from webhooks
+  where kind = 'event' and subject_id < id_floor(now() - interval '90 days') and status <> 'pending';
 $$;

@@ -35,29 +35,16 @@ begin
 end
 $$;
 
--- Callbacks whose check_at is due, oldest first.
-create function due_callbacks(p_limit integer)
-  returns table (tenant_id varchar(50), distribution_id varchar(100), round integer)
+-- Webhooks whose check_at is due, oldest first.
+create function due_webhooks(p_limit integer)
+  returns table (tenant_id varchar(50), kind varchar(20), subject_id uuid, round integer)
   language sql stable security definer
   set search_path = public, pg_temp
 as $$
-  select c.tenant_id, ('dist_' || c.distribution_job_id::text)::varchar(100), c.round
-  from distribution_callbacks c
-  where c.status = 'pending'
-    and c.check_at <= clock_timestamp()
-  order by c.check_at
-  limit p_limit
-$$;
-
--- Operator events whose check_at is due, oldest first.
-create function due_events(p_limit integer)
-  returns table (tenant_id varchar(50), event_id uuid)
-  language sql stable security definer
-  set search_path = public, pg_temp
-as $$
-  select e.tenant_id, e.id from operator_events e
-  where e.status = 'pending' and e.check_at <= clock_timestamp()
-  order by e.check_at
+  select w.tenant_id, w.kind, w.subject_id, w.round
+  from webhooks w
+  where w.status = 'pending' and w.check_at <= clock_timestamp()
+  order by w.check_at
   limit p_limit
 $$;
 
@@ -191,11 +178,7 @@ create function bring_forward() returns void
   language sql volatile security definer
   set search_path = public, pg_temp
 as $$
-  update distribution_callbacks
+  update webhooks
      set check_at = coalesce(next_attempt_at, clock_timestamp())
    where status = 'pending' and check_at > coalesce(next_attempt_at, clock_timestamp());
-  -- Only events with an attempt: check_at of a new one is its own time already.
-  update operator_events
-     set check_at = coalesce(next_attempt_at, clock_timestamp())
-   where status = 'pending' and attempts > 0 and check_at > coalesce(next_attempt_at, clock_timestamp());
 $$;

@@ -7,7 +7,7 @@ create function partitioned_tables() returns text[]
   language sql immutable parallel safe
   begin atomic
     select array[
-      'distribution_jobs', 'distribution_deliveries', 'distribution_attempts', 'attempt_logs', 'distribution_callbacks'
+      'distribution_jobs', 'distribution_deliveries', 'distribution_attempts', 'attempt_logs', 'webhooks'
     ];
   end;
 
@@ -152,7 +152,8 @@ as $$
 $$;
 
 -- Deletes what refers to the distributions of a month and is in no partition. Batches that have ended leave with the
--- month in which they were created: without their distributions they would be complete with nothing in them.
+-- month in which they were created: without their distributions they would be complete with nothing in them. A batch
+-- that is still open stays, without its callback, which would belong to that month.
 create function forget_idempotency_keys(p_from uuid, p_below uuid) returns void
   language sql volatile security definer
   set search_path = public, pg_temp
@@ -162,6 +163,7 @@ as $$
   delete from batch_items i using batches b
   where b.id >= p_from and b.id < p_below and b.check_at is null and i.batch_id = b.id;
   delete from batches where id >= p_from and id < p_below and check_at is null;
+  update batches set callback_url = null where id >= p_from and id < p_below;
 $$;
 
 -- Drops a month with all its rows; false when there is no such month. Refuses a month that is not over or has an open

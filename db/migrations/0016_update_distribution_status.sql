@@ -16,7 +16,7 @@ as $$
     with ordinality as t (e, n)
 $$;
 
--- The body of the callback of a distribution that has ended. The service uses it too.
+-- The body of the callback of a distribution that has ended.
 create function callback_body(p_id uuid, p_event_type text) returns text
   language sql stable
   set search_path = public, pg_temp
@@ -70,6 +70,19 @@ as $$
   )::text
   from distribution_jobs j, times
   where j.id = p_id
+$$;
+
+-- Queues the callback of a distribution that has just ended, if it has a callback_url. The sweep looks for its workflow
+-- at p_check_at.
+create function queue_callback(p_id uuid, p_event_type text, p_check_at timestamptz) returns void
+  language sql volatile
+  set search_path = public, pg_temp
+as $$
+  insert into webhooks (tenant_id, kind, subject_id, round, event_type, url, body, check_at)
+  select tenant_id, 'distribution', id, round, p_event_type, callback_url, callback_body(id, p_event_type), p_check_at
+  from distribution_jobs
+  where id = p_id and callback_url is not null
+  on conflict do nothing
 $$;
 
 -- Ends the open deliveries and attempts of a distribution.
@@ -177,15 +190,9 @@ begin
       end
   where id = v_job.id;
 
-  if v_by_hand and v_final and v_job.callback_url is not null then
+  if v_by_hand and v_final then
     -- Due now, so the sweep sends it within half a minute.
-    insert into distribution_callbacks
-      (distribution_job_id, round, tenant_id, event_type, callback_url, body, status, check_at)
-    values (
-      v_job.id, v_job.round, v_job.tenant_id, v_event, v_job.callback_url, callback_body(v_job.id, v_event), 'pending',
-      clock_timestamp()
-    )
-    on conflict do nothing;
+    perform queue_callback(v_job.id, v_event, clock_timestamp());
   end if;
 
   insert into audit_log (tenant_id, actor, action, resource_type, resource_id, details)

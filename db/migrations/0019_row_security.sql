@@ -20,7 +20,7 @@ begin
     'distribution_rules', 'rule_conditions', 'rule_turns',
     'distribution_jobs', 'idempotency_keys',
     'distribution_deliveries', 'distribution_attempts', 'attempt_logs',
-    'distribution_callbacks', 'operator_events', 'event_windows',
+    'webhooks', 'event_windows',
     'batches', 'batch_items',
     'distribution_schedules',
     'destination_circuits', 'rate_limits', 'api_rate_limits', 'destination_slots'

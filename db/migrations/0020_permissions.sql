@@ -5,14 +5,16 @@
 grant select, insert, update on
   tenants, api_keys, destinations, rule_turns,
   distribution_jobs, distribution_deliveries, distribution_attempts, attempt_logs,
-  distribution_callbacks, operator_events, event_windows, batches, batch_items
+  webhooks, event_windows, batches, batch_items
   to distributor_app;
 grant select, insert, update, delete on
   credentials, data_types, distribution_rules, rule_conditions, idempotency_keys, distribution_schedules,
   destination_circuits, rate_limits, api_rate_limits, destination_slots
   to distributor_app;
 grant select, insert on destination_configs, destination_health_checks, audit_log to distributor_app;
-grant select on destination_types, rule_types, distribution_summary, destination_health to distributor_app;
+grant select on
+  destination_types, rule_types, distribution_callbacks, distribution_summary, destination_health
+  to distributor_app;
 grant usage on sequence distribution_ordering to distributor_app;
 -- A process that starts names the migrations that are missing.
 grant select on schema_migrations to distributor_app;
@@ -20,16 +22,16 @@ grant select on schema_migrations to distributor_app;
 -- The functions below, and the refresh of the materialized views.
 grant select on
   tenants, api_keys, credentials, destinations, destination_health_checks,
-  distribution_jobs, distribution_deliveries, distribution_attempts, distribution_callbacks, operator_events,
-  batches, batch_items, distribution_schedules, idempotency_keys, destination_circuits, rate_limits, destination_slots
+  distribution_jobs, distribution_deliveries, distribution_attempts, webhooks, batches, batch_items,
+  distribution_schedules, idempotency_keys, destination_circuits, rate_limits, destination_slots
   to distributor_system;
 grant select, insert, update, delete on data_types, distribution_rules, rule_conditions, event_windows, api_rate_limits
   to distributor_system;
-grant insert on operator_events to distributor_system;
-grant update (check_at) on distribution_callbacks, operator_events to distributor_system;
+grant insert, update (check_at) on webhooks to distributor_system;
+grant update (callback_url) on batches to distributor_system;
 grant select, update on event_marks to distributor_system;
 grant delete on
-  idempotency_keys, batches, batch_items, operator_events, destination_health_checks,
+  idempotency_keys, batches, batch_items, webhooks, destination_health_checks,
   destination_circuits, rate_limits, destination_slots
   to distributor_system;
 
@@ -43,8 +45,8 @@ begin
     'put_shared_data_type', 'delete_shared_data_type',
     'lock_shared_rule', 'put_shared_rule', 'delete_shared_rule',
     'health_check_schedules', 'take_api_requests', 'open_circuits', 'forget_limits',
-    'count_failed_deliveries', 'tell_event_windows',
-    'due_jobs', 'due_callbacks', 'due_events', 'due_batches', 'due_schedules', 'due_turns',
+    'count_failed_deliveries', 'notify_event_windows',
+    'due_jobs', 'due_webhooks', 'due_batches', 'due_schedules', 'due_turns',
     'deleted_destinations_in_use', 'waiting_targets', 'bring_forward',
     'sealed_key_ids', 'queue_depths', 'refresh_view', 'refresh_views'
   ]::regproc[] loop

@@ -24,12 +24,11 @@ import {
 } from '../../workflows/messages.ts'
 import {
   batchWorkflowId,
-  callbackWorkflowId,
   distributionWorkflowId,
-  eventWorkflowId,
   queuePriority,
   resumeWorkflowId,
   type SearchAttribute,
+  webhookWorkflowId,
 } from '../../workflows/names.ts'
 import { setHealthCheck } from './health-checks.ts'
 
@@ -123,14 +122,14 @@ export function createRuns(options: RunsOptions): Runs {
         throw error
       }
     },
-    async notify(input) {
+    async startWebhook(ref) {
       await ignoreStarted(
-        workflow.start('notify', {
-          workflowId: callbackWorkflowId(input, input.round),
+        workflow.start('webhook', {
+          workflowId: webhookWorkflowId(ref),
           taskQueue,
-          args: [input],
-          priority: { fairnessKey: input.tenant_id },
-          // One that gave up with its row still open (Temporal's data was lost in between) may be started again.
+          args: [ref],
+          priority: { fairnessKey: ref.tenant_id },
+          // One that ended with its row still open (Temporal's data was lost in between) may be started again.
           workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
         }),
       )
@@ -156,17 +155,6 @@ export function createRuns(options: RunsOptions): Runs {
         args: [input],
         workflowExecutionTimeout: '20 s',
       })
-    },
-    async announce(ref) {
-      await ignoreStarted(
-        workflow.start('announce', {
-          workflowId: eventWorkflowId(ref),
-          taskQueue,
-          args: [ref],
-          priority: { fairnessKey: ref.tenant_id },
-          workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
-        }),
-      )
     },
     healthCheck: (check) => setHealthCheck(options, check),
   }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { circuitDelay } from '../../activities/delivery/circuit.ts'
 import { BACKGROUND, createWorkerSlots, type WorkerSlot } from '../../activities/delivery/worker-slots.ts'
-import { comeAgain } from '../../activities/webhooks/callback.ts'
+import { comeAgain } from '../../activities/webhooks/send.ts'
 
 function slots() {
   const clock = { now: 1_000_000 }
@@ -122,7 +122,7 @@ describe('the share of a destination', () => {
   })
 })
 
-describe('callbacks that wait for a receiver that hangs', () => {
+describe('webhooks that wait for a receiver that hangs', () => {
   it('ask some ten a second, however many they are, and soon where the line is short', () => {
     const clock = { now: 1_000_000 }
     const made = createWorkerSlots(

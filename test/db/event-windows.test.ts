@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
 import { createPool, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
-import { countEvent, countFailedDeliveries, tellEventWindows } from '../../db/webhooks/event-windows.ts'
+import { countEvent, countFailedDeliveries, notifyEventWindows } from '../../db/webhooks/event-windows.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDestination, aJob, aTenant } from '../support/rows.ts'
 
@@ -19,7 +19,7 @@ onEachPostgres((database) => {
     await owner.end()
   })
   beforeEach(async () => {
-    await owner.query('delete from operator_events')
+    await owner.query('delete from webhooks')
     await owner.query('delete from event_windows')
     await owner.query("update event_marks set seen_until = clock_timestamp() - interval '1 hour'")
     await owner.query("update distribution_deliveries set completed_at = '2020-01-01'")
@@ -27,10 +27,12 @@ onEachPostgres((database) => {
 
   const NOW = { gather_seconds: 0, window_seconds: 900 }
   const count = () => withoutTenant(pool, (db) => countFailedDeliveries(db))
-  const tell = (times = NOW) => withoutTenant(pool, (db) => tellEventWindows(db, 500, times))
+  const tell = (times = NOW) => withoutTenant(pool, (db) => notifyEventWindows(db, 500, times))
   const events = async () =>
     (
-      await owner.query('select tenant_id, event_type, event_url, body from operator_events order by tenant_id, id')
+      await owner.query(
+        'select tenant_id, event_type, url as event_url, body from webhooks order by tenant_id, subject_id',
+      )
     ).rows.map(({ body, ...row }) => ({ ...row, body: JSON.parse(body) }))
 
   /** Failed deliveries of one destination, half a minute ago. */
@@ -87,7 +89,7 @@ onEachPostgres((database) => {
     await owner.query("update event_marks set seen_until = clock_timestamp() - interval '1 hour'")
     expect(await count()).toBe(1)
     expect(await tell()).toHaveLength(0)
-    await owner.query("update event_windows set told_at = clock_timestamp() - interval '16 minutes'")
+    await owner.query("update event_windows set notified_at = clock_timestamp() - interval '16 minutes'")
     expect(await tell()).toMatchObject([{ count: 1 }])
     expect(await events()).toHaveLength(2)
   })

@@ -48,8 +48,8 @@ onEachPostgres((database) => {
       [id, attempt_id],
     )
     await owner.query(
-      `insert into distribution_callbacks (distribution_job_id, round, tenant_id, event_type, callback_url, body)
-       values ($1, 1, 'demo', 'distribution.completed', 'https://caller.example', '{}')`,
+      `insert into webhooks (tenant_id, kind, subject_id, event_type, url, body)
+       values ('demo', 'distribution', $1, 'distribution.completed', 'https://caller.example', '{}')`,
       [id],
     )
     await owner.query(

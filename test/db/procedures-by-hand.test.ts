@@ -5,7 +5,7 @@ import { requestRetry } from '../../db/distributions/commands.ts'
 import { distributionMetrics, findJobState, listDeliveryStates } from '../../db/distributions/status.ts'
 import { dueJobs } from '../../db/distributions/sweep.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
-import { insertCallback } from '../../db/webhooks/callbacks.ts'
+import { queueCallback } from '../../db/webhooks/webhooks.ts'
 import { onEachPostgres } from '../support/postgres-versions.ts'
 import { aDestination, aTenant } from '../support/rows.ts'
 
@@ -259,11 +259,11 @@ onEachPostgres((database) => {
         expect(await stored(id)).toMatchObject({ status, error_code: job, check_at: null, retry_count: 10 })
         const [callback] = await rows(
           id,
-          'select event_type, callback_url, body, status, round, check_at <= clock_timestamp() as due from distribution_callbacks where distribution_job_id = $1',
+          'select event_type, url, body, status, round, check_at <= clock_timestamp() as due from webhooks where subject_id = $1',
         )
         expect(callback).toMatchObject({
           event_type: event,
-          callback_url: 'https://owner.example/',
+          url: 'https://owner.example/',
           status: 'pending',
           round: 1,
           due: true,
@@ -331,16 +331,8 @@ onEachPostgres((database) => {
         "select from distribution_deliveries where distribution_job_id = $1 and status = 'waiting'",
       )
       expect(open_).toHaveLength(1)
-      await inTenant((db) =>
-        insertCallback(db, {
-          id,
-          tenant_id: 'demo',
-          round: 1,
-          event_type: 'x',
-          callback_url: 'https://x/',
-          body: '{}',
-        }),
-      )
+      await inTenant((db) => queueCallback(db, id, 'distribution.cancelled'))
+      await inTenant((db) => queueCallback(db, id, 'distribution.cancelled'))
       expect(await rows(id, 'select from distribution_callbacks where distribution_job_id = $1')).toHaveLength(1)
     })
 

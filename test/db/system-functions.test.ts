@@ -76,21 +76,22 @@ onEachPostgres((database) => {
       [92, 'pending'],
     ]
     for (const [days, status] of events) {
+      await owner.query(`select make_month((now() - $1::interval)::date)`, [`${days} days`])
       await owner.query(
-        `insert into operator_events (id, tenant_id, event_type, event_url, body, status, check_at)
-         values (${id}, 'acme', 'destination.disabled', 'https://example.org', '{}', $3, null)`,
+        `insert into webhooks (subject_id, kind, tenant_id, event_type, url, body, status, check_at)
+         values (${id}, 'event', 'acme', 'destination.disabled', 'https://example.org', '{}', $3, null)`,
         [...at(days, 2), status],
       )
     }
-    const left = async (table: string) =>
+    const left = async (table: string, id = 'id') =>
       (
         await owner.query(
-          `select extract(day from now() - id_time(id))::int as days from ${table} where tenant_id = 'acme' order by id desc`,
+          `select extract(day from now() - id_time(${id}))::int as days from ${table} where tenant_id = 'acme' order by ${id} desc`,
         )
       ).rows.map(({ days }) => days)
     await ask('select forget_limits()')
     expect(await left('destination_health_checks')).toEqual([29])
-    expect(await left('operator_events')).toEqual([89, 92])
+    expect(await left('webhooks', 'subject_id')).toEqual([89, 92])
   })
 
   describe('due_jobs', () => {
@@ -143,7 +144,7 @@ onEachPostgres((database) => {
     })
   })
 
-  it('gives the pending callbacks whose time has come, the longest waiting first', async () => {
+  it('gives the pending webhooks whose time has come, the longest waiting first', async () => {
     const id = await aJob(owner, { tenant_id: 'acme', status: 'completed' })
     for (const [round, status, check_at] of [
       [1, 'pending', secondsAgo(10)],
@@ -152,15 +153,14 @@ onEachPostgres((database) => {
       [4, 'success', secondsAgo(30)],
     ]) {
       await owner.query(
-        `insert into distribution_callbacks
-           (distribution_job_id, round, tenant_id, event_type, callback_url, body, status, check_at)
-         values ($1, $2, 'acme', 'distribution.completed', 'https://caller.example', '{}', $3, $4)`,
+        `insert into webhooks (subject_id, kind, round, tenant_id, event_type, url, body, status, check_at)
+         values ($1, 'distribution', $2, 'acme', 'distribution.completed', 'https://caller.example', '{}', $3, $4)`,
         [id, round, status, check_at],
       )
     }
-    expect(await ask('select * from due_callbacks(10)')).toEqual([
-      { tenant_id: 'acme', distribution_id: `dist_${id}`, round: 2 },
-      { tenant_id: 'acme', distribution_id: `dist_${id}`, round: 1 },
+    expect(await ask('select * from due_webhooks(10)')).toEqual([
+      { tenant_id: 'acme', kind: 'distribution', subject_id: id, round: 2 },
+      { tenant_id: 'acme', kind: 'distribution', subject_id: id, round: 1 },
     ])
   })
 

@@ -76,7 +76,7 @@ describe('a tenant', () => {
       await system.distribute({ tenant_id: 'greedy', priority: 'critical', callback_url: hanging.url, destinations })
     }
     await hanging.received(from + 5, 30_000)
-    const ended = `select count(*)::int as n from distribution_callbacks`
+    const ended = `select count(*)::int as n from webhooks`
     await expect
       .poll(async () => (await system.as('greedy', (db) => db.query(ended))).rows[0].n, { timeout: 60_000 })
       .toBe(GREEDY)

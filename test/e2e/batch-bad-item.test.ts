@@ -118,10 +118,10 @@ describe('an item that PostgreSQL refuses', () => {
     }
     const { rows } = await as<{ rows: unknown[] }>((db) =>
       db.query(
-        "select untold::int, details ->> 'batch_id' as batch_id from event_windows where event_type = 'distributions.failed'",
+        "select pending_count::int, details ->> 'batch_id' as batch_id from event_windows where event_type = 'distributions.failed'",
       ),
     )
-    expect(rows).toEqual([{ untold: expect.any(Number), batch_id: `batch_${ref.batch_id}` }])
+    expect(rows).toEqual([{ pending_count: expect.any(Number), batch_id: `batch_${ref.batch_id}` }])
   })
 
   it('does not keep the others of a cancelled batch from their end', async () => {

@@ -66,11 +66,11 @@ describe('destinations that nobody can read', () => {
 
   it('an operator hears of them in one event', async () => {
     const { rows } = await owner.query(
-      "select untold::int, details from event_windows where event_type = 'distributions.failed' and subject = 'MISCONFIGURED'",
+      "select pending_count::int, details from event_windows where event_type = 'distributions.failed' and subject = 'MISCONFIGURED'",
     )
     expect(rows).toEqual([
       {
-        untold: 15,
+        pending_count: 15,
         details: { distribution_id: expect.any(String), reason: expect.stringContaining('cannot be read') },
       },
     ])

@@ -246,7 +246,7 @@ describe('a schedule', () => {
     expect(problem).toMatch(/^payload\.a must be string/)
     expect(last_distribution_id).toBeNull()
     const { rows } = await system.as('acme', (db) =>
-      db.query(`select body::jsonb as body from operator_events where event_type = 'schedule.failing'`),
+      db.query(`select body::jsonb as body from webhooks where event_type = 'schedule.failing'`),
     )
     expect(rows.filter(({ body }) => body.schedule === row.name)).toMatchObject([{ body: { reason: problem } }])
     await system.as('acme', (db) => db.query(`update data_types set schema_definition = null where id = 'strict'`))
@@ -414,7 +414,7 @@ describe('times that were missed', () => {
     expect(missed!.count).toBeGreaterThanOrEqual(58)
     expect(missed!.times).toHaveLength(10)
     expect(missed!.reason).toContain('catchup_seconds')
-    for (const table of ['operator_events', 'audit_log']) {
+    for (const table of ['webhooks', 'audit_log']) {
       const { rows } = await system.as('acme', (db) =>
         db.query(`select to_jsonb(t)::text as row from ${table} t where to_jsonb(t)::text like '%schedule.missed%'`),
       )

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { resumeProgress } from '../../db/distributions/resume.ts'
 import { updateTenant } from '../../db/tenants/tenants.ts'
-import { insertEvent } from '../../db/webhooks/operator-events.ts'
+import { insertEvent } from '../../db/webhooks/webhooks.ts'
 import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
@@ -124,15 +124,14 @@ describe.each(['suspended', 'inactive'] as const)('of a tenant that is %s', (sta
       callback_url: `${callbacks.url}/callback`,
     })
     await system.as(tenant_id, (db) => insertEvent(db, tenant_id, 'destination.disabled', {}))
-    const { rows } = await system.as(tenant_id, (db) => db.query<{ id: string }>('select id from operator_events'))
-    await system.runs.announce({ tenant_id, event_id: rows[0]!.id })
+    const { rows } = await system.as(tenant_id, (db) =>
+      db.query<{ id: string }>(`select subject_id as id from webhooks where kind = 'event'`),
+    )
+    await system.runs.startWebhook({ tenant_id, webhook_id: `event_${rows[0]!.id}` })
     await ended(ref, 'failed')
     await sleep(2000)
     expect(callbacks.requests).toEqual([])
-    const tries = () =>
-      system.as(tenant_id, (db) =>
-        db.query('select attempts from distribution_callbacks union all select attempts from operator_events'),
-      )
+    const tries = () => system.as(tenant_id, (db) => db.query('select attempts from webhooks'))
     expect((await tries()).rows).toEqual([{ attempts: 0 }, { attempts: 0 }])
     await setStatus(tenant_id, 'active')
     await expect
@@ -151,11 +150,9 @@ describe.each(['suspended', 'inactive'] as const)('of a tenant that is %s', (sta
       callback_url: `${callbacks.url}/callback`,
     })
     await ended(ref, 'failed')
-    await system.as(tenant_id, (db) =>
-      db.query(`update distribution_callbacks set created_at = created_at - interval '2 days'`),
-    )
+    await system.as(tenant_id, (db) => db.query(`update webhooks set expires_at = expires_at - interval '2 days'`))
     const row = async () =>
-      (await system.as(tenant_id, (db) => db.query('select status, error_message from distribution_callbacks'))).rows[0]
+      (await system.as(tenant_id, (db) => db.query('select status, error_message from webhooks'))).rows[0]
     await expect.poll(row, { timeout: 30_000 }).toEqual({ status: 'failed', error_message: `The tenant is ${status}` })
     expect(callbacks.requests).toEqual([])
   })

@@ -7,7 +7,7 @@ import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'
 import { endDistribution } from '../../db/distributions/end.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
 import { createPool, type Db } from '../../db/pool.ts'
-import { insertEvent } from '../../db/webhooks/operator-events.ts'
+import { insertEvent } from '../../db/webhooks/webhooks.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId } from '../../workflows/names.ts'
 import { register } from '../support/destinations.ts'
@@ -200,9 +200,7 @@ describe('the sweep', () => {
     })
     await system.as('acme', (db) => endDistribution(db, id(ref), { round: 1, cause: 'cancelled' }))
     await system.as('acme', (db) =>
-      db.query(`update distribution_callbacks set check_at = clock_timestamp() where distribution_job_id = $1`, [
-        id(ref),
-      ]),
+      db.query(`update webhooks set check_at = clock_timestamp() where subject_id = $1`, [id(ref)]),
     )
     await sweepDue()
     const [request] = await owner.received(1)
@@ -226,16 +224,14 @@ describe('the sweep', () => {
       })
     }
     const set = (ref: DistributionRef, values: string) =>
-      system.as('told', (db) =>
-        db.query(`update distribution_callbacks set ${values} where distribution_job_id = $1`, [id(ref)]),
-      )
+      system.as('told', (db) => db.query(`update webhooks set ${values} where subject_id = $1`, [id(ref)]))
     const soon = `check_at = clock_timestamp() + interval '10 minutes'`
     await set(refs[0]!, soon)
     await set(refs[1]!, `${soon}, attempts = 1, next_attempt_at = clock_timestamp() - interval '1 second'`)
     await set(refs[2]!, `${soon}, attempts = 1, next_attempt_at = clock_timestamp() + interval '3 seconds'`)
     await system.as('told', async (db) => {
       await insertEvent(db, 'told', 'destination.disabled', { destination: 'a' })
-      await db.query(`update operator_events set attempts = 1, ${soon}`)
+      await db.query(`update webhooks set attempts = 1, ${soon} where kind = 'event'`)
     })
     await sweepAll()
     const paths = (await owner.received(3)).map(({ path }) => path)
@@ -279,8 +275,8 @@ describe('the sweep', () => {
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await system.as('acme', (db) =>
       db.query(
-        `insert into distribution_callbacks (distribution_job_id, tenant_id, round, event_type, callback_url, body, check_at)
-         select $1, 'acme', n, 'distribution.completed', 'http://127.0.0.1:9', '{}', clock_timestamp() - interval '1 minute'
+        `insert into webhooks (subject_id, kind, tenant_id, round, event_type, url, body, check_at)
+         select $1, 'distribution', 'acme', n, 'distribution.completed', 'http://127.0.0.1:9', '{}', clock_timestamp() - interval '1 minute'
            from generate_series(1, 620) n`,
         [id(ref)],
       ),
@@ -288,7 +284,8 @@ describe('the sweep', () => {
     const told: number[] = []
     const runs = {
       ...system.runs,
-      async notify({ round }: { round: number }) {
+      async startWebhook({ webhook_id }: { webhook_id: string }) {
+        const round = Number(webhook_id.split('.')[1])
         told.push(round)
         if (round === 7) throw new Error('not now')
       },
@@ -296,9 +293,7 @@ describe('the sweep', () => {
     for (let i = 0; i < 2; i += 1) await sweep({ ...system.deps, runs: () => runs }, { all: false }, () => {})
     expect(told).toHaveLength(620)
     expect(new Set(told).size).toBe(620)
-    await system.as('acme', (db) =>
-      db.query(`update distribution_callbacks set status = 'failed' where distribution_job_id = $1`, [id(ref)]),
-    )
+    await system.as('acme', (db) => db.query(`update webhooks set status = 'failed' where subject_id = $1`, [id(ref)]))
   })
 
   it('counts what it ends', async () => {

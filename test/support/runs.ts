@@ -14,11 +14,10 @@ export const NOT_EXPECTED: Runs = {
   signalTurn: unexpected,
   resume: unexpected,
   describe: unexpected,
-  notify: unexpected,
+  startWebhook: unexpected,
   startBatch: unexpected,
   setSchedule: unexpected,
   describeSchedule: unexpected,
-  announce: unexpected,
   healthCheck: unexpected,
   probe: unexpected,
 }

@@ -44,7 +44,7 @@ async function run(given: Partial<Stage>, during: (handle: RunHandle, stage: Sta
     finished: [],
     deliver: async () => ({ recorded: true }),
     record: async () => ({ final: true }),
-    finish: async () => ({ again: false, status: 'completed', notify: false }),
+    finish: async () => ({ again: false, status: 'completed', webhook_id: null }),
     onPlan: () => {},
     ...given,
   }
@@ -80,7 +80,7 @@ async function run(given: Partial<Stage>, during: (handle: RunHandle, stage: Sta
     ...shared,
     taskQueue: backgroundQueue(taskQueue),
     activities: {
-      async callback() {
+      async sendWebhook() {
         stage.calls.push('callback')
       },
     },
@@ -151,7 +151,7 @@ describe('distribute', () => {
         if (destination === 'a') throw ApplicationFailure.nonRetryable('no', 'REJECTED')
         return { recorded: true }
       },
-      finish: async () => ({ again: false, status: 'failed', notify: false }),
+      finish: async () => ({ again: false, status: 'failed', webhook_id: null }),
     })
     expect(calls).toContain('deliver b')
     expect(calls.at(-1)).toBe('finish done')
@@ -204,7 +204,7 @@ describe('distribute', () => {
         },
         finish: async ({ cause }) => {
           expect(stopped).toBe(true)
-          return { again: false, status: cause === 'cancelled' ? 'cancelled' : 'failed', notify: false }
+          return { again: false, status: cause === 'cancelled' ? 'cancelled' : 'failed', webhook_id: null }
         },
       },
       async (handle, stage) => {
@@ -241,7 +241,7 @@ describe('distribute', () => {
 
   it('a cancellation from the Temporal UI ends the distribution as cancelled, and the run as completed', async () => {
     const { result, finished } = await run(
-      { deliver: hang, finish: async () => ({ again: false, status: 'cancelled', notify: false }) },
+      { deliver: hang, finish: async () => ({ again: false, status: 'cancelled', webhook_id: null }) },
       async (handle, stage) => {
         await expect.poll(() => stage.calls).toContain('deliver a')
         await handle.cancel()
@@ -257,7 +257,7 @@ describe('distribute', () => {
         deliver: async () => {
           throw ApplicationFailure.create({ message: 'down', type: 'DESTINATION_UNAVAILABLE', nextRetryDelay: '20 s' })
         },
-        finish: async () => ({ again: false, status: 'cancelled', notify: false }),
+        finish: async () => ({ again: false, status: 'cancelled', webhook_id: null }),
       },
       async (handle, stage) => {
         await expect.poll(() => stage.calls).toContain('deliver a')
@@ -272,7 +272,7 @@ describe('distribute', () => {
     const { finished } = await run({
       plan: aPlan({ expires_in_ms: 300 }),
       deliver: hang,
-      finish: async () => ({ again: false, status: 'failed', notify: false }),
+      finish: async () => ({ again: false, status: 'failed', webhook_id: null }),
     })
     expect(finished).toMatchObject([{ cause: 'expired' }])
   })
@@ -285,8 +285,8 @@ describe('distribute', () => {
       finish: async () => {
         turn += 1
         return turn === 1
-          ? { again: true, status: 'processing', notify: false }
-          : { again: false, status: 'failed', notify: false }
+          ? { again: true, status: 'processing', webhook_id: null }
+          : { again: false, status: 'failed', webhook_id: null }
       },
     })
     expect(calls.filter((call) => call === 'finish expired')).toHaveLength(2)
@@ -374,8 +374,8 @@ describe('distribute', () => {
       finish: async () => {
         turn += 1
         return turn === 1
-          ? { again: true, status: 'processing', notify: false }
-          : { again: false, status: 'completed', notify: false }
+          ? { again: true, status: 'processing', webhook_id: null }
+          : { again: false, status: 'completed', webhook_id: null }
       },
     })
     expect(calls).toEqual(['plan', 'deliver a', 'finish done', 'plan', 'deliver a', 'finish done'])
@@ -383,7 +383,7 @@ describe('distribute', () => {
 
   it('starts the callback and does not wait for it', async () => {
     const { calls } = await run(
-      { finish: async () => ({ again: false, status: 'completed', notify: true }) },
+      { finish: async () => ({ again: false, status: 'completed', webhook_id: 'dist_1.1' }) },
       async (_, stage) => {
         await expect.poll(() => stage.calls).toContain('callback')
       },
@@ -484,7 +484,7 @@ describe('distribute', () => {
       run({
         deliver: hang,
         plan: aPlan({ expires_in_ms: 500 }),
-        finish: async () => ({ again: false, status: 'failed', notify: false }),
+        finish: async () => ({ again: false, status: 'failed', webhook_id: null }),
       }),
       run({}),
     ])

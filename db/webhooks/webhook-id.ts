@@ -1,0 +1,34 @@
+// The public name of a webhook, which receivers see as `webhook-id`: the same on every repeat, and another one each time
+// that a distribution ends.
+import type { WebhookKind } from '../states.ts'
+
+/** With the tenant it is the key of the row. */
+export interface WebhookKey {
+  kind: WebhookKind
+  /** The distribution, the batch or the event itself. */
+  subject_id: string
+  /** That of the distribution; otherwise 1. */
+  round: number
+}
+
+const PREFIX: Record<WebhookKind, string> = { distribution: 'dist', batch: 'batch', event: 'event' }
+const KIND = new Map(Object.entries(PREFIX).map(([kind, prefix]) => [prefix, kind as WebhookKind]))
+const FORM = /^([a-z]+)_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:\.(\d{1,9}))?$/
+
+export function webhookId(key: WebhookKey): string {
+  return key.kind === 'distribution' ? `${publicSubjectId(key)}.${key.round}` : publicSubjectId(key)
+}
+
+/** The id that the API gives to the distribution, the batch or the event. */
+export function publicSubjectId({ kind, subject_id }: Pick<WebhookKey, 'kind' | 'subject_id'>): string {
+  return `${PREFIX[kind]}_${subject_id}`
+}
+
+/** Null when the text cannot be the id of a webhook. */
+export function parseWebhookId(text: string): WebhookKey | null {
+  const [, prefix = '', subject_id = '', round = '1'] = FORM.exec(text) ?? []
+  const kind = KIND.get(prefix)
+  if (!kind) return null
+  const key = { kind, subject_id, round: Number(round) }
+  return webhookId(key) === text ? key : null
+}
