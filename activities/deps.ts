@@ -11,6 +11,7 @@ import type { WorkerSlots } from './delivery/worker-slots.ts'
 import type { Egress } from './destinations/network/egress.ts'
 import type { Metrics } from './metrics.ts'
 import type { Shaper } from './shaping/shaper.ts'
+import type { Timing } from './timing.ts'
 import type { Usage } from './usage.ts'
 
 export interface ActivityDeps {
@@ -26,12 +27,9 @@ export interface ActivityDeps {
   /** Of those for callbacks and batches. */
   backgroundSlots: WorkerSlots
   shaper: Shaper
-  /** Of whatever has no protocol, such as a delivery that is put off. */
-  backoff: Backoff
+  timing: Timing
   /** Between the attempts of a delivery. */
   backoffFor: (protocol: Protocol, configuration: Record<string, unknown>) => Backoff
-  /** How long a send's outcome is tried to be written before it is handed to the history, in milliseconds. */
-  closeWithinMs: number
   /** Identity of this worker in the attempt's row. */
   worker: string
   /** Credentials given by the environment, by full name. */

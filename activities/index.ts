@@ -25,21 +25,20 @@ import { createRuleCache } from './rules/rule-cache.ts'
 
 export type Activities = ReturnType<typeof createActivities>
 
-/** Heartbeats begin only after this time, so that a fast send costs no further call. */
-const HEARTBEAT_MS = 1000
-
 export function createActivities(deps: ActivityDeps) {
+  const { heartbeat_ms, lost_after_ms } = deps.timing
   const rules = createRuleCache()
   return {
     async plan(ref: DistributionRef): Promise<Plan> {
       // Of the local activity no try counts: the ordinary one comes after it.
       const { attempt, isLocal } = activityInfo()
-      return (await planOrGiveUp(deps, ref, rules, isLocal ? 0 : attempt)) ?? (await missing(deps, ref))
+      const planned = (await planOrGiveUp(deps, ref, rules, isLocal ? 0 : attempt)) ?? (await missing(deps, ref))
+      return { ...planned, lost_after_ms }
     },
 
     async deliver(input: DeliverInput): Promise<DeliverResult> {
       const context = Context.current()
-      const heart = setInterval(() => context.heartbeat(), HEARTBEAT_MS)
+      const heart = setInterval(() => context.heartbeat(), heartbeat_ms)
       try {
         const delivered = await deliver(deps, input, {
           signal: context.cancellationSignal,

@@ -22,7 +22,6 @@ const { record } = proxyActivities<Pick<Activities, 'record'>>({ startToCloseTim
 const { deliver } = proxyActivities<Pick<Activities, 'deliver'>>({
   // Longer than the longest deadline of a destination (600 s), so that a send ends by its own deadline.
   startToCloseTimeout: '660 s',
-  heartbeatTimeout: '30 s',
   // Without this it would act as TRY_CANCEL: `finish` would run beside a send that has not ended.
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   retry: PATIENT,
@@ -58,7 +57,7 @@ export async function startDeliveries(run: Run, planned: Plan): Promise<void> {
     if (from > 0) await sleep(1)
     for (const delivery of idle.slice(from, from + CHUNK)) {
       const scope = new CancellationScope({ cancellable: true })
-      const ended = scope.run(() => deliverTo(run, delivery, priority))
+      const ended = scope.run(() => deliverTo(run, delivery, planned.lost_after_ms, priority))
       const done = delivery.has_standby ? ended.finally(reread) : ended
       const { name, round, resumes } = delivery
       running.add(name, { done, stop: () => scope.cancel(), round, resumes }, fail, reread)
@@ -80,6 +79,7 @@ function priorityOf({ tenant_id }: DistributionRef, { priority }: Plan): QueuePr
 async function deliverTo(
   { ref, turns, reread }: Run,
   { name, protocol, resumes }: PlannedDelivery,
+  heartbeatTimeout: number,
   priority: QueuePriority | undefined,
 ): Promise<void> {
   const input = { ...ref, destination: name, ...(resumes === undefined ? {} : { resumes }) }
@@ -88,7 +88,7 @@ async function deliverTo(
     for (let checks = 0; ; ) {
       // Read before the call: a turn that comes while the activity decides to hold the delivery counts.
       const seen = turns.of(name)
-      const delivered = await deliver.executeWithOptions(options, [input])
+      const delivered = await deliver.executeWithOptions({ ...options, heartbeatTimeout }, [input])
       if (!delivered.recorded) {
         const { outcome } = delivered
         const recorded = await CancellationScope.nonCancellable(() =>

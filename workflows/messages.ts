@@ -37,7 +37,12 @@ export interface Plan {
   ended?: string[]
   /** The priority that a rule gave them; absent: the run's own. */
   priority?: Priority
+  /** A worker that delivers counts as lost after so long without a heartbeat. */
+  lost_after_ms: number
 }
+
+/** What the rows say of it. */
+export type RowPlan = Omit<Plan, 'lost_after_ms'>
 
 export interface PlannedDelivery {
   name: string

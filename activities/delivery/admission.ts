@@ -23,14 +23,17 @@ export type Admission =
       delay_ms: number
     }
 
-/** Behind a destination's own deadline: what opening and closing take, and a worker that is found dead by its silence. */
-const LEASE_MARGIN_MS = 30_000
-
-export async function admit(db: Db, tenantId: string, delivery: LockedDelivery, slot: WorkerSlot): Promise<Admission> {
+export async function admit(
+  db: Db,
+  tenantId: string,
+  delivery: LockedDelivery,
+  slot: WorkerSlot,
+  leaseMarginMs: number,
+): Promise<Admission> {
   const { target, circuit } = delivery
   const holder = { tenant_id: tenantId, target, delivery_id: delivery.delivery_id }
   const configuration = delivery.inline_configuration ?? delivery.configuration ?? {}
-  const leaseMs = destinationFor(delivery.protocol).deadlineMs(configuration) + LEASE_MARGIN_MS
+  const leaseMs = destinationFor(delivery.protocol).deadlineMs(configuration) + leaseMarginMs
   const key = `${tenantId}/${target}`
 
   if (circuit && (circuit.wait_ms > 0 || (circuit.probe_wait_ms > 0 && !circuit.own)))

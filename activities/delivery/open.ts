@@ -111,7 +111,7 @@ export async function openDelivery(
     !(await isAtVersion(db, destination_id, configuration_version))
   )
     return await openDelivery(deps, db, input, turn, slot)
-  const admission = await admit(db, input.tenant_id, delivery, slot)
+  const admission = await admit(db, input.tenant_id, delivery, slot, deps.timing.lease_margin_ms)
   if (admission.kind === 'defer') {
     const { reason, code, message, delay_ms } = admission
     deps.metrics.deferrals.inc({ reason })
@@ -162,7 +162,10 @@ const LONGEST_DEFERRAL_MS = { tenant: 600_000, disabled: 60_000 }
 
 /** Grows, spread upward, so that an enabled destination is not met by everything at once. */
 function deferral(turn: number, deps: ActivityDeps, reason: keyof typeof LONGEST_DEFERRAL_MS): number {
-  return retryDelay({ failures: turn }, { first_ms: deps.backoff.first_ms * 5, max_ms: LONGEST_DEFERRAL_MS[reason] })
+  return retryDelay(
+    { failures: turn },
+    { first_ms: deps.timing.backoff.first_ms * 5, max_ms: LONGEST_DEFERRAL_MS[reason] },
+  )
 }
 
 /** An inline destination's own configuration, or the registered one's as it is now. */

@@ -12,14 +12,17 @@ import { resumeWaiting } from '../distribution/resume.ts'
 import { noteOutcome } from './circuit.ts'
 
 /**
- * Writes an outcome, trying again for a while (`closeWithinMs`). False when the database did not take it in that time:
+ * Writes an outcome, trying again for a while (`close_within_ms`). False when the database did not take it in that time:
  * also when it says nothing at all, as after the loss of its host. A try that is still under way is left to itself.
  */
 export async function recordFor(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
   const waiting = new AbortController()
-  const late = sleep(deps.closeWithinMs, false, { signal: waiting.signal }).catch(() => false)
+  const late = sleep(deps.timing.close_within_ms, false, { signal: waiting.signal }).catch(() => false)
   try {
-    return await Promise.race([recordUntil(performance.now() + deps.closeWithinMs, deps, input, outcome), late])
+    return await Promise.race([
+      recordUntil(performance.now() + deps.timing.close_within_ms, deps, input, outcome),
+      late,
+    ])
   } finally {
     waiting.abort()
   }
@@ -38,7 +41,7 @@ async function recordUntil(
     } catch (error) {
       deps.logger.warn({ err: error, attempt_id: outcome.attempt_id }, 'closing the attempt failed')
       if (performance.now() >= deadline) return false
-      await sleep(Math.min(500, deps.closeWithinMs))
+      await sleep(Math.min(500, deps.timing.close_within_ms))
     }
   }
 }

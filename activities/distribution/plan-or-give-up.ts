@@ -3,7 +3,7 @@
 import type { EndRequest } from '../../db/distributions/end.ts'
 import { jobOf } from '../../db/distributions/job-id.ts'
 import { isRowAtFault, refusalText } from '../../db/refused.ts'
-import type { DistributionRef, Plan } from '../../workflows/messages.ts'
+import type { DistributionRef, RowPlan } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 import type { RuleCache } from '../rules/rule-cache.ts'
 import { end } from './end.ts'
@@ -18,7 +18,7 @@ export async function planOrGiveUp(
   ref: DistributionRef,
   rules: RuleCache,
   tries: number,
-): Promise<Plan | null> {
+): Promise<RowPlan | null> {
   try {
     return await plan(deps.pool, ref, rules)
   } catch (error) {

@@ -11,7 +11,7 @@ import { type Db, type Pool, withTenant } from '../../db/pool.ts'
 import { findCandidates, recentFailures, takeTurns } from '../../db/rules/rule-lookups.ts'
 import { loadRules, readRuleState } from '../../db/rules/rules.ts'
 import { isFinal } from '../../db/states.ts'
-import type { DistributionRef, Plan } from '../../workflows/messages.ts'
+import type { DistributionRef, RowPlan } from '../../workflows/messages.ts'
 import { destinationFor, inlineTarget, PROTOCOLS } from '../destinations/registry.ts'
 import { readExact } from '../rules/exact.ts'
 import { explain, KEPT } from '../rules/explanation.ts'
@@ -29,7 +29,7 @@ const STATEMENT_TIMEOUT_MS = 2000
 export class UnreadableJob extends Error {}
 
 /** The plan as it stands, or null when there is no such job. Idempotent. */
-export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = createRuleCache()): Promise<Plan | null> {
+export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = createRuleCache()): Promise<RowPlan | null> {
   return withTenant(
     pool,
     ref.tenant_id,
@@ -37,7 +37,7 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = create
       const id = jobId(ref.distribution_id)
       const job = await lockJob(db, id)
       if (!job) return null
-      const answer: Plan = {
+      const answer: RowPlan = {
         final: isFinal(job.status),
         round: job.round,
         delay_ms: job.delay_ms,

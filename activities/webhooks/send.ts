@@ -70,7 +70,7 @@ class NoSlot extends Error {
 
 /** Rarely for a tenant that is suspended for long. A webhook that would expire meanwhile is not held: it is opened, and fails. */
 function holdWhileSuspended(deps: ActivityDeps, due: OpenWebhook): void {
-  const shortest = deps.backoff.first_ms * 60
+  const shortest = deps.timing.backoff.first_ms * 60
   const age = now() + DAY_MS - due.expires_at.getTime()
   const delay = Math.min(shortest * 5, Math.max(shortest, age / 4))
   if (due.tenant_status !== 'active' && !expiresWithin(due, delay)) throw new NoSlot(delay, suspended(due))

@@ -3,10 +3,11 @@ import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionLike } from '@temporalio/client'
 import type { NativeConnection, WorkflowBundleOption } from '@temporalio/worker'
-import { BACKOFF, backoffFor } from '../../activities/delivery/backoff.ts'
+import { backoffFor } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
 import { BACKGROUND, createWorkerSlots } from '../../activities/delivery/worker-slots.ts'
 import { syncSchedule } from '../../activities/schedules/submit.ts'
+import { TIMING, type Timing } from '../../activities/timing.ts'
 import { createUsage } from '../../activities/usage.ts'
 import { healthCheckSchedules } from '../../db/destinations/health-checks.ts'
 import { type Pool, withoutTenant } from '../../db/pool.ts'
@@ -30,8 +31,6 @@ import type { Parts } from './composition.ts'
 /** Attributes may vanish with Temporal's data. */
 const ENSURE_EVERY_MS = 5 * 60_000
 const PAGE = 500
-/** How long the outcome of a send is tried to be written before it goes into the history instead. */
-const CLOSE_WITHIN_MS = 5000
 
 /** For the API alone: connects when it is first used, and answers without Temporal meanwhile. */
 export function connectApi(parts: Pick<Parts, 'logger'>, temporal: TemporalAddress, life: Life): Dispatcher {
@@ -65,6 +64,7 @@ export interface WorkerSide {
 /** What a program may choose about its workers; tests do. */
 export interface WorkersTuning {
   workflows?: () => Promise<WorkflowBundleOption>
+  timing?: Timing
 }
 
 /** Brings the workers up as soon as Temporal answers, and again should they fail. They end with the program. */
@@ -72,7 +72,7 @@ export function runWorkers(
   parts: Parts,
   temporal: TemporalAddress,
   life: Life,
-  { workflows = bundleWorkflows }: WorkersTuning = {},
+  { workflows = bundleWorkflows, timing = TIMING }: WorkersTuning = {},
 ): WorkerSide {
   const { logger } = parts
   let connection: NativeConnection | undefined
@@ -104,9 +104,8 @@ export function runWorkers(
       payloads: createPayloads(),
       slots: createWorkerSlots(),
       backgroundSlots: createWorkerSlots(undefined, undefined, BACKGROUND),
-      backoff: BACKOFF,
+      timing,
       backoffFor,
-      closeWithinMs: CLOSE_WITHIN_MS,
       worker: `${process.pid}@${hostname()}`,
       environmentSecrets: environmentSecrets(),
       runs: () => runs,

@@ -55,7 +55,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
     interceptors: { activity: [safeFailures(deps.logger)] },
     shutdownGraceTime: options.shutdownGraceTime ?? GRACE,
     // The default lets a cancellation wait for many seconds until the next heartbeat fetches it.
-    maxHeartbeatThrottleInterval: '1 s' as const,
+    maxHeartbeatThrottleInterval: deps.timing.heartbeat_ms,
   }
   const main = await Worker.create({
     ...shared,

@@ -15,7 +15,7 @@ const receivers: SmtpReceiver[] = []
 
 beforeAll(async () => {
   system = await createTestSystem({
-    closeWithinMs: 300,
+    timing: { close_within_ms: 300 },
     async workerDatabaseUrl(url) {
       const direct = new URL(url)
       database = await startProxy({ host: direct.hostname, port: Number(direct.port) })

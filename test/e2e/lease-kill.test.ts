@@ -72,17 +72,18 @@ it('the next one tries when the lease is over, also when the one who had it was 
   await worker.kill9()
   receiver.reply({})
   const killedAt = Date.now()
-  worker = await deployment.startWorker()
-  await call('POST', `/distribution/${tries}/cancel`)
   // Neither is free as long as the dead worker might still be sending.
   const leases = await rows.query(
     `select (select probe_until > clock_timestamp() from destination_circuits) as tried,
             (select held_until > clock_timestamp() from destination_slots) as held`,
   )
   expect(leases.rows).toEqual([{ tried: true, held: true }])
+  worker = await deployment.startWorker()
+  await call('POST', `/distribution/${tries}/cancel`)
 
   for (const id of [next, holds, second]) await eventually(id, 'completed')
-  expect(Date.now() - killedAt).toBeGreaterThan(20_000)
+  // The deadline of 4 s and the margin of 6 s that test/support/worker-program.ts gives, less what ran before the kill.
+  expect(Date.now() - killedAt).toBeGreaterThan(5000)
   await eventually(tries, 'cancelled')
   const left = await rows.query(
     `select target from destination_circuits

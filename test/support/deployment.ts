@@ -105,7 +105,7 @@ export async function startDeployment(): Promise<Deployment> {
     databasePid: () => postgres.process.pid,
     temporalProxy,
     startApi: (more) => start('temporal-config/programs/api.ts', more),
-    startWorker: (more) => start('temporal-config/programs/worker.ts', more),
+    startWorker: (more) => start('test/support/worker-program.ts', more),
     output: () => running.flatMap(({ lines }) => lines),
     async histories() {
       const connection = await Connection.connect({ address: `127.0.0.1:${temporal.port}` })

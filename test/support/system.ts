@@ -9,6 +9,7 @@ import type { ActivityDeps } from '../../activities/deps.ts'
 import { createEgress } from '../../activities/destinations/network/egress.ts'
 import type { Metrics } from '../../activities/metrics.ts'
 import { createShaper, type ShaperOptions } from '../../activities/shaping/shaper.ts'
+import { TIMING, type Timing } from '../../activities/timing.ts'
 import { createUsage } from '../../activities/usage.ts'
 import { type NewJob, submitJob } from '../../db/distributions/jobs.ts'
 import { createPool, type Db, type Pool, withTenant } from '../../db/pool.ts'
@@ -96,7 +97,7 @@ export interface TestSystemOptions {
   allow?: string[]
   /** Where the workers find the database, when not at its own URL. */
   workerDatabaseUrl?: (url: string) => Promise<string>
-  closeWithinMs?: number
+  timing?: Partial<Timing>
   shaper?: ShaperOptions
 }
 
@@ -131,9 +132,8 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     shaper: createShaper(options.shaper),
     slots: createWorkerSlots(),
     backgroundSlots: createWorkerSlots(undefined, undefined, BACKGROUND),
-    backoff: options.backoff ?? QUICK,
+    timing: { ...TIMING, backoff: options.backoff ?? QUICK, ...options.timing },
     backoffFor: options.backoffFor ?? (() => options.backoff ?? QUICK),
-    closeWithinMs: options.closeWithinMs ?? 5000,
     worker: 'test',
     environmentSecrets: {},
     runs: () => runs,

@@ -33,6 +33,7 @@ const aPlan = (given: Partial<Plan> = {}): Plan => ({
   expires_in_ms: 60_000,
   cancel_requested: false,
   deliveries: [{ name: 'a', protocol: 'REST', round: 1 }],
+  lost_after_ms: 30_000,
   ...given,
 })
 
