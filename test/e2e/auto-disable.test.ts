@@ -47,7 +47,7 @@ const sweep = () =>
 const circuit_breaker = { failures: 1000, open_seconds: 60 }
 
 describe('a destination that only fails', () => {
-  it('FIELD-REPORT 34: after exactly so many failures it is disabled, with one event, and what waits is parked', async () => {
+  it('after exactly so many failures it is disabled, with one event, and what waits is parked', async () => {
     const events = await aReceiver({ status: 200 })
     await system.as('acme', (db) => db.query('update tenants set event_url = $1', [`${events.url}/events`]))
     const receiver = await aReceiver({ status: 503 })
@@ -117,7 +117,7 @@ describe('a destination that only fails', () => {
     expect(rows).toMatchObject([{ details: { name: 'gone', reason: 'gone' } }])
   })
 
-  it('FIELD-REPORT 35: one failure and then silence is not days of failing, and one success begins anew', async () => {
+  it('one failure and then silence is not days of failing, and one success begins anew', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 503 }, { status: 200 }, { status: 503 }])
     const id = await register(system, 'rare', receiver.url, {
       circuit_breaker,
@@ -137,7 +137,7 @@ describe('a destination that only fails', () => {
     expect((await statusOf(id)).status).toBe('inactive')
   })
 
-  it('FIELD-REPORT 37: a hanging event_url delays no delivery and no attempt row', async () => {
+  it('a hanging event_url delays no delivery and no attempt row', async () => {
     const events = await aReceiver({ stall: 'headers' })
     await system.as('acme', (db) => db.query('update tenants set event_url = $1', [events.url]))
     const bad = await aReceiver({ status: 503 })

@@ -148,7 +148,7 @@ describe('kill -9', () => {
     expect(count).toEqual({ n: 3000 })
   }, 240_000)
 
-  it('FIELD-REPORT 40: of the worker in the middle of a bulk retry: each is sent again in one round', async () => {
+  it('of the worker in the middle of a bulk retry: each is sent again in one round', async () => {
     receiver.reply({ status: 404 })
     const request = { distributions: Array.from({ length: 100 }, (_, i) => item(`again-${i}`, { data_type: 'again' })) }
     const made = await post(apis[0]!, '/distribution/bulk-submit', request)

@@ -57,7 +57,7 @@ describe('a circuit', () => {
     expect(receiver.requests).toHaveLength(14)
   })
 
-  it('FIELD-REPORT 32: waiting for an open circuit costs no attempt, and still obeys expiry', async () => {
+  it('waiting for an open circuit costs no attempt, and still obeys expiry', async () => {
     const receiver = await aReceiver({ status: 503 })
     const id = await register(system, 'dead', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 60 } })
     await system.distribute({ max_retries: 0, destinations: [{ name: 'dead' }] })
@@ -115,7 +115,7 @@ describe('a circuit', () => {
     expect(await audited('circuit.opened', `REST://127.0.0.1:${receiver.port}`)).toHaveLength(1)
   })
 
-  it('FIELD-REPORT 33: the same destination names, and the same server, in two tenants never meet', async () => {
+  it('the same destination names, and the same server, in two tenants never meet', async () => {
     const receiver = await aReceiver((request) => ({ status: request.path === '/acme' ? 503 : 200 }))
     const settings = { circuit_breaker: { failures: 2, open_seconds: 60 } }
     const acme = await register(system, 'shared-name', `${receiver.url}/acme`, settings)

@@ -62,7 +62,7 @@ async function waiting(name: string, more: ReturnType<typeof restTo>[] = []): Pr
 const remove = (id: string) => system.as('acme', (db) => deleteDestination(db, id))
 
 describe('a deleted destination', () => {
-  it('FIELD-REPORT 39: ends what waits for it at once and with a reason, and a retry goes to its successor', async () => {
+  it('ends what waits for it at once and with a reason, and a retry goes to its successor', async () => {
     const id = await register('leaving', away.url)
     const ref = await waiting('leaving', [restTo('other', receiver.url)])
     await remove(id)
@@ -104,7 +104,7 @@ describe('a deleted destination', () => {
 })
 
 describe('a disabled destination', () => {
-  it('FIELD-REPORT 38: has a row for what waits for it, which goes on once it is enabled', async () => {
+  it('has a row for what waits for it, which goes on once it is enabled', async () => {
     const id = await register('parked', receiver.url)
     await system.as('acme', (db) => setDestinationStatus(db, id, 'inactive'))
     const ref = await waiting('parked')

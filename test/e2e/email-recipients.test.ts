@@ -88,7 +88,7 @@ function statuses(metadata: Record<string, unknown>): [string, string, number | 
 }
 
 describe('a mail to two', () => {
-  it('FIELD-REPORT 53: of whom one is put off: after the retry each has exactly one', async () => {
+  it('of whom one is put off: after the retry each has exactly one', async () => {
     const receiver = await aReceiver({ answer: greylisting('bob') })
     const ref = await mail(receiver)
     expect(await ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
@@ -129,7 +129,7 @@ describe('a mail to two', () => {
     expect(rows).toEqual([])
   })
 
-  it('FIELD-REPORT 53: of whom one is refused: no plain success, and a retry by hand goes to that one alone', async () => {
+  it('of whom one is refused: no plain success, and a retry by hand goes to that one alone', async () => {
     const receiver = await aReceiver({ answer: (line) => (line.startsWith('RCPT TO:<bob') ? '550 nobody' : undefined) })
     const ref = await mail(receiver)
     expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED', retry_count: 0 })
@@ -145,7 +145,7 @@ describe('a mail to two', () => {
     expect(recipients(receiver)).toEqual(['ann', 'bob'])
   })
 
-  it('FIELD-REPORT 53: an attempt that never reached the server forgets nothing', async () => {
+  it('an attempt that never reached the server forgets nothing', async () => {
     const receiver = await aReceiver({
       answer(line) {
         // After the mail to ann, the server is away.
@@ -168,7 +168,7 @@ describe('a mail to two', () => {
     expect(attempts[1]!.metadata).toEqual({})
   })
 
-  it('FIELD-REPORT 53: goes to none twice when its worker was given up, and knew all the same', async () => {
+  it('goes to none twice when its worker was given up, and knew all the same', async () => {
     const receiver = await aReceiver({
       answer(line, connection) {
         if (connection > 1) return undefined
@@ -189,7 +189,7 @@ describe('a mail to two', () => {
     ])
   })
 
-  it('FIELD-REPORT 53: that is cancelled half-way shows who has it, and a retry by hand goes to the other alone', async () => {
+  it('that is cancelled half-way shows who has it, and a retry by hand goes to the other alone', async () => {
     let asked = 0
     const receiver = await aReceiver({
       answer(line) {
@@ -228,7 +228,7 @@ describe('a mail to two', () => {
     expect(ids[2]).not.toBe(ids[0])
   })
 
-  it('FIELD-REPORT 18: goes to none twice when the database goes away before it is written down', async () => {
+  it('goes to none twice when the database goes away before it is written down', async () => {
     let cut = false
     const receiver = await aReceiver({
       answer: greylisting('bob', (line) => {

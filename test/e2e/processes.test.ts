@@ -190,7 +190,7 @@ describe('kill -9', () => {
     expectSound(ids, await allServed(ids))
   }, 150_000)
 
-  it('FIELD-REPORT 4: of Temporal with all its data: open jobs are taken up again from their rows', async () => {
+  it('of Temporal with all its data: open jobs are taken up again from their rows', async () => {
     receiver.reply((request) => ({ status: request.path === '/0' ? 503 : 200, headers: { 'retry-after': '3' } }))
     const ids = await submit(3)
     await expect
@@ -204,7 +204,7 @@ describe('kill -9', () => {
     expectSound(ids, await allServed(ids))
   }, 150_000)
 
-  it('FIELD-REPORT 26: SIGTERM under load: sends in flight finish, nothing is lost or doubled, exit code 0', async () => {
+  it('SIGTERM under load: sends in flight finish, nothing is lost or doubled, exit code 0', async () => {
     receiver.reply({ after_ms: 300 })
     const from = receiver.requests.length
     const ids = await submit(150)

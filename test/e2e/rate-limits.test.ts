@@ -74,7 +74,7 @@ async function byBothWorkers(refs: DistributionRef[]): Promise<void> {
 }
 
 describe('a rate limit', () => {
-  it('FIELD-REPORT 31: no window of any alignment sees more than the limit and the burst, across two workers', async () => {
+  it('no window of any alignment sees more than the limit and the burst, across two workers', async () => {
     const receiver = await aReceiver()
     const limit = { requests: 10, per_seconds: 2, burst: 5 }
     await register(system, 'limited', receiver.url, { rate_limit: limit })
@@ -86,7 +86,7 @@ describe('a rate limit', () => {
     await byBothWorkers(refs)
   })
 
-  it('FIELD-REPORT 32: waiting for the limiter uses up no retries, and still obeys expiry', async () => {
+  it('waiting for the limiter uses up no retries, and still obeys expiry', async () => {
     const receiver = await aReceiver()
     await register(system, 'slow-limit', receiver.url, { rate_limit: { requests: 1, per_seconds: 3600 } })
     const one = await system.distribute({ max_retries: 0, destinations: [{ name: 'slow-limit' }] })

@@ -97,7 +97,7 @@ describe('routing', () => {
     expect(paths()).toEqual(['a', 'b'])
   })
 
-  it('FIELD-REPORT 7: keeps why for values that PostgreSQL cannot hold, too', async () => {
+  it('keeps why for values that PostgreSQL cannot hold, too', async () => {
     for (const path of ['payload.nul', 'payload.half', 'payload.long']) {
       await rule('routing', { destinations: ['a'] }, { path, operator: 'starts_with', value: 'x' })
     }
@@ -164,7 +164,7 @@ describe('routing', () => {
     await expect.poll(() => rows(completed)).toEqual(['b success'])
   })
 
-  it('FIELD-REPORT 38: one that is disabled is skipped with its reason, and served by a retry once it is enabled', async () => {
+  it('one that is disabled is skipped with its reason, and served by a retry once it is enabled', async () => {
     const id = await register('off', { status: 'inactive', tags: ['eu'] })
     await register('on', { tags: ['eu'] })
     await rule('routing', { tags: ['eu'] })
@@ -180,7 +180,7 @@ describe('routing', () => {
     expect(paths()).toEqual(['on', 'off'])
   })
 
-  it('FIELD-REPORT 33: equal names in two tenants have nothing to do with each other', async () => {
+  it('equal names in two tenants have nothing to do with each other', async () => {
     await rule('routing', { destinations: ['a', 'b'], strategy: 'load_balance' })
     const first = tenant
     await ended(await distribute())

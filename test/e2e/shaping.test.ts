@@ -104,7 +104,7 @@ describe('a destination that shapes', () => {
     expect(request!.body.toString()).toBe('{"first":1.1,"left":"fees"}')
   })
 
-  it('FIELD-REPORT 43: fails for good and says where; a retry uses the configuration of now, and names it', async () => {
+  it('fails for good and says where; a retry uses the configuration of now, and names it', async () => {
     const receiver = await aReceiver()
     const id = await register('mended', receiver.url, { output_schema: { required: ['period'] } })
     const ref = await send('mended')

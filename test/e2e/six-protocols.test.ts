@@ -116,7 +116,7 @@ describe('all six protocols', () => {
   })
 
   it(
-    `FIELD-REPORT 49: ${LOAD} distributions over a network that breaks: rows and receivers agree`,
+    `${LOAD} distributions over a network that breaks: rows and receivers agree`,
     async () => {
       const lines = new Map<Site, Line>()
       for (const site of sites) lines.set(site, await toxiproxy.line(site.name, site))

@@ -16,7 +16,7 @@ describe('idle connections', () => {
     return { idle, closed }
   }
 
-  it('FIELD-REPORT 33: serve the same tenant and configuration alone, behind the same guard', () => {
+  it('serve the same tenant and configuration alone, behind the same guard', () => {
     const { idle } = kept()
     idle.give(egress, ['acme', { host: 'a' }], 'one')
     expect(idle.take(egress, ['other', { host: 'a' }])).toBeUndefined()
@@ -80,7 +80,7 @@ describe('a connection that is used again', () => {
     expect(await use(async ({ name }, reused) => [name, reused])).toEqual(['c2', false])
   })
 
-  it.each([false, 'silent'] as const)('FIELD-REPORT 58: is never one that is dead (answers: %s)', async (alive) => {
+  it.each([false, 'silent'] as const)('is never one that is dead (answers: %s)', async (alive) => {
     const { made, use } = source()
     await use(async () => {})
     made[0]!.alive = alive
@@ -88,7 +88,7 @@ describe('a connection that is used again', () => {
     expect(made[0]!.destroyed).toBeGreaterThan(0)
   })
 
-  it('FIELD-REPORT 54: is a new one when one is silent, for all of them may be, and time is short', async () => {
+  it('is a new one when one is silent, for all of them may be, and time is short', async () => {
     const { made, use } = source()
     await Promise.all([1, 2, 3].map(() => use(() => sleep(10))))
     for (const connection of made) connection.alive = 'silent'

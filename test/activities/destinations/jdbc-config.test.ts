@@ -161,7 +161,7 @@ describe('the URL of a JDBC destination', () => {
     ['jdbc:mariadb://[::ffff:169.254.169.254]:3306/x', '::ffff:169.254.169.254'],
     ['jdbc:postgresql://2852039166/x', '2852039166'],
     ['jdbc:oracle://me:secret@db.example/x', 'db.example'],
-  ])('FIELD-REPORT 44: %s reaches %s, for all who ask', (url, host) => {
+  ])('%s reaches %s, for all who ask', (url, host) => {
     expect(reachedHosts(jdbcConfig, { ...BASE, url })).toEqual([{ path: ['url'], host }])
   })
 })

@@ -223,7 +223,7 @@ for (const kind of DATABASE_KINDS) {
         expect(await read()).toEqual([{ id: '1', name: 'ours' }])
       })
 
-      it('FIELD-REPORT 58: a server paused between deliveries: in time, client destroyed, the next one is new', async () => {
+      it('a server paused between deliveries: in time, client destroyed, the next one is new', async () => {
         const config = plain({ timeout_seconds: 2 })
         await send(config, aPayload({ id: 1 }))
         await pause()
@@ -241,7 +241,7 @@ for (const kind of DATABASE_KINDS) {
         expect((await read()).map(({ id }) => id)).toEqual(['1', '2'])
       })
 
-      it('FIELD-REPORT 58: a server paused in the middle of one: in time, client destroyed, the next one writes once', async () => {
+      it('a server paused in the middle of one: in time, client destroyed, the next one writes once', async () => {
         await server.ask(`insert into ${table} values (1, 'old')`)
         const blocker = await server.session('admin')
         await blocker.ask('start transaction')

@@ -96,7 +96,7 @@ describe('in a header', () => {
     )
   })
 
-  it('FIELD-REPORT 7: a lone surrogate becomes the replacement character', () => {
+  it('a lone surrogate becomes the replacement character', () => {
     expect(Buffer.from(fillHeader('X-A', '{payload.lone}', words), 'latin1').toString('utf8')).toBe('\ufffd')
   })
 })

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { failureOf } from './contract.ts'
 import { aConfig, receiving, send } from './sending.ts'
 
-describe('FIELD-REPORT 9: a body that is not whole', () => {
+describe('a body that is not whole', () => {
   it.each([
     ['short of its length, then a polite end', 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc', 'end'],
     [
@@ -84,7 +84,7 @@ describe('the answer kept', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(48 * 1024 * 1024)
   })
 
-  it('FIELD-REPORT 8: a body without end is cut, and the status decides', async () => {
+  it('a body without end is cut, and the status decides', async () => {
     const receiver = await receiving({ endless: true, body: 'x'.repeat(65_536) })
     const receipt = await send(aConfig(receiver.url))
     expect(receipt).toMatchObject({ status: 200, body: 'x'.repeat(64 * 1024) })
@@ -170,7 +170,7 @@ describe('the answer kept', () => {
     expect(await send(aConfig(receiver.url))).toMatchObject({ body: null })
   })
 
-  it('FIELD-REPORT 7: NUL and invalid UTF-8 become storable', async () => {
+  it('NUL and invalid UTF-8 become storable', async () => {
     const receiver = await receiving({ body: Buffer.from([0x61, 0x00, 0xff, 0xed, 0xa0, 0x80, 0x62]) })
     const { body } = await send(aConfig(receiver.url))
     expect(body).toMatch(/^a\ufffd+b$/)

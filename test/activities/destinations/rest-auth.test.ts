@@ -94,7 +94,7 @@ describe('OAuth2', () => {
     expect(api.requests.map(({ headers }) => headers.authorization)).toEqual(Array(6).fill('Bearer token-1'))
   })
 
-  it('FIELD-REPORT 33: two tenants with the same client share no token', async () => {
+  it('two tenants with the same client share no token', async () => {
     const { server, config } = await oauth()
     await send(config(), { tenant_id: 'one' })
     await send(config(), { tenant_id: 'two' })
@@ -176,7 +176,7 @@ describe('OAuth2', () => {
     expect(api.requests[0]!.headers.authorization).toBe('Bearer t')
   })
 
-  it('FIELD-REPORT 44: the token endpoint goes through the egress guard too', async () => {
+  it('the token endpoint goes through the egress guard too', async () => {
     const { config } = await oauth()
     const error = await failureOf(send(config({ token_url: 'http://[::ffff:169.254.169.254]/token' })))
     expect(error).toMatchObject({ code: 'EGRESS_DENIED', retryable: false })
@@ -194,7 +194,7 @@ describe('TLS', () => {
   it.each([
     ['an unknown authority', {}],
     ['another name', { ...tls, server_name: 'other.example' }],
-  ])('FIELD-REPORT 12: %s is DESTINATION_UNAVAILABLE, tried again, and nothing is sent', async (_case, options) => {
+  ])('%s is DESTINATION_UNAVAILABLE, tried again, and nothing is sent', async (_case, options) => {
     const receiver = await receiving({}, { tls: true })
     const error = await failureOf(send(aConfig(receiver.url, { tls: options })))
     expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
@@ -202,7 +202,7 @@ describe('TLS', () => {
     expect(receiver.requests).toEqual([])
   })
 
-  it('FIELD-REPORT 12: a receiver that speaks no TLS', async () => {
+  it('a receiver that speaks no TLS', async () => {
     const receiver = await receiving()
     const error = await failureOf(send(aConfig(receiver.url.replace('http', 'https'))))
     expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })

@@ -22,7 +22,7 @@ describe('the status', () => {
     [503, 'DESTINATION_UNAVAILABLE'],
     [504, 'DESTINATION_UNAVAILABLE'],
     [599, 'DESTINATION_UNAVAILABLE'],
-  ])('FIELD-REPORT 22: %i is tried again as %s', async (status, code) => {
+  ])('%i is tried again as %s', async (status, code) => {
     const receiver = await receiving({ status, body: 'why' })
     const error = await failureOf(send(aConfig(receiver.url)))
     expect(error).toMatchObject({ code, retryable: true, response: { status, body: 'why' }, gone: false })
@@ -38,31 +38,28 @@ describe('the status', () => {
     [413, 'REJECTED'],
     [422, 'REJECTED'],
     [451, 'REJECTED'],
-  ])('FIELD-REPORT 22: %i is final as %s', async (status, code) => {
+  ])('%i is final as %s', async (status, code) => {
     const receiver = await receiving({ status })
     expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject({ code, retryable: false, gone: false })
   })
 
-  it.each([300, 301, 302, 303, 304, 307, 308])(
-    'FIELD-REPORT 9: %i is a final failure, with and without Location',
-    async (status) => {
-      const elsewhere = await receiving()
-      for (const headers of [{}, { location: elsewhere.url }]) {
-        const receiver = await receiving({ status, headers })
-        const error = await failureOf(send(aConfig(receiver.url)))
-        expect(error).toMatchObject({ code: 'REJECTED', retryable: false, response: { status } })
-      }
-      expect(elsewhere.connections.total).toBe(0)
-    },
-  )
+  it.each([300, 301, 302, 303, 304, 307, 308])('%i is a final failure, with and without Location', async (status) => {
+    const elsewhere = await receiving()
+    for (const headers of [{}, { location: elsewhere.url }]) {
+      const receiver = await receiving({ status, headers })
+      const error = await failureOf(send(aConfig(receiver.url)))
+      expect(error).toMatchObject({ code: 'REJECTED', retryable: false, response: { status } })
+    }
+    expect(elsewhere.connections.total).toBe(0)
+  })
 
-  it('FIELD-REPORT 44: a redirect to cloud metadata is refused like every other', async () => {
+  it('a redirect to cloud metadata is refused like every other', async () => {
     const receiver = await receiving({ status: 307, headers: { location: 'http://169.254.169.254/' } })
     expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject({ code: 'REJECTED' })
     expect(receiver.requests).toHaveLength(1)
   })
 
-  it('FIELD-REPORT 46: 410 is final and says that the destination is gone', async () => {
+  it('410 is final and says that the destination is gone', async () => {
     const receiver = await receiving({ status: 410 })
     expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject({
       code: 'REJECTED',
@@ -72,7 +69,7 @@ describe('the status', () => {
   })
 })
 
-describe('FIELD-REPORT 14: Retry-After', () => {
+describe('Retry-After', () => {
   it.each([
     [{ 'retry-after': '7' }, 7_000],
     [{ 'retry-after': '0' }, 0],
@@ -108,8 +105,8 @@ describe('time', () => {
   it.each([
     ['a connection that is never answered', {}, { connection: 'stall' }],
     ['a TLS handshake that is never answered', {}, { connection: 'stall', tls: true }],
-    ['FIELD-REPORT 8: headers, then a stalled body', { stall: 'body', status: 200 }, {}],
-    ['FIELD-REPORT 11: a byte now and then', { drip_ms: 100, body: 'x'.repeat(1000) }, {}],
+    ['headers, then a stalled body', { stall: 'body', status: 200 }, {}],
+    ['a byte now and then', { drip_ms: 100, body: 'x'.repeat(1000) }, {}],
     [
       'a stated length that is waited for',
       { raw: 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc', raw_then: 'hang' },
@@ -129,7 +126,7 @@ describe('time', () => {
     },
   )
 
-  it('FIELD-REPORT 8: what came before the silence is kept with the failure', async () => {
+  it('what came before the silence is kept with the failure', async () => {
     const receiver = await receiving({ stall: 'body', status: 202, body: 'so far' })
     const error = await failureOf(send(aConfig(receiver.url, { timeout_seconds: 0.3 })))
     expect(error).toMatchObject({ code: 'TIMEOUT', response: { status: 202, body: 'so far' } })
@@ -154,7 +151,7 @@ describe('time', () => {
     ['waits for headers', { stall: 'headers' }, {}],
     ['reads the body', { stall: 'body' }, {}],
   ] as [string, Reply, HttpReceiverOptions][])(
-    'FIELD-REPORT 23: an abort closes the socket while it %s',
+    'an abort closes the socket while it %s',
     async (_case, script, options) => {
       const receiver = await receiving(script, options)
       const controller = new AbortController()
@@ -169,7 +166,7 @@ describe('time', () => {
   )
 })
 
-describe('FIELD-REPORT 12: the network', () => {
+describe('the network', () => {
   it('a refused connection', async () => {
     const error = await failureOf(send(aConfig(`http://127.0.0.1:${await refusedPort()}/`)))
     expect(error).toMatchObject({

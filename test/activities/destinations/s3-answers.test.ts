@@ -141,12 +141,12 @@ describe('an answer', () => {
     ['in seconds', '7', 7_000],
     ['beyond an hour', '86400', 3_600_000],
     ['that says nothing', 'soon', undefined],
-  ])('FIELD-REPORT 14: a Retry-After %s is heard', async (_, value, retryAfterMs) => {
+  ])('a Retry-After %s is heard', async (_, value, retryAfterMs) => {
     const error = await failureOf(send({ status: 503, body: xml('SlowDown'), headers: { 'retry-after': value } }))
     expect(error.retryAfterMs).toBe(retryAfterMs)
   })
 
-  it.each([301, 307])('FIELD-REPORT 44: a %i is not followed, wherever it leads', async (status) => {
+  it.each([301, 307])('a %i is not followed, wherever it leads', async (status) => {
     const other = await startHttpReceiver()
     try {
       const headers = { location: `${other.url}/documents`, 'x-amz-bucket-region': 'eu-west-3' }
@@ -167,13 +167,13 @@ describe('an answer', () => {
     expect(error.message).toBe('the destination answered 301 (PermanentRedirect)')
   })
 
-  it('FIELD-REPORT 8: an endless one costs a bounded amount, and ends', async () => {
+  it('an endless one costs a bounded amount, and ends', async () => {
     const error = await failureOf(send({ body: Buffer.alloc(64 * 1024, 'x'), endless: true }))
     expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
     await receiver.until(({ connections }) => connections.open === 0)
   })
 
-  it('FIELD-REPORT 9: one that is cut off before its stated length is no success', async () => {
+  it('one that is cut off before its stated length is no success', async () => {
     const raw = 'HTTP/1.1 200 OK\r\netag: "x"\r\ncontent-length: 10\r\n\r\nabc'
     const error = await failureOf(send({ raw }))
     expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
@@ -185,7 +185,7 @@ describe('an answer', () => {
     expect(JSON.stringify(Object.getOwnPropertyDescriptors(error.cause))).not.toContain('OpenSSH')
   })
 
-  it('FIELD-REPORT 7: what cannot be stored in a message is replaced, and a long one is cut', async () => {
+  it('what cannot be stored in a message is replaced, and a long one is cut', async () => {
     const said = `a\u0000${'é'.repeat(5_000)}`
     const { response } = await failureOf(
       send({ status: 400, body: `<Error><Code>Odd</Code><Message>${said}</Message></Error>` }),

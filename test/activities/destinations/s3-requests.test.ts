@@ -18,7 +18,7 @@ const describe = await describeWith('versitygw')
 describe('a request to S3', () => {
   const store = new Store()
 
-  describe('FIELD-REPORT 56: checksums', () => {
+  describe('checksums', () => {
     const checksumHeaders = ({ headers }: FrontedRequest) =>
       Object.keys(headers).filter((name) => /checksum|^x-amz-trailer$|^trailer$/.test(name))
 
@@ -282,7 +282,7 @@ describe('a request to S3', () => {
   })
 
   describe('the deadline', () => {
-    it('FIELD-REPORT 55: an upload that is stuck ends with it, and the socket is closed', async () => {
+    it('an upload that is stuck ends with it, and the socket is closed', async () => {
       store.front.decide(() => 'stall')
       const began = performance.now()
       const error = await failureOf(store.send({ timeout_seconds: 0.5 }, { body: randomBytes(8 * MIB) }))
@@ -291,7 +291,7 @@ describe('a request to S3', () => {
       expect(store.front.requests).toHaveLength(1)
     })
 
-    it.each([500, 502, 503])('FIELD-REPORT 55: a %s is asked once, and left to the next attempt', async (status) => {
+    it.each([500, 502, 503])('a %s is asked once, and left to the next attempt', async (status) => {
       store.front.decide(() => ({ status }))
       const error = await failureOf(store.send())
       expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true, response: { status } })

@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => system.close())
 
 describe('a worker', () => {
-  it('FIELD-REPORT 28: stays within 1.5 GiB with ten thousand open runs', async () => {
+  it('stays within 1.5 GiB with ten thousand open runs', async () => {
     const deliver_at = new Date(Date.now() + 3_600_000)
     let begun = 0
     const starter = async () => {
