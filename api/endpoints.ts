@@ -20,6 +20,7 @@ import * as scheduleActions from './routes/schedule-actions.ts'
 import * as schedules from './routes/schedules.ts'
 import * as service from './routes/service.ts'
 import * as tenants from './routes/tenants.ts'
+import * as webhooks from './routes/webhooks.ts'
 
 /** Under `/api/v1`. */
 export const ENDPOINTS: readonly Endpoint[] = [
@@ -77,6 +78,9 @@ export const ENDPOINTS: readonly Endpoint[] = [
   credentials.show,
   credentials.replace,
   credentials.remove,
+
+  webhooks.list,
+  webhooks.resend,
 
   auditLog.list,
   tenants.add,

@@ -87,9 +87,11 @@ export const WHEN_NO_DESTINATION = ['complete', 'fail'] as const
 export type WhenNoDestination = (typeof WHEN_NO_DESTINATION)[number]
 
 /** What a webhook is about: a distribution or a batch that has ended, or an event for the operator. */
-export type WebhookKind = 'distribution' | 'batch' | 'event'
+export const WEBHOOK_KINDS = ['distribution', 'batch', 'event'] as const
+export type WebhookKind = (typeof WEBHOOK_KINDS)[number]
 
-export type WebhookStatus = 'pending' | 'success' | 'failed'
+export const WEBHOOK_STATUSES = ['pending', 'success', 'failed'] as const
+export type WebhookStatus = (typeof WEBHOOK_STATUSES)[number]
 
 /** The name of a destination's protocol. Which ones there are is up to the program that delivers. */
 export type Protocol = string

@@ -59,8 +59,8 @@ export interface Runs {
   /** Resumes the deliveries that wait for a destination, page by page. */
   resume(ref: ResumeRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
-  /** Starts the run of a webhook; one that runs already is left alone. */
-  startWebhook(ref: WebhookRef): Promise<void>
+  /** Starts the run of a webhook. One that runs already is left alone, or ends first if it is to be sent `again`. */
+  startWebhook(ref: WebhookRef, again?: 'again'): Promise<void>
   /** Starts the run of a batch; one that runs already reads its rows again. */
   startBatch(ref: BatchRef): Promise<void>
   /** Brings Temporal's schedule in line with its row; `refused` says why Temporal does not take it. */
@@ -78,7 +78,14 @@ export interface TemporalHealth {
 }
 
 /** Whom a call concerns: for the log. */
-export type Addressee = DistributionRef | BatchRef | ScheduleRef | ResumeRef | HealthCheckSchedule | ProbeInput
+export type Addressee =
+  | DistributionRef
+  | BatchRef
+  | ScheduleRef
+  | ResumeRef
+  | HealthCheckSchedule
+  | ProbeInput
+  | WebhookRef
 
 /** How the API reaches the runs. Nothing here throws, and nothing holds an answer up for long. */
 export interface Dispatcher {

@@ -3,9 +3,8 @@
 
 import { now } from '../../db/clock.ts'
 import { withTenant } from '../../db/pool.ts'
-import type { WebhookKind } from '../../db/states.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import { parseWebhookId, publicSubjectId } from '../../db/webhooks/webhook-id.ts'
+import { auditedResource, parseWebhookId, publicSubjectId } from '../../db/webhooks/webhook-id.ts'
 import { closeWebhook, type OpenWebhook, openWebhook, type WebhookRow } from '../../db/webhooks/webhooks.ts'
 import type { WebhookRef } from '../../workflows/messages.ts'
 import type { WorkerSlot } from '../delivery/worker-slots.ts'
@@ -22,12 +21,6 @@ const DELAYS_MS = [5_000, 30_000, 120_000, 600_000, 1_800_000]
 const HOURLY_MS = 3_600_000
 const LONG_LINE_MS = 10_000
 const DAY_MS = 86_400_000
-
-const RESOURCE_TYPES: Record<WebhookKind, string> = {
-  distribution: 'distribution_job',
-  batch: 'batch',
-  event: 'operator_event',
-}
 
 export type Sent = { done: true } | { done: false; delay_ms: number; message: string }
 
@@ -94,7 +87,7 @@ export function comeAgain(slot: WorkerSlot, key: string, delayMs: number): numbe
 }
 
 async function sendNow(deps: ActivityDeps, webhook: Webhook, slot: WorkerSlot, signal: AbortSignal): Promise<Sent> {
-  const { tenant_id, webhook_id, kind, subject_id, round, event_type, attempts } = webhook
+  const { tenant_id, webhook_id, kind, round, event_type, attempts } = webhook
   const ids = { tenant_id, webhook_id, [`${kind}_id`]: publicSubjectId(webhook) }
   const log = deps.logger.child({ ...ids, event_type, attempt_number: attempts })
   slot.begin()
@@ -116,8 +109,7 @@ async function sendNow(deps: ActivityDeps, webhook: Webhook, slot: WorkerSlot, s
       tenant_id,
       actor: 'distributor',
       action: 'callback.failed',
-      resource_type: RESOURCE_TYPES[kind],
-      resource_id: subject_id,
+      ...auditedResource(webhook),
       details: { round, error_code: failure.code, error_message: failure.message },
     })
   })

@@ -24,6 +24,17 @@ export function publicSubjectId({ kind, subject_id }: Pick<WebhookKey, 'kind' | 
   return `${PREFIX[kind]}_${subject_id}`
 }
 
+const RESOURCE_TYPES: Record<WebhookKind, string> = {
+  distribution: 'distribution_job',
+  batch: 'batch',
+  event: 'operator_event',
+}
+
+/** What the audit log calls the distribution, the batch or the event. */
+export function auditedResource({ kind, subject_id }: WebhookKey): { resource_type: string; resource_id: string } {
+  return { resource_type: RESOURCE_TYPES[kind], resource_id: subject_id }
+}
+
 /** Null when the text cannot be the id of a webhook. */
 export function parseWebhookId(text: string): WebhookKey | null {
   const [, prefix = '', subject_id = '', round = '1'] = FORM.exec(text) ?? []

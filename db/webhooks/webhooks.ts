@@ -105,6 +105,18 @@ export async function closeWebhook(db: Db, webhook: WebhookRow, outcome: Webhook
   )
 }
 
+/** Makes a webhook pending again, as if it had just been queued. False when there is no such webhook. */
+export async function resendWebhook(db: Db, webhook: WebhookRow): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update webhooks
+        set status = 'pending', attempts = 0, next_attempt_at = null, completed_at = null,
+            check_at = clock_timestamp() + interval '60 seconds', expires_at = clock_timestamp() + interval '1 day'
+      where tenant_id = $1 and subject_id = $2 and kind = $3 and round = $4`,
+    keyOf(webhook),
+  )
+  return rowCount === 1
+}
+
 function keyOf({ tenant_id, subject_id, kind, round }: WebhookRow): unknown[] {
   return [tenant_id, subject_id, kind, round]
 }

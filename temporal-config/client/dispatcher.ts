@@ -100,6 +100,6 @@ function isAnswer(error: unknown): boolean {
 
 /** What the log says of a call; the row's other fields are not of interest. */
 function idsOf(about: Addressee): Record<string, unknown> {
-  const ids = ['tenant_id', 'distribution_id', 'batch_id', 'schedule_id', 'destination_id', 'target']
+  const ids = ['tenant_id', 'distribution_id', 'batch_id', 'schedule_id', 'webhook_id', 'destination_id', 'target']
   return Object.fromEntries(Object.entries(about).filter(([name]) => ids.includes(name)))
 }

@@ -122,15 +122,16 @@ export function createRuns(options: RunsOptions): Runs {
         throw error
       }
     },
-    async startWebhook(ref) {
+    async startWebhook(ref, again) {
       await ignoreStarted(
         workflow.start('webhook', {
           workflowId: webhookWorkflowId(ref),
           taskQueue,
           args: [ref],
           priority: { fairnessKey: ref.tenant_id },
-          // One that ended with its row still open (Temporal's data was lost in between) may be started again.
+          // Also one that ended with its row still open, because Temporal's data was lost in between.
           workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+          ...(again ? { workflowIdConflictPolicy: WorkflowIdConflictPolicy.TERMINATE_EXISTING } : {}),
         }),
       )
     },
