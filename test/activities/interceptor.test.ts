@@ -1,28 +1,26 @@
-import type { Context } from '@temporalio/activity'
 import {
   ApplicationFailure,
   CancelledFailure,
   defaultFailureConverter,
   defaultPayloadConverter,
 } from '@temporalio/common'
+import { MockActivityEnvironment } from '@temporalio/testing'
 import pino from 'pino'
 import { describe, expect, it } from 'vitest'
 import { safeFailures } from '../../activities/interceptor.ts'
 
 const lines: string[] = []
 const logger = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) })
-const context = { info: { activityType: 'deliver', attempt: 1, workflowExecution: { workflowId: 'w' } } } as Context
 
-async function thrownBy(error: unknown): Promise<unknown> {
-  const { inbound } = safeFailures(logger)(context)
-  try {
-    await inbound.execute!({ args: [], headers: {} }, async () => {
-      throw error
-    })
-  } catch (thrown) {
-    return thrown
-  }
-  return undefined
+/** What an activity that throws this lets Temporal see. */
+function thrownBy(error: unknown): Promise<unknown> {
+  const activity = new MockActivityEnvironment({}, { interceptors: [safeFailures(logger)] })
+  return activity
+    .run(() => Promise.reject(error))
+    .then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    )
 }
 
 describe('the border to the history', () => {

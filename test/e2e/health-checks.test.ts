@@ -9,9 +9,10 @@ import { HEALTH_CHECK_PREFIX } from '../../workflows/names.ts'
 import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, type TestSystem } from '../support/system.ts'
+import { NAMESPACE } from '../support/temporal.ts'
 
 let system: TestSystem
-let options: { connection: TestSystem['temporal']['client']['connection']; namespace: string; taskQueue: string }
+let options: { connection: TestSystem['temporal']['connection']; namespace: string; taskQueue: string }
 const aReceiver = receiverPerTest()
 
 beforeAll(async () => {
@@ -19,8 +20,8 @@ beforeAll(async () => {
   // A schedule's id holds the tenant's: no other test's.
   for (const tenant of ['checked-1', 'checked-2']) await system.tenant(tenant)
   await system.startWorkers()
-  const { client, namespace } = system.temporal
-  options = { connection: client.connection, namespace, taskQueue: system.taskQueue }
+  const { connection } = system.temporal
+  options = { connection, namespace: NAMESPACE, taskQueue: system.taskQueue }
 })
 afterAll(async () => {
   await reconcileHealthChecks(options, [])

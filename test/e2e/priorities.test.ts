@@ -4,6 +4,7 @@ import { createRuns } from '../../temporal-config/client/runs.ts'
 import { queuePriority } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { NAMESPACE } from '../support/temporal.ts'
 
 const TENANTS = 5
 const NORMAL = 60
@@ -71,7 +72,7 @@ describe('the order that Temporal is asked for', () => {
   it('is by strict levels where the server has no fairness', async () => {
     const runs = createRuns({
       connection: system.temporal.client.connection,
-      namespace: system.temporal.namespace,
+      namespace: NAMESPACE,
       taskQueue: system.taskQueue,
       eager: false,
       fairness: false,

@@ -1,4 +1,5 @@
 // Limits of deliveries, counted at the receiver, with two workers that know nothing of each other.
+import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createWorkerSlots } from '../../activities/delivery/worker-slots.ts'
 import { startWorkers, type Workers } from '../../temporal-config/worker/worker.ts'
@@ -6,11 +7,11 @@ import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
-import { connectTemporal, type TestTemporal } from '../support/temporal.ts'
+import { connectTemporal, NAMESPACE } from '../support/temporal.ts'
 import { workflowBundle } from '../support/workflow-bundle.ts'
 
 let system: TestSystem
-let temporal: TestTemporal
+let temporal: TestWorkflowEnvironment
 let second: Workers
 const aReceiver = receiverPerTest()
 
@@ -23,7 +24,7 @@ beforeAll(async () => {
   temporal = await connectTemporal()
   second = await startWorkers({
     connection: temporal.nativeConnection,
-    namespace: temporal.namespace,
+    namespace: NAMESPACE,
     taskQueue,
     workflows: await workflowBundle(),
     deps: { ...deps, worker: 'second', slots: createWorkerSlots() },
@@ -32,7 +33,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await second.shutdown()
-  await temporal.close()
+  await temporal.teardown()
   await system.close()
 })
 

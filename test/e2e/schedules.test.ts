@@ -16,6 +16,7 @@ import { restoreSchedules } from '../../temporal-config/client/schedules.ts'
 import { scheduleIdOf } from '../../workflows/names.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
+import { NAMESPACE } from '../support/temporal.ts'
 
 vi.setConfig({ testTimeout: 90_000 })
 
@@ -294,8 +295,8 @@ describe('what every worker ensures', () => {
   it('makes a schedule again that somebody deleted in Temporal, and leaves the others alone', async () => {
     const [kept, gone] = [await aSchedule('kept', { paused: true }), await aSchedule('gone', { paused: true })]
     for (const row of [kept, gone]) await syncNow(row)
-    const { client, namespace } = system.temporal
-    const options = { connection: client.connection, namespace, taskQueue: system.taskQueue }
+    const { connection } = system.temporal
+    const options = { connection, namespace: NAMESPACE, taskQueue: system.taskQueue }
     const restored: string[] = []
     const restore = () =>
       restoreSchedules(options, [ref(kept), ref(gone)], async ({ schedule_id }) => {

@@ -1,6 +1,7 @@
 // The delivering half of the product in this process, on the run's real servers: a database of its own, workers on a
 // task queue of their own. What is submitted goes through the same statements as the API's.
 import { randomBytes } from 'node:crypto'
+import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import pino from 'pino'
 import { BACKOFF, type Backoff } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
@@ -24,7 +25,7 @@ import type { Dispatcher, Runs } from '../../workflows/client.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { SEARCH_ATTRIBUTES } from '../../workflows/names.ts'
 import { createTestDatabase, type TestDatabase } from './postgres.ts'
-import { connectTemporal, type TestTemporal, uniqueQueue } from './temporal.ts'
+import { connectTemporal, NAMESPACE, uniqueQueue } from './temporal.ts'
 import { workflowBundle } from './workflow-bundle.ts'
 
 export const QUICK: Backoff = { first_ms: 50, max_ms: 400 }
@@ -32,7 +33,7 @@ export const QUICK: Backoff = { first_ms: 50, max_ms: 400 }
 export interface TestSystem {
   database: TestDatabase
   pool: Pool
-  temporal: TestTemporal
+  temporal: TestWorkflowEnvironment
   taskQueue: string
   sealer: Sealer
   metrics: Metrics
@@ -115,8 +116,8 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'debug' }, { write: (line: string) => void log.push(JSON.parse(line)) })
   const runs = createRuns({
-    connection: temporal.client.connection,
-    namespace: temporal.namespace,
+    connection: temporal.connection,
+    namespace: NAMESPACE,
     taskQueue,
     eager: false,
     searchAttributes: () => new Set(SEARCH_ATTRIBUTES),
@@ -140,7 +141,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
   }
   const dispatcher = createDispatcher({
     runs: () => runs,
-    health: () => temporalHealth(temporal.client.connection, temporal.namespace, taskQueue),
+    health: () => temporalHealth(temporal.connection, NAMESPACE, taskQueue),
     logger,
   })
   const started: Workers[] = []
@@ -166,7 +167,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     async startWorkers() {
       const workers = await startWorkers({
         connection: temporal.nativeConnection,
-        namespace: temporal.namespace,
+        namespace: NAMESPACE,
         taskQueue,
         workflows: await workflowBundle(),
         deps,
@@ -219,7 +220,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
       await pool.end()
       if (workerPool !== pool) await workerPool.end()
       deps.shaper.close()
-      await temporal.close()
+      await temporal.teardown()
       await database.close()
     },
   }

@@ -2,26 +2,27 @@
 import { randomUUID } from 'node:crypto'
 import { Client } from '@temporalio/client'
 import { msToTs } from '@temporalio/common/lib/time.js'
+import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { keepSchedules, sweepIsScheduled } from '../../temporal-config/client/maintenance-schedules.ts'
 import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID } from '../../workflows/names.ts'
-import { connectTemporal, type TestTemporal, uniqueQueue } from '../support/temporal.ts'
+import { connectTemporal, uniqueQueue } from '../support/temporal.ts'
 
 const FIRST_PASS = `${SWEEP_SCHEDULE_ID}/first`
 const namespace = `schedules-${randomUUID()}`
-let temporal: TestTemporal
+let temporal: TestWorkflowEnvironment
 let client: Client
 
 beforeAll(async () => {
   temporal = await connectTemporal()
-  const { connection } = temporal.client
+  const { connection } = temporal
   client = new Client({ connection, namespace })
   await connection.workflowService.registerNamespace({ namespace, workflowExecutionRetentionPeriod: msToTs('1 day') })
   // A new namespace is known everywhere only after a while.
   await vi.waitFor(() => sweepIsScheduled({ connection, namespace, taskQueue: 'any' }), { timeout: 20_000 })
 })
-afterAll(() => temporal.close())
+afterAll(() => temporal.teardown())
 
 const passRuns = async () => {
   const description = await client.workflow.getHandle(FIRST_PASS).describe()

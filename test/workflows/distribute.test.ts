@@ -1,19 +1,20 @@
 // The workflow alone: a real Temporal server, activities that play their part from a script.
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity'
+import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import { Worker } from '@temporalio/worker'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Activities } from '../../activities/index.ts'
 import type { FinishInput, Plan } from '../../workflows/messages.ts'
 import { backgroundQueue, distributionWorkflowId } from '../../workflows/names.ts'
-import { connectTemporal, type TestTemporal, uniqueQueue } from '../support/temporal.ts'
+import { connectTemporal, uniqueQueue } from '../support/temporal.ts'
 import { workflowBundle } from '../support/workflow-bundle.ts'
 
-let temporal: TestTemporal
+let temporal: TestWorkflowEnvironment
 
 beforeAll(async () => {
   temporal = await connectTemporal()
 })
-afterAll(() => temporal.close())
+afterAll(() => temporal.teardown())
 
 interface Stage {
   /** The state that the rows would hold. */
@@ -102,7 +103,7 @@ async function run(given: Partial<Stage>, during: (handle: RunHandle, stage: Sta
   return { ...stage, result }
 }
 
-type RunHandle = Awaited<ReturnType<TestTemporal['client']['workflow']['start']>>
+type RunHandle = Awaited<ReturnType<TestWorkflowEnvironment['client']['workflow']['start']>>
 
 const outcome = {
   attempt_id: 'a1',
