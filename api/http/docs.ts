@@ -79,6 +79,7 @@ const TAGS = [
   'Rules',
   'Catalogue',
   'Credentials',
+  'Webhooks',
   'Administration',
   'Service',
 ]

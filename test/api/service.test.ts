@@ -123,6 +123,8 @@ describe('the OpenAPI document', () => {
         'POST /api/v1/distribution/schedules/{id}/pause',
         'POST /api/v1/distribution/schedules/{id}/resume',
         'POST /api/v1/distribution/schedules/{id}/trigger',
+        'GET /api/v1/webhooks',
+        'POST /api/v1/webhooks/{webhook_id}/resend',
         'POST /api/v1/rules',
         'GET /api/v1/rules',
         'GET /api/v1/rules/{id}',
