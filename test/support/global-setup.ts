@@ -4,17 +4,25 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startStack } from '../../temporal-config/stack/stack.ts'
+import { serveSharedServers } from './shared-servers.ts'
 
 /**
  * Sets TEST_POSTGRES_URL (the superuser's) and TEST_TEMPORAL_ADDRESS for the test processes; where one is set already,
- * its server is used and none is started. TEST_RUN_FOLDER is the run's own folder.
+ * its server is used and none is started. TEST_RUN_FOLDER is the run's own folder, TEST_SHARED_SERVERS tells where the
+ * servers are that only some files need.
  */
 export default async function setup(): Promise<() => Promise<void>> {
   const { TEST_POSTGRES_URL: postgresUrl, TEST_TEMPORAL_ADDRESS: temporalAddress } = process.env
   const dir = mkdtempSync(join(tmpdir(), 'distributor-test-'))
   chmodSync(dir, 0o711)
   process.env.TEST_RUN_FOLDER = dir
-  if (postgresUrl && temporalAddress) return async () => rmSync(dir, { recursive: true, force: true })
+  const shared = await serveSharedServers()
+  process.env.TEST_SHARED_SERVERS = shared.url
+  const end = async () => {
+    await shared.close()
+    rmSync(dir, { recursive: true, force: true })
+  }
+  if (postgresUrl && temporalAddress) return end
   const stack = await startStack({
     data_dir: dir,
     temporary: true,
@@ -27,5 +35,8 @@ export default async function setup(): Promise<() => Promise<void>> {
   })
   if (stack.postgres) process.env.TEST_POSTGRES_URL = stack.postgres.url
   if (stack.temporal) process.env.TEST_TEMPORAL_ADDRESS = stack.temporal.address
-  return () => stack.stop()
+  return async () => {
+    await stack.stop()
+    await end()
+  }
 }

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe } from 'vitest'
 import { createTestDatabase, startTestServer, type TestDatabase, type TestServer } from './postgres.ts'
 import { postgres15Programs, startPostgres15 } from './postgres-15.ts'
+import { sharedServer } from './shared-servers.ts'
 
 const SERVERS = [
   // Missing where it must not be, it fails at start, by name; elsewhere its tests are skipped.
@@ -24,19 +25,16 @@ export function onEachFreshServer(define: (server: () => TestServer, version: nu
   }
 }
 
-/** `define` once per version, each with a migrated database; version 18 is the test run's own server. */
+/** `define` once per version, each with a migrated database on a server that the files of the run share. */
 export function onEachPostgres(define: (database: () => TestDatabase, version: number) => void): void {
-  for (const { version, start, here } of SERVERS) {
+  for (const { version, here } of SERVERS) {
     describe.skipIf(!here)(`on PostgreSQL ${version}`, () => {
-      let server: TestServer | undefined
       let database: TestDatabase | undefined
       beforeAll(async () => {
-        if (version === 15) server = await start()
-        database = await createTestDatabase(server ? { server } : {})
+        database = await createTestDatabase(version === 15 ? { server: await sharedServer('postgres-15') } : {})
       }, 60_000)
       afterAll(async () => {
         await database?.close()
-        await server?.stop()
       })
       // In a suite of their own: a hook of theirs that fails must not leave the server running.
       describe('a migrated database', () => define(() => database!, version))
