@@ -44,7 +44,7 @@ onEachFreshServer((server) => {
        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
          and relname <> 'schema_migrations'`,
     )
-    expect(rows[0].tables).toBe(29)
+    expect(rows[0].tables).toBe(28)
   })
 
   it('is safe to run twice: the second time nothing is applied', async () => {

@@ -97,8 +97,11 @@ onEachPostgres((database: () => TestDatabase) => {
     expect(wait_ms).toBeLessThan(1000)
     await sleep(wait_ms)
     expect((await take('acme', high)).go).toBe(true)
+    const began = performance.now()
     const soon = await Promise.all(Array.from({ length: 30 }, () => take('acme', high, true)))
-    expect(soon.filter(({ go }) => go).length).toBeLessThanOrEqual(500 / distanceMs(high[0]!.limit) + 2)
+    // On a busy machine time passes between the first of them and the last.
+    const withinMs = 500 + performance.now() - began
+    expect(soon.filter(({ go }) => go).length).toBeLessThanOrEqual(withinMs / distanceMs(high[0]!.limit) + 2)
     expect(Math.max(...soon.map(({ wait_ms }) => wait_ms))).toBeLessThan(10_000)
   })
 
