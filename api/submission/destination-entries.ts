@@ -213,7 +213,9 @@ function unreachable(
 /** The problem of a host, without a DNS lookup. */
 export function forbiddenHost(host: string, egress: Egress): string | undefined {
   const forbidden = refuses(() => egress.assertHost(isLocalhost(host) ? '127.0.0.1' : host))
-  return forbidden ? 'is a private or otherwise forbidden address' : undefined
+  return forbidden
+    ? 'is a private or otherwise forbidden address; the operator can allow networks with the setting EGRESS_ALLOW'
+    : undefined
 }
 
 /** The problem of a server, without a DNS lookup. */

@@ -137,7 +137,9 @@ describe('requests to the API', () => {
     expect(api.dispatcher.resumed.slice(1)).toEqual([{ tenant_id: 'usual', target: null }])
     expect((await platform('PUT', '/tenants/usual', { event_url: null })).body.event_url).toBeNull()
     const bad = await platform('PUT', '/tenants/usual', { event_url: 'http://10.0.0.8/' })
-    expect(bad.body.details).toEqual([{ field: 'event_url', issue: 'is a private or otherwise forbidden address' }])
+    const issue =
+      'is a private or otherwise forbidden address; the operator can allow networks with the setting EGRESS_ALLOW'
+    expect(bad.body.details).toEqual([{ field: 'event_url', issue }])
     expect((await platform('PUT', '/tenants/usual', { burst_limit: 0 })).status).toBe(400)
   })
 
