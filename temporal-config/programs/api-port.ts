@@ -5,8 +5,9 @@ import { listen } from '../../api/http/listen.ts'
 import { type ServedApi, serveApi } from '../../api/serve.ts'
 import type { Dispatcher } from '../../workflows/client.ts'
 import { portRefused } from '../process/port-refused.ts'
-import type { Life } from '../process/program.ts'
+import { type Life, StartRefused } from '../process/program.ts'
 import type { Settings } from '../process/settings.ts'
+import { usedBy } from '../stack/lock.ts'
 import type { Parts } from './composition.ts'
 
 /** Serves the API until the program ends. */
@@ -29,12 +30,15 @@ export async function openApi(
 }
 
 /** Opens the port for a moment, before anything slow is started for nothing. */
-export async function refuseTakenPort({ API_HOST: host, API_PORT: port }: Settings): Promise<void> {
+export async function refuseTakenPort({ API_HOST: host, API_PORT: port, DATA_DIR }: Settings): Promise<void> {
   if (port === 0) return
   try {
     const tried = await listen(() => new Response(), host, port)
     await tried.close()
   } catch (error) {
-    throw portRefused('API', host, port, error as NodeJS.ErrnoException)
+    const refused = portRefused('API', host, port, error as NodeJS.ErrnoException)
+    // The usual reason is an earlier `npm start` that still runs; its lock names it.
+    const holder = usedBy(DATA_DIR)
+    throw holder ? new StartRefused(...refused.lines, holder) : refused
   }
 }

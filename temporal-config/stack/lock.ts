@@ -82,6 +82,12 @@ export async function takeLock(
   }
 }
 
+/** What `LockHeld` would say if `dataDir` is in use now. */
+export function usedBy(dataDir: string): string | undefined {
+  const content = parse(read(lockFile(dataDir)))
+  return content && isRunning(content.holder) ? inUse(dataDir, content) : undefined
+}
+
 /** The addresses of what a living process keeps running in `dataDir`. */
 export function runningAddresses(dataDir: string): StackAddresses | undefined {
   const content = parse(read(lockFile(dataDir)))
@@ -121,13 +127,16 @@ function lockFile(dataDir: string): string {
   return join(dataDir, 'lock.json')
 }
 
+function inUse(dataDir: string, { holder: { what, pid }, since }: LockContent): string {
+  return `${dataDir} is in use by ${what} (pid ${pid}, since ${since}): stop it, or set DATA_DIR`
+}
+
 async function clear(dataDir: string, file: string, say: (line: string) => void): Promise<void> {
   const text = read(file)
   const old = parse(text)
   if (old) {
     if (isRunning(old.holder)) {
-      const { what, pid } = old.holder
-      throw new LockHeld(`${dataDir} is in use by ${what} (pid ${pid}, since ${old.since}): stop it, or set DATA_DIR`)
+      throw new LockHeld(inUse(dataDir, old))
     }
     if (isRunning(old.supervisor)) {
       say(`waiting for the servers of an earlier ${old.holder.what} (pid ${old.holder.pid}) to stop`)

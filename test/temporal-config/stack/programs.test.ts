@@ -239,7 +239,12 @@ describe('npm start', () => {
     const { api } = await ready(main)
     const second = npm('start')
     expect(await second.exited).toBe(1)
-    expect(second.lines).toContainEqual(expect.stringContaining(`is in use by npm start (pid ${lock()!.holder.pid}`))
+    const holder = expect.stringContaining(`is in use by npm start (pid ${lock()!.holder.pid}`)
+    expect(second.lines).toContainEqual(holder)
+    const samePort = npm('start', { API_PORT: new URL(api).port })
+    expect(await samePort.exited).toBe(1)
+    expect(samePort.lines).toContainEqual(expect.stringMatching(/^API_PORT: .* is taken/))
+    expect(samePort.lines).toContainEqual(holder)
 
     const strong = npm('api', { DATABASE_URL: superuserUrl(), ENCRYPTION_KEYS: `k1:${key()}` })
     expect(await strong.exited).toBe(1)
