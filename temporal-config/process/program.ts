@@ -53,8 +53,8 @@ export interface ProgramOptions {
   /** Another log than JSON lines on stdout. */
   logger?: (settings: Settings) => Logger
   say?: (line: string) => void
-  /** Arguments that the program takes beside `--help`. */
-  flags?: readonly string[]
+  /** Arguments that the program takes beside `--help`, with what each does. */
+  flags?: Readonly<Record<string, string>>
 }
 
 /**
@@ -68,10 +68,10 @@ export async function runProgram(
 ): Promise<void> {
   const given = process.argv.slice(2)
   if (given.some((argument) => argument === '--help' || argument === '-h')) {
-    console.log(helpText(program))
+    console.log(helpText(program, options.flags))
     return
   }
-  const unknown = given.filter((argument) => !options.flags?.includes(argument))
+  const unknown = given.filter((argument) => !Object.hasOwn(options.flags ?? {}, argument))
   if (unknown.length > 0) {
     console.error(`${unknown.join(' ')}: is not known. Settings are given in the environment; --help lists them`)
     process.exitCode = 1

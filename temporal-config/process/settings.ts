@@ -188,13 +188,15 @@ export function describeSettings(): { name: string; shown: string; meaning: stri
 }
 
 /** What `--help` prints. */
-export function helpText(program: Program): string {
+export function helpText(program: Program, flags: Readonly<Record<string, string>> = {}): string {
   const rows = describeSettings()
   const width = Math.max(...rows.map((row) => row.name.length)) + 2
   const lines = rows.map((row) => `  ${row.name.padEnd(width)}${row.meaning} [${row.shown}]`)
+  const args = Object.entries(flags).map(([name, meaning]) => `  ${name.padEnd(width)}${meaning}`)
   return [
     `npm ${program === 'start' ? 'start' : `run ${program}`}`,
     '',
+    ...(args.length > 0 ? ['Arguments, after --:', ...args, ''] : []),
     'Settings (environment) [default]:',
     ...lines,
     '',

@@ -166,6 +166,12 @@ describe('what the scripts refuse', () => {
     expect(program.lines).toContainEqual(expect.stringMatching(/^ {2}EGRESS_ALLOW {2,}\S/))
   })
 
+  it('nothing with --help, which lists the arguments of the program too', async () => {
+    const program = npm('demo', {}, ['--help'])
+    expect(await program.exited).toBe(0)
+    expect(program.lines).toContainEqual(expect.stringMatching(/^ {2}--exit {2,}\S/))
+  })
+
   it.each(['start', 'api', 'worker', 'demo'])(
     'nothing with an argument that npm run %s does not know',
     async (name) => {
