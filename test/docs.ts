@@ -186,9 +186,9 @@ function main(): void {
     if (check && stale) {
       console.error(`${page}: ${stale} is out of date; npm run docs writes it`)
       process.exitCode = 1
-    } else if (!check) {
+    } else {
       if (stale) writeFileSync(file, regenerate(page, text))
-      console.log(`${page}: ${stale ? `${stale} written` : 'nothing to change'}`)
+      console.log(`${page}: ${stale ? `${stale} written` : 'up to date'}`)
     }
   }
 }
