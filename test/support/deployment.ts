@@ -1,4 +1,5 @@
 // A deployment as in production: PostgreSQL and Temporal of its own, API and workers as processes that can be killed.
+// PostgreSQL does not sync to disk: what it has committed outlives a kill -9, though not the loss of the machine.
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -61,7 +62,7 @@ export async function startDeployment(): Promise<Deployment> {
     db_file: join(dir, 'temporal.sqlite'),
     port: temporalPort,
   }
-  let postgres: RunningPostgres = await startPostgres({ dir, port: databasePort })
+  let postgres: RunningPostgres = await startPostgres({ dir, port: databasePort, durable: false })
   let temporal: RunningTemporal = await startTemporal(temporalOptions)
   const temporalProxy = await startProxy({ host: '127.0.0.1', port: temporal.port })
   const urls = await ensureDatabase(postgres.url, dir)
@@ -125,7 +126,7 @@ export async function startDeployment(): Promise<Deployment> {
     async restartPostgres() {
       // The old backends hold the port for a moment; on another one nobody would find the new server.
       while ((await freePort(databasePort)) !== databasePort) await sleep(100)
-      postgres = await startPostgres({ dir, port: databasePort })
+      postgres = await startPostgres({ dir, port: databasePort, durable: false })
       if (postgres.port !== databasePort) throw new Error('PostgreSQL came back on another port')
     },
     killTemporal: () => temporal.kill9(),
