@@ -81,7 +81,7 @@ export const rest = defineDestination({
     return { ...response, ...(Object.keys(metadata).length > 0 && { metadata }) }
   },
 
-  /** HEAD with the destination's authentication. Every answer but 401, 403 and 5xx says that somebody is at home. */
+  /** HEAD with the destination's authentication. Healthy is every answer except 401, 403, 410 and 5xx. */
   async probe(config, signal, { egress, conceal }) {
     const timeoutMs = probeMs(config)
     const token =
@@ -105,7 +105,8 @@ export const rest = defineDestination({
       egress,
     )
     const { status } = answer
-    if (status === 401 || status === 403 || status >= 500) throw statusFailure({ status, body: null }, answer.headers)
+    // A delivery that is answered 410 disables the destination, so the probe must not call it healthy.
+    if ([401, 403, 410].includes(status) || status >= 500) throw statusFailure({ status, body: null }, answer.headers)
   },
 })
 

@@ -229,9 +229,16 @@ describe('a probe', () => {
   it.each([
     [401, 'UNAUTHORIZED'],
     [403, 'UNAUTHORIZED'],
+    [410, 'REJECTED'],
     [500, 'DESTINATION_UNAVAILABLE'],
   ])('%i is not: %s', async (status, code) => {
     const receiver = await receiving({ status })
     expect(await failureOf(rest.probe(aConfig(receiver.url), never, surroundings))).toMatchObject({ code })
+  })
+
+  it('says of a 410 that the receiver is permanently gone', async () => {
+    const receiver = await receiving({ status: 410 })
+    const { message } = await failureOf(rest.probe(aConfig(receiver.url), never, surroundings))
+    expect(message).toBe('the destination answered 410: it is permanently gone')
   })
 })
