@@ -1,7 +1,6 @@
 // The circuit of a destination, over real workers: it opens, lets one delivery try, and closes.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { circuitStates } from '../../db/destinations/circuits.ts'
-import type { DistributionRef } from '../../workflows/messages.ts'
 import { register } from '../support/destinations.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
 import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
@@ -16,11 +15,6 @@ beforeAll(async () => {
   await system.startWorkers()
 })
 afterAll(() => system.close())
-
-async function ended(ref: DistributionRef) {
-  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()
-  return await system.job(ref)
-}
 
 const circuitOf = (id: string, tenant = 'acme') => system.as(tenant, async (db) => (await circuitStates(db, [id]))(id))
 const audited = async (action: string, id: string, tenant = 'acme') => {
@@ -51,7 +45,7 @@ describe('a circuit', () => {
     }
     expect(receiver.requests).toHaveLength(3)
     broken = false
-    for (const ref of [first, ...others]) expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    for (const ref of [first, ...others]) expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(await circuitOf(id)).toMatchObject({ state: 'closed', consecutive_failures: 0, opened_at: null })
     expect(await audited('circuit.closed', id)).toEqual([{ name: 'flaky' }])
     expect(receiver.requests).toHaveLength(14)
@@ -66,7 +60,7 @@ describe('a circuit', () => {
     await expect.poll(async () => (await system.deliveries(waiting))[0]?.status).toBe('waiting')
     const [delivery] = await system.deliveries(waiting)
     expect(delivery!.next_attempt_at!.getTime()).toBeGreaterThan(Date.now() + 10_000)
-    expect(await ended(waiting)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
+    expect(await system.ended(waiting)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
     expect(await system.attempts(waiting)).toEqual([])
     expect(receiver.requests).toHaveLength(1)
     expect(await system.metrics.registry.metrics()).toMatch(/deferrals_total\{reason="circuit"\} [1-9]/)
@@ -98,7 +92,7 @@ describe('a circuit', () => {
   it('does not open by refusals, which say that the destination is there', async () => {
     const receiver = await aReceiver({ status: 422 })
     const id = await register(system, 'picky', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 60 } })
-    for (let i = 0; i < 3; i++) await ended(await system.distribute({ destinations: [{ name: 'picky' }] }))
+    for (let i = 0; i < 3; i++) await system.ended(await system.distribute({ destinations: [{ name: 'picky' }] }))
     expect(receiver.requests).toHaveLength(3)
     expect(await circuitOf(id)).toMatchObject({ state: 'closed', consecutive_failures: 0 })
   })
@@ -106,7 +100,7 @@ describe('a circuit', () => {
   it('of an inline destination goes by protocol, host and port, whatever its name', async () => {
     const receiver = await aReceiver({ status: 503 })
     const ref = await system.distribute({ max_retries: 4, destinations: [restTo('one', receiver.url)] })
-    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE' })
     const other = await system.distribute({ destinations: [restTo('another', `${receiver.url}/else`)] })
     await expect
       .poll(async () => (await system.deliveries(other))[0])
@@ -120,14 +114,16 @@ describe('a circuit', () => {
     const settings = { circuit_breaker: { failures: 2, open_seconds: 60 } }
     const acme = await register(system, 'shared-name', `${receiver.url}/acme`, settings)
     const globex = await register(system, 'shared-name', `${receiver.url}/globex`, { tenant: 'globex', ...settings })
-    await ended(await system.distribute({ max_retries: 1, destinations: [{ name: 'shared-name' }] }))
+    await system.ended(await system.distribute({ max_retries: 1, destinations: [{ name: 'shared-name' }] }))
     expect((await circuitOf(acme)).state).toBe('open')
     for (let i = 0; i < 5; i++) {
-      await ended(await system.distribute({ max_retries: 0, destinations: [restTo('inline', `${receiver.url}/acme`)] }))
+      await system.ended(
+        await system.distribute({ max_retries: 0, destinations: [restTo('inline', `${receiver.url}/acme`)] }),
+      )
     }
     const destinations = [{ name: 'shared-name' }, restTo('inline', `${receiver.url}/globex`)]
     const theirs = await system.distribute({ tenant_id: 'globex', destinations })
-    expect(await ended(theirs)).toMatchObject({ status: 'completed', retry_count: 0 })
+    expect(await system.ended(theirs)).toMatchObject({ status: 'completed', retry_count: 0 })
     expect(await circuitOf(globex, 'globex')).toMatchObject({ state: 'closed', consecutive_failures: 0 })
     const { rows } = await system.as('globex', (db) => db.query('select * from destination_circuits'))
     expect(rows).toEqual([])
@@ -136,7 +132,7 @@ describe('a circuit', () => {
   it('a healthy destination has no row, and a success after failures ends the trouble', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 503 }, { status: 200 }])
     const id = await register(system, 'recovering', receiver.url)
-    await ended(await system.distribute({ destinations: [{ name: 'recovering' }] }))
+    await system.ended(await system.distribute({ destinations: [{ name: 'recovering' }] }))
     expect((await circuitOf(id)).consecutive_failures).toBe(0)
     const { rows } = await system.as('acme', (db) =>
       db.query('select from destination_circuits where target = $1', [id]),

@@ -20,11 +20,6 @@ beforeAll(async () => {
 })
 afterAll(() => system.close())
 
-async function ended(ref: DistributionRef) {
-  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 20_000 }).not.toBeNull()
-  return await system.job(ref)
-}
-
 const cancel = (ref: DistributionRef, reason: string | null = null) =>
   system.as(ref.tenant_id, (db) => requestCancel(db, jobId(ref.distribution_id), reason))
 const retry = (ref: DistributionRef, request: Partial<Parameters<typeof requestRetry>[2]> = {}) =>
@@ -35,7 +30,7 @@ describe('a distribution', () => {
     const payload = '{"b": 1.0, "a":12345678901234567890,"b":"\\u00e9\\/", "z" : [ ] }'
     const receiver = await aReceiver([{ status: 503 }, { status: 200 }, { status: 200 }])
     const ref = await system.distribute({ payload_text: payload, destinations: [restTo('a', receiver.url)] })
-    expect(await ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
     expect(await retry(ref, { force: true })).toMatchObject({ outcome: 'reset', round: 2 })
     await system.runs.signalRetry(ref, ABOUT)
     const requests = await receiver.received(3)
@@ -65,7 +60,7 @@ describe('a distribution', () => {
   it('tells its split where some destinations failed, and leaves the others delivered', async () => {
     const [good, bad] = [await aReceiver(), await aReceiver({ status: 422, body: 'not like this' })]
     const ref = await system.distribute({ destinations: [restTo('good', good.url), restTo('bad', bad.url)] })
-    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED' })
     expect(await system.deliveries(ref)).toMatchObject([
       { destination_name: 'good', status: 'success', attempts: 1 },
       { destination_name: 'bad', status: 'failed', attempts: 1, error_code: 'REJECTED' },
@@ -88,7 +83,11 @@ describe('a distribution', () => {
     })
     ref = await system.submit({ max_retries: 2, destinations: [restTo('a', receiver.url)] })
     await system.runs.start(ref, ABOUT)
-    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE', retry_count: 2 })
+    expect(await system.ended(ref)).toMatchObject({
+      status: 'failed',
+      error_code: 'DESTINATION_UNAVAILABLE',
+      retry_count: 2,
+    })
     expect(open).toEqual([1, 1, 1])
     expect((await system.attempts(ref)).map(({ status }) => status)).toEqual(['retry', 'retry', 'failed'])
   })
@@ -100,7 +99,7 @@ describe('a distribution', () => {
       max_retries: 1,
       destinations: [restTo('refused', gone.url), restTo('unknown', 'http://does-not-exist.invalid/')],
     })
-    await ended(ref)
+    await system.ended(ref)
     expect(
       (await system.attempts(ref)).map(({ destination_name, status, retry_reason }) => [
         destination_name,
@@ -118,7 +117,7 @@ describe('a distribution', () => {
   it('headers, then silence: the attempt ends within its deadline and is retried', async () => {
     const receiver = await aReceiver([{ status: 200, body: 'half', stall: 'body' }, { status: 200 }])
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url, { timeout_seconds: 1 })] })
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect((await system.attempts(ref)).map(({ status, retry_reason }) => [status, retry_reason])).toEqual([
       ['retry', 'TIMEOUT'],
       ['success', null],
@@ -133,7 +132,7 @@ describe('a distribution', () => {
       payload_queryable: false,
       destinations: [restTo('a', receiver.url)],
     })
-    await ended(ref)
+    await system.ended(ref)
     expect(receiver.requests[0]!.body.toString()).toBe(payload)
     expect(await system.attempts(ref)).toMatchObject([{ status: 'failed', response_status_code: 400 }])
   })
@@ -145,7 +144,7 @@ describe('a distribution', () => {
       payload_text: '{"kept":"out-of-the-log"}',
       destinations: [restTo('a', `${receiver.url}/?key=out-of-the-log-too`)],
     })
-    await ended(ref)
+    await system.ended(ref)
     const [attempt] = await system.attempts(ref)
     const lines = system.log.filter((line) => line.distribution_id === ref.distribution_id)
     expect(lines).toContainEqual(
@@ -163,7 +162,7 @@ describe('a distribution', () => {
 
   it('ends an empty plan as completed with a warning', async () => {
     const ref = await system.distribute({ destinations: [] })
-    expect(await ended(ref)).toMatchObject({
+    expect(await system.ended(ref)).toMatchObject({
       status: 'completed',
       warnings: ['No destination was chosen for this distribution'],
     })
@@ -180,14 +179,14 @@ describe('a distribution', () => {
     expect((await system.job(ref)).status).toBe('pending')
     const [request] = await receiver.received(1)
     expect(request!.at).toBeGreaterThanOrEqual(deliverAt.getTime())
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
   })
 
   it('expires: what waits is failed with EXPIRED, and nothing is sent afterwards', async () => {
     const receiver = await aReceiver({ status: 503, headers: { 'retry-after': '30' } })
     const ref = await system.distribute({ timeout_seconds: 2, destinations: [restTo('a', receiver.url)] })
     await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
-    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
     expect(await system.deliveries(ref)).toMatchObject([{ status: 'failed', error_code: 'EXPIRED', attempts: 1 }])
     expect(receiver.requests).toHaveLength(1)
   })
@@ -202,7 +201,7 @@ describe('a distribution', () => {
     await request!.closed
     // Heartbeats carry the cancellation every second; the rest is room for a busy machine, far from the deadline of 60 s.
     expect(Date.now() - askedAt).toBeLessThan(5000)
-    expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'not needed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'not needed' })
     expect(await system.attempts(ref)).toMatchObject([
       { status: 'cancelled', retry_reason: 'CANCELLED', metadata: { outcome: 'unknown' } },
     ])
@@ -210,7 +209,7 @@ describe('a distribution', () => {
 
   it('a cancel of a finished distribution says so', async () => {
     const ref = await system.distribute({ destinations: [restTo('a', (await aReceiver()).url)] })
-    await ended(ref)
+    await system.ended(ref)
     expect(await cancel(ref)).toEqual({ outcome: 'finished', status: 'completed', asked: false })
     // A signal that comes too late changes nothing, and leaves no run behind.
     expect(await system.dispatcher.tell('cancel', ref, (runs) => runs.signalCancel(ref, ABOUT))).toBe(true)
@@ -227,10 +226,10 @@ describe('a distribution', () => {
     expect(await system.runs.describe(lost)).toEqual({ state: 'unknown' })
     expect(await cancel(lost)).toEqual({ outcome: 'requested', ...ABOUT })
     expect(await system.dispatcher.tell('cancel', lost, (runs) => runs.signalCancel(lost, ABOUT))).toBe(true)
-    expect(await ended(lost)).toMatchObject({ status: 'cancelled', error_code: 'CANCELLED' })
+    expect(await system.ended(lost)).toMatchObject({ status: 'cancelled', error_code: 'CANCELLED' })
     const [told] = await owner.received(1)
     expect(JSON.parse(told!.body.toString())).toMatchObject({ event_type: 'distribution.cancelled' })
-    expect(await ended(next)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(next)).toMatchObject({ status: 'completed' })
     expect(receiver.requests).toHaveLength(1)
   })
 
@@ -241,7 +240,7 @@ describe('a distribution', () => {
     await system.temporal.client.workflow.getHandle(distributionWorkflowId(ref)).terminate()
     await cancel(ref, 'not needed')
     await system.runs.signalCancel(ref, ABOUT)
-    expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'not needed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'not needed' })
     expect(await system.deliveries(ref)).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
   })
 
@@ -251,7 +250,7 @@ describe('a distribution', () => {
     await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
     const handle = system.temporal.client.workflow.getHandle(distributionWorkflowId(ref))
     await handle.cancel()
-    expect(await ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'cancelled in Temporal' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'cancelled in Temporal' })
     await expect.poll(async () => (await handle.describe()).status.name).toBe('COMPLETED')
   })
 
@@ -265,7 +264,7 @@ describe('a distribution', () => {
   it('two manual retries give two numbered attempts, and one too early is refused', async () => {
     const receiver = await aReceiver({ status: 404 })
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
-    await ended(ref)
+    await system.ended(ref)
     for (const round of [2, 3]) {
       expect(await retry(ref)).toMatchObject({ outcome: 'reset', round, destinations: ['a'] })
       expect(await retry(ref)).toMatchObject({ outcome: 'nothing' })
@@ -279,12 +278,12 @@ describe('a distribution', () => {
   it('a retry of some destinations leaves the others alone', async () => {
     const [a, b] = [await aReceiver({ status: 404 }), await aReceiver({ status: 404 })]
     const ref = await system.distribute({ destinations: [restTo('a', a.url), restTo('b', b.url)] })
-    await ended(ref)
+    await system.ended(ref)
     a.reply({ status: 200 })
     await retry(ref, { destinations: ['a'] })
     await system.runs.signalRetry(ref, ABOUT)
     await a.received(2)
-    expect(await ended(ref)).toMatchObject({ status: 'failed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed' })
     expect(await system.deliveries(ref)).toMatchObject([{ status: 'success' }, { status: 'failed', attempts: 1 }])
     expect(await retry(ref, { destinations: ['nobody'] })).toMatchObject({ outcome: 'nothing', unknown: ['nobody'] })
   })
@@ -298,7 +297,7 @@ describe('a distribution', () => {
       ),
     )
     const ref = await system.distribute({ destinations: [{ name: 'leaver' }] })
-    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED' })
     const { rows } = await system.as('acme', (db) =>
       db.query(`select status, status_reason from destinations where name = 'leaver'`),
     )
@@ -311,7 +310,7 @@ describe('a distribution', () => {
       .toMatchObject([{ status: 'waiting', error_code: 'DESTINATION_DISABLED', attempts: 0 }])
     receiver.reply({ status: 200 })
     await system.as('acme', (db) => db.query(`update destinations set status = 'active' where name = 'leaver'`))
-    expect(await ended(second)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(second)).toMatchObject({ status: 'completed' })
   })
 
   it('a 410 disables a deprecated destination as well', async () => {
@@ -323,7 +322,7 @@ describe('a distribution', () => {
         [JSON.stringify({ endpoint: receiver.url })],
       ),
     )
-    await ended(await system.distribute({ destinations: [{ name: 'old-leaver' }] }))
+    await system.ended(await system.distribute({ destinations: [{ name: 'old-leaver' }] }))
     const { rows } = await system.as('acme', (db) =>
       db.query(`select status from destinations where name = 'old-leaver'`),
     )
@@ -340,7 +339,10 @@ describe('a distribution', () => {
       ),
     )
     const ref = await system.distribute({ destinations: [{ name: 'old' }] })
-    expect(await ended(ref)).toMatchObject({ status: 'completed', warnings: ['The destination old is deprecated'] })
+    expect(await system.ended(ref)).toMatchObject({
+      status: 'completed',
+      warnings: ['The destination old is deprecated'],
+    })
   })
 
   it('sends one signed callback per time that it ends', async () => {
@@ -374,14 +376,14 @@ describe('a distribution', () => {
     const receiver = await aReceiver()
     const ref = await system.distribute({ callback_url: owner.url, destinations: [restTo('a', receiver.url)] })
     await owner.received(1)
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     const handle = system.temporal.client.workflow.getHandle(distributionWorkflowId(ref))
     await expect.poll(async () => (await handle.describe()).status.name).toBe('COMPLETED')
   })
 
   it('shows a tenant’s failed runs, the destination of each activity and its reason in Temporal', async () => {
     const ref = await system.distribute({ destinations: [restTo('ledger', (await aReceiver({ status: 404 })).url)] })
-    await ended(ref)
+    await system.ended(ref)
     const { client } = system.temporal
     const query = `TenantId = 'acme' and DistributionStatus = 'failed' and WorkflowId = '${distributionWorkflowId(ref)}'`
     await expect.poll(async () => (await client.workflow.count(query)).count).toBe(1)

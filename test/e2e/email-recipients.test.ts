@@ -54,11 +54,6 @@ function mail(receiver: SmtpReceiver, job: { max_retries?: number } = {}): Promi
   return system.distribute({ ...job, destinations: [{ name: 'mail', protocol: 'EMAIL', configuration }] })
 }
 
-async function ended(ref: DistributionRef) {
-  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 20_000 }).not.toBeNull()
-  return await system.job(ref)
-}
-
 async function retryByHand(ref: DistributionRef, force = false): Promise<void> {
   const outcome = await system.as(ref.tenant_id, (db) => requestRetry(db, jobId(ref.distribution_id), { force }))
   expect(outcome).toMatchObject({ outcome: 'reset' })
@@ -91,7 +86,7 @@ describe('a mail to two', () => {
   it('of whom one is put off: after the retry each has exactly one', async () => {
     const receiver = await aReceiver({ answer: greylisting('bob') })
     const ref = await mail(receiver)
-    expect(await ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
     expect(recipients(receiver)).toEqual(['ann', 'bob'])
     const [delivery] = await system.deliveries(ref)
     for (const { data } of receiver.mails) {
@@ -120,7 +115,7 @@ describe('a mail to two', () => {
     const receiver = await aReceiver({ answer: (line) => (line.startsWith('RCPT TO:<bob') ? '450 full' : undefined) })
     for (let i = 0; i < 7; i++) {
       const ref = await mail(receiver, { max_retries: 0 })
-      expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE' })
+      expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE' })
     }
     expect(recipients(receiver)).toHaveLength(7)
     const { rows } = await system.as('acme', (db) =>
@@ -132,7 +127,7 @@ describe('a mail to two', () => {
   it('of whom one is refused: no plain success, and a retry by hand goes to that one alone', async () => {
     const receiver = await aReceiver({ answer: (line) => (line.startsWith('RCPT TO:<bob') ? '550 nobody' : undefined) })
     const ref = await mail(receiver)
-    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED', retry_count: 0 })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED', retry_count: 0 })
     const [attempt] = await system.attempts(ref)
     expect(attempt).toMatchObject({ status: 'failed', retry_reason: 'REJECTED', response_status_code: 550 })
     expect(statuses(attempt!.metadata)).toEqual([
@@ -157,7 +152,7 @@ describe('a mail to two', () => {
     const ref = await mail(receiver)
     await receiver.until(({ connections }) => connections.total === 2)
     receiver.script({})
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(recipients(receiver)).toEqual(['ann', 'bob'])
     const attempts = await system.attempts(ref)
     expect(attempts.map(({ retry_reason }) => retry_reason)).toEqual([
@@ -179,7 +174,7 @@ describe('a mail to two', () => {
     await receiver.until(({ mails }) => mails.length === 1)
     await system.as('acme', (db) => closeLostAttempt(db, jobId(ref.distribution_id), 'mail'))
     receiver.say('250 OK')
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(recipients(receiver)).toEqual(['ann', 'bob'])
     const [first] = await system.attempts(ref)
     expect(first).toMatchObject({ status: 'retry', retry_reason: 'WORKER_LOST' })
@@ -202,7 +197,7 @@ describe('a mail to two', () => {
     await receiver.until(() => asked === 2)
     await system.as('acme', (db) => requestCancel(db, jobId(ref.distribution_id), null))
     await system.runs.signalCancel(ref, ABOUT)
-    expect(await ended(ref)).toMatchObject({ status: 'cancelled' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'cancelled' })
     const [first, second] = await system.attempts(ref)
     expect(statuses(first!.metadata)).toEqual([
       ['ann', 'accepted', 250],
@@ -218,7 +213,7 @@ describe('a mail to two', () => {
   it('is another mail to both when the retry is forced', async () => {
     const receiver = await aReceiver({ answer: greylisting('bob') })
     const ref = await mail(receiver)
-    await ended(ref)
+    await system.ended(ref)
     await retryByHand(ref, true)
     await receiver.until(({ mails }) => mails.length === 3)
     await expect.poll(async () => (await system.job(ref)).status).toBe('completed')
@@ -242,7 +237,7 @@ describe('a mail to two', () => {
       .poll(() => system.log.some((line) => String(line.msg).includes('goes through the history')), { timeout: 15_000 })
       .toBe(true)
     database.mend()
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(recipients(receiver)).toEqual(['ann', 'bob'])
   })
 })

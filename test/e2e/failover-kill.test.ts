@@ -1,18 +1,21 @@
 // Groups and turns over several worker processes that are killed: no turn is lost, none is taken twice.
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type ApiCall, apiClient } from '../support/api-client.ts'
 import { type Deployment, type Running, startDeployment } from '../support/deployment.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 
 let deployment: Deployment
-let api: Running
+let call: ApiCall
 let workers: Running[]
 let receiver: HttpReceiver
 
 beforeAll(async () => {
   deployment = await startDeployment()
   receiver = await startHttpReceiver()
-  ;[api, ...workers] = await Promise.all([deployment.startApi(), deployment.startWorker(), deployment.startWorker()])
+  const api = await deployment.startApi()
+  workers = await Promise.all([deployment.startWorker(), deployment.startWorker()])
+  call = apiClient(api.url, deployment.apiKey)
   for (const name of ['first', 'second', 'third']) {
     const configuration = { endpoint: `${receiver.url}/${name}` }
     await call('POST', '/destinations/register', { name, protocol: 'REST', configuration })
@@ -22,16 +25,6 @@ afterAll(async () => {
   await deployment?.close()
   await receiver?.close()
 })
-
-async function call(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
-  const response = await fetch(`${api.url}/api/v1${path}`, {
-    method,
-    headers: { 'content-type': 'application/json', 'x-api-key': deployment.apiKey },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
-  return (await response.json()) as Record<string, unknown>
-}
 
 async function submit(count: number): Promise<string[]> {
   const answers = await Promise.all(

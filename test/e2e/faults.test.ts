@@ -35,11 +35,6 @@ afterAll(async () => {
 })
 afterEach(() => database.mend())
 
-async function ended(ref: DistributionRef) {
-  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()
-  return await system.job(ref)
-}
-
 /** A planned distribution without retries whose worker was killed after opening its first attempt. */
 async function lostAttempt(endpoint: string, registered?: string): Promise<DistributionRef> {
   if (registered) {
@@ -90,7 +85,7 @@ describe('faults', () => {
       .poll(() => system.log.some((line) => String(line.msg).includes('goes through the history')), { timeout: 15_000 })
       .toBe(true)
     database.mend()
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(receiver.requests).toHaveLength(1)
     expect(await system.attempts(ref)).toMatchObject([
       { attempt_number: 1, status: 'success', response_status_code: 200, response_body: 'taken' },
@@ -109,7 +104,7 @@ describe('faults', () => {
       )
     await expect.poll(handedOver, { timeout: 15_000 }).toBe(true)
     database.mend()
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(receiver.requests).toHaveLength(1)
     expect(await system.attempts(ref)).toMatchObject([{ attempt_number: 1, status: 'success' }])
   })
@@ -124,7 +119,7 @@ describe('faults', () => {
       return { status: 503 }
     })
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(receiver.requests).toHaveLength(2)
     expect((await system.attempts(ref)).map(({ attempt_number, status }) => [attempt_number, status])).toEqual([
       [1, 'retry'],
@@ -138,7 +133,7 @@ describe('faults', () => {
     const ref = await system.distribute({ max_retries: 0, destinations: [restTo('a', receiver.url)] })
     await expect.poll(() => system.log.some((line) => line.activity === 'plan'), { timeout: 15_000 }).toBe(true)
     database.mend()
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(await system.attempts(ref)).toMatchObject([{ attempt_number: 1, status: 'success' }])
   })
 
@@ -159,7 +154,7 @@ describe('faults', () => {
     await system.as('acme', (db) => closeLostAttempt(db, jobId(ref.distribution_id), 'a'))
     expect(await system.attempts(ref)).toMatchObject([{ status: 'retry', retry_reason: 'WORKER_LOST' }])
     answer()
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(await system.attempts(ref)).toMatchObject([
       { status: 'success', retry_reason: null, response_body: 'late', metadata: { late: true } },
     ])
@@ -186,7 +181,7 @@ describe('faults', () => {
     const receiver = await aReceiver()
     const one = await lostAttempt(receiver.url)
     await system.runs.start(one, ABOUT)
-    expect(await ended(one)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(one)).toMatchObject({ status: 'completed' })
     expect((await system.attempts(one)).map(({ status, retry_reason }) => [status, retry_reason])).toEqual([
       ['retry', 'WORKER_LOST'],
       ['success', null],
@@ -198,7 +193,7 @@ describe('faults', () => {
       await openAttempt(db, jobId(two.distribution_id), 'a', { configuration_version: null, worker: 'killed' })
     })
     await system.runs.start(two, ABOUT)
-    expect(await ended(two)).toMatchObject({ status: 'failed', error_code: 'WORKER_LOST' })
+    expect(await system.ended(two)).toMatchObject({ status: 'failed', error_code: 'WORKER_LOST' })
     expect((await system.attempts(two)).map(({ status, retry_reason }) => [status, retry_reason])).toEqual([
       ['retry', 'WORKER_LOST'],
       ['retry', 'WORKER_LOST'],
@@ -216,14 +211,14 @@ describe('faults', () => {
     const ref = await lostAttempt('http://127.0.0.1:1/', 'removed')
     await system.as('acme', (db) => db.query(`update destinations set deleted_at = now() where name = 'removed'`))
     await system.runs.start(ref, ABOUT)
-    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_DELETED' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_DELETED' })
     expect(await system.attempts(ref)).toMatchObject([{ status: 'retry', retry_reason: 'WORKER_LOST' }])
   })
 
   it('writing an outcome again changes nothing, and a late failure changes nothing', async () => {
     const receiver = await aReceiver()
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
-    await ended(ref)
+    await system.ended(ref)
     const [attempt] = await system.attempts(ref)
     const outcome: AttemptOutcome = {
       attempt_id: attempt!.id,
@@ -256,7 +251,7 @@ describe('faults', () => {
     // The local activity and its one repetition: then its failure stands in the history.
     await expect.poll(() => failures().length, { timeout: 15_000 }).toBeGreaterThanOrEqual(2)
     database.mend()
-    await ended(ref)
+    await system.ended(ref)
     const { client } = system.temporal
     const history = JSON.stringify(
       (await client.workflow.getHandle(`distribution/acme/${ref.distribution_id}`).fetchHistory()).events,

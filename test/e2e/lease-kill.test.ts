@@ -2,11 +2,12 @@
 // leases, and nothing stays stuck.
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type ApiCall, apiClient } from '../support/api-client.ts'
 import { type Deployment, type Running, startDeployment } from '../support/deployment.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 
 let deployment: Deployment
-let api: Running
+let call: ApiCall
 let worker: Running
 let receiver: HttpReceiver
 let rows: pg.Client
@@ -14,7 +15,9 @@ let rows: pg.Client
 beforeAll(async () => {
   deployment = await startDeployment()
   receiver = await startHttpReceiver()
-  ;[api, worker] = await Promise.all([deployment.startApi(), deployment.startWorker()])
+  const api = await deployment.startApi()
+  worker = await deployment.startWorker()
+  call = apiClient(api.url, deployment.apiKey)
   rows = new pg.Client({ connectionString: deployment.databaseUrl })
   await rows.connect()
 })
@@ -23,16 +26,6 @@ afterAll(async () => {
   await deployment?.close()
   await receiver?.close()
 })
-
-async function call(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
-  const response = await fetch(`${api.url}/api/v1${path}`, {
-    method,
-    headers: { 'content-type': 'application/json', 'x-api-key': deployment.apiKey },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
-  return (await response.json()) as Record<string, unknown>
-}
 
 const register = (name: string, limits: Record<string, unknown>) =>
   call('POST', '/destinations/register', {

@@ -54,11 +54,6 @@ function register(name: string, endpoint: string, transform_config: Record<strin
 const send = (name: string, payload_text = PAYLOAD, tenant_id = 'acme') =>
   system.distribute({ tenant_id, payload_text, destinations: [{ name }] })
 
-async function ended(ref: DistributionRef) {
-  await expect.poll(async () => (await system.job(ref)).completed_at, WAIT).not.toBeNull()
-  return await system.job(ref)
-}
-
 describe('a destination that shapes', () => {
   it('gets the shaped document under its type, at the place that the payload as submitted names', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 200 }])
@@ -68,7 +63,7 @@ describe('a destination that shapes', () => {
       output: { format: 'csv', columns: ['iban', 'total'] },
     })
     const ref = await send('csv')
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     const [first, second] = await receiver.received(2)
     expect(first!.body.toString()).toBe('iban,total\r\n***********************3456,1.0\r\n')
     expect(second!.body).toEqual(first!.body)
@@ -83,7 +78,7 @@ describe('a destination that shapes', () => {
     const receiver = await aReceiver()
     await register('plain', receiver.url)
     const ref = await send('plain')
-    expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     const [request] = await receiver.received(1)
     expect(request!.body.toString()).toBe(PAYLOAD)
     expect((await system.attempts(ref))[0]!.metadata).not.toHaveProperty('shaped')
@@ -99,7 +94,7 @@ describe('a destination that shapes', () => {
         [JSON.stringify({ destinations: ['both'], shape: { field_mapping: { fees: 'rows[*].fee' } } })],
       ),
     )
-    expect(await ended(await send('both'))).toMatchObject({ status: 'completed' })
+    expect(await system.ended(await send('both'))).toMatchObject({ status: 'completed' })
     const [request] = await receiver.received(1)
     expect(request!.body.toString()).toBe('{"first":1.1,"left":"fees"}')
   })
@@ -108,7 +103,7 @@ describe('a destination that shapes', () => {
     const receiver = await aReceiver()
     const id = await register('mended', receiver.url, { output_schema: { required: ['period'] } })
     const ref = await send('mended')
-    expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'TRANSFORMATION_FAILED' })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'TRANSFORMATION_FAILED' })
     expect(await system.deliveries(ref)).toMatchObject([
       { status: 'failed', attempts: 1, error_message: 'output_schema: $.period: is required' },
     ])
@@ -140,9 +135,9 @@ describe('a destination that shapes', () => {
     const endless = await send('endless', JSON.stringify({ text: `${'a'.repeat(60)}!` }))
     await expect.poll(async () => (await system.deliveries(endless))[0]?.status, WAIT).toBe('processing')
     for (let count = 0; count < 3; count++) {
-      expect(await ended(await send('quick', PAYLOAD, 'other'))).toMatchObject({ status: 'completed' })
+      expect(await system.ended(await send('quick', PAYLOAD, 'other'))).toMatchObject({ status: 'completed' })
     }
-    expect(await ended(endless)).toMatchObject({ status: 'failed', error_code: 'TRANSFORMATION_FAILED' })
+    expect(await system.ended(endless)).toMatchObject({ status: 'failed', error_code: 'TRANSFORMATION_FAILED' })
     expect(await system.deliveries(endless)).toMatchObject([
       { attempts: 1, error_message: expect.stringMatching(/^limits: it took longer than/) },
     ])
@@ -160,7 +155,7 @@ describe('a destination that shapes', () => {
         return (await system.attempts(ref))[0]?.retry_reason
       }, WAIT)
       .toBe('WORKER_LOST')
-    expect(await ended(ref)).toMatchObject({ error_code: 'TRANSFORMATION_FAILED' })
+    expect(await system.ended(ref)).toMatchObject({ error_code: 'TRANSFORMATION_FAILED' })
     expect(await system.attempts(ref)).toMatchObject([
       { status: 'retry', error_message: 'The process that shapes the payload was lost; nothing was sent' },
       { status: 'failed', error_message: expect.stringMatching(/^limits: it took longer than/) },
@@ -178,11 +173,11 @@ describe('a destination that shapes', () => {
     await expect.poll(async () => (await system.deliveries(stuck))[0]?.status, WAIT).toBe('processing')
     const refs: DistributionRef[] = []
     for (let count = 0; count < 3; count++) refs.push(await send('limited'))
-    for (const ref of refs) expect(await ended(ref)).toMatchObject({ status: 'completed' })
+    for (const ref of refs) expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     const times = receiver.requests.map(({ at }) => at)
     expect(times).toHaveLength(3)
     for (const [index, time] of times.slice(1).entries()) expect(time - times[index]!).toBeGreaterThanOrEqual(1000)
-    await ended(stuck)
+    await system.ended(stuck)
   }, 120_000)
 
   it('and is cancelled while others of its tenant are being shaped does not wait for them', async () => {
@@ -195,10 +190,10 @@ describe('a destination that shapes', () => {
     await expect.poll(async () => (await system.deliveries(last))[0]?.status, WAIT).toBe('processing')
     await system.as('acme', (db) => requestCancel(db, jobId(last.distribution_id), null))
     await system.runs.signalCancel(last, ABOUT)
-    expect(await ended(last)).toMatchObject({ status: 'cancelled' })
+    expect(await system.ended(last)).toMatchObject({ status: 'cancelled' })
     const others = await Promise.all(endless.slice(0, 2).map((ref) => system.deliveries(ref)))
     expect(others.flat().filter(({ status }) => status === 'processing')).not.toEqual([])
-    for (const ref of endless) await ended(ref)
+    for (const ref of endless) await system.ended(ref)
   }, 120_000)
 })
 

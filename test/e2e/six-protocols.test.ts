@@ -3,19 +3,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { type ApiCall, apiClient } from '../support/api-client.ts'
 import { type Deployment, type Running, startDeployment } from '../support/deployment.ts'
 import { describeWith, INSTALL_MS } from '../support/receivers/needs.ts'
 import { type Line, startToxiproxy, type Toxic, type Toxiproxy } from '../support/receivers/toxiproxy.ts'
-import {
-  type ApiCall,
-  apiClient,
-  aReport,
-  contentOf,
-  registerSix,
-  type Site,
-  startSix,
-  untilFinal,
-} from '../support/six.ts'
+import { aReport, contentOf, registerSix, type Site, startSix, untilFinal } from '../support/six.ts'
 
 const describe = await describeWith('rabbitmq', 'versitygw', 'sshd', 'mailpit', 'toxiproxy')
 

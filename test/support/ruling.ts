@@ -1,5 +1,5 @@
 // What tests of rules stand on: call `useRuling` once in a file, and each test has a tenant of its own.
-import { afterAll, afterEach, beforeAll, expect } from 'vitest'
+import { afterAll, afterEach, beforeAll } from 'vitest'
 import type { Actions } from '../../activities/rules/actions.ts'
 import { requestRetry } from '../../db/distributions/commands.ts'
 import { jobId } from '../../db/distributions/job-id.ts'
@@ -89,10 +89,7 @@ export const distribute = (job: Parameters<TestSystem['distribute']>[0] = {}) =>
   system.distribute({ tenant_id: tenant, ...job })
 export const paths = () => receiver.requests.map(({ path }) => path.slice(1))
 
-export async function ended(ref: DistributionRef) {
-  await expect.poll(async () => (await system.job(ref)).completed_at, { timeout: 25_000 }).not.toBeNull()
-  return await system.job(ref)
-}
+export const ended = (ref: DistributionRef) => system.ended(ref)
 
 export async function rows(ref: DistributionRef): Promise<string[]> {
   return (await system.deliveries(ref)).map(({ destination_name, status, error_code }) =>

@@ -1,6 +1,7 @@
 // All six protocols as a deployment meets them: five servers and an HTTP receiver, a registered destination and a
 // credential for each.
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { ApiCall } from './api-client.ts'
 import { startHttpReceiver } from './receivers/http.ts'
 import { type Held, PLACE_PROTOCOLS, startPlace } from './receivers/places.ts'
 
@@ -64,22 +65,6 @@ async function startRest() {
     close: () => receiver.close(),
   }
 }
-
-/** Speaks to a running API as a tenant's administrator. */
-export function apiClient(url: string, key: string) {
-  return async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const answer = await fetch(`${url}/api/v1${path}`, {
-      method,
-      headers: { 'X-API-Key': key, 'Content-Type': 'application/json' },
-      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-    })
-    const text = await answer.text()
-    if (!answer.ok) throw new Error(`${method} ${path} was answered with ${answer.status}: ${text}`)
-    return JSON.parse(text) as T
-  }
-}
-
-export type ApiCall = ReturnType<typeof apiClient>
 
 /** Registers each site with a credential of the same name. `portOf` may lead it over a proxy. */
 export async function registerSix(call: ApiCall, sites: Site[], portOf: (site: Site) => number, given = {}) {

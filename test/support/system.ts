@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import pino from 'pino'
+import { expect } from 'vitest'
 import { BACKOFF, type Backoff } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
 import { BACKGROUND, createWorkerSlots } from '../../activities/delivery/worker-slots.ts'
@@ -49,6 +50,8 @@ export interface TestSystem {
   distribute(job: Partial<NewJob>): Promise<DistributionRef>
   as<T>(tenantId: string, work: (db: Db) => Promise<T>): Promise<T>
   job(ref: DistributionRef): Promise<JobRow>
+  /** The job once it is final. */
+  ended(ref: DistributionRef): Promise<JobRow>
   deliveries(ref: DistributionRef): Promise<DeliveryRow[]>
   attempts(ref: DistributionRef): Promise<AttemptRow[]>
   close(): Promise<void>
@@ -152,6 +155,16 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     const { distribution_id } = await as(whole.tenant_id, (db) => submitJob(db, whole))
     return { tenant_id: whole.tenant_id, distribution_id }
   }
+  const job = async (ref: DistributionRef): Promise<JobRow> => {
+    const { rows } = await as(ref.tenant_id, (db) =>
+      db.query<JobRow>(
+        `select status, error_code, error_message, round, retry_count, completed_at, warnings, cancel_reason, sweep_starts
+           from distribution_jobs where distribution_id = $1`,
+        [ref.distribution_id],
+      ),
+    )
+    return rows[0]!
+  }
   return {
     database,
     pool,
@@ -185,15 +198,10 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
       await runs.start(ref, { data_type: job.data_type ?? A_JOB.data_type, priority: job.priority ?? 'normal' })
       return ref
     },
-    async job(ref) {
-      const { rows } = await as(ref.tenant_id, (db) =>
-        db.query<JobRow>(
-          `select status, error_code, error_message, round, retry_count, completed_at, warnings, cancel_reason, sweep_starts
-             from distribution_jobs where distribution_id = $1`,
-          [ref.distribution_id],
-        ),
-      )
-      return rows[0]!
+    job,
+    async ended(ref) {
+      await expect.poll(async () => (await job(ref)).completed_at, { timeout: 60_000 }).not.toBeNull()
+      return await job(ref)
     },
     async deliveries(ref) {
       const { rows } = await as(ref.tenant_id, (db) =>
