@@ -8,8 +8,16 @@ api() {
     "http://127.0.0.1:${API_PORT:-8000}/api/v1$path" "$@"
 }
 
-# Prints one value of the JSON on standard input; the argument is JavaScript.
-field() { node -p "JSON.parse(fs.readFileSync(0)).$1"; }
+# Prints one value of the JSON on standard input; the argument is JavaScript. Without such a value, as in the answer of an
+# error, it prints the whole answer as an error and fails.
+field() {
+  node -e "
+    const answer = fs.readFileSync(0, 'utf8')
+    let value
+    try { value = JSON.parse(answer).$1 } catch {}
+    if (value !== undefined) console.log(value)
+    else { console.error(answer.trim() || 'no answer'); process.exitCode = 1 }"
+}
 
 # Prints the JSON on standard input with indentation.
 pretty() { node -p 'JSON.stringify(JSON.parse(fs.readFileSync(0)), null, 2)'; }
