@@ -61,7 +61,9 @@ export const credentialList = z.object({ credentials: z.array(credential) }).ope
 export const auditQuery = z.strictObject({
   action: characters(1, 100).optional().openapi({ example: 'disable' }),
   resource_type: characters(1, 50).optional().openapi({ example: 'destination' }),
-  resource_id: characters(1, 200).optional().openapi({ description: 'For a destination, its uuid' }),
+  resource_id: characters(1, 200)
+    .optional()
+    .openapi({ description: 'For a distribution or a batch, its id or its uuid; for a destination, its uuid' }),
   from_date: dayOrInstant.optional(),
   to_date: dayOrInstant.optional(),
   ...cursorQuery,

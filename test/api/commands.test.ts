@@ -201,12 +201,26 @@ describe('cancel', () => {
     expect(row).toEqual({ cancel_reason: 'mistake' })
     const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
     expect(shown.cancel_reason).toBe('mistake')
-    const audit = await api.call('GET', `/audit-log?action=cancel&resource_id=${id.slice(5)}`, undefined, {
+    const key = api.keys.acme.admin
+    for (const resource_id of [id, id.slice('dist_'.length)]) {
+      const audit = await api.call('GET', `/audit-log?action=cancel&resource_id=${resource_id}`, undefined, { key })
+      expect(audit.body.events).toMatchObject([
+        { actor: expect.stringMatching(/^api_key:/), request_id: expect.any(String) },
+      ])
+    }
+  })
+
+  it('keeps its reason in the audit log, also after a retry', async () => {
+    const id = await planned({ a: 'pending' })
+    await api.call('POST', `/distribution/${id}/cancel`, { reason: 'mistake' })
+    await runEnds(id)
+    expect((await api.call('POST', `/distribution/${id}/retry`)).status).toBe(202)
+    const { body: shown } = await api.call('GET', `/distribution/${id}/status`)
+    expect(shown.cancel_reason).toBeNull()
+    const { body } = await api.call('GET', `/audit-log?action=cancel&resource_id=${id}`, undefined, {
       key: api.keys.acme.admin,
     })
-    expect(audit.body.events).toMatchObject([
-      { actor: expect.stringMatching(/^api_key:/), request_id: expect.any(String) },
-    ])
+    expect(body.events).toMatchObject([{ details: { reason: 'mistake' } }])
   })
 
   it('shows the end that the run gives it', async () => {
