@@ -73,7 +73,8 @@ export const cancel = endpoint({
   const asked = await transaction(async (db) => {
     const asked = await requestBatchCancel(db, id, body.reason || 'cancelled on request')
     if (asked.outcome === 'requested') {
-      await audit(db, { action: 'cancel', resource_type: 'batch', resource_id: id })
+      const details = body.reason ? { reason: body.reason } : {}
+      await audit(db, { action: 'cancel', resource_type: 'batch', resource_id: id, details })
     }
     return asked
   })

@@ -47,7 +47,9 @@ export const cancel = endpoint({
   const { tenant_id } = caller
   const asked = await transaction(async (db) => {
     const asked = await requestCancel(db, id, body.reason ?? null)
-    if (asked.outcome === 'requested') await audit(db, deed('cancel', id))
+    // Also here, because a retry removes the reason from the distribution.
+    const details = body.reason ? { reason: body.reason } : {}
+    if (asked.outcome === 'requested') await audit(db, deed('cancel', id, details))
     return asked
   })
   if (asked.outcome === 'missing') throw notFound('distribution')

@@ -8,7 +8,7 @@ export interface AuditEvent {
   action: string
   resource_type: string
   resource_id: string
-  /** Names and numbers; never a secret, never a payload. */
+  /** Names, numbers, and a reason that the caller gave; never a secret, never a payload. */
   details?: Record<string, unknown>
   request_id?: string | null
 }

@@ -60,10 +60,17 @@ describe('cancelling a batch', () => {
     expect(shown.cancel_reason).toBe('sent by mistake')
     const audits = await api.rows(
       'acme',
-      "select action from audit_log where resource_type = 'batch' and resource_id = $1",
+      "select action, details from audit_log where resource_type = 'batch' and resource_id = $1 order by id",
       [body.batch_id.slice('batch_'.length)],
     )
-    expect(audits).toEqual([{ action: 'cancel' }, { action: 'cancel' }])
+    expect(audits).toEqual([
+      { action: 'cancel', details: { reason: 'sent by mistake' } },
+      { action: 'cancel', details: { reason: 'again' } },
+    ])
+    const { body: listed } = await api.call('GET', `/audit-log?resource_id=${body.batch_id}`, undefined, {
+      key: api.keys.acme.admin,
+    })
+    expect(listed.events).toHaveLength(2)
   })
 
   it('is a 404 for others, a 403 for viewers, and a 409 when it has ended', async () => {
