@@ -52,11 +52,11 @@ function createHeads(onContinue: () => void) {
   function endOfHead(chunk: Buffer): number {
     for (const [at, byte] of chunk.entries()) {
       bytes += 1
+      if (bytes > LIMITS.interimBytes.value) throw endlessInterim()
       if (byte === LF && line === 0) return at + 1
       if (byte === LF) line = 0
       else if (byte !== CR) line += 1
     }
-    if (bytes > LIMITS.interimBytes.value) throw endlessInterim()
     return -1
   }
 

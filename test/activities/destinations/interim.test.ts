@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { rest } from '../../../activities/destinations/rest/index.ts'
 import { type S3Config, s3Config } from '../../../activities/destinations/s3/config.ts'
 import { s3 } from '../../../activities/destinations/s3/index.ts'
+import { LIMITS } from '../../../db/limits.ts'
 import { certificate } from '../../support/receivers/http.ts'
 import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
 import { aConfig, send } from './sending.ts'
@@ -177,6 +178,38 @@ describe('never a success', () => {
       message: expect.stringContaining('keeps sending'),
     })
     expect(performance.now() - began).toBeLessThan(15_000)
+  })
+})
+
+describe('the size of an interim head', () => {
+  const LIMIT = LIMITS.interimBytes.value
+  const head = (size: number) => `HTTP/1.1 103 Early Hints\r\nX: ${'y'.repeat(size - 33)}\r\n\r\n`
+
+  it.each([
+    ['at once', 50_000],
+    ['in two pieces', 1000],
+  ])('is limited also when its end comes %s', async (_, cut) => {
+    for (const [size, isTaken] of [
+      [LIMIT, true],
+      [LIMIT + 1, false],
+      [40_000, false],
+    ] as const) {
+      const early = head(size)
+      expect(early).toHaveLength(size)
+      const raw = await answering(async (socket) => {
+        socket.setNoDelay(true).write(early.slice(0, -cut))
+        await sleep(20)
+        socket.write(early.slice(-cut) + OK)
+      })
+      const sent = send(aConfig(raw.url))
+      if (isTaken) expect(await sent).toMatchObject({ status: 200, body: 'ok' })
+      else {
+        expect(await failureOf(sent)).toMatchObject({
+          code: 'DESTINATION_UNAVAILABLE',
+          message: expect.stringContaining('keeps sending'),
+        })
+      }
+    }
   })
 })
 
