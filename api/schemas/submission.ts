@@ -1,6 +1,7 @@
 // The submission. Destinations are only outlined here; `destination-entries.ts` checks them by their protocol.
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
+import { OWN_KEY_PREFIX } from '../../db/distributions/idempotency.ts'
 import { PRIORITIES } from '../../db/states.ts'
 import { characters, instant, nameField, tenantField, time, whole } from './fields.ts'
 
@@ -11,6 +12,8 @@ const MAX_TIMEOUT_SECONDS = 2_592_000
 const MAX_METADATA_BYTES = 65_536
 
 export const idempotencyKey = characters(1, 255)
+  .refine((key) => !key.startsWith(OWN_KEY_PREFIX), 'must not start with the control character U+0001')
+  .openapi({ pattern: '^[^\\u0001]' })
 export const maxRetries = whole(0, 50)
 export const timeoutSeconds = whole(1, MAX_TIMEOUT_SECONDS)
 

@@ -4,12 +4,10 @@ import { z } from '@hono/zod-openapi'
 import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import type { Db } from '../../db/pool.ts'
 import { ApiError, type Detail } from '../http/errors.ts'
-import { characters } from '../schemas/fields.ts'
-
-const KEY = characters(1, 255)
+import { idempotencyKey } from '../schemas/submission.ts'
 
 /** The documentation of the header `Idempotency-Key`. */
-export const keyHeader = z.object({ 'Idempotency-Key': KEY.optional() })
+export const keyHeader = z.object({ 'Idempotency-Key': idempotencyKey.optional() })
 
 /**
  * The key from the header or the body; problems are added to `issues`.
@@ -21,9 +19,8 @@ export function keyOf(
   field: string,
   issues: Detail[],
 ): string | undefined {
-  if (header !== undefined && !KEY.safeParse(header).success) {
-    issues.push({ field: 'Idempotency-Key', issue: 'must have 1 to 255 characters' })
-  }
+  const checked = idempotencyKey.optional().safeParse(header)
+  for (const { message } of checked.error?.issues ?? []) issues.push({ field: 'Idempotency-Key', issue: message })
   if (header !== undefined && inBody && header !== inBody) {
     issues.push({ field, issue: 'differs from the header Idempotency-Key' })
   }

@@ -1,6 +1,12 @@
 // One key, one distribution: the insert decides, so that of many posts at once exactly one goes on.
 import type { Db } from '../pool.ts'
 
+/**
+ * Keys that the product makes itself begin with this character. The API rejects it at the start of a caller's key, so that
+ * no caller can take a key of the product.
+ */
+export const OWN_KEY_PREFIX = '\u0001'
+
 export interface ClaimedKey {
   /** The row's uuid that goes with the key: a new one, or that of the first submission. */
   job_id: string

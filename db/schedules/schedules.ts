@@ -1,6 +1,6 @@
 // Schedules: what is to be submitted when, and the one distribution of each time.
 import { createHash } from 'node:crypto'
-import { claimIdempotencyKey } from '../distributions/idempotency.ts'
+import { claimIdempotencyKey, OWN_KEY_PREFIX } from '../distributions/idempotency.ts'
 import { findSubmittedJob, type NewJob, type SubmittedJob, submitJob } from '../distributions/jobs.ts'
 import type { Db } from '../pool.ts'
 import type { JobStatus, Overlap } from '../states.ts'
@@ -272,7 +272,7 @@ export async function insertScheduledJob(
   mayBeMade: () => Promise<void> = async () => {},
   once = occasion,
 ): Promise<SubmittedJob> {
-  const key = `schedule:${row.id}:${once}`
+  const key = `${OWN_KEY_PREFIX}schedule:${row.id}:${once}`
   const claim = await claimIdempotencyKey(db, row.tenant_id, key, createHash('sha256').update(key).digest())
   if (!claim.claimed) {
     const first = await findSubmittedJob(db, claim.job_id)

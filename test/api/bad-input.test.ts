@@ -121,6 +121,9 @@ describe('headers', () => {
     expectRefusal(differs, 400, 'VALIDATION_ERROR', ['options.idempotency_key'])
     const long = await submit(aSubmission(), { 'Idempotency-Key': 'x'.repeat(256) })
     expectRefusal(long, 400, 'VALIDATION_ERROR', ['Idempotency-Key'])
+    const own = await submit(aSubmission(), { 'Idempotency-Key': '\u0001schedule' })
+    expectRefusal(own, 400, 'VALIDATION_ERROR', ['Idempotency-Key'])
+    expect(own.body.message).toBe('Idempotency-Key: must not start with the control character U+0001')
   })
 })
 
@@ -205,6 +208,7 @@ describe('fields are refused with their path:', () => {
     ['a NUL outside the payload', { metadata: { a: ['\0'] } }, ['metadata.a[0]']],
     ['a lone surrogate in a key', { metadata: { '\ud800': 1 } }, ['metadata']],
     ['a NUL in an idempotency key', { options: { idempotency_key: 'a\0' } }, ['options.idempotency_key']],
+    ['an idempotency key of the product', { options: { idempotency_key: '\u0001a' } }, ['options.idempotency_key']],
     ['several at once', { priority: 1, data_type: '', expires_at: 'soon' }, ['data_type', 'priority', 'expires_at']],
   ]
   it.each(cases)('%s', async (_, given, fields) => {

@@ -1,4 +1,5 @@
 // Schedules over the API: what is taken, shown, changed and begun by hand.
+import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cronIssue } from '../../activities/schedules/cron.ts'
 import { isTimeZone } from '../../activities/schedules/time-zone.ts'
@@ -166,6 +167,20 @@ describe('a schedule', () => {
     expect(rows[0]!.options.schedule).toMatchObject({ id: body.id, name: 'by-hand', version: 1 })
     const { body: shown } = await api.call('GET', '/distribution/schedules/by-hand')
     expect(shown.last_fired_at).not.toBeNull()
+  })
+
+  it('is not affected by a submission whose key looks like one of its own', async () => {
+    const { body } = await create({ name: 'guessed' })
+    const word = createHash('sha256').update('now').digest('hex')
+    const headers = { 'Idempotency-Key': `schedule:${body.id}:trigger:${word}` }
+    const submitted = await api.call('POST', '/distribution/submit', aSubmission(), { headers })
+    expect(submitted.status).toBe(202)
+    const trigger = () =>
+      api.call('POST', '/distribution/schedules/guessed/trigger', undefined, { headers: { 'Idempotency-Key': 'now' } })
+    const first = await trigger()
+    expect(first.status).toBe(202)
+    expect(first.body.distribution_id).not.toBe(submitted.body.distribution_id)
+    expect((await trigger()).body).toEqual(first.body)
   })
 
   it('belongs to its tenant', async () => {

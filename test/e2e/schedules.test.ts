@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { submitScheduled, syncSchedule } from '../../activities/schedules/submit.ts'
 import { sweep } from '../../activities/upkeep/sweep.ts'
+import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
 import { withoutTenant } from '../../db/pool.ts'
 import {
   deleteSchedule,
@@ -120,6 +121,19 @@ describe('a schedule', () => {
     await expect.poll(() => arrived('once').length).toBe(1)
     const other = await submitScheduled(system.deps, { ...ref(row), at: '2026-01-01T00:00:10.000Z' })
     expect(other.distribution_id).not.toBe(fired[0]!.distribution_id)
+  })
+
+  it('makes the distribution of a time although a caller took a key that names it', async () => {
+    const row = await aSchedule('named')
+    const at = '2026-01-01T00:00:00.000Z'
+    const caller = await system.as('acme', (db) =>
+      claimIdempotencyKey(db, 'acme', `schedule:${row.id}:${at}`, Buffer.from('x')),
+    )
+    expect(caller.claimed).toBe(true)
+    const made = await submitScheduled(system.deps, { ...ref(row), at })
+    expect(made.distribution_id).not.toBeNull()
+    expect(await submitScheduled(system.deps, { ...ref(row), at })).toEqual(made)
+    await expect.poll(() => arrived('named').length).toBe(1)
   })
 
   it('leaves times out while the one before is not final, and not with allow_all', async () => {
