@@ -43,7 +43,7 @@ export function circuitSettings(given: Partial<CircuitSettings> | null): Circuit
   return { ...CIRCUIT_DEFAULTS, ...given }
 }
 
-/** What changed, for counting. */
+/** What changed, for the metrics and the log. */
 export type CircuitChange = 'opened' | 'closed' | 'disabled'
 
 /**

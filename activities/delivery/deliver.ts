@@ -17,8 +17,8 @@ import { readPlaceholders } from '../destinations/template/placeholders.ts'
 import { AD_HOC } from '../metrics.ts'
 import { turnAgain } from './admission.ts'
 import type { Delivered } from './delivered.ts'
-import { configurationOf, type Opened, openDelivery } from './open.ts'
-import { Aborted, causeOf, logLevelOf, outcomeOf } from './outcome.ts'
+import { configurationOf, type LostAttempt, type Opened, openDelivery } from './open.ts'
+import { Aborted, causeOf, logLevelOf, outcomeOf, WORKER_LOST } from './outcome.ts'
 import { recordFor } from './record.ts'
 import { messageBody, shapingMetadata } from './shape-message.ts'
 import type { WorkerSlot } from './worker-slots.ts'
@@ -35,13 +35,26 @@ export interface DeliverControl {
 export async function deliver(deps: ActivityDeps, input: DeliverInput, control: DeliverControl): Promise<Delivered> {
   const slot = deps.slots.slot()
   try {
+    const lost: LostAttempt[] = []
     const opened = await withTenant(deps.pool, input.tenant_id, (db) =>
-      openDelivery(deps, db, input, control.turn, slot),
+      openDelivery(deps, db, input, control.turn, slot, lost),
     )
+    for (const attempt of lost) tellLost(deps, input, attempt)
     return opened.kind === 'opened' ? await carryOut(deps, input, opened, control, slot) : opened
   } finally {
     slot.leave()
   }
+}
+
+/** The worker that was lost could neither count nor log its attempt. */
+function tellLost(deps: ActivityDeps, input: DeliverInput, { attempt_number, delivery }: LostAttempt): void {
+  const { tenant_id, distribution_id, destination } = input
+  const { protocol, destination_id, request_id } = delivery
+  deps.metrics.attempts.inc({ destination: destination_id ? destination : AD_HOC, protocol, status: 'retry' })
+  deps.logger.warn(
+    { tenant_id, distribution_id, destination, request_id, attempt_number, code: WORKER_LOST.code },
+    'attempt closed: its worker was lost',
+  )
 }
 
 async function carryOut(

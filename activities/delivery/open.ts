@@ -46,27 +46,41 @@ export interface Opened {
   slotted: boolean
 }
 
-/** The decision and the opened row, in one transaction under the delivery's lock. */
+/** An attempt that its worker left open, and that is closed now. */
+export interface LostAttempt {
+  attempt_number: number
+  delivery: Pick<LockedDelivery, 'protocol' | 'destination_id' | 'request_id'>
+}
+
+/**
+ * The decision and the opened row, in one transaction under the delivery's lock.
+ * @param lost gets the attempts that are closed as lost, so that the caller can log them after the commit
+ */
 export async function openDelivery(
   deps: ActivityDeps,
   db: Db,
   input: DeliverInput,
   turn: number,
   slot: WorkerSlot,
+  lost: LostAttempt[],
 ): Promise<Opened | Delivered> {
   const id = jobId(input.distribution_id)
   const { destination } = input
   const delivery = await lockDelivery(db, id, destination)
   if (!delivery) return { kind: 'over' }
+  const closeLost = async () => {
+    const attempt_number = await closeLostAttempt(db, id, destination)
+    if (attempt_number !== null) lost.push({ attempt_number, delivery })
+  }
   const decision = decide(delivery)
   if (decision.kind === 'over') {
     // A late success of an earlier attempt may have ended the delivery while another one was open, and lost since.
-    if (delivery.status === 'success') await closeLostAttempt(db, id, destination)
+    if (delivery.status === 'success') await closeLost()
     return { ...decision, ordered: delivery.ordering_key !== null }
   }
   if (delivery.resumes > (input.resumes ?? 0)) return { kind: 'resumed' }
   // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
-  if (delivery.status === 'processing') await closeLostAttempt(db, id, destination)
+  if (delivery.status === 'processing') await closeLost()
   switch (decision.kind) {
     case 'skip':
       await endNeedless(db, id, destination)
@@ -110,7 +124,7 @@ export async function openDelivery(
     hasSome(credentials) &&
     !(await isAtVersion(db, destination_id, configuration_version))
   )
-    return await openDelivery(deps, db, input, turn, slot)
+    return await openDelivery(deps, db, input, turn, slot, lost)
   const admission = await admit(db, input.tenant_id, delivery, slot, deps.timing.lease_margin_ms)
   if (admission.kind === 'defer') {
     const { reason, code, message, delay_ms } = admission

@@ -9,7 +9,7 @@ import { withTenant } from '../../db/pool.ts'
 import type { DeliverInput } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { resumeWaiting } from '../distribution/resume.ts'
-import { noteOutcome } from './circuit.ts'
+import { type CircuitChange, noteOutcome } from './circuit.ts'
 
 /**
  * Writes an outcome, trying again for a while (`close_within_ms`). False when the database did not take it in that time:
@@ -64,8 +64,25 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
     },
     { statementTimeoutMs: 2000 },
   )
-  for (const change of changes) deps.metrics.circuits.inc({ change })
+  for (const change of changes) tellChange(deps, input, outcome, change, target)
   // Nobody waits for it: the outcome is written.
   if (target && changes.includes('closed')) void resumeWaiting(deps, { tenant_id: input.tenant_id, target })
   return outcome.status !== 'retry'
+}
+
+/** After the commit, so that each change is counted and logged once. */
+function tellChange(
+  deps: ActivityDeps,
+  { tenant_id, distribution_id, destination }: DeliverInput,
+  { code, response_status, gone }: AttemptOutcome,
+  change: CircuitChange,
+  target: string | undefined,
+): void {
+  deps.metrics.circuits.inc({ change })
+  const facts = { tenant_id, distribution_id, destination, target }
+  if (change === 'closed') deps.logger.info(facts, 'circuit closed')
+  else {
+    const disabled = gone ? 'destination disabled: it answered 410 Gone' : 'destination disabled by its failures'
+    deps.logger.warn({ ...facts, code, response_status }, change === 'opened' ? 'circuit opened' : disabled)
+  }
 }

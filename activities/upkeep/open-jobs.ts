@@ -30,7 +30,7 @@ export async function tendOpenJob(deps: ActivityDeps, runs: Runs, job: DueJob): 
   }
   // A run that was terminated before a retry says nothing about the retry.
   if (found.state === 'terminated' && !(await as((db) => changedAfter(db, job.id, found.closed_at)))) {
-    await endWithoutRun(deps, runs, job, { round, cause: 'cancelled', reason: 'terminated' })
+    await endTerminated(deps, runs, job)
   } else if (cancel_requested) {
     await endWithoutRun(deps, runs, job, { round, cause: 'cancelled' })
   } else if (job.sweep_starts >= MOST_STARTS) {
@@ -44,6 +44,13 @@ export async function tendOpenJob(deps: ActivityDeps, runs: Runs, job: DueJob): 
     // Counted after the start: one that Temporal rejects says nothing about the distribution.
     await as((db) => countSweepStart(db, job.id))
   }
+}
+
+async function endTerminated(deps: ActivityDeps, runs: Runs, job: DueJob): Promise<void> {
+  const { round, tenant_id, distribution_id } = job
+  const ended = await endWithoutRun(deps, runs, job, { round, cause: 'cancelled', reason: 'terminated' })
+  if (ended.outcome !== 'final' || !ended.ended) return
+  deps.logger.warn({ tenant_id, distribution_id }, 'distribution cancelled: its run was terminated in Temporal')
 }
 
 async function giveUp(deps: ActivityDeps, runs: Runs, job: DueJob): Promise<void> {

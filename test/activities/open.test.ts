@@ -59,7 +59,7 @@ it('takes endpoint and secret of one version, also when they are replaced betwee
       return await db.query(text, values)
     }
     const between = { query } as unknown as Db
-    return openDelivery(system.deps, between, { ...ref, destination: 'moving' }, 1, system.deps.slots.slot())
+    return openDelivery(system.deps, between, { ...ref, destination: 'moving' }, 1, system.deps.slots.slot(), [])
   })
   if (opened.kind !== 'opened') throw new Error(`not opened but ${opened.kind}`)
   expect(replaced).toBe(true)

@@ -23,6 +23,8 @@ const statusOf = async (id: string) => {
   )
   return rows[0]
 }
+const logged = (name: string) =>
+  system.log.filter(({ destination, msg }) => destination === name && /^destination disabled/.test(String(msg)))
 /** The failing began this long ago. */
 const age = (id: string, seconds: number) =>
   system.as('acme', (db) =>
@@ -83,6 +85,9 @@ describe('a destination that only fails', () => {
       db.query(`select details from audit_log where action = 'disable' and resource_id = $1`, [id]),
     )
     expect(rows).toMatchObject([{ details: { name: 'dying', reason: 'failing', consecutive_failures: 4 } }])
+    expect(logged('dying')).toMatchObject([
+      { level: 40, tenant_id: 'acme', target: id, msg: 'destination disabled by its failures', response_status: 503 },
+    ])
     // Enabled again, it goes on where it stopped.
     receiver.reply({ status: 200 })
     await system.as('acme', (db) => db.query(`update destinations set status = 'active' where id = $1`, [id]))
@@ -115,6 +120,9 @@ describe('a destination that only fails', () => {
       db.query(`select details from audit_log where action = 'disable' and resource_id = $1`, [id]),
     )
     expect(rows).toMatchObject([{ details: { name: 'gone', reason: 'gone' } }])
+    expect(logged('gone')).toMatchObject([
+      { level: 40, tenant_id: 'acme', target: id, msg: 'destination disabled: it answered 410 Gone' },
+    ])
   })
 
   it('one failure and then silence is not days of failing, and one success begins anew', async () => {

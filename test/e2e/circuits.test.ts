@@ -48,6 +48,11 @@ describe('a circuit', () => {
     for (const ref of [first, ...others]) expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
     expect(await circuitOf(id)).toMatchObject({ state: 'closed', consecutive_failures: 0, opened_at: null })
     expect(await audited('circuit.closed', id)).toEqual([{ name: 'flaky' }])
+    const facts = { tenant_id: 'acme', destination: 'flaky', target: id }
+    expect(system.log.filter(({ target, msg }) => target === id && /circuit/.test(String(msg)))).toMatchObject([
+      { ...facts, level: 40, msg: 'circuit opened', code: 'DESTINATION_UNAVAILABLE', response_status: 503 },
+      { ...facts, level: 30, msg: 'circuit closed' },
+    ])
     expect(receiver.requests).toHaveLength(14)
   })
 

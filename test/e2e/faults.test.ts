@@ -170,10 +170,22 @@ describe('faults', () => {
     const input = { ...ref, destination: 'a' }
     await record(system.deps, input, outcomeOfAttempt(first!.id))
     const control = { signal: new AbortController().signal, workerLost: () => false, turn: 2 }
+    const counted = async () => {
+      const { values } = await system.metrics.attempts.get()
+      return values.find(({ labels }) => labels.protocol === 'REST' && labels.status === 'retry')?.value ?? 0
+    }
+    const before = await counted()
     expect(await deliver(system.deps, input, control)).toMatchObject({ kind: 'over' })
     expect(await system.attempts(ref)).toMatchObject([
       { attempt_number: 1, status: 'success' },
       { attempt_number: 2, status: 'retry', retry_reason: 'WORKER_LOST' },
+    ])
+    expect(await counted()).toBe(before + 1)
+    const logged = system.log.filter(
+      (line) => line.code === 'WORKER_LOST' && line.distribution_id === ref.distribution_id,
+    )
+    expect(logged).toMatchObject([
+      { level: 40, ...input, attempt_number: 2, msg: 'attempt closed: its worker was lost' },
     ])
   })
 

@@ -148,6 +148,8 @@ describe('the sweep', () => {
     await sweepDue()
     expect(await system.job(ref)).toMatchObject({ status: 'cancelled', cancel_reason: 'terminated' })
     expect(await system.deliveries(ref)).toMatchObject([{ status: 'cancelled', error_code: 'CANCELLED' }])
+    const msg = 'distribution cancelled: its run was terminated in Temporal'
+    expect(system.log.filter((line) => line.msg === msg)).toMatchObject([{ level: 40, ...ref }])
   })
 
   it('a manual retry goes on although the last run was terminated and Temporal was away', async () => {
