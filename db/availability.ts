@@ -13,6 +13,12 @@ export class PoolTimeout extends DatabaseUnavailable {
   override readonly code = 'POOL_TIMEOUT'
 }
 
+/** The tenant used its whole share of the connections for too long, while the database answers. */
+export class TenantBusy extends Error {
+  override name = 'TenantBusy'
+  readonly code = 'TENANT_BUSY'
+}
+
 /** Something answers at the address that a connection cannot be made with: the settings are wrong. */
 export class DatabaseRefused extends Error {
   override name = 'DatabaseRefused'

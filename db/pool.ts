@@ -1,8 +1,8 @@
 // Connections to our own database. Work for a tenant goes through `withTenant`, which sets the tenant for row security
 // inside the transaction, so that nothing stays behind on a pooled connection.
 import pg from 'pg'
-import { isReadOnly, PoolTimeout } from './availability.ts'
-import { BoundedClient, BoundedPool, createServerCheck } from './client.ts'
+import { isReadOnly, PoolTimeout, TenantBusy } from './availability.ts'
+import { BoundedClient, type BoundedConfig, BoundedPool, createServerCheck } from './client.ts'
 import { LIMITS } from './limits.ts'
 import { type Claim, createSlots, type Slots } from './slots.ts'
 
@@ -93,12 +93,24 @@ function connectionsOf(pool: Pool): Slots {
   return made
 }
 
-/** Waits for as long as for a connection of the pool, and fails as that does. */
-async function waitIn(slots: Slots, claim: Claim): Promise<void> {
-  const late = new PoolTimeout('timeout exceeded when trying to connect')
+/**
+ * Waits for as long as for a connection of the pool. The tenant's transactions may also last because the database is away,
+ * which is not the tenant's fault: hence the check.
+ * @throws TenantBusy, or PoolTimeout if the database does not answer
+ */
+async function waitIn(pool: Pool, slots: Slots, claim: Claim): Promise<void> {
   const controller = new AbortController()
-  const timer = setTimeout(() => controller.abort(late), CHECKOUT_WITHIN_MS)
-  await slots.wait(claim, controller.signal).finally(() => clearTimeout(timer))
+  const timer = setTimeout(() => controller.abort(), CHECKOUT_WITHIN_MS)
+  try {
+    await slots.wait(claim, controller.signal)
+  } catch {
+    const { serverAnswers } = pool.options as Partial<BoundedConfig>
+    throw (await serverAnswers?.()) === false
+      ? new PoolTimeout('timeout exceeded when trying to connect')
+      : new TenantBusy('too many transactions of this tenant at once')
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 async function transaction<T>(
@@ -110,7 +122,7 @@ async function transaction<T>(
   if (tenantId === '') return await transact(pool, work, settings)
   const slots = connectionsOf(pool)
   const claim = { tenant: tenantId }
-  if (slots.take(claim)) await waitIn(slots, claim)
+  if (slots.take(claim)) await waitIn(pool, slots, claim)
   try {
     return await transact(pool, work, settings)
   } finally {

@@ -1,7 +1,7 @@
 // Errors of the API: one class, rendered in one place.
 
 import type { Context } from 'hono'
-import { isAway, isRefused } from '../../db/availability.ts'
+import { isAway, isRefused, TenantBusy } from '../../db/availability.ts'
 import { nowDate } from '../../db/clock.ts'
 import type { ApiEnv } from './context.ts'
 
@@ -116,8 +116,20 @@ export function renderError(error: Error, c: Context<ApiEnv>): Response {
 /** `Retry-After` when the database is not available: a restart takes some seconds. */
 const RETRY_AFTER_SECONDS = 5
 
-/** A database that is not available is a 503; every other error is a 500 without details. */
+/** `Retry-After` for a tenant that uses its whole share of the connections: its transactions are short. */
+const BUSY_RETRY_AFTER_SECONDS = 1
+
+/**
+ * A tenant with too many requests at once gets a 429. A database that is not available is a 503; every other error is a 500
+ * without details.
+ */
 function translate(error: Error): ApiError {
+  if (error instanceof TenantBusy) {
+    return new ApiError('RATE_LIMIT_EXCEEDED', 'too many requests of this tenant at once; try again in 1 s', [], {
+      cause: error,
+      retryAfterSeconds: BUSY_RETRY_AFTER_SECONDS,
+    })
+  }
   return isAway(error) || isRefused(error)
     ? databaseAway(error)
     : new ApiError('INTERNAL_ERROR', 'internal error', [], { cause: error })

@@ -34,6 +34,29 @@ async function several(count: number, key: string): Promise<Answer[]> {
 const statuses = (answers: Answer[]) => answers.map(({ status }) => status)
 
 describe('requests to the API', () => {
+  it('beyond the connections that a tenant may hold get 429, and no error in the log', async () => {
+    const key = await aTenant('crowd', {})
+    let letGo = () => {}
+    const released = new Promise<void>((resolve) => {
+      letGo = resolve
+    })
+    const holding = Array.from({ length: 8 }, () => withTenant(api.pool, 'crowd', () => released))
+    try {
+      const refused = await list(key)
+      expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1'])
+      expect(refused.body).toMatchObject({
+        error: 'RATE_LIMIT_EXCEEDED',
+        message: 'too many requests of this tenant at once; try again in 1 s',
+        retry_after_seconds: 1,
+      })
+    } finally {
+      letGo()
+      await Promise.all(holding)
+    }
+    expect((await list(key)).status).toBe(200)
+    expect(api.log.lines().filter((line) => line.includes('request failed'))).toEqual([])
+  })
+
   it('beyond the burst get 429 with the time to wait, and succeed after it', async () => {
     const key = await aTenant('small', { rate_limit_requests: 60, rate_limit_window_seconds: 60, burst_limit: 3 })
     const answers = await several(10, key)

@@ -107,8 +107,8 @@ describe('the transactions of one tenant', () => {
       const holding = [1, 2, 3, 4].map(hold)
       await expect.poll(() => begun.length).toBe(4)
       const refused = expect(hold(5)).rejects.toMatchObject({
-        code: 'POOL_TIMEOUT',
-        message: 'timeout exceeded when trying to connect',
+        code: 'TENANT_BUSY',
+        message: 'too many transactions of this tenant at once',
       })
       expect(await withTenant(five, 'acme', (db) => db.query('select 1'))).toMatchObject({ rowCount: 1 })
       await refused
@@ -119,6 +119,43 @@ describe('the transactions of one tenant', () => {
     } finally {
       letGo()
       await five.end()
+    }
+  })
+
+  it('fail as a database that is away when it does not answer', async () => {
+    const url = new URL(database.url)
+    Object.assign(url, { hostname: '127.0.0.1', port: String(proxy.port) })
+    const five = createPool({ connectionString: url.href, max: 5, application_name: 'pool-test-silent' })
+    let begun = 0
+    try {
+      const holding = [1, 2, 3, 4].map(() =>
+        withTenant(five, 'greedy', async (db) => {
+          begun += 1
+          await db.query('select pg_sleep(20)')
+        }).catch((error: unknown) => error),
+      )
+      await expect.poll(() => begun).toBe(4)
+      proxy.silence()
+      await expect(withTenant(five, 'greedy', (db) => db.query('select 1'))).rejects.toMatchObject({
+        code: 'POOL_TIMEOUT',
+      })
+      for (const error of await Promise.all(holding)) expect(error).toMatchObject({ code: 'DATABASE_UNAVAILABLE' })
+    } finally {
+      proxy.mend()
+      await five.end()
+    }
+  }, 30_000)
+
+  it('time out together with those of others when the pool is full for all', async () => {
+    const two = createPool({ connectionString: database.url, max: 2, application_name: 'pool-test-full' })
+    const held = await Promise.all([two.connect(), two.connect()])
+    try {
+      await expect(withTenant(two, 'acme', (db) => db.query('select 1'))).rejects.toMatchObject({
+        code: 'POOL_TIMEOUT',
+      })
+    } finally {
+      for (const client of held) client.release()
+      await two.end()
     }
   })
 })
