@@ -262,6 +262,13 @@ export const LIMITS = {
     unit: 'bytes',
     reason: 'The headers of a final answer have the same limit',
   },
+  databaseAnswer: {
+    what: 'What a receiving database sends before the next thing that it is asked',
+    value: 16_777_216,
+    unit: 'bytes',
+    reason:
+      'The answers have a few hundred bytes, or a few hundred for each column of the table. The client holds an answer in memory until it ends',
+  },
   smtpTransactions: {
     what: 'Transactions of one mail over one connection',
     value: 100,

@@ -1,4 +1,5 @@
 // What a database's refusal means: by SQLSTATE (ISO 9075, and each server's own), never by its text, which holds values.
+import { LIMITS } from '../../../db/limits.ts'
 import type { DeliveryCode } from '../../../db/states.ts'
 import { DeliveryError } from '../errors.ts'
 import { storable } from '../storable.ts'
@@ -72,8 +73,30 @@ export function refused({ label, verdict, place, constraint, column, row }: Refu
   return new DeliveryError(verdict.code, message, { cause, answered: verdict === verdicts.conflict })
 }
 
-/** The database's connection broke, or it said what nobody understands. */
+const ENDLESS_ANSWER = 'ENDLESS_ANSWER'
+
+/** Counts what the server sends, by chunk: the client keeps the parts of a message until it is complete. */
+export function createAnswerCounter() {
+  let bytes = 0
+  return {
+    /** The client sends something; what comes now is a new answer. */
+    asked(): void {
+      bytes = 0
+    },
+    /** @returns the error that ends the connection, when the answer is larger than any that we ask for */
+    add(chunk: Buffer): Error | undefined {
+      bytes += chunk.length
+      if (bytes <= LIMITS.databaseAnswer.value) return undefined
+      return Object.assign(new Error('an answer without end'), { code: ENDLESS_ANSWER })
+    },
+  }
+}
+
+/** The connection to the database broke, or the server broke the protocol. */
 export function broken(code: string): DeliveryError {
-  const message = `the connection to the database broke (${code})`
+  const message =
+    code === ENDLESS_ANSWER
+      ? `the database sent more than ${LIMITS.databaseAnswer.value} bytes in one answer`
+      : `the connection to the database broke (${code})`
   return new DeliveryError('DESTINATION_UNAVAILABLE', message, { cause: Object.assign(new Error(message), { code }) })
 }

@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, describe as suite } from 'vitest'
 import { jdbc } from '../../../activities/destinations/jdbc/index.ts'
 import { createEgress } from '../../../activities/destinations/network/egress.ts'
+import { LIMITS } from '../../../db/limits.ts'
 import { type Conversation, converse } from '../../support/conversation.ts'
 import { DATABASE_KINDS, startDatabase, type TestDatabaseServer } from '../../support/receivers/databases.ts'
 import { certificate } from '../../support/receivers/http.ts'
@@ -19,7 +20,7 @@ import {
   type StrangeServer,
   startStrangeServer,
 } from '../../support/receivers/strange-databases.ts'
-import { failureOf, never, SECRET } from './contract.ts'
+import { failureOf, never, SECRET, surroundings } from './contract.ts'
 import { aConfig, aPayload, send } from './writing-rows.ts'
 
 /** Every name is this machine. */
@@ -344,6 +345,9 @@ function endless(): Buffer {
   return Buffer.concat([mysqlPacket(1, Buffer.from([0xfc, 0xff, 0x0f])), ...columns])
 }
 
+const MIB = 1024 * 1024
+const ENDLESS = `the database sent more than ${LIMITS.databaseAnswer.value} bytes in one answer`
+
 suite('servers that ask for too much', () => {
   let server: StrangeServer | undefined
   afterEach(() => server?.close())
@@ -352,10 +356,14 @@ suite('servers that ask for too much', () => {
     kind: 'postgresql' | 'mysql',
     parameters: string,
     script: Parameters<typeof startStrangeServer>[0],
+    act: 'deliver' | 'probe' = 'deliver',
   ): Promise<Awaited<ReturnType<typeof failureOf>>> {
     server = await startStrangeServer(script)
     const url = `jdbc:${kind}://127.0.0.1:${server.port}/reports?${parameters}`
-    const error = await failureOf(send(aConfig({ url, table: 't', timeout_seconds: 5 }), aPayload({ id: 1 })))
+    const config = aConfig({ url, table: 't', timeout_seconds: 5 })
+    const error = await failureOf(
+      act === 'probe' ? jdbc.probe(config as never, never, surroundings) : send(config, aPayload({ id: 1 })),
+    )
     await server.left()
     return error
   }
@@ -413,7 +421,23 @@ suite('servers that ask for too much', () => {
     ['mysql', 'sslMode=DISABLED', { greeting: mysqlGreeting(), answers: [mysqlOk(2), endless()] }],
   ] as const)('%s: an answer without end ends the connection', async (kind, parameters, script) => {
     const error = await at(kind, parameters, { ...script, answers: [...script.answers] })
-    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true, message: ENDLESS })
+  })
+
+  // Of the protocol, a packet of the longest length, to which the next one belongs.
+  const flood = { piece: Buffer.alloc(256 * 1024, 0xff), most: 128 * MIB }
+  it.each([
+    ['before the login', { greeting: flood, answers: [] }],
+    ['in place of the answer to the login', { greeting: mysqlGreeting(), answers: [flood] }],
+    ['after the login', { greeting: mysqlGreeting(), answers: [mysqlOk(2), flood] }],
+  ])('MySQL: a packet without end %s ends a delivery and a probe', async (_title, script) => {
+    for (const act of ['deliver', 'probe'] as const) {
+      const error = await at('mysql', 'sslMode=DISABLED', { ...script, answers: [...script.answers] }, act)
+      expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true, message: ENDLESS })
+      // The system holds some megabytes for each side.
+      expect(server!.sent()).toBeLessThan(48 * MIB)
+      await server!.close()
+    }
   })
 
   it.each([

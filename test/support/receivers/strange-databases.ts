@@ -6,21 +6,34 @@ export interface StrangeServer {
   port: number
   /** All that came, of all connections. */
   received(): Buffer
+  /** How many bytes went out over all connections, apart from what waits in this process. */
+  sent(): number
   /** Resolves when no connection is open. */
   left(): Promise<void>
   close(): Promise<void>
 }
 
+/** The same bytes again and again, as fast as the client takes them, up to `most` bytes. */
+export interface Flood {
+  piece: Buffer
+  most: number
+}
+
 /** In pieces: as so many packets on the wire. */
-type Answer = Buffer | Buffer[] | ((words: Buffer) => Buffer)
+type Answer = Buffer | Buffer[] | Flood | ((words: Buffer) => Buffer)
 
 /** Says `greeting`, and to the nth words of the client the nth answer; then it listens. */
-export async function startStrangeServer(script: { greeting?: Buffer; answers: Answer[] }): Promise<StrangeServer> {
+export async function startStrangeServer(script: {
+  greeting?: Buffer | Flood
+  answers: Answer[]
+}): Promise<StrangeServer> {
   const open = new Set<Socket>()
+  const all: Socket[] = []
   const chunks: Buffer[] = []
   const server = createServer((socket) => {
     const answers = [...script.answers]
     open.add(socket)
+    all.push(socket)
     socket.setNoDelay(true)
     socket.on('error', () => {})
     socket.on('close', () => open.delete(socket))
@@ -29,13 +42,14 @@ export async function startStrangeServer(script: { greeting?: Buffer; answers: A
       const answer = answers.shift()
       if (answer) void say(socket, typeof answer === 'function' ? answer(words) : answer)
     })
-    if (script.greeting) socket.write(script.greeting)
+    if (script.greeting) void say(socket, script.greeting)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
     port: (server.address() as AddressInfo).port,
     received: () => Buffer.concat(chunks),
+    sent: () => all.reduce((sum, socket) => sum + socket.bytesWritten - socket.writableLength, 0),
     async left() {
       // `once` would take an error before it for the end of the wait.
       await Promise.all([...open].map((socket) => new Promise((resolve) => socket.once('close', resolve))))
@@ -48,13 +62,26 @@ export async function startStrangeServer(script: { greeting?: Buffer; answers: A
   }
 }
 
-async function say(socket: Socket, answer: Buffer | Buffer[]): Promise<void> {
+async function say(socket: Socket, answer: Buffer | Buffer[] | Flood): Promise<void> {
+  if ('most' in answer) return flood(socket, answer)
   if (!Array.isArray(answer)) return void socket.write(answer)
   for (const piece of answer) {
     socket.write(piece)
     // The system would put together what is written at once.
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
+}
+
+function flood(socket: Socket, { piece, most }: Flood): void {
+  let left = most
+  const more = () => {
+    while (left > 0 && !socket.destroyed) {
+      left -= piece.length
+      if (!socket.write(piece)) return
+    }
+  }
+  socket.on('drain', more)
+  more()
 }
 
 /** A message of PostgreSQL's protocol: a letter, the length of the rest, the rest. */

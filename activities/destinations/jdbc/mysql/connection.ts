@@ -7,6 +7,7 @@ import type { Egress } from '../../network/egress.ts'
 import { connectGuarded } from '../../network/guarded.ts'
 import { tlsMaterial } from '../../network/tls.ts'
 import type { IsolationLevel, JdbcConfig } from '../config.ts'
+import { createAnswerCounter } from '../failure.ts'
 import type { JdbcTarget } from '../url.ts'
 
 export type MysqlTarget = Extract<JdbcTarget, { kind: 'mysql' | 'mariadb' }>
@@ -30,9 +31,6 @@ export interface MysqlConnection {
   destroy(): void
   close(): void
 }
-
-/** Ours have a few hundred bytes, or a few for each parameter of a statement. */
-const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 /** Connected, logged in and set up; nothing is left open when that fails. */
 export async function openMysql(
@@ -116,17 +114,25 @@ function logIn(options: ConnectionOptions): Promise<Connection> {
 
 /**
  * The server may be anybody's: a malformed packet that comes while nothing was asked would end the process, for the client
- * reads it outside of its own guard. An answer may not fill the memory. And the client prints a line for every packet
- * that is out of order, and a trace for a length that is none: neither of these reaches it.
+ * reads it outside of its own guard. An answer may not fill the memory: bytes are counted before the client joins the
+ * parts of a packet, which can have any number of them. And the client prints a line for every packet that is out of
+ * order, and a trace for a length that is none: neither of these reaches it.
  */
 function contained(connection: Connection): Connection {
   const inside = connection as Connection & Inside
   const handle = inside.handlePacket
-  let unanswered = 0
+  const answer = createAnswerCounter()
+  // Gets every chunk, with TLS the decrypted one.
+  const parser = inside.packetParser
+  inside.packetParser = {
+    execute(chunk) {
+      const endless = answer.add(chunk)
+      if (endless) inside.stream.destroy(endless)
+      else parser.execute(chunk)
+    },
+  }
   inside.handlePacket = (packet) => {
-    unanswered += packet?.length() ?? 0
     try {
-      if (unanswered > MAX_ANSWER_BYTES) throw new Error('an answer without end')
       if (packet && inside._command && packet.sequenceId !== inside.sequenceId) {
         // A server that ends the connection numbers its last word anew.
         if (packet.peekByte() !== ERROR) throw new Error('a packet out of order')
@@ -140,7 +146,7 @@ function contained(connection: Connection): Connection {
   }
   const write = inside.write
   inside.write = (bytes) => {
-    unanswered = 0
+    answer.asked()
     write.call(connection, bytes)
   }
   return connection
@@ -170,13 +176,13 @@ interface Inside {
   /** What is being answered. */
   _command: unknown
   sequenceId: number
+  packetParser: { execute(chunk: Buffer): void }
   handlePacket(packet: Packet | undefined): void
   write(bytes: Buffer): void
 }
 
 interface Packet {
   sequenceId: number
-  length(): number
   peekByte(): number
   readLengthCodedNumberExt(tag: number, ...rest: unknown[]): unknown
 }

@@ -54,7 +54,7 @@ export function postgresFailure(error: unknown, { place }: Place = {}): unknown 
   }
   const code = codeOf(error)
   // The client's own codes; its errors hold the parameters of the statement.
-  if (code !== undefined && /^(CONNECTION_|SASL_|MESSAGE_NOT_SUPPORTED|PROTOCOL_VIOLATION)/.test(code))
+  if (code !== undefined && /^(CONNECTION_|SASL_|MESSAGE_NOT_SUPPORTED|PROTOCOL_VIOLATION|ENDLESS_ANSWER)/.test(code))
     return broken(code)
   if (code === undefined) return error
   const bare = Object.assign(new Error(`the connection failed (${code})`), { code })

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { DeliveryError } from '../../errors.ts'
+import { createAnswerCounter } from '../failure.ts'
 
 /** All answers to a login, `begin`, `insert` and the like: no copying, no cursors, no function calls. */
 const EXPECTED = new Set([...'RKSZCDTt12nENIAv'].map((letter) => letter.charCodeAt(0)))
@@ -23,8 +24,6 @@ const KNOWN = [OK, CLEARTEXT_PASSWORD, MD5_PASSWORD, SASL, SASL_CONTINUE, SASL_F
 const MAX_ITERATIONS = 100_000
 /** No message of a login is longer, and no description of the few columns that we ask for. */
 const MAX_LOOKED_INTO = 64 * 1024
-/** Of one answer; ours have a few hundred bytes, or a few hundred for each column of the table. */
-const MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 /** The code of the error that the client sees. */
 const VIOLATION = 'PROTOCOL_VIOLATION'
@@ -129,11 +128,11 @@ function describesRows(body: Buffer): boolean {
 /** A socket as the client takes it. */
 export function guarded(socket: Socket, options: GuardOptions): Duplex {
   const passes = createInspector(options)
-  let unanswered = 0
+  const answer = createAnswerCounter()
   const duplex = new Duplex({
     read: () => void socket.resume(),
     write(chunk: Buffer, _encoding, done) {
-      unanswered = 0
+      answer.asked()
       socket.write(chunk, done)
     },
     final: (done) => void socket.end(done),
@@ -147,8 +146,9 @@ export function guarded(socket: Socket, options: GuardOptions): Duplex {
   duplex.on('error', () => {})
   socket.on('data', (chunk: Buffer) => {
     if (duplex.destroyed) return
-    unanswered += chunk.length
-    if (unanswered > MAX_ANSWER_BYTES || !passes(chunk)) {
+    const endless = answer.add(chunk)
+    if (endless) duplex.destroy(endless)
+    else if (!passes(chunk)) {
       duplex.destroy(Object.assign(new Error('the server broke the protocol'), { code: VIOLATION }))
     } else if (!duplex.push(chunk)) socket.pause()
   })
