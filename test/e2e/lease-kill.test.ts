@@ -75,8 +75,8 @@ it('the next one tries when the lease is over, also when the one who had it was 
   await call('POST', `/distribution/${tries}/cancel`)
 
   for (const id of [next, holds, second]) await eventually(id, 'completed')
-  // The deadline of 4 s and the margin of 6 s that test/support/worker-program.ts gives, less what ran before the kill.
-  expect(Date.now() - killedAt).toBeGreaterThan(5000)
+  // The deadline of 4 s and the margin of 12 s that test/support/worker-program.ts gives, less what ran before the kill.
+  expect(Date.now() - killedAt).toBeGreaterThan(10_000)
   await eventually(tries, 'cancelled')
   const left = await rows.query(
     `select target from destination_circuits
