@@ -86,8 +86,10 @@ function connect(egress: Egress, target: ConnectionTarget): Connection {
     error: () => broken,
     expectAnswer: () => interim?.expectAnswer(),
     destroy() {
-      socket?.destroy()
+      // The client first: it ends its socket with an error. A socket that ends without one while the client's parser is
+      // paused would have undici throw where nobody can catch it.
       client.destroy().catch(() => {})
+      socket?.destroy()
     },
     release() {
       if (client.stats.connected) idle.give(egress, target, connection)

@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer } from 'node:net'
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { failureOf } from './contract.ts'
@@ -89,6 +90,39 @@ describe('the answer kept', () => {
     const receipt = await send(aConfig(receiver.url))
     expect(receipt).toMatchObject({ status: 200, body: 'x'.repeat(64 * 1024) })
     await receiver.until(() => receiver.connections.open === 0)
+  })
+
+  it.each([
+    ['a body that ends with its connection', 'HTTP/1.1 200 OK\r\n\r\n', 'x'.repeat(4_000_000)],
+    ['HTTP/1.0', 'HTTP/1.0 200 OK\r\n\r\n', 'x'.repeat(4_000_000)],
+    [
+      'chunks, with Connection: close',
+      'HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n',
+      '1\r\nx\r\n'.repeat(800_000),
+    ],
+  ])('%s, far beyond what is read, is cut and breaks nothing', async (_case, head, body) => {
+    const broken: unknown[] = []
+    const note = (error: unknown) => broken.push(error)
+    process.prependListener('uncaughtException', note)
+    // Head and body one after the other: the client pauses in another place than for both at once.
+    const server = createServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => {
+        socket.write(head)
+        socket.write(body)
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const closed = new Promise((resolve) => server.once('connection', (socket) => socket.once('close', resolve)))
+    try {
+      const { port } = server.address() as AddressInfo
+      expect(await send(aConfig(`http://127.0.0.1:${port}`))).toMatchObject({ status: 200 })
+      await closed
+      expect(broken).toEqual([])
+    } finally {
+      process.off('uncaughtException', note)
+      server.close()
+    }
   })
 
   const unreadable: [string, Buffer, string][] = [
