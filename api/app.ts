@@ -1,13 +1,14 @@
 // The HTTP API, built from what its process provides. It opens no port.
 import { OpenAPIHono } from '@hono/zod-openapi'
 import { createRuleCache } from '../activities/rules/rule-cache.ts'
+import { DatabaseUnavailable } from '../db/availability.ts'
 import { ENDPOINTS, SERVICE_ENDPOINTS } from './endpoints.ts'
 import { type Authenticate, createKeyLookup } from './http/auth.ts'
 import { createBodiesUnderWay } from './http/bodies-under-way.ts'
 import type { ApiEnv, AppDeps } from './http/context.ts'
 import { serveDocs } from './http/docs.ts'
 import type { ApiDeps } from './http/endpoint.ts'
-import { ApiError, databaseAway, renderError } from './http/errors.ts'
+import { ApiError, renderError } from './http/errors.ts'
 import { mount } from './http/mount.ts'
 import { createRequestLimit } from './http/rate-limit.ts'
 import { requestId } from './http/request-id.ts'
@@ -41,7 +42,7 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
   )
   const limit = createRequestLimit(pool, metrics.apiRefusals)
   const identify: Authenticate = async (c) => {
-    if (deps.databaseFound?.() === false) throw databaseAway()
+    if (deps.databaseFound?.() === false) throw new DatabaseUnavailable('the database has not been reached yet')
     return await keys.authenticate(c)
   }
   const authenticate: Authenticate = async (c) => {

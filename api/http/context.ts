@@ -61,5 +61,7 @@ export interface ApiEnv {
     error_code: string | undefined
     /** The address that sent an unknown key. */
     address: string | undefined
+    /** Why the database was not available, for the log line. */
+    unavailable: string | undefined
   }
 }

@@ -1,7 +1,7 @@
 // Errors of the API: one class, rendered in one place.
 
 import type { Context } from 'hono'
-import { isAway, isRefused, TenantBusy } from '../../db/availability.ts'
+import { isAway, isRefused, shortReason, TenantBusy } from '../../db/availability.ts'
 import { nowDate } from '../../db/clock.ts'
 import type { ApiEnv } from './context.ts'
 
@@ -93,10 +93,14 @@ export function nameTaken(what: string, name: string, field = 'name'): ApiError 
   return new ApiError('CONFLICT', issue, [{ field, issue }])
 }
 
-/** Renders every error of a request. The cause of an unknown error is only logged. */
+/**
+ * Renders every error of a request. The cause of an unknown error is only logged. While the database is away every request
+ * fails for the same reason, so only the line of the request says it.
+ */
 export function renderError(error: Error, c: Context<ApiEnv>): Response {
   const known = error instanceof ApiError ? error : translate(error)
-  if (known.status >= 500) c.get('log').error({ err: error, request_id: c.get('request_id') }, 'request failed')
+  if (isAway(error)) c.set('unavailable', shortReason(error))
+  else if (known.status >= 500) c.get('log').error({ err: error, request_id: c.get('request_id') }, 'request failed')
   c.set('error_code', known.code)
   const { retryAfterSeconds } = known
   if (retryAfterSeconds !== undefined) c.header('Retry-After', String(retryAfterSeconds))
@@ -136,7 +140,7 @@ function translate(error: Error): ApiError {
 }
 
 /** The 503 for a database that does not respond. */
-export function databaseAway(cause?: unknown): ApiError {
+function databaseAway(cause: unknown): ApiError {
   return new ApiError('SERVICE_UNAVAILABLE', 'the database does not respond; try again', [], {
     cause,
     retryAfterSeconds: RETRY_AFTER_SECONDS,

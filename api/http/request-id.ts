@@ -18,7 +18,8 @@ export function requestId(logger: Logger) {
     c.set('route', 'unmatched')
     await next()
     c.header('X-Request-Id', id)
-    const level = c.get('address') === undefined ? levelOf(c.get('route'), c.res.status) : 'warn'
+    const warns = c.get('address') !== undefined || c.get('unavailable') !== undefined
+    const level = warns ? 'warn' : levelOf(c.get('route'), c.res.status)
     logger[level](
       {
         request_id: id,
@@ -28,6 +29,7 @@ export function requestId(logger: Logger) {
         path: c.get('route'),
         status: c.res.status,
         error: c.get('error_code'),
+        reason: c.get('unavailable'),
         address: c.get('address'),
         ms: Math.round(performance.now() - started),
       },

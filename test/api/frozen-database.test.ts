@@ -72,6 +72,13 @@ describe('a frozen database', () => {
       expect(body).toMatchObject(AWAY)
       expect(headers.get('retry-after')).toBe('5')
     }
+    const lines = api.log.lines().map((line) => JSON.parse(line))
+    const request_id = answers[0]!.body.request_id
+    expect(lines.filter((line) => line.request_id === request_id)).toMatchObject([
+      { level: 'warn', msg: 'request', status: 503, error: 'SERVICE_UNAVAILABLE', reason: expect.any(String) },
+    ])
+    expect(lines.filter(({ status, level, err }) => status === 503 && (level !== 'warn' || err))).toEqual([])
+    expect(lines.filter(({ msg }) => msg === 'request failed')).toEqual([])
     expect((await api.request('/health/live')).status).toBe(200)
     const { status, body } = await api.request('/health/ready')
     expect([status, body.failing]).toEqual([503, ['database', 'partitions']])
