@@ -117,7 +117,9 @@ async function sendNow(deps: ActivityDeps, webhook: Webhook, slot: WorkerSlot, s
     log.info('webhook delivered')
     return { done: true }
   }
-  log.warn({ code: failure.code, err: failure.cause, over }, 'webhook failed')
+  const { code, message: error_message, response, cause: err } = failure
+  const next = over ? { given_up: true } : { next_attempt_in_ms: delay_ms }
+  log.warn({ code, response_status: response?.status ?? null, error_message, ...next, err }, 'webhook failed')
   return over ? { done: true } : { done: false, delay_ms, message: failure.message }
 }
 

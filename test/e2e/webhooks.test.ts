@@ -47,6 +47,9 @@ it('each kind of webhook that was given up goes out again under the same id, wit
   await expect.poll(statuses, { timeout: 30_000 }).toEqual(['failed', 'failed', 'failed'])
   const first = new Map(owner.requests.map(({ headers, body }) => [headers['webhook-id'], body.toString()]))
   expect(first.size).toBe(3)
+  expect(system.log.filter((line) => line.msg === 'webhook failed' && line.tenant_id === tenant_id)).toMatchObject(
+    Array(3).fill({ response_status: 410, error_message: expect.stringContaining('410'), given_up: true }),
+  )
 
   owner.reply({})
   for (const webhook of await webhooksOf(tenant_id)) await resend(tenant_id, webhookId(webhook))
@@ -62,6 +65,10 @@ it('one that waits for its next attempt is sent at once, by a new run', async ()
   const owner = await aReceiver({ status: 503 })
   await system.distribute({ tenant_id, destinations: [], callback_url: owner.url })
   await expect.poll(async () => (await webhooksOf(tenant_id))[0]?.next_attempt_at, { timeout: 30_000 }).toBeTruthy()
+  expect(system.log.find((line) => line.msg === 'webhook failed' && line.tenant_id === tenant_id)).toMatchObject({
+    response_status: 503,
+    next_attempt_in_ms: 5000,
+  })
   owner.reply({})
   const webhook_id = webhookId((await webhooksOf(tenant_id))[0]!)
   const runId = async () => {
