@@ -1,7 +1,7 @@
 // `npm run backup [FILE]`: writes all rows of the database into one file, while the service goes on.
 import { createWriteStream, existsSync } from 'node:fs'
 import { link, open, rm, stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import pg from 'pg'
@@ -12,6 +12,7 @@ import { findDatabase } from '../stack/owned-database.ts'
 await runCommand({ program: 'backup', usage: '[FILE]', flags: [], words: [0, 1] }, async ({ settings, words, say }) => {
   const given = words[0] === undefined ? undefined : resolve(words[0])
   if (given && existsSync(given)) throw new Error(`${given} is there already`)
+  if (given && !existsSync(dirname(given))) throw new Error(`the folder ${dirname(given)} does not exist`)
   const database = await findDatabase(settings, say)
   try {
     say(`backing up ${database.where}`)

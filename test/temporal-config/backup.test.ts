@@ -82,6 +82,12 @@ describe('a backup', () => {
     expect({ code, text }).toEqual({ code: 1, text: `${file} is there already` })
   })
 
+  it('says that the folder of its file does not exist', async () => {
+    const folder = join(dir, 'missing')
+    const { code, text } = await run('backup', [join(folder, 'x.gz')], { DATABASE_ADMIN_URL: source.adminUrl })
+    expect({ code, text }).toEqual({ code: 1, text: `the folder ${folder} does not exist` })
+  })
+
   it('is refused to a role that does not see all rows, and leaves no file', async () => {
     const other = join(dir, 'other.sql.gz')
     const { code, text } = await run('backup', [other], { DATABASE_ADMIN_URL: source.url })
