@@ -184,7 +184,8 @@ describe('kill -9', () => {
     })
     expect(made.status).toBe(201)
     const ticks = () => receiver.requests.filter(({ path }) => path === '/tick').length
-    await receiver.until(() => ticks() >= 1)
+    // The first time comes up to ten seconds after the schedule was made.
+    await receiver.until(() => ticks() >= 1, 60_000)
     await deployment.killTemporal()
     await deployment.restartTemporal({ forget: true })
     const before = ticks()
