@@ -4,8 +4,10 @@ import { SlowFirst } from './test/support/sequencer.ts'
 /** Files that look at their own process, or change what other files would meet in it. */
 const OWN_PROCESS = [
   'test/activities/clock.test.ts',
+  'test/api/body-cost.test.ts',
   'test/activities/destinations/{amqp,quiet,rest-answer,reuse,reuse-sessions,s3-environment,s3-requests}.test.ts',
   'test/activities/shaping/{isolation,shaper}.test.ts',
+  'test/e2e/line-protocol.test.ts',
   'test/e2e/shaping.test.ts',
   'test/temporal-config/own-servers.test.ts',
   'test/temporal-config/stack/*.test.ts',
