@@ -86,11 +86,17 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
   }
 }
 
+/**
+ * A write-ahead log that is synced at checkpoints alone: half the processor time per distribution. What Temporal has
+ * committed outlives its own kill; after the loss of the machine the sweep starts what the rows say is open.
+ */
+const FILE_PRAGMAS = ['journal_mode=wal', 'synchronous=normal'].flatMap((each) => ['--sqlite-pragma', each])
+
 function flags(options: TemporalOptions, namespace: string, port: number, uiPort: number | undefined): string[] {
   return [
     ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--log-level', 'warn'],
     ...(uiPort === undefined ? ['--headless'] : ['--ui-port', String(uiPort)]),
-    ...(options.db_file ? ['--db-filename', options.db_file] : []),
+    ...(options.db_file ? ['--db-filename', options.db_file, ...FILE_PRAGMAS] : []),
     ...(namespace === 'default' ? [] : ['--namespace', namespace]),
     ...SEARCH_ATTRIBUTES.flatMap((name) => ['--search-attribute', `${name}=Keyword`]),
     // Without the two, one tenant's queue of runs holds up everybody else's (median 3.7 s instead of 0.9 s, measured).
