@@ -1,7 +1,7 @@
 // How long a failed delivery waits before its next attempt.
 import type { Protocol } from '../../db/states.ts'
 import { retryDelaysSeconds } from '../destinations/fields.ts'
-import { destinationFor } from '../destinations/registry.ts'
+import { findProtocol } from '../destinations/registry.ts'
 
 export interface Backoff {
   /** Wait after the first failure, in milliseconds; doubled with each further one. */
@@ -16,7 +16,7 @@ export const BACKOFF: Backoff = { first_ms: 1000, max_ms: 600_000 }
 
 /** What the destination's configuration states, else what its protocol's definition does, else the common delays. */
 export function backoffFor(protocol: Protocol, configuration: Record<string, unknown> = {}): Backoff {
-  const { retries } = destinationFor(protocol)
+  const retries = findProtocol(protocol)?.retries
   if (!retries) return BACKOFF
   const own = ownDelays.safeParse(configuration.retry_delays_seconds)
   const delays = own.success && own.data ? own.data : retries.delays_seconds

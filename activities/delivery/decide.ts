@@ -3,6 +3,7 @@
 import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
 import type { DeferralReason, DeliveryCode } from '../../db/states.ts'
 import { isFinal } from '../../db/states.ts'
+import { findProtocol, unsupported } from '../destinations/registry.ts'
 
 export type Decision =
   /** Nothing is sent: the delivery is final, or its job is being ended by `finish`. */
@@ -47,6 +48,10 @@ export function decide(delivery: LockedDelivery): Decision {
   }
   if (delivery.payload_erased) {
     return { kind: 'fail', code: 'UNEXPECTED', message: 'The payload is not stored any more' }
+  }
+  // After the reasons to wait: disabling the destination keeps its deliveries until every worker has the protocol.
+  if (!findProtocol(delivery.protocol)) {
+    return { kind: 'fail', code: 'MISCONFIGURED', message: unsupported(delivery.protocol) }
   }
   return delivery.round_attempts >= delivery.budget ? { kind: 'exhausted' } : { kind: 'send' }
 }

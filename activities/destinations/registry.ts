@@ -2,6 +2,7 @@
 import type { Protocol } from '../../db/states.ts'
 import { builtIn } from './built-in.ts'
 import type { Destination } from './destination.ts'
+import { DeliveryError } from './errors.ts'
 import { targetText } from './network/target.ts'
 import { toJsonSchema } from './secrets/secret.ts'
 
@@ -10,11 +11,20 @@ const destinations = new Map(builtIn.map((each) => [each.protocol, each as unkno
 
 export const PROTOCOLS: readonly Protocol[] = [...destinations.keys()]
 
-/** @throws Error for a protocol that this program does not have */
+/** Undefined for a protocol that this program does not have. Rows may name one: a newer version may have written them. */
+export function findProtocol(protocol: Protocol): Destination | undefined {
+  return destinations.get(protocol)
+}
+
+/** @throws DeliveryError MISCONFIGURED for a protocol that this program does not have */
 export function destinationFor(protocol: Protocol): Destination {
   const destination = destinations.get(protocol)
-  if (!destination) throw new Error(`this program has no protocol ${JSON.stringify(protocol)}`)
+  if (!destination) throw new DeliveryError('MISCONFIGURED', unsupported(protocol))
   return destination
+}
+
+export function unsupported(protocol: Protocol): string {
+  return `This version of the Distributor does not support the protocol ${JSON.stringify(protocol)}`
 }
 
 /**
@@ -22,8 +32,7 @@ export function destinationFor(protocol: Protocol): Destination {
  * that nothing is ever sent by it.
  */
 export function inlineTarget(protocol: Protocol, configuration: Record<string, unknown>): string | null {
-  // A row that was written by hand may name any protocol.
-  const destination = destinations.get(protocol)
+  const destination = findProtocol(protocol)
   const parsed = destination?.config.safeParse(configuration)
   const target = parsed?.success ? destination!.target(parsed.data) : undefined
   return target ? targetText(protocol, target) : null

@@ -12,7 +12,7 @@ import { findCandidates, recentFailures, takeTurns } from '../../db/rules/rule-l
 import { loadRules, readRuleState } from '../../db/rules/rules.ts'
 import { isFinal } from '../../db/states.ts'
 import type { DistributionRef, RowPlan } from '../../workflows/messages.ts'
-import { destinationFor, inlineTarget, PROTOCOLS } from '../destinations/registry.ts'
+import { findProtocol, inlineTarget, PROTOCOLS } from '../destinations/registry.ts'
 import { readExact } from '../rules/exact.ts'
 import { explain, KEPT } from '../rules/explanation.ts'
 import { type Facts, payloadFacts } from '../rules/paths.ts'
@@ -112,7 +112,7 @@ async function makePlan(db: Db, { tenant_id }: DistributionRef, job: LockedJob, 
 /** As long as the retries of its protocols ask for. */
 function lifeOf(deliveries: NewDelivery[]): number {
   const open = deliveries.filter(({ status }) => status === 'pending')
-  return Math.max(0, ...open.map(({ protocol }) => destinationFor(protocol).retries?.life_seconds ?? 0))
+  return Math.max(0, ...open.map(({ protocol }) => findProtocol(protocol)?.retries?.life_seconds ?? 0))
 }
 
 async function deliveriesOf(planned: RulePlan, given: SubmittedDestination[]): Promise<NewDelivery[]> {

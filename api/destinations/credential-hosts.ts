@@ -1,7 +1,7 @@
 // Limits credentials to hosts. Without `allowed_hosts`, the first registered destination that uses a credential decides the
 // hosts. Any other host needs `allowed_hosts`, and the secret must be sent again.
 
-import { destinationFor } from '../../activities/destinations/registry.ts'
+import { findProtocol } from '../../activities/destinations/registry.ts'
 import { covers, coversEntry, hostName } from '../../activities/destinations/secrets/allowed-hosts.ts'
 import { formatPath, isReserved, type Path, reachedHosts } from '../../activities/destinations/secrets/secret.ts'
 import { secretReferences } from '../../activities/destinations/secrets/storage.ts'
@@ -55,12 +55,17 @@ export function newEntries(row: CredentialRow, entries: readonly string[]): stri
 }
 
 function namesIn({ protocol, configuration }: Configured): string[] {
-  return secretReferences(destinationFor(protocol).config, configuration).filter((name) => !isReserved(name))
+  const known = findProtocol(protocol)
+  return known ? secretReferences(known.config, configuration).filter((name) => !isReserved(name)) : []
 }
 
-/** Works also if the stored configuration does not match the present schema. */
+/**
+ * Works also if the stored configuration does not match the present schema. Of an unknown protocol nobody knows the hosts:
+ * it allows none.
+ */
 function hostsOf({ protocol, configuration }: Configured): { path: Path; host: string }[] {
-  const { config } = destinationFor(protocol)
+  const config = findProtocol(protocol)?.config
+  if (!config) return []
   const parsed = config.safeParse(configuration)
   return reachedHosts(config, parsed.success ? parsed.data : configuration).map(({ path, host }) => ({
     path,

@@ -1,7 +1,7 @@
 // Converts a registered destination between the forms in requests, in rows and in responses: its secrets.
 import { isDeepStrictEqual } from 'node:util'
-import { destinationFor } from '../../activities/destinations/registry.ts'
-import { changedPlaces } from '../../activities/destinations/secrets/secret.ts'
+import { destinationFor, findProtocol } from '../../activities/destinations/registry.ts'
+import { changedPlaces, MASK } from '../../activities/destinations/secrets/secret.ts'
 import { extractLiterals, maskSecrets } from '../../activities/destinations/secrets/storage.ts'
 import type { AutoDisable } from '../../db/destinations/auto-disable.ts'
 import { CIRCUIT_DEFAULTS, type CircuitSettings, type CircuitState } from '../../db/destinations/circuits.ts'
@@ -148,18 +148,27 @@ export async function keepSecrets(
   })
 }
 
-/** The destination with masked secrets, and the state of its circuit. */
+/**
+ * The destination with masked secrets, and the state of its circuit. Of a protocol that this program does not have every
+ * field is masked, because nobody knows which of them are secret.
+ */
 export function shownDestination(row: DestinationRow, circuit: CircuitState) {
-  const configuration = maskSecrets(destinationFor(row.protocol).config, row.configuration)
+  const schema = findProtocol(row.protocol)?.config
+  const configuration = schema ? maskSecrets(schema, row.configuration) : maskAll(row.configuration)
   const transform_config = shownShape(row.transform_config)
   return {
     ...row,
+    supported: schema !== undefined,
     configuration,
     transform_config,
     circuit_breaker: { ...CIRCUIT_DEFAULTS, ...row.circuit_breaker },
     rate_limit: shownRateLimit(row.rate_limit),
     circuit,
   }
+}
+
+function maskAll(configuration: unknown): Record<string, unknown> {
+  return Object.fromEntries(Object.keys(Object(configuration)).map((field) => [field, MASK]))
 }
 
 /** A stored limit may have no burst, which means 0. */

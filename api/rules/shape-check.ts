@@ -1,6 +1,6 @@
 // Checks a shape, by itself and together with the destination that gets its result. Expressions and schemas are checked in
 // another process, because reading one may take seconds.
-import { destinationFor } from '../../activities/destinations/registry.ts'
+import { findProtocol } from '../../activities/destinations/registry.ts'
 import { shapeConfig, shapes } from '../../activities/shaping/config.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
 import type { Protocol } from '../../db/states.ts'
@@ -27,7 +27,7 @@ export async function shapingIssues(
   const details = parsed.success ? [] : issuesOf(shapeConfig, parsed.error, at)
   details.push(...(await costlyIssues(shaper, tenantId, shape, at)))
   const format = parsed.data?.output?.format ?? 'json'
-  const reason = destinationFor(protocol).needsJson?.(configuration)
+  const reason = findProtocol(protocol)?.needsJson?.(configuration)
   if (reason && format !== 'json' && !overruled.output) {
     details.push({ field: fieldPath([...at, 'output']), issue: `must be json: ${reason}` })
   }

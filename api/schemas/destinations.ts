@@ -3,7 +3,7 @@ import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { CIRCUIT_DEFAULTS } from '../../db/destinations/circuits.ts'
 import { CIRCUIT_STATES, DELIVERY_CODES, DESTINATION_STATUSES, HEALTH_STATUSES } from '../../db/states.ts'
-import { characters, nameField, tenantField, time, whole } from './fields.ts'
+import { characters, nameField, storedProtocol, tenantField, time, whole } from './fields.ts'
 import { rateLimit } from './limits.ts'
 import { offsetPagination, offsetQuery } from './pages.ts'
 import { maxRetries } from './submission.ts'
@@ -100,7 +100,11 @@ export const destination = z
     id: z.uuid(),
     name: z.string(),
     description: z.string().nullable(),
-    protocol: z.enum(PROTOCOLS),
+    protocol: storedProtocol,
+    supported: z.boolean().openapi({
+      description:
+        '`false`: the protocol belongs to a newer version of the Distributor. `configuration` is masked as a whole, and deliveries fail with `MISCONFIGURED`',
+    }),
     status: z.enum(DESTINATION_STATUSES),
     status_reason: z.string().nullable().openapi({ description: 'The reason, if the Distributor disabled it' }),
     configuration: object,

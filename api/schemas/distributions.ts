@@ -1,8 +1,7 @@
 // Requests and responses of distributions.
 import { z } from '@hono/zod-openapi'
-import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { ATTEMPT_STATUSES, DELIVERY_STATUSES, JOB_STATUSES, PRIORITIES } from '../../db/states.ts'
-import { characters, dayOrInstant, nameField, tenantField, time } from './fields.ts'
+import { characters, dayOrInstant, nameField, storedProtocol, tenantField, time } from './fields.ts'
 import { cursorPagination, cursorQuery, offsetPagination, offsetQuery } from './pages.ts'
 import { timeoutSeconds } from './submission.ts'
 
@@ -15,7 +14,7 @@ export const distributionParams = z.object({
 export const deliveryState = z
   .object({
     name: z.string(),
-    protocol: z.enum(PROTOCOLS).nullable(),
+    protocol: storedProtocol.nullable(),
     status: z.enum(DELIVERY_STATUSES).openapi({
       description:
         '`waiting`: for the next attempt; or held back by a limit, an open circuit, a disabled destination or the ordering, which uses no attempt. `error_message` gives the reason',

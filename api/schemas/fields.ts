@@ -16,6 +16,9 @@ export function characters(min: number, max: number) {
 export const NAME = /^[a-zA-Z0-9_-]{1,100}$/
 export const nameField = z.string().regex(NAME, 'must be 1 to 100 letters, digits, _ or -')
 
+/** The protocol of a stored row. It may belong to a newer version, so a response is not limited to those of this program. */
+export const storedProtocol = z.string().openapi({ description: 'See `GET /destination-types`', example: 'REST' })
+
 export const TENANT_ID = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,49}$/
 
 const INSTANT_ISSUE = 'must be an ISO 8601 time with a zone, such as 2026-01-15T09:30:00Z'

@@ -4,7 +4,7 @@ import { DeliveryError } from '../../activities/destinations/errors.ts'
 import { isLocalhost } from '../../activities/destinations/network/addresses.ts'
 import type { Egress } from '../../activities/destinations/network/egress.ts'
 import type { Target } from '../../activities/destinations/network/target.ts'
-import { destinationFor, PROTOCOLS } from '../../activities/destinations/registry.ts'
+import { destinationFor, findProtocol, PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { reachedHosts } from '../../activities/destinations/secrets/secret.ts'
 import { findLiteralSecrets, findReservedReferences } from '../../activities/destinations/secrets/storage.ts'
 import { createPace } from '../../activities/document/turns.ts'
@@ -85,7 +85,7 @@ export function checkNames(
 }
 
 function compressionIssue(protocol: Protocol, field: string, compression: 'none' | 'gzip'): Detail[] {
-  return compression === 'none' || destinationFor(protocol).gzip
+  return compression === 'none' || findProtocol(protocol)?.gzip
     ? []
     : [{ field, issue: `${protocol} does not support options.compression "gzip"` }]
 }

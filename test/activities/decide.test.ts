@@ -63,6 +63,12 @@ describe('decide', () => {
     ['one in maintenance defers it', { destination_status: 'maintenance' }, 'defer'],
     ['a deprecated one still delivers', { destination_status: 'deprecated' }, 'send'],
     ['a payload that is gone ends it', { payload_erased: true }, 'fail'],
+    ['a protocol that this program does not have ends it', { protocol: 'LATER' }, 'fail'],
+    [
+      'a disabled destination with such a protocol waits',
+      { protocol: 'LATER', destination_status: 'inactive' },
+      'defer',
+    ],
     ['one whose group was served meanwhile', { needless: true, wait_ms: 5 }, 'skip'],
     ['the last attempt of the budget is sent', { round_attempts: 3 }, 'send'],
     ['beyond the budget nothing is sent', { round_attempts: 4 }, 'exhausted'],

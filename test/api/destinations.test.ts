@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadCredentials } from '../../db/destinations/credentials.ts'
 import { withTenant } from '../../db/pool.ts'
@@ -289,6 +290,66 @@ it('every change is in the audit log, and no secret is in it, in an answer or in
   expect(body.events[0]).toMatchObject({ tenant_id: 'acme', actor: expect.stringMatching(/^api_key:/) })
   const shown = await admin('GET', '/destinations/list?limit=1000')
   for (const place of [text, shown.text, api.log.lines().join('')]) expect(place).not.toContain(SECRET)
+})
+
+describe('a destination whose protocol this program does not have', () => {
+  const configuration = { host: 'later.example', token: SECRET, auth: { secret: 'shared.token' } }
+
+  beforeAll(async () => {
+    const owner = new pg.Client({
+      connectionString: api.pool.options.connectionString!.replace('test_login', 'test_owner'),
+    })
+    await owner.connect()
+    await owner.query("insert into destination_types (id, name, protocol) values ('LATER', 'Later', 'LATER')")
+    await owner.end()
+    await admin('POST', '/credentials', { name: 'shared', fields: { token: SECRET } })
+    await api.rows(
+      'acme',
+      "insert into destinations (tenant_id, name, protocol, configuration) values ('acme', 'later', 'LATER', $1)",
+      [JSON.stringify(configuration)],
+    )
+    await register('later-neighbour', { tags: ['later'] })
+  })
+
+  it('is listed and shown, marked and with every field masked', async () => {
+    const shown = {
+      name: 'later',
+      protocol: 'LATER',
+      supported: false,
+      configuration: { host: '***', token: '***', auth: '***' },
+    }
+    const one = await api.call('GET', '/destinations/later')
+    expect([one.status, one.body]).toMatchObject([200, shown])
+    const all = await api.call('GET', '/destinations/list?limit=100')
+    expect(all.status, all.text).toBe(200)
+    expect(all.body.destinations).toContainEqual(expect.objectContaining(shown))
+    expect(all.body.destinations).toContainEqual(expect.objectContaining({ name: 'later-neighbour', supported: true }))
+    expect(all.text).not.toContain(SECRET)
+  })
+
+  it('is taken in a submission, whose status names the protocol', async () => {
+    const submission = { data_type: 'report', payload: 1, destinations: ['later'] }
+    const { status, body, text } = await api.call('POST', '/distribution/submit', submission)
+    expect(status, text).toBe(202)
+    expect((await api.call('GET', `/distribution/${body.distribution_id}/status`)).status).toBe(200)
+    const zipped = await api.call('POST', '/distribution/submit', { ...submission, options: { compression: 'gzip' } })
+    expect([zipped.status, zipped.body.details]).toEqual([
+      400,
+      [{ field: 'destinations[0]', issue: expect.stringContaining('LATER does not support') }],
+    ])
+  })
+
+  it('is not replaced, but disabled, enabled and deleted', async () => {
+    const replaced = await admin('PUT', '/destinations/later', { configuration })
+    expect([replaced.status, replaced.body.details]).toMatchObject([400, [{ field: 'protocol' }]])
+    for (const action of ['disable', 'enable']) {
+      const { status, body } = await admin('POST', `/destinations/later/${action}`)
+      expect([status, body.supported]).toEqual([200, false])
+    }
+    const credential = await admin('PUT', '/credentials/shared', { fields: { token: 'another' } })
+    expect(credential.status, credential.text).toBe(200)
+    expect((await admin('DELETE', '/destinations/later')).status).toBe(204)
+  })
 })
 
 it('destination types come with the JSON schema of their configuration', async () => {

@@ -1,6 +1,7 @@
 // Rows that somebody wrote by hand: what nobody can plan ends, soon and with a reason, and no answer breaks on it.
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { plan } from '../../activities/distribution/plan.ts'
+import { probe } from '../../activities/upkeep/probe.ts'
 import { sweep } from '../../activities/upkeep/sweep.ts'
 import { createPool, type Pool } from '../../db/pool.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
@@ -92,6 +93,28 @@ describe('destinations that nobody can read', () => {
     const ref = await changed('destinations = $2::jsonb', [JSON.stringify(given)])
     await ends(ref, 'completed')
   })
+})
+
+it('a destination with a protocol that this program does not have: failed, and a test says why', async () => {
+  await owner.query("insert into destination_types (id, name, protocol) values ('LATER', 'Later', 'LATER')")
+  const [row] = await system.as('acme', async (db) => {
+    const text = `insert into destinations (tenant_id, name, protocol, configuration)
+                  values ('acme', 'later', 'LATER', '{"host": "later.example"}') returning id`
+    return (await db.query<{ id: string }>(text)).rows
+  })
+  const reason = 'This version of the Distributor does not support the protocol "LATER"'
+  const ref = await changed('destinations = $2::jsonb', [JSON.stringify([{ name: 'later' }])])
+  await ends(ref, 'failed')
+  const deliveries = await system.as('acme', async (db) => {
+    const text =
+      'select status, protocol, attempts, error_code, error_message from distribution_deliveries where distribution_job_id = $1'
+    return (await db.query(text, [ref.distribution_id.slice(5)])).rows
+  })
+  expect(deliveries).toEqual([
+    { status: 'failed', protocol: 'LATER', attempts: 0, error_code: 'MISCONFIGURED', error_message: reason },
+  ])
+  const tested = await probe(system.deps, { tenant_id: 'acme', destination_id: row!.id }, new AbortController().signal)
+  expect(tested).toMatchObject({ healthy: false, code: 'MISCONFIGURED', message: reason })
 })
 
 describe('other columns that hold what they never should', () => {
