@@ -1,12 +1,11 @@
 // The commands for pg_dump and pg_restore that docs/operate-backup.md gives, on the PostgreSQL whose programs are here.
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync, rmSync } from 'node:fs'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { createPool, withoutTenant, withTenant } from '../../db/pool.ts'
 import { refreshView, VIEWS } from '../../db/upkeep/views.ts'
+import { temporaryFolder } from '../support/folders.ts'
 import { createTestDatabase, type TestDatabase, type TestServer } from '../support/postgres.ts'
 import { postgres15Programs, startPostgres15 } from '../support/postgres-15.ts'
 import { aJob, anAttempt, aTenant } from '../support/rows.ts'
@@ -20,7 +19,7 @@ const documented = (program: string) =>
   page.split('\n').flatMap((line) => (line.startsWith(`${program} `) ? [line] : []))
 
 describe.skipIf(!programs && !process.env.CI)('by hand', () => {
-  const dir = mkdtempSync(join(tmpdir(), 'distributor-dump-'))
+  const dir = temporaryFolder('dump')
   let server: TestServer
   let database: TestDatabase
   let restoredUrl: string

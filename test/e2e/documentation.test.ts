@@ -1,12 +1,12 @@
 // The commands of the documentation, run as a reader would: one service, one shell for each page, and the output that a
 // page shows compared with what is printed.
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client, Connection } from '@temporalio/client'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { freePort } from '../../temporal-config/stack/ports.ts'
+import { temporaryFolder } from '../support/folders.ts'
 import { normalise, openShell, openTerminal, patternOf, type Terminal } from '../support/page-shell.ts'
 import { type Block, blocksOf, PAGES, readPage } from '../support/pages.ts'
 import { startTestServer, type TestServer } from '../support/postgres.ts'
@@ -22,7 +22,7 @@ const ALONE = 'docs/failing-destinations.md'
 /** Blocks that cannot run here. Each of them says why, in a comment above it. */
 const NOT_RUN = 13
 
-const folder = mkdtempSync(join(tmpdir(), 'distributor-pages-'))
+const folder = temporaryFolder('pages')
 const data = join(folder, 'data')
 const terminals = new Map<string, Terminal>()
 let env: Record<string, string>

@@ -1,8 +1,7 @@
 // The product on the newer releases of Node: the demo, which starts everything and delivers by all six protocols.
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { chmodSync, rmSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
+import { temporaryFolder } from '../support/folders.ts'
 import { hasNodePackage, OTHER_NODES, obtainNode } from '../support/node-versions.ts'
 import { normalise, patternOf } from '../support/page-shell.ts'
 import { blocksOf } from '../support/pages.ts'
@@ -24,7 +23,7 @@ describe.skipIf(!hasNodePackage)('the demo', () => {
     { timeout: INSTALL_MS },
     async (version) => {
       const node = await obtainNode(version)
-      const folder = mkdtempSync(join(tmpdir(), 'distributor-node-'))
+      const folder = temporaryFolder('node')
       folders.push(folder)
       // The embedded PostgreSQL of root runs as another user, who must reach its files.
       chmodSync(folder, 0o755)

@@ -1,8 +1,7 @@
 // A deployment as in production: PostgreSQL and Temporal of its own, API and workers as processes that can be killed.
 // PostgreSQL does not sync to disk: what it has committed outlives a kill -9, though not the loss of the machine.
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
@@ -13,6 +12,7 @@ import { type RunningPostgres, startPostgres } from '../../temporal-config/stack
 import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
 import { type RunningTemporal, startTemporal } from '../../temporal-config/stack/temporal.ts'
 import { findTemporal, programFolder } from '../../temporal-config/stack/temporal-program.ts'
+import { temporaryFolder } from './folders.ts'
 import { type Program, runProgram } from './programs.ts'
 import { startProxy, type TcpProxy } from './proxy.ts'
 
@@ -48,7 +48,7 @@ export interface Running extends Program {
 }
 
 export async function startDeployment(): Promise<Deployment> {
-  const dir = mkdtempSync(join(tmpdir(), 'distributor-deployment-'))
+  const dir = temporaryFolder('deployment')
   const [databasePort, temporalPort] = [await freePort(0), await freePort(0)]
   const program = await findTemporal({
     given: process.env.TEMPORAL_CLI,

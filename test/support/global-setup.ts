@@ -1,21 +1,24 @@
 // One PostgreSQL and one Temporal server for the whole run, in a folder that goes with it. They run under the stack's
 // supervisor, so that a run which is killed leaves nothing behind.
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { startStack } from '../../temporal-config/stack/stack.ts'
+import { parentOfRun, temporaryFolder } from './folders.ts'
 import { serveSharedServers } from './shared-servers.ts'
 
 /**
  * Sets TEST_POSTGRES_URL (the superuser's) and TEST_TEMPORAL_ADDRESS for the test processes; where one is set already,
- * its server is used and none is started. TEST_RUN_FOLDER is the run's own folder, TEST_SHARED_SERVERS tells where the
+ * its server is used and none is started. TEST_RUN_FOLDER is the run's own folder, TMPDIR lies in it, TEST_SHARED_SERVERS tells where the
  * servers are that only some files need.
  */
 export default async function setup(): Promise<() => Promise<void>> {
   const { TEST_POSTGRES_URL: postgresUrl, TEST_TEMPORAL_ADDRESS: temporalAddress } = process.env
-  const dir = mkdtempSync(join(tmpdir(), 'distributor-test-'))
-  chmodSync(dir, 0o711)
+  const dir = temporaryFolder('test', parentOfRun())
   process.env.TEST_RUN_FOLDER = dir
+  // Whatever a test or its servers leave in the folder for temporary files goes with the run.
+  process.env.TMPDIR = join(dir, 'tmp')
+  mkdirSync(process.env.TMPDIR)
+  chmodSync(process.env.TMPDIR, 0o1777)
   const shared = await serveSharedServers()
   process.env.TEST_SHARED_SERVERS = shared.url
   const end = async () => {

@@ -1,12 +1,12 @@
 // The oldest PostgreSQL that is supported, from the programs of the system: a throwaway cluster in a temporary folder.
 import { execFileSync } from 'node:child_process'
-import { chownSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chownSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import pg from 'pg'
 import { freePort } from '../../temporal-config/stack/ports.ts'
 import { databaseUser } from '../../temporal-config/stack/reach.ts'
 import { launch, untilReady } from '../../temporal-config/stack/server.ts'
+import { temporaryFolder } from './folders.ts'
 import type { TestServer } from './postgres.ts'
 
 /** The folder with `initdb` and `postgres` of version 15, or undefined where there is none. */
@@ -23,7 +23,7 @@ export async function startPostgres15(): Promise<TestServer> {
   const programs = postgres15Programs()
   if (!programs) throw new Error('no PostgreSQL 15 here: on Debian 12, apt-get install postgresql-15')
   const user = databaseUser()
-  const dir = mkdtempSync(join(tmpdir(), 'distributor-test-postgres-15-'))
+  const dir = temporaryFolder('test-postgres-15')
   const cluster = join(dir, 'cluster')
   mkdirSync(cluster, { mode: 0o700 })
   if (user) for (const path of [dir, cluster]) chownSync(path, user.uid, user.gid)

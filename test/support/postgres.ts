@@ -1,13 +1,13 @@
 // Real databases for tests, one per test file: clones of a template that was migrated once per server.
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { migrate } from '../../db/upkeep/migrate.ts'
 import { startPostgres } from '../../temporal-config/stack/postgres.ts'
 import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
+import { temporaryFolder } from './folders.ts'
 
 const OWNER = 'test_owner'
 const LOGIN = 'test_login'
@@ -40,7 +40,7 @@ export interface EmptyDatabase extends TestDatabase {
 
 /** An embedded PostgreSQL of its own that keeps nothing; for several databases, or where the server itself is killed. */
 export async function startTestServer(): Promise<TestServer> {
-  const dir = mkdtempSync(join(tmpdir(), 'distributor-test-postgres-'))
+  const dir = temporaryFolder('test-postgres')
   const server = await startPostgres({ dir, durable: false })
   const killAtExit = () => {
     try {

@@ -1,19 +1,19 @@
 // `npm run backup` and `npm run restore`, as a person runs them.
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { removeReachableFolder } from '../../temporal-config/stack/reach.ts'
+import { temporaryFolder } from '../support/folders.ts'
 import { createEmptyDatabase, createTestDatabase, type EmptyDatabase, type TestDatabase } from '../support/postgres.ts'
 import { runProgram } from '../support/programs.ts'
 import { aDestination, aJob, anAttempt, aTenant } from '../support/rows.ts'
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 })
 
-const dir = mkdtempSync(join(tmpdir(), 'distributor-backup-'))
+const dir = temporaryFolder('backup')
 const file = join(dir, 'one.sql.gz')
 let source: TestDatabase
 let owner: pg.Client

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { expect, it, vi } from 'vitest'
 import { type S3Config, s3Config } from '../../../activities/destinations/s3/config.ts'
 import { s3 } from '../../../activities/destinations/s3/index.ts'
+import { temporaryFolder } from '../../support/folders.ts'
 import { startHttpReceiver } from '../../support/receivers/http.ts'
-import { temporaryFolder } from '../../support/receivers/receiver.ts'
 import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
 
 it('S3 takes nothing from the environment, and opens no file of the home folder', async () => {

@@ -3,8 +3,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { serverEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
+import { temporaryFolder } from '../folders.ts'
 import { obtainProgram } from './programs.ts'
-import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
+import { type Receiver, startReceiver } from './receiver.ts'
 
 /** Messages that are read at the same time. */
 const AT_ONCE = 20

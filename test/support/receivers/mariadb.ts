@@ -6,8 +6,9 @@ import { delimiter, join } from 'node:path'
 import mysql from 'mysql2/promise'
 import { serverEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
+import { temporaryFolder } from '../folders.ts'
 import { obtainProgram } from './programs.ts'
-import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
+import { type Receiver, startReceiver } from './receiver.ts'
 
 export interface MariadbOptions {
   user: string

@@ -6,8 +6,9 @@ import pg from 'pg'
 import { wholeEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
 import { databaseUser } from '../../../temporal-config/stack/reach.ts'
+import { temporaryFolder } from '../folders.ts'
 import { program } from './needs.ts'
-import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
+import { type Receiver, startReceiver } from './receiver.ts'
 
 export interface Pgbouncer extends Receiver {
   /** The same database by way of the pooler. */

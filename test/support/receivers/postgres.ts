@@ -1,10 +1,10 @@
 // A PostgreSQL to deliver to: the embedded programs, a cluster of its own.
-import { chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chownSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
 import { type RunningPostgres, startPostgres } from '../../../temporal-config/stack/postgres.ts'
 import { databaseUser, removeReachableFolder } from '../../../temporal-config/stack/reach.ts'
+import { temporaryFolder } from '../folders.ts'
 import type { Receiver } from './receiver.ts'
 
 export interface PostgresReceiverOptions {
@@ -31,7 +31,7 @@ export interface PostgresReceiver extends Receiver {
 }
 
 export async function startPostgresReceiver(options: PostgresReceiverOptions): Promise<PostgresReceiver> {
-  const dir = mkdtempSync(join(tmpdir(), 'distributor-postgres-'))
+  const dir = temporaryFolder('postgres')
   // Nobody misses its data; it still outlives a restart.
   const start = (port: number) => startPostgres({ dir, port, durable: false })
   let server: RunningPostgres = await start(0)

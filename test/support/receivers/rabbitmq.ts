@@ -9,8 +9,9 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { wholeEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
+import { temporaryFolder } from '../folders.ts'
 import { obtainProgram } from './programs.ts'
-import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
+import { type Receiver, startReceiver } from './receiver.ts'
 
 const execute = promisify(execFile)
 

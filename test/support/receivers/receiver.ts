@@ -1,6 +1,5 @@
 // One server to deliver to: started on free loopback ports in a temporary folder, and gone with whoever started it.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { launch, type RunningServer, type ServerCommand, untilReady } from '../../../temporal-config/stack/server.ts'
@@ -31,11 +30,6 @@ export interface ReceiverProcess {
   answers: () => Promise<boolean>
   /** Runs after the server has ended, before its folder goes. */
   atEnd?: () => Promise<void> | void
-}
-
-/** A new folder that every user may enter, for servers that run as somebody else. */
-export function temporaryFolder(name: string): string {
-  return mkdtempSync(join(tmpdir(), `distributor-${name}-`))
 }
 
 /** Starts the server and returns once it answers; on failure nothing of it is left. */

@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import type { S3Client } from '@aws-sdk/client-s3'
 import { serverEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
+import { temporaryFolder } from '../folders.ts'
 import { obtainProgram } from './programs.ts'
-import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
+import { type Receiver, startReceiver } from './receiver.ts'
 
 /** Objects that are read at the same time. */
 const AT_ONCE = 50

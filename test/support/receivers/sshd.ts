@@ -11,8 +11,9 @@ import { serverEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
 import { endProcess, identify, type ProcessId } from '../../../temporal-config/stack/processes.ts'
 import { databaseUser, type SystemUser } from '../../../temporal-config/stack/reach.ts'
+import { temporaryFolder } from '../folders.ts'
 import { obtainProgram } from './programs.ts'
-import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
+import { type Receiver, startReceiver } from './receiver.ts'
 
 /** A user of nobody else's, in the name space alone. */
 const ACCOUNT = { name: 'depot', uid: 47_011 }

@@ -2,8 +2,9 @@
 
 import { wholeEnvironment } from '../../../temporal-config/process/settings.ts'
 import { freePort } from '../../../temporal-config/stack/ports.ts'
+import { temporaryFolder } from '../folders.ts'
 import { program } from './needs.ts'
-import { type Receiver, startReceiver, temporaryFolder } from './receiver.ts'
+import { type Receiver, startReceiver } from './receiver.ts'
 
 /** What happens to the connections of a line, besides `down` and `up`; in the words of toxiproxy. */
 export interface Toxic {

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { endProcess, isRunning, type ProcessId } from '../../../temporal-config/stack/processes.ts'
 import { removeReachableFolder } from '../../../temporal-config/stack/reach.ts'
+import { temporaryFolder } from '../../support/folders.ts'
 import { type Program, runCommand } from '../../support/programs.ts'
 import { describeWith, INSTALL_MS } from '../../support/receivers/needs.ts'
 
@@ -32,7 +32,7 @@ let dir: string
 const programs: Program[] = []
 
 beforeAll(() => {
-  dir = mkdtempSync(join(tmpdir(), 'distributor-programs-'))
+  dir = temporaryFolder('programs')
   chmodSync(dir, 0o711)
 })
 afterAll(async () => {

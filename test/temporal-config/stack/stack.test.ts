@@ -1,11 +1,11 @@
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client, Connection } from '@temporalio/client'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { endProcess, isRunning, listeningPorts, type ProcessId } from '../../../temporal-config/stack/processes.ts'
 import { removeReachableFolder } from '../../../temporal-config/stack/reach.ts'
+import { temporaryFolder } from '../../support/folders.ts'
 import { type Program, runProgram } from '../../support/programs.ts'
 
 interface Ready {
@@ -18,7 +18,7 @@ let dir: string
 const holders: Program[] = []
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'distributor-stack-'))
+  dir = temporaryFolder('stack')
   chmodSync(dir, 0o711)
 })
 afterEach(async () => {
