@@ -11,6 +11,7 @@ import type { ApiDeps } from './http/endpoint.ts'
 import { ApiError, renderError } from './http/errors.ts'
 import { mount } from './http/mount.ts'
 import { createRequestLimit } from './http/rate-limit.ts'
+import { countRefusals } from './http/refusals.ts'
 import { requestId } from './http/request-id.ts'
 import { boundedShaper } from './rules/bounded-shaper.ts'
 import { createBulkQueue } from './submission/bulk-queue.ts'
@@ -30,6 +31,7 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
   }
   const app = new OpenAPIHono<ApiEnv>()
   app.use(requestId(logger))
+  app.use(countRefusals(metrics.apiRefusals))
   app.onError(renderError)
   app.notFound((c) =>
     renderError(
@@ -40,7 +42,7 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
       c,
     ),
   )
-  const limit = createRequestLimit(pool, metrics.apiRefusals)
+  const limit = createRequestLimit(pool)
   const identify: Authenticate = async (c) => {
     if (deps.databaseFound?.() === false) throw new DatabaseUnavailable('the database has not been reached yet')
     return await keys.authenticate(c)

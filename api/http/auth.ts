@@ -59,7 +59,7 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
     const retryAfterSeconds = wrongKeys.count(address)
     if (retryAfterSeconds === null) return unauthenticated('the API key is not known')
     const issue = `the API key is not known, and this address has sent too many unknown keys; try again in ${retryAfterSeconds} s`
-    return new ApiError('RATE_LIMIT_EXCEEDED', issue, [], { retryAfterSeconds })
+    return new ApiError('RATE_LIMIT_EXCEEDED', issue, [], { retryAfterSeconds, refusal: 'unknown_keys' })
   }
 
   return {

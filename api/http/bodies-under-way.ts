@@ -49,6 +49,8 @@ export function createBodiesUnderWay(largest: number): BodiesUnderWay {
 function tooMany(whose: 'API key' | 'tenant' | 'all'): ApiError {
   const of = whose === 'all' ? '' : ` of this ${whose}`
   const issue = `too many bytes of requests${of} are under way, try again in ${AGAIN_SECONDS} s`
-  const code = whose === 'all' ? 'SERVICE_UNAVAILABLE' : 'RATE_LIMIT_EXCEEDED'
-  return new ApiError(code, issue, [], { retryAfterSeconds: AGAIN_SECONDS })
+  const retryAfterSeconds = AGAIN_SECONDS
+  return whose === 'all'
+    ? new ApiError('SERVICE_UNAVAILABLE', issue, [], { retryAfterSeconds, refusal: 'overload' })
+    : new ApiError('RATE_LIMIT_EXCEEDED', issue, [], { retryAfterSeconds })
 }

@@ -8,6 +8,7 @@ import type { Pool } from '../../db/pool.ts'
 import type { Sealer } from '../../db/secrets.ts'
 import type { Role } from '../../db/states.ts'
 import type { Dispatcher } from '../../workflows/client.ts'
+import type { Refusal } from './errors.ts'
 
 /** Who sends the request: tenant and role of the key. `actor` is the name for the audit log, never the key itself. */
 export interface Caller {
@@ -22,8 +23,8 @@ export interface ApiMetrics {
   requests: Counter<'tenant_id' | 'data_type' | 'status'>
   /** `zenia_distribution_latency_seconds`: of distributions that the API ends. */
   latency: Histogram
-  /** `zenia_distribution_api_refusals_total`: requests answered with 429. */
-  apiRefusals: Counter<'tenant_id'>
+  /** `zenia_distribution_api_refusals_total`: `tenant_id` is empty if the key is missing or unknown. */
+  apiRefusals: Counter<'tenant_id' | 'reason'>
 }
 
 /** How long a body may take to arrive. */
@@ -59,6 +60,7 @@ export interface ApiEnv {
     caller: Caller | undefined
     distribution_id: string | undefined
     error_code: string | undefined
+    refusal: Refusal | undefined
     /** The address that sent an unknown key. */
     address: string | undefined
     /** Why the database was not available, for the log line. */

@@ -20,6 +20,28 @@ export const ERROR_STATUS = {
 } as const
 export type ErrorCode = keyof typeof ERROR_STATUS
 
+/** Why the API refused a request that may be valid, for `zenia_distribution_api_refusals_total`. */
+export type Refusal =
+  | 'unauthenticated'
+  | 'unknown_keys'
+  | 'forbidden'
+  | 'too_large'
+  | 'too_slow'
+  | 'rate_limit'
+  | 'tenant_busy'
+  | 'overload'
+  | 'unavailable'
+
+/** The usual reason behind a code. An invalid request (400, 404, 409) and a bug (500) are not refusals. */
+const USUAL_REFUSAL: Partial<Record<ErrorCode, Refusal>> = {
+  AUTHENTICATION_FAILED: 'unauthenticated',
+  AUTHORIZATION_FAILED: 'forbidden',
+  REQUEST_TIMEOUT: 'too_slow',
+  PAYLOAD_TOO_LARGE: 'too_large',
+  RATE_LIMIT_EXCEEDED: 'tenant_busy',
+  SERVICE_UNAVAILABLE: 'unavailable',
+}
+
 /** One problem of a request: `field` is a path such as `destinations[0].endpoint`, never a value. */
 export interface Detail {
   field: string
@@ -32,15 +54,17 @@ export class ApiError extends Error {
   readonly details: Detail[]
   /** For a 429 or 503, in whole seconds. */
   readonly retryAfterSeconds: number | undefined
+  readonly refusal: Refusal | undefined
 
   constructor(
     code: ErrorCode,
     message: string,
     details: Detail[] = [],
-    { retryAfterSeconds, ...options }: { cause?: unknown; retryAfterSeconds?: number } = {},
+    { retryAfterSeconds, refusal, ...options }: { cause?: unknown; retryAfterSeconds?: number; refusal?: Refusal } = {},
   ) {
     super(message, options)
     this.retryAfterSeconds = retryAfterSeconds
+    this.refusal = refusal ?? USUAL_REFUSAL[code]
     this.name = 'ApiError'
     this.code = code
     this.details = details
@@ -102,6 +126,7 @@ export function renderError(error: Error, c: Context<ApiEnv>): Response {
   if (isAway(error)) c.set('unavailable', shortReason(error))
   else if (known.status >= 500) c.get('log').error({ err: error, request_id: c.get('request_id') }, 'request failed')
   c.set('error_code', known.code)
+  c.set('refusal', known.refusal)
   const { retryAfterSeconds } = known
   if (retryAfterSeconds !== undefined) c.header('Retry-After', String(retryAfterSeconds))
   return c.json(

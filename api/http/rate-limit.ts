@@ -1,7 +1,6 @@
 // Rate limits of tenants and keys for requests, over all processes of the API: the database counts. A process with many
 // requests reserves several at once, so that not every request needs a query.
 import { LRUCache } from 'lru-cache'
-import type { Counter } from 'prom-client'
 import type { Pool } from '../../db/pool.ts'
 import { takeApiRequests } from '../../db/tenants/api-limits.ts'
 import type { Caller } from './context.ts'
@@ -37,11 +36,7 @@ interface Known {
   asking: Promise<void> | undefined
 }
 
-export function createRequestLimit(
-  pool: Pool,
-  refusals: Counter<'tenant_id'>,
-  now: () => number = () => performance.now(),
-): RequestLimit {
+export function createRequestLimit(pool: Pool, now: () => number = () => performance.now()): RequestLimit {
   const known = new LRUCache<string, Known>({ max: REMEMBERED })
 
   function find(id: string): Known {
@@ -80,10 +75,7 @@ export function createRequestLimit(
           state.left -= 1
           return
         }
-        if (state.refused > now()) {
-          refusals.inc({ tenant_id: caller.tenant_id })
-          throw tooMany(state.again - now())
-        }
+        if (state.refused > now()) throw tooMany(state.again - now())
         state.asking ??= ask(caller, state).finally(() => {
           state.asking = undefined
         })
@@ -102,5 +94,6 @@ function tooMany(waitMs: number): ApiError {
   const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1000))
   return new ApiError('RATE_LIMIT_EXCEEDED', `too many requests, try again in ${retryAfterSeconds} s`, [], {
     retryAfterSeconds,
+    refusal: 'rate_limit',
   })
 }

@@ -37,6 +37,7 @@ export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
       if (error instanceof ShapingError) throw error
       throw new ApiError('SERVICE_UNAVAILABLE', 'what was sent could not be looked at in time, try again', [], {
         cause: error,
+        refusal: 'overload',
       })
     } finally {
       waiting.release(claim)

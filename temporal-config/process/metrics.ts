@@ -51,8 +51,8 @@ export function createMetrics(): Metrics {
     }),
     apiRefusals: new Counter({
       name: 'zenia_distribution_api_refusals_total',
-      help: 'Requests to the API that were answered with 429',
-      labelNames: ['tenant_id'],
+      help: 'Requests that the API refused with 401, 403, 408, 413, 429 or 503, by reason',
+      labelNames: ['tenant_id', 'reason'],
       registers,
     }),
     activeWorkers: new Gauge({

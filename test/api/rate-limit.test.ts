@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createRequestLimit } from '../../api/http/rate-limit.ts'
 import { withTenant } from '../../db/pool.ts'
 import { insertTenant } from '../../db/tenants/tenants.ts'
-import { createMetrics } from '../../temporal-config/process/metrics.ts'
 import { type Answer, type ApiUnderTest, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest
@@ -106,7 +105,7 @@ describe('requests to the API', () => {
       await insertTenant(db, api.sealer, { id: 'spread', name: 'x', description: null, callback_secret: null })
       await db.query('update tenants set rate_limit_requests = 60, burst_limit = 20')
     })
-    const processes = [1, 2, 3].map(() => createRequestLimit(api.pool, createMetrics().apiRefusals))
+    const processes = [1, 2, 3].map(() => createRequestLimit(api.pool))
     const caller = { tenant_id: 'spread', role: 'admin' as const, actor: 'api_key:one' }
     const took = await Promise.all(
       Array.from({ length: 120 }, (_, index) =>
