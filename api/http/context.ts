@@ -8,7 +8,6 @@ import type { Pool } from '../../db/pool.ts'
 import type { Sealer } from '../../db/secrets.ts'
 import type { Role } from '../../db/states.ts'
 import type { Dispatcher } from '../../workflows/client.ts'
-import type { Refusal } from './errors.ts'
 
 /** Who sends the request: tenant and role of the key. `actor` is the name for the audit log, never the key itself. */
 export interface Caller {
@@ -16,6 +15,18 @@ export interface Caller {
   role: Role
   actor: string
 }
+
+/** Why the API refused a request that may be valid, for `zenia_distribution_api_refusals_total`. */
+export type Refusal =
+  | 'unauthenticated'
+  | 'unknown_keys'
+  | 'forbidden'
+  | 'too_large'
+  | 'too_slow'
+  | 'rate_limit'
+  | 'tenant_busy'
+  | 'overload'
+  | 'unavailable'
 
 /** The metrics that the API counts itself. */
 export interface ApiMetrics {

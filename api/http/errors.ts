@@ -3,7 +3,7 @@
 import type { Context } from 'hono'
 import { isAway, isRefused, shortReason, TenantBusy } from '../../db/availability.ts'
 import { nowDate } from '../../db/clock.ts'
-import type { ApiEnv } from './context.ts'
+import type { ApiEnv, Refusal } from './context.ts'
 
 /** The API's error codes, each with its status. */
 export const ERROR_STATUS = {
@@ -19,18 +19,6 @@ export const ERROR_STATUS = {
   SERVICE_UNAVAILABLE: 503,
 } as const
 export type ErrorCode = keyof typeof ERROR_STATUS
-
-/** Why the API refused a request that may be valid, for `zenia_distribution_api_refusals_total`. */
-export type Refusal =
-  | 'unauthenticated'
-  | 'unknown_keys'
-  | 'forbidden'
-  | 'too_large'
-  | 'too_slow'
-  | 'rate_limit'
-  | 'tenant_busy'
-  | 'overload'
-  | 'unavailable'
 
 /** The usual reason behind a code. An invalid request (400, 404, 409) and a bug (500) are not refusals. */
 const USUAL_REFUSAL: Partial<Record<ErrorCode, Refusal>> = {
