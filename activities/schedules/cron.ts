@@ -26,8 +26,15 @@ const FIELDS = [
 /** The parser also takes letters such as L, W and H, which Temporal does not know. */
 const FIELD = /^(?:[\d*,/-]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat)+$/i
 
+/** JavaScript also counts U+FEFF, no-break spaces and the like as blanks; other readers of cron do not. */
+const STRANGE = /[^\t\x20-\x7e]/u
+/** The last day of the shorter months; of February in a leap year. */
+const LAST_DAY: Record<number, number> = { 2: 29, 4: 30, 6: 30, 9: 30, 11: 30 }
+
 /** What is wrong with a cron expression, or undefined. */
 export function cronIssue(expression: string): string | undefined {
+  const strange = STRANGE.exec(expression)
+  if (strange) return strangeIssue(expression.slice(0, strange.index), strange[0])
   const parts = expression.trim().split(/\s+/)
   if (parts.length !== FIELDS.length) {
     return 'must have five fields: minute, hour, day of the month, month, day of the week'
@@ -39,7 +46,29 @@ export function cronIssue(expression: string): string | undefined {
       return `has an invalid ${name}: "${part}"; allowed are ${range}, *, ranges such as 1-5, lists and steps such as */2`
     }
   }
-  return parsed(expression) === undefined ? 'never comes: none of its months has one of its days' : undefined
+  const [, , day, month] = parts
+  if (!hasDay(parts)) return `has a day of the month that never comes: "${day}" with the month "${month}"`
+  return parsed(expression) === undefined ? 'cannot be read' : undefined
+}
+
+function strangeIssue(before: string, character: string): string {
+  const at = before.trimStart().split(/[\t ]+/).length - 1
+  const [name] = FIELDS[Math.min(at, FIELDS.length - 1)]!
+  const code = character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')
+  return `has an invalid ${name}: it contains the character U+${code}`
+}
+
+/** Whether one of the months has one of the days, or the day of the week is enough. */
+function hasDay([, , day, month, weekday]: string[]): boolean {
+  if (isEitherDay(day!, weekday!)) return true
+  const first = Math.min(...numbers(parsed(`0 0 ${day} * *`)!.dayOfMonth.values))
+  const months = numbers(parsed(`0 0 * ${month} *`)!.month.values)
+  return months.some((each) => first <= (LAST_DAY[each] ?? 31))
+}
+
+// A day field that begins with `*` does not count as given, also with a step: both fields must then match.
+export function isEitherDay(day: string, weekday: string): boolean {
+  return !day.startsWith('*') && !weekday.startsWith('*')
 }
 
 /** Reads an expression in which `cronIssue` finds nothing. */
@@ -54,7 +83,7 @@ export function readCron(expression: string): Cron {
     days: new Set(numbers(fields.dayOfMonth.values)),
     months: new Set(numbers(fields.month.values)),
     weekdays: new Set(numbers(fields.dayOfWeek.values).map((value) => value % 7)),
-    eitherDay: !day!.startsWith('*') && !weekday!.startsWith('*'),
+    eitherDay: isEitherDay(day!, weekday!),
     everyHour: hour!.startsWith('*') || hours.length === 24,
   }
 }

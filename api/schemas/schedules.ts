@@ -20,7 +20,7 @@ const fields = {
     .nullish()
     .openapi({
       description:
-        'Five fields: minute, hour, day of the month, month, day of the week (0 or `sun` to 6; 7 is Sunday too). If both day fields are given, one of them must match. Give either this or `interval_seconds`',
+        'Five fields: minute, hour, day of the month, month, day of the week (0 or `sun` to 6; 7 is Sunday too). If both day fields are given, one of them must match; if one begins with `*`, such as `*/2`, both must. Give either this or `interval_seconds`',
       example: '30 6 * * 1-5',
     }),
   interval_seconds: whole(10, 31_536_000)

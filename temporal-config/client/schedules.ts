@@ -9,6 +9,7 @@ import {
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
 } from '@temporalio/client'
+import { isEitherDay } from '../../activities/schedules/cron.ts'
 import { windowMs } from '../../activities/schedules/missed-times.ts'
 import { inUtc, isLeftOut, repeatedTime, timesBetween } from '../../activities/schedules/times.ts'
 import { now } from '../../db/clock.ts'
@@ -131,7 +132,7 @@ function cronOf(cron: string, zone: string) {
  */
 function expressionsOf(cron: string): string[] {
   const [minute, hour, day, month, weekday] = cron.trim().split(/\s+/)
-  if (day!.startsWith('*') || weekday!.startsWith('*')) return [cron]
+  if (!isEitherDay(day!, weekday!)) return [cron]
   return [`${minute} ${hour} ${day} ${month} *`, `${minute} ${hour} * ${month} ${weekday}`]
 }
 

@@ -234,6 +234,8 @@ describe('a cron expression', () => {
     '0 6 31 2-6/3,4 *',
     // A Friday will do.
     '0 6 31 2 5',
+    '0 6 */31 2 5',
+    '0\t6  * * *',
   ])('%s is one', (text) => {
     expect(cronIssue(text)).toBeUndefined()
   })
@@ -256,6 +258,20 @@ describe('a cron expression', () => {
     '0 6 31 feb,4-6/2,9,11 *',
   ])('%s is none', (text) => {
     expect(cronIssue(text)).toBeTypeOf('string')
+  })
+
+  it.each([
+    // The step makes it a Sunday, Tuesday, Thursday or Saturday that is also the 31st of April.
+    ['0 0 31 4 */2', 'day of the month that never comes: "31" with the month "4"'],
+    ['0 0 30-31 2 *', 'day of the month that never comes: "30-31" with the month "2"'],
+    ['\ufeff0 0 * * *', 'invalid minute: it contains the character U+FEFF'],
+    ['0 0 * * *\u00a0', 'invalid day of the week: it contains the character U+00A0'],
+    ['0\u20030 * * *', 'invalid minute: it contains the character U+2003'],
+    ['0 0 * *\n*', 'invalid month: it contains the character U+000A'],
+    ['0 0 \uff11 * *', 'invalid day of the month: it contains the character U+FF11'],
+    ['0 0 L * *', 'invalid day of the month: "L"'],
+  ])('%j is refused with the field', (text, issue) => {
+    expect(cronIssue(text)).toContain(`has a${issue.startsWith('invalid') ? 'n' : ''} ${issue}`)
   })
 
   it('knows time zones by name', () => {
