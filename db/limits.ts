@@ -19,11 +19,18 @@ export const LIMITS = {
     reason: "PostgreSQL's jsonb parser is recursive, and so are those of most receivers",
   },
   shapingTime: {
-    what: 'Processor time to shape or check one payload',
+    what: 'Processor time to shape one payload, or to check a shape or a schema',
     value: 20_000,
     unit: 'ms',
     reason:
       'An expression may loop; the largest payload takes a few seconds. It is processor time, so that a busy machine is not blamed on the tenant',
+  },
+  checkTime: {
+    what: 'Processor time to check one payload against the schema of its data type',
+    value: 5000,
+    unit: 'ms',
+    reason:
+      'A submission waits for it. Ten megabytes take about a second, and the largest schema another two; a pattern that backtracks without end takes all it gets',
   },
   shapingWall: {
     what: 'Elapsed time to shape or check one payload',

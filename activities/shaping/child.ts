@@ -3,10 +3,8 @@ import { spawn } from 'node:child_process'
 import type { Done, Order, Report } from './messages.ts'
 import { BEATS_FD } from './watch.ts'
 
-/** Limits of one task. */
+/** Limits of one task, beside its processor time. */
 export interface Bounds {
-  /** Processor time. */
-  limitMs: number
   /** Time without any use of the processor. */
   idleMs: number
   /** By the clock; on a busy machine that says little. */
@@ -35,11 +33,11 @@ const STDERR_KEPT = 2000
 
 /** @throws when the system cannot start another process */
 export function startChild(program: string, bounds: Bounds, events: ChildEvents): Child {
-  const { limitMs, idleMs, wallMs, silentMs, memoryMb } = bounds
+  const { idleMs, wallMs, silentMs, memoryMb } = bounds
   // The program is sent through standard input: the process needs none of our files.
   const child = spawn(
     process.execPath,
-    [`--max-old-space-size=${memoryMb}`, '-', String(limitMs), String(idleMs), 'shaping'],
+    [`--max-old-space-size=${memoryMb}`, '-', String(idleMs), 'shaping'],
     // The environment is empty: no settings and no secrets. Pipes by position: input, output, errors, messages, heartbeats.
     { env: {}, serialization: 'advanced', stdio: ['pipe', 'ignore', 'pipe', 'ipc', 'pipe'] },
   )

@@ -9,7 +9,8 @@ const OUT_OF_MEMORY = new Set<string | null>(['SIGABRT', 'SIGTRAP', 'SIGILL', 'S
 /** A ShapingError when the same would happen again; any other error may be gone with the next attempt. */
 export function reasonOf(
   { code, signal, stderr }: { code: number | null; signal: string | null; stderr: string },
-  { limitMs, idleMs, memoryMb }: Bounds,
+  limitMs: number,
+  { idleMs, memoryMb }: Bounds,
 ): Error {
   if (signal === TOO_LONG) return new ShapingError('limits', `it took longer than ${limitMs / 1000} s`)
   if (OUT_OF_MEMORY.has(signal) || code === 134) {

@@ -13,7 +13,8 @@ export type Task =
   /** The costly parts of a shape that is to be stored, as JSON. */
   | { kind: 'check_shape'; parts: string }
 
-export type Order = Task & { tenantId: string }
+/** `limitMs`: the processor time that it may use. */
+export type Order = Task & { tenantId: string; limitMs: number }
 
 export type Outcome =
   | { kind: 'shaped'; body: Uint8Array; content_type: string; warnings?: string[] }

@@ -50,8 +50,17 @@ const TURN_MS = 200
 /** A process that holds more memory after its work is ended: otherwise it would keep the memory of a large payload. */
 const HELD_BYTES = 268_435_456
 
-/** @param kept processes at once, working or idle */
-export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number; kept: number }): Pool {
+export interface PoolOptions extends Bounds {
+  slots: number
+  /** Processes at once, working or idle. */
+  kept: number
+  /** Processor time of a task. */
+  limitMs: number
+  /** Processor time to check a document. */
+  checkMs: number
+}
+
+export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOptions): Pool {
   const workers = new Set<Worker>()
   const queue = createQueue<Job>(slots)
   const most = Math.max(slots, kept)
@@ -114,7 +123,11 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
     worker.job = job
     worker.since = performance.now()
     worker.usedMs = 0
-    worker.child.give({ ...job.task, tenantId: job.tenantId })
+    worker.child.give({ ...job.task, tenantId: job.tenantId, limitMs: limitOf(job) })
+  }
+
+  function limitOf({ task }: Job): number {
+    return task.kind === 'check' ? checkMs : limitMs
   }
 
   /** Long work gives way, once, to tenants that hold no slot; it is repeated among the slow ones. */
@@ -229,17 +242,17 @@ export function createPool({ slots, kept, ...bounds }: Bounds & { slots: number;
     workers.delete(worker)
     clearTimeout(worker.expiry)
     if (job) {
-      queue.done(job.tenantId, Math.max(worker.usedMs, signal === TOO_LONG ? bounds.limitMs : 0))
+      queue.done(job.tenantId, Math.max(worker.usedMs, signal === TOO_LONG ? limitOf(job) : 0))
       worker.job = undefined
       if (worker.giveWay && !job.gone && !closed) {
         queue.gaveWay(job.tenantId)
         queue.putBack(job.tenantId, job)
-      } else job.reject(reasonOf({ code, signal, stderr }, bounds))
+      } else job.reject(reasonOf({ code, signal, stderr }, limitOf(job), bounds))
     }
     if (worker.state === 'starting') {
       mayStartAt = performance.now() + START_AGAIN_MS
       // Otherwise it would be started again and again for the jobs that wait.
-      if (workers.size === 0) failWaiting(reasonOf({ code, signal, stderr }, bounds))
+      if (workers.size === 0) failWaiting(reasonOf({ code, signal, stderr }, limitMs, bounds))
     }
     dispatch()
   }

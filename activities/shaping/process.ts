@@ -13,8 +13,8 @@ import { ShapingError } from './shaping-error.ts'
 import { clearTextCaches } from './text-cache.ts'
 import { WATCH, type Watched } from './watch.ts'
 
-/** The number of the present order; 0 for none. */
-const current = new Int32Array(new SharedArrayBuffer(4))
+/** See `Watched`. */
+const current = new Int32Array(new SharedArrayBuffer(8))
 let orders = 0
 let tenant: string | undefined
 
@@ -28,6 +28,7 @@ function passTo(tenantId: string): void {
 
 async function carryOut(order: Order): Promise<Outcome> {
   orders += 1
+  Atomics.store(current, 1, order.limitMs)
   Atomics.store(current, 0, orders)
   try {
     passTo(order.tenantId)
@@ -84,8 +85,7 @@ process.on('message', (order: Order) => {
     })
   })
 })
-const [limitMs, idleMs] = process.argv.slice(2).map(Number)
-const watched: Watched = { order: current, limitMs: limitMs!, idleMs: idleMs! }
+const watched: Watched = { order: current, idleMs: Number(process.argv[2]) }
 const watch = new Worker(WATCH, { eval: true, execArgv: [], workerData: watched })
 // Only now: the start of the watch needs this thread, which an order may keep busy.
 watch.once('message', () => {

@@ -45,6 +45,8 @@ export interface ShaperOptions {
   kept?: number
   /** Processor time for one payload, in milliseconds. */
   timeoutMs?: number
+  /** Processor time to check one payload against a schema, in milliseconds. */
+  checkMs?: number
   /** Memory of each process, in MiB. */
   memoryMb?: number
   /** Time without any use of the processor, in milliseconds. */
@@ -60,12 +62,13 @@ export function createShaper({
   processes = LIMITS.shapingAtOnce.value,
   kept = LIMITS.shapingKept.value,
   timeoutMs = LIMITS.shapingTime.value,
+  checkMs = Math.min(timeoutMs, LIMITS.checkTime.value),
   memoryMb = LIMITS.shapingMemory.value,
   idleMs = LIMITS.shapingIdle.value,
   silentMs = LIMITS.shapingSilence.value,
 }: ShaperOptions = {}): Shaper {
   const wallMs = timeoutMs + WALL_BEYOND_MS
-  const pool = createPool({ slots: processes, kept, limitMs: timeoutMs, idleMs, wallMs, silentMs, memoryMb })
+  const pool = createPool({ slots: processes, kept, limitMs: timeoutMs, checkMs, idleMs, wallMs, silentMs, memoryMb })
 
   async function settle(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Outcome> {
     const outcome = await pool.run(tenantId, task, signal)

@@ -2,10 +2,8 @@
 
 /** What the thread is given. */
 export interface Watched {
-  /** The number of the present order; 0 for none. */
+  /** The number of the present order, 0 for none; and the processor time that it may use, in milliseconds. */
   order: Int32Array
-  /** Processor time for one order. */
-  limitMs: number
   /** Time that an order may take without using the processor. */
   idleMs: number
 }
@@ -27,7 +25,7 @@ const NOTHING_MS = 2
 export const WATCH = `
 const { parentPort, workerData } = require('node:worker_threads')
 const { writeSync } = require('node:fs')
-const { order, limitMs, idleMs } = workerData
+const { order, idleMs } = workerData
 const parent = process.ppid
 let watched = 0
 let began = 0
@@ -46,7 +44,7 @@ setInterval(() => {
     } catch (error) {
       if (error.code !== 'EAGAIN') process.kill(process.pid, 'SIGKILL')
     }
-    if (used - began > limitMs) process.kill(process.pid, '${TOO_LONG}')
+    if (used - began > Atomics.load(order, 1)) process.kill(process.pid, '${TOO_LONG}')
     else if (idle > idleMs) process.kill(process.pid, '${IDLE}')
   }
   last = used

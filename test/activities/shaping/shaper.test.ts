@@ -72,6 +72,21 @@ describe('shaping', () => {
   )
 
   it(
+    'ends the check of a document sooner than a shape, because a submission waits for it',
+    async () => {
+      const own = createShaper({ checkMs: 400 })
+      const document = Buffer.from(JSON.stringify({ a: `${'a'.repeat(60)}!` }))
+      const check = own.check('acme', { properties: { a: { pattern: '^(a+)+$' } } }, document)
+      await expect(check).rejects.toThrow(/^it took longer than 0.4 s$/)
+      // More than twice as much work as a check may do, and honest.
+      const slow = { expression: '$sum([1..1500000].($ * 2))' }
+      expect((await own.shape('acme', [slow], Buffer.from('{}'), WORDS)).body.toString()).toBe('2250001500000')
+      own.close()
+    },
+    PATIENT,
+  )
+
+  it(
     'gives a tenant that has none a process soon, whatever two others do',
     async () => {
       const own = createShaper()
