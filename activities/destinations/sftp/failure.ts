@@ -65,7 +65,7 @@ export function sessionFailure(error: unknown, { host, phase, login }: Handshake
   if (level === 'handshake' && !shown) {
     return new DeliveryError(
       'MISCONFIGURED',
-      'client and server have no algorithm in common; "legacy_algorithms": true also offers those of old servers',
+      'client and server have no algorithm in common (compression is not supported); "legacy_algorithms": true also offers those of old servers',
       { cause: error },
     )
   }

@@ -20,6 +20,9 @@ const LEGACY = {
   hmac: ['hmac-sha1-96', 'hmac-md5'],
 } as const
 
+/** Bytes that wait for a server to read them. A file that is sent keeps at most 2 MiB waiting. */
+const MAX_UNREAD_BYTES = 4_194_304
+
 /** `SSH_OPEN_RESOURCE_SHORTAGE` of RFC 4254, section 5.1. */
 const RESOURCE_SHORTAGE = 4
 /** How long the server may take to close the connection. */
@@ -72,6 +75,7 @@ async function startSession(
     // It comes again when the keys are renewed.
     if (handshake.phase !== 'greeting') return
     handshake.phase = 'login'
+    endFlood(connection)
     attempt.expect('accept the login')
   })
   client.on('ready', () => {
@@ -86,14 +90,16 @@ async function startSession(
       hostVerifier: hostCheck.verify,
       readyTimeout: 0,
       ident: 'Distributor',
-      ...(config.legacy_algorithms && {
-        algorithms: {
+      algorithms: {
+        // A small compressed packet could grow without bound.
+        compress: ['none'],
+        ...(config.legacy_algorithms && {
           kex: { append: [...LEGACY.kex], prepend: [], remove: [] },
           serverHostKey: { append: [...LEGACY.serverHostKey], prepend: [], remove: [] },
           cipher: { append: [...LEGACY.cipher], prepend: [], remove: [] },
           hmac: { append: [...LEGACY.hmac], prepend: [], remove: [] },
-        },
-      }),
+        }),
+      },
     })
     opening.then(
       (channel) => done(null, channel),
@@ -127,6 +133,14 @@ async function startSession(
       clearTimeout(timer)
     },
   }
+}
+
+/** ssh2 answers each request of the server, also while the server does not read: the answers would fill the memory. */
+function endFlood({ socket, end }: GuardedConnection): void {
+  socket.on('data', () => {
+    if (socket.writableLength <= MAX_UNREAD_BYTES) return
+    end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server sends requests and does not read the answers'))
+  })
 }
 
 /** Without callbacks, for the default ones write to the console. */

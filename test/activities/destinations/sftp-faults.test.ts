@@ -57,6 +57,24 @@ describe('a server without extensions', () => {
   )
 })
 
+describe('a server that wants too much memory', () => {
+  it('by requests whose answers it does not read is left, and the delivery is tried again', async () => {
+    const { config } = await strange({ floods: true }, { timeout_seconds: 60 })
+    const error = await failureOf(send(config, { body: Buffer.from('x') }))
+    expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
+    expect((error as Error).message).toBe('the server sends requests and does not read the answers')
+  })
+
+  it.each(['zlib', 'zlib@openssh.com'] as const)(
+    'by compression (%s) finds no algorithm in common',
+    async (compression) => {
+      const { config } = await strange({ compression })
+      const error = await failureOf(send(config, { body: Buffer.from('x') }))
+      expect(error).toMatchObject({ code: 'MISCONFIGURED', message: expect.stringContaining('compression') })
+    },
+  )
+})
+
 describe('a file that another client writes during the delivery', () => {
   it.each([false, true])('is kept for "fail" and "keep_both" (renames replace: %s)', async (renameReplaces) => {
     const { config, files } = await strange({

@@ -23,6 +23,10 @@ export interface StrangeSftpOptions {
    * the connection before it is done, `drop after` when it is done and not answered.
    */
   answer?: (request: string, path: string, to?: string) => number | 'drop' | 'drop after' | undefined
+  /** After the login it reads nothing more, and sends requests that want an answer for as long as it can. */
+  floods?: boolean
+  /** The only compression that it offers. */
+  compression?: 'zlib' | 'zlib@openssh.com'
   /** A rename takes the place of a file of that name, against the specification. */
   renameReplaces?: boolean
 }
@@ -38,8 +42,10 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
   const sockets = new Set<Socket>()
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const hostKeys = [privateKey.export({ type: 'pkcs1', format: 'pem' })]
-  const ssh = new ssh2.Server({ hostKeys }, (client) => {
+  const algorithms = options.compression && { algorithms: { compress: [options.compression] } }
+  const ssh = new ssh2.Server({ hostKeys, ...algorithms }, (client) => {
     client.on('error', () => {})
+    if (options.floods) client.on('ready', () => flood(client, lastSocket()))
     client.on('authentication', options.authenticate ?? ((context) => context.accept()))
     client.on('session', (accept) => {
       accept().on('sftp', (acceptSftp) => serve(acceptSftp(), lastSocket()))
@@ -174,6 +180,17 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
       await once(server, 'close')
     },
   }
+}
+
+function flood(client: ssh2.Connection, socket: Socket): void {
+  const { _protocol } = client as unknown as { _protocol: { ping(): void } }
+  socket.pause()
+  const send = () => {
+    if (socket.destroyed) return
+    while (socket.writableLength < 1_000_000) _protocol.ping()
+    setImmediate(send)
+  }
+  send()
 }
 
 /** Also one that ssh2 does not know, and so would not send. */
