@@ -20,8 +20,8 @@ export interface Metrics {
   deferrals: Counter<'reason'>
   /** Circuits that opened or closed, and destinations that were disabled by their failures. */
   circuits: Counter<'change'>
-  /** Requests to the API that were answered with 429. */
-  apiRefusals: Counter<'tenant_id'>
+  /** Requests that the API refused. */
+  apiRefusals: Counter<'tenant_id' | 'reason'>
   activeWorkers: Gauge<'worker_type'>
   /** Steps of the sweep and of the maintenance that failed. */
   failedSteps: Counter<'job' | 'step'>

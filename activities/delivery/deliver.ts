@@ -78,7 +78,8 @@ async function carryOut(
   const registered = opened.delivery.destination_id
   if (registered) deps.usage.count(input.tenant_id, registered)
   if (sent instanceof Aborted && !control.workerLost()) {
-    log.info('attempt stopped by an order to cancel')
+    // Its line comes from `end`, which closes it.
+    log.debug('the sending was stopped')
     await giveBack(deps, input, opened)
     return { kind: 'aborted' }
   }

@@ -1,6 +1,6 @@
-// What follows when a distribution ends: it is counted once, and the next one of its ordering key may go on.
+// What follows when a distribution ends: it is counted once, its open attempts are logged, and the next one of its ordering key may go on.
 import { type Ended, type EndRequest, endDistribution } from '../../db/distributions/end.ts'
-import type { JobRef } from '../../db/distributions/job-id.ts'
+import { type JobRef, refOf } from '../../db/distributions/job-id.ts'
 import { type TransactionOptions, withTenant } from '../../db/pool.ts'
 import type { Runs } from '../../workflows/client.ts'
 import { passTurn } from '../delivery/turns.ts'
@@ -16,6 +16,10 @@ export async function end(
   const ended = await withTenant(deps.pool, job.tenant_id, (db) => endDistribution(db, job.id, request), options)
   if (ended.outcome !== 'final') return ended
   countEnd(deps.metrics, job.tenant_id, ended)
+  for (const attempt of ended.ended?.attempts ?? []) {
+    const { code } = ended.ended!
+    deps.logger.info({ ...refOf(job), ...attempt, status: 'cancelled', code }, 'attempt closed: its distribution ended')
+  }
   if (ended.unblocks) await passTurn(deps, job, null)
   return ended
 }

@@ -77,15 +77,31 @@ export async function markCancelled(db: Db, id: string, reason: string): Promise
   )
 }
 
-/** Ends the open deliveries, and their open attempts, whose outcome stays unknown. */
+/** An attempt that was ended together with its distribution. */
+export interface EndedAttempt {
+  attempt_id: string
+  attempt_number: number
+  destination: string
+  request_id: string | null
+}
+
+/** Ends the open deliveries, and their open attempts, whose outcome stays unknown. Returns these attempts. */
 export async function closeOpenDeliveries(
   db: Db,
   id: string,
   status: Extract<DeliveryStatus, 'cancelled' | 'failed'>,
   code: DeliveryCode,
   message: string,
-): Promise<void> {
+): Promise<EndedAttempt[]> {
+  const { rows } = await db.query<EndedAttempt>(
+    `select a.id as attempt_id, a.attempt_number, a.destination_name as destination, j.request_id
+       from distribution_attempts a join distribution_jobs j on j.id = a.distribution_job_id
+      where a.distribution_job_id = $1 and a.status = 'processing'
+      order by a.destination_name`,
+    [id],
+  )
   await db.query('select end_open_deliveries($1, $2, $3, $4)', [id, status, code, message])
+  return rows
 }
 
 /** The deliveries in the order of the plan. */

@@ -9,6 +9,7 @@ import { webhookId } from '../webhooks/webhook-id.ts'
 import { queueCallback } from '../webhooks/webhooks.ts'
 import {
   closeOpenDeliveries,
+  type EndedAttempt,
   failsWhenEmpty,
   type JobToEnd,
   lockJobToEnd,
@@ -47,8 +48,14 @@ export type Ended =
       webhook_id: string | null
       /** Others of its ordering key may go on now. */
       unblocks: boolean
-      /** What metrics need. Null on a repeat: the distribution had ended before this call. */
-      ended: { data_type: string; catalogued: boolean; seconds: number } | null
+      /** What metrics and the log need. Null on a repeat: the distribution had ended before this call. */
+      ended: {
+        data_type: string
+        catalogued: boolean
+        seconds: number
+        code: string | null
+        attempts: EndedAttempt[]
+      } | null
     }
 
 /**
@@ -60,7 +67,7 @@ export async function endDistribution(db: Db, id: string, request: EndRequest): 
   let job = await lockJobToEnd(db, id)
   if (!job) return { outcome: 'missing' }
   if (request.round !== undefined && request.round !== job.round) return { outcome: 'open' }
-  if (isFinal(job.status)) return final(job, job.status as FinalJobStatus, job.callback_pending, false)
+  if (isFinal(job.status)) return final(job, job.status as FinalJobStatus, job.callback_pending, null)
   if (request.cause === 'given_up') return await giveUp(db, job, request)
   if (job.standing_by) {
     // A standby is not open, whatever ends the job.
@@ -69,17 +76,18 @@ export async function endDistribution(db: Db, id: string, request: EndRequest): 
   }
   const endedBy = endedByOf(job, request.cause)
   if (endedBy === null) return { outcome: 'open' }
+  let attempts: EndedAttempt[] = []
   if (endedBy === 'cancel') {
     if (!job.cancel_requested) await markCancelled(db, id, reasonOf(request))
-    await closeOpenDeliveries(db, id, 'cancelled', 'CANCELLED', 'The distribution was cancelled')
+    attempts = await closeOpenDeliveries(db, id, 'cancelled', 'CANCELLED', 'The distribution was cancelled')
   } else if (endedBy === 'expiry') {
     const message = 'The distribution expired before this destination was served'
-    await closeOpenDeliveries(db, id, 'failed', 'EXPIRED', message)
+    attempts = await closeOpenDeliveries(db, id, 'failed', 'EXPIRED', message)
   }
   if (job.grouped) await unblockServedGroups(db, id)
   const deliveries = await summariseDeliveries(db, id)
   const state = deriveFinalState(deliveries, endedBy, deliveries.length === 0 && (await failsWhenEmpty(db, job)))
-  return await write(db, job, state, endedBy)
+  return await write(db, job, state, endedBy, attempts)
 }
 
 function endedByOf(job: JobToEnd, cause: EndCause): EndedBy | null {
@@ -96,7 +104,7 @@ async function giveUp(db: Db, job: JobToEnd, request: Extract<EndRequest, { caus
   const { code, reason, batch_id } = request
   if (code === 'EXPIRED' && !job.expired) return { outcome: 'open' }
   const { id, tenant_id, round } = job
-  await closeOpenDeliveries(db, id, 'failed', code, reason)
+  const attempts = await closeOpenDeliveries(db, id, 'failed', code, reason)
   const { retry_count } = deriveFinalState(await summariseDeliveries(db, id), 'deliveries', true)
   const state: FinalState = { status: 'failed', error_code: code, error_message: reason, retry_count, warnings: [] }
   await writeAudit(db, {
@@ -105,10 +113,16 @@ async function giveUp(db: Db, job: JobToEnd, request: Extract<EndRequest, { caus
   })
   const details = { ...(batch_id && { batch_id }), distribution_id: publicId(id), reason }
   await countEvent(db, tenant_id, 'distributions.failed', code, details)
-  return await write(db, job, state, 'deliveries')
+  return await write(db, job, state, 'deliveries', attempts)
 }
 
-async function write(db: Db, job: JobToEnd, state: FinalState, endedBy: EndedBy): Promise<Ended> {
+async function write(
+  db: Db,
+  job: JobToEnd,
+  state: FinalState,
+  endedBy: EndedBy,
+  attempts: EndedAttempt[],
+): Promise<Ended> {
   const { id, callback_url } = job
   await db.query('call update_distribution_status($1, $2, $3, $4, $5)', [
     publicId(id),
@@ -126,14 +140,19 @@ async function write(db: Db, job: JobToEnd, state: FinalState, endedBy: EndedBy)
     const event_type = `distribution.${endedBy === 'expiry' && state.status === 'failed' ? 'expired' : state.status}`
     await queueCallback(db, id, event_type)
   }
-  return final(job, state.status, callback_url !== null, true)
+  return final(job, state.status, callback_url !== null, { code: state.error_code, attempts })
 }
 
-function final(job: JobToEnd, status: FinalJobStatus, callbackDue: boolean, endedNow: boolean): Ended {
+function final(
+  job: JobToEnd,
+  status: FinalJobStatus,
+  callbackDue: boolean,
+  endedNow: { code: string | null; attempts: EndedAttempt[] } | null,
+): Ended {
   const { id, round, ordered, grouped, data_type, catalogued, age_seconds } = job
   // Each delivery that was served has released the next one itself. One of a failover group ends without doing so.
   const unblocks = ordered && (status !== 'completed' || grouped)
   const webhook_id = callbackDue ? webhookId({ kind: 'distribution', subject_id: id, round }) : null
-  const ended = endedNow ? { data_type, catalogued, seconds: age_seconds } : null
+  const ended = endedNow && { data_type, catalogued, seconds: age_seconds, ...endedNow }
   return { outcome: 'final', status, round, webhook_id, unblocks, ended }
 }

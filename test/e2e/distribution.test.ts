@@ -205,7 +205,28 @@ describe('a distribution', () => {
     expect(await system.attempts(ref)).toMatchObject([
       { status: 'cancelled', retry_reason: 'CANCELLED', metadata: { outcome: 'unknown' } },
     ])
+    await endsInOneLine(ref, 'CANCELLED')
   })
+
+  it('an expiry ends a send in flight, and its attempt is logged once', async () => {
+    const receiver = await aReceiver({ stall: 'headers' })
+    const destinations = [restTo('a', receiver.url, { timeout_seconds: 60 })]
+    const ref = await system.distribute({ timeout_seconds: 2, request_id: 'request-4712', destinations })
+    expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
+    await endsInOneLine(ref, 'EXPIRED')
+  })
+
+  /** Of an attempt that was closed together with its distribution. */
+  async function endsInOneLine(ref: DistributionRef, code: string): Promise<void> {
+    const [attempt] = await system.attempts(ref)
+    const lines = () =>
+      system.log.filter(({ attempt_id, msg }) => attempt_id === attempt!.id && String(msg).startsWith('attempt '))
+    await expect
+      .poll(lines)
+      .toMatchObject([
+        { level: 30, msg: 'attempt closed: its distribution ended', destination: 'a', attempt_number: 1, code, ...ref },
+      ])
+  }
 
   it('a cancel of a finished distribution says so', async () => {
     const ref = await system.distribute({ destinations: [restTo('a', (await aReceiver()).url)] })
