@@ -1,6 +1,6 @@
 // The pages agree with the code: generated tables, examples, links, and an entry of the runbook for every code.
 // test/e2e/documentation.test.ts runs their commands.
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
@@ -120,6 +120,24 @@ describe('what the pages name', () => {
     for (const page of PAGES) {
       for (const [name] of readPage(page).matchAll(/zenia_distribution_\w+/g)) expect(known, page).toContain(name)
     }
+  })
+})
+
+describe('the log lines of docs/operate.md', () => {
+  const page = readPage('docs/operate.md')
+  const section = page.slice(page.indexOf('\n## Log lines\n'), page.indexOf('\n## Behind a connection pooler\n'))
+  const messages = [...section.matchAll(/^\| `([^`]*)` \|/gm)].map(([, message]) => message!)
+  const source = ['activities', 'api', 'temporal-config']
+    .flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(root, folder, file)),
+    )
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => readFileSync(file, 'utf8'))
+    .join('\n')
+
+  it('are written by the programs', () => {
+    expect(messages.length).toBeGreaterThan(10)
+    for (const message of messages.filter((each) => each !== 'msg')) expect(source).toContain(`'${message}'`)
   })
 })
 
