@@ -108,7 +108,7 @@ describe('a PostgreSQL that stands still in mid-run', () => {
   it('and goes on loses nothing and has nothing sent twice; submissions meanwhile are 503', async () => {
     receiver.reply({ after_ms: 200 })
     const from = receiver.requests.length
-    const ids = await submit(60)
+    const ids = await submit(40)
     await receiver.until(() => receiver.requests.length >= from + 20)
     const thaw = freeze(deployment.databasePid())
     const began = performance.now()
@@ -136,7 +136,7 @@ describe('kill -9', () => {
       return {}
     })
     const from = receiver.requests.length
-    const ids = await submit(200)
+    const ids = await submit(110)
     await receiver.until(() => receiver.requests.length >= from + 80)
     await expect
       .poll(async () => (await attemptsOf(ids)).filter((attempt) => attempt.status === 'success').length)
@@ -159,7 +159,7 @@ describe('kill -9', () => {
   it('of Temporal in mid-run', async () => {
     receiver.reply({ after_ms: 40 })
     const from = receiver.requests.length
-    const ids = await submit(60)
+    const ids = await submit(40)
     await receiver.until(() => receiver.requests.length >= from + 20)
     await deployment.killTemporal()
     await sleep(500)
@@ -170,7 +170,7 @@ describe('kill -9', () => {
   it('of PostgreSQL in mid-run', async () => {
     receiver.reply({ after_ms: 40 })
     const from = receiver.requests.length
-    const ids = await submit(60)
+    const ids = await submit(40)
     await receiver.until(() => receiver.requests.length >= from + 20)
     await deployment.killPostgres()
     await sleep(500)
@@ -207,7 +207,7 @@ describe('kill -9', () => {
   it('SIGTERM under load: sends in flight finish, nothing is lost or doubled, exit code 0', async () => {
     receiver.reply({ after_ms: 300 })
     const from = receiver.requests.length
-    const ids = await submit(150)
+    const ids = await submit(90)
     await receiver.until(() => receiver.requests.length >= from + 30)
     const code = await worker.terminate()
     expect(code).toBe(0)
