@@ -1,5 +1,5 @@
-// Sealing at rest: AES-256-GCM with named keys. A sealed text opens only in the context it was sealed for (tenant, row,
-// column), so that a value copied to another tenant's row stays closed.
+// Encryption of stored secrets: AES-256-GCM with named keys. A sealed text can be decrypted only with the context that
+// it was sealed for (tenant, row, column), so that a value copied to another tenant's row is useless there.
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 
 const VERSION = 'v1'
@@ -8,18 +8,20 @@ const TAG_BYTES = 16
 const KEY_BYTES = 32
 
 export interface Sealer {
-  /** `v1.<key id>.<base64url of iv, tag and ciphertext>`, under the first key; never twice the same. */
+  /**
+   * `v1.<key id>.<base64url of iv, tag and ciphertext>`, encrypted with the first key. Each call gives another text.
+   */
   seal(plaintext: string, context: string[]): string
-  /** The text that was sealed for this context under any of the keys; throws `UnsealError` otherwise. */
+  /** Decrypts a text that was sealed for this context with any of the keys; throws `UnsealError` otherwise. */
   unseal(sealed: string, context: string[]): string
-  /** The ids of all keys, the writing one first. */
+  /** The ids of all keys. The first one is the key that `seal` uses. */
   keyIds(): Set<string>
 }
 
-/** A sealed text that does not open. The message never holds the text, sealed or not. */
+/** A sealed text cannot be decrypted. The message never contains the text, neither sealed nor decrypted. */
 export class UnsealError extends Error {
   override name = 'UnsealError'
-  /** The key that the text names; undefined when it is no sealed text. */
+  /** The id of the key that the text names; undefined when the text is not a sealed text. */
   readonly keyId: string | undefined
 
   constructor(message: string, keyId?: string) {
@@ -29,8 +31,8 @@ export class UnsealError extends Error {
 }
 
 /**
- * A sealer for `ENCRYPTION_KEYS`: `id:base64` of 32 bytes, several separated by commas. The first one writes, all read.
- * Throws on a malformed list; the message names the id, never the key.
+ * A sealer for `ENCRYPTION_KEYS`: one or more `id:base64`, separated by commas, each key with 32 bytes. The first key
+ * encrypts, all keys decrypt. Throws on a malformed list; the message names the id, never the key.
  */
 export function createSealer(keys: string): Sealer {
   const byId = parseKeys(keys)
@@ -66,13 +68,13 @@ export function createSealer(keys: string): Sealer {
   }
 }
 
-/** Which key a sealed text needs; undefined when it is not a sealed text. */
+/** The id of the key that a sealed text needs; undefined when the text is not a sealed text. */
 export function sealedKeyId(sealed: string): string | undefined {
   const parts = sealed.split('.')
   return parts.length === 3 && parts[0] === VERSION ? parts[1] : undefined
 }
 
-/** JSON keeps ['a', 'bc'] and ['ab', 'c'] apart. */
+/** Encoded as JSON, so that ['a', 'bc'] and ['ab', 'c'] give different bytes. */
 function associatedData(keyId: string, context: string[]): Buffer {
   return Buffer.from(JSON.stringify([VERSION, keyId, ...context]), 'utf8')
 }

@@ -20,7 +20,9 @@ export interface AttemptRow {
   metadata: Record<string, unknown>
 }
 
-/** Attempts after the attempt `after` (an id; null for the first page). Ids are in the order in which rows were opened. */
+/**
+ * Attempts after the attempt `after` (an id; null for the first page). Ids are in the order in which rows were opened.
+ */
 export async function listAttempts(
   db: Db,
   jobId: string,

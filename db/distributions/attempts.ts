@@ -1,4 +1,5 @@
-// Attempts: opened under the delivery's lock before anything is sent, closed by guarded updates that a repeat leaves alone.
+// Attempts: opened under the delivery's lock before anything is sent, and closed by guarded updates. A repeated close
+// changes nothing.
 
 import type { Target } from '../destinations/circuits.ts'
 import type { Db } from '../pool.ts'
@@ -17,21 +18,21 @@ export interface AttemptOutcome {
   retry_delay_ms: number | null
   /** When the send ended, on the worker's clock, ISO 8601. */
   completed_at: string
-  /** The destination answered that it is gone: a registered one is disabled. */
+  /** The destination answered that it is gone; a registered destination is then disabled. */
   gone: boolean
-  /** A failure of this delivery's alone: its destination has answered, and is well. */
+  /** The failure concerns this delivery alone: the destination answered, so its circuit counts no failure. */
   answered?: boolean
   metadata: Record<string, unknown>
-  /** What the next attempt must know (a destination's own words); absent: nothing new. */
+  /** What the next attempt must know, in a form that the protocol defines; absent: nothing new. */
   progress?: unknown
-  /** It held one of the destination's places, which is given back. */
+  /** The attempt holds one of the destination's slots, which must be released. */
   slotted?: boolean
 }
 
 export interface OpenedAttempt {
   id: string
   attempt_number: number
-  /** There was an earlier one under the same `delivery_id`. */
+  /** There was an earlier attempt with the same `delivery_id`. */
   is_repeat: boolean
 }
 
@@ -66,8 +67,8 @@ export async function openAttempt(
 }
 
 /**
- * Closes an attempt that its worker left open (killed, or silent beyond the heartbeat). Returns its number, or null
- * when none was open.
+ * Closes an attempt that its worker left open (the worker was killed, or missed its heartbeats). Returns the attempt's
+ * number, or null when none was open.
  */
 export async function closeLostAttempt(db: Db, id: string, destination: string): Promise<number | null> {
   const { rows } = await db.query<{ attempt_number: number }>(
@@ -101,19 +102,19 @@ export async function onlyLostAttempts(db: Db, id: string, destination: string, 
   return rows[0]!.only_lost
 }
 
-/** What the circuit of an attempt's destination needs to know once it is closed. */
+/** What the circuit needs to know about a closed attempt. */
 export interface ClosedAttempt extends Target {
   destination: string
   /** Null for an inline destination. */
   destination_id: string | null
   started_at: Date
-  /** The destination has failed before: a success must say that this is over. */
+  /** The circuit has recorded failures, which a success must clear. */
   troubled: boolean
 }
 
 /**
- * Closes an attempt with what happened. Guarded by its id and `processing`; the delivery follows only while this is
- * its latest attempt. Null when the attempt was closed already. Locks the delivery before the attempt, as the opening does.
+ * Closes an attempt with its outcome, if it is still `processing`. The delivery is updated only while this is its
+ * latest attempt. Null when the attempt was already closed. Locks the delivery before the attempt, as the opening does.
  */
 export async function closeAttempt(
   db: Db,
@@ -169,8 +170,9 @@ export async function closeAttempt(
 }
 
 /**
- * A success that arrives after its attempt was closed for it: a lost worker that was alive after all, a cancel or an
- * expiry that the receiver's 2xx overtook. The truth wins: the document is there. Any other late outcome changes nothing.
+ * Stores a success that arrives after its attempt was closed: the worker was thought lost but was alive, or the success
+ * came at the same time as a cancel or an expiry. The row then says success, because the document was delivered. Any
+ * other late outcome changes nothing.
  */
 export async function acceptLateSuccess(
   db: Db,
@@ -211,8 +213,8 @@ export async function acceptLateSuccess(
 }
 
 /**
- * What an attempt learned that was closed for it meanwhile: who has a mail already stays known, and is shown. Only while no
- * later attempt can have learned more. How the attempt and its delivery ended does not change.
+ * Stores the progress of an attempt that was closed before it reported, for example which recipients already have the
+ * mail. Only while no later attempt can have newer progress. The final state of attempt and delivery does not change.
  */
 export async function keepLateProgress(
   db: Db,

@@ -1,11 +1,11 @@
-// Many distributions in one statement each: what `jobs.ts` and `idempotency.ts` do for one. A hundred times fewer round
-// trips, and all of them in the caller's one transaction.
+// Does for many distributions what `jobs.ts` and `idempotency.ts` do for one. Each function needs one or two
+// statements, whatever the number of distributions, in the transaction of the caller.
 
 import type { Db } from '../pool.ts'
 import { bytesOf, type NewJob } from './jobs.ts'
 import { orderJobs } from './ordering.ts'
 
-/** So many new ids, in the order in which they sort. */
+/** `count` new ids, sorted. */
 export async function newJobIds(db: Db, count: number): Promise<string[]> {
   const { rows } = await db.query<{ id: string }>('select new_uuidv7() as id from generate_series(1, $1)', [count])
   return rows.map((row) => row.id).sort()
@@ -23,8 +23,8 @@ export interface TakenKey {
 }
 
 /**
- * Takes each key for its job; answers, by key, who has it now. Of equal keys among `wanted` the first one counts. In the
- * order of the keys, so that two requests with the same ones wait for each other instead of dying.
+ * Claims each key for its job. Returns, by key, the job that has the key now. If `wanted` has a key twice, the first
+ * one counts. Rows are inserted in the order of the keys, so that two requests with the same keys do not deadlock.
  */
 export async function claimIdempotencyKeys(
   db: Db,
@@ -47,7 +47,7 @@ export async function claimIdempotencyKeys(
   return new Map(rows.map(({ key, ...taken }) => [key, taken]))
 }
 
-/** Gives a key back whose job could not be stored after all. */
+/** Releases a key whose job could not be stored. */
 export async function forgetIdempotencyKey(db: Db, tenantId: string, key: string, jobId: string): Promise<void> {
   await db.query('delete from idempotency_keys where tenant_id = $1 and key = $2 and job_id = $3', [
     tenantId,
@@ -56,12 +56,13 @@ export async function forgetIdempotencyKey(db: Db, tenantId: string, key: string
   ])
 }
 
-/** A distribution of a batch: its id is made beforehand. */
+/** A distribution of a batch; the caller has already created its id. */
 export type NewBatchJob = NewJob & { id: string }
 
 /**
- * Inserts `pending` jobs that wait for their batch: no run serves them, and no sweep starts one, until `check_at` is a
- * time. The same columns and the same end of life as the schema's procedure `submit_distribution` gives a single one.
+ * Inserts `pending` jobs that wait for their batch: while `check_at` is `infinity`, they have no run and the sweep
+ * starts none. They get the same columns and the same expiry as the SQL procedure `submit_distribution` gives a single
+ * job.
  */
 export async function insertBatchJobs(db: Db, batchId: string, jobs: NewBatchJob[]): Promise<void> {
   const first = jobs[0]

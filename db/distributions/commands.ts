@@ -1,5 +1,6 @@
-// Cancel and retry: guarded changes of rows. The signal to the workflow comes after, and whoever finds the row can
-// repeat it. All of them run inside a `withTenant` transaction and lock the job's row first.
+// Cancel and retry: guarded changes of rows. The caller signals the workflow after the commit; if that signal is lost,
+// the sweep finds the row and repeats it. All functions run inside a `withTenant` transaction and lock the job's row
+// first.
 
 import { followNames } from '../destinations/deleted.ts'
 import type { Db } from '../pool.ts'
@@ -27,7 +28,9 @@ async function lockCommandedJob(db: Db, id: string): Promise<CommandedJob | null
   return rows[0] ?? null
 }
 
-/** Asks for the end of an open job. `finished`: it had ended already; a repeat of a request is `requested` again. */
+/**
+ * Requests the cancel of an open job. `finished`: the job had already ended. A repeated request is `requested` again.
+ */
 export async function requestCancel(
   db: Db,
   id: string,
@@ -35,7 +38,7 @@ export async function requestCancel(
 ): Promise<
   | { outcome: 'requested'; data_type: string; priority: Priority }
   | { outcome: 'missing' }
-  /** `asked`: a cancel had been asked for before. When the status is `cancelled`, it was carried out. */
+  /** `asked`: a cancel was requested earlier. If the status is `cancelled`, that cancel took effect. */
   | { outcome: 'finished'; status: JobStatus; asked: boolean }
 > {
   const job = await lockCommandedJob(db, id)
@@ -52,7 +55,7 @@ export async function requestCancel(
   return { outcome: 'requested', data_type, priority }
 }
 
-/** Lets those go on that wait behind the failure of an `ordering: "block"`; answers at which destinations they do. */
+/** Releases the deliveries that a failure blocks under `ordering: "block"`; returns the destinations where it did. */
 export async function releaseBlocked(
   db: Db,
   id: string,
@@ -68,13 +71,15 @@ export async function releaseBlocked(
 }
 
 export interface RetryRequest {
-  /** These alone; all that can be retried when absent. */
+  /** Only these destinations; when absent, all that can be retried. */
   destinations?: string[] | undefined
-  /** Also what had succeeded, under a new delivery id. */
+  /** Also sends successful deliveries again, under a new delivery id. */
   force: boolean
-  /** Life of the retried distribution from now (or a later `deliver_at`) on, in seconds; the stored one when absent. */
+  /**
+   * Seconds until the retried distribution expires, from now or a later `deliver_at`; when absent, the stored value.
+   */
   timeout_seconds?: number | undefined
-  /** What has been sent again since that round is left alone: somebody else has asked for it. */
+  /** Deliveries that were retried after this round are skipped: another request has already retried them. */
   up_to_round?: number | undefined
 }
 
@@ -82,12 +87,14 @@ export type RetryOutcome =
   | { outcome: 'reset'; round: number; destinations: string[]; data_type: string; priority: Priority }
   | { outcome: 'missing' }
   | { outcome: 'cancelling' }
-  /** `unknown` names destinations that the distribution does not have; `needs_force`: it has none, and may be planned anew. */
+  /**
+   * `unknown`: destinations that the distribution does not have. `needs_force`: it has none; `force` plans it again.
+   */
   | { outcome: 'nothing'; status: JobStatus; unknown: string[]; needs_force?: boolean }
 
 /**
- * Opens the chosen final deliveries again in a new round with a new budget and a new expiry. Guards on the deliveries,
- * not on the job: an open job keeps its status, a final one becomes `pending`.
+ * Opens the chosen final deliveries again, in a new round with a new budget and a new expiry. The status of each
+ * delivery decides, not that of the job: an open job keeps its status, a final job becomes `pending`.
  */
 export async function requestRetry(db: Db, id: string, request: RetryRequest): Promise<RetryOutcome> {
   const job = await lockCommandedJob(db, id)
@@ -96,13 +103,13 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   const unknown = await unknownDestinations(db, id, request.destinations ?? [])
   if (unknown.length > 0) return { outcome: 'nothing', status: job.status, unknown }
   await followNames(db, id)
-  // A status that was set by hand can leave deliveries open, without a run that delivers them.
+  // If an operator set the job's status by hand, deliveries may still be open, without a run that delivers them.
   if (isFinal(job.status)) {
     const message = 'The distribution had ended before this destination was served'
     await closeOpenDeliveries(db, id, 'cancelled', 'CANCELLED', message)
   }
-  // Left alone unless they are named: what a rule dropped, and what its group did without. With `force` a group that is
-  // done starts anew.
+  // Skipped unless they are named: deliveries that a rule dropped, and those whose failover group succeeded without
+  // them. With `force` a group that succeeded starts again.
   const { rows } = await db.query<{ destination_name: string; grouped: boolean }>(
     `with groups as (
        select failover_group, bool_or(status = 'success') as served,
@@ -133,8 +140,8 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
     [id, job.round + 1, request.force, request.destinations ?? null, request.up_to_round ?? null],
   )
   if (rows.some(({ grouped }) => grouped)) await lineUpAgain(db, id, job.round + 1)
-  // One without deliveries is planned anew: it was cancelled before it had a plan, or the rules chose nothing, which a
-  // rule may have mended since.
+  // A distribution without deliveries is planned again. It was cancelled before planning, or the rules chose no
+  // destination and may have been corrected since.
   const isUntouched = request.up_to_round === undefined || job.round <= request.up_to_round
   const plansAnew = rows.length === 0 && isUntouched && isFinal(job.status) && !(await hasDeliveries(db, id))
   if (rows.length === 0 && !(plansAnew && (!job.planned || job.status === 'failed' || request.force))) {

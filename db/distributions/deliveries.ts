@@ -1,4 +1,4 @@
-// Statements around the opening of an attempt: the delivery under its lock, with all that the decision needs.
+// Statements for opening an attempt: they lock the delivery and read all that the decision needs.
 import type { CircuitSettings, OpenCircuit } from '../destinations/circuits.ts'
 import type { RateLimit } from '../destinations/rate-limits.ts'
 import type { Db } from '../pool.ts'
@@ -14,8 +14,8 @@ import {
 } from '../states.ts'
 
 /**
- * Never null: what has no target of its own (an invalid configuration, or a row that an older worker planned) shares one
- * with all such deliveries of its tenant, so that no limit is passed by.
+ * Never null: all deliveries of a tenant and protocol that have no target of their own (the configuration is invalid)
+ * share one target, so that limits apply to them too.
  */
 const TARGET = "coalesce(d.target, d.destination_id::text, d.protocol || '://')"
 
@@ -30,27 +30,29 @@ export interface LockedDelivery {
   round_attempts: number
   error_code: string | null
   error_message: string | null
-  /** How long the next attempt must still wait; 0 when it may go. */
+  /** How long the next attempt must still wait; 0 when it may start. */
   wait_ms: number
-  /** 1 + the retries of rule or submission, job, destination, else 3. */
+  /**
+   * Attempts allowed: 1 + the retries set by the rule or the submission, else the job, else the destination, else 3.
+   */
   budget: number
   inline_configuration: Record<string, unknown> | null
   job_status: JobStatus
-  /** Another one of its group was served since it was opened. */
+  /** Another delivery of its failover group has succeeded since this one was opened. */
   needless: boolean
   cancel_requested: boolean
   expired: boolean
-  /** What is left of the distribution's life. */
+  /** Time until the distribution expires. */
   expires_in_ms: number
   data_type: string
-  /** Of the request that submitted the job: ties the worker's log lines to the API's. */
+  /** The id of the request that submitted the job: it connects the worker's log lines with the API's. */
   request_id: string | null
   compression: 'none' | 'gzip'
   content_type: string
   payload_erased: boolean
-  /** How a rule has the payload shaped for this delivery, before the destination's own shape; null when none does. */
+  /** The shape that a rule sets for this delivery; it is applied before the destination's own shape. Null: none. */
   rule_shape: Record<string, unknown> | null
-  /** How the registered destination has its payloads shaped; null for an inline one. */
+  /** The shape of the registered destination; null for an inline one. */
   transform_config: Record<string, unknown> | null
   /** Null for an inline destination. */
   destination_status: DestinationStatus | null
@@ -59,28 +61,28 @@ export interface LockedDelivery {
   configuration_version: number | null
   /** How often it was resumed. */
   resumes: number
-  /** What an earlier attempt under this delivery id left for the next one; null when none did. */
+  /** What an earlier attempt under this delivery id stored for the next one; null when none did. */
   progress: unknown
-  /** Null: it need not wait for others. */
+  /** Null: the delivery does not wait for other distributions. */
   ordering_key: string | null
   ordering_seq: string | null
-  /** What its circuit, its limits and its share of the worker's slots go by. */
+  /** The key of its circuit, its limits and its slots in the worker. */
   target: string
-  /** Null while it is closed. */
+  /** Null while the circuit is closed. */
   circuit: OpenCircuit | null
   circuit_breaker: Partial<CircuitSettings> | null
   rate_limit: RateLimit | null
   max_concurrency: number | null
-  /** Only what is `active` has anything sent. */
+  /** Deliveries of a tenant that is not `active` wait. */
   tenant_status: TenantStatus
-  /** Of all deliveries of the tenant. */
+  /** Applies to all deliveries of the tenant together. */
   tenant_rate_limit: RateLimit | null
 }
 
 /**
- * Locks one delivery until the transaction ends, and before it its job against an end. Null when the plan has none of this
- * name. Everybody locks in the order job, delivery, attempt; an attempt's foreign key would lock the job in any case, but
- * after the delivery.
+ * Locks first the job, so that it cannot end, and then one delivery, until the transaction ends. Null when the plan has
+ * no delivery of this name. All transactions lock in the order job, delivery, attempt. Without the explicit lock, the
+ * foreign key of the attempt would lock the job after the delivery.
  */
 export async function lockDelivery(db: Db, id: string, destination: string): Promise<LockedDelivery | null> {
   const { rows } = await db.query<LockedDelivery>(
@@ -127,7 +129,7 @@ export async function lockDelivery(db: Db, id: string, destination: string): Pro
   return rows[0] ?? null
 }
 
-/** The exact bytes to deliver, or null when they are not stored any more. */
+/** The exact bytes to deliver, or null when they have been erased. */
 export async function readPayload(db: Db, id: string): Promise<Buffer | null> {
   const { rows } = await db.query<{ payload_bytes: Buffer | null }>(
     'select payload_bytes from distribution_jobs where id = $1',
@@ -136,7 +138,7 @@ export async function readPayload(db: Db, id: string): Promise<Buffer | null> {
   return rows[0]?.payload_bytes ?? null
 }
 
-/** A delivery that ends without another send: budget used up, destination deleted, configuration unreadable. */
+/** Fails a delivery without another send: budget used up, destination deleted, or configuration invalid. */
 export async function failDelivery(
   db: Db,
   id: string,
@@ -153,7 +155,7 @@ export async function failDelivery(
   )
 }
 
-/** A delivery that waits without an attempt, and why: visible in the status, costs nothing. */
+/** Lets a delivery wait without using an attempt, and stores the reason, which the status shows. */
 export async function deferDelivery(
   db: Db,
   id: string,

@@ -1,4 +1,4 @@
-// The statements with which a distribution ends (end.ts).
+// The SQL statements of end.ts.
 import type { Db } from '../pool.ts'
 import { type DeliveryCode, type DeliveryStatus, type JobStatus, OPEN_DELIVERY } from '../states.ts'
 import type { DeliverySummary } from './final-state.ts'
@@ -9,7 +9,7 @@ export interface JobToEnd {
   status: JobStatus
   round: number
   data_type: string
-  /** The data type is in the catalogue, the tenant's or the shared one. */
+  /** The data type is in the tenant's catalogue or in the shared one. */
   catalogued: boolean
   callback_url: string | null
   /** It has an ordering key. */
@@ -57,7 +57,9 @@ export async function lockJobToEnd(db: Db, id: string): Promise<JobToEnd | null>
   return rows[0] ?? null
 }
 
-/** Under `ordering: "block"` a failed delivery blocks those behind it, unless another one of its group was served. */
+/**
+ * With `ordering: "block"` a failed delivery blocks the later ones, unless another one of its failover group succeeded.
+ */
 export async function unblockServedGroups(db: Db, id: string): Promise<void> {
   await db.query(
     `update distribution_deliveries d
@@ -77,7 +79,7 @@ export async function markCancelled(db: Db, id: string, reason: string): Promise
   )
 }
 
-/** An attempt that was ended together with its distribution. */
+/** An attempt that was open when its distribution ended. */
 export interface EndedAttempt {
   attempt_id: string
   attempt_number: number
@@ -85,7 +87,7 @@ export interface EndedAttempt {
   request_id: string | null
 }
 
-/** Ends the open deliveries, and their open attempts, whose outcome stays unknown. Returns these attempts. */
+/** Closes the open deliveries and their open attempts, whose outcome stays unknown. Returns these attempts. */
 export async function closeOpenDeliveries(
   db: Db,
   id: string,
@@ -114,7 +116,7 @@ export async function summariseDeliveries(db: Db, id: string): Promise<DeliveryS
   return rows
 }
 
-/** Whether the tenant wants a distribution without destinations to fail. One that a rule dropped does not fail. */
+/** Whether a distribution without destinations fails: a setting of the tenant. One that a rule dropped never fails. */
 export async function failsWhenEmpty(db: Db, { id, tenant_id }: Pick<JobToEnd, 'id' | 'tenant_id'>): Promise<boolean> {
   const { rows } = await db.query<{ fails: boolean }>(
     `select coalesce(t.config ->> 'no_destination' = 'fail' and j.plan_explanation ->> 'dropped' is null, false) as fails

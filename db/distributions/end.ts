@@ -1,6 +1,6 @@
-// Ends a distribution. This is the only place that does: it closes what is open, derives the final state from the
-// deliveries and queues the callback. One transaction that locks the job's row first, so that a call that is repeated,
-// or that meets another one, changes nothing.
+// Ends a distribution; nothing else does. It closes the open deliveries, derives the final state from all deliveries
+// and queues the callback, in one transaction that locks the job's row first. A repeated call changes nothing, and of
+// two calls at the same time only the first changes something.
 import type { Db } from '../pool.ts'
 import { type DeliveryCode, type FinalJobStatus, isFinal } from '../states.ts'
 import { writeAudit } from '../tenants/audit.ts'
@@ -25,20 +25,22 @@ import { publicId } from './job-id.ts'
 export type EndCause = 'done' | 'cancelled' | 'expired'
 
 export type EndRequest = {
-  /** Only this round ends: a retry meanwhile is not what the cause was about. Absent: the present one. */
+  /**
+   * Ends the distribution only in this round: the cause does not concern a later retry. Absent: whatever the round is.
+   */
   round?: number
 } & (
   | { cause: 'done' | 'expired' }
   /** `reason` is stored unless a cancel was requested with another one. */
   | { cause: 'cancelled'; reason?: string }
-  /** It can never be delivered: its row is invalid, or its run fails again and again. An operator is told. */
+  /** It can never be delivered: its row is invalid, or its run fails again and again. The operator gets an event. */
   | { cause: 'given_up'; code: DeliveryCode; reason: string; batch_id?: string }
 )
 
 export type Ended =
   /** The tenant has no such distribution. */
   | { outcome: 'missing' }
-  /** It goes on: another round has begun, or something is open that the cause does not end. */
+  /** It stays open: another round has begun, or the cause does not end the deliveries that are open. */
   | { outcome: 'open' }
   | {
       outcome: 'final'
@@ -46,9 +48,9 @@ export type Ended =
       round: number
       /** The callback of this round, which still has to be sent. */
       webhook_id: string | null
-      /** Others of its ordering key may go on now. */
+      /** Other distributions with the same ordering key may continue now. */
       unblocks: boolean
-      /** What metrics and the log need. Null on a repeat: the distribution had ended before this call. */
+      /** Data for metrics and the log. Null on a repeated call: the distribution had ended before. */
       ended: {
         data_type: string
         catalogued: boolean
@@ -59,9 +61,9 @@ export type Ended =
     }
 
 /**
- * Ends job `id`. A cancel that was requested before wins over `done` and `expired`. `done` ends only a job without open
- * deliveries, or one that has expired; `expired`, and giving up as `EXPIRED`, only one that has expired by the
- * database's clock.
+ * Ends job `id`. A cancel that was requested before takes precedence over `done` and `expired`. `done` ends only a job
+ * that has no open deliveries or has expired. `expired`, and `given_up` with code `EXPIRED`, end only a job that has
+ * expired by the database's clock.
  */
 export async function endDistribution(db: Db, id: string, request: EndRequest): Promise<Ended> {
   let job = await lockJobToEnd(db, id)
@@ -70,7 +72,7 @@ export async function endDistribution(db: Db, id: string, request: EndRequest): 
   if (isFinal(job.status)) return final(job, job.status as FinalJobStatus, job.callback_pending, null)
   if (request.cause === 'given_up') return await giveUp(db, job, request)
   if (job.standing_by) {
-    // A standby is not open, whatever ends the job.
+    // Standbys are started or skipped first: a standby that nobody needs must not count as open.
     await moveFailoverOn(db, id)
     job = (await lockJobToEnd(db, id))!
   }
@@ -150,7 +152,7 @@ function final(
   endedNow: { code: string | null; attempts: EndedAttempt[] } | null,
 ): Ended {
   const { id, round, ordered, grouped, data_type, catalogued, age_seconds } = job
-  // Each delivery that was served has released the next one itself. One of a failover group ends without doing so.
+  // A successful delivery has already released the next one. A delivery of a failover group may end without doing so.
   const unblocks = ordered && (status !== 'completed' || grouped)
   const webhook_id = callbackDue ? webhookId({ kind: 'distribution', subject_id: id, round }) : null
   const ended = endedNow && { data_type, catalogued, seconds: age_seconds, ...endedNow }

@@ -4,8 +4,8 @@ import type { Db } from '../pool.ts'
 import { OPEN_DELIVERY } from '../states.ts'
 
 /**
- * Opens the next standby of each group that has no open delivery, and ends the standbys that are not needed. A standby
- * whose destination is disabled or deleted is passed over, with that reason. Idempotent; call it with the job locked.
+ * Opens the next standby of each group that has no open delivery, and skips the standbys that are not needed. A standby
+ * whose destination is disabled or deleted is skipped, with that reason. Idempotent; call it with the job locked.
  */
 export async function moveFailoverOn(db: Db, id: string): Promise<void> {
   for (let passedOver = true; passedOver; ) {
@@ -45,8 +45,8 @@ export async function moveFailoverOn(db: Db, id: string): Promise<void> {
 }
 
 /**
- * Skips a delivery whose destination is disabled when its group has a standby whose destination is in service. False
- * when it has none. Call it with the delivery locked.
+ * Skips a delivery whose destination is disabled if its group has a standby whose destination is enabled. False if
+ * there is no such standby. Call it with the delivery locked.
  */
 export async function handTurnOn(db: Db, id: string, destination: string): Promise<boolean> {
   const { rowCount } = await db.query(
@@ -64,7 +64,10 @@ export async function handTurnOn(db: Db, id: string, destination: string): Promi
   return rowCount === 1
 }
 
-/** After a retry by hand two of a group may be open; one success is enough. Call it with the delivery locked. */
+/**
+ * Skips a delivery: after a manual retry two of a group may be open, and one success is enough. Call it with the
+ * delivery locked.
+ */
 export async function endNeedless(db: Db, id: string, destination: string): Promise<void> {
   await db.query(
     `update distribution_deliveries
@@ -75,7 +78,7 @@ export async function endNeedless(db: Db, id: string, destination: string): Prom
   )
 }
 
-/** After a retry by hand: of each group only the first that was opened again starts, the others are standbys. */
+/** After a manual retry: of each group only the first reopened delivery starts; the others become standbys. */
 export async function lineUpAgain(db: Db, id: string, round: number): Promise<void> {
   await db.query(
     `update distribution_deliveries d

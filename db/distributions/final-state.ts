@@ -1,4 +1,4 @@
-// The final state of a job, derived from its deliveries alone: pure, so that a table of cases tests it.
+// The final state of a job, derived from its deliveries alone. Pure.
 import type { DeliveryCode, DeliveryStatus, FinalJobStatus } from '../states.ts'
 
 export interface DeliverySummary {
@@ -7,9 +7,9 @@ export interface DeliverySummary {
   attempts: number
   error_code: DeliveryCode | null
   error_message: string | null
-  /** Of several with one number, one success is enough; null or absent: it stands alone. */
+  /** Of all deliveries with the same number, one success is enough. Null or absent: in no group. */
   failover_group?: number | null
-  /** It is owed to another rule as well, which a success of its group does not serve. */
+  /** Another rule needs this delivery too: a success of another one in its group does not replace it. */
   required?: boolean
 }
 
@@ -17,20 +17,20 @@ export interface FinalState {
   status: FinalJobStatus
   error_code: DeliveryCode | null
   error_message: string | null
-  /** Attempts beyond each delivery's first (seed, `retry_count`). */
+  /** Sum over the deliveries of the attempts after the first. */
   retry_count: number
   warnings: string[]
 }
 
-/** What ended the job: its deliveries, an order to cancel, or its expiry while something was still open. */
+/** What ended the job: its deliveries, a cancel, or its expiry while a delivery was still open. */
 export type EndedBy = 'deliveries' | 'cancel' | 'expiry'
 
-/** A cancel was accepted while the last delivery was succeeding. */
+/** Warning: a cancel was accepted, but the last delivery succeeded before the cancel took effect. */
 export const CANCEL_TOO_LATE = 'The cancel came too late: every destination had been served'
 
 export const NOTHING_CHOSEN = 'No destination was chosen for this distribution'
 
-/** Derives the state; every delivery given is final. `failsWhenEmpty` is the tenant's wish for an empty plan. */
+/** Derives the state; all given deliveries must be final. `failsWhenEmpty`: a distribution without deliveries fails. */
 export function deriveFinalState(
   deliveries: readonly DeliverySummary[],
   endedBy: EndedBy,
@@ -71,7 +71,7 @@ export function deriveFinalState(
   )
 }
 
-/** Served, or skipped because a rule did not need it (a skip that is a fault carries its reason as a code). */
+/** Succeeded, or skipped because it was not needed. A delivery skipped because of an error has an error code. */
 function isNeedless(delivery: DeliverySummary): boolean {
   return delivery.status === 'success' || (delivery.status === 'skipped' && delivery.error_code === null)
 }

@@ -1,23 +1,23 @@
-// One key, one distribution: the insert decides, so that of many posts at once exactly one goes on.
+// One key, one distribution. The insert of the key decides: of many requests at the same time exactly one continues.
 import type { Db } from '../pool.ts'
 
 /**
- * Keys that the product makes itself begin with this character. The API rejects it at the start of a caller's key, so that
- * no caller can take a key of the product.
+ * Keys that the product makes itself begin with this character. The API rejects it at the start of a caller's key, so
+ * that no caller can take a key of the product.
  */
 export const OWN_KEY_PREFIX = '\u0001'
 
 export interface ClaimedKey {
-  /** The row's uuid that goes with the key: a new one, or that of the first submission. */
+  /** The uuid of the job that has the key: a new one, or the one of the first submission. */
   job_id: string
-  /** False: the key was taken before, by a body with `request_sha256`. */
+  /** False: an earlier request has claimed the key; the hash of its body is `request_sha256`. */
   claimed: boolean
   request_sha256: Buffer
 }
 
 /**
- * Takes `key` for a new job, or finds the job that has it. Waits for a transaction that is just taking the same key;
- * when that one rolls back, this one takes it. The key lives as long as the job.
+ * Claims `key` for a new job, or finds the job that has it. If another transaction is claiming the same key, this one
+ * waits, and claims the key if the other rolls back. The key exists as long as the job.
  */
 export async function claimIdempotencyKey(
   db: Db,
@@ -25,7 +25,7 @@ export async function claimIdempotencyKey(
   key: string,
   requestSha256: Buffer,
 ): Promise<ClaimedKey> {
-  // A key that is removed between the two statements is free again, hence the second round.
+  // The key may be removed between the two statements. Then it is free, and the second pass claims it.
   for (let round = 0; round < 3; round += 1) {
     const inserted = await db.query<{ job_id: string }>(
       `insert into idempotency_keys (tenant_id, key, request_sha256, job_id)

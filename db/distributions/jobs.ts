@@ -1,4 +1,4 @@
-// Distributions as the API writes and finds them. Their progress is read in `distribution-status.ts`.
+// Distributions as the API writes and finds them. `status.ts` reads their progress.
 
 import type { Db } from '../pool.ts'
 import type { ValidationRules } from '../rules/data-types.ts'
@@ -9,13 +9,13 @@ import type { SubmittedDestination } from './submitted.ts'
 
 export interface NewJob {
   tenant_id: string
-  /** The uuid that an idempotency key was claimed with; null makes one. */
+  /** The uuid that an idempotency key was claimed with; null: a new one is created. */
   id: string | null
   data_type: string
   priority: Priority
   /** The payload exactly as it was sent: JSON, or its bytes in UTF-8. */
   payload_text: string | Buffer
-  /** False: jsonb refuses the payload, so the column holds `{}` and `metadata.payload_state` says so. */
+  /** False: jsonb cannot store the payload. The column then contains `{}`, and `metadata.payload_state` says so. */
   payload_queryable: boolean
   destinations: SubmittedDestination[]
   callback_url: string | null
@@ -28,13 +28,16 @@ export interface NewJob {
   options: Record<string, unknown>
   request_id: string
   actor: string
-  /** Distributions of one key go to a destination one after another. */
+  /** Distributions with the same key are sent to a destination one after another. */
   ordering_key?: string | null
-  /** A failure holds up those behind it. */
+  /** A failure blocks the later ones. */
   ordering_blocks?: boolean
 }
 
-/** Inserts a `pending` job through the schema's procedure. The earlier of its two ends wins. */
+/**
+ * Inserts a `pending` job through the SQL procedure. If both `expires_at` and a timeout are given, the earlier one
+ * counts.
+ */
 export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
   const { rows } = await db.query<{ p_id: string }>(
     `call submit_distribution(
@@ -72,7 +75,7 @@ export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
     status: 'pending',
     data_type,
     priority,
-    // As the column is: generated from the id, to the millisecond.
+    // The same value as the generated column: the time in the id, in milliseconds.
     created_at: new Date(Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)),
     deliver_at,
     destinations_count: job.destinations.length,
@@ -80,12 +83,11 @@ export async function submitJob(db: Db, job: NewJob): Promise<SubmittedJob> {
   }
 }
 
-/** The bytes of the payload. */
 export function bytesOf({ payload_text }: Pick<NewJob, 'payload_text'>): Buffer {
   return typeof payload_text === 'string' ? Buffer.from(payload_text, 'utf8') : payload_text
 }
 
-/** What the answer to a submission is made of; the same for every repeat of it. */
+/** The data of the answer to a submission; a repeated submission gets the same. */
 export interface SubmittedJob {
   id: string
   distribution_id: string
@@ -109,10 +111,10 @@ export async function findSubmittedJob(db: Db, id: string): Promise<SubmittedJob
   return rows[0] ?? null
 }
 
-/** What a data type asks of a payload. */
+/** What a data type requires of a payload. */
 export interface DataTypeCheck {
   id: string
-  /** Another one after every change. */
+  /** Changes with every update of the data type. */
   state: string
   /** As JSON, with the digits of its numbers as they were sent. */
   schema_definition: string | null
@@ -124,13 +126,16 @@ export interface SubmissionSurroundings {
   now: Date
   /** The data type is in the tenant's catalogue or in the shared one. */
   catalogued: boolean
-  /** The tenant takes catalogued data types alone. */
+  /** The tenant accepts only data types that are in a catalogue. */
   requires_catalogued: boolean
-  /** Null where the data type asks for nothing, or is not catalogued. */
+  /** Null when the data type has no requirements, or is in no catalogue. */
   check: DataTypeCheck | null
 }
 
-/** What a submission is checked against besides its destinations. A tenant's own data type counts before a shared one. */
+/**
+ * What a submission is checked against besides its destinations. The tenant's data type takes precedence over a shared
+ * one.
+ */
 export async function readSurroundings(db: Db, tenantId: string, dataType: string): Promise<SubmissionSurroundings> {
   const { rows } = await db.query<SubmissionSurroundings>(
     `select clock_timestamp() as now, t.id is not null as catalogued,
@@ -150,7 +155,7 @@ export async function readSurroundings(db: Db, tenantId: string, dataType: strin
   return rows[0]!
 }
 
-/** Warnings that stand with distributions from their acceptance on. */
+/** Adds warnings to distributions when they are accepted. */
 export async function addWarnings(db: Db, found: { id: string; warnings: string[] }[]): Promise<void> {
   const some = found.filter(({ warnings }) => warnings.length > 0)
   if (some.length === 0) return
@@ -162,8 +167,8 @@ export async function addWarnings(db: Db, found: { id: string; warnings: string[
 }
 
 /**
- * The status of one job, without a lock, and in how many milliseconds it is due; below zero, how long nothing has been
- * heard of it since.
+ * The status of one job, without a lock, and in how many milliseconds it is due. A negative number: how long it has
+ * been due without any change of the row.
  */
 export async function peekJob(db: Db, id: string): Promise<{ status: JobStatus; due_in_ms: number } | null> {
   const { rows } = await db.query<{ status: JobStatus; due_in_ms: number }>(

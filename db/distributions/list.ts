@@ -1,5 +1,5 @@
-// The tenant's distributions by filter, newest first. Time filters become ranges of the id, so that only their months
-// are read.
+// The tenant's distributions by filter, newest first. Time filters become ranges of the id, so that PostgreSQL reads
+// only the partitions of those months.
 import type { Db } from '../pool.ts'
 import { type JobStatus, OPEN_JOB, type Priority } from '../states.ts'
 
@@ -37,7 +37,7 @@ export interface ListedDistribution {
   destinations_failed: number
 }
 
-// Each filter is left out by a null; a list is asked for with few of them, and planned anew each time.
+// A null turns a filter off. PostgreSQL plans the statement for each request, so filters that are off cost nothing.
 const FILTER = `
   ($1::text[] is null or j.status = any ($1))
   and ($2::text is null or j.data_type = $2)
@@ -105,8 +105,8 @@ export async function countDistributions(
   return Object.fromEntries(rows.map(({ status, count }) => [status, count]))
 }
 
-// As a retry chooses (commands.ts), except that a group of which one was served is told apart only there: what is open,
-// or final without a plan or with an empty one, has something to send; `$10` is its `force`.
+// The same choice as a retry makes (commands.ts), except that only the retry excludes failover groups that have a
+// success. A distribution that is open, or that ended without deliveries, also has something to send. `$10` is `force`.
 const SENDABLE = `
   (exists (select from distribution_deliveries d
             where d.distribution_job_id = j.id
@@ -118,9 +118,9 @@ const SENDABLE = `
        and not exists (select from distribution_deliveries d where d.distribution_job_id = j.id)))`
 
 export interface Matched {
-  /** By the filter. */
+  /** Distributions that match the filter. */
   matched: number
-  /** Those of them that have something to send again. */
+  /** Of these, the distributions that have something to send again. */
   sendable: number
 }
 
@@ -135,8 +135,9 @@ export async function countSendable(db: Db, filter: DistributionFilter, force: b
 }
 
 /**
- * Notes every distribution that the filter matches now, and that has something to send again, as an item of the batch,
- * oldest first, and those of one ordering key in their order. One statement, so that they are chosen once: what changes afterwards is neither missed nor added.
+ * Adds to the batch every distribution that matches the filter now and has something to send again: oldest first, and
+ * under one ordering key in the order of the key. One statement chooses them all, so later changes do not alter the
+ * choice.
  */
 export async function selectIntoBatch(
   db: Db,

@@ -1,8 +1,12 @@
-// The order of distributions under one key: their places at acceptance, who stands in a delivery's way, who is next.
+// The order of distributions with the same ordering key: numbers at acceptance, what a delivery waits for, which is
+// next.
 import type { Db } from '../pool.ts'
 import { OPEN_DELIVERY, OPEN_JOB } from '../states.ts'
 
-/** Gives the jobs that have an ordering key their places, in the order given, until the end of the transaction. */
+/**
+ * Gives the jobs that have an ordering key their sequence numbers, in the given order. Locks the keys until the
+ * transaction ends.
+ */
 export async function orderJobs(
   db: Db,
   tenantId: string,
@@ -26,20 +30,20 @@ export interface OrderedDelivery {
   ordering_seq: string
 }
 
-/** Who stands in the way. */
+/** The distribution that a delivery waits for. */
 export interface Ahead {
   distribution_id: string
   /** It has failed permanently, and blocks those behind it. */
   failed: boolean
-  /** Nobody knows yet where it goes: it may turn out not to stand in the way, and then nobody says so. */
+  /** It is not planned yet. If it does not go to this destination, no signal will say so. */
   unplanned: boolean
 }
 
 /**
- * The distribution that a delivery must wait for, or null when it may go. Until the transaction ends nobody else of this
- * key and destination is let go, so that two can not both find the way free: an earlier one may be opened again by a retry
- * while a later one is just being sent, and then waits for that. What must wait learns it without that lock: ten thousand
- * of one key that come at once do not wait for each other with all the connections of a worker.
+ * The distribution that a delivery must wait for, or null when the delivery may start. If it may start, a lock on key
+ * and destination keeps all others back until the transaction ends. Otherwise two could start at once: a retry may
+ * reopen an earlier one while a later one is being sent; the earlier one then waits. A delivery that must wait takes no
+ * lock, so that ten thousand of one key at once do not wait for each other and occupy all connections of a worker.
  */
 export async function findAhead(db: Db, delivery: OrderedDelivery): Promise<Ahead | null> {
   const { tenant_id, ordering_key, destination } = delivery
@@ -79,7 +83,9 @@ async function lookAhead(db: Db, delivery: OrderedDelivery): Promise<Ahead | nul
   return rows[0] ?? null
 }
 
-/** A delivery that waits for others of its key: no attempt, no time; the reason is visible in the status. */
+/**
+ * Lets a delivery wait for others of its key, without using an attempt and without a time. The status shows the reason.
+ */
 export async function holdDelivery(db: Db, id: string, destination: string, message: string): Promise<void> {
   await db.query(
     `update distribution_deliveries
@@ -90,19 +96,19 @@ export async function holdDelivery(db: Db, id: string, destination: string, mess
   )
 }
 
-/** A distribution whose turn it is, and where. */
+/** A distribution whose turn it is, and at which destinations. */
 export interface Turn {
   id: string
   destinations: string[]
 }
 
 /**
- * Who is next after something of job `id` has ended: the first one of its key at the destination, or at each of them.
- * Nobody where that one is being sent already, waits for its next attempt or holds the others up, or where the job has no
- * key. It reads the first row of each, however many wait behind.
+ * The distributions that are next after job `id` has ended at `destination`, or (null) at all destinations: the first
+ * one of the ordering key at each. A destination is left out when its first delivery is being sent, waits for its next
+ * attempt or blocks the others. Empty when the job has no key. Reads only the first row per destination.
  *
- * The end of a whole job (no `destination`) is of no interest to those before it: a thousand that expire behind the first
- * would else tell it a thousand times. That one of them was just being sent, the sweep sees.
+ * The end of a whole job returns only distributions after it: a thousand that expire behind the first one would
+ * otherwise signal that one a thousand times. If one of them was being sent, the sweep continues the order.
  */
 export async function findNext(db: Db, tenantId: string, id: string, destination: string | null): Promise<Turn[]> {
   const { rows } = await db.query<Turn>(
@@ -141,7 +147,7 @@ export interface DueTurn {
   distribution_job_id: string
 }
 
-/** Held deliveries of all tenants whose turn has come without a signal, those behind `after`. */
+/** Held deliveries of all tenants whose turn it is but that got no signal, starting after `after`. */
 export async function dueTurns(db: Db, limit: number, after: DueTurn | null): Promise<DueTurn[]> {
   const { rows } = await db.query<DueTurn>('select * from due_turns($1, $2, $3, $4)', [
     limit,

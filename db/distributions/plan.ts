@@ -1,4 +1,4 @@
-// Statements of `plan`: the job under its lock, the destinations it may go to, and the stored plan.
+// Statements for planning: lock the job, find its destinations, store the plan.
 import type { Db } from '../pool.ts'
 import type { DestinationStatus, JobStatus, Protocol } from '../states.ts'
 import { MOST_STORED } from './submitted.ts'
@@ -8,7 +8,7 @@ export interface LockedJob {
   status: JobStatus
   round: number
   data_type: string
-  /** As in the row; null when it is no list, or a list that is too long. */
+  /** As stored in the row; null when the value is not a list, or the list is too long. */
   destinations: unknown
   planned: boolean
   cancel_requested: boolean
@@ -17,7 +17,7 @@ export interface LockedJob {
   expires_in_ms: number
 }
 
-/** A timer holds no more than some thousand years, and nothing can be subtracted from infinity. */
+/** Upper bound of a wait: timers have one of some thousand years, and `infinity` allows no subtraction. */
 function millisecondsUntil(time: string): string {
   const near = `greatest(least(${time}, now() + interval '100 years'), clock_timestamp())`
   return `greatest(0, ceil(extract(epoch from ${near} - clock_timestamp()) * 1000))::float8`
@@ -49,7 +49,9 @@ export interface KnownDestination {
   deleted: boolean
 }
 
-/** The tenant's registered destinations of these names; of a deleted and registered again one, the living. */
+/**
+ * The tenant's registered destinations with these names; for a name that was deleted and registered again, the new one.
+ */
 export async function findDestinations(db: Db, names: string[]): Promise<Map<string, KnownDestination>> {
   if (names.length === 0) return new Map()
   const { rows } = await db.query<KnownDestination>(
@@ -66,9 +68,9 @@ export interface NewDelivery {
   destination_name: string
   protocol: Protocol
   destination_id: string | null
-  /** Inline destinations carry their configuration; registered ones are read at every attempt. */
+  /** Only inline destinations have it here; that of a registered destination is read at every attempt. */
   configuration: Record<string, unknown> | null
-  /** What an inline destination's circuit and limits go by; a registered one's is its id. */
+  /** The key of an inline destination's circuit and limits; for a registered one its id is used. */
   target: string | null
   max_retries: number | null
   status: 'pending' | 'failed' | 'skipped'
@@ -77,8 +79,8 @@ export interface NewDelivery {
 }
 
 /**
- * Writes the plan once: one delivery per chosen destination, in the order given. A distribution whose submission states no
- * life gets at least `lifeSeconds`. Answers the milliseconds until its end.
+ * Writes the plan once: one delivery per chosen destination, in the given order. A distribution whose submission states
+ * no expiry gets at least `lifeSeconds`. Returns the milliseconds until the expiry.
  */
 export async function insertPlan(
   db: Db,
@@ -123,7 +125,7 @@ export async function insertPlan(
   return rows[0]!.expires_in_ms
 }
 
-/** A job whose time has come is `processing` from here on; guarded, so that a repeat changes nothing. */
+/** Sets a job that is due to `processing`. A repeated call changes nothing. */
 export async function startJob(db: Db, id: string): Promise<void> {
   await db.query(
     `update distribution_jobs

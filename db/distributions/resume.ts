@@ -6,14 +6,18 @@ import type { DeferralReason } from '../states.ts'
 
 export interface ResumeRef {
   tenant_id: string
-  /** A registered destination's id, or what the circuit of an inline one goes by; null: all of the tenant's, which is active again
-   * or has other limits. */
+  /**
+   * The id of a registered destination, or the key of an inline destination's circuit. Null: all targets of the tenant,
+   * because the tenant is active again or its limits changed.
+   */
   target: string | null
-  /** When its limits changed (ISO 8601, on the database's clock): resumes what the limits deferred before. */
+  /**
+   * When the limits changed (ISO 8601, database clock): resumes the deliveries that the limits deferred before then.
+   */
   changed_at?: string
 }
 
-/** Deferred until the destination can be reached, or is in service. */
+/** Deferred until the destination can be reached, or is enabled. */
 const RECOVERED: DeferralReason[] = ['circuit', 'disabled']
 /** Deferred while the tenant was not active. */
 const ACTIVE_AGAIN: DeferralReason[] = ['tenant']
@@ -21,29 +25,29 @@ const ACTIVE_AGAIN: DeferralReason[] = ['tenant']
 const CHANGED: DeferralReason[] = ['rate_limit', 'concurrency']
 const WAITING = `d.tenant_id = $1 and d.deferred_target is not null and ($2::text is null or d.deferred_target = $2)
                  and d.deferred_by = any ($3)`
-/** Those that are due by then need nobody to resume them. */
+/** A delivery that is due earlier starts by itself and need not be resumed. */
 const LATER = `d.next_attempt_at > clock_timestamp() + interval '2 seconds'`
-/** One that was resumed, until it is asked. */
+/** Marks a delivery that was resumed and has not started yet. */
 const RESUMED = 'resumed'
-/** A resumed delivery that has not started after this time missed its signal: it starts at its own time. */
+/** A resumed delivery that has not started after this time missed its signal. It starts at its own time. */
 const BELIEVED_MS = 10_000
-/** A circuit may open and close for weeks: each time adds to the history of the run. */
+/** Each resume adds to the history of the run, and a circuit may open and close for weeks. */
 const MOST_RESUMES = 1000
 
-/** `half_open`: one of them may try. `away`: nothing goes there now. */
+/** `half_open`: one delivery may try. `away`: nothing is sent there now. */
 export type Readiness = 'ready' | 'half_open' | 'away'
 
 export interface ResumeProgress {
   readiness: Readiness
-  /** Its last delivery failed. */
+  /** The last delivery to the target failed. */
   failing: boolean
-  /** Resumed in the last seconds, and not asked yet. */
+  /** Deliveries that were resumed in the last seconds and have not started yet. */
   untaken: number
-  /** Started in the last seconds, and deferred again by a limit. */
+  /** Deliveries that started in the last seconds and that a limit deferred again. */
   put_off: number
 }
 
-/** How a target takes what was resumed before. */
+/** The state of a target, and what became of the deliveries that were resumed before. */
 export async function resumeProgress(db: Db, tenantId: string, target: string | null): Promise<ResumeProgress> {
   const { rows } = await db.query<ResumeProgress>(
     `select case when exists (select from tenants t where t.id = $1 and t.status <> 'active') then 'away'
@@ -69,7 +73,7 @@ export async function resumeProgress(db: Db, tenantId: string, target: string | 
   return rows[0]!
 }
 
-/** Whether it is worth while to begin. */
+/** Whether any delivery waits for the target and can be resumed. */
 export async function anyWaits(db: Db, tenantId: string, target: string): Promise<boolean> {
   const { rows } = await db.query<{ waits: boolean }>(
     `select exists (select from distribution_deliveries d where ${WAITING} and ${LATER}) as waits`,
@@ -79,9 +83,10 @@ export async function anyWaits(db: Db, tenantId: string, target: string): Promis
 }
 
 /**
- * Has the oldest of them go at once; answers their distributions, whose runs are to look at their rows. One that somebody
- * holds just now is passed over: it is being asked already. With `changed_at` those who were put off by limits until then,
- * each once: who is put off again was by the new ones. Without it and without a target, those whose tenant was not active.
+ * Makes the oldest waiting deliveries due now. Returns their distributions, whose runs must then be signalled to reread
+ * their rows. A delivery whose row is locked is skipped: it is being started already. With `changed_at` it resumes the
+ * deliveries that limits deferred until that time, each once: a later deferral is due to the new limits. Without
+ * `changed_at` and without a target, it resumes the deliveries that were deferred because the tenant was not active.
  */
 export async function resumeDeliveries(
   db: Db,

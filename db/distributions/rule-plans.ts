@@ -1,4 +1,4 @@
-// What a plan by rules writes beside its deliveries, and what it reads of the job before.
+// What planning with rules reads from the job, and what it writes besides the deliveries.
 import type { Db } from '../pool.ts'
 import { OPEN_DELIVERY, type Priority, type Protocol } from '../states.ts'
 
@@ -8,11 +8,11 @@ export interface JobFacts {
   metadata: string
   /** The payload may not appear in explanations. */
   sealed: boolean
-  /** Null when it was not asked for, or is erased. */
+  /** Null when it was not requested, or is erased. */
   payload_bytes: Buffer | null
 }
 
-/** What rules look at; the payload only where they do, for it may have megabytes. */
+/** What rules read of a job. The payload is read only when a rule needs it, because it may have megabytes. */
 export async function readJobFacts(db: Db, id: string, options: { payload: boolean }): Promise<JobFacts> {
   const { rows } = await db.query<JobFacts>(
     `select priority, metadata::text as metadata,
@@ -32,7 +32,7 @@ export interface RuleMark {
   required: boolean
 }
 
-/** What rules say of single deliveries, right after their rows were written. */
+/** Stores what the rules decided for single deliveries. Call it right after their rows were written. */
 export async function markDeliveries(db: Db, id: string, marks: RuleMark[]): Promise<void> {
   if (marks.length === 0) return
   await db.query(
@@ -52,8 +52,9 @@ export interface RuledJob {
 }
 
 /**
- * What rules say of the job as a whole; keeps their explanation. An expiry counts from the submission or `deliver_at`,
- * or from the retry or the batch that has it planned now, and bounds retries by hand as well. Answers the milliseconds until then.
+ * Stores what the rules decided for the job as a whole, and their explanation. An expiry counts from the submission or
+ * `deliver_at`, or from the retry or batch that causes this planning, and it limits manual retries too. Returns the
+ * milliseconds until the expiry.
  */
 export async function markJob(db: Db, id: string, ruled: RuledJob): Promise<number> {
   const { rows } = await db.query<{ expires_in_ms: number }>(
@@ -78,7 +79,7 @@ export interface OpenDelivery {
   round: number
   resumes: number
   standby: boolean
-  /** Others of its failover group are standbys for it. */
+  /** Other deliveries of its failover group are standbys for it. */
   has_standby: boolean
 }
 
@@ -104,7 +105,7 @@ export async function openDeliveries(
   }
 }
 
-/** Why a distribution went where it went; `explanation` is null where no rule was asked. */
+/** Why a distribution has its destinations; `explanation` is null when no rule was evaluated. */
 export async function findExplanation(
   db: Db,
   id: string,

@@ -1,4 +1,4 @@
-// How a distribution stands: the job, its deliveries in the submission's order, and the numbers drawn from them.
+// The status of a distribution: the job, its deliveries in the order of the submission, and numbers computed from them.
 import type { Db } from '../pool.ts'
 import { type DeliveryStatus, isFinal, type JobStatus, type Priority, type Protocol } from '../states.ts'
 import { MOST_STORED } from './submitted.ts'
@@ -53,12 +53,15 @@ export async function findJobState(db: Db, id: string): Promise<JobState | null>
   return rows[0] ?? null
 }
 
-/** The stored plan; before it is made, the destinations that the submission names, `pending` or ended as the job did. */
+/**
+ * The deliveries of the plan. Before planning: the submitted destinations, `pending` or with the final status of the
+ * job.
+ */
 export async function listDeliveryStates(db: Db, id: string): Promise<DeliveryState[]> {
   const { rows } = await db.query<DeliveryState>(
     `select d.destination_name as name, d.protocol, d.status, d.attempts, d.started_at, d.completed_at, d.response_time_ms,
             d.response_status, d.error_code,
-            -- Whom it waits for as it is now: one that is held does not look again only to say so.
+            -- Computed now, because a held delivery does not update its row when the one that it waits for changes.
             case when d.ordering_state = 'held' then coalesce(
               (select case a.ordering_state when 'blocking' then 'Held up by the failure of ' else 'Waits for ' end
                       || 'dist_' || a.distribution_job_id || ', which comes before it under the same ordering_key'
@@ -95,20 +98,20 @@ export interface DistributionMetrics {
   /** Submission to final state; null until then. */
   total_latency_ms: number | null
   average_response_time_ms: number | null
-  /** Percentage of the destinations that were served, of those that had to be; two decimals, null when there are none. */
+  /** Successful deliveries as a percentage of those that were needed; two decimals, null when none was needed. */
   success_rate: number | null
-  /** Attempts beyond each delivery's first. */
+  /** Sum over the deliveries of the attempts after the first. */
   retry_count: number
 }
 
-/** The numbers of a status answer; SQL's callback_body draws the same for a callback. */
+/** The numbers of a status answer; the SQL function callback_body computes the same ones for a callback. */
 export function distributionMetrics(
   job: Pick<JobState, 'submitted_at' | 'completed_at'>,
   deliveries: readonly Pick<DeliveryState, 'status' | 'attempts' | 'response_time_ms' | 'error_code'>[],
 ): DistributionMetrics {
   const times = deliveries.flatMap(({ response_time_ms }) => (response_time_ms === null ? [] : [response_time_ms]))
   const served = deliveries.filter(({ status }) => status === 'success').length
-  // Skipped without a code: a rule dropped it, or its failover group was served without it.
+  // Skipped without a code: a rule dropped it, or another delivery of its failover group succeeded.
   const wanted = deliveries.filter(({ status, error_code }) => status !== 'skipped' || error_code !== null).length
   return {
     total_latency_ms: job.completed_at ? job.completed_at.getTime() - job.submitted_at.getTime() : null,

@@ -1,5 +1,5 @@
-// The destinations of a submission as its row has them. The API and the schema's procedure write one form; a row that was
-// written by hand may hold anything.
+// The destinations of a submission as stored in its row. The API and the SQL procedure write the same form; a row that
+// was written by hand can contain anything.
 import type { Protocol } from '../states.ts'
 
 /** One entry of `distribution_jobs.destinations`: the name of a registered destination, or a whole inline one. */
@@ -8,13 +8,13 @@ export type SubmittedDestination =
   | { name: string; protocol: Protocol; configuration: Record<string, unknown>; max_retries?: number | null }
 
 const NAME = /^[a-zA-Z0-9_-]{1,100}$/
-/** A statement reads no more of them than this, whatever the row holds. */
+/** The most entries that a statement reads, whatever the row contains. */
 export const MOST_STORED = 1000
 
 /**
- * What the column holds, in the form that the procedure stores; a text of a name alone and an inline destination with flat
- * fields are read too. `issue` says why nobody can deliver it.
- * @param protocols those of the program
+ * Reads the column in the form that the procedure stores. It also accepts an entry that is only a name, and an inline
+ * destination with flat fields. `issue` says why the entries cannot be delivered.
+ * @param protocols the protocols that this program has
  */
 export function readSubmitted(
   value: unknown,

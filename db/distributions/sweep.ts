@@ -1,4 +1,5 @@
-// The sweep's view of open work, over all tenants through definer functions, and what it notes about each job.
+// What the sweep reads and writes. It sees the open work of all tenants through functions that run as the tables'
+// owner.
 import type { Db } from '../pool.ts'
 import { type JobStatus, OPEN_JOB, type Priority } from '../states.ts'
 
@@ -11,20 +12,20 @@ export interface DueJob {
   status: JobStatus
   cancel_requested: boolean
   round: number
-  /** How often the sweep has started this round's run already. */
+  /** How many times the sweep has started a run for this round. */
   sweep_starts: number
 }
 
 /**
- * Open jobs whose `check_at` has come, oldest first; with `all` every open job behind the id `after` (Temporal's data
- * may be new). At most `limit`.
+ * Open jobs whose `check_at` is reached, oldest first. With `all`, every open job whose id is greater than `after`: for
+ * a Temporal server that may have lost its runs. At most `limit`.
  */
 export async function dueJobs(db: Db, limit: number, all: boolean, after: string | null): Promise<DueJob[]> {
   const { rows } = await db.query<DueJob>('select * from due_jobs($1, $2, $3)', [limit, all, after])
   return rows
 }
 
-/** Looks at the job again after so many seconds. */
+/** Has the sweep check the job again after so many seconds. */
 export async function checkLater(db: Db, id: string, seconds: number): Promise<void> {
   await db.query(
     `update distribution_jobs set check_at = clock_timestamp() + $2 * interval '1 second'
@@ -33,7 +34,7 @@ export async function checkLater(db: Db, id: string, seconds: number): Promise<v
   )
 }
 
-/** Counts a start by the sweep in this round; false when the job is final by now. */
+/** Counts a start by the sweep in this round; false when the job has become final. */
 export async function countSweepStart(db: Db, id: string): Promise<boolean> {
   const { rowCount } = await db.query(
     `update distribution_jobs
@@ -44,7 +45,10 @@ export async function countSweepStart(db: Db, id: string): Promise<boolean> {
   return rowCount === 1
 }
 
-/** Whether the row was last moved on after `time`: a run that ended before then says nothing about this round. */
+/**
+ * Whether the row last changed after `time`. If so, a run that ended before `time` does not belong to the present
+ * round.
+ */
 export async function changedAfter(db: Db, id: string, time: Date): Promise<boolean> {
   const { rows } = await db.query<{ changed: boolean }>(
     'select updated_at > $2 as changed from distribution_jobs where id = $1',
@@ -53,7 +57,7 @@ export async function changedAfter(db: Db, id: string, time: Date): Promise<bool
   return rows[0]?.changed ?? false
 }
 
-/** Whether a manual retry has opened a delivery again that nobody has taken up yet, although its time has come. */
+/** Whether a delivery that a manual retry reopened is due, but no run has started it yet. */
 export async function hasUntakenRetry(db: Db, id: string): Promise<boolean> {
   const { rows } = await db.query<{ untaken: boolean }>(
     `select exists (
@@ -66,7 +70,7 @@ export async function hasUntakenRetry(db: Db, id: string): Promise<boolean> {
   return rows[0]!.untaken
 }
 
-/** Webhooks without a run are due by their own time again, because Temporal may have lost their runs. */
+/** Makes every pending webhook due at its own time again, because Temporal may have lost the runs. */
 export async function bringForward(db: Db): Promise<void> {
   await db.query('select bring_forward()')
 }
@@ -74,13 +78,13 @@ export async function bringForward(db: Db): Promise<void> {
 export interface WaitingTarget {
   tenant_id: string
   target: string
-  /** Some wait until it can be reached, or is in service. */
+  /** Some wait until the destination can be reached, or is enabled. */
   recovers: boolean
-  /** Some wait under limits that were changed then. */
+  /** Some wait because of limits, which were changed at this time. */
   changed_at: Date | null
 }
 
-/** For whom deliveries wait, over all tenants. */
+/** The targets that deliveries wait for, over all tenants. */
 export async function waitingTargets(db: Db, limit: number): Promise<WaitingTarget[]> {
   const { rows } = await db.query<WaitingTarget>('select * from waiting_targets($1)', [limit])
   return rows
