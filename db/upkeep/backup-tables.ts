@@ -1,16 +1,16 @@
-// What a backup holds: every table of ours, in an order in which rows can be written again, and the numbers that are given
-// out by sequences.
+// What a backup contains: all our tables, in an order in which their rows can be restored, and the state of the
+// sequences.
 import type { Db } from '../pool.ts'
 
 export interface BackupTable {
   name: string
-  /** Without generated columns: they are made anew. */
+  /** Without generated columns, which PostgreSQL computes again. */
   columns: string[]
-  /** Binds its owner too, so that COPY FROM is refused until it is lifted. */
+  /** Row security applies to the owner too. PostgreSQL refuses COPY FROM until that is turned off. */
   forced: boolean
 }
 
-/** The migrations' own: it says where the database stands, and is written by them. */
+/** The list of applied migrations: the restore runs the migrations, which write it. */
 const NOT_COPIED = ['schema_migrations']
 
 /** Parents before those that refer to them. */
@@ -51,7 +51,7 @@ export async function backupMonths(db: Db): Promise<string[]> {
   return rows.map(({ month }) => month)
 }
 
-/** The sequences of our own, with the last number that was given out; null: none was. */
+/** Our sequences with the last number that each returned; null when it has returned none. */
 export async function backupSequences(db: Db): Promise<{ name: string; last: string | null }[]> {
   const { rows } = await db.query<{ name: string; last: string | null }>(
     `select sequencename as name, last_value::text as last from pg_sequences where schemaname = 'public' order by 1`,

@@ -1,5 +1,5 @@
-// Writes a backup: one snapshot of all rows, as an SQL script whose data stands in COPY blocks. `npm run restore` reads it;
-// `psql` does too, into an empty database of the same schema.
+// Writes a backup: one snapshot of all rows, as an SQL script with the data in COPY blocks. `npm run restore` reads it.
+// `psql` can read it too, into an empty database with the same schema.
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import type pg from 'pg'
@@ -26,8 +26,9 @@ export interface BackupTrailer {
 export class BackupRefused extends Error {}
 
 /**
- * Writes the backup to `out`, which stays open; returns the rows of each table and the time of the snapshot. The service
- * may go on meanwhile: nothing is locked against it. `client` is the owner of the tables, or a superuser.
+ * Writes the backup to `out`, which stays open. Returns the number of rows of each table and the time of the snapshot.
+ * The service can keep running: the backup blocks none of its work. `client` is the owner of the tables, or a
+ * superuser.
  */
 export async function writeBackup(
   client: pg.Client,
@@ -35,13 +36,13 @@ export async function writeBackup(
 ): Promise<{ rows: Record<string, number>; taken_at: string }> {
   await client.query('begin transaction isolation level repeatable read read only')
   await client.query('set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0')
-  // COPY shows the service's times and numbers in these forms, whatever the role's settings are.
+  // The format of times and numbers in the file must not depend on the settings of the role.
   await client.query(
     "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; set local extra_float_digits = 3",
   )
   const migrations = await appliedMigrations(client)
   if (migrations.length === 0) throw new BackupRefused('the database has no schema of the Distributor')
-  await refuseHalfSight(client)
+  await refuseRoleWithoutAllRows(client)
   const tables = await backupTables(client)
   await client.query(`lock table ${tables.map(({ name }) => `public.${quoted(name)}`).join(', ')} in access share mode`)
   const months = await backupMonths(client)
@@ -64,8 +65,8 @@ export async function writeBackup(
   return { rows, taken_at: header.taken_at }
 }
 
-/** Under row security a role that is bound by it copies nothing, without an error. */
-async function refuseHalfSight(client: pg.Client): Promise<void> {
+/** A role that is subject to row security would copy no rows, and get no error. */
+async function refuseRoleWithoutAllRows(client: pg.Client): Promise<void> {
   const { rows } = await client.query<{ whole: boolean; name: string }>(
     `select r.rolname as name, r.rolsuper or r.rolbypassrls or pg_has_role(r.oid, s.oid, 'usage') as whole
        from pg_roles r, pg_roles s where r.rolname = current_user and s.rolname = 'distributor_system'`,
@@ -88,12 +89,12 @@ async function writeTable(client: pg.Client, { name, columns }: BackupTable, out
     for (const byte of chunk) if (byte === 0x0a) lines += 1
     await write(out, chunk)
   }
-  if (lines !== expected) throw new Error(`${name}: ${lines} rows were copied of ${expected}`)
+  if (lines !== expected) throw new Error(`${name}: only ${lines} of ${expected} rows were copied`)
   await write(out, '\\.\n\n')
   return lines
 }
 
-/** What `psql` does before the data. */
+/** The statements before the data, for `psql`. */
 function prelude(tables: BackupTable[], months: string[]): string {
   const lines = [
     '\\set ON_ERROR_STOP on',
@@ -106,7 +107,10 @@ function prelude(tables: BackupTable[], months: string[]): string {
   return `${lines.join('\n')}\n\n`
 }
 
-/** Before the data: every month has its partitions, COPY is let in, and what the migrations wrote makes room. */
+/**
+ * Run before the data: creates the partitions of each month, allows COPY, and empties the tables that migrations
+ * filled.
+ */
 export function prepareStatements(tables: BackupTable[], months: string[]): string[] {
   return [
     "set local client_encoding = 'UTF8'",
@@ -118,7 +122,7 @@ export function prepareStatements(tables: BackupTable[], months: string[]): stri
   ]
 }
 
-/** After the data. */
+/** Run after the data. */
 export function finishStatements(tables: BackupTable[], sequences: { name: string; last: string | null }[]): string[] {
   return [
     ...tables

@@ -1,4 +1,5 @@
-// Brings a database to the newest schema. Migrations are numbered SQL files; all that are missing run in one transaction.
+// Brings a database to the newest schema. Migrations are numbered SQL files; all that are missing run in one
+// transaction.
 import { readdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -33,10 +34,10 @@ export interface MigrateOptions {
 }
 
 /**
- * Applies all missing migrations or none; returns their names, oldest first. Safe to run twice, also at the same time: the
- * second run waits, then finds nothing to do. Throws `SchemaRefused` and changes nothing when the database has migrations
- * that this program does not have. The role of `adminUrl` will own the tables. It must own the database; it need not be a
- * superuser.
+ * Applies all missing migrations or none; returns their names, oldest first. Safe to run twice, also at the same time:
+ * the second run waits, then finds nothing to do. Throws `SchemaRefused` and changes nothing when the database has
+ * migrations that this program does not have. The role of `adminUrl` will own the tables. It must own the database; it
+ * need not be a superuser.
  */
 export async function migrate(adminUrl: string, { protocols = [], count }: MigrateOptions = {}): Promise<string[]> {
   const client = new pg.Client({
@@ -96,7 +97,7 @@ export function whyUnknown(applied: string[]): string | undefined {
   return `has migrations of a newer version than this one: ${unknown.join(', ')}`
 }
 
-/** The migrations that the database has had, oldest first; none where there is no schema of ours. */
+/** The applied migrations, oldest first; none when the database does not have our schema. */
 export async function appliedMigrations(db: Db): Promise<string[]> {
   const { rows } = await db.query<{ there: boolean }>('select to_regclass($1) is not null as there', [
     `public.${MIGRATIONS_TABLE}`,
@@ -106,7 +107,7 @@ export async function appliedMigrations(db: Db): Promise<string[]> {
   return applied.rows.map(({ name }) => name)
 }
 
-/** The migrations that the database has not had yet, as the application's login sees it. */
+/** The migrations that were not applied yet. The application's login may read the list. */
 export async function missingMigrations(db: Db): Promise<string[]> {
   const applied = new Set(await appliedMigrations(db))
   return knownMigrations().filter((name) => !applied.has(name))

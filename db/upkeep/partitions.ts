@@ -1,11 +1,13 @@
-// Monthly partitions, created ahead of time and dropped whole. The SQL functions run as the owner of the tables, so that
-// the application can call them without owning anything (0014_months.sql).
+// Monthly partitions, created ahead of time and dropped whole. The SQL functions run as the owner of the tables, so
+// that the application can call them without owning anything (0014_months.sql).
 import type { Db } from '../pool.ts'
 
 /** How many months beyond the current one should exist. */
 export const MONTHS_AHEAD = 3
 
-/** Creates the current month and `monthsAhead` more where they are missing; returns how many it created. Safe to repeat. */
+/**
+ * Creates the current month and `monthsAhead` more where they are missing; returns how many it created. Safe to repeat.
+ */
 export async function ensurePartitions(db: Db, monthsAhead = MONTHS_AHEAD): Promise<number> {
   const { rows } = await db.query('select ensure_partitions($1) as made', [monthsAhead])
   return rows[0].made

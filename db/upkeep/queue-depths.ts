@@ -1,4 +1,4 @@
-// How many deliveries are open, over all tenants: for metrics and for the operator's eye.
+// How many deliveries are open, over all tenants; for the metrics.
 import type { Db } from '../pool.ts'
 
 /** Open deliveries by state (`pending`, `processing`, `waiting`). */

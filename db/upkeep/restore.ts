@@ -1,4 +1,4 @@
-// Reads a backup into a database: all of it in one transaction, or nothing.
+// Restores a backup into a database, in one transaction.
 import { pipeline } from 'node:stream/promises'
 import type pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
@@ -13,20 +13,20 @@ import {
 import { type BackupTable, backupTables, quoted } from './backup-tables.ts'
 import { appliedMigrations, knownMigrations, migrate, whyUnknown } from './migrate.ts'
 
-/** The backup cannot be restored here; the message says why, and the way out. */
+/** The backup cannot be restored here. The message says why, and what to do. */
 export class RestoreRefused extends Error {}
 
 export interface RestoreOptions {
-  /** Rows that are there go first. */
+  /** Deletes the rows that the database has. */
   replace: boolean
-  /** Protocols of the program; a backup of an older version may lack some. */
+  /** The protocols of this program; a backup of an older version may lack some. */
   protocols: readonly string[]
   say: (line: string) => void
 }
 
 /**
- * Restores from the lines of a backup (without their ends) as the owner of the database; answers the rows of each table.
- * The schema is made as it was at the time of the backup, and brought to the newest one afterwards.
+ * Restores from the lines of a backup (without line ends) as the owner of the database; returns the number of rows of
+ * each table. First creates the schema that the backup was made with, and migrates it to the newest one at the end.
  */
 export async function restoreBackup(
   client: pg.Client,
@@ -46,7 +46,8 @@ export async function restoreBackup(
   const { rows, sequences, trailer } = await copyAll(client, reader, tables, say)
   if (!trailer) throw new RestoreRefused('the backup is not complete: its end is missing')
   for (const [table, count] of Object.entries(trailer.rows)) {
-    if (rows[table] !== count) throw new RestoreRefused(`${table}: ${rows[table] ?? 0} rows were read of ${count}`)
+    if (rows[table] !== count)
+      throw new RestoreRefused(`${table}: only ${rows[table] ?? 0} of ${count} rows could be read`)
   }
   for (const statement of finishStatements(tables, sequences)) await client.query(statement)
   await client.query('commit')
@@ -60,20 +61,20 @@ function readHeader(line: string | undefined): BackupHeader {
   const text = line?.startsWith(HEADER) ? line.slice(HEADER.length) : undefined
   const header = text === undefined ? undefined : (parsed(text) as BackupHeader | undefined)
   if (header?.format !== 1 || !Array.isArray(header.migrations) || !Array.isArray(header.months)) {
-    throw new RestoreRefused('the file is no backup of the Distributor, made by npm run backup')
+    throw new RestoreRefused('the file is not a backup made by npm run backup')
   }
   const unknown = whyUnknown(header.migrations)
   if (unknown) throw new RestoreRefused(`the backup ${unknown}`)
   if (knownMigrations().slice(0, header.migrations.length).join() !== header.migrations.join()) {
-    throw new RestoreRefused('the schema of the backup is none that this version has had')
+    throw new RestoreRefused('the migrations of the backup are not in the order of this version')
   }
   for (const month of header.months) {
-    if (!/^\d{4}-\d{2}-01$/.test(month)) throw new RestoreRefused(`the backup names no month: ${month}`)
+    if (!/^\d{4}-\d{2}-01$/.test(month)) throw new RestoreRefused(`the backup has an invalid month: ${month}`)
   }
   return header
 }
 
-/** Brings a database without our schema to that of the backup; one that has another schema is refused. */
+/** Creates the backup's schema in a database without our schema; refuses a database with a different schema. */
 async function prepareSchema(
   client: pg.Client,
   adminUrl: string,
@@ -88,7 +89,7 @@ async function prepareSchema(
   if (!replace) await refuseRows(client)
   if (applied.join() !== migrations.join()) {
     throw new RestoreRefused(
-      `the database has another schema than the backup (${applied.at(-1)}, and the backup ${migrations.at(-1)}): restore into a database that is new and empty`,
+      `the schemas of database and backup differ (database: ${applied.at(-1)}, backup: ${migrations.at(-1)}): restore into a new, empty database`,
     )
   }
 }
@@ -101,7 +102,7 @@ async function refuseRows(client: pg.Client): Promise<void> {
   )
 }
 
-/** Whoever serves meanwhile would write into what is being restored. */
+/** A service that is connected would write to the tables during the restore. */
 async function refuseServedDatabase(client: pg.Client): Promise<void> {
   const { rows } = await client.query<{ names: string | null }>(
     `select string_agg(distinct application_name, ', ') as names from pg_stat_activity
@@ -123,7 +124,7 @@ async function copyAll(
   let trailer: BackupTrailer | undefined
   for (let next = await reader.next(); !next.done; next = await reader.next()) {
     const line = next.value
-    // Of the statements for psql only what holds data is read: nothing that a file says is run.
+    // Only the COPY blocks are read. The file's other statements are for psql; no SQL from a file is executed here.
     const copy = /^COPY public\."([a-z_]+)" \(([a-z0-9_", ]+)\) FROM stdin;$/.exec(line)
     const sequence = /^select setval\('public\."([a-z_]+)"', (\d+)\);$/.exec(line)
     if (copy) {

@@ -1,4 +1,4 @@
-// The application runs under a role that row-level security binds; anything stronger is refused at start.
+// The application must run under a role that is subject to row-level security; a stronger role is refused at start.
 import type { Pool } from '../pool.ts'
 
 /** The role of DATABASE_URL is too strong, or lacks what the migrations granted. `lines` says how, one reason each. */
@@ -13,7 +13,7 @@ export class ApplicationRoleError extends Error {
 }
 
 /**
- * Throws `ApplicationRoleError` unless the pool's login is bound by row security: no superuser, no BYPASSRLS, not a
+ * Throws `ApplicationRoleError` unless the pool's login is subject to row security: no superuser, no BYPASSRLS, not a
  * member of `distributor_system`, owner of none of our tables (also not through a role it belongs to), and a member of
  * `distributor_app`, which holds the grants.
  */

@@ -1,9 +1,9 @@
-// Start-up asks which keys the stored secrets still need, instead of failing at the first delivery that needs one.
+// Finds missing encryption keys at start, instead of at the first delivery that needs one.
 import type { Db } from '../pool.ts'
 import { type Sealer, UnsealError } from '../secrets.ts'
 import { loadCallbackSecret } from '../tenants/tenants.ts'
 
-/** Ids of keys under which something is sealed, in any tenant, and which the sealer does not have. */
+/** Ids of the keys that stored secrets of any tenant need and that the sealer does not have. */
 export async function missingSealingKeys(db: Db, sealer: Sealer): Promise<string[]> {
   const { rows } = await db.query('select key_id from sealed_key_ids() order by key_id')
   const known = sealer.keyIds()
@@ -11,8 +11,8 @@ export async function missingSealingKeys(db: Db, sealer: Sealer): Promise<string
 }
 
 /**
- * The id of a key that does not open this tenant's callback secret. Every key that is made has the id `k1`, so the id alone
- * does not show that it is another key than the one that sealed.
+ * The id of a key that cannot decrypt this tenant's callback secret. Every generated key has the id `k1`, so two
+ * different keys can have the same id.
  */
 export async function wrongSealingKey(db: Db, sealer: Sealer, tenantId: string): Promise<string | undefined> {
   try {

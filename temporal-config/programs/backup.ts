@@ -1,4 +1,4 @@
-// `npm run backup [FILE]`: writes all rows of the database into one file, while the service goes on.
+// `npm run backup [FILE]`: writes all rows of the database into one file. The service can keep running.
 import { createWriteStream, existsSync } from 'node:fs'
 import { link, open, rm, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
@@ -11,7 +11,7 @@ import { findDatabase } from '../stack/owned-database.ts'
 
 await runCommand({ program: 'backup', usage: '[FILE]', flags: [], words: [0, 1] }, async ({ settings, words, say }) => {
   const given = words[0] === undefined ? undefined : resolve(words[0])
-  if (given && existsSync(given)) throw new Error(`${given} is there already`)
+  if (given && existsSync(given)) throw new Error(`${given} already exists`)
   if (given && !existsSync(dirname(given))) throw new Error(`the folder ${dirname(given)} does not exist`)
   const database = await findDatabase(settings, say)
   try {
@@ -23,15 +23,15 @@ await runCommand({ program: 'backup', usage: '[FILE]', flags: [], words: [0, 1] 
     say(`  ${rows.tenants} tenants, ${rows.distribution_jobs} distributions, ${rows.distribution_attempts} attempts`)
     say(
       database.data_dir && !settings.ENCRYPTION_KEYS
-        ? `keep ${database.data_dir}/encryption-keys with it, in another place: secrets in the backup are sealed with these keys`
-        : 'keep ENCRYPTION_KEYS with it, in another place: secrets in the backup are sealed with these keys',
+        ? `also keep ${database.data_dir}/encryption-keys, in another place: the secrets in the backup are encrypted with these keys`
+        : 'also keep ENCRYPTION_KEYS, in another place: the secrets in the backup are encrypted with these keys',
     )
   } finally {
     await database.end()
   }
 })
 
-/** Whole, or not at all: the file has its name only when everything is in it and on the disk. */
+/** Writes to a temporary name. The file gets its final name only when it is complete and on the disk. */
 async function writeFile(
   given: string | undefined,
   url: string,
@@ -43,7 +43,7 @@ async function writeFile(
   try {
     const gzip = createGzip()
     const written = pipeline(gzip, createWriteStream(part, { mode: 0o600, flags: 'wx' }))
-    // Awaited below; an error meanwhile ends the writing.
+    // Awaited below. An error before that ends the writing.
     written.catch((error: Error) => gzip.destroy(error))
     const { rows, taken_at } = await writeBackup(client, gzip)
     gzip.end()
@@ -51,7 +51,7 @@ async function writeFile(
     const handle = await open(part, 'r')
     await handle.sync()
     await handle.close()
-    // By the time of the snapshot. A link is never made over another file.
+    // Named after the time of the snapshot. A link, unlike a rename, never replaces an existing file.
     const file = given ?? resolve(`distributor-${taken_at.replace(/\D/g, '').slice(0, 14)}.sql.gz`)
     await link(part, file)
     return { file, rows }

@@ -12,12 +12,12 @@ await runCommand(
   { program: 'restore', usage: 'FILE [--replace]', flags: ['--replace'], words: [1, 1] },
   async ({ settings, words, flags, say }) => {
     const file = resolve(words[0]!)
-    if (!existsSync(file)) throw new Error(`${file} is not there`)
+    if (!existsSync(file)) throw new Error(`${file} does not exist`)
     const replace = flags.has('--replace')
     const database = await takeDatabase(settings, say)
     try {
       say(`restoring into ${database.where}`)
-      // An embedded database goes as a whole: a backup of another schema fits into the new one.
+      // An embedded database is deleted and created again, so that a backup with a different schema fits.
       if (replace) await database.renew?.()
       const rows = await readFile(file, database, replace && !database.renew, say)
       await database.admit()
@@ -50,7 +50,10 @@ async function readFile(file: string, { admin_url }: OwnedDatabase, replace: boo
   }
 }
 
-/** Lines as PostgreSQL ends them: a text may hold what others take for the end of a line. */
+/**
+ * Splits at line feeds only, as PostgreSQL does: a text may contain other characters that `readline` takes as line
+ * ends.
+ */
 async function* linesOf(input: AsyncIterable<Buffer>): AsyncGenerator<string> {
   let rest: Buffer[] = []
   try {
@@ -65,7 +68,7 @@ async function* linesOf(input: AsyncIterable<Buffer>): AsyncGenerator<string> {
     }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    throw code?.startsWith('Z_') ? new Error(`the file is damaged, or no backup: ${message}`) : error
+    throw code?.startsWith('Z_') ? new Error(`the file is damaged or not a backup: ${message}`) : error
   }
   if (rest.length > 0) yield Buffer.concat(rest).toString('utf8')
 }

@@ -68,7 +68,7 @@ afterAll(async () => {
 })
 
 describe('a backup', () => {
-  it('holds every row of every tenant, in a file that only its owner reads', async () => {
+  it('contains every row of every tenant, in a file that only its owner can read', async () => {
     const { code, text } = await run('backup', [file], { DATABASE_ADMIN_URL: source.adminUrl })
     expect(code, text).toBe(0)
     expect(text).toMatch(/2 tenants, 100 distributions, 100 attempts/)
@@ -77,9 +77,9 @@ describe('a backup', () => {
     expect(existsSync(`${file}.part`)).toBe(false)
   })
 
-  it('is never written over another one', async () => {
+  it('never overwrites an existing file', async () => {
     const { code, text } = await run('backup', [file], { DATABASE_ADMIN_URL: source.adminUrl })
-    expect({ code, text }).toEqual({ code: 1, text: `${file} is there already` })
+    expect({ code, text }).toEqual({ code: 1, text: `${file} already exists` })
   })
 
   it('says that the folder of its file does not exist', async () => {
@@ -185,8 +185,12 @@ describe('a restore', () => {
   })
 
   it.each([
-    ['that was cut', (bytes: Buffer) => bytes.subarray(0, bytes.length - 200), /damaged|not complete/],
-    ['that was cut and packed anew', (bytes: Buffer) => gzipSync(gunzipSync(bytes).subarray(0, -300)), /not complete/],
+    ['that was truncated', (bytes: Buffer) => bytes.subarray(0, bytes.length - 200), /damaged|not complete/],
+    [
+      'that was truncated and compressed again',
+      (bytes: Buffer) => gzipSync(gunzipSync(bytes).subarray(0, -300)),
+      /not complete/,
+    ],
     [
       'that lacks a row',
       (bytes: Buffer) =>
@@ -195,10 +199,10 @@ describe('a restore', () => {
             .toString()
             .replace(/^(COPY public\."tenants".*\n).*\n/m, '$1'),
         ),
-      /tenants: 1 rows were read of 2|violates foreign key/,
+      /tenants: only 1 of 2 rows could be read|violates foreign key/,
     ],
-    ['that is no backup', () => gzipSync('select 1;\n'), /is no backup of the Distributor/],
-    ['that is not packed', () => Buffer.from('hello'), /damaged, or no backup/],
+    ['that is not a backup', () => gzipSync('select 1;\n'), /is not a backup made by npm run backup/],
+    ['that is not compressed', () => Buffer.from('hello'), /damaged or not a backup/],
     [
       'of a newer version',
       (bytes: Buffer) => gzipSync(gunzipSync(bytes).toString().replace('"migrations":[', '"migrations":["9999_x",')),
@@ -214,7 +218,7 @@ describe('a restore', () => {
         ),
       /the backup was made by a version before 0\.2\.0/,
     ],
-  ])('of a file %s ends 1 and leaves nothing', async (_, change, says) => {
+  ])('of a file %s exits with 1 and changes nothing', async (_, change, says) => {
     const bad = join(dir, 'bad.sql.gz')
     writeFileSync(bad, change(readFileSync(file)))
     const target = await fresh()
