@@ -1,5 +1,5 @@
-// Whether an attempt may begin now: circuit, slots and limits, checked in this order under the delivery's lock, the rows
-// they stand in locked last. What is denied costs no attempt and takes nothing.
+// Whether an attempt may begin now: checks circuit, slots and rate limits, in this order, under the delivery's lock.
+// Their rows are locked last. A deferred delivery uses no attempt, no slot and no rate limit.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { giveBackProbe, takeProbe } from '../../db/destinations/circuits.ts'
 import { type AskedLimit, type RateLimit, slackMs, takeTurn } from '../../db/destinations/rate-limits.ts'
@@ -13,7 +13,7 @@ import { circuitDelay } from './circuit.ts'
 import type { WorkerSlot } from './worker-slots.ts'
 
 export type Admission =
-  /** `held_back_ms`: so long the send has still to wait for its turn. */
+  /** `held_back_ms`: how long the send must still wait for its reservation under a rate limit. */
   | { kind: 'go'; held_back_ms: number; slotted: boolean }
   | {
       kind: 'defer'
@@ -80,14 +80,14 @@ export async function admit(
   }
 }
 
-/** What an attempt may wait for another turn; well below the margin of the leases that it holds. */
+/** The longest wait of an attempt for a second reservation; well below the margin of the leases that it holds. */
 const LONGEST_TURN_MS = 20_000
 
 /**
- * What is sent later than its turn allows for, because the message took its time, waits for another turn: many that were made
- * at the same moment would go out at once.
+ * Makes a new reservation under the rate limits when shaping took so long that the first one is no longer valid.
+ * Otherwise many messages whose shaping ends at the same moment would be sent at once.
  *
- * @throws DeliveryError WORKER_LOST, costing no retry, when that turn is too far away to be waited for here
+ * @throws DeliveryError WORKER_LOST, which uses no retry, when the new reservation is too late to wait for it here
  */
 export async function turnAgain(
   pool: Pool,
@@ -97,7 +97,7 @@ export async function turnAgain(
   signal: AbortSignal,
 ): Promise<void> {
   const asked = limitsOf(delivery, delivery.target)
-  // The other half is for the way.
+  // The other half of the tolerance is for the time that the network needs.
   if (asked.every(({ limit }) => lateMs <= slackMs(limit) / 2)) return
   const until = performance.now() + LONGEST_TURN_MS
   for (;;) {
@@ -121,7 +121,7 @@ function circuitIsOpen(delay_ms: number): Admission {
   }
 }
 
-/** The destination before the tenant: everybody locks in this order. */
+/** The destination before the tenant: all transactions lock in this order. */
 function limitsOf(delivery: LockedDelivery, target: string): AskedLimit[] {
   const asked: AskedLimit[] = []
   if (delivery.rate_limit) asked.push({ scope: `destination/${target}`, limit: delivery.rate_limit })

@@ -6,15 +6,15 @@ import { findProtocol } from '../destinations/registry.ts'
 export interface Backoff {
   /** Wait after the first failure, in milliseconds; doubled with each further one. */
   first_ms: number
-  /** Never longer than this, jitter apart. */
+  /** The longest wait, without jitter. */
   max_ms: number
-  /** In place of doubling: the wait after the first failure, the second …; the last one stays. */
+  /** Instead of doubling: the waits after the first failure, the second, and so on. The last one repeats. */
   delays_ms?: readonly number[]
 }
 
 export const BACKOFF: Backoff = { first_ms: 1000, max_ms: 600_000 }
 
-/** What the destination's configuration states, else what its protocol's definition does, else the common delays. */
+/** The delays of the destination's configuration, else those of its protocol, else the common ones. */
 export function backoffFor(protocol: Protocol, configuration: Record<string, unknown> = {}): Backoff {
   const retries = findProtocol(protocol)?.retries
   if (!retries) return BACKOFF
@@ -25,21 +25,28 @@ export function backoffFor(protocol: Protocol, configuration: Record<string, unk
 
 const ownDelays = retryDelaysSeconds()
 
-/** A destination's own wish is honoured up to one hour. */
+/** The longest delay that a destination may ask for (Retry-After): one hour. */
 const LONGEST_RETRY_AFTER_MS = 3_600_000
-/** Upward only, so that a wait is never shorter than what it stands for. */
+/** Jitter only lengthens a wait, so that it is never shorter than configured or than the destination asked for. */
 const JITTER = 0.2
-/** A retry that is brought forward leaves this much of the life for the attempt itself. */
+/**
+ * A retry that is moved forward happens at least this long before the expiry, so that the attempt has time to finish.
+ */
 const LAST_ATTEMPT_MS = 30_000
-/** A retry is not brought forward to an earlier moment than this: there would be ever more of them towards the end. */
+/**
+ * A retry is not moved to less than this from now; otherwise there would be more and more retries shortly before the
+ * expiry.
+ */
 const SHORTEST_FIT_MS = 5_000
 
 export interface Failure {
-  /** Of the round, counted from 1. */
+  /** Failures in this round, from 1. */
   failures: number
-  /** The destination's wish; 0 means «at once» (a token that was dropped). */
+  /**
+   * The delay that the destination asked for. 0 means at once, for example after a rejected access token was dropped.
+   */
   retryAfterMs?: number | undefined
-  /** What is left of the distribution's life. */
+  /** Time until the distribution expires. */
   lifeMs?: number | undefined
 }
 
@@ -60,7 +67,7 @@ export function retryDelay(
   return Math.ceil(Math.max(ours, wished * spread))
 }
 
-/** Delays of minutes may be longer than a life: a retry that would come after its end comes shortly before it. */
+/** Moves a retry that would come after the expiry to shortly before it: delays may be longer than the life. */
 function withinLife(delayMs: number, lifeMs: number): number {
   const latest = lifeMs - Math.min(LAST_ATTEMPT_MS, lifeMs / 2)
   return latest < SHORTEST_FIT_MS ? delayMs : Math.min(delayMs, latest)

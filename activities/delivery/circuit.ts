@@ -1,4 +1,5 @@
-// What an attempt's end says about its destination, and how long a delivery stays away from an open circuit.
+// How the outcome of an attempt changes the circuit of its destination, and how long a delivery waits for an open
+// circuit.
 
 import { type AutoDisable, autoDisable, failureSettings } from '../../db/destinations/auto-disable.ts'
 import {
@@ -16,17 +17,19 @@ import type { Db } from '../../db/pool.ts'
 import type { DeliveryCode } from '../../db/states.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 
-/** The destination could not be reached, or has no time: these open a circuit. */
+/** The destination could not be reached, or is overloaded: these failures open a circuit. */
 const COUNTED: ReadonlySet<DeliveryCode> = new Set(['DESTINATION_UNAVAILABLE', 'TIMEOUT', 'THROTTLED'])
-/** The destination answered: it can be reached. So it is where the outcome says `answered`, whatever its code. */
+/**
+ * The destination answered, so it can be reached. The same holds for every outcome with `answered`, whatever its code.
+ */
 const ANSWERED: ReadonlySet<DeliveryCode> = new Set(['REJECTED', 'UNAUTHORIZED'])
 
 /** Deferrals grow up to this while a circuit stays open. */
 const LONGEST_MS = 900_000
 
 /**
- * How long a delivery stays away at least: until somebody may try, and then, the longer the circuit has been open, the more
- * spread out. Of many that wait one comes soon after the time.
+ * The shortest wait of a delivery for an open circuit: until a probe is allowed, and then a random time that is longer
+ * the longer the circuit has been open. Of many waiting deliveries one tries soon after a probe is allowed.
  */
 export function circuitDelay(
   circuit: OpenCircuit,
@@ -47,8 +50,8 @@ export function circuitSettings(given: Partial<CircuitSettings> | null): Circuit
 export type CircuitChange = 'opened' | 'closed' | 'disabled'
 
 /**
- * Tells the circuit how an attempt ended; call it in the transaction that closed the attempt, last. A healthy destination
- * that stays healthy costs nothing here.
+ * Records in the circuit how an attempt ended. Call it last in the transaction that closes the attempt. For a success
+ * without earlier failures it runs no statement.
  */
 export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: AttemptOutcome): Promise<CircuitChange[]> {
   const target: Target = { tenant_id: closed.tenant_id, target: closed.target, delivery_id: closed.delivery_id }
@@ -77,7 +80,7 @@ export async function noteOutcome(db: Db, closed: ClosedAttempt, outcome: Attemp
   return changes
 }
 
-/** Several failures over a time: one failure and then silence is none of this. */
+/** Requires several failures over a period: one failure, followed by a long time without attempts, is not enough. */
 async function isOverdue(
   db: Db,
   destination_id: string | null,

@@ -1,5 +1,5 @@
-// What `deliver` may do now, decided from the rows as they are under the delivery's lock. Pure: the order of the
-// questions is the rule.
+// Decides what `deliver` may do now, from the rows that it read under the delivery's lock. Pure. The order of the
+// checks matters.
 import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
 import type { DeferralReason, DeliveryCode } from '../../db/states.ts'
 import { isFinal } from '../../db/states.ts'
@@ -8,15 +8,15 @@ import { findProtocol, unsupported } from '../destinations/registry.ts'
 export type Decision =
   /** Nothing is sent: the delivery is final, or its job is being ended by `finish`. */
   | { kind: 'over' }
-  /** Final without another send, for another one of its group was served. */
+  /** Ends without another send, because another delivery of its failover group succeeded. */
   | { kind: 'skip' }
-  /** Too early. */
+  /** The next attempt is not due yet. */
   | { kind: 'wait'; delay_ms: number }
-  /** Not now, and it costs no attempt. */
+  /** The delivery waits without using an attempt. */
   | { kind: 'defer'; reason: Extract<DeferralReason, 'tenant' | 'disabled'>; code: DeliveryCode; message: string }
-  /** Final without another send. */
+  /** The delivery fails without another send. */
   | { kind: 'fail'; code: DeliveryCode; message: string }
-  /** The budget is used up, unless every attempt was lost with its worker: ask the attempts. */
+  /** The budget is used up, unless every attempt was lost with its worker: the caller must read the attempts. */
   | { kind: 'exhausted' }
   | { kind: 'send' }
 
@@ -49,7 +49,8 @@ export function decide(delivery: LockedDelivery): Decision {
   if (delivery.payload_erased) {
     return { kind: 'fail', code: 'UNEXPECTED', message: 'The payload is not stored any more' }
   }
-  // After the reasons to wait: disabling the destination keeps its deliveries until every worker has the protocol.
+  // Checked after the reasons to wait, so that an operator can disable the destination until every worker has the
+  // protocol.
   if (!findProtocol(delivery.protocol)) {
     return { kind: 'fail', code: 'MISCONFIGURED', message: unsupported(delivery.protocol) }
   }

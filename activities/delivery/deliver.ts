@@ -1,7 +1,8 @@
-// `deliver`: opens an attempt, sends once, closes the attempt. Knows nothing of Temporal; `index.ts` wraps it.
+// `deliver`: opens an attempt, sends once, closes the attempt. It does not use Temporal; `index.ts` wraps it.
 //
-// The one rule behind the shape: before a send, a database error may fail the call, for nothing has happened; after a
-// send, nothing may, or the document goes out twice. The outcome is then handed back and written by `record`.
+// Before the send, a database error may fail the call, because nothing has been sent. After the send, no error may fail
+// it, or the document would be sent twice: if the row cannot be closed, the outcome is returned, and `record` writes
+// it.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { giveBackProbe } from '../../db/destinations/circuits.ts'
 import { giveBackSlot } from '../../db/destinations/slots.ts'
@@ -26,9 +27,9 @@ import type { WorkerSlot } from './worker-slots.ts'
 export interface DeliverControl {
   /** Aborts the send. */
   signal: AbortSignal
-  /** Asked once `signal` has fired: whether the worker is to blame (shutdown, lost heartbeat) and not the tenant. */
+  /** After `signal` was aborted: whether the worker caused it (shutdown, lost heartbeat), and not a cancel. */
   workerLost: () => boolean
-  /** How often this very delivery has been deferred in a row, from 1. */
+  /** Counts the calls that deferred this delivery in a row, from 1. */
   turn: number
 }
 
@@ -39,15 +40,15 @@ export async function deliver(deps: ActivityDeps, input: DeliverInput, control: 
     const opened = await withTenant(deps.pool, input.tenant_id, (db) =>
       openDelivery(deps, db, input, control.turn, slot, lost),
     )
-    for (const attempt of lost) tellLost(deps, input, attempt)
-    return opened.kind === 'opened' ? await carryOut(deps, input, opened, control, slot) : opened
+    for (const attempt of lost) logLost(deps, input, attempt)
+    return opened.kind === 'opened' ? await attemptOnce(deps, input, opened, control, slot) : opened
   } finally {
     slot.leave()
   }
 }
 
-/** The worker that was lost could neither count nor log its attempt. */
-function tellLost(deps: ActivityDeps, input: DeliverInput, { attempt_number, delivery }: LostAttempt): void {
+/** Counts and logs an attempt for its lost worker, which could not. */
+function logLost(deps: ActivityDeps, input: DeliverInput, { attempt_number, delivery }: LostAttempt): void {
   const { tenant_id, distribution_id, destination } = input
   const { protocol, destination_id, request_id } = delivery
   deps.metrics.attempts.inc({ destination: destination_id ? destination : AD_HOC, protocol, status: 'retry' })
@@ -57,7 +58,7 @@ function tellLost(deps: ActivityDeps, input: DeliverInput, { attempt_number, del
   )
 }
 
-async function carryOut(
+async function attemptOnce(
   deps: ActivityDeps,
   input: DeliverInput,
   opened: Opened,
@@ -78,9 +79,9 @@ async function carryOut(
   const registered = opened.delivery.destination_id
   if (registered) deps.usage.count(input.tenant_id, registered)
   if (sent instanceof Aborted && !control.workerLost()) {
-    // Its line comes from `end`, which closes it.
-    log.debug('the sending was stopped')
-    await giveBack(deps, input, opened)
+    // Only debug: `end` closes this attempt and logs it.
+    log.debug('the send was aborted')
+    await releaseEarly(deps, input, opened)
     return { kind: 'aborted' }
   }
   const { protocol } = opened.delivery
@@ -101,10 +102,10 @@ async function carryOut(
 }
 
 /**
- * `finish` closes the attempt. Its slot, and its right to try a destination whose circuit is open, are free for others at once.
- * Should that fail, they are when their time is over.
+ * Releases the slot, and the right to probe an open circuit, at once; `finish` closes the attempt later. If the release
+ * fails, both become free when their leases end.
  */
-async function giveBack(deps: ActivityDeps, input: DeliverInput, { slotted, delivery }: Opened): Promise<void> {
+async function releaseEarly(deps: ActivityDeps, input: DeliverInput, { slotted, delivery }: Opened): Promise<void> {
   const { tenant_id } = input
   const { target, delivery_id, circuit } = delivery
   if (!slotted && circuit === null) return
@@ -146,14 +147,14 @@ async function send(
     const early = turn - performance.now()
     if (early > 0) await sleep(early, undefined, { signal: control.signal })
     else await turnAgain(deps.pool, input.tenant_id, delivery, -early, control.signal)
-    // Shaping may have taken its time.
+    // A cancel may have come during shaping.
     control.signal.throwIfAborted()
     slot.begin()
     const receipt = await destination.deliver(config, message, control.signal, { egress: deps.egress })
     return { ...receipt, metadata: { ...receipt.metadata, ...shapingMetadata(content) } }
   } catch (error) {
     if (control.signal.aborted) return new Aborted('aborted', { cause: error })
-    return error instanceof Error ? error : new Error('a thrown value that is no error', { cause: error })
+    return error instanceof Error ? error : new Error('a value that is not an Error was thrown', { cause: error })
   }
 }
 

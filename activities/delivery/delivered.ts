@@ -1,21 +1,24 @@
-// What one call of `deliver` comes to, in words that know nothing of Temporal.
+// The result of one call of `deliver`, without types of Temporal.
 
 import type { AttemptOutcome } from '../../db/distributions/attempts.ts'
 import type { DeliveryCode } from '../../db/states.ts'
 
-/** What became of one call. `ordered`: others may wait for its end. */
+/** `ordered`: other distributions with the same ordering key may wait for its end. */
 export type Delivered =
   /** The row is final, or `finish` will end it. */
   | { kind: 'over'; ordered?: boolean }
   | { kind: 'success'; ordered?: boolean }
   | { kind: 'failed'; code: DeliveryCode; message: string; ordered?: boolean }
-  /** Others of its ordering key come first; a signal comes when they have ended. `recheck`: perhaps without one. */
+  /**
+   * An earlier distribution of the ordering key comes first, and signals when it has ended. `recheck`: that signal may
+   * never come, so check again.
+   */
   | { kind: 'held'; recheck: boolean }
-  /** Its row was resumed since: another call does the work. */
+  /** The row was resumed after this call was scheduled: another call delivers it. */
   | { kind: 'resumed' }
-  /** To be called again after `delay_ms`; `deferred` when it cost no attempt. */
+  /** Call again after `delay_ms`. `deferred`: this call used no attempt. */
   | { kind: 'later'; delay_ms: number; code: DeliveryCode; message: string; deferred: boolean }
   /** Sent, but the row could not be closed in time. */
   | { kind: 'unrecorded'; outcome: AttemptOutcome }
-  /** Stopped by an order to cancel, in the middle of the send: `finish` closes the attempt. */
+  /** A cancel aborted the send: `finish` closes the attempt. */
   | { kind: 'aborted' }

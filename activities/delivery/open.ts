@@ -1,5 +1,5 @@
-// The opening of an attempt: the decision and its row, in one transaction under the delivery's lock, before anything is
-// sent. A database error in here fails the call and costs nothing.
+// Opens an attempt before anything is sent: it decides and writes the row in one transaction, under the delivery's
+// lock. A database error here fails the activity call and uses no attempt.
 
 import { loadCredentials } from '../../db/destinations/credentials.ts'
 import { isAtVersion } from '../../db/destinations/destinations.ts'
@@ -33,28 +33,28 @@ export interface Opened {
   kind: 'opened'
   attempt: { id: string; attempt_number: number; is_repeat: boolean }
   delivery: LockedDelivery
-  /** The exact bytes to deliver; other attempts send the same ones at the same time. */
+  /** The exact bytes to deliver. Other attempts may share this buffer, so do not change it. */
   payload: Buffer
-  /** A failure after this attempt would be tried again. */
+  /** Whether the delivery may be retried if this attempt fails. */
   retriesLeft: boolean
-  /** Counts from 1 within the round; the back-off's exponent. */
+  /** Counts from 1 within the round; determines the back-off. */
   failures: number
   credentials: Map<string, Credential> | UnsealError
-  /** So long the send has still to wait for its turn under a rate limit, in milliseconds. */
+  /** Milliseconds until the send may start under a rate limit. */
   held_back_ms: number
-  /** It holds one of the destination's slots, which must be released. */
+  /** The attempt holds one of the destination's slots, which must be released. */
   slotted: boolean
 }
 
-/** An attempt that its worker left open, and that is closed now. */
+/** An attempt that a lost worker left open, and that this call closed. */
 export interface LostAttempt {
   attempt_number: number
   delivery: Pick<LockedDelivery, 'protocol' | 'destination_id' | 'request_id'>
 }
 
 /**
- * The decision and the opened row, in one transaction under the delivery's lock.
- * @param lost gets the attempts that are closed as lost, so that the caller can log them after the commit
+ * Opens an attempt, or says why not. Call it in a transaction.
+ * @param lost receives the attempts that are closed as lost, so that the caller can log them after the commit
  */
 export async function openDelivery(
   deps: ActivityDeps,
@@ -74,12 +74,12 @@ export async function openDelivery(
   }
   const decision = decide(delivery)
   if (decision.kind === 'over') {
-    // A late success of an earlier attempt may have ended the delivery while another one was open, and lost since.
+    // A late success of an earlier attempt may have ended the delivery while a later attempt, since lost, was open.
     if (delivery.status === 'success') await closeLost()
     return { ...decision, ordered: delivery.ordering_key !== null }
   }
   if (delivery.resumes > (input.resumes ?? 0)) return { kind: 'resumed' }
-  // An attempt that is still open lost its worker: nobody else may be here while this one holds the delivery.
+  // An open attempt has lost its worker: a delivery has only one activity at a time, and that is this one.
   if (delivery.status === 'processing') await closeLost()
   switch (decision.kind) {
     case 'skip':
@@ -88,7 +88,7 @@ export async function openDelivery(
     case 'wait':
       return { kind: 'later', delay_ms: decision.delay_ms, ...lastFailure(delivery), deferred: false }
     case 'defer': {
-      // Of a key only the first asks again and again whether the destination is back.
+      // Under an ordering key only the first delivery checks repeatedly; the others wait for it.
       const held = await heldBy(db, input, delivery)
       if (held) return held
       if (decision.reason === 'disabled' && (await handTurnOn(db, id, destination))) {
@@ -113,11 +113,12 @@ export async function openDelivery(
       return { kind: 'failed', ...failure, ordered: delivery.ordering_key !== null }
     }
   }
-  // Before the limits: what is held back takes no slot and no token.
+  // Checked before the limits, so that a held delivery takes no slot and uses up no rate limit.
   const held = await heldBy(db, input, delivery)
   if (held) return held
   const credentials = await credentialsFor(deps, db, delivery)
-  // They were read after the rest of it: changed in between, the new secret would go to the old place.
+  // The credentials were read after the configuration. If both changed in between, the new secret would be sent to the
+  // old host; then everything is read again.
   const { destination_id, configuration_version } = delivery
   if (
     destination_id !== null &&
@@ -134,7 +135,7 @@ export async function openDelivery(
   }
   const payload = await deps.payloads.share(`${input.tenant_id}/${id}`, async () => {
     const bytes = await readPayload(db, id)
-    if (!bytes) throw new Error('the payload went away under the lock of its delivery')
+    if (!bytes) throw new Error('the payload was erased although its delivery is locked')
     return bytes
   })
   const attempt = await openAttempt(db, id, destination, {
@@ -147,7 +148,9 @@ export async function openDelivery(
   return { kind: 'opened', attempt, delivery, payload, retriesLeft, failures, credentials, held_back_ms, slotted }
 }
 
-/** Null unless others of its ordering key come first; then the row says so. */
+/**
+ * If an earlier distribution of the ordering key comes first, stores that in the row and returns it; otherwise null.
+ */
 async function heldBy(
   db: Db,
   input: DeliverInput,
@@ -171,10 +174,13 @@ function lastFailure(delivery: LockedDelivery): { code: DeliveryCode; message: s
   }
 }
 
-/** Seldom for all of a tenant, who is suspended for days and resumed when that ends. */
+/** The longest wait. Long for a suspended tenant: a suspension lasts days, and its end resumes the deliveries. */
 const LONGEST_DEFERRAL_MS = { tenant: 600_000, disabled: 60_000 }
 
-/** Grows, spread upward, so that an enabled destination is not met by everything at once. */
+/**
+ * Grows with each deferral, with jitter, so that a destination that is enabled again does not get all deliveries at
+ * once.
+ */
 function deferral(turn: number, deps: ActivityDeps, reason: keyof typeof LONGEST_DEFERRAL_MS): number {
   return retryDelay(
     { failures: turn },
@@ -182,7 +188,7 @@ function deferral(turn: number, deps: ActivityDeps, reason: keyof typeof LONGEST
   )
 }
 
-/** An inline destination's own configuration, or the registered one's as it is now. */
+/** The configuration of an inline destination, or the current one of a registered destination. */
 export function configurationOf(delivery: LockedDelivery): Record<string, unknown> {
   return delivery.inline_configuration ?? delivery.configuration ?? {}
 }
@@ -191,7 +197,9 @@ function hasSome(credentials: Map<string, Credential> | UnsealError): boolean {
   return credentials instanceof UnsealError || credentials.size > 0
 }
 
-/** Credentials named by the configuration; one that can not be unsealed fails the attempt, not the call. */
+/**
+ * The credentials that the configuration names. One that cannot be decrypted fails the attempt, not the activity call.
+ */
 async function credentialsFor(deps: ActivityDeps, db: Db, delivery: LockedDelivery) {
   const names = secretReferences(destinationFor(delivery.protocol).config, configurationOf(delivery))
   if (names.length === 0) return new Map<string, Credential>()

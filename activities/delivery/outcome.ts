@@ -1,4 +1,4 @@
-// What a send came to, in the words of its row: pure.
+// Converts the result of a send into the outcome that the attempt's row stores. Pure.
 
 import { nowDate } from '../../db/clock.ts'
 import type { AttemptOutcome } from '../../db/distributions/attempts.ts'
@@ -13,22 +13,25 @@ export const WORKER_LOST = {
   message: 'The worker stopped before the outcome was known',
 }
 
-/** The send was stopped from outside; what the receiver got is unknown. */
+/** The send was aborted from outside; it is unknown what the receiver got. */
 export class Aborted extends Error {}
 
 export interface EndedAttempt {
   attempt: { id: string; attempt_number: number }
-  /** A failure of this attempt may be tried again. */
+  /** Whether the delivery may be retried if this attempt fails. */
   retriesLeft: boolean
-  /** Counts from 1 within the round; the back-off's exponent. */
+  /** Counts from 1 within the round; determines the back-off. */
   failures: number
-  /** What is left of the distribution's life. */
+  /** Time until the distribution expires. */
   lifeMs?: number
-  /** It holds one of the destination's slots. */
+  /** The attempt holds one of the destination's slots. */
   slotted?: boolean
 }
 
-/** Fit for its row, whatever a destination put into it: a row that is refused could never be closed. */
+/**
+ * The outcome in a form that PostgreSQL accepts, whatever a destination answered: otherwise the row could not be
+ * closed.
+ */
 export function outcomeOf(opened: EndedAttempt, sent: Receipt | Error, backoff: Backoff): AttemptOutcome {
   const outcome = rawOutcome(opened, sent, backoff)
   return {
@@ -74,7 +77,7 @@ function rawOutcome(opened: EndedAttempt, sent: Receipt | Error, backoff: Backof
   }
   const failure = asDeliveryError(sent)
   const { failures, lifeMs } = opened
-  // What was lost with a process may be tried once more than the budget says; the next opening decides.
+  // An attempt that was lost with a process may be retried once beyond the budget; the next opening decides.
   const again = failure.retryable && (opened.retriesLeft || failure.code === 'WORKER_LOST')
   return {
     ...base,
@@ -99,7 +102,7 @@ function asDeliveryError(error: Error): DeliveryError {
   return new DeliveryError('UNEXPECTED', 'An unexpected error; the log has it under the attempt id', { cause: error })
 }
 
-/** A failure is the tenant's or the destination's problem (info) unless the cause is on this side. */
+/** `info` when the tenant or the destination caused the failure; higher when the cause is in this system. */
 export function logLevelOf(sent: Receipt | Error): 'info' | 'warn' | 'error' {
   if (!(sent instanceof Error)) return 'info'
   if (sent instanceof Aborted) return 'warn'
@@ -107,7 +110,7 @@ export function logLevelOf(sent: Receipt | Error): 'info' | 'warn' | 'error' {
   return sent.code === 'UNEXPECTED' || sent.code === 'WORKER_LOST' ? 'warn' : 'info'
 }
 
-/** For the log alone. */
+/** The cause of a failure: for the log, never for the tenant. */
 export function causeOf(sent: Receipt | Error): unknown {
   if (!(sent instanceof Error)) return undefined
   return sent instanceof DeliveryError ? sent.cause : sent

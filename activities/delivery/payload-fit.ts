@@ -1,12 +1,14 @@
-// Whether a payload that was taken once still is what its data type says, which may have changed since.
+// Whether an accepted payload is still valid for its data type, which may have changed since the acceptance.
 import type { DataTypeCheck } from '../../db/distributions/jobs.ts'
 import { checkAgainstDataType } from '../shaping/payload-check.ts'
 import type { Shaper } from '../shaping/shaper.ts'
 
-/** So many are named; the rest is counted. */
+/** The result names so many problems, and counts the rest. */
 const NAMED = 3
 
-/** What is wrong with it, by path and without a value of it; null when nothing is, or when the data type only warns. */
+/**
+ * The problems with their paths, without values of the payload. Null when there are none, or the data type only warns.
+ */
 export async function unfitness(
   shaper: Shaper,
   tenantId: string,

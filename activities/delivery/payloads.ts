@@ -1,13 +1,13 @@
-// One payload for all that send it: a thousand destinations of one distribution would otherwise read its megabytes a
-// thousand times, and hold them a hundred times at once.
+// Attempts of the same distribution share one copy of the payload. Otherwise a thousand destinations would read
+// megabytes a thousand times, and a hundred attempts at once would have a hundred copies in memory.
 
 export interface Payloads {
-  /** The bytes of the payload under this key, a tenant's job: those that another attempt still holds, or what `read` finds. */
+  /** The payload for this key (tenant and job): the copy that another attempt still uses, or the result of `read`. */
   share(key: string, read: () => Promise<Buffer>): Promise<Buffer>
 }
 
 export function createPayloads(): Payloads {
-  // Nobody needs to give anything back: what no attempt holds any more is collected.
+  // Weak references: the garbage collector removes a payload that no attempt uses any more.
   const held = new Map<string, WeakRef<Buffer>>()
   const underWay = new Map<string, Promise<Buffer>>()
   const collected = new FinalizationRegistry<string>((key) => {
@@ -30,7 +30,7 @@ export function createPayloads(): Payloads {
       const present = held.get(key)?.deref()
       if (present) return present
       for (let others = underWay.get(key); others; others = underWay.get(key)) {
-        // Their failure is not ours: a connection may have broken. One of those who waited reads again.
+        // If the other read failed, for example because its connection broke, one of the waiting attempts reads again.
         const bytes = await others.catch(() => undefined)
         if (bytes) return bytes
       }

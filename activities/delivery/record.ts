@@ -1,4 +1,4 @@
-// `record`: closes an attempt with what it came to, and moves its delivery on. Idempotent, and guarded by the rows.
+// `record`: closes an attempt with its outcome and updates its delivery. Idempotent.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { disableGone } from '../../db/destinations/auto-disable.ts'
 import { giveBackSlot } from '../../db/destinations/slots.ts'
@@ -12,8 +12,8 @@ import { resumeWaiting } from '../distribution/resume.ts'
 import { type CircuitChange, noteOutcome } from './circuit.ts'
 
 /**
- * Writes an outcome, trying again for a while (`close_within_ms`). False when the database did not take it in that time:
- * also when it says nothing at all, as after the loss of its host. A try that is still under way is left to itself.
+ * Writes an outcome and retries for `close_within_ms`. False when the database did not store it in that time, also when
+ * the database does not answer at all. A try that has not ended by then is not aborted.
  */
 export async function recordFor(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
   const waiting = new AbortController()
@@ -46,7 +46,7 @@ async function recordUntil(
   }
 }
 
-/** Closes the attempt and moves its delivery on; idempotent. Answers whether the delivery is final. */
+/** Closes the attempt and updates its delivery; idempotent. Returns whether the delivery is final. */
 export async function record(deps: ActivityDeps, input: DeliverInput, outcome: AttemptOutcome): Promise<boolean> {
   const id = jobId(input.distribution_id)
   const { changes, target } = await withTenant(
@@ -56,7 +56,7 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
       const closed = await closeAttempt(db, id, input.destination, outcome)
       if (!closed && outcome.status === 'success') await acceptLateSuccess(db, id, input.destination, outcome)
       if (!closed && outcome.progress !== undefined) await keepLateProgress(db, id, input.destination, outcome)
-      // What everybody's attempts meet in comes last, and its locks are brief.
+      // Rows that many attempts share come last, so that their locks are short.
       const changes = closed ? await noteOutcome(db, closed, outcome) : []
       if (closed && outcome.slotted) await giveBackSlot(db, closed.tenant_id, closed.target, closed.delivery_id)
       if (outcome.gone && (await disableGone(db, id, input.destination))) changes.push('disabled')
@@ -64,14 +64,14 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
     },
     { statementTimeoutMs: 2000 },
   )
-  for (const change of changes) tellChange(deps, input, outcome, change, target)
-  // Nobody waits for it: the outcome is written.
+  for (const change of changes) reportChange(deps, input, outcome, change, target)
+  // Not awaited: the outcome is already stored.
   if (target && changes.includes('closed')) void resumeWaiting(deps, { tenant_id: input.tenant_id, target })
   return outcome.status !== 'retry'
 }
 
 /** After the commit, so that each change is counted and logged once. */
-function tellChange(
+function reportChange(
   deps: ActivityDeps,
   { tenant_id, distribution_id, destination }: DeliverInput,
   { code, response_status, gone }: AttemptOutcome,

@@ -1,5 +1,5 @@
-// The body of a message: the accepted bytes, or what the delivery's shapes make of them. The same on every attempt under
-// one configuration, so that a receiver can tell a repeat.
+// The body of a message: the accepted bytes, or the result of the delivery's shapes. It is the same for every attempt
+// with the same configuration, so that a receiver can recognise a repeat.
 import { jobId } from '../../db/distributions/job-id.ts'
 import { UnsealError } from '../../db/secrets.ts'
 import type { DeliverInput } from '../../workflows/messages.ts'
@@ -15,7 +15,7 @@ export type Content = Pick<Message, 'body' | 'content_type' | 'source'>
 
 /**
  * The rule's shape comes first, then the destination's own.
- * @throws DeliveryError TRANSFORMATION_FAILED, which is final, or WORKER_LOST when the work itself was not to blame
+ * @throws DeliveryError TRANSFORMATION_FAILED, which is final, or WORKER_LOST when neither shape nor payload is the cause
  */
 export async function messageBody(
   deps: Pick<ActivityDeps, 'shaper' | 'sealer'>,
@@ -49,7 +49,7 @@ export async function messageBody(
   }
 }
 
-/** What an attempt's row tells of it. */
+/** The metadata of the attempt's row about shaping. */
 export function shapingMetadata({ body, content_type, source }: Content): Record<string, unknown> {
   return source === undefined ? {} : { shaped: { content_type, bytes: body.length } }
 }

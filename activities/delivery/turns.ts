@@ -1,11 +1,11 @@
-// The order of distributions under one ordering key. Whoever ends a delivery signals the next one. A signal that is lost
-// costs time only: the sweep finds the delivery whose turn it is.
+// The order of distributions with the same ordering key. The end of a delivery signals the next distribution. A lost
+// signal costs only time: the sweep finds the delivery whose turn it is.
 import { type JobRef, refOf } from '../../db/distributions/job-id.ts'
 import { findNext } from '../../db/distributions/ordering.ts'
 import { withTenant } from '../../db/pool.ts'
 import type { ActivityDeps } from '../deps.ts'
 
-/** Signals those that are next after `job` has ended at one destination, or (null) at all of them. Never throws. */
+/** Signals the distributions that are next after `job` has ended at one destination, or (null) at all. Never throws. */
 export async function passTurn(deps: ActivityDeps, job: JobRef, destination: string | null): Promise<void> {
   const { tenant_id, id } = job
   try {

@@ -23,11 +23,16 @@ const SLOW_MS = 2000
 /** How long a send takes, before one has ended. */
 const FIRST_GUESS_MS = 200
 const LEAST_DELAY_MS = 250
-/** For a slot. When the machine stands still for a moment every send looks slow, so the estimate is not trusted for long. */
+/**
+ * For a slot. When the machine stands still for a moment every send looks slow, so the estimate is not trusted for
+ * long.
+ */
 const LONGEST_DELAY_MS = 120_000
 /** For a circuit that stays open. */
 const LONGEST_APART_MS = 900_000
-/** Deliveries that wait for an open circuit retry at least this far apart: thousands that ask in vain are a load too. */
+/**
+ * Deliveries that wait for an open circuit retry at least this far apart: thousands that ask in vain are a load too.
+ */
 const ASK_APART_MS = 100
 /** Destinations whose speed is remembered. */
 const REMEMBERED = 10_000
@@ -44,9 +49,9 @@ interface Destination {
   most: number
   /** Smoothed duration of its sends. */
   usual_ms: number
-  /** The time up to which others were told to retry. */
+  /** The latest time at which another delivery was told to retry. */
   booked: number
-  /** The same for an open circuit. */
+  /** The same for deliveries that wait for an open circuit. */
   asked: number
 }
 
@@ -59,9 +64,11 @@ export interface WorkerSlot {
   leave(): void
   /** Releases the slot after a send, which says how fast the destination is. */
   end(): void
-  /** When to retry where `most` sends at once are the limit: after all that were told before. */
+  /**
+   * Milliseconds until the retry when `most` sends at once are the limit; after all retries that were given out before.
+   */
   delay(key: string, most: number): number
-  /** When to ask again, not before `leastMs`: apart from all that were told before. */
+  /** Milliseconds until the next check, at least `leastMs`; not at the same time as the checks given out before. */
   apart(key: string, leastMs: number): number
 }
 
@@ -109,7 +116,9 @@ export function createWorkerSlots(
     return count
   }
 
-  /** Whether a tenant leaves enough to the others. If many sends hang, the tenant that holds most of them gets no more. */
+  /**
+   * Whether a tenant leaves enough to the others. If many sends hang, the tenant that holds most of them gets no more.
+   */
   function tenantIsFull(ofTenant: Holding<Send>, ofAll: Holding<Send>): boolean {
     if (ofTenant.claims.size >= limits.fast) return true
     const [own, total] = [doubtful(ofTenant), doubtful(ofAll)]
