@@ -1,4 +1,4 @@
-// Rows that go into one statement.
+// Groups rows for one statement each.
 import { DeliveryError } from '../errors.ts'
 import { storable } from '../storable.ts'
 import { isNumber, jsonText } from './json.ts'
@@ -7,7 +7,7 @@ import type { Cell, Row } from './rows.ts'
 /** A column as the database knows it. */
 export interface Column {
   name: string
-  /** As the database names it, for its own statements. */
+  /** The name of the type in the database's own SQL. */
   type: string
 }
 
@@ -18,24 +18,26 @@ export interface Batch {
   first: number
 }
 
-/** However many rows may go into one statement. */
+/** Most values in one statement, whatever the number of rows. */
 const MAX_CELLS = 100_000
-/** Of one statement, unless a single row has more. Well below what every server takes. */
+/** Most bytes in one statement, unless a single row has more. Well below the default limits of the servers. */
 export const MAX_STATEMENT_BYTES = 4 * 1024 * 1024
-/** Columns may all show the same part of a payload: a row can be many times as large as that. */
+/** Bounded, because many columns can read the same part of the payload: a row can be much larger than the payload. */
 export const MAX_ROW_BYTES = 64 * 1024 * 1024
 
 export interface BatchOptions {
-  /** Rows in one, at most. */
+  /** Most rows in one batch. */
   size: number
-  /** By the name that a row has for it; undefined for a column that does not exist. */
+  /** Finds a column by the name in the row; undefined when the table has no such column. */
   column(name: string): Column | undefined
-  /** Rows that are spelled the same in these never share a statement, so that the later one wins. */
+  /**
+   * Two rows with the same text in these columns never share a statement, so that the later row replaces the earlier.
+   */
   apart?: readonly string[] | undefined
 }
 
 /**
- * Rows in their order; those of one batch follow on each other and fill the same columns.
+ * Yields the rows in their order. The rows of a batch are consecutive and fill the same columns.
  * @throws DeliveryError MISCONFIGURED for a column that does not exist
  */
 export function* batchesOf(rows: Iterable<Row>, { size, column, apart }: BatchOptions): Generator<Batch> {
@@ -69,7 +71,7 @@ function known(name: string, column: BatchOptions['column']): Column {
   return found
 }
 
-/** A number and a text of the same digits are one key to most columns. */
+/** To most columns, a number and a text with the same digits are the same key. */
 function keyOf(row: Row, columns: readonly string[]): string {
   return columns
     .map((name) => row.cells[row.columns.indexOf(name)])

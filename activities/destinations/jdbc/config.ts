@@ -1,4 +1,4 @@
-// The configuration of a JDBC destination: at once its validation, its type, its masking and its served JSON schema.
+// The configuration of a JDBC destination. The one schema gives the validation, type, masking and JSON schema.
 import { z } from 'zod'
 import { template, timeoutSeconds, tls } from '../fields.ts'
 import { hostName } from '../secrets/allowed-hosts.ts'
@@ -27,7 +27,7 @@ const url = reaching(
   placeOf,
 )
 
-/** The server, and how the connection to it is protected. The database and the rest of the parameters may change. */
+/** The server and its TLS settings. A change of the database or of other parameters is not a change of the server. */
 function placeOf(value: string): unknown {
   try {
     const { kind, host, port, parameters } = parseJdbcUrl(value)
@@ -49,7 +49,7 @@ function tableName() {
     )
 }
 
-/** The servers' own bounds are lower and stated in bytes; they say so themselves. */
+/** The servers' own limits are lower and counted in bytes; the servers report when a name exceeds them. */
 const columnName = z
   .string()
   .min(1)

@@ -1,4 +1,4 @@
-// What both kinds of database do for a delivery, on one connection.
+// The operations that every database provides for a delivery, on one connection.
 import type { Batch, Column } from './batches.ts'
 import type { JdbcConfig } from './config.ts'
 import type { TableName } from './identifiers.ts'
@@ -9,32 +9,38 @@ export interface LedgerEntry {
   rows: number
 }
 
-/** An open connection. What it throws is a DeliveryError, or a bug. */
+/** An open connection. All its errors are DeliveryErrors; anything else is a bug. */
 export interface Database {
-  /** One round trip without effect, between deliveries. */
+  /** A round trip without effect, to check the connection between deliveries. */
   check(): Promise<unknown>
-  /** Ends the socket at once. */
+  /** Closes the socket at once. */
   destroy(): void
-  /** Says goodbye, and ends the socket once that is sent. */
+  /** Logs out, and then closes the socket. */
   close(): void
   /**
-   * The columns of the table by their names; asked anew for each delivery, for tables change under a connection.
+   * The columns of the table by name. Read again for each delivery, because a table can change while a connection is
+   * open.
    * @throws DeliveryError MISCONFIGURED when there is no such table
    */
   describe(): Promise<TableDescription>
-  /** With a lock, nobody else on this database holds the one of that name from before the transaction began. */
+  /**
+   * Begins a transaction. With `lock`, it first waits for a lock of that name, which no other session can then hold.
+   */
   begin(lock?: string): Promise<void>
   commit(): Promise<void>
   rollback(): Promise<void>
-  /** Notes in this transaction that the delivery is done; `known` when it is there, also by somebody who just commits. */
+  /**
+   * Enters the delivery in the ledger; `known` when it has the entry, also if another transaction is just committing
+   * it.
+   */
   enter(ledger: TableName, entry: LedgerEntry): Promise<'entered' | 'known' | 'no ledger'>
-  /** Outside of a transaction. It does no harm when it is there. */
+  /** Creates the ledger if it does not exist. Call it outside of a transaction. */
   createLedger(ledger: TableName): Promise<void>
-  /** After the transaction. */
+  /** Releases the lock of `begin`, after the transaction. */
   unlock(name: string): Promise<void>
-  /** Whether a row has this text in that column. */
+  /** Whether a row has this text in the column. */
   holds(column: Column, text: string): Promise<boolean>
-  /** One statement, or several where the server's limits ask for it; how many rows were written. */
+  /** Writes a batch with one statement, or with several if the server's limits require it. Returns the rows written. */
   write(batch: Batch): Promise<number>
 }
 
@@ -42,5 +48,4 @@ export interface TableDescription {
   column(name: string): Column | undefined
 }
 
-/** What a connection is opened for. */
 export type DatabaseConfig = JdbcConfig

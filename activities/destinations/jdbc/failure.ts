@@ -1,4 +1,5 @@
-// What a database's refusal means: by SQLSTATE (ISO 9075, and each server's own), never by its text, which holds values.
+// Classifies errors of databases by SQLSTATE (ISO 9075, and each server's own), never by their text, which contains
+// values.
 import { LIMITS } from '../../../db/limits.ts'
 import type { DeliveryCode } from '../../../db/states.ts'
 import { DeliveryError } from '../errors.ts'
@@ -9,7 +10,7 @@ export interface Verdict {
   says: string
 }
 
-/** What may be told of a refusal beside its code: names from the database's schema, never a value. */
+/** What an error message may contain besides the code: names from the database's schema, never a value. */
 export interface Refusal {
   /** `SQLSTATE 23505`, `error 1062`. */
   label: string
@@ -18,7 +19,7 @@ export interface Refusal {
   place?: string | undefined
   constraint?: string | undefined
   column?: string | undefined
-  /** In the delivery, from 1. */
+  /** The number of the row in the delivery, from 1. */
   row?: number | undefined
 }
 
@@ -40,7 +41,7 @@ export const verdicts = {
   trouble: { code: 'DESTINATION_UNAVAILABLE', says: 'the server has a problem of its own' },
 } as const satisfies Record<string, Verdict>
 
-/** Both servers mean the same by these. The longest beginning counts. */
+/** SQLSTATEs that mean the same in all servers. The longest matching prefix counts. */
 const BY_STATE: Record<string, Verdict> = {
   '08': verdicts.trouble,
   '21000': verdicts.twice,
@@ -56,7 +57,7 @@ const BY_STATE: Record<string, Verdict> = {
   '45': verdicts.raised,
 }
 
-/** `own` goes before what both servers share; what nobody knows is tried again. */
+/** `own` takes precedence over the shared SQLSTATEs; an unknown error is retried. */
 export function verdictOf(state: string, own: Record<string, Verdict> = {}): Verdict {
   return own[state] ?? BY_STATE[state] ?? own[state.slice(0, 2)] ?? BY_STATE[state.slice(0, 2)] ?? verdicts.trouble
 }
@@ -75,15 +76,15 @@ export function refused({ label, verdict, place, constraint, column, row }: Refu
 
 const ENDLESS_ANSWER = 'ENDLESS_ANSWER'
 
-/** Counts what the server sends, by chunk: the client keeps the parts of a message until it is complete. */
+/** Counts the bytes that the server sends, because the client buffers a message until it is complete. */
 export function createAnswerCounter() {
   let bytes = 0
   return {
-    /** The client sends something; what comes now is a new answer. */
+    /** Call when the client sends something: what comes next is a new answer. */
     asked(): void {
       bytes = 0
     },
-    /** @returns the error that ends the connection, when the answer is larger than any that we ask for */
+    /** @returns the error that must end the connection when the answer is larger than any expected one */
     add(chunk: Buffer): Error | undefined {
       bytes += chunk.length
       if (bytes <= LIMITS.databaseAnswer.value) return undefined

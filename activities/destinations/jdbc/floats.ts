@@ -1,13 +1,13 @@
-// Whole numbers in columns of floating-point numbers, which have 53 or 24 bits for them.
+// Integers in floating-point columns, which keep only 53 or 24 bits of them.
 
 const NUMBER = /^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i
 
 /**
- * Whether the column keeps the number: a fraction becomes the nearest one that it has, as everywhere; a whole number
- * (an id, an account) is not changed, and what is not zero does not become zero.
+ * Whether the column can store the number. A fraction may be rounded to the nearest stored value, as usual. An integer
+ * (an id, an account) must stay the same, and a number other than zero must not become zero.
  */
 export function floatKeeps(digits: string, bits: 32 | 64): boolean {
-  // `NaN`, `Infinity` and what is no number at all: the server knows.
+  // The server decides about `NaN`, `Infinity` and texts that are not numbers.
   if (!NUMBER.test(digits)) return true
   const value = bits === 64 ? Number(digits) : Math.fround(Number(digits))
   if (!Number.isFinite(value)) return true
@@ -18,7 +18,7 @@ export function floatKeeps(digits: string, bits: 32 | 64): boolean {
   return given === wholeNumber(bits === 64 ? String(value) : shortest32(value)) || given === wholeNumber(exact(value))
 }
 
-/** The digits of a whole number without its zeros at the end, and how many there are; undefined for any other. */
+/** The digits of an integer without trailing zeros, and the number of these zeros; undefined for any other number. */
 function wholeNumber(text: string): string | undefined {
   const [, whole = '', fraction = '', exponent = '0'] = /^\s*[-+]?(\d*)\.?(\d*)(?:e([-+]?\d+))?\s*$/i.exec(text) ?? []
   const significant = (whole + fraction).replace(/^0+/, '')
@@ -27,7 +27,7 @@ function wholeNumber(text: string): string | undefined {
   return zeros < 0 ? undefined : `${trimmed}e${zeros}`
 }
 
-/** As few digits as mean the same number of 32 bits. */
+/** The shortest decimal form of the same 32-bit number. */
 function shortest32(value: number): string {
   for (let digits = 6; digits < 9; digits++) {
     const text = value.toPrecision(digits)

@@ -7,9 +7,9 @@ export type TableName = readonly [table: string] | readonly [schema: string, tab
 const PART = /"((?:[^"]|"")+)"|`((?:[^`]|``)+)`|([^".`]+)/y
 
 /**
- * `orders`, `sales.orders`, `"odd.name"."Ta""ble"`. Each part means exactly what it says: no case is folded, and one with
- * a dot or a quotation mark stands in quotation marks itself, which are doubled inside.
- * @returns undefined for what is no such name
+ * `orders`, `sales.orders`, `"odd.name"."Ta""ble"`. The case of letters is kept. A part with a dot or a quotation mark
+ * must be in quotation marks, and a quotation mark in it is doubled.
+ * @returns undefined when the text is not such a name
  */
 export function parseTableName(text: string): TableName | undefined {
   const parts: string[] = []
@@ -26,18 +26,18 @@ export function parseTableName(text: string): TableName | undefined {
   return parts.length <= 2 ? (parts as [string] | [string, string]) : undefined
 }
 
-/** In double quotation marks, as the SQL standard and PostgreSQL have it. */
+/** In double quotation marks, as in the SQL standard and PostgreSQL. */
 export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`
 }
 
-/** A text as PostgreSQL reads it whatever it takes backslashes for; none has the tag, which nobody knows beforehand. */
+/** A dollar-quoted literal: PostgreSQL reads no backslashes in it. The random tag cannot occur in the text. */
 export function dollarQuoted(text: string): string {
   const tag = `$q${randomBytes(12).toString('hex')}$`
   return `${tag}${text}${tag}`
 }
 
-/** In backticks, which MySQL and MariaDB take in every SQL mode. */
+/** In backticks, which MySQL and MariaDB accept in every SQL mode. */
 export function backticked(name: string): string {
   return `\`${name.replaceAll('`', '``')}\``
 }

@@ -12,7 +12,7 @@ import { writeOnce } from './once.ts'
 import { rowsOf } from './rows.ts'
 import { parseJdbcUrl } from './url.ts'
 
-/** Databases are asked to give up on a session that says nothing for longer than this. */
+/** The database should end a session that is silent for longer than this. */
 const IDLE_MS = 30_000
 
 const connections = keepConnections<Database>({
@@ -61,7 +61,7 @@ export const jdbc = defineDestination({
     })
   },
 
-  /** Logs in and looks for the table. */
+  /** Logs in and checks that the table exists. */
   async probe(config, signal, { egress }) {
     const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal }, async (attempt) => {

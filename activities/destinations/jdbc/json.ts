@@ -7,32 +7,32 @@ import { DeliveryError } from '../errors.ts'
 const number = (text: string) => new LosslessNumber(text)
 
 /**
- * Of a key that occurs twice the last one counts, as in PostgreSQL's jsonb.
+ * If a key occurs twice, the last one counts, as in PostgreSQL's jsonb.
  * @throws JsonFault
  */
 export function parseJson(json: string | Buffer): Tree<LosslessNumber> | undefined {
   return readTree(typeof json === 'string' ? Buffer.from(json, 'utf8') : json, { number })
 }
 
-/** The same for megabytes: other work has its turn on the event loop meanwhile. */
+/** The same for large texts, in slices, so that it does not block the event loop. */
 export function parseJsonInTurns(json: Buffer): Promise<Tree<LosslessNumber> | undefined> {
   return readTreeInTurns(json, { number })
 }
 
-/** By what made it: a payload may hold an object that merely looks like one. */
+/** Checks the class: a payload may contain an object that only looks like a LosslessNumber. */
 export function isNumber(value: unknown): value is LosslessNumber {
   return value instanceof LosslessNumber
 }
 
 /**
- * Without white space.
- * @throws DeliveryError REJECTED for what is nested too deeply, or too large, to be a text
+ * Writes JSON without white space.
+ * @throws DeliveryError REJECTED when the value is nested too deeply or too large
  */
 export function jsonText(value: unknown): string {
   return withinDepth(() => toJson(value as Json))
 }
 
-/** @throws DeliveryError REJECTED where `write` runs out of stack, or makes a text that is too large */
+/** @throws DeliveryError REJECTED when `write` runs out of stack, or its text is too large */
 export function withinDepth(write: () => string): string {
   try {
     return write()

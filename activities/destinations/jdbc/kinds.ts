@@ -1,4 +1,4 @@
-// The databases that a URL may lead to.
+// The supported databases.
 
 import { DeliveryError } from '../errors.ts'
 import type { Attempt } from '../network/deadline.ts'
@@ -17,7 +17,7 @@ export async function openDatabase(config: JdbcConfig, attempt: Attempt, egress:
     : openMysqlDatabase(config, target, attempt, egress)
 }
 
-/** A URL that was registered before a rule for it was made is refused as any other setting that is wrong. */
+/** Reads a stored URL. One that is no longer valid is MISCONFIGURED, like any other wrong setting. */
 function targetOf(url: string): JdbcTarget {
   try {
     return parseJdbcUrl(url)

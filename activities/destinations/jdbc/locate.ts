@@ -1,19 +1,21 @@
-// Where in a payload its rows are, found in one walk over the bytes: none is built before it is its turn to be written.
+// Finds the byte ranges of the rows in a payload, in one pass. A row is parsed only when it is about to be written.
 import type { Step } from '../../document/paths.ts'
 import { JsonScanner, TOKEN } from '../../document/scan.ts'
 import { inTurns } from '../../document/turns.ts'
 
 export interface Located {
-  /** What stands at the path: the token that it begins with; undefined when nothing does. */
+  /** The first token of the value at the path; undefined when there is no such value. */
   token: number | undefined
-  /** Of each element of an array, or of the one value: its first byte, the first one behind it, and its token. */
+  /**
+   * For each element of the array, or for the one value: the offset of its first byte, and the offset after its last.
+   */
   starts: number[]
   ends: number[]
-  /** The first of them that is no object. */
+  /** The first element that is not an object. */
   odd: { index: number; token: number } | undefined
 }
 
-/** @throws JsonFault for what is no JSON */
+/** @throws JsonFault if the body is not JSON */
 export async function locateRows(body: Buffer, path: readonly Step[]): Promise<Located> {
   const walk = new Walk(body, path)
   await inTurns(walk)
@@ -34,9 +36,9 @@ class Walk {
   private readonly scanner: JsonScanner
   private readonly path: readonly Step[]
   private readonly levels: Level[] = []
-  /** Open containers below those of the path that do not matter. */
+  /** Depth of open containers that the path does not lead through. */
   private skipped = 0
-  /** Open containers from the value at the path on; 0 outside of it. */
+  /** Depth of open containers within the value at the path, itself included; 0 outside of it. */
   private inside = 0
 
   constructor(body: Buffer, path: readonly Step[]) {
@@ -63,7 +65,7 @@ class Walk {
     return true
   }
 
-  /** On the way to the path's end. Of a key that comes twice the last one counts. */
+  /** Handles a value before the end of the path is reached. If a key occurs twice, the last one counts. */
   private value(token: number, opens: boolean): void {
     const top = this.levels.at(-1)
     if (top?.array) top.index += 1

@@ -1,10 +1,10 @@
-// What both kinds of database say in the same words.
+// Error messages that all databases share.
 import { DeliveryError } from '../errors.ts'
 import { shown, type TableName } from './identifiers.ts'
 
 export interface CellPlace {
   column: string
-  /** In the delivery, from 1. */
+  /** The number of the row in the delivery, from 1. */
   row: number
 }
 
@@ -21,7 +21,9 @@ export function missingTable(place: string): DeliveryError {
   return new DeliveryError('MISCONFIGURED', `${place} does not exist, or the user may not see it`)
 }
 
-/** Without it a repeat is entered once more, and with a longer or shorter one some other delivery is taken for it. */
+/**
+ * Without such a key a repeat would be entered again; with another key, a different delivery could look like a repeat.
+ */
 export function ledgerWithoutKey(ledger: TableName): DeliveryError {
   return new DeliveryError(
     'MISCONFIGURED',

@@ -1,5 +1,5 @@
-// One delivery, one effect: all rows in one transaction, together with the mark that tells a repeat. The reply to a
-// commit may be lost; the next attempt finds the mark.
+// Writes a delivery exactly once: all rows in one transaction, together with a record of the delivery id. If the reply
+// to the commit is lost, the next attempt finds that record and writes nothing.
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { batchesOf } from './batches.ts'
@@ -11,13 +11,13 @@ import type { Rows } from './rows.ts'
 const LEDGER = 'distributor_deliveries'
 
 export interface Outcome {
-  /** Rows that this attempt wrote; with mode `ignore` not those that were there. */
+  /** Rows that this attempt wrote; with mode `ignore`, rows that already existed are not counted. */
   rows: number
-  /** An earlier attempt had done it already. */
+  /** An earlier attempt had already written the rows. */
   repeat: boolean
 }
 
-/** @throws DeliveryError; nothing of the delivery is then in the database, unless the reply to the commit was lost */
+/** @throws DeliveryError; then no row of the delivery was written, unless the reply to the commit was lost */
 export async function writeOnce(
   database: Database,
   config: JdbcConfig,
@@ -47,7 +47,7 @@ export async function writeOnce(
   expect('open the transaction')
   if (config.delivery_id_column !== undefined) {
     const column = columnOf(table, config.delivery_id_column)
-    // The lock comes first: what a transaction sees may be settled by its first statement.
+    // The lock is taken first, because the first statement may fix the snapshot of the transaction.
     await database.begin(message.delivery_id)
     const outcome = await ((await database.holds(column, message.delivery_id)) ? seenBefore() : write())
     afterwards(database.unlock(message.delivery_id))
@@ -61,19 +61,19 @@ export async function writeOnce(
   return entered ? write() : seenBefore()
 }
 
-/** `ledger_table`, or the usual name in the table's own schema. */
+/** `ledger_table`, or the default name in the schema of the table. */
 export function ledgerOf(config: JdbcConfig): TableName {
   if (config.ledger_table !== undefined) return parseTableName(config.ledger_table)!
   const table = parseTableName(config.table)!
   return table.length === 2 ? [table[0], LEDGER] : [LEDGER]
 }
 
-/** Begins the transaction and enters the delivery; false when it is entered already. */
+/** Begins the transaction and enters the delivery in the ledger; false when the ledger already has it. */
 async function enter(database: Database, ledger: TableName, entry: Parameters<Database['enter']>[1]): Promise<boolean> {
   await database.begin()
   let entered = await database.enter(ledger, entry)
   if (entered === 'no ledger') {
-    // A statement that failed, and making a table, end the transaction.
+    // A new transaction: a failed statement ends the old one, and so does the creation of a table.
     await database.rollback()
     await database.createLedger(ledger)
     await database.begin()
@@ -84,7 +84,7 @@ async function enter(database: Database, ledger: TableName, entry: Parameters<Da
   return entered === 'entered'
 }
 
-/** What is settled stays so. A connection on which this fails is found out before it is used again. */
+/** Cleaning up, whose failure does not change the outcome: a broken connection is detected before its next use. */
 function afterwards(asked: Promise<void>): void {
   asked.catch(() => {})
 }

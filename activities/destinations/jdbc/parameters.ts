@@ -1,17 +1,17 @@
-// What the drivers' tables of URL parameters are made of.
+// Types and readers for the drivers' tables of URL parameters.
 
-/** How TLS is asked for. Certificates are always verified: `verify-ca` leaves out the name in the certificate alone. */
+/** The TLS mode. Certificates are always verified; `verify-ca` only skips the check of the host name. */
 export type TlsMode = 'disable' | 'verify-ca' | 'verify-full'
 
 export interface TlsParameters {
   tls: TlsMode
-  /** Some parameter has said so already. */
+  /** A parameter has already set the mode. */
   tls_stated?: boolean
 }
 
 /**
- * For parameters that ask for TLS (`secure`: of whatever mode) or for plain text. Several may, as long as they agree: one
- * that asks for plain text never undoes another.
+ * Applies a parameter that asks for TLS (`secure`: in any mode) or for plain text. Several such parameters must agree,
+ * so that a request for plain text never cancels a request for TLS.
  */
 export function stateTls(into: TlsParameters, mode: TlsMode | 'secure'): void {
   if (into.tls_stated && (mode === 'disable') !== (into.tls === 'disable')) {
@@ -21,19 +21,19 @@ export function stateTls(into: TlsParameters, mode: TlsMode | 'secure'): void {
   if (mode !== 'secure') into.tls = mode
 }
 
-/** What a driver's URL parameters mean here: a reader for each that has a meaning, and those that do no harm. */
+/** A driver's URL parameters: a reader for each one that has an effect here, and the names that can be ignored. */
 export interface ParameterTable<Parameters> {
   defaults: Parameters
   /** Changes `into`, or throws a UrlError. */
   readers: Record<string, (value: string, into: Parameters) => void>
-  /** Known to the driver; here they mean nothing, and leaving them out changes nothing that is written. */
+  /** The driver knows these. They have no effect here, and do not change what is written. */
   ignored: readonly string[]
 }
 
-/** What is wrong with a URL, in words for whoever wrote it. */
+/** The message says what is wrong with a URL; it is shown to the tenant. */
 export class UrlError extends Error {}
 
-/** Reads `true` and `false` as JDBC drivers do; a name without a value is true. */
+/** Reads `true` and `false` as JDBC drivers do: a parameter without a value is true. */
 export function boolean(value: string): boolean {
   if (value === '' || /^(true|yes)$/i.test(value)) return true
   if (/^(false|no)$/i.test(value)) return false

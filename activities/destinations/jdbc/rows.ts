@@ -1,4 +1,4 @@
-// From a payload to rows: which columns, and what stands in each. Numbers keep every digit.
+// Converts a payload to rows of columns and values. Numbers keep every digit.
 import { JsonFault, TOKEN } from '../../document/scan.ts'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -9,12 +9,12 @@ import { type Located, locateRows } from './locate.ts'
 import { parsePath, valueAt } from './paths.ts'
 
 /**
- * What stands in a column: text, a boolean, null, a LosslessNumber, an object or array of such, or bytes.
+ * The value for a column: a text, a boolean, null, a LosslessNumber, an object or array of these, or bytes.
  */
 export type Cell = unknown
 
 export interface Row {
-  /** Those that it fills; the others are left to their defaults. */
+  /** The columns that the row fills; all others get their defaults. */
   columns: string[]
   cells: Cell[]
 }
@@ -22,16 +22,17 @@ export interface Row {
 export interface Rows {
   count: number
   /**
-   * In their order, each made when it is asked for: a small payload and many columns are more cells than fit in memory.
-   * @throws DeliveryError REJECTED for a row that lacks something
+   * The rows in their order, each built only when it is read: with many columns, even a small payload can have more
+   * cells than fit in memory.
+   * @throws DeliveryError REJECTED for a row without a required value
    */
   each(): Generator<Row>
 }
 
-/** Larger ones are built beforehand, in turns with other work. */
+/** Larger rows are parsed beforehand, in slices, so that they do not block the event loop. */
 const LARGE_ROW = 1_048_576
 
-/** @throws DeliveryError REJECTED for a payload that holds no rows; MISCONFIGURED for a placeholder without a value */
+/** @throws DeliveryError REJECTED for a payload without rows; MISCONFIGURED for a placeholder without a value */
 export async function rowsOf(config: JdbcConfig, message: Message): Promise<Rows> {
   const { starts, ends } = await locate(config.rows_path, message)
   const large = new Map<number, object>()
@@ -120,7 +121,10 @@ function reader(column: string, source: ColumnSource, message: Message): (object
   }
 }
 
-/** Both alphabets, with or without padding; undefined for anything else, of which Node would skip what it cannot read. */
+/**
+ * Accepts both base64 alphabets, with or without padding. Undefined for anything else: Node would skip invalid
+ * characters.
+ */
 function decodeBase64(text: string): Buffer | undefined {
   if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(text) || text.replace(/=+$/, '').length % 4 === 1) return undefined
   return Buffer.from(text, 'base64')

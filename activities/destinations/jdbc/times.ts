@@ -1,5 +1,5 @@
-// Dates and times that are written as text. Only forms that mean the same under every setting of a server are read:
-// `01/02/2026`, `26-02-28`, `1011` and a count of seconds are not among them.
+// Parses dates and times in texts. Accepts only forms that mean the same with every setting of a server; so it does not
+// accept `01/02/2026`, `26-02-28`, `1011` or a number of seconds.
 
 const MONTH =
   '(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)'
@@ -19,28 +19,28 @@ const MOMENT = new RegExp(
 const TIME = new RegExp(`^${CLOCK}${ZONE}?$`, 'i')
 
 export interface WrittenMoment {
-  /** `2026-02-28`; undefined when the date is written in words. */
+  /** `2026-02-28`; undefined when the date has words. */
   date: string | undefined
-  /** `19:08:38`; undefined where no time is written. */
+  /** `19:08:38`; undefined when there is no time. */
   time: string | undefined
-  /** With its point; empty where there is none. */
+  /** The fraction of a second with its point; empty when there is none. */
   fraction: string
-  /** In minutes east of Greenwich; undefined where there is none, or one that is not a number of minutes. */
+  /** The offset in minutes east of Greenwich; undefined when there is none, or it is not a whole number of minutes. */
   offset: number | undefined
-  /** A zone is written, as an offset or by its name. */
+  /** The text has a zone, as an offset or a name. */
   zoned: boolean
-  /** Nothing but digits, `T` and `Z` or an offset: no names, no `pm`, no era. */
+  /** The text has only digits, `T`, and `Z` or an offset: no names, no `pm`, no era. */
   plain: boolean
 }
 
-/** @returns undefined for a text that is no date or moment, or that different servers read differently */
+/** @returns undefined for a text that is not a date or a timestamp, or that servers read in different ways */
 export function readMoment(text: string): WrittenMoment | undefined {
   const groups = text.length <= 100 ? MOMENT.exec(text)?.groups : undefined
   if (!groups) return undefined
   const { iso, compact, named, half, zone, era, digits } = groups
   if (digits !== undefined && compact === undefined) return undefined
   const [hours, minutes, seconds = '00'] = digits?.match(/\d\d/g) ?? [groups.hours, groups.minutes, groups.seconds]
-  // A 61st second would be read as the next minute.
+  // A server would read second 60 as the next minute.
   if (Number(seconds) > 59) return undefined
   const offset = offsetOf(groups)
   return {
@@ -60,13 +60,13 @@ export function readTime(text: string): Pick<WrittenMoment, 'fraction' | 'zoned'
   return { fraction: groups.fraction ?? '', zoned: groups.offset !== undefined || groups.zone !== undefined }
 }
 
-/** The text with no more digits of a second than a column keeps: rounded, it could become the next day. */
+/** Truncates the fraction to the digits that the column keeps: the server would round it, perhaps to the next day. */
 export function cutFraction(text: string, fraction: string, digits: number): string {
   if (fraction.length <= digits + 1) return text
   return text.replace(fraction, digits === 0 ? '' : fraction.slice(0, digits + 1))
 }
 
-/** Of a `date` column: midnight and midnight in UTC are a day too, any other time would be lost. */
+/** For a `date` column: midnight without a zone, or in UTC, is accepted as a day; any other time would be lost. */
 export function dayOf({ date, time, fraction, offset, zoned }: WrittenMoment): string | undefined {
   if (time === undefined) return zoned ? undefined : date
   const isMidnight = time === '00:00:00' && /^(\.0*)?$/.test(fraction)
@@ -74,8 +74,8 @@ export function dayOf({ date, time, fraction, offset, zoned }: WrittenMoment): s
 }
 
 /**
- * The moment as a clock shows it that is `shift` minutes east of Greenwich, without the fraction; as it is written where
- * no zone is.
+ * The local time of the moment at `shift` minutes east of Greenwich, without the fraction. A text without a zone is
+ * returned as it is written.
  * @returns undefined for a day or time that does not exist
  */
 export function atOffset({ date, time = '00:00:00', offset, zoned }: WrittenMoment, shift: number): string | undefined {

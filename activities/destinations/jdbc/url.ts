@@ -1,4 +1,5 @@
-// JDBC URLs of one server: `jdbc:postgresql://host:port/database?parameter=value&…`, and the same for MySQL and MariaDB.
+// JDBC URLs of one server: `jdbc:postgresql://host:port/database?parameter=value&…`, and the same for MySQL and
+// MariaDB.
 import { distance } from 'fastest-levenshtein'
 import { targetOf } from '../network/target.ts'
 import { type MysqlParameters, mysqlParameters } from './mysql/parameters.ts'
@@ -19,7 +20,7 @@ const SUPPORTED = 'supported are jdbc:postgresql:, jdbc:mysql: and jdbc:mariadb:
 const PORTS = { postgresql: 5432, mysql: 3306, mariadb: 3306 }
 const SECRETS: Record<string, string> = { user: 'username', username: 'username', password: 'password' }
 
-/** @throws UrlError; its message repeats nothing of the URL that may be a secret */
+/** @throws UrlError; its message contains no part of the URL that may be a secret */
 export function parseJdbcUrl(url: string): JdbcTarget {
   if (/[\s\\\p{Cc}]/u.test(url)) throw new UrlError('has a space, a backslash or a control character')
   if (/[{}]/.test(url)) throw new UrlError('may not hold placeholders: the payload must not choose who is reached')
@@ -40,7 +41,7 @@ export function parseJdbcUrl(url: string): JdbcTarget {
     : { ...server, kind, parameters: read(given, mysqlParameters) }
 }
 
-/** The host of a URL, also of one that is wrong elsewhere. */
+/** The host of a URL, even if another part of the URL is invalid. */
 export function jdbcHost(url: string): string | undefined {
   const authority = /^[^/]*\/\/([^/?#]*)/.exec(url)?.[1]
   if (authority === undefined) return undefined
