@@ -1,19 +1,24 @@
-// The SDK, told everything: what it is not told it would look for in the environment, in files of the home folder or at
-// the metadata address of the cloud.
+// Creates the SDK's client with every setting stated. The SDK would look for a missing one in the environment, in files
+// of the home folder or at the metadata address of the cloud.
 
 import type { S3Client } from '@aws-sdk/client-s3'
 import { aheadMs } from '../../../db/clock.ts'
 import type { S3Config } from './config.ts'
 import type { Exchange } from './exchange.ts'
 
-/** A smaller one fits into the buffers on its way, and costs no round trip more. */
+/**
+ * From this size on `Expect: 100-continue` is used. A smaller body fits into the buffers; the extra round trip is
+ * saved.
+ */
 const LARGE_BODY = 1024 * 1024
 
 let loading: ReturnType<typeof load> | undefined
 
-/** Loaded at the first use (about 130 ms and 25 MB): whoever needs schemas alone does without. */
+/**
+ * Loads the SDK at its first use (about 130 ms and 25 MB), so that code that needs only the schemas does not load it.
+ */
 export function loadSdk(): ReturnType<typeof load> {
-  // Kept, for the loader of TypeScript would be asked each time.
+  // Kept, because otherwise the loader of TypeScript would run each time.
   loading ??= load()
   return loading
 }
@@ -25,10 +30,10 @@ async function load() {
 
 export type Sdk = Awaited<ReturnType<typeof load>>
 
-/** Without one the SDK prints what it thinks of a store's answers. */
+/** Without a logger the SDK prints warnings about answers. */
 const SILENT = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
 
-/** One per attempt, so that nothing is shared: no connection, no clock, no credential. */
+/** Each attempt gets its own client, so that attempts share no connection, no clock and no credential. */
 export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Client {
   return new sdk.s3.S3Client({
     endpoint: config.endpoint,
@@ -42,16 +47,16 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
     requestHandler: exchange.handler,
     logger: SILENT,
     defaultUserAgentProvider: async () => [['Distributor']],
-    // Each request on the wire is a part of this attempt, and the attempt is repeated by others.
+    // No retries here: the workflow retries the whole attempt.
     maxAttempts: 1,
     retryMode: 'standard',
     followRegionRedirects: false,
-    // Stores that are not AWS refuse what they do not know; `checksum` asks for one.
+    // Stores other than AWS may refuse checksums; the setting `checksum` turns one on.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    // Asked from this size on, in bytes; see exchange.ts.
+    // A number is the size in bytes; see exchange.ts.
     expectContinueHeader: LARGE_BODY,
-    // From here on all that matters is that it is said.
+    // The values below do not matter, but the SDK would search for missing ones.
     defaultsMode: 'standard',
     authSchemePreference: ['aws.auth#sigv4'],
     sigv4aSigningRegionSet: [config.region],
@@ -62,8 +67,8 @@ export function clientOf(sdk: Sdk, config: S3Config, exchange: Exchange): S3Clie
     useFipsEndpoint: false,
     useAccelerateEndpoint: false,
     userAgentAppId: async () => undefined,
-    // A signature is good for some minutes: by the database's clock, not by this machine's. The correction is what adds the
-    // offset; where nothing is said of it, the SDK looks in files.
+    // A signature is valid for some minutes, and this machine's clock may be wrong. With the correction the SDK adds
+    // the offset to the database's clock. If the setting is missing, the SDK looks in files.
     disableClockSkewCorrection: false,
     systemClockOffset: -aheadMs(),
   })

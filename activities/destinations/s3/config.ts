@@ -1,4 +1,4 @@
-// The configuration of an S3 destination: at once its validation, its type, its masking and its served JSON schema.
+// The configuration of an S3 destination. The one schema gives the validation, type, masking and JSON schema.
 import { z } from 'zod'
 import { originOf, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { parseAddress } from '../network/addresses.ts'
@@ -6,7 +6,7 @@ import { configuration, credentialField, optionalSecret, type Resolved, reaching
 import { urlProblem } from '../template/placeholders.ts'
 import { keyProblem } from './key.ts'
 
-/** Metadata that every object has; the first one tells a repeat. */
+/** Metadata that every object gets; the first one identifies a repeat. */
 export const DELIVERY_ID = 'delivery-id'
 const OUR_METADATA = [DELIVERY_ID, 'distribution-id', 'tenant-id']
 
@@ -72,7 +72,7 @@ const fields = configuration({
       'must be the name of a bucket, or the alias of an access point',
     )
     .refine((name) => !name.includes('..'), 'must not have two dots in a row')
-    // For these the SDK leaves path style, and for some even the endpoint.
+    // For these bucket names the SDK ignores path style, and for some of them even the endpoint.
     .refine(
       (name) => !/--(x|xa|op)-s3$/.test(name),
       'is a directory bucket or on an Outpost, which this protocol does not speak to',
@@ -143,7 +143,7 @@ const fields = configuration({
   timeout_seconds: timeoutSeconds(),
 })
 
-/** What is left out depends on what is there, so it is filled in at the end. */
+/** Fills in the defaults last, because they depend on the other fields. */
 export const s3Config = fields
   .superRefine(({ kms_key_id, server_side_encryption: encryption, endpoint, path_style, tls }, context) => {
     const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
@@ -168,7 +168,7 @@ export const s3Config = fields
 
 export type S3Config = Resolved<z.output<typeof s3Config>>
 
-/** Of the public partitions; others state their endpoint. */
+/** The endpoint of a region of the public partitions; other regions need an `endpoint`. */
 function awsEndpoint(region: string): string {
   return `https://s3.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`
 }

@@ -1,6 +1,6 @@
-// The SDK's way to the wire, for one attempt: each request on a new connection through the egress guard, one answer of
-// bounded size, nothing sent twice. A connection of its own costs a handshake, and spares an attempt what a kept one
-// may do: die unnoticed, or in the very moment of its reuse.
+// The HTTP handler of the SDK for one attempt: each request uses a new connection through the egress guard, the size of
+// an answer is bounded, and nothing is sent twice. A new connection costs a handshake, but a kept one could already be
+// dead, or die at the moment of its reuse.
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
@@ -11,16 +11,16 @@ import { skipInterim } from '../network/interim.ts'
 import { type TlsMaterial, tlsConnection } from '../network/tls.ts'
 import { doNotAsk, mayAsk } from './expectations.ts'
 
-/** An answer is a few lines of XML; one that goes on beyond this is none of S3's. */
+/** An answer of S3 is a few lines of XML; a longer one is an error. */
 const MAX_ANSWER_BYTES = 1024 * 1024
-/** Stores that do not know the question say nothing; then the body goes all the same. */
+/** How long to wait for `100 Continue`. Stores that do not support it do not answer; then the body is sent anyway. */
 const CONTINUE_MS = 1_000
 const PIECE_BYTES = 256 * 1024
 const EXPECTATION_FAILED = 417
-/** Parts that were sent in vain are given back within this, also when the attempt's own time is over. */
+/** Time to delete the parts of a failed upload, even when the deadline of the attempt is over. */
 const CLEAN_UP_MS = 5_000
 
-/** What the SDK hands over: signed, and encoded as it goes out. */
+/** A request of the SDK: signed, and encoded as it is sent. */
 export interface WireRequest {
   method: string
   protocol: string
@@ -29,7 +29,7 @@ export interface WireRequest {
   path: string
   query?: Record<string, string | string[] | null>
   headers: Record<string, string>
-  /** Whole; the SDK streams only what it is given as a stream. */
+  /** Complete: the SDK streams only a body that it got as a stream. */
   body?: Uint8Array | string
 }
 
@@ -39,13 +39,13 @@ export interface Answer {
 }
 
 export interface Exchange {
-  /** For the client's `requestHandler`. */
+  /** The `requestHandler` of the client. */
   handler: {
     handle(request: WireRequest): Promise<{ response: WireResponse }>
     updateHttpClientConfig(): void
     httpHandlerConfigs(): Record<string, never>
   }
-  /** The last one; undefined before the first. */
+  /** The last answer; undefined before the first. */
   answer: Answer | undefined
   /** Why there is no answer to the last request. */
   failure: unknown
@@ -73,17 +73,17 @@ export function createExchange({ egress, attempt, tls }: ExchangeOptions): Excha
   async function handle(request: WireRequest): Promise<{ response: WireResponse }> {
     if (isCleanUp(request)) return { response: await cleanUp(request) }
     try {
-      const { answer, body } = await asked(egress, tls, request, attempt)
+      const { answer, body } = await sendWithExpect(egress, tls, request, attempt)
       exchange.answer = answer
       return { response: { statusCode: answer.status, headers: flat(answer.headers), body } }
     } catch (error) {
       exchange.failure = error
-      // The SDK writes into what it is given, and this may be the caller's own reason to stop.
+      // A new error, because the SDK changes the error that it gets, and the original may be the caller's abort reason.
       throw new Error('no answer')
     }
   }
 
-  /** Whatever comes of it: what went wrong before is what the attempt tells. */
+  /** Its result is not recorded: the attempt reports the error that came before. */
   async function cleanUp(request: WireRequest): Promise<WireResponse> {
     const { signal } = new AbortController()
     const own = (inTime: Attempt) => roundTrip(egress, tls, request, inTime)
@@ -94,16 +94,21 @@ export function createExchange({ egress, attempt, tls }: ExchangeOptions): Excha
   return exchange
 }
 
-/** AbortMultipartUpload. */
+/** Whether the request is an AbortMultipartUpload. */
 function isCleanUp({ method, query }: WireRequest): boolean {
   return method === 'DELETE' && query?.uploadId !== undefined
 }
 
 /**
- * Sends a request that asks first once more without the question where that is refused: a 417 says nothing else (RFC 9110,
- * 10.1.1). The question is no part of the signature. Endpoints that do not know it are not asked again for a while.
+ * Sends a request. If the endpoint refuses `Expect: 100-continue` with a 417 (RFC 9110, 10.1.1), sends it again without
+ * that header, which is not part of the signature. For such an endpoint the header is left out for a while.
  */
-async function asked(egress: Egress, tls: TlsMaterial, request: WireRequest, attempt: Attempt): Promise<Reply> {
+async function sendWithExpect(
+  egress: Egress,
+  tls: TlsMaterial,
+  request: WireRequest,
+  attempt: Attempt,
+): Promise<Reply> {
   const { Expect: question, ...headers } = request.headers
   if (question === undefined) return roundTrip(egress, tls, request, attempt)
   const unasked = { ...request, headers }
@@ -116,7 +121,7 @@ async function asked(egress: Egress, tls: TlsMaterial, request: WireRequest, att
 interface Reply {
   answer: Answer
   body: Buffer
-  /** False where the store was asked first, and took the body without saying that it would. */
+  /** False when the request had `Expect` and the store accepted the body without a `100 Continue`. */
   continued: boolean
 }
 
@@ -132,27 +137,27 @@ async function roundTrip(egress: Egress, tls: TlsMaterial, request: WireRequest,
   const off = attempt.onStop(() => socket.destroy())
   let onContinue = () => {}
   skipInterim(socket, () => onContinue()).expectAnswer()
-  // A store that refuses at the head hangs up on the body, and what it said may be lost with the connection. So it is
-  // asked first where the body is large (RFC 9110, 10.1.1).
+  // A store that refuses a request by its head may close the connection while the body is being sent, and its answer is
+  // lost. So a large body is sent only after `100 Continue` (RFC 9110, 10.1.1).
   const asksFirst = request.headers.Expect !== undefined
   let patience: NodeJS.Timeout | undefined
   try {
     return await new Promise((resolve, reject) => {
-      // What was answered counts, and not that the rest of the body could not be sent.
+      // Once an answer has begun, it counts, and not an error in sending the rest of the body.
       let answering = false
       let sending = false
       let continued = true
       const broken = (error: Error) => {
         if (!answering) reject(error)
       }
-      // Stays, for an error may come after all is over.
+      // Never removed: an error may come after the exchange has ended.
       socket.on('error', broken)
       socket.once(secure ? 'secureConnect' : 'connect', () => {
         attempt.expect('take the document and answer')
         if (asksFirst) patience = setTimeout(sendUnanswered, CONTINUE_MS)
       })
       const outgoing = http.request({
-        // Without an agent the request asks for the connection to be closed.
+        // Without an agent the request has `Connection: close`.
         createConnection: () => socket.setNoDelay(true),
         method: request.method,
         path: request.path + queryOf(request.query),
@@ -165,7 +170,7 @@ async function roundTrip(egress: Egress, tls: TlsMaterial, request: WireRequest,
         answering = true
         read(incoming).then((body) => {
           const { statusCode: status = 0, headers } = incoming
-          // Somebody who says that all is well without having read it all.
+          // The server reports success although it has not read the whole body.
           if (status < 300 && !outgoing.writableFinished) reject(tooEarly(status))
           else resolve({ answer: { status, headers }, body, continued })
         }, reject)
@@ -196,7 +201,7 @@ async function roundTrip(egress: Egress, tls: TlsMaterial, request: WireRequest,
   }
 }
 
-/** TLS copies all that it is given at once, and keeps it until the other side has read it. */
+/** Splits the body: TLS copies each write as a whole, and keeps the copy until the other side has read it. */
 function* pieces(body: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < body.length; at += PIECE_BYTES) yield body.subarray(at, at + PIECE_BYTES)
 }
@@ -231,7 +236,7 @@ function queryOf(query: WireRequest['query'] = {}): string {
   return pairs.length > 0 ? `?${pairs.join('&')}` : ''
 }
 
-/** RFC 3986, as Signature Version 4 wants it. */
+/** Percent-encoding of RFC 3986, as Signature Version 4 requires. */
 function encoded(text: string): string {
   return encodeURIComponent(text).replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
 }

@@ -1,5 +1,5 @@
-// Which endpoints do not support `Expect: 100-continue`: they refuse it, or do not answer. Each process remembers them for an
-// hour.
+// Remembers for an hour, per process, which endpoints do not support `Expect: 100-continue`: they refuse it, or do not
+// answer.
 import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../../db/limits.ts'
 

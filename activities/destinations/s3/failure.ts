@@ -1,4 +1,4 @@
-// Turns what S3 answers into a DeliveryError: by its error code and by status, never by the text of a message.
+// Converts an answer of S3 to a DeliveryError, by error code and status, never by the text of the message.
 import type { DeliveryCode } from '../../../db/states.ts'
 import { DeliveryError } from '../errors.ts'
 import { codeOf, networkFailure } from '../network/failures.ts'
@@ -9,7 +9,7 @@ import type { Exchange } from './exchange.ts'
 
 const MAX_MESSAGE = 1000
 
-/** Codes whose status alone would say something else. */
+/** Error codes for which the status alone would give a wrong result. */
 const CODES = new Map<string, DeliveryCode>([
   ...all('THROTTLED', [
     'SlowDown',
@@ -23,7 +23,7 @@ const CODES = new Map<string, DeliveryCode>([
     'TooManyRequestsException',
     'BandwidthLimitExceeded',
     'KMS.ThrottlingException',
-    // Full for now (Ceph, MinIO).
+    // The store is full, which may change (Ceph, MinIO).
     'QuotaExceeded',
     'XMinioAdminBucketQuotaExceeded',
   ]),
@@ -31,20 +31,20 @@ const CODES = new Map<string, DeliveryCode>([
   ...all('DESTINATION_UNAVAILABLE', [
     'InternalError',
     'ServiceUnavailable',
-    // Another write of the same key was faster.
+    // Another write of the same key came first.
     'OperationAborted',
     'ConditionalRequestConflict',
-    // Clocks differ: an operator sets them right, and until then nothing is wrong with the document.
+    // The clocks differ. The document is fine, and can be sent after an operator has set the clock.
     'RequestTimeTooSkewed',
     'RequestExpired',
     // The bytes did not arrive as they were sent.
     'IncompleteBody',
     'BadDigest',
     'XAmzContentSHA256Mismatch',
-    // Somebody has given up our parts, or one of them was lost.
+    // Something aborted our upload, or one of its parts was lost.
     'NoSuchUpload',
     'InvalidPart',
-    // A new bucket whose name is not known everywhere yet.
+    // A new bucket, whose name is not known in all regions yet.
     'TemporaryRedirect',
   ]),
   ...all('UNAUTHORIZED', [
@@ -66,7 +66,7 @@ const CODES = new Map<string, DeliveryCode>([
     'KMS.DisabledException',
     'KMS.InvalidStateException',
   ]),
-  // A 501 of the store itself: what the configuration asks for is not known there.
+  // The store does not support something that the configuration requires.
   ...all('REJECTED', ['NotImplemented']),
 ])
 
@@ -75,9 +75,9 @@ function all(code: DeliveryCode, names: string[]): [string, DeliveryCode][] {
 }
 
 /**
- * What a failed call of the SDK means for the attempt. An error that no answer and no broken connection explains is a
- * bug and comes back as it is.
- * @param secrets are taken out of what the store says
+ * Converts the error of an SDK call. An error without an answer and without a broken connection is a bug and is
+ * returned unchanged.
+ * @param secrets are removed from the text of the store
  */
 export function s3Failure(error: unknown, { answer, failure }: Exchange, secrets: readonly string[]): unknown {
   if (error instanceof DeliveryError) return error
@@ -114,7 +114,7 @@ function wireFailure(error: unknown): unknown {
     return new DeliveryError('MISCONFIGURED', 'the request cannot be written as HTTP', { cause: error })
   }
   if (code?.startsWith('HPE_')) {
-    // The parser's error carries the bytes it choked on, which belong in no log.
+    // The parser's error contains the bytes that it could not read; they must not be logged.
     const cause = new Error(code)
     return new DeliveryError('DESTINATION_UNAVAILABLE', `the answer could not be read as HTTP (${code})`, { cause })
   }
@@ -126,7 +126,7 @@ function byStatus(status: number): DeliveryCode {
   if (status === 408) return 'TIMEOUT'
   if (status >= 500 || status === 425 || status === 307) return 'DESTINATION_UNAVAILABLE'
   if (status === 401 || status === 403) return 'UNAUTHORIZED'
-  // A redirect to another place, or an endpoint that knows no such bucket.
+  // A redirect to another endpoint, or the endpoint has no such bucket.
   if (status < 400 || status === 404) return 'MISCONFIGURED'
   return 'REJECTED'
 }
@@ -138,7 +138,7 @@ interface S3Error {
   message?: unknown
 }
 
-/** S3's own code; undefined where the answer had none (no XML, or no body at all). */
+/** The error code of S3; undefined when the answer has none (no XML, or no body). */
 export function codeIn(error: unknown): string | undefined {
   const { Code } = error as S3Error
   return typeof Code === 'string' && /^[A-Za-z0-9._]{1,64}$/.test(Code) ? Code : undefined
@@ -149,10 +149,10 @@ function regionIn(error: unknown, headers: Record<string, string | string[] | un
   return typeof region === 'string' && /^[a-z0-9-]{1,63}$/.test(region) ? region : undefined
 }
 
-/** S3's code and message. The rest of its answer may quote the request, session token included. */
+/** S3's code and message. The rest of the answer may contain parts of the request, such as the session token. */
 function textOf(error: unknown, name: string | undefined, secrets: readonly string[]): string | null {
   const { message } = error as S3Error
   if (name === undefined || typeof message !== 'string') return null
-  // Before it is cut.
+  // Redacted before it is cut, so that no part of a secret remains.
   return storable(redact(`${name}: ${message}`, secrets).slice(0, MAX_MESSAGE))
 }

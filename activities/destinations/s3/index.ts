@@ -1,5 +1,5 @@
-// S3: one object per delivery, under a key that stays the same for all of its attempts, so that a repeat writes the same
-// bytes to the same place.
+// S3: one object per delivery. Its key is the same for all attempts, so that a repeat writes the same bytes to the same
+// key.
 import type { PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
 import { defineDestination, type Receipt } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -14,7 +14,7 @@ import { createExchange, type Exchange } from './exchange.ts'
 import { codeIn, s3Failure } from './failure.ts'
 import { type ObjectInput, objectOf } from './object.ts'
 
-/** Larger objects go in parts of this size, one after the other: no more of them is on the wire at once. */
+/** Larger objects are uploaded in parts of this size, one after another, to bound the bytes in flight. */
 const PART_BYTES = 8 * 1024 * 1024
 
 export const s3 = defineDestination({
@@ -41,7 +41,7 @@ export const s3 = defineDestination({
     const input = await objectOf(config, message)
     const timeoutMs = config.timeout_seconds * 1000
     return withinDeadline({ timeoutMs, signal, expects: 'answer' }, (attempt) =>
-      asking(config, attempt, egress, async (sdk, client, exchange) => {
+      withClient(config, attempt, egress, async (sdk, client, exchange) => {
         try {
           return receiptOf(input, await put(sdk, client, input))
         } catch (error) {
@@ -53,13 +53,13 @@ export const s3 = defineDestination({
   },
 
   /**
-   * Lists one key of the bucket. `AccessDenied` is fine: the signature was right, and to write is all that a
-   * destination's credential need be allowed.
+   * Lists one key of the bucket. `AccessDenied` counts as success: the signature was correct, and the credential of a
+   * destination needs only the permission to write.
    */
   async probe(config, signal, { egress }) {
     const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal, expects: 'answer' }, (attempt) =>
-      asking(config, attempt, egress, async (sdk, client) => {
+      withClient(config, attempt, egress, async (sdk, client) => {
         const listing = { Bucket: config.bucket, MaxKeys: 1, ExpectedBucketOwner: config.expected_bucket_owner }
         try {
           const { Name } = await client.send(new sdk.s3.ListObjectsV2Command(listing))
@@ -72,8 +72,8 @@ export const s3 = defineDestination({
   },
 })
 
-/** Runs `work` with a client of this attempt; what it throws becomes a DeliveryError where the store or network did it. */
-async function asking<T>(
+/** Runs `work` with a client for this attempt. Errors of the store or the network become DeliveryErrors. */
+async function withClient<T>(
   config: S3Config,
   attempt: Attempt,
   egress: Egress,
@@ -94,11 +94,13 @@ async function asking<T>(
 
 async function put(sdk: Sdk, client: S3Client, input: ObjectInput): Promise<PutObjectCommandOutput> {
   if (input.Body.length <= PART_BYTES) return client.send(new sdk.s3.PutObjectCommand(input))
-  // On a failure it gives the parts back (see exchange.ts for the time that this has).
+  // After a failure, Upload deletes the parts (exchange.ts bounds the time for that).
   return new sdk.Upload({ client, params: input, partSize: PART_BYTES, queueSize: 1 }).done()
 }
 
-/** The key was taken: fine when an attempt of this very delivery did it, whose answer went astray. */
+/**
+ * The key already exists. That is a success if an earlier attempt of this delivery wrote it and its answer was lost.
+ */
 async function written(
   sdk: Sdk,
   client: S3Client,
@@ -117,7 +119,7 @@ async function written(
         answered: true,
       })
     }
-    // May write, but not read: then nobody can tell whose it is.
+    // The credential may write but not read, so it is unknown which delivery wrote the object.
     if (exchange.answer?.status !== 403) throw error
   }
   throw new DeliveryError('REJECTED', 'there is an object with this key already', { response })

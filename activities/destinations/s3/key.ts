@@ -1,4 +1,4 @@
-// What an object is called.
+// The key (name) of an object.
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate, hasPlaceholders, literalText } from '../template/placeholders.ts'
@@ -6,7 +6,7 @@ import { fillTemplate, hasPlaceholders, literalText } from '../template/placehol
 /** S3's limit, in bytes of UTF-8. */
 const MAX_KEY_BYTES = 1024
 
-/** What is wrong with a key that may hold placeholders; undefined when nothing is. */
+/** The problem with a key that may contain placeholders; undefined when there is none. */
 export function keyProblem(template: string): string | undefined {
   if (template === '') return 'must not be empty'
   if (hasPlaceholders(template, 'attempt_number')) {
@@ -17,8 +17,8 @@ export function keyProblem(template: string): string | undefined {
 }
 
 /**
- * @throws DeliveryError MISCONFIGURED for a placeholder that finds nothing, or whose value would put the object
- * somewhere else than the template says
+ * @throws DeliveryError MISCONFIGURED for a placeholder without a value, or with a value that would move the object out of
+ * the folder that the template names
  */
 export function objectKey(template: string, message: Message): string {
   const key = fillTemplate(template, message, (value, name) => {

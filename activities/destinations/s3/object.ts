@@ -1,4 +1,4 @@
-// What S3 is told about an object: its bytes, and what is kept beside them.
+// The parameters of an object: its bytes and its metadata.
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3'
@@ -12,7 +12,10 @@ const compress = promisify(gzip)
 
 export type ObjectInput = PutObjectCommandInput & { Bucket: string; Key: string; Body: Buffer }
 
-/** All that S3 is told about the object: the same for every attempt of a delivery, but for metadata that asks for more. */
+/**
+ * The parameters of the upload. The same for every attempt of a delivery, unless metadata uses the attempt's
+ * placeholders.
+ */
 export async function objectOf(config: S3Config, message: Message): Promise<ObjectInput> {
   const zipped = config.compression === 'gzip' || message.compression === 'gzip'
   return {
@@ -66,7 +69,9 @@ function oneLine(field: string, template: string, message: Message): string {
   })
 }
 
-/** Metadata travels in headers. What is not ASCII goes as RFC 2047 says, which is also how S3 gives it back. */
+/**
+ * Metadata is sent in headers. Texts that are not ASCII are encoded as in RFC 2047; S3 returns them in the same form.
+ */
 function headerText(text: string): string {
   return /^[\x20-\x7e]*$/.test(text) ? text : `=?UTF-8?B?${Buffer.from(text, 'utf8').toString('base64')}?=`
 }
