@@ -1,4 +1,4 @@
-// The columns of a table, with what decides how a value is stored.
+// Reads the columns of a table with everything that affects how a value is stored.
 import { DeliveryError } from '../../errors.ts'
 import type { Column } from '../batches.ts'
 import type { TableDescription } from '../database.ts'
@@ -8,26 +8,26 @@ import type { MysqlConnection } from './connection.ts'
 import { numberOf } from './failure.ts'
 
 export interface MysqlColumn extends Column {
-  /** As `information_schema` has it: `bigint`, `datetime`; `json` also for a text that is checked to be JSON. */
+  /** The name in `information_schema`: `bigint`, `datetime`. Also `json` for a text column with a check for JSON. */
   type: string
-  /** The values of an enumeration, which may be mistaken for positions in it. */
+  /** The values of an enumeration. A value that is a number could be mistaken for a position. */
   labels?: readonly string[]
-  /** Of a text: characters, or bytes for the types that are named `text`. */
+  /** The length of a text column: characters, or bytes for the `text` types. */
   length?: number
-  /** Of `bit`. */
+  /** The number of bits of a `bit` column. */
   bits?: number
-  /** Digits of a second. */
+  /** The digits of a second's fraction. */
   digits?: number
   nullable: boolean
-  /** MySQL's own JSON, which keeps whole numbers of 64 bits and otherwise floating-point ones. */
+  /** MySQL's JSON type: it stores 64-bit integers, and all other numbers as floating point. */
   native_json?: true
 }
 
-/** @throws DeliveryError MISCONFIGURED for a table that is not there, or cannot be rolled back; else the client's errors */
+/** @throws DeliveryError MISCONFIGURED if the table does not exist or has no transactions; else the client's errors */
 export async function describe(connection: MysqlConnection, name: TableName, place: string): Promise<TableDescription> {
   const { rows } = await connection.query(question(name))
   const table = name.at(-1)!
-  // Where the names of tables have case, it is not looked at there.
+  // `information_schema` ignores case, even on servers whose table names are case-sensitive.
   const isExact = rows.some(([found]) => found === table)
   const own = isExact ? rows.filter(([found]) => found === table) : rows
   const columns = own.filter(([, column]) => column !== null)
@@ -37,24 +37,24 @@ export async function describe(connection: MysqlConnection, name: TableName, pla
   const mayHaveMore = seen.length === 0 && columns.some(([, , type]) => String(type).toLowerCase() === 'longtext')
   const checks = mayHaveMore ? await checksIn(connection, name) : seen
   const byName = new Map(columns.map((row) => [String(row[1]).toLowerCase(), columnOf(row, checks)]))
-  // Columns have no case there.
+  // Names of columns are not case-sensitive in MySQL and MariaDB.
   return { column: (column) => byName.get(column.toLowerCase()) }
 }
 
-/** Who has rights to the table alone sees its checks only where it is shown as a whole. */
+/** A user with rights only to the table sees its checks only in `show create table`. */
 async function checksIn(connection: MysqlConnection, name: TableName): Promise<string[]> {
   try {
     const { rows } = await connection.query(`show create table ${name.map(backticked).join('.')}`)
     const lines = String(rows[0]?.[1]).split('\n')
     return lines.flatMap((line) => / CHECK \((.*)\),?$/.exec(line)?.[1] ?? [])
   } catch (error) {
-    // Not even that; what the column is made of is then not known.
+    // Not allowed either: whether the column is JSON is then unknown.
     if (numberOf(error) === undefined) throw error
     return []
   }
 }
 
-/** A row for each column; on MariaDB, whose JSON is a `longtext` with a check, also one for each check of the table. */
+/** One row per column. On MariaDB, where JSON is a `longtext` with a check, also one row per check of the table. */
 function question(name: TableName): string {
   const schema = name.length === 2 ? literal(name[0]) : 'database()'
   const table = literal(name.at(-1)!)
@@ -70,7 +70,7 @@ function question(name: TableName): string {
     where k.constraint_schema = ${schema} and k.table_name = ${table} and k.check_clause like '%json_valid(%' */`
 }
 
-/** The same text whatever the session takes backslashes and quotation marks for. */
+/** A literal that does not depend on how the session treats backslashes and quotation marks. */
 function literal(text: string): string {
   return `convert(x'${Buffer.from(text, 'utf8').toString('hex')}' using utf8mb4)`
 }
@@ -94,7 +94,7 @@ function columnOf(row: unknown[], checks: readonly string[]): MysqlColumn {
   }
 }
 
-/** One of the checks asks for JSON in this column, and for nothing else in its place. */
+/** Whether one of the checks requires JSON in this column, without an alternative. */
 function isCheckedJson(name: string, checks: readonly string[]): boolean {
   const column = `\`${name.replaceAll('`', '``')}\``.toLowerCase()
   return checks.some((check) => {
@@ -105,7 +105,7 @@ function isCheckedJson(name: string, checks: readonly string[]): boolean {
   })
 }
 
-/** Of `enum('a','b')` and `set('a','b')`. */
+/** The values of `enum('a','b')` and `set('a','b')`. */
 function labelsIn(definition: string): Pick<MysqlColumn, 'labels'> {
   if (!/^(enum|set)\(/i.test(definition)) return {}
   return { labels: [...definition.matchAll(/'((?:[^']|'')*)'/g)].map(([, label]) => label!.replaceAll("''", "'")) }

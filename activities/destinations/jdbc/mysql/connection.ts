@@ -1,4 +1,4 @@
-// One connection to MySQL or MariaDB. The server may be anybody's: it gets no files, and no password in plain text.
+// One connection to MySQL or MariaDB. The server is not trusted: it gets no files, and no password in plain text.
 import type { Socket } from 'node:net'
 import net from 'node:net'
 import mysql, { type Connection, type ConnectionOptions } from 'mysql2'
@@ -22,17 +22,17 @@ export interface Result {
 }
 
 export interface MysqlConnection {
-  /** A statement as it stands. */
+  /** Runs a statement without parameters. */
   query(text: string): Promise<Result>
-  /** A prepared statement: parameters travel apart from its text. */
+  /** Runs a prepared statement: its parameters are sent separately from its text. */
   execute(text: string, parameters: Parameter[]): Promise<Result>
-  /** Gives the session its settings; also again. */
+  /** Applies the session's settings. Can be called again. */
   setUp(): Promise<void>
   destroy(): void
   close(): void
 }
 
-/** Connected, logged in and set up; nothing is left open when that fails. */
+/** Connects, logs in and applies the settings. If that fails, nothing stays open. */
 export async function openMysql(
   config: JdbcConfig,
   target: MysqlTarget,
@@ -53,7 +53,7 @@ function clientOptions(config: JdbcConfig, { host, port, database, parameters }:
   const { ca, cert, key, passphrase, servername } = tlsMaterial(config.tls)
   const secured = parameters.tls !== 'disable'
   return {
-    // The client takes the name to verify from here; the connection is made already.
+    // Only the name for the check of the certificate: the socket is already connected.
     host: servername ?? host.replace(/\.$/, ''),
     port,
     user: config.username,
@@ -62,12 +62,12 @@ function clientOptions(config: JdbcConfig, { host, port, database, parameters }:
     charset: 'UTF8MB4_UNICODE_CI',
     connectTimeout: 0,
     multipleStatements: false,
-    // Without FOUND_ROWS a row that stays as it is does not count.
+    // Without FOUND_ROWS the server does not count a row whose values stay the same.
     flags: ['-LOCAL_FILES', '-FOUND_ROWS'],
     infileStreamFactory() {
       throw Object.assign(new Error('the server asks for a file'), { code: 'LOCAL_INFILE' })
     },
-    // A parser made of the server's column names is no parser to evaluate.
+    // The client would otherwise generate code from the column names of the server.
     disableEval: true,
     rowsAsArray: true,
     maxPreparedStatements: 16,
@@ -98,7 +98,7 @@ function withoutKeyRetrieval(): ConnectionOptions['authPlugins'] {
   }
 }
 
-/** For an address the client names nothing to Node, which then verifies the certificate for this; else for `localhost`. */
+/** For an IP address the client passes no name to Node, which would then verify the certificate for `localhost`. */
 function named(socket: Socket, host: string): Socket {
   return net.isIP(host) === 0 ? socket : Object.assign(socket, { _host: host })
 }
@@ -106,23 +106,25 @@ function named(socket: Socket, host: string): Socket {
 function logIn(options: ConnectionOptions): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const connection = contained(mysql.createConnection(options))
-    // Stays for as long as the connection lives: one that dies idle tells it here.
+    // Kept for the life of the connection: a connection that breaks while it is idle reports the error here.
     connection.on('error', reject)
     connection.connect((error) => (error ? reject(error) : resolve(connection)))
   })
 }
 
 /**
- * The server may be anybody's: a malformed packet that comes while nothing was asked would end the process, for the client
- * reads it outside of its own guard. An answer may not fill the memory: bytes are counted before the client joins the
- * parts of a packet, which can have any number of them. And the client prints a line for every packet that is out of
- * order, and a trace for a length that is none: neither of these reaches it.
+ * Protects the process from a server that is not trusted:
+ * - A malformed packet outside of any command would end the process, because the client reads it without a guard.
+ * - An answer must not fill the memory. Its bytes are counted before the client joins the parts of a packet, because a
+ *   packet can have any number of parts.
+ * - The client prints a line for each packet out of order, and a trace for an invalid length: neither reaches the
+ * client.
  */
 function contained(connection: Connection): Connection {
   const inside = connection as Connection & Inside
   const handle = inside.handlePacket
   const answer = createAnswerCounter()
-  // Gets every chunk, with TLS the decrypted one.
+  // Receives every chunk; with TLS, after decryption.
   const parser = inside.packetParser
   inside.packetParser = {
     execute(chunk) {
@@ -134,7 +136,7 @@ function contained(connection: Connection): Connection {
   inside.handlePacket = (packet) => {
     try {
       if (packet && inside._command && packet.sequenceId !== inside.sequenceId) {
-        // A server that ends the connection numbers its last word anew.
+        // A server that ends the connection may start the packet numbers again for its last error.
         if (packet.peekByte() !== ERROR) throw new Error('a packet out of order')
         packet.sequenceId = inside.sequenceId
       }
@@ -152,10 +154,10 @@ function contained(connection: Connection): Connection {
   return connection
 }
 
-/** The first byte of a packet, and of a length that does not exist. */
+/** The first byte of an error packet; as the first byte of a length it is invalid. */
 const ERROR = 0xff
 
-/** Where the client reads a length that does not exist it prints where it is; the error is enough. */
+/** For an invalid length the client prints a trace; an error is enough. */
 function withoutTraces(packet: Packet): void {
   const kind = Object.getPrototypeOf(packet) as Partial<Packet>
   const read = kind.readLengthCodedNumberExt
@@ -170,10 +172,10 @@ function withoutTraces(packet: Packet): void {
 
 const quiet = new WeakSet<object>()
 
-/** What the client calls on itself. */
+/** Internal methods of the client. */
 interface Inside {
   stream: Socket
-  /** What is being answered. */
+  /** The command whose answer is being read. */
   _command: unknown
   sequenceId: number
   packetParser: { execute(chunk: Buffer): void }
@@ -212,7 +214,7 @@ function sessionOf(
     destroy,
     close() {
       connection.end(() => {})
-      // The goodbye was handed to the socket, or to the TLS above it, which hands it on at once.
+      // The quit command has been passed to the socket, or to TLS, which sends it at once.
       setImmediate(() => socket.destroySoon())
     },
   }
@@ -221,14 +223,15 @@ function sessionOf(
 function settings(config: JdbcConfig, { parameters }: MysqlTarget): string[] {
   const seconds = Math.ceil(config.timeout_seconds) + 1
   return [
-    // A server may be set up to take no notice of what the login says.
+    // A server may be configured to ignore the character set of the login.
     "set names 'utf8mb4' collate 'utf8mb4_unicode_ci'",
     [
       `set session time_zone = '${parameters.time_zone}'`,
       `session sql_mode = '${SQL_MODE}'`,
-      // Names are looked for in backticks.
+      // The code that reads names expects them in backticks.
       'session sql_quote_show_create = 1',
-      // A statement outlives its client: what is abandoned here must not hold its locks for long.
+      // A statement keeps running after its client has gone. Its time is limited, so that it does not hold locks for
+      // long.
       `session innodb_lock_wait_timeout = ${seconds}`,
       `session wait_timeout = 60 /*M!100100 , session max_statement_time = ${seconds} */`,
     ].join(', '),
@@ -237,8 +240,8 @@ function settings(config: JdbcConfig, { parameters }: MysqlTarget): string[] {
 }
 
 /**
- * Whatever the server's own modes are. A value that does not fit is refused, not bent until it does; 0 is a number, not
- * the next one; a day that does not exist is none; and an empty text is not null.
+ * Set explicitly, whatever the server's defaults are: a value that does not fit is refused, not changed; 0 in a key is
+ * stored as 0, not as the next number; a date that does not exist is refused; and an empty text is not null.
  */
 const SQL_MODE = [
   'STRICT_ALL_TABLES',

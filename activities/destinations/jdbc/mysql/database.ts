@@ -51,7 +51,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
   }
 
   return {
-    // Triggers may have left settings of their own.
+    // Triggers may have changed settings of the session.
     check: () => connection.setUp(),
     destroy: connection.destroy,
     close: connection.close,
@@ -77,7 +77,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
         return 'entered'
       } catch (error) {
         if (numberOf(error) === DUPLICATE_ENTRY) return 'known'
-        // Whether a table is there is not told to those who have no right to it.
+        // Without rights to a table the server does not say whether it exists.
         if (isOneOf(error, [NO_SUCH_TABLE, ...NO_RIGHTS])) return 'no ledger'
         throw mysqlFailure(error, { place: `the ledger table ${shown(ledger)}` })
       }
@@ -117,7 +117,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
         const text = insert(table, config, batch, part.rows)
         const columns = batch.columns.map((column) => column.name)
         const { affected } = await execute(text, part.parameters, { place, columns, first: part.first })
-        // A row that is overwritten counts twice there.
+        // The server counts a row that is overwritten twice.
         written += config.mode === 'upsert' ? part.rows : affected
       }
       return written
@@ -139,8 +139,9 @@ async function explained<T>(result: Promise<T>, statement: Statement): Promise<T
 }
 
 /**
- * Whether the table is there. An entry that no rollback takes back would make a success of what was refused.
- * @throws DeliveryError MISCONFIGURED when its engine has no transactions, or it cannot tell a repeat
+ * Whether the ledger table exists.
+ * @throws DeliveryError MISCONFIGURED when it cannot identify a repeat, or its engine has no transactions: an entry that
+ * cannot be rolled back would make a rejected delivery look successful
  */
 async function isLedger(connection: MysqlConnection, name: TableName): Promise<boolean> {
   const place = `the ledger table ${shown(name)}`
@@ -204,7 +205,7 @@ function insert(table: string, config: JdbcConfig, batch: Batch, rows: number): 
   return `insert into ${table} (${names.join(', ')}) values ${values}${onDuplicateKey(config, names)}`
 }
 
-/** `insert ignore` is no way to ignore a duplicate: it also lets values through that do not fit. */
+/** Not `insert ignore`, which also accepts values that do not fit. */
 function onDuplicateKey({ mode, key_columns = [] }: JdbcConfig, names: string[]): string {
   if (mode === 'insert') return ''
   const keys = key_columns.map((name) => backticked(name).toLowerCase())
@@ -217,7 +218,7 @@ function dotted(name: TableName): string {
   return name.map(backticked).join('.')
 }
 
-/** Names of locks have up to 64 characters, and are the whole server's. */
+/** Names of locks have at most 64 characters, and apply to the whole server. */
 function lockName(name: string): string {
   return `distributor ${createHash('sha256').update(name).digest('base64url')}`
 }

@@ -1,11 +1,11 @@
-// Errors of MySQL and MariaDB. Their texts hold values of the rows: a name is taken out of one only when it is a name
-// of the schema, and what an error means is decided by its number and SQLSTATE alone.
+// Errors of MySQL and MariaDB. Their number and SQLSTATE alone decide what they mean. Their texts contain values of the
+// rows, so a name from a text is used only if it is a name of the schema.
 import type { DeliveryCode } from '../../../../db/states.ts'
 import { DeliveryError } from '../../errors.ts'
 import { codeOf, networkFailure } from '../../network/failures.ts'
 import { broken, refused, type Verdict, verdictOf, verdicts } from '../failure.ts'
 
-/** Numbers that SQLSTATE does not tell apart; those of both servers, or of the one that is named. */
+/** Error numbers for cases that have the same SQLSTATE; of both servers unless a comment names one. */
 const BY_NUMBER: Record<number, Verdict> = {
   1040: verdicts.full,
   1203: verdicts.full,
@@ -74,19 +74,19 @@ const BY_NUMBER: Record<number, Verdict> = {
   1053: verdicts.trouble,
   1077: verdicts.trouble,
   1927: verdicts.trouble,
-  // No more prepared statements, for now.
+  // Too many prepared statements at the moment.
   1461: verdicts.trouble,
-  // Interrupted, or over the time that we gave it.
+  // Interrupted, or longer than the time limit that we set.
   1317: verdicts.slow,
   1969: verdicts.slow,
   3024: verdicts.slow,
-  // Ways to log in that this client does not know.
+  // Authentication methods that this client does not support.
   1251: verdicts.statement,
   1275: verdicts.statement,
   1524: verdicts.statement,
 }
 
-/** Of the client, not the server. */
+/** Error codes of the client, not of the server. */
 const REFUSALS: Record<string, [code: DeliveryCode, says: string]> = {
   HANDSHAKE_SSL_ERROR: [
     'DESTINATION_UNAVAILABLE',
@@ -105,9 +105,9 @@ const REFUSALS: Record<string, [code: DeliveryCode, says: string]> = {
 }
 
 export interface Statement {
-  /** What it was about: `the table "orders"`. */
+  /** The object of the statement: `the table "orders"`. */
   place?: string
-  /** Those that it fills. */
+  /** The columns that the statement fills. */
   columns?: readonly string[]
   /** The number of its first row in the delivery, from 1. */
   first?: number
@@ -119,7 +119,7 @@ interface ServerError extends Error {
   sqlMessage?: string
 }
 
-/** A DeliveryError for whatever the client threw; a bug comes back as it is. */
+/** Converts an error of the client to a DeliveryError; a bug is returned unchanged. */
 export function mysqlFailure(error: unknown, { place, columns = [], first }: Statement = {}): unknown {
   if (error instanceof DeliveryError) return error
   if (isServerError(error)) {
@@ -129,7 +129,7 @@ export function mysqlFailure(error: unknown, { place, columns = [], first }: Sta
   const code = codeOf(error)
   const refusal = code === undefined ? undefined : REFUSALS[code]
   if (refusal) return new DeliveryError(...refusal)
-  // The client says so of what ended its connection; some of these have no code.
+  // `fatal` means that the error ended the connection; some of these errors have no code.
   const fatal = (error as { fatal?: unknown } | null)?.fatal === true
   if (code === undefined) return fatal ? broken('protocol') : error
   const bare = Object.assign(new Error(`the connection failed (${code})`), { code })
@@ -138,7 +138,7 @@ export function mysqlFailure(error: unknown, { place, columns = [], first }: Sta
   return fatal || /^(PROTOCOL_|HANDSHAKE_|AUTH_SWITCH_)/.test(code) ? broken(code) : error
 }
 
-/** The number of an error that the server sent. */
+/** The number of a server's error; undefined for any other error. */
 export function numberOf(error: unknown): number | undefined {
   return isServerError(error) ? error.errno : undefined
 }
@@ -147,7 +147,7 @@ function isServerError(error: unknown): error is ServerError {
   return error instanceof Error && typeof (error as Partial<ServerError>).errno === 'number' && 'sqlMessage' in error
 }
 
-/** Only names that are columns of the statement, or that stand where the server puts a constraint's. */
+/** Only names of the statement's columns, and names at the position where the server puts the name of a constraint. */
 function namesIn(
   { sqlMessage = '', errno }: ServerError,
   columns: readonly string[],

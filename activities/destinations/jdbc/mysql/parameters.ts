@@ -10,9 +10,11 @@ import {
 } from '../parameters.ts'
 
 export interface MysqlParameters extends TlsParameters {
-  /** `±hh:mm`: where `datetime` columns, which have no zone, stand. */
+  /** `±hh:mm`: the offset of the times in `datetime` columns, which have no zone. */
   time_zone: string
-  /** Over plain text a password may be sealed with a key that the server sends, which anybody in between can exchange. */
+  /**
+   * Without TLS, the password may be encrypted with a key from the server. A man in the middle can replace that key.
+   */
   allow_public_key_retrieval: boolean
 }
 
@@ -106,7 +108,9 @@ export const mysqlParameters: ParameterTable<MysqlParameters> = {
   ],
 }
 
-/** Connector/J's words and MariaDB's. `REQUIRED`, which takes any certificate, is kept more strictly than it asks. */
+/**
+ * The values of Connector/J and MariaDB. `REQUIRED` accepts any certificate there; here the certificate is verified.
+ */
 function tlsMode(value: string): TlsMode {
   const mode = value.toUpperCase().replace('-', '_')
   if (mode === 'DISABLED' || mode === 'DISABLE') return 'disable'
@@ -119,7 +123,7 @@ function tlsMode(value: string): TlsMode {
 
 function timeZone(value: string, into: MysqlParameters): void {
   const zone = /^(UTC|GMT|Z)$/i.test(value) ? '+00:00' : value.replace(/^(UTC|GMT)(?=[+-])/i, '')
-  // The servers' own bounds.
+  // The limits of the servers.
   if (!/^[+-](0\d|1[0-3]):[0-5]\d$/.test(zone)) throw new UrlError('must be UTC or an offset such as +02:00')
   into.time_zone = zone
 }

@@ -1,5 +1,5 @@
-// What a cell is sent as: text, for the most part, which the server reads as its column's type wants it. Numbers go as
-// their digits. What the server would store as another value is refused here.
+// Converts a cell to the value that is sent: mostly text, which the server converts to the type of the column. Numbers
+// are sent as digits. A value that the server would store changed is rejected here.
 import { floatKeeps } from '../floats.ts'
 import { isNumber, jsonText } from '../json.ts'
 import { type CellPlace, misfit } from '../messages.ts'
@@ -15,11 +15,11 @@ const TIMES = new Set(['date', 'datetime', 'timestamp', 'time', 'year'])
 const TAKES_BYTES = new Set([...BINARY, ...TEXT, 'bit', 'json', 'uuid', 'inet4', 'inet6'])
 const TAKES_WORDS = new Set([...BINARY, ...TEXT])
 
-/** @throws DeliveryError REJECTED for a value that the server would bend, or that has no bytes */
+/** @throws DeliveryError REJECTED for a value that the server would change, or that cannot be written in UTF-8 */
 export function parameterOf(cell: Cell, column: MysqlColumn, place: CellPlace, timeZone: string): Parameter {
   const { type } = column
   if (cell === null) {
-    // The server would write the current time.
+    // For null the server would write the current time.
     if (type === 'timestamp' && !column.nullable) throw misfit(place, 'the column does not accept null')
     return null
   }
@@ -28,7 +28,7 @@ export function parameterOf(cell: Cell, column: MysqlColumn, place: CellPlace, t
     return cell
   }
   if (type === 'json') return json(cell, column, place)
-  // As 1 or 0 it fits whole numbers and bits; texts get the word, as PostgreSQL writes it.
+  // 1 or 0 for integers and bits; text columns get the word, as in PostgreSQL.
   if (typeof cell === 'boolean') {
     if (TAKES_WORDS.has(type)) return String(cell)
     if (!INTEGER.has(type) && type !== 'bit') throw misfit(place, 'the column does not store true or false')
@@ -68,7 +68,7 @@ function text(cell: string, column: MysqlColumn, place: CellPlace, timeZone: str
   if (type === 'time') return clock(cell, digits, place)
   if (type === 'bit') return pattern(cell, column, place)
   if (TEXT.has(type)) {
-    // The server cuts off what is too long where it is spaces.
+    // The server silently cuts off spaces beyond the length.
     if (type !== 'char' && length !== undefined && cell.endsWith(' ') && sizeOf(cell, type) > length) {
       throw misfit(place, 'a text is too long')
     }
@@ -78,7 +78,7 @@ function text(cell: string, column: MysqlColumn, place: CellPlace, timeZone: str
   return number(cell, column, place)
 }
 
-/** Also of a text: digits in it are rounded too; what is no number at all the server refuses. */
+/** Also checks a text with digits, which the server would round too. The server refuses a text that is not a number. */
 function number(digits: string, column: MysqlColumn, place: CellPlace): string {
   const { type } = column
   if (INTEGER.has(type) && /[.e]/i.test(digits) && !/^[-+]?\d+\.0*$/.test(digits)) {
@@ -91,13 +91,13 @@ function number(digits: string, column: MysqlColumn, place: CellPlace): string {
   return wellFormed(named(digits, column, place), place)
 }
 
-/** To enumerations a number is a position, unless there is a value of that name. */
+/** For an enumeration, a number means a position, unless a value has that name. */
 function named(value: string, { labels }: MysqlColumn, place: CellPlace): string {
   if (labels && /^\s*[-+]?\d+\s*$/.test(value) && !labels.includes(value)) throw misfit(place)
   return value
 }
 
-/** Of `varchar` characters; bytes in UTF-8 of the types that are named `text`. */
+/** The length of a text: in characters for `varchar`, in bytes of UTF-8 for the `text` types. */
 function sizeOf(cell: string, type: string): number {
   return type === 'varchar' ? [...cell].length : Buffer.byteLength(cell)
 }
@@ -112,7 +112,7 @@ function date(cell: string, place: CellPlace): string {
   return day
 }
 
-/** The servers know no `Z`, and keep no offset: the same moment, as a clock in `timeZone` shows it. */
+/** The local time in `timeZone`: the servers do not accept `Z`, and store no offset. */
 function moment(cell: string, digits: number, place: CellPlace, timeZone: string): string {
   const written = readMoment(cell)
   if (!written?.plain) throw misfit(place, MOMENT_FORM)
@@ -122,21 +122,21 @@ function moment(cell: string, digits: number, place: CellPlace, timeZone: string
   return cutFraction(local + written.fraction, written.fraction, digits)
 }
 
-/** Up to 838 hours; without a colon the server would read seconds. */
+/** Up to 838 hours. A text without a colon would be read as seconds. */
 function clock(cell: string, digits: number, place: CellPlace): string {
   const [, fraction] = /^-?\d{1,3}:[0-5]\d(?::[0-5]\d(\.\d+)?)?$/.exec(cell) ?? [undefined, undefined]
   if (!/^-?\d{1,3}:[0-5]\d(:[0-5]\d(\.\d+)?)?$/.test(cell)) throw misfit(place, 'a time must be written as 23:59:58')
   return cutFraction(cell, fraction ?? '', digits)
 }
 
-/** `bit` columns take bytes. */
+/** `bit` columns accept bytes. */
 function bits(cell: Cell, place: CellPlace): Buffer {
   const digits = isNumber(cell) ? cell.value : ''
   if (!/^\d{1,20}$/.test(digits)) throw misfit(place, 'bits must be written as a whole number')
   return bytesOf(BigInt(digits), place)
 }
 
-/** The server would take the characters for bits. As for PostgreSQL, a text has a digit for each bit. */
+/** As for PostgreSQL, a text has one digit for each bit. The server would read the bytes of its characters as bits. */
 function pattern(cell: string, { bits: width = 1 }: MysqlColumn, place: CellPlace): Buffer {
   if (!/^[01]+$/.test(cell) || cell.length !== width) {
     throw misfit(place, 'bits must be written as a number, or as a text of 0 and 1 with one digit for each bit')
@@ -151,7 +151,7 @@ function bytesOf(value: bigint, place: CellPlace): Buffer {
   return bytes
 }
 
-/** Half of a surrogate pair has no UTF-8; it would silently become another character. */
+/** Half of a surrogate pair cannot be written in UTF-8, and would silently become another character. */
 function wellFormed(value: string, place: CellPlace): string {
   if (/\p{Surrogate}/u.test(value)) throw misfit(place)
   return value

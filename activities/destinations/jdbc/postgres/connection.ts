@@ -1,4 +1,4 @@
-// One connection to PostgreSQL, with the client's own reconnecting, retrying and reading of the environment left out.
+// One connection to PostgreSQL. The client must not reconnect, retry or read the environment by itself.
 import type { Duplex } from 'node:stream'
 import postgres from 'postgres'
 import type { Attempt } from '../../network/deadline.ts'
@@ -15,15 +15,15 @@ export type PostgresTarget = Extract<JdbcTarget, { kind: 'postgresql' }>
 
 export interface PostgresConnection {
   sql: postgres.Sql
-  /** Statements at the beginning of each transaction: settings of its own, of which nothing stays on the connection. */
+  /** Statements to run at the beginning of each transaction: settings that end with the transaction. */
   settings: string
-  /** Something that hands each transaction to any of its own connections stands in between, or may do. */
+  /** There is, or may be, a pooler in between, which can use another connection for each transaction. */
   pooled: boolean
   destroy(): void
   close(): void
 }
 
-/** Connected, logged in and set up; nothing is left open when that fails. */
+/** Connects, logs in and applies the settings. If that fails, nothing stays open. */
 export async function openPostgres(
   config: JdbcConfig,
   target: PostgresTarget,
@@ -54,22 +54,23 @@ async function logIn(
   return {
     sql,
     settings,
-    // A pooler tells a number of its own at the login.
+    // At the login, a pooler reports a process number of its own.
     pooled: answer[0]?.pid !== (answer.state as { pid?: unknown } | undefined)?.pid,
     destroy,
     close() {
       sql.end().catch(() => {})
-      // The client says goodbye a little later.
+      // The client sends its terminate message a little later.
       setImmediate(() => socket.destroySoon())
     },
   }
 }
 
 /**
- * What decides how a value is read, whatever the role or the database says, and for how long an abandoned statement runs.
+ * Settings that must not depend on the role or the database: how values are read, and how long an abandoned statement
+ * runs.
  */
 function transactionSettings(config: JdbcConfig, { parameters }: PostgresTarget): string {
-  // A statement outlives its client: what is abandoned here must not hold its locks for longer than an attempt may take.
+  // A statement keeps running after its client has gone. It must not hold locks for longer than an attempt may take.
   const abandonedMs = Math.ceil(config.timeout_seconds * 1000) + 1_000
   return [
     ...parameters.options.map(([name, value]) =>
@@ -77,12 +78,12 @@ function transactionSettings(config: JdbcConfig, { parameters }: PostgresTarget)
     ),
     `statement_timeout = ${abandonedMs}`,
     `idle_in_transaction_session_timeout = ${abandonedMs}`,
-    // For timestamps that name no zone.
+    // For timestamps without a zone.
     "timezone = 'UTC'",
     "timezone_abbreviations = 'Default'",
     "datestyle = 'ISO, YMD'",
     "intervalstyle = 'postgres'",
-    // For triggers and defaults that make text of values.
+    // For triggers and defaults that convert values to text.
     "bytea_output = 'hex'",
     'standard_conforming_strings = on',
     'array_nulls = on',
@@ -93,7 +94,7 @@ function transactionSettings(config: JdbcConfig, { parameters }: PostgresTarget)
     .join('; ')
 }
 
-/** `a, "B"` as PostgreSQL reads a list of names; what is in quotation marks keeps its case. */
+/** Reads a list of names such as `a, "B"` as PostgreSQL does: a name in quotation marks keeps its case. */
 function searchPath(list: string): string {
   const names = list.match(/"(?:[^"]|"")*"|[^,]+/g)?.map((name) => name.trim()) ?? []
   const known = names.filter((name) => name !== '')
@@ -108,13 +109,13 @@ function clientOptions(
 ): postgres.Options<Record<string, never>> {
   let given = false
   const options = {
-    // The connection is made already; a name with colons would be taken apart.
+    // The socket is already connected. The client would split a host that contains colons.
     host: 'database',
     port,
     database,
     username: config.username,
     password: config.password,
-    /** Once: a client that lost its connection would come for another one. */
+    /** Works once: a client that has lost its connection would ask for another socket. */
     socket() {
       if (given || stream.destroyed) {
         throw Object.assign(new Error('the connection closed'), { code: 'CONNECTION_CLOSED' })

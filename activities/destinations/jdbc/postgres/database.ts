@@ -1,5 +1,5 @@
-// Writing to PostgreSQL. A batch travels as one JSON text; the server reads every value with the input function of its
-// column's type, so that no number loses a digit on the way.
+// Writes to PostgreSQL. A batch is sent as one JSON text. The server converts each value with the input function of the
+// column's type, so that no number loses a digit.
 
 import { createHash } from 'node:crypto'
 import type postgres from 'postgres'
@@ -19,7 +19,7 @@ import { writer } from './write.ts'
 
 const UNDEFINED_TABLE = '42P01'
 const INSUFFICIENT_PRIVILEGE = '42501'
-/** Two that make the same table at once: one of them may find it in a catalog already. */
+/** SQLSTATEs of two sessions that create the same table at once: the catalog already has it for one of them. */
 const ALREADY_THERE = ['42P07', '42710', '23505']
 
 export async function openPostgresDatabase(
@@ -55,9 +55,9 @@ function database(
     )
 
   return {
-    // Triggers may have left settings, locks and temporary tables of their own. Behind a pooler the connection is another
-    // one each time, and they may be somebody else's. Without a rollback: no transaction is open after a success, and the
-    // server would warn of it in its log each time.
+    // Triggers may have left settings, locks and temporary tables in the session. Not behind a pooler: there each
+    // transaction may use another connection, and these may belong to another client. No rollback here: after a success
+    // no transaction is open, and the server would log a warning each time.
     check: () => run(pooled ? 'select 1' : 'select pg_advisory_unlock_all(); reset all; discard temp'),
 
     describe: () => describe(sql, name, place, settings),
@@ -65,15 +65,15 @@ function database(
     async begin(lock) {
       const begin = `begin isolation level ${config.isolation_level.replace('_', ' ')}; ${settings}`
       if (lock === undefined) return void (await run(begin))
-      // One message, so that a pooler sends all of it to the same connection. The lock of the session comes before the
-      // transaction, which then has it to its own end; nothing stays with the session.
+      // One message, so that a pooler sends all of it to the same connection. The session takes the lock before the
+      // transaction, which takes it too and keeps it until its end; the session keeps nothing.
       const key = lockKey(lock)
       const first = `begin; ${settings}; select pg_advisory_lock(${key}); commit`
       await run(`${first}; ${begin}; select pg_advisory_xact_lock(${key}); select pg_advisory_unlock(${key})`)
     },
     commit: async () => {
       const { command } = await run('commit')
-      // PostgreSQL answers the commit of a transaction that failed with a rollback, and calls it a success.
+      // PostgreSQL answers the commit of a failed transaction with a rollback, but not with an error.
       if (command !== 'COMMIT') throw new DeliveryError('DESTINATION_UNAVAILABLE', `${place}: rolled back`)
     },
     rollback: async () => {
@@ -81,7 +81,7 @@ function database(
     },
 
     async enter(ledger, { delivery_id, distribution_id, rows }) {
-      // Without a conflict target it needs the right to insert alone.
+      // Without a conflict target, the right to insert is enough.
       const text = `insert into ${dotted(ledger)} (delivery_id, distribution_id, row_count) values ($1, $2, $3) on conflict do nothing`
       try {
         if (!ledgerSeen) ledgerSeen = await isLedger(sql, ledger)
@@ -95,7 +95,7 @@ function database(
 
     async createLedger(ledger) {
       try {
-        // Both in one message, and so in one transaction.
+        // Both statements in one message, so that they are one transaction.
         await sql.unsafe(
           `${settings}; create table if not exists ${dotted(ledger)} (
             delivery_id varchar(255) primary key,
@@ -144,8 +144,8 @@ async function describe(
 }
 
 /**
- * Whether the table is there, and visible to this transaction: somebody may just have made it.
- * @throws DeliveryError MISCONFIGURED when it cannot tell a repeat
+ * Whether the ledger table exists and this transaction sees it: another session may have just created it.
+ * @throws DeliveryError MISCONFIGURED when the table cannot identify a repeat
  */
 async function isLedger(sql: postgres.Sql, name: TableName): Promise<boolean> {
   const text = `select exists (
@@ -172,7 +172,7 @@ function described(answer: unknown): ShapedColumn[] {
   }
 }
 
-/** Advisory locks go by a number of 64 bits. */
+/** The 64-bit number of an advisory lock. */
 function lockKey(name: string): string {
   return createHash('sha256').update(`distributor ${name}`).digest().readBigInt64BE(0).toString()
 }

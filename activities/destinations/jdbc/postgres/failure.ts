@@ -1,4 +1,4 @@
-// PostgreSQL's errors. `message`, `detail` and `where` hold values of the rows and are never looked at.
+// PostgreSQL's errors. `message`, `detail` and `where` contain values of the rows and are never read.
 import postgres from 'postgres'
 import { DeliveryError } from '../../errors.ts'
 import { codeOf, networkFailure } from '../../network/failures.ts'
@@ -23,7 +23,7 @@ const OWN: Record<string, Verdict> = {
   '42P10': verdicts.noSuchKey,
   // A view that cannot be written through.
   '55000': verdicts.statement,
-  // Out of memory or disk: that may pass.
+  // Out of memory or disk: this may be temporary.
   '53': verdicts.trouble,
   '53300': verdicts.full,
   '53400': verdicts.tooLarge,
@@ -34,15 +34,15 @@ const OWN: Record<string, Verdict> = {
 }
 
 export interface Place {
-  /** What the statement was about: `the table "orders"`. */
+  /** The object of the statement: `the table "orders"`. */
   place?: string
 }
 
-/** A DeliveryError for whatever the client threw; a bug comes back as it is. */
+/** Converts an error of the client to a DeliveryError; a bug is returned unchanged. */
 export function postgresFailure(error: unknown, { place }: Place = {}): unknown {
   if (error instanceof DeliveryError) return error
   if (error instanceof postgres.PostgresError) {
-    // A server may say anything, or nothing, here.
+    // An untrusted server may send any value here, or none.
     const state = /^[0-9A-Z]{5}$/.test(error.code ?? '') ? error.code : 'none'
     return refused({
       label: `SQLSTATE ${state}`,
@@ -53,7 +53,7 @@ export function postgresFailure(error: unknown, { place }: Place = {}): unknown 
     })
   }
   const code = codeOf(error)
-  // The client's own codes; its errors hold the parameters of the statement.
+  // Codes of the client. Its errors contain the parameters of the statement, so only the code is used.
   if (code !== undefined && /^(CONNECTION_|SASL_|MESSAGE_NOT_SUPPORTED|PROTOCOL_VIOLATION|ENDLESS_ANSWER)/.test(code))
     return broken(code)
   if (code === undefined) return error
@@ -62,7 +62,7 @@ export function postgresFailure(error: unknown, { place }: Place = {}): unknown 
   return failure === bare ? error : failure
 }
 
-/** The SQLSTATE of an error that the server sent. */
+/** The SQLSTATE of a server's error; undefined for any other error. */
 export function stateOf(error: unknown): string | undefined {
   return error instanceof postgres.PostgresError ? error.code : undefined
 }

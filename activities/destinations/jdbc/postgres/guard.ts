@@ -1,13 +1,14 @@
-// What stands between a server and the client. The server may be anybody's, and the client trusts it: a message that it
-// does not expect ends the process (a rejection or an 'error' that nobody can catch), a malformed one is read for ever,
-// and it hashes for as long as it is told to, in one piece, while all other deliveries of this process wait. So only
-// messages of the conversations that we hold come through, and of those the dangerous ones are looked into.
+// Checks the messages of the server before the client reads them. The server is not trusted, but the client trusts it:
+// an unexpected message ends the process (a rejection or an 'error' event that cannot be caught), a malformed one can
+// make the client loop without end, and the server chooses how many rounds of hashing the client computes, which blocks
+// all other deliveries of this process. So only the expected types of messages pass, and the dangerous ones are
+// validated.
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { DeliveryError } from '../../errors.ts'
 import { createAnswerCounter } from '../failure.ts'
 
-/** All answers to a login, `begin`, `insert` and the like: no copying, no cursors, no function calls. */
+/** The messages that answer a login, `begin`, `insert` and the like: none for COPY, cursors or function calls. */
 const EXPECTED = new Set([...'RKSZCDTt12nENIAv'].map((letter) => letter.charCodeAt(0)))
 const AUTHENTICATION = 'R'.charCodeAt(0)
 const ROW_DESCRIPTION = 'T'.charCodeAt(0)
@@ -22,7 +23,7 @@ const KNOWN = [OK, CLEARTEXT_PASSWORD, MD5_PASSWORD, SASL, SASL_CONTINUE, SASL_F
 
 /** PostgreSQL's own default is 4,096. */
 const MAX_ITERATIONS = 100_000
-/** No message of a login is longer, and no description of the few columns that we ask for. */
+/** The most bytes in a message of the login, or in a description of the few columns that we read. */
 const MAX_LOOKED_INTO = 64 * 1024
 
 /** The code of the error that the client sees. */
@@ -31,11 +32,11 @@ const VIOLATION = 'PROTOCOL_VIOLATION'
 export interface GuardOptions {
   /** The connection has TLS. */
   secured: boolean
-  /** Told why, before the connection ends: what happens while we log in has better words than a broken connection. */
+  /** Called with the reason before the connection ends, because it says more than the error of a broken connection. */
   refuse(reason: DeliveryError): void
 }
 
-/** Looks at messages as they come in, in whatever pieces. */
+/** Checks messages as they arrive, in chunks of any size. */
 function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => boolean {
   const header = Buffer.alloc(5)
   let have = 0
@@ -105,14 +106,14 @@ function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => 
   }
 }
 
-/** Of `r=…,s=…,i=4096` (RFC 5802), read as the client does: of a letter that comes twice the last one counts. */
+/** The iterations of `r=…,s=…,i=4096` (RFC 5802). As in the client, the last one counts if a letter occurs twice. */
 function isBearable(text: string): boolean {
   const parts = new Map(text.split(',').map((part) => [part[0], part.slice(2)]))
   const rounds = Number.parseInt(parts.get('i') ?? '', 10)
   return parts.has('r') && parts.has('s') && rounds >= 1 && rounds <= MAX_ITERATIONS
 }
 
-/** Each of the columns has a name that ends, and 18 bytes after it. */
+/** Whether each column has a name with a terminating zero, and 18 bytes after it. */
 function describesRows(body: Buffer): boolean {
   if (body.length < 2) return false
   let at = 2
@@ -125,7 +126,7 @@ function describesRows(body: Buffer): boolean {
   return true
 }
 
-/** A socket as the client takes it. */
+/** A stream that the client accepts as its socket. */
 export function guarded(socket: Socket, options: GuardOptions): Duplex {
   const passes = createInspector(options)
   const answer = createAnswerCounter()
@@ -141,7 +142,7 @@ export function guarded(socket: Socket, options: GuardOptions): Duplex {
       done(error)
     },
   })
-  // The client says goodbye only to an open one.
+  // The client sends its terminate message only on an open socket.
   Object.defineProperty(duplex, 'readyState', { get: () => socket.readyState })
   duplex.on('error', () => {})
   socket.on('data', (chunk: Buffer) => {

@@ -10,7 +10,7 @@ import {
 } from '../parameters.ts'
 
 export interface PostgresParameters extends TlsParameters {
-  /** TLS from the first byte, as PostgreSQL 17 knows it. */
+  /** TLS from the first byte; supported since PostgreSQL 17. */
   direct_tls: boolean
   application_name: string
   /** The search path. */
@@ -71,7 +71,7 @@ export const postgresParameters: ParameterTable<PostgresParameters> = {
   ],
 }
 
-/** `-c name=value --name=value`, as the server's own command line has it; a backslash keeps a space in a value. */
+/** `-c name=value --name=value`, as on the server's command line; a backslash escapes a space in a value. */
 function settingsIn(text: string): [name: string, value: string][] {
   const words = text.match(/(?:\\.|[^\\\s])+/gs)?.map((word) => word.replace(/\\(.)/gs, '$1')) ?? []
   const settings: [string, string][] = []
@@ -87,7 +87,7 @@ function settingsIn(text: string): [name: string, value: string][] {
   return settings
 }
 
-/** As libpq names them. `require`, which takes any certificate, is kept more strictly than it asks. */
+/** The modes of libpq. `require` accepts any certificate there; here the certificate is verified. */
 function tlsMode(value: string): TlsMode {
   if (value === 'disable') return 'disable'
   if (value === 'verify-ca') return 'verify-ca'

@@ -1,4 +1,4 @@
-// The rows of a statement as one JSON text, and as what PostgreSQL is to read each of its columns.
+// The rows of a statement as one JSON text, and the type with which PostgreSQL reads each column of it.
 import { type Batch, MAX_ROW_BYTES, MAX_STATEMENT_BYTES, rowTooLarge } from '../batches.ts'
 import { quoted } from '../identifiers.ts'
 import { withinDepth } from '../json.ts'
@@ -7,8 +7,9 @@ import type { Shape, ShapedColumn } from './shapes.ts'
 import { jsonOf } from './values.ts'
 
 /**
- * What a column is read as, where that is not its own type: a timestamp without zone as one with it, and then written as
- * UTC, for read as it is it loses its zone unsaid; money as a number, for its own form depends on the database's locale.
+ * The type that a column is read with, when it is not the column's own. A timestamp without a zone is read as one with
+ * a zone and converted to UTC; otherwise the zone would be lost without an error. Money is read as a number, because
+ * its text form depends on the locale of the database.
  */
 export function definition({ name, type, shape }: ShapedColumn): string {
   return `${quoted(name)} ${readAs(shape) ?? type}`
@@ -30,11 +31,11 @@ export interface ShapedBatch extends Batch {
 }
 
 export interface Part extends ShapedBatch {
-  /** Its rows as JSON. */
+  /** The rows as JSON. */
   recordset: string
 }
 
-/** A batch in as many statements as its bytes ask for. */
+/** Splits a batch into as many statements as its size requires. */
 export function* parts({ columns, rows, first }: ShapedBatch): Generator<Part> {
   const keys = columns.map(({ name }) => `${JSON.stringify(name)}:`)
   let from = 0

@@ -1,12 +1,12 @@
-// The types of a table's columns, down to what arrays, domains, composite types and ranges are made of.
+// The types of a table's columns, including the element types of arrays, domains, composite types and ranges.
 
 export type Shape =
-  /** Of PostgreSQL itself; `modifier` is what stands in the parentheses: a length, or digits of a second. */
+  /** A built-in type. `modifier` is the number in parentheses: a length, or the digits of a second's fraction. */
   | { kind: 'scalar'; name: string; modifier: number | undefined }
   | { kind: 'array'; of: Shape }
   | { kind: 'composite'; fields: Map<string, Shape> }
   | { kind: 'range'; of: Shape }
-  /** An enumeration, or of an extension: the server reads it. */
+  /** An enumeration or a type of an extension; only the server can check its values. */
   | { kind: 'other' }
 
 interface Described {
@@ -14,7 +14,7 @@ interface Described {
   types: {
     oid: number
     name: string
-    /** Of the schema pg_catalog. */
+    /** The type is in the schema pg_catalog. */
     own: boolean
     /** `d` for a domain, `c` for a composite type. */
     kind: string
@@ -29,12 +29,12 @@ interface Described {
 
 export interface ShapedColumn {
   name: string
-  /** As PostgreSQL writes it: `timestamp(3) without time zone`. */
+  /** The type in PostgreSQL's notation: `timestamp(3) without time zone`. */
   type: string
   shape: Shape
 }
 
-/** @param name an SQL literal @returns a question whose one answer is a text for `shapedColumns`, or null */
+/** @param name an SQL literal @returns a query whose one result is a text for `shapedColumns`, or null */
 export function catalogQuestion(name: string): string {
   return `with recursive
     target(oid) as (select pg_catalog.to_regclass(${name})::pg_catalog.oid),
@@ -68,7 +68,7 @@ export function catalogQuestion(name: string): string {
         left join pg_catalog.pg_range r on r.rngtypid = t.oid))::text as described`
 }
 
-/** Empty when there is no such table. @throws SyntaxError or TypeError for an answer that is none */
+/** Empty when there is no such table. @throws SyntaxError or TypeError for an invalid answer of the server */
 export function shapedColumns(answer: string): ShapedColumn[] {
   const { columns, types } = JSON.parse(answer) as Described
   if (columns === null) return []
@@ -78,7 +78,7 @@ export function shapedColumns(answer: string): ShapedColumn[] {
     const key = `${oid} ${modifier}`
     const known = made.get(key)
     if (known) return known
-    // Met again below itself, which a real server has nowhere.
+    // A type that contains itself; no real server has one.
     made.set(key, { kind: 'other' })
     const shape = madeOf(oid, modifier)
     made.set(key, shape)
@@ -109,7 +109,7 @@ export function shapedColumns(answer: string): ShapedColumn[] {
   }))
 }
 
-/** Lengths of text are stored with the four bytes of their header. */
+/** PostgreSQL stores the length of a text type with four bytes added for the header. */
 function scalar(name: string, modifier: number): Shape {
   const plain = name === 'varchar' || name === 'bpchar' ? modifier - 4 : modifier
   return { kind: 'scalar', name, modifier: modifier < 0 ? undefined : plain }

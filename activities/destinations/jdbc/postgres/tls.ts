@@ -1,4 +1,4 @@
-// TLS on a connection to PostgreSQL, made here and not by the client, which takes any certificate for some of its modes.
+// TLS for a connection to PostgreSQL. Not left to the client, which accepts any certificate in some of its modes.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { DeliveryError } from '../../errors.ts'
@@ -11,7 +11,7 @@ const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
 const YES = 0x53 // S
 
 /**
- * @throws DeliveryError DESTINATION_UNAVAILABLE when the server has no TLS: there is no way back to plain text
+ * @throws DeliveryError DESTINATION_UNAVAILABLE when the server has no TLS: there is no fallback to plain text
  */
 export async function secured(
   connection: GuardedConnection,
@@ -22,7 +22,7 @@ export async function secured(
   return connection.secure({
     ...tlsConnection(material),
     ALPNProtocols: ['postgresql'],
-    // verify-ca: a certificate of the right authority will do, whatever its name.
+    // verify-ca: the certificate must be from the right authority; its name is not checked.
     ...(tls === 'verify-ca' && { checkServerIdentity: () => undefined }),
   })
 }
@@ -32,7 +32,7 @@ async function ask({ socket, orLost }: GuardedConnection): Promise<void> {
   socket.write(SSL_REQUEST)
   const [answer] = (await orLost(answered)) as [Buffer]
   socket.pause()
-  // Anything beyond the one byte would be plain text that somebody put before the encrypted answers.
+  // Further bytes would be plain text that a man in the middle has inserted before the encrypted answers.
   if (answer.length !== 1 || answer[0] !== YES) {
     throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the URL asks for TLS, which the server does not offer')
   }

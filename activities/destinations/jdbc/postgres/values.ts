@@ -1,5 +1,5 @@
-// What a cell is sent as. The server reads it with the input function of its column's type, which takes more than is
-// meant: `01/02/2026` by the customs of a session, 1764091218 as a day of the year 176409, 101 as a pattern of bits.
+// Converts a cell to the value that is sent. The server reads it with the input function of the column's type, which
+// accepts too much: `01/02/2026` depends on the session, 1764091218 is a day in the year 176409, 101 is a bit pattern.
 import { floatKeeps } from '../floats.ts'
 import { isNumber, jsonText } from '../json.ts'
 import { type CellPlace, misfit } from '../messages.ts'
@@ -11,13 +11,13 @@ import type { Shape } from './shapes.ts'
 const CLOCKS = new Set(['time', 'timetz'])
 const MOMENTS = new Set(['timestamp', 'timestamptz'])
 const TEXTS = new Set(['text', 'varchar', 'bpchar'])
-/** Of these a text form of an array, a row or a range is not looked into. */
+/** Types whose text form of an array, a row or a range is not checked. */
 const READ_HERE = new Set(['date', 'interval', 'bytea', 'money', ...CLOCKS, ...MOMENTS])
 
 /**
  * The JSON text that a cell is sent as.
- * @param zoned the column is read as one with a zone
- * @throws DeliveryError REJECTED for a value that the server would bend
+ * @param zoned whether the column is read as one with a time zone
+ * @throws DeliveryError REJECTED for a value that the server would change
  */
 export function jsonOf(cell: Cell, shape: Shape, place: CellPlace, zoned: boolean): string {
   if (cell === null) return 'null'
@@ -30,7 +30,7 @@ export function jsonOf(cell: Cell, shape: Shape, place: CellPlace, zoned: boolea
   if (shape.kind === 'composite' && isObject(cell)) {
     const fields = Object.entries(cell).map(([name, value]) => {
       const field = shape.fields.get(name)
-      // The server would leave it out.
+      // The server would ignore it.
       if (!field) throw misfit(place, 'an object has a field that the type of the column does not have')
       return `${JSON.stringify(name)}:${jsonOf(value, field, place, false)}`
     })
@@ -69,7 +69,7 @@ function text(cell: string, name: string, modifier: number | undefined, place: C
   if (MOMENTS.has(name)) return moment(cell, modifier ?? 6, place, zoned || name === 'timestamptz')
   if (CLOCKS.has(name)) return clock(cell, modifier ?? 6, place, name === 'timetz')
   if (name === 'interval' && /^[\s\d.+-]*$/.test(cell)) throw misfit(place, 'an interval must state its units')
-  // The server cuts off what is too long, where it is spaces, or where the type has one fixed length.
+  // The server silently cuts off spaces beyond the length, and any characters if the type has a fixed length.
   if (name === 'varchar' && modifier !== undefined && cell.endsWith(' ') && [...cell].length > modifier) {
     throw misfit(place, 'a text is too long')
   }
@@ -100,7 +100,7 @@ function moment(cell: string, digits: number, place: CellPlace, zoned: boolean):
   if (!written) throw misfit(place, MOMENT_FORM)
   const { fraction } = written
   if (!written.zoned || zoned) return cutFraction(cell, fraction, digits)
-  // As it is, it would lose its zone unsaid.
+  // The zone would be lost without an error.
   const inUtc = atOffset(written, 0)
   if (inUtc === undefined) throw misfit(place, MOMENT_FORM)
   return inUtc + fraction.slice(0, digits === 0 ? 0 : digits + 1)
@@ -109,7 +109,7 @@ function moment(cell: string, digits: number, place: CellPlace, zoned: boolean):
 function clock(cell: string, digits: number, place: CellPlace, zoned: boolean): string {
   const written = readTime(cell)
   if (!written) throw misfit(place, 'a time must be written as 23:59:58')
-  // A time of day cannot be taken to another zone without its day.
+  // A time of day cannot be converted to another zone without its date.
   if (written.zoned && !zoned) throw misfit(place, 'the column stores no time zone')
   return cutFraction(cell, written.fraction, digits)
 }
@@ -128,7 +128,7 @@ function range(cell: string, of: Shape, place: CellPlace): string {
   })
 }
 
-/** A number is written in as many bits as the column has; a text is a pattern of bits. */
+/** A number is written with as many bits as the column has; a text is a bit pattern. */
 function bits(cell: Cell, { name, modifier = 1 }: Scalar, place: CellPlace): string {
   if (typeof cell === 'string') return /^[bx]/i.test(cell) ? cell : pattern(cell, place)
   const isWhole = isNumber(cell) && /^\d{1,40}$/.test(cell.value)
@@ -143,7 +143,9 @@ function pattern(cell: string, place: CellPlace): string {
   return cell
 }
 
-/** `\x…` is PostgreSQL's own form; any other text is its own bytes, and a backslash in it a backslash. */
+/**
+ * `\x…` is PostgreSQL's hex form. Any other text stands for its UTF-8 bytes; a backslash in it is a plain character.
+ */
 function bytea(cell: string): string {
   return cell.startsWith('\\x') ? cell : hex(cell)
 }
@@ -152,7 +154,7 @@ function hex(cell: string): string {
   return `\\x${Buffer.from(cell, 'utf8').toString('hex')}`
 }
 
-/** Bytes that were sent as base64. */
+/** Bytes that the payload contains as base64. */
 function bytes(cell: Buffer, shape: Shape, place: CellPlace): string {
   if (shape.kind === 'scalar' && shape.name === 'bytea') return `\\x${cell.toString('hex')}`
   const decoded = cell.toString('utf8')

@@ -1,4 +1,4 @@
-// Writing rows to PostgreSQL: a batch in one statement, or in several where the server's limits or its keys ask for it.
+// Writes rows to PostgreSQL: a batch in one statement, or in several if the server's limits or equal keys require it.
 import type postgres from 'postgres'
 import type { JdbcConfig } from '../config.ts'
 import { refused, verdicts } from '../failure.ts'
@@ -6,7 +6,7 @@ import { quoted } from '../identifiers.ts'
 import { postgresFailure, stateOf } from './failure.ts'
 import { definition, type Part, parts, type ShapedBatch } from './recordset.ts'
 
-/** Two rows of one statement have the same key, as the key's own index compares them. */
+/** SQLSTATE: two rows of one statement have keys that are equal in the index. */
 const CARDINALITY_VIOLATION = '21000'
 
 interface Writing {
@@ -14,11 +14,11 @@ interface Writing {
   table: string
   /** For messages. */
   place: string
-  /** Statements at the beginning of a transaction. */
+  /** Statements to run at the beginning of a transaction. */
   settings: string
 }
 
-/** What writes the batches of a connection; a number of rows comes back. */
+/** Returns the function that writes the batches of a connection; that function returns the number of rows written. */
 export function writer(sql: postgres.Sql, config: JdbcConfig, { table, place, settings }: Writing) {
   function statement(batch: ShapedBatch): string {
     const names = batch.columns.map((column) => quoted(column.name)).join(', ')
@@ -32,8 +32,9 @@ export function writer(sql: postgres.Sql, config: JdbcConfig, { table, place, se
   }
 
   /**
-   * Keys may be equal to the database alone: `7` and `"7"`, two letters under a collation, two offsets of one moment. It
-   * says so when they meet in one statement, which is then written in halves, so that the later row wins.
+   * Keys that differ as text may be equal for the database: `7` and `"7"`, two letters in a collation, one moment with
+   * two offsets. If such rows are in one statement, the database refuses it. The statement is then split in halves, so
+   * that the later row replaces the earlier one.
    */
   async function overwrite(part: Part): Promise<number> {
     if (part.rows.length === 1) return write(part)
@@ -43,7 +44,7 @@ export function writer(sql: postgres.Sql, config: JdbcConfig, { table, place, se
         sql.unsafe('savepoint rows_'),
         sql.unsafe(statement(part), [part.recordset]),
       ])
-      // Not waited for: where it failed, so does the commit.
+      // Not awaited: if it fails, the commit fails too.
       sql.unsafe('release savepoint rows_').catch(() => {})
       return count
     } catch (error) {
@@ -77,8 +78,8 @@ export function writer(sql: postgres.Sql, config: JdbcConfig, { table, place, se
 }
 
 /**
- * Which column, and which row, a value does not fit in: the server does not say, so each column is read by itself, as
- * the statement did, without writing anything.
+ * Finds the column and the row of a value that does not fit. The server does not name them, so each column is read by
+ * itself in the same way as in the statement, without writing anything.
  */
 async function named(
   sql: postgres.Sql,
