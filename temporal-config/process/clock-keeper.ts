@@ -1,4 +1,4 @@
-// Keeps the process's clock by the database's: measured before anything is done, and again from time to time.
+// Corrects the process's clock by the database's clock: measured before anything else, and again from time to time.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { aheadMs, clockWarning, setClock } from '../../db/clock.ts'
@@ -6,13 +6,14 @@ import { databaseTime } from '../../db/health.ts'
 import type { Pool } from '../../db/pool.ts'
 
 const EVERY_MS = 30_000
-/** An answer this quick says enough about the moment. */
+/** An answer within this time is exact enough. */
 const QUICK_MS = 10
 const QUESTIONS = 5
 
 /**
- * Asks the database for its time, several times unless an answer is quick, and goes by the quickest. One answer alone may be
- * wrong by half of what it took: the first one waits for a connection, or for a process that is busy with its start.
+ * Reads the database's time, several times unless an answer is quick, and uses the quickest answer. An answer may be
+ * wrong by half of its duration, and the first one may wait for a connection or for a process that is busy with its
+ * start.
  */
 export async function measureClock(pool: Pool, jumped?: () => void): Promise<void> {
   let best: { time: number; at: number; took: number } | undefined
@@ -30,11 +31,13 @@ export async function measureClock(pool: Pool, jumped?: () => void): Promise<voi
   if (best) setClock(best.time, best.at, jumped)
 }
 
-/** Measures until `signal` aborts. Says when this machine's clock is far away from the database's, and when it no longer is. */
+/**
+ * Measures until `signal` aborts. Logs when this machine's clock is far from the database's, and when it no longer is.
+ */
 export async function keepClock(pool: Pool, logger: Logger, signal: AbortSignal): Promise<void> {
   let warned: number | undefined
-  let wake = () => {}
-  const jumped = () => wake()
+  let measureNow = () => {}
+  const jumped = () => measureNow()
   const say = () => {
     const far = clockWarning() !== undefined
     const seconds = Math.round(aheadMs() / 1000)
@@ -49,9 +52,9 @@ export async function keepClock(pool: Pool, logger: Logger, signal: AbortSignal)
   while (!signal.aborted) {
     await measureClock(pool, jumped).then(say, () => {})
     const early = new AbortController()
-    wake = () => early.abort()
+    measureNow = () => early.abort()
     await sleep(EVERY_MS, undefined, { signal: AbortSignal.any([signal, early.signal]), ref: false }).catch(() => {})
-    // However often the clock jumps.
+    // At most one measurement per interval, however often the clock jumps.
     await sleep(1000, undefined, { signal, ref: false }).catch(() => {})
   }
 }

@@ -1,13 +1,13 @@
-// A command that does one thing and ends: its words, its help, and its errors as lines.
+// A command that does one thing and ends: its arguments, its help, and its errors as lines.
 import { DatabaseRefused, DatabaseUnavailable } from '../../db/availability.ts'
 import { helpText, type Program, readSettings, type Settings } from './settings.ts'
 
 export interface Command {
   program: Program
-  /** What stands behind the name, such as `FILE [--replace]`. */
+  /** The arguments after the name, such as `FILE [--replace]`. */
   usage: string
   flags: readonly string[]
-  /** How many words may be given beside the flags. */
+  /** The least and the greatest number of arguments, without flags. */
   words: [least: number, most: number]
 }
 
@@ -15,7 +15,7 @@ export interface Given {
   settings: Settings
   words: string[]
   flags: ReadonlySet<string>
-  /** On stderr; the result is on stdout. */
+  /** Prints a line on stderr; the result goes to stdout. */
   say: (line: string) => void
 }
 

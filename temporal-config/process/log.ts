@@ -51,8 +51,8 @@ function atEveryDepth(name: string): string[] {
 }
 
 /**
- * An error as type, code, message and stack, with its causes. Other fields stay out: client libraries hang whole
- * configurations and requests, passwords included, on their errors.
+ * An error as type, code, message and stack, with its causes. Other fields are left out: client libraries add whole
+ * configurations and requests, including passwords, to their errors.
  */
 function withoutForeignFields(error: unknown): unknown {
   if (!(error instanceof Error)) return error
@@ -66,7 +66,7 @@ function withoutForeignFields(error: unknown): unknown {
   }
 }
 
-/** Passwords in URLs and authorization headers are what messages of client libraries most often repeat. */
+/** Messages of client libraries often contain passwords in URLs, and authorization headers. */
 function masked(text: string): string {
   return text
     .replace(/(\/\/[^\s:/@]*:)[^\s@/]+@/g, '$1***@')

@@ -5,7 +5,7 @@ import type { Metrics } from '../../activities/metrics.ts'
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600]
 
-/** A registry of its own, so that API and worker in one process share it and tests do not. */
+/** Creates a new registry, so that API and worker in one process share one, and tests do not. */
 export function createMetrics(): Metrics {
   const registry = new Registry()
   const registers = [registry]

@@ -1,7 +1,7 @@
-// A port that cannot be opened, as the one line that a person at the terminal reads.
+// The error line for a port that cannot be opened.
 import { StartRefused } from './program.ts'
 
-/** What a failed `listen` means; `prefix` is that of the settings `…_HOST` and `…_PORT`. */
+/** Converts the error of a failed `listen`; `prefix` is that of the settings `…_HOST` and `…_PORT`. */
 export function portRefused(prefix: string, host: string, port: number, error: NodeJS.ErrnoException): StartRefused {
   switch (error.code) {
     case 'EADDRINUSE':

@@ -1,13 +1,13 @@
-// The life of a program: settings, start, `ready`, and an end in order.
+// Runs a program: reads the settings, starts, prints `ready`, and shuts down in order.
 
 import type { Logger } from 'pino'
 import { createLogger } from './log.ts'
 import { helpText, type Program, readSettings, type Settings, SettingsError } from './settings.ts'
 
-/** Nothing that was started may hold the end up for longer; the workers' own grace time is 30 s. */
+/** The longest time for a shutdown; the workers' own grace period is 30 s. */
 const STOP_WITHIN_MS = 90_000
 
-/** What is closed at the end, in this order: each needs what comes after it. */
+/** The order of the shutdown: each part needs the parts after it. */
 const END_ORDER = [
   'the API',
   'the workers',
@@ -20,7 +20,7 @@ const END_ORDER = [
 ] as const
 export type Closing = (typeof END_ORDER)[number]
 
-/** The start cannot go on, for a reason that the person at the terminal can mend. One line each. */
+/** The start fails for a reason that the operator can fix. One line per reason. */
 export class StartRefused extends Error {
   readonly lines: string[]
 
@@ -31,7 +31,7 @@ export class StartRefused extends Error {
 }
 
 export interface Life {
-  /** Has `close` run at the end, in the order above. */
+  /** Registers `close` to run at the shutdown, in the order above. */
   atEnd(what: Closing, close: () => Promise<unknown> | unknown): void
   /** Ends the program; the first call counts. */
   end(code: number, why: string): void
@@ -45,21 +45,21 @@ export interface Started {
   settings: Settings
   logger: Logger
   life: Life
-  /** Tells the person at the terminal what a slow step does. */
+  /** Prints what a slow step does, for the person at the terminal. */
   say: (line: string) => void
 }
 
 export interface ProgramOptions {
-  /** Another log than JSON lines on stdout. */
+  /** A log to use instead of JSON lines on stdout. */
   logger?: (settings: Settings) => Logger
   say?: (line: string) => void
-  /** Arguments that the program takes beside `--help`, with what each does. */
+  /** Arguments that the program accepts besides `--help`, with their descriptions. */
   flags?: Readonly<Record<string, string>>
 }
 
 /**
- * Runs a program: `start` brings everything up and returns what the line `ready` shows, if any. SIGTERM and SIGINT end it in
- * order, with exit code 0; what cannot start or fails later ends it with 1.
+ * Runs a program. `start` starts everything and may return fields for the line `ready`. SIGTERM and SIGINT shut it down
+ * in order, with exit code 0. A failure, at the start or later, ends it with exit code 1.
  */
 export async function runProgram(
   program: Program,
@@ -86,7 +86,7 @@ export async function runProgram(
   process.on('uncaughtException', (error) => life.fail(error))
   try {
     const ready = await start({ settings, logger, life, say })
-    // Whatever the level of the log: this is the line that a starter waits for.
+    // Logged at every log level: whatever started the program waits for this line.
     if (ready && !life.ending.aborted) createLogger('info', logger.bindings().name).info(ready, 'ready')
   } catch (error) {
     life.fail(error)
@@ -103,7 +103,7 @@ function settingsOrExit(program: Program): Settings {
   }
 }
 
-/** A life of its own for a program; `end` begins the end and exits the process. */
+/** Creates the life of a program; `end` begins the shutdown and exits the process. */
 export function createLife(logger: Logger): Life {
   const closers: { what: Closing; close: () => Promise<unknown> | unknown }[] = []
   const controller = new AbortController()
@@ -129,7 +129,7 @@ export function createLife(logger: Logger): Life {
       process.exit(1)
     }, STOP_WITHIN_MS).unref()
     void (async () => {
-      // Looked at anew each time: what was still starting registers late.
+      // Read again each time: a part that was still starting registers late.
       for (;;) {
         closers.sort((one, other) => END_ORDER.indexOf(one.what) - END_ORDER.indexOf(other.what))
         const next = closers.shift()
@@ -148,7 +148,7 @@ export function createLife(logger: Logger): Life {
       closers.push({ what, close: closer })
     },
     fail(error) {
-      // What breaks because the end has begun is no failure.
+      // An error that the shutdown itself causes is not a failure.
       if (controller.signal.aborted) return
       if (error instanceof StartRefused) for (const line of error.lines) console.error(line)
       else {

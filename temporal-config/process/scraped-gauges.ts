@@ -1,5 +1,5 @@
-// Gauges whose value is asked of the database when Prometheus reads them. One that cannot be had in time keeps its last
-// value.
+// Gauges whose value is read from the database when Prometheus scrapes them. If the database does not answer in time, a
+// gauge keeps its last value.
 import { Gauge, type Registry } from 'prom-client'
 import { openCircuits } from '../../db/destinations/circuits.ts'
 import { type Db, type Pool, withoutTenant } from '../../db/pool.ts'

@@ -1,12 +1,12 @@
-// Every setting, once: its name, type, default, meaning and rule. `--help`, the table of docs/settings.md and the errors at
-// start all come from this schema. No other file reads the process's environment.
+// Every setting is defined here, with name, type, default, meaning and rule. This schema is the source of `--help`, of
+// the table in docs/settings.md and of the errors at start. No other file reads the process's environment.
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 
-/** The programs that are started; some settings are needed by some of them only. */
+/** The programs. Some settings are required by some of them only. */
 export type Program = 'start' | 'api' | 'worker' | 'migrate' | 'backup' | 'restore' | 'demo' | 'bench'
 
-/** A setting with its meaning, and the default as a reader should see it where it is not a plain value. */
+/** A setting with its description, and with a text for the default if that is not a plain value. */
 function setting<T extends z.ZodType>(schema: T, meaning: string, shown?: string): T {
   return schema.meta({ description: meaning, shown }) as T
 }
@@ -115,14 +115,14 @@ const settingsSchema = z.object({
 
 export type Settings = z.infer<typeof settingsSchema>
 
-/** Not one setting but as many as there are credentials. */
+/** The pattern of the settings for credentials: one setting per credential. */
 const ENVIRONMENT_SECRET = {
   name: 'DISTRIBUTOR_SECRET_<TENANT>__<NAME>',
   shown: 'none',
   meaning: 'a credential of that tenant: a JSON object of strings (and `allowed_hosts`, a list), or one text',
 }
 
-/** Values of these never appear in a refusal. */
+/** The values of these settings never appear in an error. */
 const SECRET = new Set([
   'DATABASE_URL',
   'DATABASE_ADMIN_URL',
@@ -131,7 +131,7 @@ const SECRET = new Set([
   'CALLBACK_SECRET',
 ])
 
-/** Refused settings: `lines` holds one line per setting, each starting with its name and without a secret's value. */
+/** Invalid settings. `lines` has one line per setting; it starts with the name and never contains a secret's value. */
 export class SettingsError extends Error {
   readonly lines: string[]
 
@@ -143,8 +143,8 @@ export class SettingsError extends Error {
 }
 
 /**
- * The settings in `env`, with an empty value counting as absent. Throws `SettingsError` with a line for each one that
- * is not acceptable, or that `program` needs and is missing.
+ * Reads the settings from `env`; an empty value counts as absent. Throws `SettingsError` with a line for each setting
+ * that is invalid, or that `program` requires and is missing.
  */
 export function readSettings(env: NodeJS.ProcessEnv = process.env, program: Program = 'start'): Settings {
   const given: Record<string, string> = {}
@@ -169,7 +169,7 @@ function refusals(error: z.ZodError, given: Record<string, string>): string[] {
   return [...lines.values()]
 }
 
-/** What belongs together: a database of one's own needs keys of one's own. */
+/** Rules across settings: a given database requires given encryption keys. */
 function missing(given: Record<string, string>, program: Program): string[] {
   const lines: string[] = []
   if (['migrate', 'backup', 'restore', 'demo'].includes(program)) return lines
@@ -187,7 +187,6 @@ export function describeSettings(): { name: string; shown: string; meaning: stri
   return [...rows, ENVIRONMENT_SECRET]
 }
 
-/** What `--help` prints. */
 export function helpText(program: Program, flags: Readonly<Record<string, string>> = {}): string {
   const rows = describeSettings()
   const width = Math.max(...rows.map((row) => row.name.length)) + 2
@@ -212,21 +211,21 @@ export function environmentSecrets(env: NodeJS.ProcessEnv = process.env): Record
   return found
 }
 
-/** What a server needs to know of this machine. */
+/** The environment variables that a server needs. */
 const MACHINE = /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TZDIR|TMPDIR|TMP|TEMP|LD_LIBRARY_PATH)$/
-/** What beside it a program needs that is fetched, or fetches others: its caches, and the way to the outside. */
+/** What a program that downloads needs in addition: its caches, and the proxy settings. */
 const FETCHING =
   /^(XDG_[A-Z]+_HOME|GO[A-Z0-9]+|CGO_[A-Z_]+|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|https?_proxy|no_proxy|all_proxy)$/i
 
 /**
- * The environment of a server that is started from here. None of our settings: whoever reads it, or breaks into the server,
- * finds no key of ours.
+ * The environment of a server that this program starts. It contains none of our settings, so that nobody who reads it,
+ * or breaks into the server, finds our keys.
  */
 export function serverEnvironment(): Record<string, string> {
   return environmentOf((name) => MACHINE.test(name))
 }
 
-/** The same for a program that fetches or builds others. */
+/** The same for a program that downloads or builds other programs. */
 export function fetchingEnvironment(): Record<string, string> {
   return environmentOf((name) => MACHINE.test(name) || FETCHING.test(name))
 }
@@ -236,7 +235,7 @@ function environmentOf(isPassed: (name: string) => boolean): Record<string, stri
   return Object.fromEntries(entries) as Record<string, string>
 }
 
-/** The environment as it is, for Temporal's own settings and for the search of programs. */
+/** The whole environment, for Temporal's own settings and to search for programs. */
 export function wholeEnvironment(): NodeJS.ProcessEnv {
   return process.env
 }

@@ -1,12 +1,12 @@
-// Waits for a service by asking it what a load balancer would ask.
+// Waits for a service with the same checks as a load balancer.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Life } from './program.ts'
 
-/** After so long, and then after twice as long each time. */
+/** When to print the first message; the time doubles after each message. */
 const TELL_AFTER_MS = 5000
 
-/** Returns once no check fails, or the program ends; says from time to time which still do. */
+/** Returns when no check fails, or the program ends. Prints from time to time which checks still fail. */
 export async function untilReady(failing: () => Promise<string[]>, logger: Logger, life: Life): Promise<void> {
   for (let told = performance.now(), quiet = TELL_AFTER_MS; !life.ending.aborted; ) {
     const checks = await failing()

@@ -117,8 +117,7 @@ function logIn(options: ConnectionOptions): Promise<Connection> {
  * - A malformed packet outside of any command would end the process, because the client reads it without a guard.
  * - An answer must not fill the memory. Its bytes are counted before the client joins the parts of a packet, because a
  *   packet can have any number of parts.
- * - The client prints a line for each packet out of order, and a trace for an invalid length: neither reaches the
- * client.
+ * - The client would print a line for each packet out of order, and a trace for an invalid length.
  */
 function contained(connection: Connection): Connection {
   const inside = connection as Connection & Inside
