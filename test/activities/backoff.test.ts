@@ -25,7 +25,7 @@ describe('retryDelay', () => {
     expect(retryDelay({ failures: 1, retryAfterMs: 86_400_000 }, BACKOFF, none)).toBe(3_600_000)
   })
 
-  it('keeps its own delay when the wish is shorter, and goes at once when asked to', () => {
+  it('keeps its own delay when Retry-After is shorter, and retries at once when Retry-After is 0', () => {
     expect(retryDelay({ failures: 5, retryAfterMs: 1000 }, BACKOFF, none)).toBe(16_000)
     expect(retryDelay({ failures: 5, retryAfterMs: 0 }, BACKOFF, none)).toBe(0)
   })

@@ -16,7 +16,7 @@ function slots() {
 }
 
 describe('the share of a destination', () => {
-  it('is a part of the slots as long as it is not known to be fast', () => {
+  it('is limited to some of the slots until it is known to be fast', () => {
     const { take } = slots()
     expect(take(100)).toHaveLength(20)
     expect(take(10)).toHaveLength(0)
@@ -33,7 +33,7 @@ describe('the share of a destination', () => {
     expect(take(200)).toHaveLength(80)
   })
 
-  it('is small again once its sends are slow, and takes none while twenty hang', () => {
+  it('is small again once its sends are slow, and gets no slot while twenty sends hang', () => {
     const { clock, take } = slots()
     for (let i = 0; i < 60; i++) for (const slot of take(1)) slot.end()
     const quick = take(100)
@@ -53,7 +53,7 @@ describe('the share of a destination', () => {
     expect(take(30, 'globex', 'globex/a')).toHaveLength(20)
   })
 
-  it('leaves slots to other tenants before anything can have become slow', () => {
+  it('leaves slots to other tenants, even before any send can be slow', () => {
     const { clock, take } = slots()
     const names = ['a', 'b', 'c', 'd', 'e']
     const taken = names.flatMap((name) => take(30, 'acme', `acme/${name}`))
@@ -150,7 +150,7 @@ describe('webhooks that wait for a receiver that hangs', () => {
 
 describe('the delay before an open circuit', () => {
   const closed = { probe_wait_ms: 0, own: false }
-  it('is at least until somebody may try, and grows to a quarter of an hour while it stays open', () => {
+  it('lasts at least until a probe is allowed, and grows to a quarter of an hour while the circuit stays open', () => {
     const settings = { failures: 5, open_seconds: 60 }
     const first = { ...closed, wait_ms: 60_000, openings: 1 }
     expect(circuitDelay(first, settings, () => 0)).toBe(60_000)

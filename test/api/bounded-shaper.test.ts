@@ -30,7 +30,7 @@ it('one tenant that has too much waiting is refused, and no other', async () => 
   expect(await again).toEqual([])
 })
 
-it('what takes too long, or is lost, is a 503, and what the payload is to blame for stays as it is', async () => {
+it('a shaping that takes too long or is lost is a 503; an error that the payload causes is returned unchanged', async () => {
   await expect(aShaper(20).check('a', 1)).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE' })
   for (const [error, expected] of [
     [new Error('the shaping process ended (SIGKILL)'), { code: 'SERVICE_UNAVAILABLE' }],

@@ -80,7 +80,7 @@ describe('bulk-submit', () => {
     expect(jobs.map(({ payload_bytes }) => payload_bytes.toString())).toEqual(texts)
   })
 
-  it('lists what is wrong, item by item, and accepts the rest', async () => {
+  it('lists the problems of each item, and accepts the other items', async () => {
     const { status, body } = await bulk([
       aSubmission(),
       aSubmission({ data_type: undefined }),
@@ -191,7 +191,7 @@ describe('a repeat', () => {
     expect(await jobsOf(answers[0]!.body.batch_id)).toHaveLength(2)
   })
 
-  it('of single items is told by their own keys, within a request, over requests, and beside a single submission', async () => {
+  it('of single items is recognised by their own keys: in one request, across requests, and with a single submission', async () => {
     const item = aSubmission({ payload: 'once', options: { idempotency_key: 'item-1' } })
     const changed = aSubmission({ payload: 'changed', options: { idempotency_key: 'item-1' } })
     const first = await bulk([item, item, changed, aSubmission()])
@@ -256,7 +256,7 @@ describe('a repeat', () => {
 })
 
 describe('many bulk requests of one tenant at once', () => {
-  it('leave the other tenants their connections, and are all carried out', async () => {
+  it('leave connections for other tenants, and are all processed', async () => {
     const item = aSubmission({ payload: 'held', options: { idempotency_key: 'held' } })
     const [held, letGo] = door()
     const [holding, holds] = door()

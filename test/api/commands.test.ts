@@ -308,7 +308,7 @@ describe('cancel', () => {
     expect(retried.warnings).toEqual([])
   })
 
-  it('refuses a reason that is too long, an unknown field, and what is not there', async () => {
+  it('refuses a reason that is too long, an unknown field, and an unknown distribution', async () => {
     const id = await submitted()
     const long = await api.call('POST', `/distribution/${id}/cancel`, { reason: 'x'.repeat(501) })
     expect([long.status, long.body.details[0].field]).toEqual([400, 'reason'])
@@ -356,7 +356,7 @@ describe('retry', () => {
     ])
   })
 
-  it('of what was cancelled before its time leaves it its life after that time', async () => {
+  it('of a distribution cancelled before its deliver_at keeps the expiry relative to deliver_at', async () => {
     const deliver_at = new Date(Date.now() + 86_400_000).toISOString()
     const id = await submitted({ deliver_at })
     await withTenant(api.pool, 'acme', (db) =>

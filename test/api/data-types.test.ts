@@ -127,7 +127,7 @@ describe('a data type', () => {
     expect((await api.call('GET', '/data-types/bad')).status).toBe(404)
   })
 
-  it('may have a schema of many fields, which is compiled where nobody waits', async () => {
+  it('may have a schema with many fields, which is compiled without blocking other requests', async () => {
     const fields = (count: number) =>
       Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, { type: 'string', pattern: '^[a-z]+$' }]))
     const large = await admin('POST', '/data-types', { id: 'large', schema_definition: { properties: fields(1000) } })

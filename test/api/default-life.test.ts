@@ -41,7 +41,7 @@ async function lifeOf(distribution_id: string): Promise<number> {
   return Math.round(row!.life)
 }
 
-describe('a distribution without a life of its own', () => {
+describe('a distribution without a stated expiry', () => {
   it.each([
     ['five minutes', 'no mail', { destinations: [inline()] }, 5 * MINUTE],
     ['an hour', 'an inline mail', { destinations: [mail] }, 60 * MINUTE],
@@ -91,19 +91,19 @@ describe('a distribution without a life of its own', () => {
   })
 })
 
-describe('a life that somebody stated', () => {
-  it.each([30, 300, 1000])('%i s in the submission stays', async (timeout_seconds) => {
+describe('an expiry that was stated', () => {
+  it.each([30, 300, 1000])('%i s in the submission are kept', async (timeout_seconds) => {
     expect(await lifeOf(await submit({ destinations: [mail], options: { timeout_seconds } }))).toBe(timeout_seconds)
   })
 
-  it('in a retry stays, also where it is planned anew', async () => {
+  it('in a retry is kept, also when the distribution is planned again', async () => {
     const id = await submit({ destinations: [mail] })
     await rules.api.rows('acme', `update distribution_jobs set status = 'cancelled' where id = $1`, [jobId(id)])
     await withTenant(rules.api.pool, 'acme', (db) => requestRetry(db, jobId(id), { force: true, timeout_seconds: 120 }))
     expect(Math.abs((await lifeOf(id)) - 120)).toBeLessThan(10)
   })
 
-  it('by a rule stays', async () => {
+  it('set by a rule is kept', async () => {
     const rule = rules.aRule({
       rule_type: 'prioritization',
       conditions: { path: 'data_type', operator: 'equal', value: 'short' },

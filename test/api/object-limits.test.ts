@@ -65,7 +65,7 @@ describe.each(OBJECT_KINDS)('%s of a tenant', (kind) => {
   })
 })
 
-it('what is deleted, turned off or revoked makes room', async () => {
+it('deleted, disabled or revoked objects no longer count', async () => {
   await platform('PUT', '/tenants/small', {
     object_limits: { health_checks: 1000, destinations: 1000, api_keys: 1000 },
   })

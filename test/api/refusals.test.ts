@@ -104,7 +104,7 @@ describe('a request is counted as', () => {
   })
 })
 
-it('bytes beyond the share of a tenant are its own fault, those beyond the share of all are overload', () => {
+it('too many bytes of one tenant count against the tenant; too many bytes of all count as overload', () => {
   const size = 10 * LIMITS.smallBody.value
   const refusedBy = (tenant: (n: number) => string) => {
     const bodies = createBodiesUnderWay(size)

@@ -24,7 +24,7 @@ const create = (given: Record<string, unknown> = {}) =>
   api.call('POST', '/distribution/schedules', aSchedule(given), admin())
 
 describe('a schedule', () => {
-  it('is made, shown, listed, replaced and deleted, and Temporal is told each time', async () => {
+  it('is created, shown, listed, replaced and deleted, and Temporal is updated each time', async () => {
     const before = api.dispatcher.schedules.length
     const made = await create({ name: 'nightly', time_zone: 'Europe/Rome' })
     expect(made.status).toBe(201)

@@ -48,7 +48,7 @@ describe('an unknown field or value', () => {
     expect(body.details).toEqual([{ field: 'status', issue }])
   })
 
-  it('in a body that nobody reads is refused, and nothing is done', async () => {
+  it('in a body that the endpoint does not use is refused, and nothing is changed', async () => {
     const configuration = { endpoint: 'https://receiver.example/' }
     await admin('POST', '/destinations/register', { name: 'ledger', protocol: 'REST', configuration })
     const { status, body } = await admin('POST', '/destinations/ledger/disable', { reason: 'maintenance' })

@@ -146,7 +146,7 @@ describe('distribute', () => {
     expect(calls).toEqual(['plan', 'finish done'])
   })
 
-  it('a final failure of one destination leaves its siblings alone', async () => {
+  it('a final failure of one destination does not affect the others', async () => {
     const { calls } = await run({
       plan: aPlan({ deliveries: ['a', 'b'].map((name) => ({ name, protocol: 'REST', round: 1 })) }),
       deliver: async ({ destination }) => {
@@ -270,7 +270,7 @@ describe('distribute', () => {
     expect(calls).toEqual(['plan', 'deliver a', 'plan', 'finish cancelled'])
   })
 
-  it('an expiry stops what is open', async () => {
+  it('an expiry stops the open deliveries', async () => {
     const { finished } = await run({
       plan: aPlan({ expires_in_ms: 300 }),
       deliver: hang,
@@ -306,7 +306,7 @@ describe('distribute', () => {
     expect(calls).toEqual(['plan', 'plan', 'deliver a', 'finish done'])
   })
 
-  it('a retry signal starts what is open again, and leaves alone what is running', async () => {
+  it('a retry signal starts reopened deliveries, and does not affect running ones', async () => {
     let release = () => {}
     const released = new Promise<void>((resolve) => {
       release = resolve
@@ -332,7 +332,7 @@ describe('distribute', () => {
     expect(finished).toMatchObject([{ round: 2, cause: 'done' }])
   })
 
-  it('a retry that comes before the failed send has been told of goes at once, whatever its siblings do', async () => {
+  it('a retry that arrives before the failure is known starts at once, whatever the other deliveries do', async () => {
     let tell = () => {}
     const told = new Promise<void>((resolve) => {
       tell = resolve
@@ -370,7 +370,7 @@ describe('distribute', () => {
     )
   })
 
-  it('a retry that overtakes the end is seen by the last look at the row', async () => {
+  it('a retry that arrives while the run ends is found when the run rereads the row', async () => {
     let turn = 0
     const { calls } = await run({
       finish: async () => {
@@ -405,7 +405,7 @@ describe('distribute', () => {
     expect(calls.filter((call) => call === 'plan')).toHaveLength(3)
   })
 
-  it('asks the plan again when a delivery has ended for which others stand by', async () => {
+  it('plans again when a delivery with standbys has ended', async () => {
     const plans = [
       aPlan({
         deliveries: [
@@ -446,7 +446,7 @@ describe('distribute', () => {
     ])
   })
 
-  it('stops waiting for what was ended from outside, and leaves its siblings alone', async () => {
+  it('stops waiting for a delivery that was ended from outside; the other deliveries go on', async () => {
     const both = ['a', 'b'].map((name) => ({ name, protocol: 'REST' as const, round: 1 }))
     let release: () => void = () => {}
     const { calls, result } = await run(

@@ -206,7 +206,7 @@ describe('a broken connection', () => {
     expect(statuses(error)).toEqual({ ann: 'unknown', bob: 'unknown', eve: 'unknown' })
   })
 
-  it('before the last byte means that nobody has the mail', async () => {
+  it('before the last byte: no recipient has the mail', async () => {
     const server = await scripted({ answer: (line) => (line === 'DATA' ? 'reset' : undefined) })
     const error = await failed(aConfig(server.port, THREE))
     expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE' })
@@ -269,7 +269,7 @@ describe('of several recipients', () => {
     for (const { data } of server.mails) expect(data.toString()).toContain('To: ann@example.test, bob@example.test\r\n')
   })
 
-  it('a manual retry asks again about the refused ones, and nobody gets the mail twice', async () => {
+  it('a manual retry tries the refused recipients again, and no recipient gets the mail twice', async () => {
     const server = await scripted({ answer: (line) => (line.startsWith('RCPT TO:<ann') ? '550 nobody' : undefined) })
     const config = aConfig(server.port, THREE)
     const { progress } = await failed(config, { round: 1 })
@@ -288,7 +288,7 @@ describe('of several recipients', () => {
     ])
   })
 
-  it('a mail that is deferred as a whole defers all who were not refused', async () => {
+  it('when the whole mail is deferred, all recipients that were not refused are retried', async () => {
     const server = await scripted({
       answer: (line) => (line.startsWith('RCPT TO:<ann') ? '550 nobody' : line === '.' ? '451 later' : undefined),
     })

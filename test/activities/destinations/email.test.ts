@@ -197,7 +197,7 @@ describe('a mail on Mailpit', () => {
   })
 
   describe('to several', () => {
-    it('of whom one is refused arrives at the others, and the attempt fails', async () => {
+    it('of which one is refused: the others get the mail, and the attempt fails', async () => {
       const [one, two] = [inbox(), inbox()]
       const error = await failed(config({ to: [one, 'nobody@elsewhere.test', two] }))
       expect(error).toMatchObject({ code: 'REJECTED', retryable: false, response: { status: 550 } })
@@ -211,7 +211,7 @@ describe('a mail on Mailpit', () => {
       expect(await mailpit.messages(two)).toHaveLength(1)
     })
 
-    it('more than the server accepts at once: the others follow in another transaction, and nobody gets two', async () => {
+    it('more than the server accepts at once: the rest is sent in another transaction, and each gets one mail', async () => {
       const all = [inbox(), inbox(), inbox(), inbox(), inbox()]
       const message = { delivery_id: randomUUID() }
       const receipt = await send(config({ to: all }), message)
@@ -225,7 +225,7 @@ describe('a mail on Mailpit', () => {
       for (const { to } of ours) expect(to).toEqual(all)
     })
 
-    it('of whom all are deferred is tried again', async () => {
+    it('of which all are deferred: the delivery is retried', async () => {
       const to = inbox()
       await mailpit.chaos({ recipient: { code: 451, probability: 100 } })
       const message = { delivery_id: randomUUID() }

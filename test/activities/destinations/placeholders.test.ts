@@ -67,7 +67,7 @@ describe('in a URL', () => {
   )
 })
 
-describe('a placeholder never chooses who is reached', () => {
+describe('a placeholder never chooses the receiver', () => {
   it.each(['http:///{payload.text}/', 'http:{tenant_id}', 'http://h:{attempt_number}/', 'http://{tenant_id}@h/'])(
     'also in a configuration that was stored before it was refused: %s',
     (template) => {

@@ -182,7 +182,7 @@ describe('the answer kept', () => {
     expect(await send(aConfig(receiver.url))).toEqual({ status: 200, body: text })
   })
 
-  it('nothing is said of a body that nobody asked to keep', async () => {
+  it('a body that the configuration does not keep is not mentioned', async () => {
     const receiver = await receiving({ body: 'no gzip', headers: { 'content-encoding': 'gzip' } })
     expect(await send(aConfig(receiver.url, { max_response_bytes: 0 }))).toEqual({ status: 200, body: null })
   })

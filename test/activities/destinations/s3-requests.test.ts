@@ -86,7 +86,7 @@ describe('a request to S3', () => {
       expect((await store.stored()).body.equals(body)).toBe(true)
     })
 
-    it('an upload that is cut in the middle leaves no parts, and the repeat delivers', async () => {
+    it('an interrupted upload leaves no parts, and the repeat delivers', async () => {
       const message = aMessage({ body: randomBytes(20 * MIB) })
       store.front.decide(({ path }) => (path.includes('partNumber=2') ? 'cut' : undefined))
       const error = await failureOf(s3.deliver(store.aConfig(), message, never, surroundings))
@@ -98,7 +98,7 @@ describe('a request to S3', () => {
       expect((await store.stored()).body.equals(message.body)).toBe(true)
     })
 
-    it('a refused part is told as what it was, and leaves no parts', async () => {
+    it('a refused part is reported with the reason of the store, and leaves no parts', async () => {
       store.front.decide(({ path }) =>
         path.includes('partNumber=2')
           ? { status: 503, headers: { 'retry-after': '9' }, body: '<Error><Code>SlowDown</Code></Error>' }
@@ -141,7 +141,7 @@ describe('a request to S3', () => {
     })
   })
 
-  describe('who is asked, and how', () => {
+  describe('the endpoint and the form of the request', () => {
     const named = (lookups: string[]) => ({
       egress: createEgress({
         allow: ['127.0.0.0/8'],

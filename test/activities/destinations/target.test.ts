@@ -101,7 +101,7 @@ describe('the target of an inline destination', () => {
   })
 })
 
-it('a protocol that nobody knows has none', () => {
+it('an unknown protocol has no target', () => {
   expect(inlineTarget('FTP', { host: 'a.example' })).toBeNull()
   expect(inlineTarget('constructor', {})).toBeNull()
   expect(inlineTarget('REST', null as never)).toBeNull()

@@ -54,7 +54,7 @@ describe('tenants at a few slots', () => {
     expect(queue.next()).toBe('a3')
   })
 
-  it('leave when they wait no longer', () => {
+  it('are removed when they no longer wait', () => {
     const { queue, add } = aQueue(1)
     add('a1', 'a2', 'b1')
     queue.drop('a', 'a1')
@@ -74,7 +74,7 @@ describe('tenants at a few slots', () => {
     expect(queue.next()).toBe('a2')
   })
 
-  it('are slow as soon as their work takes long, and then one of them gives way to whoever has none', () => {
+  it('are slow as soon as their work takes long; then one of them gives way to a tenant without running work', () => {
     const { queue, add } = aQueue(2)
     add('a1', 'b1')
     expect([queue.next(), queue.next()]).toEqual(['a1', 'b1'])
@@ -92,7 +92,7 @@ describe('tenants at a few slots', () => {
     expect(queue.next()).toBe('b1')
   })
 
-  it('are let run though their work is long, until somebody waits who has none', () => {
+  it('may run long work until a tenant without running work waits', () => {
     const { queue, add } = aQueue(2)
     add('a1', 'b1')
     expect([queue.next(), queue.next()]).toEqual(['a1', 'b1'])
@@ -113,7 +113,7 @@ describe('tenants at a few slots', () => {
     expect(queue.next()).toBe('a2')
   })
 
-  it('that are slow come in the order of what they have had, not of when they came', () => {
+  it('that are slow run in the order of the time that they have used, not of their arrival', () => {
     const { queue, add } = aQueue(2)
     add('a1', 'b1', 'c1')
     for (const [tenant, took] of [
@@ -128,7 +128,7 @@ describe('tenants at a few slots', () => {
     expect(queue.next()).toBe('b2')
   })
 
-  it('keep their turn while nobody can serve them, and can be served out of turn', () => {
+  it('keep their position while no process is free, and can be served out of order', () => {
     const { queue, add } = aQueue(3)
     add('a1', 'b1', 'c1', 'c2')
     expect(queue.next((tenant) => tenant !== 'a')).toBe('b1')

@@ -92,7 +92,7 @@ describe('an expression', () => {
     expect(await evaluate('acme', expression, SECRET)).not.toMatch(/^refused/)
   })
 
-  it('ends at once when it waits for what never comes, and is told so', async () => {
+  it('ends at once, with an error, when it waits for something that never happens', async () => {
     const message = /^refused: never ends: it waits for an object with a function named "then"/
     for (const expression of [
       '{"then": /a/}',
