@@ -1,4 +1,4 @@
-// The activities of the background queue: what must never take a delivery's slot.
+// The activities of the background queue, which must never take a delivery's slot.
 import { ApplicationFailure, Context } from '@temporalio/activity'
 import { ApplicationFailureCategory } from '@temporalio/common'
 import type { ProbeResult } from '../db/destinations/health-checks.ts'
@@ -72,7 +72,7 @@ export function createBackgroundActivities(deps: ActivityDeps) {
   }
 }
 
-/** Called between units of long work: says that it goes on, and stops it when the worker stops. */
+/** Call it between units of long work: it sends a heartbeat, and throws when the worker stops. */
 function beating(otherwise: string): () => void {
   const context = Context.current()
   return () => {

@@ -24,16 +24,16 @@ export interface ActivityDeps {
   payloads: Payloads
   /** Slots for deliveries. */
   slots: WorkerSlots
-  /** Of those for callbacks and batches. */
+  /** Slots for callbacks and batches. */
   backgroundSlots: WorkerSlots
   shaper: Shaper
   timing: Timing
-  /** Between the attempts of a delivery. */
+  /** The delays between the attempts of a delivery. */
   backoffFor: (protocol: Protocol, configuration: Record<string, unknown>) => Backoff
   /** Identity of this worker in the attempt's row. */
   worker: string
   /** Credentials given by the environment, by full name. */
   environmentSecrets: Record<string, string>
-  /** Undefined while Temporal has not answered yet. */
+  /** Returns undefined while Temporal has not answered yet. */
   runs: () => Runs | undefined
 }

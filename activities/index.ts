@@ -30,7 +30,7 @@ export function createActivities(deps: ActivityDeps) {
   const rules = createRuleCache()
   return {
     async plan(ref: DistributionRef): Promise<Plan> {
-      // Of the local activity no try counts: the ordinary one comes after it.
+      // Tries of the local activity do not count: the ordinary activity follows it.
       const { attempt, isLocal } = activityInfo()
       const planned = (await planOrGiveUp(deps, ref, rules, isLocal ? 0 : attempt)) ?? (await missing(deps, ref))
       return { ...planned, lost_after_ms }
@@ -87,14 +87,14 @@ export function createActivities(deps: ActivityDeps) {
   }
 }
 
-/** Whether an aborted send is the worker's end and not the tenant's wish: then it is tried again. */
+/** Whether the worker caused the abort of a send, and not a cancel: then the send is retried. */
 function isWorkerToBlame(context: Context): boolean {
   const details = context.cancellationDetails
   if (!details) return false
   return details.workerShutdown || details.timedOut || details.paused || details.reset
 }
 
-/** A run without a row is a loss that an operator must hear of, once; nothing can be delivered any more. */
+/** The run has no row, so nothing can be delivered. The operator gets one event about the loss. */
 async function missing(deps: ActivityDeps, ref: DistributionRef): Promise<never> {
   deps.logger.error({ tenant_id: ref.tenant_id, distribution_id: ref.distribution_id }, 'no row for a running workflow')
   if (!activityInfo().isLocal) {

@@ -1,5 +1,5 @@
-// The border to Temporal's history: what an activity throws by accident stays here. A driver's error may hold a
-// password in its text or its cause, so only a safe text and a reference to the log go on.
+// Keeps unexpected errors out of Temporal's history: the text or the cause of a driver's error may contain a password.
+// The history gets only a safe text and a reference to the log.
 import { randomUUID } from 'node:crypto'
 import { CompleteAsyncError, type Context } from '@temporalio/activity'
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common'

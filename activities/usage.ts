@@ -1,5 +1,5 @@
-// `destinations.usage_count` and `last_used`, collected per worker and written now and then: written with every
-// attempt, the row of a busy destination would be where everything queues.
+// `destinations.usage_count` and `last_used`, collected per worker and written at intervals. If every attempt wrote
+// them, all attempts to a busy destination would wait for the lock of its row.
 
 import { addUsage } from '../db/destinations/usage.ts'
 import { type Pool, withTenant } from '../db/pool.ts'

@@ -1,4 +1,4 @@
-// How others start, signal and look up runs in Temporal: the interfaces. `temporal-config/client/` implements them.
+// The interfaces to start, signal and find runs in Temporal. `temporal-config/client/` implements them.
 import type { ProbeResult } from '../db/destinations/health-checks.ts'
 import type { ResumeRef } from '../db/distributions/resume.ts'
 import type { ScheduleRow } from '../db/schedules/schedules.ts'
@@ -27,11 +27,11 @@ export type ScheduleTimes = Pick<ScheduleRow, 'id' | 'tenant_id' | 'cron' | 'int
 /** As Temporal has it. */
 export interface ScheduleState {
   paused: boolean
-  /** None while it is paused. */
+  /** Empty while the schedule is paused. */
   next_runs: Date[]
 }
 
-/** What a person filters by in the Temporal UI, and what orders the queue. */
+/** Fields to filter by in the Temporal UI, and the fields that order the queue. */
 export interface About {
   data_type: string
   priority: Priority
@@ -44,17 +44,17 @@ export type RunState =
   | { state: 'unknown' }
 
 export interface Runs {
-  /** Starts the run of a new distribution; one that exists or existed already is left alone. */
+  /** Starts the run of a new distribution; does nothing if it has or had a run. */
   start(ref: DistributionRef, about: About): Promise<void>
-  /** Starts a run although an earlier one has closed; one that is running is left alone. */
+  /** Starts a run even if an earlier one has closed; does nothing if one is running. */
   startAgain(ref: DistributionRef, about: About): Promise<void>
   /** Has the run read the cancel in its row, and starts a run when there is none. */
   signalCancel(ref: DistributionRef, about: About): Promise<void>
   /** Has the run read the retry in its rows, and starts a run when there is none. */
   signalRetry(ref: DistributionRef, about: About): Promise<void>
-  /** Has the run read its rows again; nothing where none runs. */
+  /** Makes the run reread its rows; does nothing if none is running. */
   signalReread(ref: DistributionRef): Promise<void>
-  /** Tells the run that it may be its turn at these destinations; nothing where none runs. */
+  /** Signals the run that it may be its turn at these destinations; does nothing if none is running. */
   signalTurn(ref: DistributionRef, destinations: string[]): Promise<void>
   /** Resumes the deliveries that wait for a destination, page by page. */
   resume(ref: ResumeRef): Promise<void>
@@ -77,7 +77,7 @@ export interface TemporalHealth {
   worker_polling: boolean
 }
 
-/** Whom a call concerns: for the log. */
+/** What a call is about; for the log. */
 export type Addressee =
   | DistributionRef
   | BatchRef
@@ -87,15 +87,15 @@ export type Addressee =
   | ProbeInput
   | WebhookRef
 
-/** How the API reaches the runs. Nothing here throws, and nothing holds an answer up for long. */
+/** How the API reaches the runs. Nothing here throws, or delays an answer for long. */
 export interface Dispatcher {
   /**
-   * Has done what a row says already. What is not done in time is finished behind the answer, and what does not reach Temporal
-   * is left to the sweep. True when it was done in time.
+   * Does in Temporal what a row already says. If that takes too long, it continues after the answer was sent; if it
+   * fails, the sweep repeats it. True when it was done in time.
    */
   tell(what: string, about: Addressee, call: (runs: Runs) => Promise<unknown>): Promise<boolean>
   /** The result of `call`, or null when there is none within `withinMs` milliseconds. */
   ask<T>(what: string, about: Addressee, call: (runs: Runs) => Promise<T>, withinMs?: number): Promise<T | null>
-  /** What can not be asked in time counts as not healthy. */
+  /** Unhealthy also when there is no answer in time. */
   health(): Promise<TemporalHealth>
 }

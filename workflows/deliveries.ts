@@ -30,12 +30,12 @@ const { deliver } = proxyActivities<Pick<Activities, 'deliver'>>({
 /** Activities scheduled in one workflow task: a thousand at once would exceed the size of a message. */
 const CHUNK = 200
 /**
- * A held delivery is signalled when its turn comes, if necessary by the sweep. Ten thousand of them ask for nothing
- * meanwhile, and their histories do not grow.
+ * A held delivery is signalled when its turn comes, if necessary by the sweep. Until then it does no calls, so that
+ * even with ten thousand held deliveries no history grows.
  */
 const LONGEST_HOLD_MS = 86_400_000
 
-/** What the deliveries of a run share. */
+/** The state that the deliveries of a run share. */
 export interface Run {
   ref: DistributionRef
   running: RunningDeliveries

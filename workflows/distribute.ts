@@ -1,5 +1,5 @@
-// One distribution: plan it, deliver to all destinations side by side, end it, send its callback. The rows in PostgreSQL
-// hold the truth. A signal only says that they have changed.
+// One distribution: plan it, deliver to all destinations side by side, end it, send its callback. The rows in
+// PostgreSQL hold the truth. A signal only says that they have changed.
 import { defineSearchAttributeKey, SearchAttributeType, WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
 import {
   CancellationScope,
@@ -40,7 +40,10 @@ export const retrySignal = defineSignal(RETRY_SIGNAL)
 export const rereadSignal = defineSignal(REREAD_SIGNAL)
 export const turnSignal = defineSignal<[destinations?: string[]]>(TURN_SIGNAL)
 
-/** Cheap, and nearly always enough. On any failure the ordinary activity of the same name takes over. */
+/**
+ * Local activities are cheap and nearly always enough. After any failure the ordinary activity of the same name is
+ * used.
+ */
 const quick = proxyLocalActivities<Pick<Activities, 'plan' | 'finish'>>({
   startToCloseTimeout: '2 s',
   scheduleToCloseTimeout: '4 s',
@@ -99,7 +102,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
       await condition(() => running.empty)
       const finished = await finishNow({ ...ref, round: planned.round, cause })
       if (finished.again) {
-        // A delivery is open that this run does not carry out. That is rare, and must not become a tight loop.
+        // A delivery is open that this run does not deliver. That is rare; the pause prevents a tight loop.
         if (!changed) await sleep('1 s')
         continue
       }

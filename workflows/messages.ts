@@ -12,7 +12,7 @@ export interface DistributionRef {
 /** Signals carry no data: the command stands in the row, and the signal has the run read it. */
 export const CANCEL_SIGNAL = 'cancel'
 export const RETRY_SIGNAL = 'retry'
-/** Something else has changed in its rows. */
+/** Something else has changed in the distribution's rows. */
 export const REREAD_SIGNAL = 'reread'
 /**
  * Those ahead under its ordering key have ended: held deliveries may try again. Names their destinations, because a
@@ -20,11 +20,11 @@ export const REREAD_SIGNAL = 'reread'
  */
 export const TURN_SIGNAL = 'turn'
 
-/** What `plan` answers. */
+/** The result of `plan`. */
 export interface Plan {
   /** The distribution has ended: there is nothing to do. */
   final: boolean
-  /** Counts the retries by hand; `finish` compares it. */
+  /** Counts the manual retries; `finish` compares it. */
   round: number
   /** From now until `deliver_at`, in milliseconds on the database's clock; 0 when it may start. */
   delay_ms: number
@@ -41,13 +41,13 @@ export interface Plan {
   lost_after_ms: number
 }
 
-/** What the rows say of it. */
+/** An open delivery, as its rows say. */
 export type RowPlan = Omit<Plan, 'lost_after_ms'>
 
 export interface PlannedDelivery {
   name: string
   protocol: Protocol
-  /** The round in which the delivery was opened last; a retry by hand raises it. */
+  /** The round in which the delivery was opened last; a manual retry raises it. */
   round: number
   /** How often the delivery was resumed before its delay was over; absent: never. */
   resumes?: number | undefined
@@ -63,8 +63,8 @@ export interface DeliverInput extends DistributionRef {
 
 export type DeliverResult =
   /**
-   * Everything is in the rows. `held`: others of its ordering key come first; call again at the next `TURN_SIGNAL`, with
-   * `recheck` also soon without one. `resumed`: the row was resumed meanwhile; read the plan again.
+   * Everything is in the rows. `held`: others of its ordering key come first; call again at the next `TURN_SIGNAL`,
+   * with `recheck` also soon without one. `resumed`: the row was resumed meanwhile; read the plan again.
    */
   | { recorded: true; held?: true; recheck?: true; resumed?: true }
   /** The attempt is over, but its outcome could not be written: call `record`. */
@@ -102,7 +102,7 @@ export interface WebhookRef {
 export interface ProbeInput {
   tenant_id: string
   destination_id: string
-  /** A check by schedule: nobody waits for the answer. */
+  /** A scheduled check: no request waits for the answer. */
   scheduled?: true
 }
 
@@ -147,7 +147,7 @@ export interface ScheduledInput extends ScheduleRef {
 export interface Scheduled {
   /** Null: it was paused or deleted meanwhile. */
   distribution_id: string | null
-  /** The next time has to know when this one is final. */
+  /** The next time of the schedule must wait until this distribution is final. */
   wait: boolean
 }
 

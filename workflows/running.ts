@@ -44,7 +44,7 @@ export class RunningDeliveries {
     if (resumed) delivery.stop()
   }
 
-  /** For a delivery whose row is final: nothing more is to be sent. */
+  /** Stops a delivery whose row is final: nothing more may be sent. */
   stop(name: string): void {
     this.#running.get(name)?.stop()
   }

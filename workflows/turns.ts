@@ -1,10 +1,10 @@
-// How often each destination of a run was told that it may be its turn under the ordering key. Plain bookkeeping.
+// Counts the signals that a destination of a run may have its turn under the ordering key.
 
 export class Turns {
   readonly #at = new Map<string, number>()
   #everywhere = 0
 
-  /** Without names, at all destinations. */
+  /** Without names, for all destinations. */
   come(destinations?: string[]): void {
     if (destinations === undefined) this.#everywhere += 1
     for (const name of destinations ?? []) this.#at.set(name, (this.#at.get(name) ?? 0) + 1)

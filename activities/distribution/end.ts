@@ -1,4 +1,5 @@
-// What follows when a distribution ends: it is counted once, its open attempts are logged, and the next one of its ordering key may go on.
+// What follows when a distribution ends: it is counted once, its open attempts are logged, and the next one of its
+// ordering key may go on.
 import { type Ended, type EndRequest, endDistribution } from '../../db/distributions/end.ts'
 import { type JobRef, refOf } from '../../db/distributions/job-id.ts'
 import { type TransactionOptions, withTenant } from '../../db/pool.ts'
@@ -24,7 +25,7 @@ export async function end(
   return ended
 }
 
-/** The same where no run of the distribution sends the callback. */
+/** The same, but also starts the callback, for a distribution without a run that would send it. */
 export async function endWithoutRun(
   deps: ActivityDeps,
   runs: Pick<Runs, 'startWebhook'>,

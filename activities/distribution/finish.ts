@@ -1,4 +1,4 @@
-// `finish`: the last look at the row before a run ends.
+// `finish`: rereads the row before a run ends, and ends the distribution if possible.
 import { jobOf } from '../../db/distributions/job-id.ts'
 import type { FinishInput, FinishResult } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'

@@ -22,13 +22,16 @@ import { createRuleCache, type RuleCache } from '../rules/rule-cache.ts'
 import { momentOf } from '../rules/time.ts'
 import { storedShape } from '../shaping/stored-mapping.ts'
 
-/** Within a local activity's time; the transaction is one, so a body that outlives its call does no harm. */
+/**
+ * Shorter than the time of a local activity. The work is one transaction, so code that runs on after a timeout does no
+ * harm.
+ */
 const STATEMENT_TIMEOUT_MS = 2000
 
-/** Nobody can carry this job out: the message says what is wrong with its row. */
+/** The job can never be delivered; the message says what is wrong with its row. */
 export class UnreadableJob extends Error {}
 
-/** The plan as it stands, or null when there is no such job. Idempotent. */
+/** Makes the plan, or returns the existing one; null when there is no such job. Idempotent. */
 export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = createRuleCache()): Promise<RowPlan | null> {
   return withTenant(
     pool,
@@ -74,7 +77,7 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = create
   )
 }
 
-/** Runs the rules and writes what they chose; answers the milliseconds until the expiry, which they may have moved. */
+/** Runs the rules and stores their result; returns the milliseconds until the expiry, which a rule may have changed. */
 async function makePlan(db: Db, { tenant_id }: DistributionRef, job: LockedJob, rules: RuleCache): Promise<number> {
   const read = readSubmitted(job.destinations, PROTOCOLS)
   if ('issue' in read) throw new UnreadableJob(`The destinations cannot be read: ${read.issue}`)
@@ -109,7 +112,7 @@ async function makePlan(db: Db, { tenant_id }: DistributionRef, job: LockedJob, 
   })
 }
 
-/** As long as the retries of its protocols ask for. */
+/** The time that the retries of its protocols need. */
 function lifeOf(deliveries: NewDelivery[]): number {
   const open = deliveries.filter(({ status }) => status === 'pending')
   return Math.max(0, ...open.map(({ protocol }) => findProtocol(protocol)?.retries?.life_seconds ?? 0))
@@ -121,11 +124,11 @@ async function deliveriesOf(planned: RulePlan, given: SubmittedDestination[]): P
   for (const { name, candidate, status, error_code, error_message } of planned.destinations) {
     const found = submitted.get(name)
     const inline = found?.protocol === undefined ? undefined : found
-    // Reading a configuration takes some 80 µs (measured), and there may be a thousand: others go on in between.
+    // Reading a configuration takes some 80 µs, and there may be a thousand: the event loop is released in between.
     if (inline && deliveries.length % 50 === 49) await setImmediate()
     deliveries.push({
       destination_name: name,
-      // The row of a destination that is not there any more has failed already; its protocol is not known.
+      // The destination no longer exists. Its delivery has already failed, and its protocol is unknown.
       protocol: inline?.protocol ?? candidate?.protocol ?? PROTOCOLS[0]!,
       destination_id: candidate?.id ?? null,
       configuration: inline?.configuration ?? null,

@@ -8,15 +8,18 @@ import { withTenant } from '../../db/pool.ts'
 import type { ResumeStep } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 
-/** One step comes a second after the one before. */
+/** Deliveries that the first step resumes; a step follows a second after the one before. */
 const FIRST_WINDOW = 10
 const LARGEST_WINDOW = LIMITS.resumeWindow.value
 /** Runs that are signalled at once. */
 const AT_ONCE = 50
-/** While a circuit is half open one may try; another one, should that one have ended meanwhile. */
+/** While a circuit is half open, one delivery may try; the second one tries if the first has already ended. */
 const HALF_OPEN_PAGE = 2
 
-/** Begins to resume those that wait for this target, where there are any. Never throws: they would come by themselves. */
+/**
+ * Begins to resume the deliveries that wait for this target, if any. Never throws: without it, they retry by
+ * themselves.
+ */
 export async function resumeWaiting(deps: ActivityDeps, ref: ResumeRef & { target: string }): Promise<void> {
   const { tenant_id, target } = ref
   try {
@@ -27,8 +30,9 @@ export async function resumeWaiting(deps: ActivityDeps, ref: ResumeRef & { targe
 }
 
 /**
- * Resumes as many as the window has room for, beside those that were resumed before and nobody has asked yet. The window
- * doubles as long as they are taken up and the destination takes them, and halves when it fails or its limits put them off.
+ * Resumes as many deliveries as the window allows; deliveries that were resumed before and have not started count too.
+ * The window doubles while deliveries start and succeed, and halves when the destination fails or its limits defer
+ * them.
  */
 export async function resumeStep(
   deps: ActivityDeps,

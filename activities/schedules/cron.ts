@@ -1,8 +1,8 @@
-// Cron expressions of five fields: read by `cron-parser`, and checked here before Temporal sees them, which would answer
-// later and to nobody.
+// Cron expressions of five fields. `cron-parser` reads them. They are checked here, because Temporal would report an
+// error only later, and not to the request that sent the expression.
 import { CronExpressionParser } from 'cron-parser'
 
-/** The values that each field asks for, in order. */
+/** The values of each field, in order. */
 export interface Cron {
   minutes: number[]
   hours: number[]
@@ -10,9 +10,9 @@ export interface Cron {
   months: Set<number>
   /** 0 is Sunday. */
   weekdays: Set<number>
-  /** With days of the month and of the week both given, either is enough. */
+  /** If both days of the month and days of the week are given, a day needs to match only one of them. */
   eitherDay: boolean
-  /** It does not ask for hours of the day, so that an hour that the clocks repeat counts twice. */
+  /** The expression names no hours, so an hour that the clocks repeat counts twice. */
   everyHour: boolean
 }
 
@@ -23,7 +23,7 @@ const FIELDS = [
   ['month', '1 to 12 or jan to dec'],
   ['day of the week', '0 to 7 or sun to sat'],
 ] as const
-/** The parser also takes letters such as L, W and H, which Temporal does not know. */
+/** The parser also accepts letters such as L, W and H, which Temporal does not support. */
 const FIELD = /^(?:[\d*,/-]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat)+$/i
 
 /** JavaScript also counts U+FEFF, no-break spaces and the like as blanks; other readers of cron do not. */

@@ -1,4 +1,4 @@
-// Which times of a schedule have passed without a distribution, and will get none.
+// Finds the times of a schedule that passed without a distribution and will not get one.
 import { LIMITS } from '../../db/limits.ts'
 import type { Missed, ScheduleRow } from '../../db/schedules/schedules.ts'
 import { timesBetween } from './times.ts'
@@ -15,9 +15,9 @@ type Row = Pick<
   | 'last_completed_at'
 >
 
-/** A run that comes later than this was held up by an outage. */
+/** A run that starts later than this was delayed by an outage. */
 const LATE_MS = 30_000
-/** More are counted as this many. */
+/** Upper bound of the count; more missed times are reported as this number. */
 const MOST_COUNTED = 100_000
 const SHOWN = 10
 /** The end of a distribution is noticed after a part of its time, half a minute at most, and a moment more. */
@@ -40,17 +40,17 @@ export function burstMs(row: Pick<Row, 'cron' | 'interval_seconds' | 'time_zone'
 }
 
 export interface Account {
-  /** Everything up to here is made or named. */
+  /** All times up to here have a distribution or were reported as missed. */
   accounted: Date
-  /** Times that nobody has named yet. */
+  /** Missed times that were not reported yet. */
   missed: Missed | null
-  /** The time that is to be made now is one of those that are not made up any more. */
+  /** The present time is itself too old to be made up. */
   tooLate: boolean
 }
 
 /**
- * What is to be said when the time `at` comes to be made. `begun` is when Temporal began its run: just now, where somebody
- * has it make up old times.
+ * What is to be said when the time `at` comes to be made. `begun` is when Temporal began its run: just now, where
+ * somebody has it make up old times.
  */
 export function accountFor(row: Row, at: number, now: number, begun = now): Account {
   const accounted = row.accounted_at.getTime()
@@ -76,7 +76,7 @@ export function accountFor(row: Row, at: number, now: number, begun = now): Acco
   }
 }
 
-/** It came while the distribution before was not final: to leave it out is what `overlap` asks for. */
+/** Whether the time came while the previous distribution was not final: `overlap` then requires to skip it. */
 function metOverlap({ overlap, last_fired_at, last_completed_at }: Row, time: number, now: number): boolean {
   if (overlap === 'allow_all' || overlap === 'buffer_all' || last_fired_at === null) return false
   const began = last_fired_at.getTime()
@@ -87,10 +87,10 @@ function metOverlap({ overlap, last_fired_at, last_completed_at }: Row, time: nu
 
 /** After an outage Temporal asks the overlap policy about all missed times at once, which drops most of them. */
 function leftOut(row: Row, at: number, now: number): number[] {
-  // One that was kept until the distribution before was final is late for that reason.
+  // A run that was buffered until the previous distribution was final is late for that reason.
   if (now - at < LATE_MS || metOverlap(row, at, now)) return []
   if (row.overlap === 'skip') return timesBetween(row, at, now, MOST_COUNTED)
-  // The first of them is kept for later.
+  // Temporal buffers the first of them.
   return row.overlap === 'buffer_one' ? timesBetween(row, at, now, MOST_COUNTED).slice(1) : []
 }
 

@@ -1,5 +1,5 @@
-// `submitScheduled`: submits the distribution of one time of a schedule. And the schedules themselves, which Temporal keeps by
-// our rows.
+// `submitScheduled`: submits the distribution of one time of a schedule. And the schedules themselves, which Temporal
+// keeps by our rows.
 
 import { jobId } from '../../db/distributions/job-id.ts'
 import { type DataTypeCheck, peekJob, readSurroundings, type SubmittedJob } from '../../db/distributions/jobs.ts'
@@ -28,15 +28,16 @@ import { isLeftOut, repeatedTime } from './times.ts'
 /** What Temporal has refused once it will not take the next minute. */
 const REFUSED_SECONDS = 600
 
-/** How a payload was found to be, under one state of its data type. */
+/** The result of a payload check against one version of its data type. */
 interface Fit {
   state: string
   problem: string | null
 }
 
 /**
- * Idempotent: the time names the distribution. One that was paused or deleted meanwhile makes none, and neither does one
- * that would be refused if it were submitted now: then its row says why.
+ * Idempotent: schedule and time identify the distribution. A schedule that was paused or deleted meanwhile creates
+ * none. A distribution that would be rejected if it were submitted now is not created either; then the schedule's row
+ * says why.
  */
 export async function submitScheduled(deps: ActivityDeps, input: ScheduledInput): Promise<Scheduled> {
   const { tenant_id, schedule_id } = input
@@ -70,7 +71,7 @@ export async function submitScheduled(deps: ActivityDeps, input: ScheduledInput)
 
 type Made =
   | { kind: 'nothing' }
-  /** Its payload is to be checked by this first. */
+  /** The payload must be checked against this first. */
   | { kind: 'check'; check: DataTypeCheck; row: ScheduleRow }
   | { kind: 'problem'; problem: string }
   | { kind: 'made'; job: SubmittedJob; overlap: ScheduleRow['overlap'] }
@@ -80,7 +81,8 @@ async function make(
   { tenant_id, schedule_id, at, begun }: ScheduledInput,
   fit: Fit | undefined,
 ): Promise<Made> {
-  // One after another: each names the times that were missed before it, and they come together after an outage.
+  // One after another: each run reports the times that were missed before it, and after an outage several start at
+  // once.
   const row = await findSchedule(db, schedule_id, true)
   const time = Date.parse(at)
   if (!row || row.deleted || row.paused || isLeftOut(row, time)) return { kind: 'nothing' }
@@ -108,7 +110,7 @@ function onceFor(row: ScheduleRow, at: string): string {
   return repeated ? `${repeated.shown} ${row.time_zone}` : at
 }
 
-/** Names the times that were passed over. Answers whether this one is too old to be made. */
+/** Reports the missed times. Returns whether the present time is itself too old for a distribution. */
 async function isTooLate(db: Db, row: ScheduleRow, time: number, begun: string | undefined): Promise<boolean> {
   const { accounted, missed, tooLate } = accountFor(
     row,
@@ -121,7 +123,7 @@ async function isTooLate(db: Db, row: ScheduleRow, time: number, begun: string |
   return tooLate
 }
 
-/** Of a problem that is new its operator hears once. */
+/** Sends an operator event for a new problem, once. */
 async function note(db: Db, row: ScheduleRow, problem: string | null): Promise<void> {
   if (!(await noteProblem(db, row.id, problem)) || problem === null) return
   await tell(db, row, 'schedule.failing', { reason: problem })

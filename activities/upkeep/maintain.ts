@@ -1,4 +1,4 @@
-// `maintain`: keeps the database in shape, every hour and at start.
+// `maintain`: maintenance of the database, every hour and at start.
 import { forgetLimits } from '../../db/destinations/circuits.ts'
 import { type Db, withoutTenant } from '../../db/pool.ts'
 import { ensurePartitions } from '../../db/upkeep/partitions.ts'
@@ -6,7 +6,7 @@ import { refreshView, VIEWS } from '../../db/upkeep/views.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { runSteps } from './steps.ts'
 
-/** It reads whole tables; nobody waits for it. */
+/** Long, because the refresh reads whole tables and no request waits for it. */
 const PATIENT = { statementTimeoutMs: 10 * 60_000 }
 
 export async function maintain(deps: ActivityDeps, beat: () => void): Promise<void> {

@@ -1,4 +1,4 @@
-// One open distribution whose row is due: brings the row and its run in Temporal together again.
+// Checks one open distribution that is due: starts or signals its run in Temporal if its row requires that.
 import { refOf } from '../../db/distributions/job-id.ts'
 import {
   changedAfter,
@@ -12,7 +12,7 @@ import type { Runs } from '../../workflows/client.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { endWithoutRun } from '../distribution/end.ts'
 
-/** A distribution whose run does not last after so many starts in one round is given up. */
+/** After so many starts in one round a distribution whose run always ends too early is given up. */
 const MOST_STARTS = 5
 const RUNNING_CHECK_SECONDS = 600
 const CANCELLING_CHECK_SECONDS = 60

@@ -15,10 +15,13 @@ import { resumeWaiting } from '../distribution/resume.ts'
 
 /** Within the time that the API waits for an answer. */
 const PROBE_MS = 12_000
-/** One that hangs ends within the time above. Not the turn in a queue: a check that is left out does not come back for it. */
+/**
+ * When to retry without a free slot: a probe that hangs ends within the time above. Fixed, because probes have no
+ * queue.
+ */
 const BUSY_MS = 5000
 
-/** How the destination is; the result is also a row of `destination_health_checks`. */
+/** Checks a destination; the result is also stored in `destination_health_checks`. */
 export async function probe(deps: ActivityDeps, input: ProbeInput, signal: AbortSignal): Promise<ProbeResult> {
   // A thousand probes that hang would hold every slot for callbacks.
   const slot = deps.backgroundSlots.slot()
@@ -46,8 +49,8 @@ async function probeNow(deps: ActivityDeps, input: ProbeInput, signal: AbortSign
   // Nothing was learnt about the destination.
   if (failure?.code === 'DESTINATION_DISABLED') return result
   await withTenant(deps.pool, tenant_id, async (db) => {
-    // A connection is no delivery: one of those that wait has to try, but it need not wait for it. Before the destination's
-    // row, as a failing attempt locks them.
+    // A connection does not prove that deliveries work, so the circuit stays half open: one waiting delivery may try
+    // now. Written before the destination's row, in the order in which a failing attempt locks them.
     if (result.healthy) await halfOpen(db, tenant_id, destination_id)
     await recordHealthCheck(db, destination_id, result)
   })

@@ -1,10 +1,10 @@
-// Work in steps that have nothing to do with each other: one that fails never hides those behind it.
+// Runs independent steps: a step that fails does not keep the later ones from running.
 import type { Logger } from 'pino'
 import type { Metrics } from '../metrics.ts'
 
 export type Steps = [name: string, work: () => Promise<void>][]
 
-/** The names of the steps that failed; each has been logged and counted by then. */
+/** Thrown with the names of the failed steps; each failure has already been logged and counted. */
 export class StepsFailed extends Error {}
 
 /**

@@ -1,4 +1,4 @@
-// One search of the sweep: page by page, some rows at a time. A row that fails hides none of the others.
+// One search of the sweep: page by page, some rows at a time. A row that fails does not affect the others.
 import { isDeepStrictEqual } from 'node:util'
 import { type Db, withoutTenant } from '../../db/pool.ts'
 import type { ActivityDeps } from '../deps.ts'
@@ -35,7 +35,7 @@ export async function sweepPages<Row extends object>(
   }
   for (let oldest: Row | undefined, after: Row | null = null; ; ) {
     const page: Row[] = await withoutTenant(pool, (db) => query(db, PAGE, after))
-    // The same row again: nothing could be written about it, so there would be no end.
+    // The same row came again, because it could not be updated: stop, or the loop would never end.
     if (isDeepStrictEqual(page[0], oldest)) return
     for (let from = 0; from < page.length; from += at_once) {
       await Promise.all(page.slice(from, from + at_once).map(actOn))

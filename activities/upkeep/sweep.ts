@@ -23,8 +23,8 @@ const RUNNING_CHECK_SECONDS = 600
 const FAILED_CHECK_SECONDS = 60
 
 /**
- * One pass over what is due, or with `all` over everything that is open, because Temporal may have lost its data. `beat`
- * is called between rows. Open jobs are swept beside the rest: many of them take a while and must not delay it.
+ * One pass over what is due, or with `all` over everything that is open, because Temporal may have lost its data.
+ * `beat` is called between rows. Open jobs are swept beside the rest: many of them take a while and must not delay it.
  */
 export async function sweep(deps: ActivityDeps, input: SweepInput, beat: () => void): Promise<void> {
   const runs = deps.runs()
@@ -74,7 +74,7 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
       query: dueWebhooks,
       async act(due) {
         await runs.startWebhook({ tenant_id: due.tenant_id, webhook_id: webhookId(due) })
-        // Thousands that wait for one receiver would hide all that come later.
+        // Thousands of webhooks that wait for one receiver would otherwise delay all later ones.
         await checkWebhook(due, RUNNING_CHECK_SECONDS)
       },
       failure: 'the sweep could not start a webhook; a later one will',
