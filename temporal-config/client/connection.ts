@@ -8,7 +8,7 @@ import type { Logger } from 'pino'
 export interface TemporalAddress {
   address: string
   namespace: string
-  /** The environment that holds Temporal's own settings; absent for the embedded server, whom they do not concern. */
+  /** The environment with Temporal's own settings; absent for the embedded server, which does not use them. */
   environment?: NodeJS.ProcessEnv
   /** Whether it shares its queues out by weight; the embedded server does. */
   fairness?: boolean

@@ -25,7 +25,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { logger, patienceMs = 1500, pauseMs = 5000 } = options
   let skippedUntil = 0
   let behind = 0
-  /** The last call that somebody waited for came too late: until one comes through, nobody waits. */
+  /** The last awaited call was too late. Until a call succeeds in time, calls are not awaited. */
   let slow = false
 
   /** The result of `done` when it comes within `ms`, else `late`. */
@@ -93,7 +93,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 /** What gRPC calls an invalid argument, not found, already there, not allowed, a failed precondition. */
 const ANSWERS: ReadonlySet<unknown> = new Set([3, 5, 6, 7, 9])
 
-/** Temporal is there and refuses this very call: that says nothing about the next one, which may be another tenant's. */
+/**
+ * Temporal is there and refuses this very call: that says nothing about the next one, which may be another tenant's.
+ */
 function isAnswer(error: unknown): boolean {
   return [error, (error as Error).cause].some((one) => isGrpcServiceError(one) && ANSWERS.has(one.code))
 }

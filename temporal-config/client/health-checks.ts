@@ -1,5 +1,5 @@
-// Destinations that are tried at intervals: one Temporal Schedule each, which starts `probe`. The rows say which there should
-// be; whatever Temporal has lost, or has too many of, is put right by them.
+// Destinations that are tried at intervals: one Temporal Schedule each, which starts `probe`. The rows say which there
+// should be; whatever Temporal has lost, or has too many of, is put right by them.
 import { createHash } from 'node:crypto'
 import {
   Client,
@@ -17,7 +17,7 @@ export interface HealthChecksOptions {
   taskQueue: string
 }
 
-/** Creates, changes or removes the schedule of one destination; a pause that somebody set is kept. */
+/** Creates, changes or removes the schedule of one destination; a pause that an operator set is kept. */
 export async function setHealthCheck(options: HealthChecksOptions, check: HealthCheckSchedule): Promise<void> {
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
   const scheduleId = healthCheckScheduleId(check)
@@ -34,7 +34,7 @@ export async function setHealthCheck(options: HealthChecksOptions, check: Health
   }
 }
 
-/** Brings the schedules in line with what `wanted` says; the others are left as they are. */
+/** Creates, changes or removes the schedules that `wanted` names; the others do not change. */
 export async function reconcileHealthChecks(
   options: HealthChecksOptions,
   wanted: (HealthCheckSchedule & { interval_seconds: number })[],
@@ -54,7 +54,7 @@ export async function reconcileHealthChecks(
 function specificationOf(options: HealthChecksOptions, check: HealthCheckSchedule, seconds: number) {
   const { tenant_id, destination_id } = check
   return {
-    // Each begins at a moment of its own within the interval, and is late by a little: nobody is tried by all at once.
+    // Each schedule has its own offset within the interval, and jitter, so that the checks do not run all at once.
     spec: {
       intervals: [{ every: seconds * 1000, offset: offsetOf(destination_id, seconds) }],
       jitter: Math.min(30_000, seconds * 100),

@@ -12,7 +12,7 @@ import type { Logger } from 'pino'
 import { MAINTENANCE_SCHEDULE_ID, SWEEP_SCHEDULE_ID } from '../../workflows/names.ts'
 
 const ENSURE_EVERY_MS = 5 * 60_000
-/** Far less than the life of a distribution, which is 5 minutes when nobody says otherwise. */
+/** Much less than the default life of a distribution, which is 5 minutes. */
 const LOOK_EVERY_MS = 30_000
 const AGAIN_AFTER_MS = 5000
 
@@ -24,7 +24,7 @@ export interface SchedulesOptions {
   sweepEvery?: `${number} s`
 }
 
-/** Creates the schedules; one that exists gets the present specification and keeps a pause that somebody set. */
+/** Creates the schedules. An existing one gets the present specification and keeps a pause that an operator set. */
 export async function ensureSchedules(options: SchedulesOptions): Promise<void> {
   const { connection, namespace, taskQueue, sweepEvery = '30 s' } = options
   const { schedule } = new Client({ connection, namespace })
@@ -56,7 +56,7 @@ export async function startFirstPass(options: SchedulesOptions): Promise<void> {
   await workflow.start('maintain', { ...start, workflowId: `${MAINTENANCE_SCHEDULE_ID}/first`, args: [] })
 }
 
-/** Whether the sweep's schedule is there. When it is not, Temporal has lost its data, or somebody deleted it. */
+/** Whether the sweep's schedule exists. If not, Temporal has lost its data, or an operator deleted the schedule. */
 export async function sweepIsScheduled({ connection, namespace }: SchedulesOptions): Promise<boolean> {
   const { schedule } = new Client({ connection, namespace })
   try {

@@ -1,5 +1,5 @@
-// The runs of distributions in Temporal: how they are started, signalled and looked up. Whoever has found a row (the
-// API that wrote it, the sweep that found it) goes through here, so that a run is the same whoever started it.
+// Starts, signals and finds the runs of distributions in Temporal. The API and the sweep both use this file, so that
+// their runs are the same.
 
 import {
   Client,

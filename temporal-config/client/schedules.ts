@@ -35,7 +35,10 @@ const OVERLAP: Record<Overlap, ScheduleOverlapPolicy> = {
   allow_all: ScheduleOverlapPolicy.ALLOW_ALL,
 }
 
-/** Set with a pause of ours. Another one was set in Temporal, and is left alone until somebody resumes the schedule. */
+/**
+ * The note of a pause that comes from a row. A pause with another note was set in Temporal, and is kept until it is
+ * ended.
+ */
 const NOTE = 'paused over the API'
 
 function refOf({ tenant_id, id }: Pick<ScheduleRow, 'tenant_id' | 'id'>): ScheduleRef {
@@ -43,8 +46,8 @@ function refOf({ tenant_id, id }: Pick<ScheduleRow, 'tenant_id' | 'id'>): Schedu
 }
 
 /**
- * Creates, changes or removes the schedule, as the row is now. `refused` says why Temporal does not take it. A pause that
- * was set in Temporal is kept, unless the order is to `resume`.
+ * Creates, changes or removes the schedule, as the row is now. `refused` says why Temporal does not take it. A pause
+ * that was set in Temporal is kept, unless the order is to `resume`.
  */
 export async function setSchedule(
   options: ScheduleOptions,
@@ -61,7 +64,9 @@ export async function setSchedule(
   }
 }
 
-/** A specification that the server refuses the SDK throws as a TypeError; what else it refuses, wrapped. */
+/**
+ * The SDK throws a TypeError for a specification that the server refuses, and a wrapped error for any other refusal.
+ */
 function refusalOf(error: unknown): string | undefined {
   if (error instanceof TypeError) return error.message
   const { cause } = error as Error
@@ -111,7 +116,10 @@ async function follow(options: ScheduleOptions, row: ScheduleSpec, resume: boole
   }
 }
 
-/** A new one knows nothing of earlier times: there are some when Temporal has lost its data, or was away when it was made. */
+/**
+ * A new one knows nothing of earlier times: there are some when Temporal has lost its data, or was away when it was
+ * made.
+ */
 function toMakeUp(row: ScheduleSpec): { backfill?: Backfill[] } {
   const end = now()
   const start = Math.max(row.accounted_at.getTime(), end - windowMs(row, end))
@@ -127,8 +135,8 @@ function cronOf(cron: string, zone: string) {
 }
 
 /**
- * As cron has always been read: with days of the month and of the week both given, either is enough. Temporal asks for both
- * in one expression, so that it gets two.
+ * As cron has always been read: with days of the month and of the week both given, either is enough. Temporal asks for
+ * both in one expression, so that it gets two.
  */
 function expressionsOf(cron: string): string[] {
   const [minute, hour, day, month, weekday] = cron.trim().split(/\s+/)
@@ -136,7 +144,9 @@ function expressionsOf(cron: string): string[] {
   return [`${minute} ${hour} ${day} ${month} *`, `${minute} ${hour} * ${month} ${weekday}`]
 }
 
-/** Has Temporal make again what it has lost, or somebody deleted there. `living` are the schedules that there should be. */
+/**
+ * Creates the schedules that Temporal has lost or an operator deleted there. `living`: the schedules that must exist.
+ */
 export async function restoreSchedules(
   options: ScheduleOptions,
   living: ScheduleRef[],
@@ -149,7 +159,7 @@ export async function restoreSchedules(
   for (const ref of missing.values()) await restore(ref)
 }
 
-/** `next` without what makes no distribution: the second time that clocks show the same, and times that they leave out. */
+/** `next` without the times that create no distribution: repeated and skipped times when the clocks change. */
 function withoutRepeats(timed: ScheduleTimes, taken: readonly Date[], next: readonly Date[]): Date[] {
   const before = new Set([...taken, ...next].map((time) => time.getTime()))
   return next.filter((date) => {

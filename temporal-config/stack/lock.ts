@@ -34,14 +34,17 @@ export interface HeldLock {
   release(): void
 }
 
-/** The folder is in use; the message says by whom. */
+/** The folder is in use; the message names the process that uses it. */
 export class LockHeld extends Error {}
 
 const LOOK_MS = 1_000
 
 const STOP_SIGNALS: Record<string, NodeJS.Signals[]> = { postgres: ['SIGINT', 'SIGQUIT'], temporal: ['SIGTERM'] }
 
-/** Takes the lock of `dataDir`, after ending what a killed holder left running. Throws `LockHeld` while one lives. */
+/**
+ * Takes the lock of `dataDir`. Stops the servers that a killed holder left running; throws `LockHeld` if a holder
+ * lives.
+ */
 export async function takeLock(
   dataDir: string,
   holder: Holder,
@@ -55,7 +58,7 @@ export async function takeLock(
   for (;;) {
     write()
     try {
-      // A link appears whole or not at all, and never over another one.
+      // A link appears completely or not at all, and never replaces another one.
       linkSync(part, file)
       break
     } catch (error) {
@@ -94,7 +97,7 @@ export function runningAddresses(dataDir: string): StackAddresses | undefined {
   return content && isRunning(content.holder) ? content.addresses : undefined
 }
 
-/** The same, asked again and again: the file is read only when it is another one, and looked at once a second at most. */
+/** The same for repeated calls: checks the file at most once a second, and reads it only if it has changed. */
 export function watchAddresses(dataDir: string): () => StackAddresses | undefined {
   let seen: { until: number; stamp: string; addresses: StackAddresses | undefined } | undefined
   return () => {
@@ -148,7 +151,7 @@ async function clear(dataDir: string, file: string, say: (line: string) => void)
       await endProcess(id, STOP_SIGNALS[name] ?? ['SIGTERM'], 20_000)
     }
   }
-  // Another starter may have cleared it meanwhile and taken the lock: then it is not ours to remove.
+  // Another process may have removed it meanwhile and taken the lock; that lock must not be removed.
   if (read(file) === text) rmSync(file, { force: true })
   else await wait(50)
 }

@@ -18,11 +18,11 @@ export interface PostgresOptions {
   dir: string
   /** A taken port gives the next free one; 0, the default, any free one. */
   port?: number
-  /** False: nothing is synced to disk; for tests, whose data nobody misses. */
+  /** False: nothing is synced to disk; only for tests. */
   durable?: boolean
-  /** Told where the cluster lies, when that is not in `dir`. */
+  /** Called with the folder of the cluster, if that is not in `dir`. */
   say?: (line: string) => void
-  /** Told as soon as the process exists, before it answers. */
+  /** Called as soon as the process exists, before it answers. */
   onProcess?: (id: ProcessId) => void
   /** The package with the programs, where it is not the installed one. */
   packageFolder?: string
@@ -86,14 +86,14 @@ function sayWhere({ dir, say = () => {} }: PostgresOptions, cluster: string): vo
 
 function settings(durable: boolean): string[] {
   const values = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', 'max_connections=200']
-  // Commits are still handed to the system, and so outlive a kill -9 of the server.
+  // Commits are still written to the operating system, and so survive a kill -9 of the server.
   if (!durable) values.push('fsync=off', 'full_page_writes=off')
   return values.flatMap((value) => ['-c', value])
 }
 
 /**
- * A cluster whose text sorts alike on every system. It is made beside its place and then put there, so that a start that
- * was interrupted never leaves half of one.
+ * A cluster whose text sorts alike on every system. It is made beside its place and then put there, so that a start
+ * that was interrupted never leaves half of one.
  */
 async function makeCluster(
   programs: PostgresPrograms,

@@ -15,9 +15,9 @@ export interface RunningServer {
   readonly process: ProcessId
   /** Settles when the process has ended, for whatever reason. */
   readonly exited: Promise<Exit>
-  /** Ends it in order: what it has accepted is kept. */
+  /** Stops it gracefully: everything that it has accepted is kept. */
   stop(): Promise<void>
-  /** Ends it as a power cut would. */
+  /** Kills it, as a power cut would. */
   kill9(): Promise<void>
 }
 

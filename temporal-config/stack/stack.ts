@@ -16,31 +16,33 @@ import type { SupervisorOrder, SupervisorReport } from './supervisor.ts'
 
 export interface StackOptions {
   data_dir: string
-  /** The folder goes with the servers, also when this process is killed. */
+  /** The folder is deleted when the servers stop, also when this process is killed. */
   temporary?: boolean
-  /** The command as a person knows it; a second starter on the same folder is told. */
+  /** The command, such as `npm start`; the error of a second start on the same folder names it. */
   what: string
   /** Absent: no embedded PostgreSQL. A taken port gives the next free one. */
   postgres?: { port: number; durable?: boolean }
   /** Absent: no embedded Temporal. `keep: false` forgets everything at the end. */
   temporal?: { cli?: string | undefined; port: number; ui_port?: number | undefined; namespace: string; keep?: boolean }
   say: (line: string) => void
-  /** Gives the start up: what has started is ended again, and `startStack` throws. */
+  /** Aborts the start: the servers that have started are stopped, and `startStack` throws. */
   signal?: AbortSignal
 }
 
 export interface Stack extends StackAddresses {
   supervisor: ProcessId
-  /** Settles with the reason when the servers are gone although nobody asked; never after `stop`. */
+  /** Settles with the reason when the servers end without a call of `stop`; never after `stop`. */
   lost: Promise<string>
   /** Ends Temporal, then PostgreSQL, and returns once both are gone. */
   stop(): Promise<void>
 }
 
-/** The stack cannot be had; the message is for the person who started it. */
+/** The stack cannot start; the message is for the person who started it. */
 export class StackRefused extends Error {}
 
-/** Starts the supervisor and the servers; throws `StackRefused` when the folder is in use or a server does not start. */
+/**
+ * Starts the supervisor and the servers; throws `StackRefused` when the folder is in use or a server does not start.
+ */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { child, stdin, stdout, log } = launchSupervisor(options.data_dir)
   const id = identify(child.pid!) ?? { pid: child.pid!, start: 'ended at once' }

@@ -87,7 +87,7 @@ function seen(name: Name, id: ProcessId): void {
   lock?.record(name, id)
 }
 
-/** Starts a server and, should it end by itself, starts it again where it was. `up` is told each time that it answers. */
+/** Starts a server, and restarts it on the same ports if it ends by itself. Calls `up` each time that it answers. */
 async function keep<T extends RunningServer & { port: number }>(
   name: Name,
   start: (port: number | undefined) => Promise<T>,
@@ -164,7 +164,7 @@ async function keepTemporal(dataDir: string, wanted: NonNullable<SupervisorOrder
     folder: writableFolder(programFolder(wholeEnvironment()), join(dataDir, 'programs')),
     say,
   })
-  // Started again, it has the same ports: nobody has to learn new ones, and no destination gets to it meanwhile.
+  // A restart uses the same ports: clients keep their addresses, and the guard against own servers stays correct.
   let before: Pick<RunningTemporal, 'ui_port' | 'http_port' | 'metrics_port'> | undefined
   return timed('Temporal', () =>
     keep(
@@ -207,7 +207,7 @@ async function timed<T extends { port: number }>(name: string, start: () => Prom
   return server
 }
 
-// The starter may be gone; what is left to do then is to end the servers, not to complain.
+// The parent process may be gone. Then the servers must be stopped, and nothing needs to be printed.
 process.stdout.on('error', () => {})
 process.on('SIGINT', () => {})
 process.on('SIGHUP', () => {})

@@ -9,7 +9,7 @@ import { fetchingEnvironment } from '../process/settings.ts'
 import { GO_VERSION_BUILT, temporalLock } from './early-temporal.mjs'
 import { buildWithGo, findGo, type Go } from './go.mjs'
 
-/** Says one line to the person who waits. */
+/** Prints one line for the person at the terminal. */
 export type Say = (line: string) => void
 
 /** What the search asks of the machine; tests put their own in. */
@@ -175,7 +175,7 @@ function sizeOf(folder: string): number {
     try {
       sum += statSync(join(folder, name)).size
     } catch {
-      // Renamed between the two looks.
+      // Renamed between the two checks.
     }
   }
   return sum
