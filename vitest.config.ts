@@ -18,8 +18,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     // Workers and connections have native parts, which threads cannot share.
     pool: 'forks',
-    // More than there are cores, because many tests wait; with more than four on two cores, tests meet their time limits.
-    maxWorkers: 4,
+    // More than there are cores, because many tests wait; with more than five on two cores, tests meet their time limits.
+    maxWorkers: 5,
     sequence: { sequencer: SlowFirst },
     testTimeout: 60_000,
     hookTimeout: 120_000,

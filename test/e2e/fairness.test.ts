@@ -5,7 +5,7 @@ import { register } from '../support/destinations.ts'
 import { type HttpReceiver, startHttpReceiver } from '../support/receivers/http.ts'
 import { createTestSystem, PRODUCTION_BACKOFF, type TestSystem } from '../support/system.ts'
 
-const QUEUED = 200
+const QUEUED = 120
 let system: TestSystem
 let receiver: HttpReceiver
 let hanging: HttpReceiver

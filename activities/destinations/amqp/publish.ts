@@ -54,7 +54,8 @@ export function publish(session: Session, { exchange, routing_key, body, propert
         if (returned) reject(replyFailure(returned, []))
         else if (error) reject(refused ? notTaken() : session.endedWith(error))
         else if (session.gone()) resolve()
-        else reject(tooEarly())
+        // TLS counts what it has sent one turn of the event loop later, and a broker nearby may answer before that.
+        else setImmediate(() => (session.gone() ? resolve() : reject(tooEarly())))
       })
     try {
       channel.publish(exchange, routing_key, body, { ...properties, mandatory: true }, onConfirm)

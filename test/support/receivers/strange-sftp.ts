@@ -31,6 +31,9 @@ export interface StrangeSftpOptions {
   renameReplaces?: boolean
 }
 
+/** One for all: making it costs a quarter of a second. */
+let hostKey: string | Buffer | undefined
+
 export interface StrangeSftp {
   port: number
   files: Map<string, Buffer>
@@ -40,10 +43,9 @@ export interface StrangeSftp {
 export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promise<StrangeSftp> {
   const files = new Map<string, Buffer>()
   const sockets = new Set<Socket>()
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  const hostKeys = [privateKey.export({ type: 'pkcs1', format: 'pem' })]
+  hostKey ??= generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs1', format: 'pem' })
   const algorithms = options.compression && { algorithms: { compress: [options.compression] } }
-  const ssh = new ssh2.Server({ hostKeys, ...algorithms }, (client) => {
+  const ssh = new ssh2.Server({ hostKeys: [hostKey], ...algorithms }, (client) => {
     client.on('error', () => {})
     if (options.floods) client.on('ready', () => flood(client, lastSocket()))
     client.on('authentication', options.authenticate ?? ((context) => context.accept()))
