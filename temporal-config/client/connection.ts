@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection, type ConnectionLike } from '@temporalio/client'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
-import { NativeConnection, type NativeConnectionOptions } from '@temporalio/worker'
+import type { NativeConnection, NativeConnectionOptions } from '@temporalio/worker'
 import type { Logger } from 'pino'
 
 export interface TemporalAddress {
@@ -38,6 +38,8 @@ export async function connectPatiently(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<NativeConnection> {
+  // The SDK's worker is large, and the API alone does without it.
+  const { NativeConnection } = await import('@temporalio/worker')
   for (let wait = 250, waiting = false; ; wait = Math.min(wait * 2, 5000)) {
     try {
       return await NativeConnection.connect(connectOptions(temporal))

@@ -5,8 +5,8 @@ import { bootstrapTenant } from '../../db/tenants/tenants.ts'
 import { runProgram } from '../process/program.ts'
 import { findSurroundings } from '../stack/embedded.ts'
 import { openApi } from './api-port.ts'
+import { connectApi } from './api-side.ts'
 import { assemble } from './composition.ts'
-import { connectApi } from './temporal-side.ts'
 
 await runProgram('api', async ({ settings, logger, life }) => {
   const surroundings = findSurroundings(settings)

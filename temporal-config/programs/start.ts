@@ -9,7 +9,7 @@ import { keepAs, readKept } from '../stack/kept.ts'
 import { installRuntime } from '../worker/runtime.ts'
 import { openApi, refuseTakenPort } from './api-port.ts'
 import { assemble, openPool, withSdkMetrics } from './composition.ts'
-import { runWorkers } from './temporal-side.ts'
+import { runWorkers } from './worker-side.ts'
 
 export interface Service {
   url: string

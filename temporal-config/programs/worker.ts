@@ -5,7 +5,7 @@ import { findSurroundings } from '../stack/embedded.ts'
 import { serveWorkerHealth } from '../worker/health.ts'
 import { installRuntime } from '../worker/runtime.ts'
 import { assemble, withSdkMetrics } from './composition.ts'
-import { runWorkers, type WorkersTuning } from './temporal-side.ts'
+import { runWorkers, type WorkersTuning } from './worker-side.ts'
 
 /** Starts the workers and their health server, and returns once they poll. */
 export async function startWorker({ settings, logger, life }: Started, tuning?: WorkersTuning) {

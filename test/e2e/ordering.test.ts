@@ -291,8 +291,9 @@ describe('under one ordering key', () => {
     await endsAs(behind, 'completed')
     const { events } = await system.temporal.client.workflow.getHandle(distributionWorkflowId(behind)).fetchHistory()
     const calls = events!.filter(({ activityTaskScheduledEventAttributes: scheduled }) => scheduled)
-    // Each destination: one call that is held, one that sends.
-    expect(calls.length).toBeLessThanOrEqual(2 * firsts.length)
+    // Each destination: one call that is held, one that sends. On a busy machine a signal may come late, and the call is
+    // repeated; one that asks again and again would make many more.
+    expect(calls.length).toBeLessThanOrEqual(2 * firsts.length + 5)
   })
 })
 

@@ -1,7 +1,6 @@
-// A process's side towards Temporal: how the API reaches it, and the workers, which come up behind it.
+// The workers of a process, and how it reaches Temporal; they come up behind its API.
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ConnectionLike } from '@temporalio/client'
 import type { NativeConnection, WorkflowBundleOption } from '@temporalio/worker'
 import { backoffFor } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
@@ -14,43 +13,21 @@ import { type Pool, withoutTenant } from '../../db/pool.ts'
 import { dueSchedules } from '../../db/schedules/schedules.ts'
 import type { Dispatcher, Runs } from '../../workflows/client.ts'
 import type { ScheduleRef } from '../../workflows/messages.ts'
-import { MAIN_QUEUE, SEARCH_ATTRIBUTES, type SearchAttribute } from '../../workflows/names.ts'
-import { connectLazily, connectPatiently, type TemporalAddress } from '../client/connection.ts'
+import { MAIN_QUEUE } from '../../workflows/names.ts'
+import { connectPatiently, type TemporalAddress } from '../client/connection.ts'
 import { createDispatcher } from '../client/dispatcher.ts'
 import { temporalHealth } from '../client/health.ts'
 import { reconcileHealthChecks } from '../client/health-checks.ts'
+import { keepSearchAttributes } from '../client/keep-search-attributes.ts'
 import { keepSchedules } from '../client/maintenance-schedules.ts'
 import { createRuns } from '../client/runs.ts'
 import { restoreSchedules } from '../client/schedules.ts'
-import { ensureSearchAttributes } from '../client/search-attributes.ts'
 import type { Life } from '../process/program.ts'
 import { environmentSecrets } from '../process/settings.ts'
 import { bundleWorkflows, startWorkers, type Workers } from '../worker/worker.ts'
 import type { Parts } from './composition.ts'
 
-/** Attributes may vanish with Temporal's data. */
-const ENSURE_EVERY_MS = 5 * 60_000
 const PAGE = 500
-
-/** For the API alone: connects when it is first used, and answers without Temporal meanwhile. */
-export function connectApi(parts: Pick<Parts, 'logger'>, temporal: TemporalAddress, life: Life): Dispatcher {
-  const connection = connectLazily(temporal)
-  life.atEnd('the connection to Temporal', () => connection.close())
-  const attributes = keepSearchAttributes(connection, temporal.namespace, life)
-  const runs = createRuns({
-    connection,
-    namespace: temporal.namespace,
-    taskQueue: MAIN_QUEUE,
-    eager: false,
-    fairness: temporal.fairness ?? true,
-    searchAttributes: attributes.present,
-  })
-  return createDispatcher({
-    runs: () => runs,
-    health: () => temporalHealth(connection, temporal.namespace, MAIN_QUEUE),
-    logger: parts.logger,
-  })
-}
 
 export interface WorkerSide {
   /** For an API in the same process: what it starts goes, where it can, straight to this process's worker. */
@@ -90,7 +67,7 @@ export function runWorkers(
     connection = native
     life.atEnd('the connection to Temporal', () => native.close())
     const shared = { connection: native, namespace: temporal.namespace, taskQueue: MAIN_QUEUE }
-    const attributes = keepSearchAttributes(native, temporal.namespace, life)
+    const attributes = keepSearchAttributes(native, temporal.namespace, life.ending)
     await attributes.looked
     runs = createRuns({
       ...shared,
@@ -155,24 +132,6 @@ async function livingSchedules(pool: Pool): Promise<ScheduleRef[]> {
     if (page.length < PAGE) return living
     after = page.at(-1)!.id
   }
-}
-
-/** Creates the search attributes where that is allowed, soon again while some are missing. */
-function keepSearchAttributes(connection: ConnectionLike, namespace: string, life: Life) {
-  let present: ReadonlySet<SearchAttribute> = new Set()
-  const look = async () => {
-    present = await ensureSearchAttributes(connection, namespace)
-  }
-  const looked = look()
-  void (async () => {
-    await looked
-    for (let wait = 2000; !life.ending.aborted; ) {
-      wait = present.size < SEARCH_ATTRIBUTES.length ? Math.min(wait * 2, ENSURE_EVERY_MS) : ENSURE_EVERY_MS
-      await pause(wait, life)
-      if (!life.ending.aborted) await look()
-    }
-  })()
-  return { present: () => present, looked, look }
 }
 
 /** Ends early, without complaint, when the program ends. */
