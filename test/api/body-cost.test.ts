@@ -2,7 +2,7 @@
 // size, or takes many times its time of the processor. Both are measured beside each other, in the same process.
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Held, leastOf } from '../support/loop.ts'
+import { type Held, leastOf, whileRunning } from '../support/loop.ts'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 
 const SIZE = 10_000_000
@@ -12,6 +12,7 @@ const TO = '"destinations":[{"name":"d","protocol":"REST","endpoint":"https://re
 
 let api: ApiUnderTest
 let honest: Held
+let sendHonest: () => Promise<void>
 beforeAll(async () => {
   api = await startApi()
   const records = Array.from({ length: 70_000 }, (_, id) => ({
@@ -30,13 +31,24 @@ beforeAll(async () => {
   const text = `"${'lorem ipsum '.repeat(400_000)}"`
   const body = gzipSync(`{"data_type":"x","payload":[${text},${JSON.stringify(records)}],${TO}}`)
   await send(SUBMIT, body)
-  honest = await leastOf(3, async () => expect((await send(SUBMIT, body)).status).toBe(202))
+  sendHonest = async () => expect((await send(SUBMIT, body)).status).toBe(202)
+  honest = await leastOf(3, sendHonest)
 }, 120_000)
 afterAll(() => api.close())
 
-/** Other tests run beside these, and they make some runs look slow. */
-const cost = (work: () => Promise<unknown>) =>
-  leastOf(6, work, ({ longest, total }) => longest < 5 * honest.longest && total < 5 * honest.total)
+/**
+ * What a body costs, and what an honest one costs beside it. Other tests run at the same time and slow some rounds down,
+ * so a round that looks too dear is repeated next to an honest body.
+ */
+async function cost(work: () => Promise<unknown>): Promise<{ held: Held; beside: Held }> {
+  let beside = honest
+  for (let round = 1; ; round++) {
+    const held = await whileRunning(work)
+    const cheap = held.longest < 5 * beside.longest && held.total < 5 * beside.total
+    if (cheap || round === 6) return { held, beside }
+    beside = await whileRunning(sendHonest)
+  }
+}
 
 const send = (path: string, body: Uint8Array) =>
   api.call('POST', path, body, { key: api.keys.acme.admin, headers: { 'Content-Encoding': 'gzip' } })
@@ -147,9 +159,9 @@ const cases: [string, string, string, number][] = [
 describe('a body costs about what an honest one of ten megabytes does:', () => {
   it.each(cases)('%s', { timeout: 60_000 }, async (_, path, text, status) => {
     const body = gzipSync(text, { level: 1 })
-    const held = await cost(async () => expect((await send(path, body)).status).toBe(status))
-    expect(held.longest).toBeLessThan(5 * honest.longest)
-    expect(held.total).toBeLessThan(5 * honest.total)
+    const { held, beside } = await cost(async () => expect((await send(path, body)).status).toBe(status))
+    expect(held.longest).toBeLessThan(5 * beside.longest)
+    expect(held.total).toBeLessThan(5 * beside.total)
   })
 
   it.each([
@@ -159,17 +171,17 @@ describe('a body costs about what an honest one of ten megabytes does:', () => {
     ['a great many keys', `{${list(800_000, (n) => `"${n}":0`)}}`],
   ])('rules that are tried on %s', { timeout: 60_000 }, async (_, payload) => {
     const body = gzipSync(`{"data_type":"x","payload":${payload}}`, { level: 1 })
-    const held = await cost(async () => expect((await send('/rules/evaluate', body)).status).toBe(200))
-    expect(held.longest).toBeLessThan(5 * honest.longest)
-    expect(held.total).toBeLessThan(5 * honest.total)
+    const { held, beside } = await cost(async () => expect((await send('/rules/evaluate', body)).status).toBe(200))
+    expect(held.longest).toBeLessThan(5 * beside.longest)
+    expect(held.total).toBeLessThan(5 * beside.total)
   })
 
   it('four at once block the event loop no longer than one does', { timeout: 60_000 }, async () => {
     const body = gzipSync(submission(`[${'{},'.repeat(1_900_000)}{}]`), { level: 1 })
     const four = () => Promise.all(Array.from({ length: 4 }, () => send(SUBMIT, body)))
-    const held = await cost(async () => {
+    const { held, beside } = await cost(async () => {
       for (const { status } of await four()) expect(status).toBe(202)
     })
-    expect(held.longest).toBeLessThan(5 * honest.longest)
+    expect(held.longest).toBeLessThan(5 * beside.longest)
   })
 })
