@@ -23,7 +23,7 @@ export function createUsage(pool: Pool): Usage {
       counted = new Map()
       for (const [tenantId, counts] of taken) {
         try {
-          await withTenant(pool, tenantId, (db) => addUsage(db, counts))
+          await withTenant(pool, tenantId, (db) => addUsage(db, counts), { planOnce: true })
         } catch {
           for (const [destinationId, by] of counts) add(tenantId, destinationId, by)
         }

@@ -5,6 +5,7 @@ import { isReadOnly, PoolTimeout, TenantBusy } from './availability.ts'
 import { BoundedClient, type BoundedConfig, BoundedPool, createServerCheck } from './client.ts'
 import { LIMITS } from './limits.ts'
 import { type Claim, createSlots, type Slots } from './slots.ts'
+import { planOnce } from './statements.ts'
 
 export type Pool = pg.Pool
 /** What a statement function needs: a pooled client inside a transaction, or the pool itself. */
@@ -53,6 +54,11 @@ const IDLE_IN_TRANSACTION_MS = 60_000
 export interface TransactionOptions {
   /** `statement_timeout` of the transaction, in milliseconds. */
   statementTimeoutMs?: number
+  /**
+   * The server plans each statement of the transaction once per connection. For statements whose best plan is the same for
+   * all values: those that find their rows by an id. Behind a pooler they are planned at every use.
+   */
+  planOnce?: boolean
 }
 
 /**
@@ -65,7 +71,7 @@ export function withTenant<T>(
   work: (db: Db) => Promise<T>,
   options: TransactionOptions = {},
 ): Promise<T> {
-  return transaction(pool, work, [tenantId, options.statementTimeoutMs ?? STATEMENT_MS])
+  return transaction(pool, work, tenantId, options)
 }
 
 /** Runs `work` in one transaction without a tenant: only definer functions and shared tables answer in there. */
@@ -74,7 +80,7 @@ export function withoutTenant<T>(
   work: (db: Db) => Promise<T>,
   options: TransactionOptions = {},
 ): Promise<T> {
-  return transaction(pool, work, ['', options.statementTimeoutMs ?? STATEMENT_MS])
+  return transact(pool, work, '', options)
 }
 
 /** Connections that the transactions of tenants hold. */
@@ -116,15 +122,14 @@ async function waitIn(pool: Pool, slots: Slots, claim: Claim): Promise<void> {
 async function transaction<T>(
   pool: Pool,
   work: (db: Db) => Promise<T>,
-  settings: [tenantId: string, statementMs: number],
+  tenantId: string,
+  options: TransactionOptions,
 ): Promise<T> {
-  const [tenantId] = settings
-  if (tenantId === '') return await transact(pool, work, settings)
   const slots = connectionsOf(pool)
   const claim = { tenant: tenantId }
   if (slots.take(claim)) await waitIn(pool, slots, claim)
   try {
-    return await transact(pool, work, settings)
+    return await transact(pool, work, tenantId, options)
   } finally {
     slots.release(claim)
   }
@@ -133,10 +138,10 @@ async function transaction<T>(
 async function transact<T>(
   pool: Pool,
   work: (db: Db) => Promise<T>,
-  settings: [tenantId: string, statementMs: number],
+  tenantId: string,
+  { statementTimeoutMs: statementMs = STATEMENT_MS, planOnce: once = false }: TransactionOptions,
 ): Promise<T> {
   const client = await pool.connect()
-  const [tenantId, statementMs] = settings
   // The server ends a statement that takes too long; one whose server is silent, the client does.
   if (client instanceof BoundedClient) client.statementMs = statementMs
   let broken: Error | undefined
@@ -147,14 +152,15 @@ async function transact<T>(
   client.on('error', onLost)
   try {
     await client.query(atOnce('begin'))
-    await client.query(
+    const { rows } = await client.query<{ pid: number }>(
       atOnce(
         `select set_config('app.tenant_id', $1, true), set_config('statement_timeout', $2, true),
-                set_config('idle_in_transaction_session_timeout', $3, true)`,
-        [tenantId, String(statementMs), String(IDLE_IN_TRANSACTION_MS)],
+                set_config('idle_in_transaction_session_timeout', $3, true),
+                set_config('plan_cache_mode', $4, true), pg_backend_pid() as pid`,
+        [tenantId, String(statementMs), String(IDLE_IN_TRANSACTION_MS), once ? 'force_generic_plan' : 'auto'],
       ),
     )
-    const result = await work(client)
+    const result = await work(once && isOwnSession(client, rows[0]!.pid) ? planOnce(client) : client)
     await client.query(atOnce('commit', [], COMMIT_WITHIN_MS))
     return result
   } catch (error) {
@@ -168,6 +174,11 @@ async function transact<T>(
     client.off('error', onLost)
     client.release(broken)
   }
+}
+
+/** A pooler reports a process number of its own at the login, not that of the server's process. */
+export function isOwnSession(client: pg.ClientBase, pid: number): boolean {
+  return pid === (client as unknown as { processID: number | null }).processID
 }
 
 /** A statement that fails when nothing is heard of it; pg's types do not know the setting, which is our client's. */

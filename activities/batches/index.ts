@@ -51,7 +51,7 @@ async function takeStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, att
     runs,
     ref,
     beat,
-    as: <T>(work: (db: Db) => Promise<T>) => withTenant(deps.pool, ref.tenant_id, work),
+    as: <T>(work: (db: Db) => Promise<T>) => withTenant(deps.pool, ref.tenant_id, work, { planOnce: true }),
     attempt,
   }
   if (ref.cancelled) await step.as((db) => requestBatchCancel(db, ref.batch_id, 'cancelled in Temporal'))

@@ -101,7 +101,7 @@ export async function turnAgain(
   if (asked.every(({ limit }) => lateMs <= slackMs(limit) / 2)) return
   const until = performance.now() + LONGEST_TURN_MS
   for (;;) {
-    const turn = await withTenant(pool, tenantId, (db) => takeTurn(db, tenantId, asked, true))
+    const turn = await withTenant(pool, tenantId, (db) => takeTurn(db, tenantId, asked, true), { planOnce: true })
     if (!turn.go && performance.now() + turn.wait_ms > until) {
       const message = 'Its turn under the rate limit passed while it was shaped, and the next one is far away'
       throw new DeliveryError('WORKER_LOST', message, { retryAfterMs: turn.wait_ms })

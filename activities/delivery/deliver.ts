@@ -37,8 +37,11 @@ export async function deliver(deps: ActivityDeps, input: DeliverInput, control: 
   const slot = deps.slots.slot()
   try {
     const lost: LostAttempt[] = []
-    const opened = await withTenant(deps.pool, input.tenant_id, (db) =>
-      openDelivery(deps, db, input, control.turn, slot, lost),
+    const opened = await withTenant(
+      deps.pool,
+      input.tenant_id,
+      (db) => openDelivery(deps, db, input, control.turn, slot, lost),
+      { planOnce: true },
     )
     for (const attempt of lost) logLost(deps, input, attempt)
     return opened.kind === 'opened' ? await attemptOnce(deps, input, opened, control, slot) : opened

@@ -62,7 +62,7 @@ export async function record(deps: ActivityDeps, input: DeliverInput, outcome: A
       if (outcome.gone && (await disableGone(db, id, input.destination))) changes.push('disabled')
       return { changes, target: closed?.target }
     },
-    { statementTimeoutMs: 2000 },
+    { statementTimeoutMs: 2000, planOnce: true },
   )
   for (const change of changes) reportChange(deps, input, outcome, change, target)
   // Not awaited: the outcome is already stored.

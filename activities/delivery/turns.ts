@@ -11,6 +11,7 @@ export async function passTurn(deps: ActivityDeps, job: JobRef, destination: str
   try {
     const next = await withTenant(deps.pool, tenant_id, (db) => findNext(db, tenant_id, id, destination), {
       statementTimeoutMs: 2000,
+      planOnce: true,
     })
     const runs = deps.runs()
     for (const turn of next) {

@@ -14,7 +14,10 @@ export async function end(
   request: EndRequest,
   options?: TransactionOptions,
 ): Promise<Ended> {
-  const ended = await withTenant(deps.pool, job.tenant_id, (db) => endDistribution(db, job.id, request), options)
+  const ended = await withTenant(deps.pool, job.tenant_id, (db) => endDistribution(db, job.id, request), {
+    ...options,
+    planOnce: true,
+  })
   if (ended.outcome !== 'final') return ended
   countEnd(deps.metrics, job.tenant_id, ended)
   for (const attempt of ended.ended?.attempts ?? []) {

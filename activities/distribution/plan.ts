@@ -73,7 +73,7 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = create
       }
       return answer
     },
-    { statementTimeoutMs: STATEMENT_TIMEOUT_MS },
+    { statementTimeoutMs: STATEMENT_TIMEOUT_MS, planOnce: true },
   )
 }
 

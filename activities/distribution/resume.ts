@@ -23,7 +23,8 @@ const HALF_OPEN_PAGE = 2
 export async function resumeWaiting(deps: ActivityDeps, ref: ResumeRef & { target: string }): Promise<void> {
   const { tenant_id, target } = ref
   try {
-    if (await withTenant(deps.pool, tenant_id, (db) => anyWaits(db, tenant_id, target))) await deps.runs()?.resume(ref)
+    if (await withTenant(deps.pool, tenant_id, (db) => anyWaits(db, tenant_id, target), { planOnce: true }))
+      await deps.runs()?.resume(ref)
   } catch (error) {
     deps.logger.warn({ err: error, ...ref }, 'the deliveries that wait for a destination were not resumed')
   }
@@ -41,14 +42,19 @@ export async function resumeStep(
   before: number = FIRST_WINDOW,
 ): Promise<ResumeStep> {
   const { tenant_id, target } = ref
-  const done = await withTenant(deps.pool, tenant_id, async (db) => {
-    const progress = await resumeProgress(db, tenant_id, target)
-    const { readiness, untaken } = progress
-    const window = step === 0 ? before : nextWindow(before, progress)
-    const page = readiness === 'half_open' ? HALF_OPEN_PAGE : window - untaken
-    const resumed = readiness === 'away' || page <= 0 ? [] : await resumeDeliveries(db, ref, page)
-    return { readiness, window, resumed, waits: page <= 0 }
-  })
+  const done = await withTenant(
+    deps.pool,
+    tenant_id,
+    async (db) => {
+      const progress = await resumeProgress(db, tenant_id, target)
+      const { readiness, untaken } = progress
+      const window = step === 0 ? before : nextWindow(before, progress)
+      const page = readiness === 'half_open' ? HALF_OPEN_PAGE : window - untaken
+      const resumed = readiness === 'away' || page <= 0 ? [] : await resumeDeliveries(db, ref, page)
+      return { readiness, window, resumed, waits: page <= 0 }
+    },
+    { planOnce: true },
+  )
   const runs = deps.runs()
   for (let from = 0; from < done.resumed.length; from += AT_ONCE) {
     const some = done.resumed.slice(from, from + AT_ONCE)

@@ -18,7 +18,7 @@ const RUNNING_CHECK_SECONDS = 600
 const CANCELLING_CHECK_SECONDS = 60
 
 export async function tendOpenJob(deps: ActivityDeps, runs: Runs, job: DueJob): Promise<void> {
-  const as = <T>(work: (db: Db) => Promise<T>) => withTenant(deps.pool, job.tenant_id, work)
+  const as = <T>(work: (db: Db) => Promise<T>) => withTenant(deps.pool, job.tenant_id, work, { planOnce: true })
   const { round, cancel_requested } = job
   const ref = refOf(job)
   const found = await runs.describe(ref)

@@ -35,13 +35,18 @@ export async function sendWebhook(deps: ActivityDeps, ref: WebhookRef, signal: A
   const row = { ...key, tenant_id: ref.tenant_id }
   const slot = deps.backgroundSlots.slot()
   try {
-    const due = await withTenant(deps.pool, ref.tenant_id, async (db) => {
-      const due = await openWebhook(db, row)
-      if (due?.status !== 'pending') return null
-      holdWhileSuspended(deps, due)
-      takeSlot(slot, ref.tenant_id, due)
-      return due
-    })
+    const due = await withTenant(
+      deps.pool,
+      ref.tenant_id,
+      async (db) => {
+        const due = await openWebhook(db, row)
+        if (due?.status !== 'pending') return null
+        holdWhileSuspended(deps, due)
+        takeSlot(slot, ref.tenant_id, due)
+        return due
+      },
+      { planOnce: true },
+    )
     return due ? await sendNow(deps, { ...row, ...due, webhook_id: ref.webhook_id }, slot, signal) : { done: true }
   } catch (error) {
     if (!(error instanceof NoSlot)) throw error
@@ -96,23 +101,28 @@ async function sendNow(deps: ActivityDeps, webhook: Webhook, slot: WorkerSlot, s
   const failure = sent instanceof DeliveryError ? sent : null
   const delay_ms = DELAYS_MS[attempts - 1] ?? HOURLY_MS
   const over = failure === null || !isWorthRepeating(failure) || expiresWithin(webhook, delay_ms)
-  await withTenant(deps.pool, tenant_id, async (db) => {
-    await closeWebhook(db, webhook, {
-      status: failure === null ? 'success' : over ? 'failed' : 'pending',
-      response_status: (sent instanceof DeliveryError ? sent.response : sent)?.status ?? null,
-      error_code: failure?.code ?? null,
-      error_message: failure?.message ?? null,
-      retry_delay_ms: over ? null : delay_ms,
-    })
-    if (failure === null || !over) return
-    await writeAudit(db, {
-      tenant_id,
-      actor: 'distributor',
-      action: 'callback.failed',
-      ...auditedResource(webhook),
-      details: { round, error_code: failure.code, error_message: failure.message },
-    })
-  })
+  await withTenant(
+    deps.pool,
+    tenant_id,
+    async (db) => {
+      await closeWebhook(db, webhook, {
+        status: failure === null ? 'success' : over ? 'failed' : 'pending',
+        response_status: (sent instanceof DeliveryError ? sent.response : sent)?.status ?? null,
+        error_code: failure?.code ?? null,
+        error_message: failure?.message ?? null,
+        retry_delay_ms: over ? null : delay_ms,
+      })
+      if (failure === null || !over) return
+      await writeAudit(db, {
+        tenant_id,
+        actor: 'distributor',
+        action: 'callback.failed',
+        ...auditedResource(webhook),
+        details: { round, error_code: failure.code, error_message: failure.message },
+      })
+    },
+    { planOnce: true },
+  )
   if (failure === null) {
     log.info('webhook delivered')
     return { done: true }

@@ -46,8 +46,11 @@ export async function submit(
   let payload: CheckedPayload | undefined
   const store = async (queryable: boolean): Promise<Submitted> => {
     try {
-      return await withTenant(deps.pool, caller.tenant_id, (db) =>
-        storeSubmission(db, request, submission, checked.entries, checked.key, payload, queryable),
+      return await withTenant(
+        deps.pool,
+        caller.tenant_id,
+        (db) => storeSubmission(db, request, submission, checked.entries, checked.key, payload, queryable),
+        { planOnce: true },
       )
     } catch (error) {
       if (!(error instanceof NotChecked)) throw error

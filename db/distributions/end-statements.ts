@@ -31,6 +31,7 @@ export async function lockJobToEnd(db: Db, id: string): Promise<JobToEnd | null>
   // The lock is a statement of its own: the sub-selects below would otherwise see a snapshot from before it.
   const { rowCount } = await db.query('select from distribution_jobs where id = $1 for update', [id])
   if (rowCount === 0) return null
+  // Deliveries are found by the parameter, not by `j.id`: only then are the partitions of other months left out at once.
   const { rows } = await db.query<JobToEnd>(
     `select j.id, j.tenant_id, j.status, j.round, j.data_type, j.callback_url,
             j.ordering_key is not null as ordered,
@@ -40,15 +41,15 @@ export async function lockJobToEnd(db: Db, id: string): Promise<JobToEnd | null>
             j.expires_at <= clock_timestamp() as expired,
             j.cancel_requested_at is not null as cancel_requested,
             exists (select from webhooks w
-                     where w.tenant_id = j.tenant_id and w.subject_id = j.id and w.kind = 'distribution'
+                     where w.tenant_id = j.tenant_id and w.subject_id = $1 and w.kind = 'distribution'
                        and w.round = j.round and w.status = 'pending') as callback_pending,
             (select count(*)::int from distribution_deliveries d
-              where d.distribution_job_id = j.id and d.status in ${OPEN_DELIVERY}) as open_deliveries,
+              where d.distribution_job_id = $1 and d.status in ${OPEN_DELIVERY}) as open_deliveries,
             exists (select from distribution_deliveries d
-                     where d.distribution_job_id = j.id and d.standby and d.status = 'pending') as standing_by,
+                     where d.distribution_job_id = $1 and d.standby and d.status = 'pending') as standing_by,
             j.ordering_key is not null and exists (
               select from distribution_deliveries d
-               where d.distribution_job_id = j.id and d.failover_group is not null) as grouped,
+               where d.distribution_job_id = $1 and d.failover_group is not null) as grouped,
             extract(epoch from clock_timestamp() - j.created_at)::float8 as age_seconds
        from distribution_jobs j
       where j.id = $1`,

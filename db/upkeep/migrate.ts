@@ -7,7 +7,7 @@ import { runner } from 'node-pg-migrate'
 import pg from 'pg'
 import { connectError } from '../availability.ts'
 import type { WithSocket } from '../client.ts'
-import type { Db } from '../pool.ts'
+import { type Db, isOwnSession } from '../pool.ts'
 
 const MIGRATIONS_DIR = fileURLToPath(new URL('../migrations', import.meta.url))
 const CONNECT_WITHIN_MS = 10_000
@@ -130,10 +130,9 @@ async function addProtocols(db: Db, protocols: readonly string[]): Promise<void>
   )
 }
 
-/** A pooler reports a process number of its own at the login, not that of the server's process. */
 async function refusePooler(client: pg.Client): Promise<void> {
   const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
-  if (rows[0]!.pid === (client as unknown as { processID: number | null }).processID) return
+  if (isOwnSession(client, rows[0]!.pid)) return
   throw new PoolerError(
     'the connection goes through a connection pooler such as PgBouncer; migrations hold a session lock and need a direct connection to PostgreSQL',
   )

@@ -85,7 +85,9 @@ describe('a platform key', () => {
       platform('DELETE', `/tenants/other/api-keys/${its}`),
     ])
     const left = removed[0]!.status === 204 ? { key: second.key, id: its, tenant: 'other' } : undefined
-    expect(removed.map(({ status }) => status).sort()).toEqual([204, 409])
+    // The later one may come when its key is already revoked.
+    expect([409, 401]).toContain(removed[left ? 1 : 0]!.status)
+    expect(removed[left ? 0 : 1]!.status).toBe(204)
     const { key, id, tenant } = left ?? { key: api.keys.acme.platform, id: own, tenant: 'acme' }
     const last = await platform('DELETE', `/tenants/${tenant}/api-keys/${id}`, undefined, key)
     expect(last.status).toBe(409)
