@@ -3,7 +3,6 @@
 import { randomBytes } from 'node:crypto'
 import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import pino from 'pino'
-import { expect } from 'vitest'
 import { BACKOFF, type Backoff } from '../../activities/delivery/backoff.ts'
 import { createPayloads } from '../../activities/delivery/payloads.ts'
 import { BACKGROUND, createWorkerSlots } from '../../activities/delivery/worker-slots.ts'
@@ -25,6 +24,7 @@ import { startWorkers, type Workers } from '../../temporal-config/worker/worker.
 import type { Dispatcher, Runs } from '../../workflows/client.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { SEARCH_ATTRIBUTES } from '../../workflows/names.ts'
+import { watchEnds } from './ends.ts'
 import { createTestDatabase, type TestDatabase } from './postgres.ts'
 import { connectTemporal, NAMESPACE, uniqueQueue } from './temporal.ts'
 import { workflowBundle } from './workflow-bundle.ts'
@@ -148,6 +148,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     logger,
   })
   const started: Workers[] = []
+  const ends = watchEnds(database.superuserUrl)
   const inTurn = atMost(10)
   const as = <T>(tenantId: string, work: (db: Db) => Promise<T>) => inTurn(() => withTenant(pool, tenantId, work))
   const submit = async (job: Partial<NewJob>): Promise<DistributionRef> => {
@@ -200,7 +201,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     },
     job,
     async ended(ref) {
-      await expect.poll(async () => (await job(ref)).completed_at, { timeout: 60_000 }).not.toBeNull()
+      await ends.of(ref.distribution_id.slice(5))
       return await job(ref)
     },
     async deliveries(ref) {
@@ -226,6 +227,7 @@ export async function createTestSystem(options: TestSystemOptions = {}): Promise
     },
     async close() {
       await Promise.all(started.map((workers) => workers.shutdown().catch(() => {})))
+      await ends.close()
       await pool.end()
       if (workerPool !== pool) await workerPool.end()
       deps.shaper.close()
