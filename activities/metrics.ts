@@ -27,6 +27,15 @@ export interface Metrics {
   failedSteps: Counter<'job' | 'step'>
 }
 
+/** Counts the end of an attempt; `registered`: its destination was not given in the submission. */
+export function countAttempt(
+  metrics: Pick<Metrics, 'attempts'>,
+  attempt: { destination: string; registered: boolean; protocol: string; status: string },
+): void {
+  const { destination, registered, protocol, status } = attempt
+  metrics.attempts.inc({ destination: registered ? destination : AD_HOC, protocol, status })
+}
+
 /** Counts the end of a distribution. A repeat counts nothing. */
 export function countEnd(metrics: Pick<Metrics, 'requests' | 'latency'>, tenant_id: string, ended: Ended): void {
   if (ended.outcome !== 'final' || !ended.ended) return

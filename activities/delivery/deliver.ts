@@ -15,7 +15,7 @@ import { destinationFor } from '../destinations/registry.ts'
 import { environmentCredentials } from '../destinations/secrets/environment-credentials.ts'
 import { resolveSecrets } from '../destinations/secrets/resolution.ts'
 import { readPlaceholders } from '../destinations/template/placeholders.ts'
-import { AD_HOC } from '../metrics.ts'
+import { countAttempt } from '../metrics.ts'
 import { turnAgain } from './admission.ts'
 import type { Delivered } from './delivered.ts'
 import { configurationOf, type LostAttempt, type Opened, openDelivery } from './open.ts'
@@ -54,7 +54,7 @@ export async function deliver(deps: ActivityDeps, input: DeliverInput, control: 
 function logLost(deps: ActivityDeps, input: DeliverInput, { attempt_number, delivery }: LostAttempt): void {
   const { tenant_id, distribution_id, destination } = input
   const { protocol, destination_id, request_id } = delivery
-  deps.metrics.attempts.inc({ destination: destination_id ? destination : AD_HOC, protocol, status: 'retry' })
+  countAttempt(deps.metrics, { destination, registered: destination_id !== null, protocol, status: 'retry' })
   deps.logger.warn(
     { tenant_id, distribution_id, destination, request_id, attempt_number, code: WORKER_LOST.code },
     'attempt closed: its worker was lost',
@@ -90,7 +90,8 @@ async function attemptOnce(
   const { protocol } = opened.delivery
   const lifeMs = opened.delivery.expires_in_ms - (performance.now() - startedAt)
   const outcome = outcomeOf({ ...opened, lifeMs }, sent, deps.backoffFor(protocol, configurationOf(opened.delivery)))
-  deps.metrics.attempts.inc({ destination: registered ? input.destination : AD_HOC, protocol, status: outcome.status })
+  const { destination } = input
+  countAttempt(deps.metrics, { destination, registered: registered !== null, protocol, status: outcome.status })
   deps.metrics.attemptSeconds.observe({ protocol }, (performance.now() - startedAt) / 1000)
   log[logLevelOf(sent)](
     { status: outcome.status, code: outcome.code, response_status: outcome.response_status, err: causeOf(sent) },

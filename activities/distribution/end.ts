@@ -6,7 +6,7 @@ import { type TransactionOptions, withTenant } from '../../db/pool.ts'
 import type { Runs } from '../../workflows/client.ts'
 import { passTurn } from '../delivery/turns.ts'
 import type { ActivityDeps } from '../deps.ts'
-import { countEnd } from '../metrics.ts'
+import { countAttempt, countEnd } from '../metrics.ts'
 
 export async function end(
   deps: ActivityDeps,
@@ -20,8 +20,10 @@ export async function end(
   })
   if (ended.outcome !== 'final') return ended
   countEnd(deps.metrics, job.tenant_id, ended)
-  for (const attempt of ended.ended?.attempts ?? []) {
+  for (const { protocol, registered, ...attempt } of ended.ended?.attempts ?? []) {
     const { code } = ended.ended!
+    const { destination } = attempt
+    countAttempt(deps.metrics, { destination, registered, protocol, status: 'cancelled' })
     deps.logger.info({ ...refOf(job), ...attempt, status: 'cancelled', code }, 'attempt closed: its distribution ended')
   }
   if (ended.unblocks) await passTurn(deps, job, null)

@@ -1,6 +1,6 @@
 // The SQL statements of end.ts.
 import type { Db } from '../pool.ts'
-import { type DeliveryCode, type DeliveryStatus, type JobStatus, OPEN_DELIVERY } from '../states.ts'
+import { type DeliveryCode, type DeliveryStatus, type JobStatus, OPEN_DELIVERY, type Protocol } from '../states.ts'
 import type { DeliverySummary } from './final-state.ts'
 
 export interface JobToEnd {
@@ -85,6 +85,8 @@ export interface EndedAttempt {
   attempt_id: string
   attempt_number: number
   destination: string
+  protocol: Protocol
+  registered: boolean
   request_id: string | null
 }
 
@@ -97,8 +99,11 @@ export async function closeOpenDeliveries(
   message: string,
 ): Promise<EndedAttempt[]> {
   const { rows } = await db.query<EndedAttempt>(
-    `select a.id as attempt_id, a.attempt_number, a.destination_name as destination, j.request_id
-       from distribution_attempts a join distribution_jobs j on j.id = a.distribution_job_id
+    `select a.id as attempt_id, a.attempt_number, a.destination_name as destination, d.protocol,
+            d.destination_id is not null as registered, j.request_id
+       from distribution_attempts a
+       join distribution_deliveries d using (distribution_job_id, destination_name)
+       join distribution_jobs j on j.id = a.distribution_job_id
       where a.distribution_job_id = $1 and a.status = 'processing'
       order by a.destination_name`,
     [id],

@@ -226,6 +226,8 @@ describe('a distribution', () => {
       .toMatchObject([
         { level: 30, msg: 'attempt closed: its distribution ended', destination: 'a', attempt_number: 1, code, ...ref },
       ])
+    const counted = (await system.metrics.attempts.get()).values.map(({ labels }) => labels)
+    expect(counted).toContainEqual({ destination: 'ad-hoc', protocol: 'REST', status: 'cancelled' })
   }
 
   it('a cancel of a finished distribution says so', async () => {
