@@ -1,33 +1,4 @@
-// `npm run api`: the API alone. Stateless; run as many as needed. It answers without Temporal, and accepts what a sweep
-// will start later.
-
-import { bootstrapTenant } from '../../db/tenants/tenants.ts'
+// `npm run api`: the API alone. Stateless; run as many as needed.
 import { runProgram } from '../process/program.ts'
-import { findSurroundings } from '../stack/embedded.ts'
-import { openApi } from './api-port.ts'
-import { connectApi } from './api-side.ts'
-import { assemble } from './composition.ts'
 
-await runProgram('api', async ({ settings, logger, life }) => {
-  const surroundings = findSurroundings(settings)
-  const parts = assemble({
-    settings,
-    surroundings,
-    logger,
-    life,
-    name: 'api',
-    connections: 10,
-    async prepare(pool, sealer) {
-      if (!settings.BOOTSTRAP_API_KEY) return
-      await bootstrapTenant(pool, sealer, {
-        tenant: settings.BOOTSTRAP_TENANT,
-        apiKey: settings.BOOTSTRAP_API_KEY,
-        callbackSecret: settings.CALLBACK_SECRET,
-      })
-    },
-  })
-  const dispatcher = connectApi(parts, surroundings.temporal, life)
-  const { url } = await openApi(parts, dispatcher, parts.metrics.registry, settings, life)
-  await parts.database.found
-  return { api: url, docs: `${url}/docs`, temporal: surroundings.temporal.address }
-})
+await runProgram('api', async (started) => (await import('./api-alone.ts')).startApi(started))

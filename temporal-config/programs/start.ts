@@ -1,82 +1,16 @@
-// `npm start`: API and worker in one process, with the embedded servers where no addresses are given.
-import { fileURLToPath } from 'node:url'
-import { withTenant } from '../../db/pool.ts'
-import { bootstrapTenant, loadCallbackSecret } from '../../db/tenants/tenants.ts'
-import { runProgram, type Started } from '../process/program.ts'
-import { untilReady } from '../process/until-ready.ts'
-import { startSurroundings } from '../stack/embedded.ts'
-import { keepAs, readKept } from '../stack/kept.ts'
-import { installRuntime } from '../worker/runtime.ts'
-import { openApi, refuseTakenPort } from './api-port.ts'
-import { assemble, openPool, withSdkMetrics } from './composition.ts'
-import { runWorkers } from './worker-side.ts'
+// `npm start`: API and worker in one process.
+import { runProgram } from '../process/program.ts'
 
-export interface Service {
-  url: string
-  temporal: string
-  temporal_ui: string | undefined
-  database: 'embedded' | 'given'
-  bootstrap_api_key: string | undefined
-  callback_secret: string | undefined
-  bootstrap_api_key_file: string | undefined
-}
-
-/** Starts all of it and returns once everything answers; `what` names the command to a second one on the same folder. */
-export async function startService(what: string, started: Started): Promise<Service> {
-  const { settings, logger, life } = started
-  await refuseTakenPort(settings)
-  const surroundings = await startSurroundings(what, started)
-  const worker = assemble({
-    settings,
-    surroundings,
-    logger,
-    life,
-    name: 'worker',
-    connections: 20,
-    async prepare(pool, sealer) {
-      if (!surroundings.bootstrap_api_key) return
-      const tenant = settings.BOOTSTRAP_TENANT
-      const file = surroundings.callback_secret_file
-      await bootstrapTenant(pool, sealer, {
-        tenant,
-        apiKey: surroundings.bootstrap_api_key,
-        callbackSecret: surroundings.callback_secret,
-        firstCallbackSecret: file && readKept(file),
-      })
-      if (!file) return
-      // After a restore the file is missing or of another database. Receivers know the secret of the row.
-      const secret = await withTenant(pool, tenant, (db) => loadCallbackSecret(db, sealer, tenant))
-      if (secret) surroundings.callback_secret = keepAs(file, secret)
-    },
-  })
-  const api = { ...worker, pool: openPool({ surroundings, logger, life, name: 'api', connections: 10 }) }
-  const sdk = await installRuntime(logger)
-  const { dispatcher } = runWorkers(worker, surroundings.temporal, life)
-  const { url, failing } = await openApi(api, dispatcher, withSdkMetrics(worker.metrics.registry, sdk), settings, life)
-  await worker.database.found
-  await untilReady(failing, logger, life)
+await runProgram('start', async (started) => {
+  // Loaded only now, so that `--help` and refused settings are answered at once; likewise in the other programs.
+  const { startService } = await import('./service.ts')
+  const service = await startService('npm start', started)
   return {
-    url,
-    temporal: surroundings.temporal.address,
-    temporal_ui: surroundings.temporal_ui,
-    database: surroundings.database,
-    bootstrap_api_key: surroundings.bootstrap_api_key,
-    callback_secret: surroundings.callback_secret,
-    bootstrap_api_key_file: surroundings.bootstrap_api_key_file,
+    api: service.url,
+    docs: `${service.url}/docs`,
+    temporal: service.temporal,
+    temporal_ui: service.temporal_ui,
+    database: service.database,
+    api_key_file: service.bootstrap_api_key_file,
   }
-}
-
-// The demo imports what is above.
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  await runProgram('start', async (started) => {
-    const service = await startService('npm start', started)
-    return {
-      api: service.url,
-      docs: `${service.url}/docs`,
-      temporal: service.temporal,
-      temporal_ui: service.temporal_ui,
-      database: service.database,
-      api_key_file: service.bootstrap_api_key_file,
-    }
-  })
-}
+})
