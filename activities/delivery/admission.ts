@@ -2,7 +2,7 @@
 // Their rows are locked last. A deferred delivery uses no attempt, no slot and no rate limit.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { giveBackProbe, takeProbe } from '../../db/destinations/circuits.ts'
-import { type AskedLimit, type RateLimit, slackMs, takeTurn } from '../../db/destinations/rate-limits.ts'
+import { type AskedLimit, type RateLimit, slackMs, takeReservation } from '../../db/destinations/rate-limits.ts'
 import { giveBackSlot, takeSlot } from '../../db/destinations/slots.ts'
 import type { LockedDelivery } from '../../db/distributions/deliveries.ts'
 import { type Db, type Pool, withTenant } from '../../db/pool.ts'
@@ -13,8 +13,8 @@ import { circuitDelay } from './circuit.ts'
 import type { WorkerSlot } from './worker-slots.ts'
 
 export type Admission =
-  /** `held_back_ms`: how long the send must still wait for its reservation under a rate limit. */
-  | { kind: 'go'; held_back_ms: number; slotted: boolean }
+  /** `send_delay_ms`: how long the send must still wait for its reservation under a rate limit. */
+  | { kind: 'go'; send_delay_ms: number; slotted: boolean }
   | {
       kind: 'defer'
       reason: Exclude<DeferralReason, 'tenant' | 'disabled'>
@@ -44,7 +44,7 @@ export async function admit(
       kind: 'defer',
       reason: 'share',
       code: 'THROTTLED',
-      message: 'The destination answers slowly and has its share of this worker; the delivery waits for its turn',
+      message: 'The destination answers slowly and uses its share of this worker; the delivery waits for a free slot',
       delay_ms: share.delay_ms,
     }
   }
@@ -60,14 +60,14 @@ export async function admit(
       kind: 'defer',
       reason: 'concurrency',
       code: 'THROTTLED',
-      message: `The destination takes ${most} deliveries at once; the delivery waits for its turn`,
+      message: `The destination takes ${most} deliveries at once; the delivery waits for a free slot`,
       delay_ms: slot.delay(key, most),
     }
   }
   const asked = limitsOf(delivery, target)
-  if (asked.length === 0) return { kind: 'go', held_back_ms: 0, slotted: most !== null }
-  const turn = await takeTurn(db, tenantId, asked, delivery.status === 'waiting')
-  if (turn.go) return { kind: 'go', held_back_ms: turn.wait_ms, slotted: most !== null }
+  if (asked.length === 0) return { kind: 'go', send_delay_ms: 0, slotted: most !== null }
+  const reservation = await takeReservation(db, tenantId, asked, delivery.status === 'waiting')
+  if (reservation.go) return { kind: 'go', send_delay_ms: reservation.wait_ms, slotted: most !== null }
   slot.leave()
   if (most !== null) await giveBackSlot(db, tenantId, target, delivery.delivery_id)
   if (circuit) await giveBackProbe(db, holder)
@@ -75,13 +75,13 @@ export async function admit(
     kind: 'defer',
     reason: 'rate_limit',
     code: 'THROTTLED',
-    message: `The rate limit is reached (${asked.map(({ limit }) => shown(limit)).join(', ')}); the delivery waits for its turn`,
-    delay_ms: Math.ceil(turn.wait_ms),
+    message: `The rate limit is reached (${asked.map(({ limit }) => shown(limit)).join(', ')}); the delivery waits until the limit allows it`,
+    delay_ms: Math.ceil(reservation.wait_ms),
   }
 }
 
 /** The longest wait of an attempt for a second reservation; well below the margin of the leases that it holds. */
-const LONGEST_TURN_MS = 20_000
+const LONGEST_WAIT_MS = 20_000
 
 /**
  * Makes a new reservation under the rate limits when shaping took so long that the first one is no longer valid.
@@ -89,7 +89,7 @@ const LONGEST_TURN_MS = 20_000
  *
  * @throws DeliveryError WORKER_LOST, which uses no retry, when the new reservation is too late to wait for it here
  */
-export async function turnAgain(
+export async function reserveAgain(
   pool: Pool,
   tenantId: string,
   delivery: LockedDelivery,
@@ -99,15 +99,16 @@ export async function turnAgain(
   const asked = limitsOf(delivery, delivery.target)
   // The other half of the tolerance is for the time that the network needs.
   if (asked.every(({ limit }) => lateMs <= slackMs(limit) / 2)) return
-  const until = performance.now() + LONGEST_TURN_MS
+  const until = performance.now() + LONGEST_WAIT_MS
   for (;;) {
-    const turn = await withTenant(pool, tenantId, (db) => takeTurn(db, tenantId, asked, true), { planOnce: true })
-    if (!turn.go && performance.now() + turn.wait_ms > until) {
-      const message = 'Its turn under the rate limit passed while it was shaped, and the next one is far away'
-      throw new DeliveryError('WORKER_LOST', message, { retryAfterMs: turn.wait_ms })
+    const reserve = (db: Db) => takeReservation(db, tenantId, asked, true)
+    const { go, wait_ms } = await withTenant(pool, tenantId, reserve, { planOnce: true })
+    if (!go && performance.now() + wait_ms > until) {
+      const message = 'Shaping took so long that the rate limit reservation expired; the delivery waits for a new one'
+      throw new DeliveryError('WORKER_LOST', message, { retryAfterMs: wait_ms })
     }
-    await sleep(turn.wait_ms, undefined, { signal })
-    if (turn.go) return
+    await sleep(wait_ms, undefined, { signal })
+    if (go) return
   }
 }
 

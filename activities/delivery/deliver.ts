@@ -16,7 +16,7 @@ import { environmentCredentials } from '../destinations/secrets/environment-cred
 import { resolveSecrets } from '../destinations/secrets/resolution.ts'
 import { readPlaceholders } from '../destinations/template/placeholders.ts'
 import { countAttempt } from '../metrics.ts'
-import { turnAgain } from './admission.ts'
+import { reserveAgain } from './admission.ts'
 import type { Delivered } from './delivered.ts'
 import { configurationOf, type LostAttempt, type Opened, openDelivery } from './open.ts'
 import { Aborted, causeOf, logLevelOf, outcomeOf, WORKER_LOST } from './outcome.ts'
@@ -99,7 +99,7 @@ async function attemptOnce(
   )
   const recorded = await recordFor(deps, input, outcome)
   if (!recorded) {
-    log.error('the attempt could not be closed in time; its outcome goes through the history')
+    log.error('the attempt could not be closed in time; the workflow records its outcome')
     return { kind: 'unrecorded', outcome }
   }
   return deliveredBy(outcome, opened.delivery.ordering_key !== null)
@@ -127,7 +127,7 @@ async function send(
   slot: WorkerSlot,
 ): Promise<Receipt | Error> {
   const { delivery, attempt, credentials } = opened
-  const turn = performance.now() + opened.held_back_ms
+  const reservedAt = performance.now() + opened.send_delay_ms
   try {
     if (credentials instanceof Error) throw credentials
     const destination = destinationFor(delivery.protocol)
@@ -148,9 +148,9 @@ async function send(
       round: delivery.round,
       progress: delivery.progress ?? undefined,
     }
-    const early = turn - performance.now()
+    const early = reservedAt - performance.now()
     if (early > 0) await sleep(early, undefined, { signal: control.signal })
-    else await turnAgain(deps.pool, input.tenant_id, delivery, -early, control.signal)
+    else await reserveAgain(deps.pool, input.tenant_id, delivery, -early, control.signal)
     // A cancel may have come during shaping.
     control.signal.throwIfAborted()
     slot.begin()

@@ -41,7 +41,7 @@ export interface Opened {
   failures: number
   credentials: Map<string, Credential> | UnsealError
   /** Milliseconds until the send may start under a rate limit. */
-  held_back_ms: number
+  send_delay_ms: number
   /** The attempt holds one of the destination's slots, which must be released. */
   slotted: boolean
 }
@@ -143,9 +143,9 @@ export async function openDelivery(
     worker: deps.worker,
   })
   const failures = delivery.round_attempts + 1
-  const { held_back_ms, slotted } = admission
+  const { send_delay_ms, slotted } = admission
   const retriesLeft = failures < budget
-  return { kind: 'opened', attempt, delivery, payload, retriesLeft, failures, credentials, held_back_ms, slotted }
+  return { kind: 'opened', attempt, delivery, payload, retriesLeft, failures, credentials, send_delay_ms, slotted }
 }
 
 /**

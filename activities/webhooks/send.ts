@@ -1,5 +1,5 @@
-// `sendWebhook`: one attempt to send a webhook, signed as Standard Webhooks. The delays between attempts are Temporal's, by
-// what is answered here. The sending is REST's own, with the same egress guard and deadlines.
+// `sendWebhook`: one attempt to send a webhook, signed as Standard Webhooks. It returns the delay until the next attempt,
+// and the workflow waits for it. The REST destination sends, so the same egress guard and deadlines apply.
 
 import { now } from '../../db/clock.ts'
 import { withTenant } from '../../db/pool.ts'
@@ -14,17 +14,16 @@ import { targetOfUrl, targetText } from '../destinations/network/target.ts'
 import { rest } from '../destinations/rest/index.ts'
 import { literalUrl } from '../destinations/template/placeholders.ts'
 
-/** In all, from connecting to the last byte of the answer. */
+/** The whole attempt, from connecting to the last byte of the answer. */
 const ATTEMPT_SECONDS = 15
 /** Delays after the first, second … attempt, in milliseconds; then hourly until the webhook expires. */
 const DELAYS_MS = [5_000, 30_000, 120_000, 600_000, 1_800_000]
 const HOURLY_MS = 3_600_000
-const LONG_LINE_MS = 10_000
+const MAX_SLOT_DELAY_MS = 10_000
 const DAY_MS = 86_400_000
 
 export type Sent = { done: true } | { done: false; delay_ms: number; message: string }
 
-/** The row and what it says. */
 interface Webhook extends WebhookRow, OpenWebhook {
   webhook_id: string
 }
@@ -56,7 +55,7 @@ export async function sendWebhook(deps: ActivityDeps, ref: WebhookRef, signal: A
   }
 }
 
-/** Thrown, so that the attempt is not counted. */
+/** Thrown so that the transaction rolls back, which leaves the attempt uncounted. */
 class NoSlot extends Error {
   readonly delayMs: number
 
@@ -66,7 +65,7 @@ class NoSlot extends Error {
   }
 }
 
-/** Rarely for a tenant that is suspended for long. A webhook that would expire meanwhile is not held: it is opened, and fails. */
+/** Checks a tenant less often the longer it is suspended. A webhook that expires before the next check fails now. */
 function holdWhileSuspended(deps: ActivityDeps, due: OpenWebhook): void {
   const shortest = deps.timing.backoff.first_ms * 60
   const age = now() + DAY_MS - due.expires_at.getTime()
@@ -78,17 +77,17 @@ function suspended({ tenant_status }: OpenWebhook): string {
   return `The tenant is ${tenant_status}`
 }
 
-/** A receiver that hangs may hold a few slots only, and a tenant not many; otherwise all others would wait for it. */
+/** Limits the slots of one receiver and of one tenant. Otherwise a receiver that hangs would block all webhooks. */
 function takeSlot(slot: WorkerSlot, tenantId: string, { url }: OpenWebhook): void {
   const at = URL.canParse(url) ? targetOfUrl(new URL(url)) : undefined
   const key = `${tenantId} ${at ? targetText('callback', at) : ''}`
   const taken = slot.take(tenantId, key)
-  if (!taken.taken) throw new NoSlot(comeAgain(slot, key, taken.delay_ms))
+  if (!taken.taken) throw new NoSlot(slotRetryDelay(slot, key, taken.delay_ms))
 }
 
-/** When to ask for a slot again. In a long line the retries are spread out: ten thousand that ask in vain are a load too. */
-export function comeAgain(slot: WorkerSlot, key: string, delayMs: number): number {
-  return delayMs < LONG_LINE_MS ? delayMs : slot.apart(key, LONG_LINE_MS)
+/** When to ask for a slot again. In a long queue the requests are spread out, because each of them costs a transaction. */
+export function slotRetryDelay(slot: WorkerSlot, key: string, delayMs: number): number {
+  return delayMs < MAX_SLOT_DELAY_MS ? delayMs : slot.apart(key, MAX_SLOT_DELAY_MS)
 }
 
 async function sendNow(deps: ActivityDeps, webhook: Webhook, slot: WorkerSlot, signal: AbortSignal): Promise<Sent> {
@@ -137,14 +136,14 @@ function expiresWithin(due: OpenWebhook, delayMs: number): boolean {
   return now() + delayMs > due.expires_at.getTime()
 }
 
-/** Whatever goes wrong counts as an attempt, unless the worker stops. */
+/** Every error counts as a failed attempt, except those that a stop of the worker causes. */
 function failureOf(error: unknown, signal: AbortSignal): DeliveryError {
   if (error instanceof DeliveryError) return error
   if (signal.aborted) throw error
   return new DeliveryError('UNEXPECTED', 'An unexpected error', { cause: error })
 }
 
-/** A receiver that is being repaired may answer 404 or 401 for a while. Only what can never succeed ends at once. */
+/** A receiver that is being repaired may answer 404 or 401 for a while. Only permanent failures end at once. */
 function isWorthRepeating(error: DeliveryError): boolean {
   return error.code !== 'EGRESS_DENIED' && error.code !== 'MISCONFIGURED' && !error.gone
 }
@@ -158,14 +157,14 @@ async function send(deps: ActivityDeps, webhook: Webhook, signal: AbortSignal) {
     timeout_seconds: ATTEMPT_SECONDS,
     ...(signing_secret ? { signing: { signing_secret } } : {}),
   })
-  if (!config.success) throw new DeliveryError('MISCONFIGURED', 'The callback URL can not be used')
+  if (!config.success) throw new DeliveryError('MISCONFIGURED', 'The callback URL cannot be used')
   const message = {
     tenant_id,
     distribution_id: publicSubjectId(webhook),
     data_type: webhook.event_type,
     delivery_id: webhook_id,
     attempt_number: webhook.attempts,
-    // PostgreSQL writes JSON with spaces. The same on every attempt, so that the signature is too.
+    // Without the spaces that PostgreSQL adds to JSON; the same bytes, and so the same signature, on every attempt.
     body: Buffer.from(JSON.stringify(JSON.parse(webhook.body))),
     content_type: 'application/json',
     compression: 'none' as const,
@@ -177,6 +176,6 @@ function unsealed(deps: ActivityDeps, tenantId: string, sealed: string): string 
   try {
     return deps.sealer.unseal(sealed, [tenantId, 'tenants', 'callback_secret'])
   } catch (error) {
-    throw new DeliveryError('MISCONFIGURED', "The tenant's callback secret can not be read", { cause: error })
+    throw new DeliveryError('MISCONFIGURED', "The tenant's callback secret cannot be decrypted", { cause: error })
   }
 }

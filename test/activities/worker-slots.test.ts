@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { circuitDelay } from '../../activities/delivery/circuit.ts'
 import { BACKGROUND, createWorkerSlots, type WorkerSlot } from '../../activities/delivery/worker-slots.ts'
-import { comeAgain } from '../../activities/webhooks/send.ts'
+import { slotRetryDelay } from '../../activities/webhooks/send.ts'
 
 function slots() {
   const clock = { now: 1_000_000 }
@@ -136,7 +136,7 @@ describe('webhooks that wait for a receiver that hangs', () => {
     const ask = () => {
       const slot = made.slot()
       const taken = slot.take('acme', key)
-      return taken.taken ? 0 : comeAgain(slot, key, taken.delay_ms)
+      return taken.taken ? 0 : slotRetryDelay(slot, key, taken.delay_ms)
     }
     expect(ask()).toBeLessThan(1000)
     clock.now += 15_000

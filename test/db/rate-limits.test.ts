@@ -1,7 +1,7 @@
 // The statement behind every rate limit of deliveries: asked by many at once, it never lets more through than it says.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type AskedLimit, distanceMs, type RateLimit, takeTurn } from '../../db/destinations/rate-limits.ts'
+import { type AskedLimit, distanceMs, type RateLimit, takeReservation } from '../../db/destinations/rate-limits.ts'
 import { giveBackSlot, takeSlot } from '../../db/destinations/slots.ts'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
 import type { TestDatabase } from '../support/postgres.ts'
@@ -14,20 +14,20 @@ onEachPostgres((database: () => TestDatabase) => {
   })
   afterAll(() => pool.end())
 
-  const take = (tenant: string, asked: AskedLimit[], returning = false) =>
-    withTenant(pool, tenant, (db) => takeTurn(db, tenant, asked, returning))
+  const take = (tenant: string, asked: AskedLimit[], askedBefore = false) =>
+    withTenant(pool, tenant, (db) => takeReservation(db, tenant, asked, askedBefore))
   const one = (scope: string, limit: RateLimit): AskedLimit[] => [{ scope, limit }]
 
-  it('gives so many at once as the burst allows, and says when the next one’s turn is', async () => {
+  it('gives so many at once as the burst allows, and says when to ask again', async () => {
     const limit = { requests: 1, per_seconds: 60, burst: 2 }
-    const turns = []
-    for (let i = 0; i < 5; i++) turns.push(await take('acme', one('burst', limit)))
-    expect(turns.map(({ go }) => go)).toEqual([true, true, true, false, false])
+    const reservations = []
+    for (let i = 0; i < 5; i++) reservations.push(await take('acme', one('burst', limit)))
+    expect(reservations.map(({ go }) => go)).toEqual([true, true, true, false, false])
     const distance = distanceMs(limit)
-    expect(turns[3]!.wait_ms).toBeGreaterThan(distance - 5000)
-    expect(turns[3]!.wait_ms).toBeLessThanOrEqual(distance)
+    expect(reservations[3]!.wait_ms).toBeGreaterThan(distance - 5000)
+    expect(reservations[3]!.wait_ms).toBeLessThanOrEqual(distance)
     // Behind the one that was denied before, so that the two do not come again together.
-    expect(turns[4]!.wait_ms).toBeGreaterThan(turns[3]!.wait_ms + distance - 5000)
+    expect(reservations[4]!.wait_ms).toBeGreaterThan(reservations[3]!.wait_ms + distance - 5000)
   })
 
   it('takes nothing of those that it denies', async () => {
@@ -35,8 +35,8 @@ onEachPostgres((database: () => TestDatabase) => {
     expect((await take('acme', one('denied', limit))).go).toBe(true)
     const waits: number[] = []
     for (let i = 0; i < 20; i++) {
-      const turn = await take('acme', one('denied', { ...limit, requests: 1 }), true)
-      if (!turn.go) waits.push(turn.wait_ms)
+      const reservation = await take('acme', one('denied', { ...limit, requests: 1 }), true)
+      if (!reservation.go) waits.push(reservation.wait_ms)
     }
     expect(waits.length).toBeGreaterThan(0)
     await sleep(distanceMs(limit))
@@ -50,13 +50,13 @@ onEachPostgres((database: () => TestDatabase) => {
     await Promise.all(
       Array.from({ length: 12 }, async () => {
         while (performance.now() - began < 2000) {
-          const turn = await take('acme', one('crowd', limit), true)
-          if (turn.go) gone += 1
+          const reservation = await take('acme', one('crowd', limit), true)
+          if (reservation.go) gone += 1
         }
       }),
     )
     const seconds = (performance.now() - began) / 1000
-    // Turns up to half a second ahead may have been given already.
+    // Reservations up to half a second ahead may have been given already.
     expect(gone).toBeLessThanOrEqual(1 + 5 + ((seconds + 0.5) * 1000) / distanceMs(limit))
     expect(gone).toBeGreaterThan(10)
   })
@@ -75,12 +75,12 @@ onEachPostgres((database: () => TestDatabase) => {
     const id = crypto.randomUUID()
     const narrow = { scope: `narrow/${id}`, limit: { requests: 5, per_seconds: 1 } }
     const wide = { scope: `wide/${id}`, limit: { requests: 20, per_seconds: 1 } }
-    // Others of the tenant have the next turns.
+    // Others of the tenant have the next reservations.
     for (let i = 0; i < 6; i++) await take('acme', [wide], true)
     const sentAt = async () => {
-      const turn = await take('acme', [narrow, wide], true)
-      expect(turn.go).toBe(true)
-      return performance.now() + turn.wait_ms
+      const reservation = await take('acme', [narrow, wide], true)
+      expect(reservation.go).toBe(true)
+      return performance.now() + reservation.wait_ms
     }
     const first = await sentAt()
     await sleep(distanceMs(narrow.limit))
@@ -109,15 +109,15 @@ onEachPostgres((database: () => TestDatabase) => {
     const high = one('lowered', { requests: 100, per_seconds: 1, burst: 100 })
     for (let i = 0; i < 50; i++) await take('acme', high, true)
     const low = one('lowered', { requests: 1, per_seconds: 600 })
-    const turns = await Promise.all(Array.from({ length: 10 }, () => take('acme', low, true)))
-    expect(turns.filter(({ go }) => go).length).toBeLessThanOrEqual(1)
+    const reservations = await Promise.all(Array.from({ length: 10 }, () => take('acme', low, true)))
+    expect(reservations.filter(({ go }) => go).length).toBeLessThanOrEqual(1)
   })
 
-  it('spreads those out whose turn is too far away to be told', async () => {
+  it('spreads the deliveries out whose reservation is too far in the future', async () => {
     const limit = one('far', { requests: 1, per_seconds: 600 })
-    const turns = []
-    for (let i = 0; i < 12; i++) turns.push(await take('acme', limit))
-    const far = turns.slice(4).map(({ wait_ms }) => wait_ms)
+    const reservations = []
+    for (let i = 0; i < 12; i++) reservations.push(await take('acme', limit))
+    const far = reservations.slice(4).map(({ wait_ms }) => wait_ms)
     expect(Math.max(...far)).toBeLessThanOrEqual(900_000)
     expect(Math.min(...far)).toBeGreaterThanOrEqual(450_000)
     expect(Math.max(...far) - Math.min(...far)).toBeGreaterThan(10_000)
