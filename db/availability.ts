@@ -1,8 +1,8 @@
-// Whether an error means that the database cannot be reached just now. Decided by class and code, never by words: the
-// driver's own errors have no code, so they are given a class where they arise (client.ts).
+// Whether an error means that the database is unavailable. The class and the code decide, never the text. The driver's own
+// errors have no code, so client.ts wraps them in one of these classes.
 import pg from 'pg'
 
-/** The database cannot be reached, or does not answer; the same may succeed later. */
+/** The database cannot be reached, or does not answer; a retry may succeed. */
 export class DatabaseUnavailable extends Error {
   override name = 'DatabaseUnavailable'
   readonly code: string = 'DATABASE_UNAVAILABLE'
@@ -13,19 +13,19 @@ export class PoolTimeout extends DatabaseUnavailable {
   override readonly code = 'POOL_TIMEOUT'
 }
 
-/** The tenant used its whole share of the connections for too long, while the database answers. */
+/** The tenant's transactions held its whole share of the connections for too long, although the database answers. */
 export class TenantBusy extends Error {
   override name = 'TenantBusy'
   readonly code = 'TENANT_BUSY'
 }
 
-/** Something answers at the address that a connection cannot be made with: the settings are wrong. */
+/** The server answers but the connection fails, so the settings must be wrong. */
 export class DatabaseRefused extends Error {
   override name = 'DatabaseRefused'
   readonly code = 'DATABASE_REFUSED'
 }
 
-/** What the network says while a host is away, or a process has no room for one more connection. */
+/** The host is unreachable, or this process cannot open another connection. */
 const NETWORK: ReadonlySet<string> = new Set([
   'EADDRNOTAVAIL',
   'EAGAIN',
@@ -49,26 +49,26 @@ const NETWORK: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Class 08: trouble with the connection (poolers use it for all of theirs). Class 53: too many connections, no room.
- * Class 58: the server's own disk. 57P0x: it stops, starts or crashed. 57014: a statement took longer than it may.
- * 25006: it is a standby that only reads, as after a failover.
+ * Class 08: connection errors (poolers use it for all of their errors). Class 53: too many connections, disk or memory
+ * full. Class 58: errors of the server's disk. 57P0x: the server stops, starts or crashed. 57014: the statement timed
+ * out. 25006: the server is a read-only standby, as after a failover.
  */
-const AWAY = /^(08...|53...|58...|57P0[1-5]|57014|25006)$/
+const UNAVAILABLE = /^(08...|53...|58...|57P0[1-5]|57014|25006)$/
 
-/** The primary has moved: this connection leads to a server that only reads. */
+/** The primary has moved: this connection leads to a read-only server. */
 const READ_ONLY = '25006'
 
-/** A server that listens on a Unix socket, and has not made it yet. */
+/** The server listens on a Unix socket and has not created it yet. */
 const NO_SOCKET = 'ENOENT'
 
-/** Whether the same may succeed later, without anybody changing a setting. */
+/** Whether a retry may succeed without a change of the settings. */
 export function isAway(error: unknown): boolean {
   if (error instanceof DatabaseUnavailable) return true
-  if (error instanceof pg.DatabaseError) return AWAY.test(error.code ?? '')
+  if (error instanceof pg.DatabaseError) return UNAVAILABLE.test(error.code ?? '')
   return error instanceof Error && NETWORK.has(codeOf(error) ?? '')
 }
 
-/** Whether no connection was given for a reason that somebody has to change: the login or the database is not accepted. */
+/** Whether the connection fails until somebody changes the settings: the login or the database name is wrong. */
 export function isRefused(error: unknown): boolean {
   return (
     error instanceof DatabaseRefused || (error instanceof pg.DatabaseError && /^(28...|3D000)$/.test(error.code ?? ''))
@@ -80,21 +80,21 @@ export function isReadOnly(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === READ_ONLY
 }
 
-/** An error of a connection that could not be made; `closed`: its socket is gone. */
+/** Converts the error of a failed connect; `closed`: the socket is closed. */
 export function connectError(error: Error, closed: boolean): Error {
   if (isOurs(error)) return error
   const code = codeOf(error)
-  const away = code === undefined ? closed : code === NO_SOCKET || NETWORK.has(code)
-  return new (away ? DatabaseUnavailable : DatabaseRefused)(textOf(error), { cause: error })
+  const unavailable = code === undefined ? closed : code === NO_SOCKET || NETWORK.has(code)
+  return new (unavailable ? DatabaseUnavailable : DatabaseRefused)(textOf(error), { cause: error })
 }
 
-/** An error of a statement; `closed`: the connection was lost over it. */
+/** Converts the error of a statement; `closed`: the connection was lost. */
 export function statementError(error: Error, closed: boolean): Error {
   if (isOurs(error) || !closed) return error
   return new DatabaseUnavailable(textOf(error), { cause: error })
 }
 
-/** What the log and the terminal show: a code where there is one. */
+/** A short reason for the log and the terminal: the error's code if it has one. */
 export function shortReason(error: unknown): string {
   for (let one = error; one instanceof Error; one = one.cause) {
     const code = codeOf(one)
@@ -112,7 +112,7 @@ function codeOf(error: Error): string | undefined {
   return typeof code === 'string' ? code : undefined
 }
 
-/** Several addresses that were all tried in vain make an error without words. */
+/** Node's error after all addresses of a host failed has no message. */
 function textOf(error: Error): string {
   return error.message || (codeOf(error) ?? 'the connection could not be made')
 }

@@ -1,22 +1,22 @@
-// A connection that never waits for ever. A statement without an answer has the server asked over another connection; where
-// that one gets no answer either, or the time is up, the connection is destroyed and every statement on it fails.
+// A connection whose statements always end. While a statement gets no answer, another connection checks whether the server
+// answers. If it does not, or the time is over, the connection is destroyed and every statement on it fails.
 import pg from 'pg'
 import { connectError, DatabaseRefused, DatabaseUnavailable, PoolTimeout, statementError } from './availability.ts'
 import { LIMITS } from './limits.ts'
 
-const LOOK_EVERY_MS = LIMITS.databaseSilence.value
-const LOOK_WITHIN_MS = 2000
+const CHECK_EVERY_MS = LIMITS.databaseSilence.value
+const CHECK_WITHIN_MS = 2000
 const END_WITHIN_MS = 2000
-/** What the network and a busy server may take beyond the limit of the statement itself. */
+/** Time that the network and a busy server may need beyond the statement's own limit. */
 const MARGIN_MS = 3000
 
-/** pg's clients have it, its types do not. */
+/** pg's clients have this property, but its types do not declare it. */
 export interface WithSocket {
   connection: { stream: { destroyed: boolean; destroy(error?: Error): void } }
 }
 
 export interface BoundedConfig extends pg.ClientConfig {
-  /** Whether the server answers anybody. */
+  /** Whether the server answers on a new connection. */
   serverAnswers: () => Promise<boolean>
 }
 
@@ -34,7 +34,7 @@ export class BoundedClient extends pg.Client {
   override connect(done?: (...answer: any[]) => void): any {
     const coded = (error: Error) => {
       const known = connectError(error, this.#closed)
-      // One that was refused half-way is of no more use to anybody.
+      // A connection that was refused during the login cannot be used again.
       this.#socket.destroy()
       return known
     }
@@ -64,7 +64,7 @@ export class BoundedClient extends pg.Client {
 
   // biome-ignore lint/suspicious/noExplicitAny: pg has two overloads, and this changes neither
   override end(done?: (...answer: any[]) => void): any {
-    // A server that stands still never closes its side, and whoever ends the pool would wait for it.
+    // A frozen server never closes its side, and the end of the pool would wait for it.
     const late = setTimeout(() => this.#socket.destroy(), END_WITHIN_MS)
     this.once('end', () => clearTimeout(late))
     return done ? super.end(done) : super.end()
@@ -78,19 +78,19 @@ export class BoundedClient extends pg.Client {
     return this.#socket.destroyed
   }
 
-  /** Returns what ends the watch. With `withinMs` nobody is asked: what needs no work is answered at once. */
+  /** Returns a function that ends the watch. With `withinMs` there is no check: such statements are answered at once. */
   #watch(withinMs?: number): () => void {
     const until = performance.now() + (withinMs ?? this.statementMs + MARGIN_MS)
     let stopped = false
-    const look = async () => {
+    const check = async () => {
       const late = performance.now() >= until
       if (!late && (await this.#serverAnswers())) {
-        if (!stopped) timer = setTimeout(look, Math.max(1, Math.min(LOOK_EVERY_MS, until - performance.now())))
+        if (!stopped) timer = setTimeout(check, Math.max(1, Math.min(CHECK_EVERY_MS, until - performance.now())))
       } else if (!stopped) {
         this.#socket.destroy(new DatabaseUnavailable('the database does not answer (timeout)'))
       }
     }
-    let timer = setTimeout(look, withinMs ?? LOOK_EVERY_MS)
+    let timer = setTimeout(check, withinMs ?? CHECK_EVERY_MS)
     return () => {
       stopped = true
       clearTimeout(timer)
@@ -98,7 +98,7 @@ export class BoundedClient extends pg.Client {
   }
 }
 
-/** Asks over a connection of its own; many that ask at once share the answer. */
+/** Opens a connection of its own; calls at the same time share one check. */
 export function createServerCheck(config: pg.ClientConfig): () => Promise<boolean> {
   let asking: Promise<boolean> | undefined
   return () => {
@@ -110,20 +110,20 @@ export function createServerCheck(config: pg.ClientConfig): () => Promise<boolea
 }
 
 async function ask(config: pg.ClientConfig): Promise<boolean> {
-  const client = new pg.Client({ ...config, connectionTimeoutMillis: LOOK_WITHIN_MS })
+  const client = new pg.Client({ ...config, connectionTimeoutMillis: CHECK_WITHIN_MS })
   client.on('error', () => {})
   try {
     await client.connect()
     return true
   } catch (error) {
-    // Too many connections, or a login that is locked: somebody answers.
+    // Too many connections, or a locked login: the server does answer.
     return error instanceof pg.DatabaseError
   } finally {
     void client.end().catch(() => {})
   }
 }
 
-/** A pool whose errors have a class that says what they mean. */
+/** A pool whose errors have one of the classes of availability.ts. */
 export class BoundedPool extends pg.Pool {
   // biome-ignore lint/suspicious/noExplicitAny: pg has two overloads, and this changes neither
   override connect(done?: (...answer: any[]) => void): any {
@@ -136,7 +136,7 @@ export class BoundedPool extends pg.Pool {
       (one) => one instanceof DatabaseUnavailable || one instanceof DatabaseRefused || one instanceof pg.DatabaseError,
     )
     if (known) return known as Error
-    // The pool's own error, which has no code: no connection was free in time, or the pool has ended.
+    // The pool's own errors have no code: no connection was free in time, or the pool has ended.
     return this.ending ? error : new PoolTimeout(error.message, { cause: error })
   }
 }

@@ -1,8 +1,8 @@
-// The time of day, as the database has it. What is stored, compared with something stored, or sent to a receiver uses it
-// and not this machine's clock, which may be hours away. Durations are measured with `performance.now()`.
+// The time of day by the database's clock. Use it for every time that is stored, compared with a stored time, or sent to a
+// receiver; this machine's clock may be hours wrong. Durations are measured with `performance.now()`.
 import { LIMITS } from './limits.ts'
 
-/** How a jump of this machine's clock, or a pause of the machine, shows; measured anew then. */
+/** A larger change means that this machine's clock jumped or the machine paused; then the time is measured again. */
 const JUMP_MS = 1000
 
 interface Measured {
@@ -15,14 +15,13 @@ interface Measured {
 let measured: Measured | undefined
 let onJump: (() => void) | undefined
 
-/** Milliseconds since 1970. Before the database has been asked, this machine's. */
+/** Milliseconds since 1970. Before the database has been asked, by this machine's clock. */
 export function now(): number {
   if (!measured) return Date.now()
   if (onJump && Math.abs(localEpoch() - measured.local) > JUMP_MS) onJump()
   return performance.now() + measured.epoch
 }
 
-/** The same, for what wants a Date. */
 export function nowDate(): Date {
   return new Date(now())
 }
@@ -32,12 +31,12 @@ export function aheadMs(): number {
   return measured ? localEpoch() - measured.epoch : 0
 }
 
-/** What `ready` shows; undefined while the clocks agree. */
+/** The warning that `ready` shows; undefined while the clocks agree. */
 export function clockWarning(): string | undefined {
   const seconds = Math.round(aheadMs() / 1000)
   if (Math.abs(aheadMs()) <= LIMITS.clockOffset.value) return undefined
   const where = seconds > 0 ? 'ahead of' : 'behind'
-  return `the clock of this machine is ${Math.abs(seconds)} s ${where} that of the database, by which all times are told`
+  return `the clock of this machine is ${Math.abs(seconds)} s ${where} the clock of the database, which all times are taken from`
 }
 
 /** Notes that the database's time was `databaseMs` when `performance.now()` was `at`. */
@@ -46,7 +45,7 @@ export function setClock(databaseMs: number, at: number, jumped?: () => void): v
   onJump = jumped
 }
 
-/** For tests: this machine's clock again. */
+/** For tests: uses this machine's clock again. */
 export function forgetClock(): void {
   measured = undefined
   onJump = undefined

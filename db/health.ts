@@ -1,7 +1,7 @@
-// Whether the database can be worked with just now: asked by load balancers, so answered in time whatever hangs.
+// Whether the database is usable. Load balancers ask, so the answer comes in time even if the database hangs.
 import { type Db, type Pool, withoutTenant } from './pool.ts'
 
-/** The database answers, and only reads: a standby after a failover, or one that was set so. */
+/** The database answers but is read-only: a standby after a failover, or set so by an operator. */
 export class ReadOnlyDatabase extends Error {
   override name = 'ReadOnlyDatabase'
 }
@@ -18,8 +18,8 @@ const STATEMENT_MS = 2000
 const ANSWER_MS = STATEMENT_MS + 500
 
 /**
- * What `ask` finds.
- * @throws ReadOnlyDatabase where nothing can be written, an error where it fails or takes longer than some seconds
+ * Returns the result of `ask`.
+ * @throws ReadOnlyDatabase if nothing can be written, another error if `ask` fails or takes longer than some seconds
  */
 export async function askDatabase<T>(pool: Pool, ask: (db: Db) => Promise<T>): Promise<T> {
   const asked = withoutTenant(
@@ -28,12 +28,12 @@ export async function askDatabase<T>(pool: Pool, ask: (db: Db) => Promise<T>): P
       const { rows } = await db.query<{ read_only: boolean }>(
         "select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only",
       )
-      if (rows[0]!.read_only) throw new ReadOnlyDatabase('the database takes no writes')
+      if (rows[0]!.read_only) throw new ReadOnlyDatabase('the database is read-only')
       return await ask(db)
     },
     { statementTimeoutMs: STATEMENT_MS },
   )
-  // A server that was stopped in its tracks accepts connections and says nothing: the statement's own limit is no help.
+  // A frozen server accepts connections and never answers; then the statement's own limit does not apply.
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${ANSWER_MS} ms`)), ANSWER_MS)

@@ -1,8 +1,8 @@
-// Every limit on what a request, a tenant or a receiver may cost: its value, and the reason for it. Pure data, which any
+// Every limit on the cost of a request, a tenant or a receiver: its value, and the reason for it. Pure data, which any
 // folder may import. `npm run docs` writes the table of docs/limits.md from it.
 
 export interface Limit {
-  /** What is limited, for the documentation. */
+  /** The limited quantity, for the documentation. */
   what: string
   value: number
   /** What `value` counts: `levels`, `bytes`, `ms` … */

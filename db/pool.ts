@@ -8,7 +8,7 @@ import { type Claim, createSlots, type Slots } from './slots.ts'
 import { planOnce } from './statements.ts'
 
 export type Pool = pg.Pool
-/** What a statement function needs: a pooled client inside a transaction, or the pool itself. */
+/** The first argument of every statement function: a pooled client inside a transaction, or the pool itself. */
 export type Db = Pick<pg.ClientBase, 'query'>
 
 export interface PoolOptions {
@@ -38,32 +38,32 @@ export function createPool(options: PoolOptions, onError: (error: Error) => void
   return pool
 }
 
-/** The server that a connection string leads to, as the driver reads it; a Unix socket is the folder it is in. */
+/** The server of a connection string, as the driver reads it; for a Unix socket, `host` is its folder. */
 export function serverOf(connectionString: string): { host: string; port: number } {
   const { host, port } = new pg.Client({ connectionString })
   return { host, port }
 }
 
-/** What needs no work of the server is answered at once, or its host is gone without a word, in milliseconds. */
+/** For statements that are no work for the server, in milliseconds: if there is no answer, its host is gone. */
 const ANSWER_WITHIN_MS = 3000
-/** A commit waits for the disks of the server, and of its standby; what became of it is not known afterwards. */
+/** A commit waits for the disks of the server and of its standby. After a timeout its outcome is unknown. */
 const COMMIT_WITHIN_MS = LIMITS.databaseCommit.value
-/** A process that vanished in the middle of a transaction holds its locks no longer than this, in milliseconds. */
+/** A process that was lost during a transaction holds its locks no longer than this, in milliseconds. */
 const IDLE_IN_TRANSACTION_MS = 60_000
 
 export interface TransactionOptions {
   /** `statement_timeout` of the transaction, in milliseconds. */
   statementTimeoutMs?: number
   /**
-   * The server plans each statement of the transaction once per connection. For statements whose best plan is the same for
-   * all values: those that find their rows by an id. Behind a pooler they are planned at every use.
+   * The server plans each statement of the transaction once per connection. Use it when the best plan is the same for all
+   * values: for statements that find their rows by an id. Behind a pooler they are planned at every use.
    */
   planOnce?: boolean
 }
 
 /**
  * Runs `work` in one transaction that sees and writes the rows of `tenantId` alone (row-level security).
- * Rolls back and rethrows whatever `work` throws; a client whose rollback fails is thrown away, not pooled again.
+ * Rolls back and rethrows every error of `work`; a client whose rollback fails is closed, not pooled again.
  */
 export function withTenant<T>(
   pool: Pool,
@@ -74,7 +74,7 @@ export function withTenant<T>(
   return transaction(pool, work, tenantId, options)
 }
 
-/** Runs `work` in one transaction without a tenant: only definer functions and shared tables answer in there. */
+/** Runs `work` in one transaction without a tenant: it sees only shared tables and the results of definer functions. */
 export function withoutTenant<T>(
   pool: Pool,
   work: (db: Db) => Promise<T>,
@@ -87,8 +87,8 @@ export function withoutTenant<T>(
 const connections = new WeakMap<Pool, Slots>()
 
 /**
- * A tenant never has more than four fifths of the connections, so that its transactions which wait for each other (for one
- * idempotency key, say) shut nobody else out.
+ * A tenant never has more than four fifths of the connections, so that its transactions that wait for each other (for
+ * example for one idempotency key) do not block other tenants.
  */
 function connectionsOf(pool: Pool): Slots {
   const present = connections.get(pool)
@@ -100,8 +100,8 @@ function connectionsOf(pool: Pool): Slots {
 }
 
 /**
- * Waits for as long as for a connection of the pool. The tenant's transactions may also last because the database is away,
- * which is not the tenant's fault: hence the check.
+ * Waits as long as for a connection of the pool. The tenant's transactions may also be slow because the database does not
+ * answer, which is not the tenant's fault; so this is checked.
  * @throws TenantBusy, or PoolTimeout if the database does not answer
  */
 async function waitIn(pool: Pool, slots: Slots, claim: Claim): Promise<void> {
@@ -142,10 +142,10 @@ async function transact<T>(
   { statementTimeoutMs: statementMs = STATEMENT_MS, planOnce: once = false }: TransactionOptions,
 ): Promise<T> {
   const client = await pool.connect()
-  // The server ends a statement that takes too long; one whose server is silent, the client does.
+  // The server ends a statement that takes too long. If the server does not answer, the client ends it.
   if (client instanceof BoundedClient) client.statementMs = statementMs
   let broken: Error | undefined
-  // Nobody listens to a client that is checked out: its end between two statements would be an uncaught error.
+  // The pool has no listener on a client that is checked out: its end between two statements would be an uncaught error.
   const onLost = (error: Error) => {
     broken = error
   }
@@ -176,12 +176,12 @@ async function transact<T>(
   }
 }
 
-/** A pooler reports a process number of its own at the login, not that of the server's process. */
+/** Whether there is no pooler in between: a pooler reports its own process number at the login. */
 export function isOwnSession(client: pg.ClientBase, pid: number): boolean {
   return pid === (client as unknown as { processID: number | null }).processID
 }
 
-/** A statement that fails when nothing is heard of it; pg's types do not know the setting, which is our client's. */
+/** A statement that fails without an answer in this time. The setting is BoundedClient's; pg's types do not have it. */
 function atOnce(text: string, values: string[] = [], answer_within_ms = ANSWER_WITHIN_MS) {
   return { text, values, answer_within_ms }
 }

@@ -1,11 +1,11 @@
-// Shares out what a process has few of (sends, connections, memory) among tenants, so that none of them shuts the others out.
-// All of it is counted in this process: the slots of a killed process end with it.
+// Shares the limited resources of a process (sends, connections, memory) among tenants, so that no tenant blocks the others.
+// All slots are counted in this process: those of a killed process end with it.
 
 export interface Claim {
   tenant: string
-  /** What else is counted: a destination, an API key. */
+  /** A second thing that is counted: a destination, an API key. */
   key?: string
-  /** Where slots differ in size: bytes. */
+  /** The size of the slot, if slots have sizes: bytes. */
   amount?: number
 }
 
@@ -16,7 +16,7 @@ export interface Holding<C> {
   readonly amount: number
 }
 
-/** What is held already: by the claim's key, by its tenant, and in all. */
+/** The slots that are taken: by the claim's key, by its tenant, and in total. */
 export interface Held<C> {
   key: Holding<C>
   tenant: Holding<C>
@@ -27,21 +27,21 @@ export interface Slots<C extends Claim = Claim, R = true> {
   held(of: Partial<Claim>): Held<C>
   /** Why the claim may not have a slot now; undefined when it may. */
   refusal(claim: C): R | undefined
-  /** Takes a slot, which is the claim's until `release`; or answers why not. */
+  /** Takes a slot, which the claim holds until `release`; or returns why not. */
   take(claim: C): R | undefined
-  /** Takes a slot whatever the limit says. */
+  /** Takes a slot without asking the limit. */
   hold(claim: C): void
   /** Takes a slot as soon as the limit allows it. Tenants take turns. @throws the reason of `signal` */
   wait(claim: C, signal?: AbortSignal): Promise<void>
-  /** Adds to the amount of a claim that has a slot; answers why not, when it does not fit. */
+  /** Adds to the amount of a claim that has a slot; or returns why it does not fit. */
   grow(claim: C, by: number): R | undefined
   /** Gives the slot back; a second time it changes nothing. */
   release(claim: C): void
 }
 
 /**
- * @param limit the rule of these slots; undefined lets the claim have one. With `wait`, it must let a tenant that holds
- * nothing have one sooner or later.
+ * @param limit why the claim may not have a slot; undefined if it may. With `wait`, a tenant without a slot must get one
+ * sooner or later.
  */
 export function createSlots<C extends Claim, R = true>(limit: (claim: C, held: Held<C>) => R | undefined): Slots<C, R> {
   const keys = new Map<string, Counted<C>>()
@@ -117,7 +117,7 @@ export function createSlots<C extends Claim, R = true>(limit: (claim: C, held: H
       if (!all.remove(claim)) return
       if (tenants.get(claim.tenant)?.remove(claim) === 'last') tenants.delete(claim.tenant)
       if (claim.key !== undefined && keys.get(claim.key)?.remove(claim) === 'last') keys.delete(claim.key)
-      // Whoever had a slot last comes after those that wait for their first.
+      // The tenant that just had a slot comes after the tenants that wait for their first.
       queue.toEnd(claim.tenant)
       serve()
     },
@@ -153,22 +153,22 @@ function inMap<C extends Claim>(map: Map<string, Counted<C>>, id: string): Count
 
 export interface RoundRobin<T> {
   add(tenant: string, item: T): void
-  /** Before all that wait of this tenant. */
+  /** Puts the item before all others of this tenant. */
   putBack(tenant: string, item: T): void
   drop(tenant: string, item: T): void
-  /** The first item of the first tenant that `may` have its turn; that tenant goes to the end of the line. */
+  /** The first item of the first tenant for which `may` is true; that tenant moves to the end of the queue. */
   next(may: (tenant: string, first: T) => boolean): T | undefined
-  /** The first item of one tenant, out of turn; the tenant goes to the end of the line. */
+  /** The first item of this tenant, which moves to the end of the queue. */
   nextOf(tenant: string): T | undefined
   toEnd(tenant: string): void
-  /** In the order of their turns. */
+  /** In the order in which they are served. */
   tenants(): IterableIterator<string>
   size(): number
-  /** Takes out all that waits. */
+  /** Removes all items and returns them. */
   clear(): T[]
 }
 
-/** A line in which tenants take turns: a thousand items of one do not hold up another's. */
+/** A queue that serves the tenants round-robin: a thousand items of one tenant do not delay those of another. */
 export function createRoundRobin<T>(): RoundRobin<T> {
   const lines = new Map<string, T[]>()
 

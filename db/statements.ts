@@ -10,7 +10,7 @@ import type pg from 'pg'
 const MOST_NAMES = 200
 const names = new Map<string, string>()
 
-/** The name of a statement is made from its text: the same name never stands for two texts, in whatever process. */
+/** The name of a statement is a hash of its text, so that no two texts ever share a name, in any process. */
 function nameOf(text: string): string | undefined {
   const known = names.get(text)
   if (known || names.size >= MOST_NAMES) return known
@@ -20,8 +20,8 @@ function nameOf(text: string): string | undefined {
 }
 
 /**
- * The client with named statements. Call it only where the client's statements all go to the same session of the server,
- * which a pooler does not promise.
+ * The client with named statements. Call it only if all of the client's statements go to the same server session, which a
+ * pooler does not guarantee.
  */
 export function planOnce(client: pg.ClientBase): Pick<pg.ClientBase, 'query'> {
   const query = (text: string, values: unknown[] = []) => client.query({ name: nameOf(text), text, values })

@@ -93,7 +93,7 @@ export type WebhookKind = (typeof WEBHOOK_KINDS)[number]
 export const WEBHOOK_STATUSES = ['pending', 'success', 'failed'] as const
 export type WebhookStatus = (typeof WEBHOOK_STATUSES)[number]
 
-/** The name of a destination's protocol. Which ones there are is up to the program that delivers. */
+/** The name of a destination's protocol. The registry of the worker (activities/destinations) lists them all. */
 export type Protocol = string
 
 /** Why a delivery or an attempt did not succeed: the same words in rows, answers and Temporal's failure types. */

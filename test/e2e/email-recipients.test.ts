@@ -234,7 +234,7 @@ describe('a mail to two', () => {
     })
     const ref = await mail(receiver)
     await expect
-      .poll(() => system.log.some((line) => String(line.msg).includes('the workflow records its outcome')), { timeout: 15_000 })
+      .poll(() => system.log.some((line) => String(line.msg).includes('records its outcome')), { timeout: 15_000 })
       .toBe(true)
     database.mend()
     expect(await system.ended(ref)).toMatchObject({ status: 'completed' })

@@ -82,7 +82,7 @@ describe('faults', () => {
     await receiver.received(1)
     // Out for longer than the attempt is tried to be closed, so that the workflow records the outcome.
     await expect
-      .poll(() => system.log.some((line) => String(line.msg).includes('the workflow records its outcome')), { timeout: 15_000 })
+      .poll(() => system.log.some((line) => String(line.msg).includes('records its outcome')), { timeout: 15_000 })
       .toBe(true)
     database.mend()
     expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
@@ -100,7 +100,7 @@ describe('faults', () => {
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
     const handedOver = () =>
       system.log.some(
-        (line) => line.distribution_id === ref.distribution_id && String(line.msg).includes('the workflow records its outcome'),
+        (line) => line.distribution_id === ref.distribution_id && String(line.msg).includes('records its outcome'),
       )
     await expect.poll(handedOver, { timeout: 15_000 }).toBe(true)
     database.mend()
