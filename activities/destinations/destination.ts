@@ -41,12 +41,12 @@ export interface Receipt extends Response {
 }
 
 /** The way to the network. It is passed in, so that no destination reads settings. */
-export interface Surroundings {
+export interface EgressContext {
   egress: Egress
 }
 
 /** What a protocol gets. */
-export interface Inside extends Surroundings {
+export interface Context extends EgressContext {
   /** Removes a secret that is not in the configuration, such as an access token, from receipts and errors. */
   conceal(secret: string): void
 }
@@ -88,7 +88,7 @@ export interface Destination<Config extends z.ZodType = z.ZodType> {
   target(config: z.output<Config>): Target | undefined
   /** The longest time that `deliver` may take. The configuration is the stored one, without defaults. */
   deadlineMs(config: z.input<Config>): number
-  /** Why the payload must be JSON, such as "rows are made of JSON"; a shape must then produce JSON. The stored one, too. */
+  /** Why the payload must be JSON, such as "rows are made from JSON"; a shape must then produce JSON. The configuration is the stored one. */
   needsJson?(config: z.input<Config>): string | undefined
   /**
    * Sends once, and ends within `deadlineMs`. When `signal` fires (cancelled, worker lost) it closes the connection at once.
@@ -98,31 +98,31 @@ export interface Destination<Config extends z.ZodType = z.ZodType> {
     config: Resolved<z.output<Config>>,
     message: Message,
     signal: AbortSignal,
-    surroundings: Surroundings,
+    context: EgressContext,
   ): Promise<Receipt>
   /** Connects, logs in if the protocol can do that without a side effect, and disconnects. Throws a DeliveryError. */
-  probe(config: Resolved<z.output<Config>>, signal: AbortSignal, surroundings: Surroundings): Promise<void>
+  probe(config: Resolved<z.output<Config>>, signal: AbortSignal, context: EgressContext): Promise<void>
 }
 
 /** A protocol as its folder writes it: its receipts and errors may still contain secrets. */
-export interface Protocolled<Config extends z.ZodType> extends Omit<Destination<Config>, 'deliver' | 'probe'> {
-  deliver(config: Resolved<z.output<Config>>, message: Message, signal: AbortSignal, inside: Inside): Promise<Receipt>
-  probe(config: Resolved<z.output<Config>>, signal: AbortSignal, inside: Inside): Promise<void>
+export interface ProtocolDefinition<Config extends z.ZodType> extends Omit<Destination<Config>, 'deliver' | 'probe'> {
+  deliver(config: Resolved<z.output<Config>>, message: Message, signal: AbortSignal, context: Context): Promise<Receipt>
+  probe(config: Resolved<z.output<Config>>, signal: AbortSignal, context: Context): Promise<void>
 }
 
 /** Makes a destination that never returns or throws a secret of its configuration, even if the server repeats one. */
-export function defineDestination<Config extends z.ZodType>(protocol: Protocolled<Config>): Destination<Config> {
+export function defineDestination<Config extends z.ZodType>(protocol: ProtocolDefinition<Config>): Destination<Config> {
   return {
     ...protocol,
-    deliver: (config, message, signal, surroundings) =>
+    deliver: (config, message, signal, context) =>
       withoutSecrets(
         secretsIn(protocol.config, config),
-        (conceal) => protocol.deliver(config, message, signal, { ...surroundings, conceal }),
+        (conceal) => protocol.deliver(config, message, signal, { ...context, conceal }),
         cleanReceipt,
       ),
-    probe: (config, signal, surroundings) =>
+    probe: (config, signal, context) =>
       withoutSecrets(secretsIn(protocol.config, config), (conceal) =>
-        protocol.probe(config, signal, { ...surroundings, conceal }),
+        protocol.probe(config, signal, { ...context, conceal }),
       ),
   }
 }

@@ -1,4 +1,4 @@
-// Fields that several protocols share, in one wording.
+// Configuration fields that several protocols share.
 import { X509Certificate } from 'node:crypto'
 import { z } from 'zod'
 import { targetOf, targetOfUrl, targetText } from './network/target.ts'
@@ -6,14 +6,14 @@ import { hostName } from './secrets/allowed-hosts.ts'
 import { deciding, optionalSecret, type Resolved, reaching } from './secrets/secret.ts'
 import { placeholderProblem, templateUrl } from './template/placeholders.ts'
 
-/** A host name or a literal address; never a placeholder, for the payload must not choose who is reached. */
+/** A host name or an IP address. No placeholders: the payload must not choose the server. */
 export function host() {
   return reaching(
     z
       .string()
       .max(253)
-      .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s/\\@:{}[\]]+|[0-9a-fA-F:.]+)$/, 'must be a host name or an IP address alone')
-      .refine((value) => targetOf(value, 0) !== undefined, 'must be a host name or an IP address alone'),
+      .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s/\\@:{}[\]]+|[0-9a-fA-F:.]+)$/, 'must be only a host name or an IP address')
+      .refine((value) => targetOf(value, 0) !== undefined, 'must be only a host name or an IP address'),
     (value) => value.replace(/^\[|\]$/g, ''),
     hostName,
   ).describe('Host name or IP address')
@@ -23,7 +23,7 @@ export function port(usual: number) {
   return deciding(z.int().min(1).max(65535)).default(usual).describe('TCP port')
 }
 
-/** Protocol, host and port of a URL; the text itself where it is none. */
+/** Scheme, host and port of a URL; the text itself if it is not a URL. */
 export function originOf(text: string): string {
   const url = templateUrl(text)
   const target = url && targetOfUrl(url)
@@ -31,10 +31,10 @@ export function originOf(text: string): string {
 }
 
 const USUAL_SECONDS = 30
-/** A probe answers a person who waits. */
+/** A person waits for the result of a probe. */
 const MAX_PROBE_MS = 10_000
 
-/** One deadline for the whole of an attempt. */
+/** One deadline for the whole attempt. */
 export function timeoutSeconds() {
   return z
     .number()
@@ -44,7 +44,7 @@ export function timeoutSeconds() {
     .describe('Time for one attempt, from connecting to the last byte of the answer')
 }
 
-/** The deadline that `timeoutSeconds` states. A stored configuration may leave it out, and one written by hand hold anything. */
+/** The deadline from `timeoutSeconds`. A stored configuration may omit it; one that was edited in SQL may hold any value. */
 export function deadlineMs({ timeout_seconds: stated }: { timeout_seconds?: unknown }): number {
   return (typeof stated === 'number' ? stated : USUAL_SECONDS) * 1000
 }
@@ -54,7 +54,7 @@ export function probeMs(config: { timeout_seconds?: unknown }): number {
   return Math.min(deadlineMs(config), MAX_PROBE_MS)
 }
 
-/** For a protocol whose delays are not the common ones. */
+/** For a protocol with its own retry delays. */
 export function retryDelaysSeconds(usual: readonly number[] = []) {
   return z
     .array(z.int().min(1).max(86_400))
@@ -72,7 +72,7 @@ const tlsFields = z
       z
         .string()
         .max(262144)
-        // OpenSSL takes any other text for no authorities at all: then nobody is trusted, and nobody told why.
+        // OpenSSL ignores any other text: it then trusts no authority, and reports no reason.
         .refine(isCertificate, 'must be certificates as PEM, not the name of a file'),
     )
       .optional()
@@ -99,17 +99,17 @@ function isCertificate(pem: string): boolean {
 
 export type TlsConfig = Resolved<z.output<typeof tlsFields>>
 
-/** Certificates: whom to trust, and who we are. */
+/** The trusted authorities, and the client certificate. */
 export function tls() {
   return tlsFields.default({}).describe('Own certificate authorities, and mutual TLS')
 }
 
-/** Whether anything is said about TLS. */
+/** Whether any TLS field is set. */
 export function statesTls(tls: z.output<typeof tlsFields>): boolean {
   return Object.values(tls).some((field) => field !== undefined)
 }
 
-/** A text that may hold placeholders; one line unless said otherwise. */
+/** A text that may hold placeholders; a single line unless `lines` is set. */
 export function template(max: number, { lines = false } = {}) {
   return z
     .string()
@@ -118,7 +118,7 @@ export function template(max: number, { lines = false } = {}) {
       const problem = (lines ? /[^\P{Cc}\t\r\n]/u : /\p{Cc}/u).test(value)
         ? 'has a control character'
         : /\p{Cs}/u.test(value)
-          ? 'has half a character (a lone surrogate)'
+          ? 'has a lone surrogate (half of a character)'
           : placeholderProblem(value)
       if (problem) context.addIssue({ code: 'custom', message: problem })
     })

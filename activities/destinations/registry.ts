@@ -1,4 +1,4 @@
-// What the rest of the product asks about protocols. Nobody else has a list of them.
+// The only list of the protocols; the rest of the product looks them up here.
 import type { Protocol } from '../../db/states.ts'
 import { builtIn } from './built-in.ts'
 import type { Destination } from './destination.ts'
@@ -6,7 +6,7 @@ import { DeliveryError } from './errors.ts'
 import { targetText } from './network/target.ts'
 import { toJsonSchema } from './secrets/secret.ts'
 
-// The types of their configurations are forgotten: a configuration is checked against the schema before it is used.
+// The types of the configurations are erased here: a configuration is checked against the schema before it is used.
 const destinations = new Map(builtIn.map((each) => [each.protocol, each as unknown as Destination]))
 
 export const PROTOCOLS: readonly Protocol[] = [...destinations.keys()]
@@ -28,8 +28,8 @@ export function unsupported(protocol: Protocol): string {
 }
 
 /**
- * What circuits, limits and shares of an inline destination are counted by; null where the configuration is not valid, so
- * that nothing is ever sent by it.
+ * The key under which circuits, limits and slots of an inline destination are counted; null if the configuration is not
+ * valid, because nothing is ever sent with it.
  */
 export function inlineTarget(protocol: Protocol, configuration: Record<string, unknown>): string | null {
   const destination = findProtocol(protocol)
@@ -38,7 +38,7 @@ export function inlineTarget(protocol: Protocol, configuration: Record<string, u
   return target ? targetText(protocol, target) : null
 }
 
-/** The JSON schema of a protocol's configuration, as callers may send it. */
+/** The JSON schema of a protocol's configuration, in the form that clients send. */
 export function configSchema(protocol: Protocol): Record<string, unknown> {
   return toJsonSchema(destinationFor(protocol).config)
 }

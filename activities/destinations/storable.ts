@@ -1,25 +1,25 @@
-// Text from the outside, made fit for a row.
+// Makes text from other systems storable in PostgreSQL.
 import { TextDecoder } from 'node:util'
 
 /**
- * Decodes bytes as the charset says, else as UTF-8. What PostgreSQL refuses or nobody can read (NUL, invalid
- * sequences, lone surrogates) becomes the replacement character.
- * @param cut the bytes end in the middle of something longer: half a character at the end is left out
+ * Decodes bytes with the charset, or as UTF-8 if it is unknown. NUL, invalid sequences and lone surrogates become the
+ * replacement character, because PostgreSQL refuses them.
+ * @param cut the bytes are the beginning of a longer text: an incomplete character at the end is dropped
  */
 export function storableText(bytes: Buffer, { charset = 'utf-8', cut = false } = {}): string {
   return storable(decoderFor(charset).decode(bytes, { stream: cut }))
 }
 
-/** The same for text that has been decoded already, such as a header's. */
+/** The same for decoded text, such as the value of a header. */
 export function storable(text: string): string {
   return Buffer.from(text, 'utf8').toString('utf8').replaceAll('\u0000', '\ufffd')
 }
 
-/** The same for every text within a JSON value, keys included: jsonb refuses what `text` refuses, and more. */
+/** The same for every text in a JSON value, keys included: jsonb refuses everything that `text` refuses, and more. */
 export function storableJson<T>(value: T): T {
   const json = JSON.stringify(value)
   if (json === undefined) return value
-  // Only what the escapes of JSON can hide needs the walk: nearly nothing does.
+  // Only these two escapes make the slow path necessary, and they are rare.
   if (!/\\u(0000|[dD][89abAB])/.test(json)) return value
   return JSON.parse(json, (_key, inner: unknown) => {
     if (typeof inner === 'string') return storable(inner)

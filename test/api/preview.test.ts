@@ -74,7 +74,7 @@ describe('a transform_config', () => {
     const { body } = await register('rows', { output: 'csv' }, JDBC)
     expect(body.details).toContainEqual({
       field: 'transform_config.output',
-      issue: 'must be json: rows are made of JSON',
+      issue: 'must be json: rows are made from JSON',
     })
   })
 

@@ -1,6 +1,6 @@
-// amqplib on a socket that is connected already. Its public `connect` is not used: it opens the socket itself and hands
-// the connection out only when the broker has opened it. By then a broker that closes at once has ended this process by an
-// error that nobody could listen for, and its reply code to a missing virtual host is lost.
+// Runs amqplib on a connected socket. Its public `connect` is not used: it returns the connection only after the broker has
+// opened it. If the broker closes earlier, an error without a listener would end this process, and the reply code for a
+// missing virtual host would be lost.
 import { type EventEmitter, once } from 'node:events'
 import { createRequire } from 'node:module'
 import type { Socket } from 'node:net'
@@ -8,21 +8,21 @@ import { dirname, join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { type ChannelModel, credentials } from 'amqplib'
 
-/** What the broker sends; content and heartbeats have no `id`. */
+/** A frame from the broker; content and heartbeats have no `id`. */
 export interface Frame {
   id?: number
   fields?: Record<string, unknown>
 }
 
-/** Class and method of frames (AMQP 0-9-1, 1.4 and 1.5). */
+/** Class and method ids (AMQP 0-9-1, 1.4 and 1.5). */
 export const CONNECTION_START = (10 << 16) | 10
 export const CONNECTION_TUNE = (10 << 16) | 30
 export const CONNECTION_CLOSE = (10 << 16) | 50
 export const CHANNEL_CLOSE = (20 << 16) | 40
 
-/** The largest frame that both sides may send: what RabbitMQ proposes. */
+/** The largest frame that both sides may send; RabbitMQ proposes the same. */
 const FRAME_MAX = 131_072
-/** Some brokers send larger frames than agreed. */
+/** Some brokers send larger frames than negotiated. */
 const MAX_INCOMING_FRAME = 1024 * 1024
 /** Head and end of a frame, in bytes (AMQP 0-9-1, 2.3.5). */
 const FRAME_OVERHEAD = 8
@@ -35,7 +35,7 @@ interface Connection extends EventEmitter {
   recvFrame(): Frame | false
 }
 
-/** The package does not export these two; they are put together here as its `connect` does. */
+/** The package does not export these two classes; they are used here in the same way as in its `connect`. */
 const require = createRequire(import.meta.url)
 const library = join(dirname(require.resolve('amqplib')), 'lib')
 const { Connection } = require(join(library, 'connection.js')) as { Connection: new (socket: Socket) => Connection }
@@ -53,11 +53,11 @@ export interface Login {
 export interface Listener {
   /** Called with each frame before amqplib handles it. */
   onFrame(frame: Frame): void
-  /** The connection has ended; may be called more than once. There is no error when the broker asked for the end. */
+  /** The connection has ended; may be called more than once. No error if the broker sent `connection.close`. */
   onEnd(error: Error | undefined): void
 }
 
-/** Opens the connection: greeting, login, limits, virtual host. */
+/** Opens the connection: start, tune and open (AMQP 0-9-1, 2.2.4). */
 export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }: Listener): Promise<ChannelModel> {
   const connection = new Connection(socket)
   const receive = connection.recvFrame.bind(connection)
@@ -68,18 +68,18 @@ export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }:
   }
   const send = connection.sendContent.bind(connection)
   connection.sendContent = (channel, body) => {
-    // When it fails the connection has ended, and says why.
+    // If it fails, the connection has ended and reports the reason.
     sendFrames(connection, channel, body, send).catch(() => {})
     return true
   }
   connection.on('error', onEnd).on('close', onEnd)
-  // amqplib listens for errors and ends; a reset socket only closes, and the heartbeat would go on.
+  // amqplib handles `error` and `end`. A reset socket only emits `close`, and the heartbeat timer would continue.
   socket.once('close', () => connection.emit('frameError', new Error('the socket was closed')))
   const { mechanism, response } = credentials.plain(login.username, login.password)
   return new Promise((resolve, reject) => {
     connection.open(
       {
-        // Without the last two, a refused login is only a closed connection after a pause, and a memory alarm is silence.
+        // Without the last two, the broker reports neither a memory alarm nor a refused login, but closes after a pause.
         clientProperties: {
           product: 'Distributor',
           capabilities: {
@@ -102,14 +102,14 @@ export function openConnection(socket: Socket, login: Login, { onFrame, onEnd }:
       },
       (error) => {
         if (error) return reject(error)
-        // It repeats the errors of the connection, which onEnd has been told.
+        // It repeats the errors of the connection, which onEnd handles.
         resolve(new model.ChannelModel(connection).on('error', () => {}))
       },
     )
   })
 }
 
-/** One frame after the other: amqplib would copy the whole body at once, and hold the copy until the broker has read it. */
+/** Sends frame by frame: amqplib would copy the whole body, and keep the copy until the broker has read it. */
 async function sendFrames(
   { channels, frameMax }: Connection,
   channel: number,

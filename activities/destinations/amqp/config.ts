@@ -1,11 +1,11 @@
-// The configuration of an AMQP destination: its validation, its type, its masking and its JSON schema in one.
+// The configuration of an AMQP destination: its validation, type, masking and published JSON schema.
 import { z } from 'zod'
 import { host, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { configuration, credentialField, deciding, type Resolved, secret } from '../secrets/secret.ts'
 import { amqpHeaderProblem, refuseOwned } from '../template/owned-names.ts'
 import { hasPlaceholders, literalText } from '../template/placeholders.ts'
 
-/** Names and routing keys are "short strings" in the protocol; their bytes of UTF-8 count. */
+/** Names and routing keys are "short strings" in the protocol; their length is counted in UTF-8 bytes. */
 export const SHORT_BYTES = 255
 
 /** All headers are sent in one frame, whose size brokers limit. */
@@ -38,7 +38,7 @@ export function headerBytes(entries: [string, string | number | bigint | boolean
   return entries.reduce((sum, [key, value]) => sum + key.length + Buffer.byteLength(String(value)), 0)
 }
 
-/** JSON parsers, also ours, may change a whole number beyond 2^53 before it is seen here. */
+/** JSON parsers, including ours, may change a whole number beyond 2^53 before this check. */
 const headerNumber = z
   .number()
   .refine(
@@ -55,7 +55,7 @@ const headerInteger = z.strictObject({
     .describe('A whole number of 64 bits, written as a text; may be a placeholder'),
 })
 
-/** @returns undefined for a text that is no whole number of 64 bits */
+/** @returns undefined for a text that is not a whole number of 64 bits */
 export function headerInteger64(text: string): bigint | undefined {
   if (!/^-?\d{1,19}$/.test(text)) return undefined
   const value = BigInt(text)
@@ -92,12 +92,12 @@ export const amqpConfig = configuration({
     .min(1)
     .optional()
     .describe(
-      'Exchange to publish to; give this or `queue`. It may hold placeholders. A missing one is MISCONFIGURED and final. A message that reaches no queue is REJECTED and retried, because queues come and go',
+      'Exchange to publish to; give this or `queue`. It may hold placeholders. A missing one is MISCONFIGURED and final. A message that reaches no queue is REJECTED and retried, because a queue may be created later',
     ),
   routing_key: shortTemplate()
     .optional()
     .describe(
-      'Routing key, with `exchange`; it may hold placeholders, whose dots separate words like any other. Empty by default',
+      'Routing key, with `exchange`; it may hold placeholders, and a dot in a value separates words like any other dot. Empty by default',
     ),
   queue: shortTemplate()
     .min(1)
@@ -125,7 +125,7 @@ export const amqpConfig = configuration({
     .min(1)
     .max(600)
     .default(20)
-    .describe('A broker that is silent two to three times as long counts as lost; it may ask for a shorter interval'),
+    .describe('Interval of heartbeats; two to three without data end the connection. The broker may ask for less'),
   timeout_seconds: timeoutSeconds(),
 }).superRefine((value, context) => {
   const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })

@@ -1,4 +1,4 @@
-// What a refusal means, by its reply code (AMQP 0-9-1, 1.1 and 1.2, with RabbitMQ's additions).
+// The failure for each reply code (AMQP 0-9-1, 1.1 and 1.2, with RabbitMQ's additions).
 
 import type { DeliveryErrorOptions } from '../errors.ts'
 import { DeliveryError } from '../errors.ts'
@@ -15,7 +15,7 @@ type Meaning = [code: DeliveryError['code'], says: string, options?: DeliveryErr
 /** Before the channel is open. */
 const AT_LOGIN: Record<number, Meaning> = {
   403: ['UNAUTHORIZED', 'the broker refused the login'],
-  // Tried again, for RabbitMQ sends the same code when a limit is reached, which passes.
+  // Retried, because RabbitMQ sends the same code when a temporary limit is reached.
   530: [
     'MISCONFIGURED',
     'the broker does not open the virtual host for this user: it is missing or forbidden, or a limit of connections or channels is reached',
@@ -25,7 +25,7 @@ const AT_LOGIN: Record<number, Meaning> = {
 
 const LATER: Record<number, Meaning> = {
   311: ['REJECTED', 'the broker refused the message: it is too large'],
-  // Tried again, for queues come and go with their consumers and their node.
+  // Retried, because queues are created and deleted with their consumers and their node.
   312: ['REJECTED', 'no queue received the message', { retryable: true }],
   320: ['DESTINATION_UNAVAILABLE', 'the broker closed the connection'],
   402: ['MISCONFIGURED', 'the broker does not know the virtual host'],
@@ -35,7 +35,7 @@ const LATER: Record<number, Meaning> = {
   501: ['REJECTED', 'the broker refused a frame of the message'],
   502: ['REJECTED', 'the broker cannot read the message'],
   530: ['MISCONFIGURED', 'the broker does not allow this'],
-  540: ['REJECTED', 'the broker does not implement what the message asks for'],
+  540: ['REJECTED', 'the broker does not implement a feature that the message uses'],
 }
 
 /** @param secrets are removed from the broker's text */

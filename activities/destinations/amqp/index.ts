@@ -11,7 +11,7 @@ import { hasPlaceholders, literalText } from '../template/placeholders.ts'
 import { type AmqpConfig, amqpConfig, portOf } from './config.ts'
 import { contentOf, routeOf } from './content.ts'
 import { publish } from './publish.ts'
-import { type Line, openSession, type Session } from './session.ts'
+import { openSession, type Session, type Settings } from './session.ts'
 
 /** Opening takes seven round trips and a login. Brokers keep an idle connection as long as its heartbeat arrives. */
 const IDLE_MS = 30_000
@@ -51,12 +51,12 @@ export const amqp = defineDestination({
     signal.throwIfAborted()
     const route = routeOf(config, message)
     const content = await contentOf(config, message)
-    const line = lineOf(config)
+    const settings = settingsOf(config)
     await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, (attempt) =>
       connections.use(
-        { egress, tenant_id: message.tenant_id, config: line },
+        { egress, tenant_id: message.tenant_id, config: settings },
         attempt,
-        () => openSession(line, attempt, egress),
+        () => openSession(settings, attempt, egress),
         (session) => publish(session, { ...route, ...content }, attempt),
       ),
     )
@@ -67,7 +67,7 @@ export const amqp = defineDestination({
   async probe(config, signal, { egress }) {
     const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal }, async (attempt) => {
-      const session = await openSession(lineOf(config), attempt, egress)
+      const session = await openSession(settingsOf(config), attempt, egress)
       const off = attempt.onStop(session.destroy)
       try {
         attempt.expect('say whether the exchange or queue exists')
@@ -96,6 +96,6 @@ async function look({ channel, ended }: Session, { queue, exchange }: AmqpConfig
 }
 
 /** Deliveries may share a connection when these fields are equal. */
-function lineOf({ host, port, security, tls, vhost, username, password, heartbeat_seconds }: AmqpConfig): Line {
+function settingsOf({ host, port, security, tls, vhost, username, password, heartbeat_seconds }: AmqpConfig): Settings {
   return { host, port, security, tls, vhost, username, password, heartbeat_seconds }
 }

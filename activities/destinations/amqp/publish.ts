@@ -52,10 +52,10 @@ export function publish(session: Session, { exchange, routing_key, body, propert
     const onConfirm = (error: unknown) =>
       settle(() => {
         if (returned) reject(replyFailure(returned, []))
-        else if (error) reject(refused ? notTaken() : session.endedWith(error))
-        else if (session.gone()) resolve()
+        else if (error) reject(refused ? nacked() : session.endedWith(error))
+        else if (session.isSent()) resolve()
         // TLS counts what it has sent one turn of the event loop later, and a broker nearby may answer before that.
-        else setImmediate(() => (session.gone() ? resolve() : reject(tooEarly())))
+        else setImmediate(() => (session.isSent() ? resolve() : reject(tooEarly())))
       })
     try {
       channel.publish(exchange, routing_key, body, { ...properties, mandatory: true }, onConfirm)
@@ -74,7 +74,7 @@ function blocked(): DeliveryError {
   return new DeliveryError('THROTTLED', 'the broker accepts no messages at the moment: it is low on memory or disk')
 }
 
-function notTaken(): DeliveryError {
+function nacked(): DeliveryError {
   return new DeliveryError(
     'THROTTLED',
     'the broker did not accept the message (basic.nack): a queue is full or has failed',

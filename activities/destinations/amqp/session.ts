@@ -1,5 +1,5 @@
-// One connection to a broker with one channel in confirm mode. Why it ended is said by the broker's reply code if it sent
-// one, else by the network, else by amqplib.
+// One connection to a broker with one channel in confirm mode. The reason of its end is the broker's reply code if there is
+// one, else the network error, else the error of amqplib.
 import type { Socket } from 'node:net'
 import type { ChannelModel, ConfirmChannel } from 'amqplib'
 import { DeliveryError } from '../errors.ts'
@@ -12,8 +12,8 @@ import { CHANNEL_CLOSE, CONNECTION_CLOSE, CONNECTION_START, CONNECTION_TUNE, ope
 import { type AmqpConfig, portOf } from './config.ts'
 import { replyFailure } from './failure.ts'
 
-/** What a connection is made of; messages with the same may share it. */
-export type Line = Pick<
+/** The settings of a connection. Messages with equal settings may use the same one. */
+export type Settings = Pick<
   AmqpConfig,
   'host' | 'port' | 'security' | 'tls' | 'vhost' | 'username' | 'password' | 'heartbeat_seconds'
 >
@@ -23,24 +23,24 @@ const CLOSE_MS = 1_000
 /** How many frames of a message wait for the socket. */
 const MAX_FRAMES = 4
 /** How many bytes a broker may send besides a message that it returns. */
-const MAX_UNASKED_BYTES = 1024 * 1024
+const MAX_EXTRA_BYTES = 1024 * 1024
 
 export interface Session {
   channel: ConfirmChannel
   /**
-   * Calls `listener` when the broker takes no messages for now, being short of memory or disk, or at once if that is so.
+   * Calls `listener` when the broker is blocked (low on memory or disk), or at once if it is blocked already.
    * Returns a function that removes the listener.
    */
   onBlocked(listener: () => void): () => void
   isBlocked(): boolean
-  /** Why the session ended; undefined while it lives. */
+  /** Why the session ended; undefined while it is open. */
   ended(): unknown
-  /** The same when amqplib reports an end: its own events may come later. */
+  /** The same when a call of amqplib reports the end: its events may come later. */
   endedWith(error: unknown): unknown
-  /** Call before a message of so many bytes: they have to be sent, and may come back. */
+  /** Call before each message with its size: so many bytes must be sent, and may be returned. */
   expect(bytes: number): void
   /** Whether the bytes have been sent. */
-  gone(): boolean
+  isSent(): boolean
   /** Ends the connection at once. */
   destroy(): void
   /** Closes the connection, and ends it when the broker does not answer in time. */
@@ -48,35 +48,35 @@ export interface Session {
 }
 
 /** @throws DeliveryError; no connection is left open then */
-export async function openSession(line: Line, attempt: Attempt, egress: Egress): Promise<Session> {
-  if (/\0/.test(line.username + line.password)) {
+export async function openSession(settings: Settings, attempt: Attempt, egress: Egress): Promise<Session> {
+  if (/\0/.test(settings.username + settings.password)) {
     throw new DeliveryError('MISCONFIGURED', 'username or password contains a NUL character, which cannot be sent')
   }
-  const tls = line.security === 'tls' ? { tls: tlsConnection(tlsMaterial(line.tls)) } : {}
-  return connectGuarded({ host: line.host, port: portOf(line), ...tls }, attempt, egress, (connection) =>
-    startSession(line, connection, attempt),
+  const tls = settings.security === 'tls' ? { tls: tlsConnection(tlsMaterial(settings.tls)) } : {}
+  return connectGuarded({ host: settings.host, port: portOf(settings), ...tls }, attempt, egress, (connection) =>
+    startSession(settings, connection, attempt),
   )
 }
 
-async function startSession(line: Line, connection: GuardedConnection, attempt: Attempt): Promise<Session> {
+async function startSession(settings: Settings, connection: GuardedConnection, attempt: Attempt): Promise<Session> {
   const { socket, orLost, end } = connection
   let isOpen = false
-  let mayReceive = MAX_UNASKED_BYTES
+  let mayReceive = MAX_EXTRA_BYTES
   let mustSend = 0
   const endedWith = (error: unknown) => end(connectionFailure(error, socket, isOpen))
 
   attempt.expect('greet')
   try {
-    const opening = openConnection(socket, line, {
+    const opening = openConnection(socket, settings, {
       onFrame({ id, fields }) {
         if (id === CONNECTION_START) attempt.expect('accept the login')
         if (id === CONNECTION_TUNE) attempt.expect('open the virtual host')
         if (id === CONNECTION_CLOSE || id === CHANNEL_CLOSE) {
           const reply = { code: Number(fields?.replyCode), text: String(fields?.replyText ?? '') }
-          end(replyFailure(reply, [line.password], !isOpen))
+          end(replyFailure(reply, [settings.password], !isOpen))
         }
         if (socket.bytesRead > mayReceive) {
-          end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the broker sends data without end'))
+          end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the broker sends more data than expected'))
         }
       },
       onEnd: endedWith,
@@ -94,14 +94,14 @@ async function startSession(line: Line, connection: GuardedConnection, attempt: 
       ended: connection.reason,
       endedWith,
       expect(bytes) {
-        mayReceive = socket.bytesRead + bytes + MAX_UNASKED_BYTES
+        mayReceive = socket.bytesRead + bytes + MAX_EXTRA_BYTES
         mustSend = socket.bytesWritten + bytes
       },
-      gone: () => socket.bytesWritten - socket.writableLength >= mustSend,
+      isSent: () => socket.bytesWritten - socket.writableLength >= mustSend,
       destroy: connection.destroy,
       async close() {
         const timer = setTimeout(connection.destroy, CLOSE_MS).unref()
-        // The promise of `close` alone would wait for ever for an answer.
+        // If the broker does not answer, the promise of `close` never settles.
         await new Promise((resolve) => {
           model.once('close', resolve)
           model.close().catch(resolve)
@@ -139,11 +139,11 @@ function watchBlocked(model: ChannelModel): Pick<Session, 'onBlocked' | 'isBlock
 function connectionFailure(error: unknown, socket: Socket, isOpen: boolean): unknown {
   const failure = networkFailure(error)
   if (failure instanceof DeliveryError || /^E[A-Z0-9]+$/.test(codeOf(error) ?? '')) return failure
-  // amqplib gives its own errors no codes: a closed connection, a missed heartbeat, bytes that are no frame.
+  // amqplib's own errors have no codes: a closed connection, a missed heartbeat, an invalid frame.
   const message = socket.readableEnded
     ? 'the broker closed the connection'
     : isOpen
       ? 'the broker no longer answers, or its answer is not AMQP 0-9-1'
-      : 'the answer could not be understood as AMQP 0-9-1'
+      : 'the answer is not AMQP 0-9-1'
   return new DeliveryError('DESTINATION_UNAVAILABLE', message, { cause: error })
 }

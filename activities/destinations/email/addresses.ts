@@ -2,7 +2,7 @@
 // header.
 import { domainToASCII } from 'node:url'
 import { DeliveryError } from '../errors.ts'
-import { fillTemplate, hasPlaceholders, placeholderProblem, type Words } from '../template/placeholders.ts'
+import { fillTemplate, hasPlaceholders, placeholderProblem, type Values } from '../template/placeholders.ts'
 
 /** `Name <local@domain>`; the domain is in ASCII (IDNA), the name may be empty. */
 export interface Mailbox {
@@ -54,7 +54,7 @@ export function mailboxProblem(template: string): string | undefined {
   if (problem) return problem
   const parts = partsOf(template)
   if (!parts) return 'is not one address; write local@domain or Name <local@domain>'
-  // Recipients who have the mail are remembered by their address.
+  // The progress of a delivery lists accepted recipients by their address.
   if (parts.address.includes('{attempt_number}'))
     return 'contains {attempt_number}: each attempt would have another recipient'
   const sample = parts.address.replace(/\{\{|\}\}|\{[^{}]*\}/g, (part) => (part.length > 2 ? 'x' : part.slice(0, 1)))
@@ -69,14 +69,14 @@ export function mailboxProblem(template: string): string | undefined {
  * Fills in the placeholders of a mailbox; the result is exactly one mailbox.
  * @throws DeliveryError MISCONFIGURED that names the field, never the value
  */
-export function fillMailbox(field: string, template: string, words: Words): Mailbox {
+export function fillMailbox(field: string, template: string, values: Values): Mailbox {
   const parts = partsOf(template)
   if (!parts) throw new DeliveryError('MISCONFIGURED', `${field} is not one address`)
-  const name = fillTemplate(parts.name, words, (value, placeholder) => {
+  const name = fillTemplate(parts.name, values, (value, placeholder) => {
     if (!/\p{Cc}/u.test(value)) return value
     throw new DeliveryError('MISCONFIGURED', `{${placeholder}} puts a control character into ${field}`)
   })
-  const filled = fillTemplate(parts.address, words, (value, placeholder) => {
+  const filled = fillTemplate(parts.address, values, (value, placeholder) => {
     if (!UNSAFE.test(value)) return value
     throw new DeliveryError('MISCONFIGURED', `{${placeholder}} makes ${field} something other than one address`)
   })

@@ -1,4 +1,4 @@
-// The payload as a file: the accepted bytes, its rows as CSV, or all of it as XML.
+// The payload as a file: the accepted bytes, its rows as CSV, or the whole payload as XML.
 
 import { LIMITS } from '../../../db/limits.ts'
 import { JsonFault, JsonScanner, TOKEN } from '../../document/scan.ts'
@@ -30,7 +30,7 @@ export async function attachmentOf(
     const { format } = config
     throw new DeliveryError(
       'MISCONFIGURED',
-      `attachment: ${format} can be made from JSON only, not from ${message.content_type}`,
+      `attachment: ${format} can only be made from JSON, not from ${message.content_type}`,
     )
   }
   const filename = fillFilename(nameFor(config.filename, message.content_type), message)
@@ -48,7 +48,7 @@ export async function attachmentOf(
     : { filename, content: toXml(document, config.root), contentType: 'application/xml; charset=utf-8' }
 }
 
-/** The file is made in this process; `transform_config` makes larger ones in a process of its own. */
+/** The file is made in this process, so its size is limited; `transform_config` uses a separate process. */
 async function refuseMany(body: Buffer, format: 'csv' | 'xml'): Promise<void> {
   const pace = createPace()
   const max_values = LIMITS.attachmentValues.value
@@ -58,10 +58,10 @@ async function refuseMany(body: Buffer, format: 'csv' | 'xml'): Promise<void> {
   } catch (error) {
     if (!(error instanceof JsonFault)) throw error
     if (error.kind !== 'values') return
-    const way = `make the file with transform_config (output.format "${format}") and attach it with the format json`
+    const advice = `make the file with transform_config (output.format "${format}") and attach it with the format json`
     throw new DeliveryError(
       'MISCONFIGURED',
-      `attachment: the payload has more than ${max_values} values, the limit for ${format}; ${way}`,
+      `attachment: the payload has more than ${max_values} values, the limit for ${format}; ${advice}`,
     )
   }
 }

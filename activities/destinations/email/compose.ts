@@ -17,14 +17,14 @@ export interface Composed {
   /** With angle brackets; the same for all attempts of a delivery. */
   message_id: string
   sender: string
-  /** Of the envelope: each address once, in the order of to, cc and bcc. */
+  /** The recipients of the envelope: each address once, in the order of to, cc and bcc. */
   recipients: string[]
 }
 
 /** Without the line end. */
 const MAX_LINE = 998
 
-// No payload can make nodemailer read a file or fetch a URL.
+// With these settings no payload can make nodemailer read a file or fetch a URL.
 const composer = nodemailer.createTransport({
   streamTransport: true,
   buffer: true,
@@ -68,7 +68,7 @@ async function write(config: EmailConfig, message: Message): Promise<Composed> {
       ...Object.fromEntries(
         Object.entries(config.headers).map(([name, value]) => [name, fillLine(`headers.${name}`, value, message)]),
       ),
-      // RFC 3834: keeps out-of-office replies away.
+      // Prevents out-of-office replies (RFC 3834).
       'Auto-Submitted': 'auto-generated',
       'X-Distribution-Id': message.distribution_id,
     },
@@ -93,7 +93,7 @@ function assertHeader(mail: Buffer): void {
     if (field.split('\r\n').some((line) => line.length > MAX_LINE)) {
       throw new DeliveryError(
         'MISCONFIGURED',
-        `the header field ${name} contains a word that is longer than a line of a mail may be`,
+        `the header field ${name} contains a word that is too long for a line of a mail`,
       )
     }
     if (/[^\t\r\n -~]/.test(field)) {
@@ -120,7 +120,7 @@ function distinct(addresses: string[]): string[] {
 function fillLine(field: string, template: string, message: Message): string {
   return fillTemplate(template, message, (value, placeholder) => {
     if (!/\p{Cc}/u.test(value)) return value
-    throw new DeliveryError('MISCONFIGURED', `{${placeholder}} brings a control character into ${field}`)
+    throw new DeliveryError('MISCONFIGURED', `{${placeholder}} puts a control character into ${field}`)
   })
 }
 

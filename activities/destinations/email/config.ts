@@ -16,15 +16,15 @@ import { hasPlaceholders } from '../template/placeholders.ts'
 import { mailboxProblem, readAddress, readMailbox } from './addresses.ts'
 
 /**
- * Greylisting puts a mail off for 1 to 15 minutes, and RFC 5321, 4.5.4.1 asks for half an hour between retries. The usual
- * three retries reach beyond 21 minutes.
+ * Greylisting delays a mail for 1 to 15 minutes, and RFC 5321, 4.5.4.1 requires half an hour between retries. The default
+ * three retries cover 21 minutes.
  */
 export const MAIL_RETRIES: RetryDefaults = { delays_seconds: [60, 300, 900, 1800], life_seconds: 3600 }
 
-/** Postfix and others take more; a mail to many is many mails to somebody's spam filter. */
+/** Postfix and others accept more, but spam filters often block a mail to many recipients. */
 const MAX_RECIPIENTS = 100
 
-/** RFC 6376, 3.5: a subset of domain names and selectors. */
+/** A subset of the domain names and selectors of RFC 6376, 3.5. */
 const DOMAIN = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/i
 
 const mailbox = z
@@ -35,10 +35,10 @@ const mailbox = z
     if (problem) context.addIssue({ code: 'custom', message: problem })
   })
 
-/** Braces may stand in an address, but whoever writes `{tenant_id}` means something else. */
+/** An address may contain braces, but `{tenant_id}` is certainly meant as a placeholder. */
 function literalProblem(value: string, read: ReturnType<typeof readAddress>): string | undefined {
   if ('problem' in read) return read.problem
-  return hasPlaceholders(value) ? 'has a placeholder; none is filled in here' : undefined
+  return hasPlaceholders(value) ? 'has a placeholder, but cannot have one' : undefined
 }
 
 const recipient = z
@@ -52,11 +52,11 @@ const recipient = z
 
 const filename = (usual: string) =>
   template(255)
-    .refine((name) => !/[/\\"<>|:*?]/.test(name), 'must be a file name alone')
+    .refine((name) => !/[/\\"<>|:*?]/.test(name), 'must be only a file name')
     .default(usual)
     .describe('Name of the file; the values of placeholders are made safe')
 
-/** Nobody chose it. */
+/** The default; no user chose this name. */
 export const JSON_FILENAME = '{distribution_id}.json'
 
 const attachment = z.discriminatedUnion('format', [
@@ -91,7 +91,7 @@ const headers = z
   .superRefine((value, context) => {
     const seen = new Set<string>()
     for (const name of Object.keys(value)) {
-      if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'is there twice' })
+      if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'appears twice' })
       seen.add(name.toLowerCase())
     }
   })
@@ -130,7 +130,7 @@ export const emailConfig = configuration({
     .array(recipient)
     .min(1)
     .max(MAX_RECIPIENTS)
-    .describe('Recipients; each is one address, also after its placeholders are filled in'),
+    .describe('Recipients; each must be one address, also after its placeholders are filled in'),
   cc: z.array(recipient).max(MAX_RECIPIENTS).default([]).describe('Further recipients, visible to all'),
   bcc: z.array(recipient).max(MAX_RECIPIENTS).default([]).describe('Further recipients, hidden from all'),
   subject: template(500).default('{data_type} {distribution_id}').describe('Subject, one line'),
@@ -152,7 +152,7 @@ export const emailConfig = configuration({
       headers: z
         .array(z.string().regex(/^[A-Za-z0-9-]{1,76}$/, 'is not a header name'))
         .max(50)
-        .refine((names) => names.some((name) => name.toLowerCase() === 'from'), 'must name From')
+        .refine((names) => names.some((name) => name.toLowerCase() === 'from'), 'must include From')
         .optional()
         .describe('Header fields to sign; by default those of RFC 6376'),
     })
@@ -169,7 +169,7 @@ export const emailConfig = configuration({
 }).superRefine((value, context) => {
   const { to, cc, bcc, username, password, credentials, security, tls } = value
   if (to.length + cc.length + bcc.length > MAX_RECIPIENTS) {
-    context.addIssue({ code: 'custom', path: ['to'], message: `to, cc and bcc may name ${MAX_RECIPIENTS} in all` })
+    context.addIssue({ code: 'custom', path: ['to'], message: `to, cc and bcc can have ${MAX_RECIPIENTS} recipients` })
   }
   if (security === 'none' && Object.values(tls).some((field) => field !== undefined)) {
     context.addIssue({ code: 'custom', path: ['tls'], message: 'has no meaning with "security": "none"' })
@@ -179,7 +179,7 @@ export const emailConfig = configuration({
     context.addIssue({
       code: 'custom',
       path: [missing],
-      message: 'is missing: state both username and password, or none',
+      message: 'is missing: give both username and password, or neither',
     })
   }
 })

@@ -10,7 +10,7 @@ import { type EmailConfig, portOf } from './config.ts'
 import { replyFailure, responseOf } from './replies.ts'
 import { createSession, type Session } from './session.ts'
 
-/** What a connection is made of: mails with the same may share it. */
+/** The settings of a connection: mails with equal settings may use the same one. */
 export type ServerConfig = Pick<
   EmailConfig,
   'host' | 'port' | 'security' | 'tls' | 'username' | 'password' | 'ehlo_name'
@@ -21,7 +21,7 @@ export function serverOf(config: EmailConfig): ServerConfig {
   return { host, port, security, tls, username, password, ehlo_name }
 }
 
-/** No connection is left open when it fails. */
+/** If it fails, no connection stays open. */
 export async function openSession(config: ServerConfig, attempt: Attempt, egress: Egress): Promise<Session> {
   const login = loginOf(config)
   const tls = tlsConnection(tlsMaterial(config.tls))
@@ -71,7 +71,7 @@ async function startTls(session: Session, attempt: Attempt, options: Parameters<
 interface Login {
   username: string
   password: string
-  /** In the forms in which they are sent. */
+  /** The secrets in all forms that are sent. */
   secrets: string[]
 }
 
@@ -79,7 +79,7 @@ function loginOf({ username, password }: ServerConfig): Login | undefined {
   if (username === undefined && password === undefined) return undefined
   if (username === undefined || password === undefined) {
     const missing = username === undefined ? 'username' : 'password'
-    throw new DeliveryError('MISCONFIGURED', `"${missing}" is missing; state both username and password, or neither`)
+    throw new DeliveryError('MISCONFIGURED', `"${missing}" is missing; give both username and password, or neither`)
   }
   // NUL separates the fields of AUTH PLAIN (RFC 4616).
   if (`${username}${password}`.includes('\0')) {
@@ -104,7 +104,7 @@ async function authenticate(session: Session, attempt: Attempt, login: Login): P
   finishLogin(await session.command(base64(login.password)))
 }
 
-/** Any 5xx refuses the login; 454 and other 4xx are problems of the server, which may pass. */
+/** Any 5xx refuses the login; 454 and other 4xx are temporary problems of the server. */
 function finishLogin(reply: Awaited<ReturnType<Session['read']>>): void {
   if (reply.code === 235) return
   const failure = replyFailure(reply, 'AUTH')

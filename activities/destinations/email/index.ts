@@ -1,5 +1,5 @@
-// EMAIL: one mail per attempt, to the recipients who do not have it yet. It is delivered when the server has accepted it for
-// every one of them.
+// EMAIL: one mail per attempt, to the recipients that have not accepted it yet. It is delivered when the server has accepted
+// it for every recipient.
 
 import { defineDestination } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -15,7 +15,7 @@ import { kept, settle, settledBefore } from './recipients.ts'
 import type { Session } from './session.ts'
 import { createSending, transact } from './transaction.ts'
 
-/** Servers keep idle connections for minutes, but many allow few per client. */
+/** Servers keep idle connections for minutes, but many allow only a few per client. */
 const IDLE_MS = 10_000
 
 const connections = keepConnections<Session>({
@@ -41,7 +41,7 @@ export const email = defineDestination({
   },
   documentation: {
     delivered: 'the server accepted it for every recipient',
-    repeat: '`Message-ID`; a recipient who accepted is not asked again',
+    repeat: '`Message-ID`; the mail is not sent again to a recipient that was accepted',
     again: '4xx for a recipient or for the mail, timeout, network',
     final: '5xx',
   },
@@ -50,7 +50,7 @@ export const email = defineDestination({
   deadlineMs,
   needsJson({ attachment }) {
     const format = attachment?.format
-    return format === 'csv' || format === 'xml' ? `an attachment as ${format} is made of JSON` : undefined
+    return format === 'csv' || format === 'xml' ? `an attachment as ${format} is made from JSON` : undefined
   },
   retries: MAIL_RETRIES,
 
@@ -77,7 +77,7 @@ export const email = defineDestination({
     const limit = recipientLimit([message.tenant_id, server.host, portOf(config), server.username])
     try {
       await withinDeadline({ timeoutMs: config.timeout_seconds * 1000, signal }, async (attempt) => {
-        // Ends, because every connection but the last serves at least one recipient.
+        // This loop ends, because every connection but the last serves at least one recipient.
         for (let rest: readonly string[] = left; rest.length > 0; ) {
           rest = await connections.use(
             { egress, tenant_id: message.tenant_id, config: server },

@@ -1,18 +1,18 @@
-// How many recipients a mail server accepts in one transaction. No server announces it, so it is learned from refusals and
-// remembered for the next transactions and mails.
+// The number of recipients that a mail server accepts in one transaction. Servers do not announce it, so it is learned from
+// refusals and cached for the next transactions and mails.
 import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../../db/limits.ts'
 
-/** After this time all recipients are named again: the server may have raised its limit. */
+/** After this time a transaction has all recipients again: the server may have raised its limit. */
 const REMEMBERED_MS = 3_600_000
 
 export interface RecipientLimit {
-  /** How many recipients one transaction may name. */
+  /** How many recipients one transaction may have. */
   most(): number
   remember(most: number): void
   /**
-   * The server refused `address` after accepting `most` others. If its reply is not clear, the reason may be the mailbox;
-   * the limit counts only when the server accepts the same address in another transaction.
+   * The server refused `address` after accepting `most` others. If its reply is not clear, the reason may be the mailbox: the
+   * limit is only cached when the server accepts the same address in another transaction.
    */
   suspect(most: number, address: string, clear: boolean): void
   /** The server accepted this address. */

@@ -1,4 +1,4 @@
-// Which recipients still need the mail, and what an attempt means for the delivery.
+// Which recipients still need the mail, and the result of an attempt for the delivery.
 import { z } from 'zod'
 import type { Message, Receipt } from '../destination.ts'
 import { DeliveryError, type Response } from '../errors.ts'
@@ -23,7 +23,7 @@ export type Earlier = ReadonlyMap<string, Outcome>
 
 /**
  * The recipients that need no further attempt: they have the mail, or the server refused them permanently in this round. A
- * manual retry asks again about the refused ones, for the mailbox may exist by now.
+ * manual retry also sends to refused recipients, because the mailbox may exist by now.
  */
 export function settledBefore(message: Message): Earlier {
   const progress = progressSchema.safeParse(message.progress)
@@ -35,7 +35,7 @@ export function settledBefore(message: Message): Earlier {
   return new Map(settled.map((outcome) => [outcome.address, outcome]))
 }
 
-/** All outcomes after an attempt; those of earlier attempts stay, also for recipients that are not asked about now. */
+/** All outcomes after an attempt; an earlier outcome stays if this attempt has none for the recipient. */
 function merged(earlier: Earlier, outcomes: readonly Outcome[]): Outcome[] {
   return [...new Map([...earlier, ...outcomes.map((outcome) => [outcome.address, outcome] as const)]).values()]
 }
@@ -46,13 +46,13 @@ export interface Attempted {
   /** All recipients of the mail. */
   recipients: readonly string[]
   earlier: Earlier
-  /** Of this attempt. */
+  /** The outcomes of this attempt. */
   outcomes: readonly Outcome[]
-  /** The server works: it decided about single recipients, and did not defer the mail as a whole. */
+  /** The server works: it accepted or refused single recipients, and did not defer the mail as a whole. */
   singly: boolean
 }
 
-/** What the attempt's row and the next attempt keep. */
+/** The metadata of the attempt's row, and the progress for the next attempt. */
 export function kept({ message, message_id, recipients, earlier, outcomes }: Attempted) {
   const all = merged(earlier, outcomes)
   const shown = recipients.flatMap((address) => all.find((outcome) => outcome.address === address) ?? [])
@@ -67,8 +67,8 @@ export function kept({ message, message_id, recipients, earlier, outcomes }: Att
 }
 
 /**
- * Succeeds when every recipient has the mail, over all attempts. While the server defers some, it is tried again for them
- * only. When none is deferred and one was refused, the failure is final.
+ * Succeeds when every recipient has the mail after this or an earlier attempt. Deferred recipients are retried, and only
+ * they. When none is deferred and one was refused, the failure is final.
  */
 export function settle(attempted: Attempted): Receipt {
   const { metadata, progress } = kept(attempted)

@@ -1,4 +1,4 @@
-// What a reply code means (RFC 5321, 4.2; RFC 4954, 6). Only the codes decide, never the text.
+// Interprets reply codes (RFC 5321, 4.2; RFC 4954, 6). Only the codes decide, never the text.
 import { DeliveryError, type Response } from '../errors.ts'
 import type { Reply } from './session.ts'
 
@@ -11,7 +11,7 @@ export function isTaken(code: number): boolean {
   return code >= 200 && code < 300
 }
 
-/** Another attempt would get the same answer. */
+/** Permanent: another attempt would get the same reply. */
 export function isRefused(code: number): boolean {
   return code >= 500
 }
@@ -20,17 +20,17 @@ export function isRefused(code: number): boolean {
 const ENHANCED = /^[245]\.\d{1,3}\.\d{1,3}(?!\S)/
 /** RFC 3463, 3.6: too many recipients for one transaction. */
 const TOO_MANY = /^[45]\.5\.3(?!\S)/
-/** RFC 5321, 4.5.3.1.10: 452 when there are too many recipients, and 552 from older servers, which is as temporary. */
+/** RFC 5321, 4.5.3.1.10: 452 for too many recipients; older servers send 552, which is temporary too. */
 const MAYBE_TOO_MANY = new Set([452, 552])
 
-/** The reply says, by its enhanced code, that a transaction has too many recipients. */
+/** Whether the enhanced code means that a transaction has too many recipients. */
 export function saysTooMany(reply: Reply): boolean {
   return reply.code >= 400 && TOO_MANY.test(reply.lines[0] ?? '')
 }
 
 /**
- * For a recipient after an accepted one. Without an enhanced code, the reply may mean this recipient's mailbox instead. The
- * next transaction begins with this recipient and shows which.
+ * For a recipient after an accepted one. Without an enhanced code, the reply may concern this recipient's mailbox instead.
+ * The next transaction begins with this recipient, and its reply shows the reason.
  */
 export function mayMeanTooMany(reply: Reply): boolean {
   return saysTooMany(reply) || (MAYBE_TOO_MANY.has(reply.code) && !ENHANCED.test(reply.lines[0] ?? ''))
@@ -46,7 +46,7 @@ export function responseOf(reply: Reply): Response {
   return { status: reply.code, body: reply.text }
 }
 
-/** @param to what the server answered, such as "EHLO" */
+/** @param to the command, such as "EHLO" */
 export function replyFailure(reply: Reply, to: string): DeliveryError {
   return new DeliveryError(codeFor(reply.code), `the server answered ${reply.code} to ${to}`, {
     response: responseOf(reply),

@@ -1,29 +1,29 @@
-// One SMTP connection (RFC 5321): sends commands, reads replies, and changes to TLS between them. The SMTP client of
-// nodemailer, which writes our mails, is not used here. Seen against a scripted server, it sends STARTTLS and AUTH that
-// the server did not offer, takes any reply that begins with 2 for consent (to DATA, too), cannot stop naming recipients
-// when the server has enough, and after a failure does not say what became of each recipient.
+// One SMTP connection (RFC 5321): sends commands, reads replies, and starts TLS between them. The SMTP client of nodemailer,
+// which composes our mails, is not used: it sends STARTTLS and AUTH even if the server did not offer them, accepts any 2xx
+// reply (also to DATA), continues RCPT after the server has refused more recipients, and does not report the result for
+// each recipient after a failure.
 import type { ConnectionOptions } from 'node:tls'
 import { DeliveryError } from '../errors.ts'
 import type { GuardedConnection } from '../network/guarded.ts'
 import { redact } from '../secrets/redaction/index.ts'
 import { storable, storableText } from '../storable.ts'
 
-/** The longest reply, and the most replies that nobody waits for; more is not SMTP. */
+/** The longest reply, and the most replies without a command. */
 const MAX_REPLY_BYTES = 64 * 1024
 const MAX_REPLIES = 100
-/** How much of a reply's text is kept. */
+/** How many characters of a reply are kept. */
 const MAX_TEXT = 500
 
 export interface Reply {
   code: number
-  /** Storable, shortened, and without our secrets. */
+  /** Storable, shortened, and without secrets. */
   text: string
-  /** All lines as they came, without their codes. */
+  /** All lines as received, without their codes. */
   lines: string[]
 }
 
 export interface Session {
-  /** What the server offered in its last reply to EHLO: names in upper case, with their parameters. */
+  /** The extensions in the last reply to EHLO: names in upper case, with their parameters. */
   extensions: Map<string, string>
   read(): Promise<Reply>
   command(line: string): Promise<Reply>
@@ -31,7 +31,7 @@ export interface Session {
   write(bytes: Buffer): Promise<void>
   /** Starts TLS; resolves when the server's certificate has been verified. */
   secure(options: ConnectionOptions): Promise<void>
-  /** The address of our end of the connection. */
+  /** The local address of the connection. */
   localAddress(): string | undefined
   /** Ends the connection at once. */
   destroy(): void
@@ -39,7 +39,7 @@ export interface Session {
   quit(): void
 }
 
-/** @param secrets are removed from the texts of replies, for some servers repeat what they received */
+/** @param secrets are removed from the texts of replies, because some servers repeat what they received */
 export function createSession(connection: GuardedConnection, secrets: readonly string[]): Session {
   let rest = ''
   let size = 0
@@ -48,9 +48,7 @@ export function createSession(connection: GuardedConnection, secrets: readonly s
   const waiting: ((reply: Reply) => void)[] = []
 
   function notSmtp(why: string): unknown {
-    return connection.end(
-      new DeliveryError('DESTINATION_UNAVAILABLE', `the server's reply could not be read as SMTP: ${why}`),
-    )
+    return connection.end(new DeliveryError('DESTINATION_UNAVAILABLE', `the server's reply is not valid SMTP: ${why}`))
   }
 
   function take(chunk: Buffer): void {
@@ -80,7 +78,7 @@ export function createSession(connection: GuardedConnection, secrets: readonly s
     const next = waiting.shift()
     if (next) next(reply)
     else replies.push(reply)
-    if (replies.length > MAX_REPLIES) notSmtp('no command asked for it')
+    if (replies.length > MAX_REPLIES) notSmtp('there was no command for it')
   }
 
   async function read(): Promise<Reply> {
@@ -92,12 +90,12 @@ export function createSession(connection: GuardedConnection, secrets: readonly s
     extensions: new Map(),
     read,
     async command(line) {
-      // Whatever was filled in: one command is one line.
+      // A value that was filled in must not add a command.
       if (/[\r\n\0]/.test(line)) throw new Error('an SMTP command of several lines')
-      const unasked = replies.shift()
-      // RFC 5321, 3.8: 421 may come at any time. Another one would be taken for the reply to this command.
-      if (unasked?.code === 421) return unasked
-      if (unasked) notSmtp('no command asked for it')
+      const early = replies.shift()
+      // RFC 5321, 3.8: 421 may come at any time. Any other early reply could be mistaken for the reply to this command.
+      if (early?.code === 421) return early
+      if (early) notSmtp('there was no command for it')
       const ended = connection.reason()
       if (ended !== undefined) throw ended
       connection.socket.write(`${line}\r\n`)
@@ -107,8 +105,9 @@ export function createSession(connection: GuardedConnection, secrets: readonly s
     write: (bytes) =>
       connection.orLost(new Promise((resolve) => connection.socket.write(bytes, (error) => error ?? resolve()))),
     async secure(options) {
-      // RFC 3207, 6: what came before TLS may be an attacker's, and must not be taken for a reply after it.
-      if (replies.length > 0 || rest !== '' || lines.length > 0) throw notSmtp('it goes on after the reply to STARTTLS')
+      // RFC 3207, 6: data before TLS may come from an attacker, and must not be used as a reply after it.
+      if (replies.length > 0 || rest !== '' || lines.length > 0)
+        throw notSmtp('there is data after the reply to STARTTLS')
       connection.socket.off('data', take)
       const socket = await connection.secure(options)
       socket.on('data', take)
@@ -130,7 +129,7 @@ function readable(latin1: string, secrets: readonly string[]): string {
   return cutText(redact(text, secrets), MAX_TEXT)
 }
 
-/** Leaves out half a character at the cut: PostgreSQL's jsonb refuses it, at every attempt. */
+/** Drops an incomplete character at the end, which PostgreSQL's jsonb refuses. */
 export function cutText(text: string, max: number): string {
   return storable(text.slice(0, max))
 }

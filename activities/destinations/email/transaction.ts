@@ -1,5 +1,5 @@
-// One mail over one connection: MAIL, RCPT for each recipient, DATA; again for recipients that the server does not accept in
-// the same transaction. Each outcome is recorded at once, so that it is known also when the connection breaks.
+// One mail over one connection: MAIL, RCPT for each recipient, DATA; repeated for recipients that the server does not accept
+// in the same transaction. Each outcome is recorded at once, so that it is known even if the connection breaks.
 import { LIMITS } from '../../../db/limits.ts'
 import { DeliveryError } from '../errors.ts'
 import type { Attempt } from '../network/deadline.ts'
@@ -8,45 +8,45 @@ import { isRefused, isTaken, mayMeanTooMany, replyFailure, saysTooMany } from '.
 import { cutText, type Reply, type Session } from './session.ts'
 
 /**
- * `unknown`: the whole mail was sent, and no answer came. `deferred`: the server asked to try later, or the connection broke
- * before the recipient's turn.
+ * `unknown`: the whole mail was sent, and no reply came. `deferred`: the server replied 4xx, or the connection broke before
+ * the reply for this recipient.
  */
 export type RecipientStatus = 'accepted' | 'refused' | 'deferred' | 'unknown'
 
 /** RFC 5321, 3.8: the server closes the connection. */
-const HANGS_UP = 421
+const CLOSES = 421
 
 const PIECE_BYTES = 256 * 1024
 
-/** Short, for it is stored twice for each of up to a hundred recipients. */
+/** Short, because it is stored twice for each of up to a hundred recipients. */
 const MAX_REPLY = 200
 
 /** The outcome for one recipient. */
 export interface Outcome {
   address: string
   status: RecipientStatus
-  /** The reply that decided; null when none came. */
+  /** The reply that decided; null if none came. */
   code: number | null
   reply: string | null
   /** The attempt that had this outcome. */
   attempt: number
 }
 
-/** The state of one attempt to send; it is read after the attempt, however that ended. */
+/** The state of one attempt. It is read after the attempt, also after a failure. */
 export interface Sending {
-  /** The server has answered MAIL, and so begun to decide about this mail. */
+  /** The server has replied to MAIL. */
   began: boolean
   outcomes(): Outcome[]
   /** The server has not refused or deferred the mail as a whole. */
   singly(): boolean
-  /** A transaction begins; the outcomes of earlier ones stay. */
+  /** Starts a transaction; the outcomes of earlier ones stay. */
   begin(): void
-  /** The reply to the mail: an acceptance is for the recipients of this transaction, a refusal for all without an outcome. */
+  /** Records the reply to the mail: a 2xx for the recipients of this transaction, others for all without an outcome. */
   decided(reply: Reply): void
   answered(address: string, reply: Reply): void
-  /** The server accepts no more recipients in this transaction: these need another one. */
+  /** Records recipients that need another transaction, because the server accepts no more in this one. */
   postponed(addresses: readonly string[], reply: Reply): void
-  /** The last byte is being sent: from now on, no answer may mean that the mail was accepted. */
+  /** Call before the last byte: from now on, the mail may be accepted even if no reply comes. */
   ended(): void
   /** The recipients of this transaction that the server has accepted. */
   waiting(): string[]
@@ -115,9 +115,9 @@ export interface Mail {
 }
 
 /**
- * Sends to all recipients, in as many transactions as the server needs. Returns when the server has decided; `sending`
- * contains the outcomes. The connection can be used again unless it was ended.
- * @returns the recipients to serve on another connection: the server accepted some, and accepts no more on this one
+ * Sends to all recipients, in as many transactions as the server needs. `sending` then contains the outcomes. The connection
+ * can be used again unless it was ended.
+ * @returns the recipients that need another connection, because the server accepts no more on this one
  * @throws DeliveryError when the mail is larger than the server accepts, or when the connection fails
  */
 export async function transact(
@@ -154,7 +154,7 @@ interface Left {
   connection: 'same' | 'new'
 }
 
-const NOBODY: Left = { recipients: [], connection: 'same' }
+const NONE: Left = { recipients: [], connection: 'same' }
 
 async function transactOnce(
   session: Session,
@@ -164,8 +164,8 @@ async function transactOnce(
   limit: RecipientLimit,
   isFirst: boolean,
 ): Promise<Left> {
-  // After an accepted transaction, such a refusal concerns the connection: the server has just accepted the same mail on it.
-  const goElsewhere = (reply: Reply): Left => {
+  // After an accepted transaction, such a refusal concerns the connection, because the server has just accepted the same mail.
+  const reconnect = (reply: Reply): Left => {
     sending.postponed(mail.recipients, reply)
     return { recipients: mail.recipients, connection: 'new' }
   }
@@ -175,36 +175,36 @@ async function transactOnce(
   sending.began = true
   sending.begin()
   if (!isTaken(from.code)) {
-    if (!isFirst && (isRefused(from.code) || from.code === HANGS_UP)) return goElsewhere(from)
+    if (!isFirst && (isRefused(from.code) || from.code === CLOSES)) return reconnect(from)
     sending.decided(from)
-    return NOBODY
+    return NONE
   }
   const named = await nameRecipients(session, attempt, mail.recipients, sending, limit, isFirst)
   if (!Array.isArray(named)) {
-    if (!isFirst) return goElsewhere(named)
+    if (!isFirst) return reconnect(named)
     sending.decided(named)
-    return NOBODY
+    return NONE
   }
   const rest: readonly string[] = named
-  if (sending.waiting().length === 0) return NOBODY
+  if (sending.waiting().length === 0) return NONE
   attempt.expect('answer DATA')
   const data = await session.command('DATA')
   if (data.code < 400 && data.code !== 354) throw replyFailure(data, 'DATA')
   const answer = data.code === 354 ? await sendContent(session, attempt, mail.bytes, sending) : data
   const waiting = sending.waiting()
   if (saysTooMany(answer) && waiting.length > 1) {
-    // The server said so late, so the limit is not known: the next transaction names half as many.
+    // This reply does not show the limit, so the next transaction has half as many recipients.
     limit.remember(Math.floor(waiting.length / 2))
     sending.postponed([...waiting, ...rest], answer)
     attempt.expect('answer RSET')
     const reset = await session.command('RSET')
-    return isTaken(reset.code) ? { recipients: [...waiting, ...rest], connection: 'same' } : NOBODY
+    return isTaken(reset.code) ? { recipients: [...waiting, ...rest], connection: 'same' } : NONE
   }
   sending.decided(answer)
-  return isTaken(answer.code) ? { recipients: rest, connection: 'same' } : NOBODY
+  return isTaken(answer.code) ? { recipients: rest, connection: 'same' } : NONE
 }
 
-/** @returns the recipients that need another transaction, or the reply that refuses all of them on this connection */
+/** @returns the recipients that need another transaction, or a reply that refuses all of them on this connection */
 async function nameRecipients(
   session: Session,
   attempt: Attempt,
@@ -218,8 +218,8 @@ async function nameRecipients(
     if (named >= limit.most()) return recipients.slice(at)
     attempt.expect('answer RCPT TO')
     const reply = await session.command(`RCPT TO:<${address}>`)
-    // It answers for all remaining recipients.
-    if (reply.code === HANGS_UP) return reply
+    // It applies to all remaining recipients.
+    if (reply.code === CLOSES) return reply
     if (!isFirst && at === 0 && saysTooMany(reply)) return reply
     if (named > 0 && mayMeanTooMany(reply)) {
       limit.suspect(named, address, saysTooMany(reply))
@@ -240,9 +240,9 @@ async function sendContent(session: Session, attempt: Attempt, bytes: Buffer, se
   for (const piece of stuffed(bytes)) {
     const early = await Promise.race([answer, session.write(piece).then(() => undefined)])
     if (!early) continue
-    // The server answered before the end, and how it would read the rest is unknown.
+    // After a reply before the end of the mail, it is unknown how the server would read the rest.
     session.destroy()
-    if (early.code < 400) throw replyFailure(early, 'a mail that had not ended')
+    if (early.code < 400) throw replyFailure(early, 'an incomplete mail')
     return early
   }
   attempt.expect('confirm the mail')
@@ -252,15 +252,15 @@ async function sendContent(session: Session, attempt: Attempt, bytes: Buffer, se
 }
 
 /**
- * RFC 5321, 4.5.2: a line that begins with a dot gets another one; the last line ends with CRLF. In pieces of whole lines,
- * so that a mail of many megabytes is not copied as a whole.
+ * Dot-stuffing (RFC 5321, 4.5.2): a line that begins with a dot gets another dot; the last line ends with CRLF. The pieces
+ * are whole lines, so that a mail of many megabytes is not copied as a whole.
  */
 function* stuffed(bytes: Buffer): Generator<Buffer> {
   for (let from = 0; from < bytes.length; ) {
     const after = bytes.indexOf('\n', from + PIECE_BYTES) + 1
     const to = after > 0 ? after : bytes.length
     const text = bytes.toString('latin1', from, to)
-    // Some servers read a lone CR or LF as a line end, others do not; a second mail could be smuggled in (SMTP smuggling).
+    // Some servers read a lone CR or LF as a line end, others do not; it could hide a second mail (SMTP smuggling).
     if (/\r(?!\n)|(?<!\r)\n/.test(text)) throw new Error('a mail with a lone CR or LF')
     const whole = text.endsWith('\r\n') ? text : `${text}\r\n`
     yield Buffer.from(whole.replace(/^\./gm, '..'), 'latin1')

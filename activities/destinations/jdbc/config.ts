@@ -1,4 +1,4 @@
-// The configuration of a JDBC destination. The one schema gives the validation, type, masking and JSON schema.
+// The configuration of a JDBC destination: its validation, type, masking and published JSON schema.
 import { z } from 'zod'
 import { template, timeoutSeconds, tls } from '../fields.ts'
 import { hostName } from '../secrets/allowed-hosts.ts'
@@ -45,7 +45,7 @@ function tableName() {
     .max(300)
     .refine(
       (value) => !value.includes('\0') && parseTableName(value) !== undefined,
-      'must be "table" or "schema.table"; a part that has a dot or a quotation mark stands in quotation marks',
+      'must be "table" or "schema.table"; a part with a dot or a quotation mark must be quoted',
     )
 }
 
@@ -64,9 +64,9 @@ const path = z
 const column = z.union([
   path,
   z.strictObject({
-    path: path.describe('Where in the row; `$` is the whole row'),
-    required: z.boolean().default(false).describe('Refuse a row that has nothing there, or null'),
-    decode: z.enum(['base64']).optional().describe('The text there stands for bytes'),
+    path: path.describe('Path of the value in the row; `$` is the whole row'),
+    required: z.boolean().default(false).describe('Refuse a row without a value at the path, or with null'),
+    decode: z.enum(['base64']).optional().describe('The value is a text that encodes bytes'),
   }),
   z.strictObject({ value: template(8192).describe('The same text for every row; may hold placeholders') }),
 ])
@@ -86,7 +86,7 @@ export const jdbcConfig = configuration({
     ),
   columns: z
     .record(columnName, column)
-    .refine((value) => Object.keys(value).length > 0, 'must name a column; leave it out to take the keys of each row')
+    .refine((value) => Object.keys(value).length > 0, 'must have a column; omit it to use the keys of each row')
     .optional()
     .describe(
       'Column → path in the row, such as {"sku": "items[0].sku"}, or {"value": "{distribution_id}"}; by default the keys of a row are the columns. A column that the row does not have gets its default',
@@ -111,12 +111,12 @@ export const jdbcConfig = configuration({
   delivery_id_column: columnName
     .optional()
     .describe(
-      'Column for the delivery id, by which a repeat is recognised; used instead of the ledger, with mode `insert`. An index on it avoids a search of the whole table',
+      'Column for the delivery id, by which a repeat is recognised; used instead of the ledger, with mode `insert`. An index on it avoids a scan of the whole table',
     ),
   ledger_table: tableName()
     .optional()
     .describe(
-      'Table of the delivery ids, created if it is missing; by default `distributor_deliveries` in the schema of the table. Rows of deliveries that nobody will retry may be deleted',
+      'Table of the delivery ids, created if it is missing; by default `distributor_deliveries` in the schema of the table. Rows of deliveries that will not be retried may be deleted',
     ),
   timeout_seconds: timeoutSeconds(),
 }).superRefine(({ mode, key_columns, columns, delivery_id_column, ledger_table }, context) => {

@@ -10,7 +10,7 @@ export interface Verdict {
   says: string
 }
 
-/** What an error message may contain besides the code: names from the database's schema, never a value. */
+/** The contents of an error message besides the code: names from the database's schema, never a value. */
 export interface Refusal {
   /** `SQLSTATE 23505`, `error 1062`. */
   label: string
@@ -33,7 +33,7 @@ export const verdicts = {
   credentials: { code: 'UNAUTHORIZED', says: 'the server refused the user name or the password' },
   privilege: { code: 'UNAUTHORIZED', says: 'the user has no right to do this' },
   unknownName: { code: 'MISCONFIGURED', says: 'a database, schema, table or column does not exist' },
-  noSuchKey: { code: 'MISCONFIGURED', says: 'the table has no unique key of these key_columns' },
+  noSuchKey: { code: 'MISCONFIGURED', says: 'the table has no unique key with these key_columns' },
   statement: { code: 'MISCONFIGURED', says: 'the table does not support this way of writing' },
   full: { code: 'THROTTLED', says: 'the server has too many connections' },
   readOnly: { code: 'DESTINATION_UNAVAILABLE', says: 'the database is read-only now' },
@@ -80,7 +80,7 @@ const ENDLESS_ANSWER = 'ENDLESS_ANSWER'
 export function createAnswerCounter() {
   let bytes = 0
   return {
-    /** Call when the client sends something: what comes next is a new answer. */
+    /** Call when the client sends something: a new answer begins. */
     asked(): void {
       bytes = 0
     },
@@ -88,7 +88,7 @@ export function createAnswerCounter() {
     add(chunk: Buffer): Error | undefined {
       bytes += chunk.length
       if (bytes <= LIMITS.databaseAnswer.value) return undefined
-      return Object.assign(new Error('an answer without end'), { code: ENDLESS_ANSWER })
+      return Object.assign(new Error('the answer is too large'), { code: ENDLESS_ANSWER })
     },
   }
 }

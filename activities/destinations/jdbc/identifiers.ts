@@ -1,4 +1,4 @@
-// Names of tables and columns. Whatever is in them, they reach a statement in quotation marks and nowhere else.
+// Names of tables and columns. In a statement they are always quoted.
 import { randomBytes } from 'node:crypto'
 
 /** The parts of a table's name, outermost first: a schema (MySQL: a database) and the table, or the table alone. */

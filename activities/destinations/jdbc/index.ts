@@ -44,7 +44,7 @@ export const jdbc = defineDestination({
     return targetOf(host, port)
   },
   deadlineMs,
-  needsJson: () => 'rows are made of JSON',
+  needsJson: () => 'rows are made from JSON',
 
   async deliver(config, message, signal, { egress }) {
     signal.throwIfAborted()

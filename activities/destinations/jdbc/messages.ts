@@ -27,16 +27,16 @@ export function missingTable(place: string): DeliveryError {
 export function ledgerWithoutKey(ledger: TableName): DeliveryError {
   return new DeliveryError(
     'MISCONFIGURED',
-    `the ledger table ${shown(ledger)} needs delivery_id as its primary key, or as another unique key of that column alone`,
+    `the ledger table ${shown(ledger)} needs delivery_id as its primary key, or as another unique key of only that column`,
   )
 }
 
 /**
- * @param trouble such as `is missing and the user may not make it`
+ * @param trouble such as `is missing and the user may not create it`
  * @param label the server's code for its refusal
  */
 export function noLedger(ledger: TableName, trouble: string, label: string): DeliveryError {
   const columns = 'delivery_id varchar(255) primary key, distribution_id varchar(255) and row_count integer'
-  const message = `the ledger table ${shown(ledger)} ${trouble} (${label}): make it with ${columns}, or name a "delivery_id_column"`
+  const message = `the ledger table ${shown(ledger)} ${trouble} (${label}): create it with ${columns}, or set "delivery_id_column"`
   return new DeliveryError('UNAUTHORIZED', message)
 }

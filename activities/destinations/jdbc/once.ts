@@ -80,11 +80,11 @@ async function enter(database: Database, ledger: TableName, entry: Parameters<Da
     entered = await database.enter(ledger, entry)
   }
   if (entered === 'no ledger')
-    throw new DeliveryError('UNAUTHORIZED', 'the ledger table was made, but the user may not write to it')
+    throw new DeliveryError('UNAUTHORIZED', 'the ledger table was created, but the user may not write to it')
   return entered === 'entered'
 }
 
-/** Cleaning up, whose failure does not change the outcome: a broken connection is detected before its next use. */
+/** Ignores a failure of the clean-up: a broken connection is detected before its next use. */
 function afterwards(asked: Promise<void>): void {
   asked.catch(() => {})
 }

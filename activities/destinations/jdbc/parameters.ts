@@ -15,7 +15,7 @@ export interface TlsParameters {
  */
 export function stateTls(into: TlsParameters, mode: TlsMode | 'secure'): void {
   if (into.tls_stated && (mode === 'disable') !== (into.tls === 'disable')) {
-    throw new UrlError('contradicts another parameter: the one asks for TLS, the other for plain text')
+    throw new UrlError('contradicts another parameter: one asks for TLS, the other for plain text')
   }
   into.tls_stated = true
   if (mode !== 'secure') into.tls = mode
@@ -30,7 +30,7 @@ export interface ParameterTable<Parameters> {
   ignored: readonly string[]
 }
 
-/** The message says what is wrong with a URL; it is shown to the tenant. */
+/** Its message is the problem of a URL; it is shown to the tenant. */
 export class UrlError extends Error {}
 
 /** Reads `true` and `false` as JDBC drivers do: a parameter without a value is true. */

@@ -68,7 +68,7 @@ async function locate(rowsPath: string | undefined, { body, content_type }: Mess
     throw rejected(`${where} is ${kind}; rows are an object or an array of objects`)
   } catch (error) {
     if (!(error instanceof JsonFault)) throw error
-    throw rejected(`the payload (${content_type.slice(0, 100)}) is not JSON; rows are made of JSON`)
+    throw rejected(`the payload (${content_type.slice(0, 100)}) is not JSON; rows are made from JSON`)
   }
 }
 
@@ -112,7 +112,7 @@ function reader(column: string, source: ColumnSource, message: Message): (object
   return (object, number) => {
     const found = valueAt(object, path)
     if (source.required && (found === undefined || found === null)) {
-      throw rejected(`row ${number} has nothing at "${source.path}", which column "${column}" requires`)
+      throw rejected(`row ${number} has no value at "${source.path}", which column "${column}" requires`)
     }
     if (source.decode === undefined || found === undefined || found === null) return found
     const bytes = typeof found === 'string' ? decodeBase64(found) : undefined
@@ -131,7 +131,7 @@ function decodeBase64(text: string): Buffer | undefined {
 }
 
 function fill(row: Row, column: string, cell: Cell): void {
-  if (row.columns.includes(column)) throw rejected(`the payload may not fill "${column}", which holds the delivery id`)
+  if (row.columns.includes(column)) throw rejected(`the payload must not fill "${column}", which holds the delivery id`)
   row.columns.push(column)
   row.cells.push(cell)
 }

@@ -19,7 +19,7 @@ const MOMENT = new RegExp(
 const TIME = new RegExp(`^${CLOCK}${ZONE}?$`, 'i')
 
 export interface WrittenMoment {
-  /** `2026-02-28`; undefined when the date has words. */
+  /** `2026-02-28`; undefined if the date contains names. */
   date: string | undefined
   /** `19:08:38`; undefined when there is no time. */
   time: string | undefined

@@ -23,7 +23,7 @@ const SECRETS: Record<string, string> = { user: 'username', username: 'username'
 /** @throws UrlError; its message contains no part of the URL that may be a secret */
 export function parseJdbcUrl(url: string): JdbcTarget {
   if (/[\s\\\p{Cc}]/u.test(url)) throw new UrlError('has a space, a backslash or a control character')
-  if (/[{}]/.test(url)) throw new UrlError('may not hold placeholders: the payload must not choose who is reached')
+  if (/[{}]/.test(url)) throw new UrlError('must not contain placeholders: the payload must not choose the server')
   const kind = /^jdbc:([a-z0-9+]+):/i.exec(url)?.[1]?.toLowerCase()
   if (kind === undefined) throw new UrlError(`must begin with jdbc:; ${SUPPORTED}`)
   if (kind !== 'postgresql' && kind !== 'mysql' && kind !== 'mariadb') {
@@ -49,12 +49,13 @@ export function jdbcHost(url: string): string | undefined {
 }
 
 function authorityOf(authority: string, usualPort: number): { host: string; port: number } {
-  if (authority.includes('@')) throw new UrlError('must not hold credentials; use the fields "username" and "password"')
+  if (authority.includes('@'))
+    throw new UrlError('must not contain credentials; use the fields "username" and "password"')
   if (authority.includes(',') || /[()=]/.test(authority)) throw new UrlError('must name one host')
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(authority)
   if (!match) throw new UrlError('must name a host')
   const port = match[3] === undefined ? usualPort : Number(match[3])
-  if (port < 1 || port > 65535) throw new UrlError('has a port beyond 1 to 65535')
+  if (port < 1 || port > 65535) throw new UrlError('has a port outside of 1 to 65535')
   const host = match[1] ?? match[2]!
   if (!targetOf(host, port)) throw new UrlError('must name a host')
   return { host, port }
@@ -70,7 +71,7 @@ function decode(text: string): string {
   try {
     decoded = decodeURIComponent(text)
   } catch {
-    throw new UrlError('has a % that begins no character')
+    throw new UrlError('has an invalid percent-encoding')
   }
   if (decoded.includes('\0')) throw new UrlError('has a NUL character')
   return decoded
@@ -84,7 +85,7 @@ function read<Parameters extends object>(given: [string, string][], table: Param
     seen.add(name)
     if (table.ignored.includes(name)) continue
     const field = SECRETS[name.toLowerCase()]
-    if (field) throw new UrlError(`must not hold the parameter ${name}: state it in the field "${field}"`)
+    if (field) throw new UrlError(`must not contain the parameter ${name}: use the field "${field}"`)
     if (!Object.hasOwn(table.readers, name)) throw new UrlError(unknownParameter(name, table))
     try {
       table.readers[name]!(value, into)

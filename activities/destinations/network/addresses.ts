@@ -5,8 +5,8 @@ export type Address = ipaddr.IPv4 | ipaddr.IPv6
 export type Cidr = [Address, number]
 
 /**
- * Where clouds hand out credentials, and two addresses that look public or private but are the platform's own. A wide
- * allowed range never includes them: only their own /32 or /128 does.
+ * Metadata services that give out credentials, and two addresses that look public or private but belong to the cloud
+ * platform. A wide allowed range never includes them: only their own /32 or /128 does.
  */
 const METADATA = [
   '169.254.169.254', // AWS, GCP, Azure, OpenStack, DigitalOcean
@@ -23,7 +23,7 @@ const METADATA = [
 /** All public IPv6 addresses that have been assigned so far (RFC 4291, IANA). */
 const GLOBAL_UNICAST: Cidr = [ipaddr.parse('2000::'), 3]
 
-/** @throws TypeError that names the entry which is no CIDR */
+/** @throws TypeError that names the entry that is not a CIDR */
 export function parseCidrs(ranges: readonly string[]): Cidr[] {
   return ranges.map((range) => {
     if (!ipaddr.isValidCIDR(range)) throw new TypeError(`"${range}" is not a CIDR range such as 10.1.0.0/16`)
@@ -40,17 +40,17 @@ export function parseAddress(host: string): Address | undefined {
   return ipaddr.isValid(bare) ? ipaddr.parse(bare) : undefined
 }
 
-/** `localhost` and the names below it are loopback, without a look-up (RFC 6761). */
+/** `localhost` and the names below it are loopback, and are not resolved (RFC 6761). */
 export function isLocalhost(host: string): boolean {
   return /^(.*\.)?localhost\.?$/i.test(host)
 }
 
-/** The same text for the same address, without its interface. */
+/** Equal for equal addresses; the interface is ignored. */
 export function addressKey(address: Address): string {
   return canonical(address).toByteArray().join('.')
 }
 
-/** Public addresses are reachable, and of all others those in `allow`. */
+/** Public addresses are reachable; other addresses only if they are in `allow`. */
 export function isReachable(address: Address, allow: readonly Cidr[]): boolean {
   const target = canonical(address)
   const listed = allow.filter((range) => target.kind() === range[0].kind() && target.match(range as never))
@@ -63,8 +63,8 @@ export function isReachable(address: Address, allow: readonly Cidr[]): boolean {
 }
 
 /**
- * The IPv4 address that an IPv6 one really leads to: mapped and compatible forms (RFC 4291), and NAT64's well-known
- * prefix (RFC 6052). 6to4, Teredo and local NAT64 prefixes stay as they are; their ranges are refused as a whole.
+ * The IPv4 address that an IPv6 address stands for: mapped and compatible forms (RFC 4291), and NAT64's well-known prefix
+ * (RFC 6052). 6to4, Teredo and local NAT64 prefixes are not converted; their ranges are refused as a whole.
  */
 export function canonical(address: Address): Address {
   if (!(address instanceof ipaddr.IPv6)) return address
@@ -72,7 +72,7 @@ export function canonical(address: Address): Address {
   const inLast32 = ['::ffff:0:0/96', '64:ff9b::/96', '::/96'].some((range) =>
     address.match(ipaddr.IPv6.parseCIDR(range)),
   )
-  // `::` and `::1` are addresses in their own right.
+  // `::` and `::1` stand for no IPv4 address.
   const own = bytes.slice(0, 15).every((byte) => byte === 0) && bytes[15]! <= 1
   return inLast32 && !own ? new ipaddr.IPv4(bytes.slice(12)) : address
 }

@@ -1,5 +1,5 @@
-// How a protocol gets its connection: an idle one that still answers, or else a new one. A dead connection is detected and
-// replaced before anything is sent, within the same attempt.
+// Gives a protocol an idle connection that still answers, or a new one. A dead connection is detected and replaced before
+// anything is sent, within the same attempt.
 import type { Attempt } from './deadline.ts'
 import type { Egress } from './egress.ts'
 import { createIdle } from './idle.ts'
@@ -9,13 +9,13 @@ const CHECK_MS = 2_000
 const MAX_IDLE = 100
 
 export interface ConnectionKind<C> {
-  /** How long a connection stays open without use. Well below what such servers allow. */
+  /** How long a connection stays open without use; much shorter than the servers' own limit. */
   idleMs: number
   /** One round trip without an effect, which also resets the session. Rejects if the connection is dead. */
   check(connection: C): Promise<unknown>
-  /** Closes the socket at once, whatever happens on it. May be called twice. */
+  /** Closes the socket at once, even during a request. May be called twice. */
   destroy(connection: C): void
-  /** Ends an idle connection as the protocol wants it; nobody waits for it. `destroy` is used if this is left out. */
+  /** Ends an idle connection as the protocol specifies; its end is not awaited. By default `destroy`. */
   close?(connection: C): void
 }
 
@@ -23,13 +23,13 @@ export interface ConnectionTarget {
   egress: Egress
   /** A connection serves one tenant only, even if two have the same configuration. */
   tenant_id: string
-  /** With its secrets, so that a changed secret means another connection. */
+  /** With its secrets, so that a changed secret leads to a new connection. */
   config: unknown
 }
 
 export interface Connections<C> {
   /**
-   * Runs `work` on a connection that nobody else uses meanwhile. After a success the connection is kept for the next attempt.
+   * Runs `work` on a connection that no other attempt uses. After a success the connection is kept for the next attempt.
    * After a failure, the deadline or an abort it is destroyed.
    * @param open makes a new connection, which handles its own errors while it is idle. If it fails, nothing stays open
    */

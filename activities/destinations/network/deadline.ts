@@ -1,14 +1,14 @@
 // One deadline for a whole send or probe, from the DNS look-up to the last byte, even if a client library never settles.
-// Whoever opens a socket registers it with `onStop`, so that it is closed when the time is up or the caller aborts.
+// Code that opens a socket registers it with `onStop`, so that it is closed at the deadline or when the caller aborts.
 import { DeliveryError } from '../errors.ts'
 
 /** One send or probe within its deadline. */
 export interface Attempt {
-  /** Fires when the time is up, with a DeliveryError TIMEOUT as its reason, or with the caller's reason. */
+  /** Fires at the deadline, with a DeliveryError TIMEOUT as its reason, or with the caller's reason. */
   signal: AbortSignal
-  /** Milliseconds until the time is up; at least 1. */
+  /** Milliseconds until the deadline; at least 1. */
   remainingMs(): number
-  /** Says what the destination has to do now, for the message of a timeout: "did not greet within 30 s". */
+  /** Sets what the destination has to do next, for the message of a timeout: "did not greet within 30 s". */
   expect(what: string): void
   /**
    * Calls `close` when the signal fires, or at once if it has fired already. `close` must end the socket without waiting.
@@ -20,14 +20,14 @@ export interface Attempt {
 export interface DeadlineOptions {
   timeoutMs: number
   signal: AbortSignal
-  /** What the destination has to do first. */
+  /** The first `expect`. */
   expects?: string
 }
 
 /**
- * Runs `work` and returns its result. If the time is up or `signal` fires first, everything registered with `onStop` is
- * closed and the call ends at once; what `work` does after that is ignored.
- * @throws DeliveryError TIMEOUT when time is up; `signal.reason` when aborted; else what `work` throws
+ * Runs `work` and returns its result. If the deadline passes or `signal` fires first, everything registered with `onStop` is
+ * closed and the call ends at once; the result of `work` is then ignored.
+ * @throws DeliveryError TIMEOUT at the deadline; `signal.reason` when aborted; else the error of `work`
  */
 export async function withinDeadline<T>(options: DeadlineOptions, work: (attempt: Attempt) => Promise<T>): Promise<T> {
   const { timeoutMs, signal } = options
@@ -67,7 +67,7 @@ export async function withinDeadline<T>(options: DeadlineOptions, work: (attempt
   }
   try {
     const working = work(attempt)
-    // It may still fail after the end, when nobody waits for it.
+    // It may still fail after the deadline, when nothing awaits it.
     working.catch(() => {})
     return await Promise.race([working, given])
   } finally {

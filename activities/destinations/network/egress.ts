@@ -10,16 +10,16 @@ import { createOwnServers, type OwnServer } from './own-servers.ts'
 export interface EgressOptions {
   /** Ranges that deliveries may reach in addition to the public ones (EGRESS_ALLOW). */
   allow: readonly string[]
-  /** The Distributor's own servers at the moment. Deliveries never reach them, whatever is allowed. */
+  /** The Distributor's own servers at the moment. Deliveries never reach them, even in an allowed range. */
   own?: () => readonly OwnServer[]
-  /** Resolves a name to all its addresses; the system's resolver unless a test says otherwise. */
+  /** Resolves a name to all its addresses; by default with the system's resolver. */
   lookup?: (host: string) => Promise<dns.LookupAddress[]>
 }
 
 export interface ConnectOptions {
   host: string
   port: number
-  /** Opens TLS when given; `servername` defaults to the host's name. */
+  /** Uses TLS if given; `servername` defaults to the host name. */
   tls?: tls.ConnectionOptions
 }
 
@@ -29,31 +29,31 @@ export interface Egress {
    * @throws DeliveryError EGRESS_DENIED when every address is forbidden, DESTINATION_UNAVAILABLE when the name is unknown
    */
   resolve(host: string): Promise<dns.LookupAddress[]>
-  /** @throws DeliveryError EGRESS_DENIED when the host is a forbidden address, in whatever spelling. Resolves nothing. */
+  /** @throws DeliveryError EGRESS_DENIED when the host is a forbidden address, in any spelling. Resolves no name. */
   assertHost(host: string): void
   /** The same for the host of a URL; for the API, at submission. */
   assertUrl(url: string): void
-  /** @throws DeliveryError EGRESS_DENIED when this is a server of the Distributor itself. Resolves nothing. */
+  /** @throws DeliveryError EGRESS_DENIED when this is a server of the Distributor itself. Resolves no name. */
   assertNotOwn(host: string, port: number): void
   /**
-   * A socket that is still connecting, to a checked address; it errors with what `resolve` throws. The caller listens
-   * for `connect` or `secureConnect`, and destroys it when its time is up.
+   * Returns a socket that is connecting to a checked address. Errors of `resolve` arrive as its `error` event. The caller
+   * listens for `connect` or `secureConnect`, and destroys the socket at the deadline.
    */
   connect(options: ConnectOptions): net.Socket
 }
 
-/** @throws TypeError for an entry of `allow` that is no CIDR */
+/** @throws TypeError for an entry of `allow` that is not a CIDR */
 export function createEgress({ allow, own = () => [], lookup: lookupName = systemLookup }: EgressOptions): Egress {
   const ranges = parseCidrs(allow)
   const ownServers = createOwnServers(own, addressesOf)
-  // Look-ups in progress. The system runs only a few at a time for the whole process: many deliveries to one name whose DNS
-  // servers are silent would block all other names.
-  const asking = new Map<string, Promise<dns.LookupAddress[]>>()
+  // The system runs only a few look-ups at a time for the whole process: many deliveries to one name whose DNS servers do not
+  // answer would block all other names. So each name is looked up once at a time.
+  const pendingLookups = new Map<string, Promise<dns.LookupAddress[]>>()
 
   function addressesOf(host: string): Promise<dns.LookupAddress[]> {
-    const answer = asking.get(host) ?? lookupName(host).finally(() => asking.delete(host))
-    asking.set(host, answer)
-    return answer
+    const lookup = pendingLookups.get(host) ?? lookupName(host).finally(() => pendingLookups.delete(host))
+    pendingLookups.set(host, lookup)
+    return lookup
   }
 
   function assertHost(host: string): void {
@@ -84,7 +84,7 @@ export function createEgress({ allow, own = () => [], lookup: lookupName = syste
     if (address && ownServers.include(address, port)) throw deniedOwn()
   }
 
-  /** The permitted addresses, without those of our own servers. */
+  /** The permitted addresses, without those of the Distributor's own servers. */
   async function resolveFor(host: string, port: number): Promise<dns.LookupAddress[]> {
     const [addresses] = await Promise.all([resolve(host), ownServers.lookUp(port)])
     const others = addresses.filter(({ address }) => {
@@ -122,8 +122,8 @@ export function createEgress({ allow, own = () => [], lookup: lookupName = syste
       const bare = host.replace(/^\[|\]$/g, '')
       assertHost(bare)
       assertNotOwn(bare, port)
-      // Node does not call `lookup` for a literal address. This name makes it do so, because the names of our own servers
-      // must be resolved first.
+      // Node does not call `lookup` for a literal address. This name makes it do so, because the names of the Distributor's own
+      // servers must be resolved first.
       const asked = net.isIP(bare) !== 0 && ownServers.areNamed(port) ? 'address.invalid' : bare
       const to = { host: asked, port, lookup: lookupFor(bare, port) }
       return tlsOptions ? tls.connect({ ...verifying(bare, tlsOptions), ...to }) : net.connect(to)
@@ -134,10 +134,10 @@ export function createEgress({ allow, own = () => [], lookup: lookupName = syste
 /** The certificate must be valid, and for `host` unless `servername` names another. */
 export function verifying(host: string, options: tls.ConnectionOptions): tls.ConnectionOptions {
   const bare = host.replace(/^\[|\]$/g, '')
-  // A server name is no address and has no final dot (RFC 6066).
+  // A server name must not be an address or end with a dot (RFC 6066).
   const servername = options.servername ?? (net.isIP(bare) === 0 ? bare.replace(/\.$/, '') : '')
   return {
-    // Said outright: NODE_TLS_REJECT_UNAUTHORIZED=0 in somebody's environment must not open every destination.
+    // Set explicitly: NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment must not turn off the check of certificates.
     rejectUnauthorized: true,
     checkServerIdentity: (_, certificate) => tls.checkServerIdentity(servername || bare, certificate),
     ...options,

@@ -1,9 +1,10 @@
-// What a broken connection means in any protocol. Decided by `err.code`, never by the text of a message.
+// The DeliveryError for a broken connection in any protocol. Decided by `err.code`, never by the text of a message.
 import { DeliveryError, type Response } from '../errors.ts'
 
-const OURS = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'])
+/** Limits of this machine. */
+const LOCAL = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL'])
 
-/** OpenSSL's codes for an invalid certificate, and Node's for a failed handshake. */
+/** The codes of OpenSSL for an invalid certificate, and of Node for a failed handshake. */
 const CERTIFICATE =
   /CERT|CRL|^UNABLE_TO_|^INVALID_(CA|PURPOSE)$|^HOSTNAME_MISMATCH$|^PATH_LENGTH_EXCEEDED$|^ERR_TLS_|^ERR_SSL_|^EPROTO$/
 
@@ -14,7 +15,7 @@ const CERTIFICATE =
 export function networkFailure(error: unknown, response?: Response): unknown {
   if (error instanceof DeliveryError) return error
   const code = codeOf(error)
-  if (code === undefined || OURS.has(code)) return error
+  if (code === undefined || LOCAL.has(code)) return error
   const options = { cause: error, response }
   if (code === 'ETIMEDOUT') {
     return new DeliveryError('TIMEOUT', `the destination did not answer in time (${code})`, options)
@@ -28,16 +29,16 @@ export function networkFailure(error: unknown, response?: Response): unknown {
   return error
 }
 
-/** More interim answers (1xx) than any server needs to send. */
+/** For a server that sends more interim responses (1xx) than the limit. */
 export function endlessInterim(): DeliveryError {
-  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the destination keeps sending interim answers (1xx)')
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the destination keeps sending interim responses (1xx)')
 }
 
-/** A `101 Switching Protocols`: what follows is not HTTP. */
+/** For a `101 Switching Protocols`: the bytes after it are not HTTP. */
 export function switchedProtocols(): DeliveryError {
   return new DeliveryError(
     'DESTINATION_UNAVAILABLE',
-    'the destination switched to another protocol (101) without being asked',
+    'the destination switched to another protocol (101), which the request did not ask for',
   )
 }
 

@@ -1,5 +1,5 @@
-// Opens a connection through the egress guard, within the deadline of an attempt. When the connection ends, everybody who
-// waits for it gets the first reason.
+// Opens a connection through the egress guard, within the deadline of an attempt. When the connection ends, all pending
+// calls reject with the first reason.
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import tls, { type ConnectionOptions, TLSSocket } from 'node:tls'
@@ -8,7 +8,7 @@ import type { Attempt } from './deadline.ts'
 import { type ConnectOptions, type Egress, verifying } from './egress.ts'
 import { networkFailure } from './failures.ts'
 
-/** Routers and firewalls forget a silent connection after some minutes. */
+/** Routers and firewalls drop a connection without traffic after some minutes. */
 const KEEP_ALIVE_MS = 30_000
 
 export interface GuardedConnection {
@@ -16,20 +16,20 @@ export interface GuardedConnection {
   readonly socket: Socket
   /** Starts TLS on a plain connection (STARTTLS and the like); resolves when the certificate has been verified. */
   secure(options: ConnectionOptions): Promise<Socket>
-  /** Settles as `work` does, but rejects with the reason as soon as the connection has ended. */
+  /** Settles like `work`, but rejects with the reason as soon as the connection has ended. */
   orLost<T>(work: Promise<T>): Promise<T>
-  /** Ends the connection at once; `reason` counts when it is the first. Answers the first. */
+  /** Ends the connection at once. The first reason is kept, and returned. */
   end(reason: unknown): unknown
-  /** Why the connection ended; undefined while it lives. */
+  /** Why the connection ended; undefined while it is open. */
   reason(): unknown
   /** Ends the connection at once. */
   destroy(): void
 }
 
 /**
- * Connects, with TLS when `server.tls` is given, and runs `begin`, which may greet and log in. When that fails, or time is
- * up before it is done, nothing stays open. The connection keeps a listener for errors for all of its life.
- * @throws DeliveryError for what the network did; else what `begin` throws
+ * Connects, with TLS if `server.tls` is given, and runs `begin`, which may greet and log in. If that fails, or the deadline
+ * passes first, nothing stays open. The connection always has a listener for errors.
+ * @throws DeliveryError for a network error; else the error of `begin`
  */
 export async function connectGuarded<T>(
   server: ConnectOptions,
@@ -43,7 +43,7 @@ export async function connectGuarded<T>(
   const off = attempt.onStop(connection.destroy)
   try {
     await connection.orLost(once(socket, server.tls ? 'secureConnect' : 'connect'))
-    // Requests are small, and each waits for the answer to the one before.
+    // Requests are small, and each waits for the response to the previous one.
     socket.setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS)
     return await begin(connection)
   } catch (error) {
@@ -66,13 +66,13 @@ function watch(plain: Socket, host: string): GuardedConnection {
 
   function end(reason: unknown): unknown {
     ended ??= { reason }
-    // A server that has stopped reading would still take what was sent as soon as it reads on. Node has no reset under TLS.
+    // Reset, because a server that stopped reading could still read the sent bytes later. Node has no reset for TLS.
     if (!socket.destroyed && !(socket instanceof TLSSocket)) socket.resetAndDestroy()
-    // A reset waits for what is being written. After a reset, Node 20 emits `close` without this error; under TLS, both.
+    // A reset waits for a write in progress. After a reset, Node 20 emits `close` without this error; with TLS, both.
     socket.destroy(ended.reason as Error)
     plain.destroy()
     const { reason: first } = ended
-    // What was answered before the end counts: its promise is resolved already, and its turn comes first.
+    // A response before the end still counts: its promise is already resolved, so its callbacks run before these.
     queueMicrotask(() => {
       for (const reject of waiting) reject(first)
       waiting.clear()

@@ -6,9 +6,9 @@ import type { Egress } from './egress.ts'
 export interface IdleOptions<C> {
   /** How long a connection stays open without use. */
   idleMs: number
-  /** The most idle connections. */
+  /** The maximum number of idle connections. */
   max: number
-  /** Closes a connection as the protocol wants it; nobody waits for it. */
+  /** Closes a connection as the protocol specifies; its end is not awaited. */
   close(connection: C): void
 }
 

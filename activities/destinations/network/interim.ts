@@ -1,11 +1,11 @@
-// Answers before the answer (RFC 9110, 15.2): a server or a proxy may send a `100 Continue` that nobody asked for, a
-// `103 Early Hints` and others like them, and then its answer. undici takes the first of these for a broken connection,
-// and Node's own client one that says `Connection: close`, so clients never see them.
+// Removes interim responses (RFC 9110, 15.2): before the final response a server or proxy may send an unexpected
+// `100 Continue`, a `103 Early Hints` and others. undici treats a `100` as a broken connection, and Node's own client does
+// the same with one that has `Connection: close`, so clients must not see them.
 import type { Socket } from 'node:net'
 import { LIMITS } from '../../../db/limits.ts'
 import { endlessInterim, switchedProtocols } from './failures.ts'
 
-/** As much of a head as shows its status. */
+/** The part of a head that shows its status. */
 const STATUS_LINE = 'HTTP/1.1 100 '.length
 const INTERIM = /^HTTP\/1\.[01] (1\d\d)[ \r\n]$/
 
@@ -14,17 +14,17 @@ const CR = 13
 const LF = 10
 
 export interface InterimFilter {
-  /** A request begins: its answer may have others before it. Until then everything passes. */
+  /** Call before each request: its final response may follow interim ones. Until the first call everything passes. */
   expectAnswer(): void
 }
 
 /**
- * Takes interim answers out of all that comes from the socket, which ends when there are too many of them.
+ * Removes interim responses from the data of the socket, and destroys the socket if there are too many of them.
  * @param onContinue called for each `100 Continue`
  */
 export function skipInterim(socket: Socket, onContinue: () => void = () => {}): InterimFilter {
   const heads = createHeads(onContinue)
-  // Where Node puts what it has read, in whatever way it is then taken.
+  // Node calls `push` with all data that it reads, for every kind of reader.
   const push = socket.push.bind(socket)
   socket.push = (chunk: Buffer | null, encoding?: BufferEncoding): boolean => {
     if (chunk === null) return push(null)
@@ -41,14 +41,14 @@ export function skipInterim(socket: Socket, onContinue: () => void = () => {}): 
 
 function createHeads(onContinue: () => void) {
   let state: 'status' | 'interim' | 'answer' = 'answer'
-  /** Of a status line that is not whole yet. */
+  /** The beginning of an incomplete status line. */
   let begun: Buffer = NOTHING
   let count = 0
-  /** Of the interim head, and of its present line. */
+  /** Sizes of the interim head and of its present line. */
   let bytes = 0
   let line = 0
 
-  /** Behind the empty line that ends an interim head, or -1. */
+  /** The position after the empty line that ends an interim head, or -1. */
   function endOfHead(chunk: Buffer): number {
     for (const [at, byte] of chunk.entries()) {
       bytes += 1
@@ -60,7 +60,7 @@ function createHeads(onContinue: () => void) {
     return -1
   }
 
-  /** Clients pass over line ends before a status line, and so must this. */
+  /** Clients skip line ends before a status line, so this does too. */
   function behindLineEnds(chunk: Buffer): Buffer {
     const at = chunk.findIndex((byte) => byte !== CR && byte !== LF)
     bytes += at < 0 ? chunk.length : at
@@ -68,7 +68,7 @@ function createHeads(onContinue: () => void) {
     return at < 0 ? NOTHING : chunk.subarray(at)
   }
 
-  /** @returns what belongs to the answer; nothing as long as that is not certain */
+  /** @returns the bytes of the final response; none while that is undecided */
   function take(chunk: Buffer): Buffer {
     let rest = chunk
     while (rest.length > 0 && state !== 'answer') {

@@ -27,7 +27,7 @@ export interface OwnServers {
 
 /** The addresses of this machine change seldom, and asking for them takes a system call. */
 const INTERFACES_MS = 5_000
-/** Of one name; it may lead to others in turn. */
+/** Addresses kept for one name, whose look-ups may give different addresses. */
 const MAX_ADDRESSES = 64
 const LOCAL = 'this machine'
 
@@ -36,7 +36,7 @@ export function createOwnServers(
   list: () => readonly OwnServer[],
   lookup: (host: string) => Promise<LookupAddress[]>,
 ): OwnServers {
-  /** All addresses that each name has led to. */
+  /** All addresses that each name was resolved to. */
   const found = new Map<string, LRUCache<string, Address>>()
   let interfaces = { until: 0, addresses: new Set<string>() }
 
@@ -48,12 +48,12 @@ export function createOwnServers(
     return interfaces.addresses.has(addressKey(address))
   }
 
-  /** Where a server is: at an address, or somewhere on this machine. */
+  /** A server's location: an address, or this machine. */
   function places({ host }: OwnServer): (Address | typeof LOCAL)[] {
     if (isThisMachine(host)) return [LOCAL]
     const literal = parseAddress(host)
     const addresses = literal ? [canonical(literal)] : [...(found.get(host)?.values() ?? [])]
-    // A server of this machine may listen on all of its addresses.
+    // A server on this machine may listen on all of its addresses.
     return addresses.map((address) => (isLocal(address) ? LOCAL : address))
   }
 

@@ -1,4 +1,4 @@
-// The server that a configuration connects to, in one spelling: limits, circuits and shares of slots are counted by it.
+// The server that a configuration connects to, in normal form: limits, circuits and slots are counted by it.
 import { domainToASCII } from 'node:url'
 import { canonical, parseAddress } from './addresses.ts'
 
@@ -9,17 +9,17 @@ export interface Target {
   port: number
 }
 
-/** DNS allows no longer name (RFC 1035). */
+/** The longest name that DNS allows (RFC 1035). */
 const MAX_NAME = 253
 const USUAL_PORTS: Record<string, number> = { 'http:': 80, 'https:': 443 }
 
-/** The same server gives the same target, however it is spelled; undefined if no host can be reached by this name. */
+/** All spellings of a server give the same target; undefined if the host name is invalid. */
 export function targetOf(host: string, port: number): Target | undefined {
   const name = normalHost(host)
   return name === undefined ? undefined : { host: name, port }
 }
 
-/** Of a URL as it was parsed: what is connected to, not what was written. */
+/** The target of a parsed URL. */
 export function targetOfUrl(url: URL): Target | undefined {
   const port = url.port === '' ? USUAL_PORTS[url.protocol] : Number(url.port)
   return port === undefined ? undefined : targetOf(url.hostname, port)
@@ -34,11 +34,11 @@ function normalHost(host: string): string | undefined {
   const bare = host.replace(/^\[|\]$/g, '').replace(/\.+$/, '')
   const literal = parseAddress(bare)
   if (literal) return spelled(literal)
-  // `domainToASCII` parses a URL: it would end the host at these, or decode it.
+  // `domainToASCII` parses a URL: these characters would end the host or be decoded.
   if (/[\s/\\?#@:%[\]{}]/.test(bare)) return undefined
   const name = domainToASCII(bare)
   if (name === '' || name.length > MAX_NAME) return undefined
-  // Full-width digits may have become an address.
+  // Full-width digits may have been converted to an IP address.
   const address = parseAddress(name)
   return address ? spelled(address) : name
 }

@@ -1,16 +1,16 @@
-// TLS as a configuration asks for it. Contexts are cached: making one costs as much CPU as many requests.
+// TLS for a configuration. Contexts are cached: creating one costs as much CPU as many requests.
 import { createHash } from 'node:crypto'
 import { type ConnectionOptions, createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
 import { LRUCache } from 'lru-cache'
 import { DeliveryError } from '../errors.ts'
 import type { TlsConfig } from '../fields.ts'
 
-/** A context holds its certificates: some 100 kB with the public authorities. */
+/** A context holds its certificates: about 100 kB with the public authorities. */
 const MAX_CONTEXTS = 100
 
 export interface TlsMaterial {
   ca?: string
-  /** The public authorities are trusted beside `ca`. */
+  /** The public authorities are trusted in addition to `ca`. */
   public_too?: boolean
   cert?: string
   key?: string
@@ -18,7 +18,7 @@ export interface TlsMaterial {
   servername?: string
 }
 
-/** By hash of what they are made of: equal material gives equal contexts, whoever asks. */
+/** By hash of their material. */
 const contexts = new LRUCache<string, SecureContext>({ max: MAX_CONTEXTS })
 
 /** @throws DeliveryError MISCONFIGURED when a certificate or key cannot be used */
@@ -38,7 +38,7 @@ export function tlsMaterial(tls: TlsConfig): TlsMaterial {
   return material
 }
 
-/** What Node's `tls.connect` takes, for `egress.connect`. */
+/** The options of Node's `tls.connect`, for `egress.connect`. */
 export function tlsConnection(material: TlsMaterial): ConnectionOptions {
   return {
     secureContext: contextOf(material),

@@ -1,26 +1,26 @@
-// Reads the body of an answer: never more than a cap into memory, whatever length or compression it claims. A body must
-// come whole over the connection; that its content coding can be undone is no condition.
+// Reads the body of a response: never more than a limit into memory, whatever length or compression it states. A body must
+// arrive completely, but its content coding need not be valid.
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createInflateRaw } from 'node:zlib'
 import { codeOf } from '../network/failures.ts'
 import { storableText } from '../storable.ts'
 
 /**
- * As much of a body is read, on the wire and once more after inflating, in bytes. What is longer is cut there, and the
- * status alone decides; what is shorter must be whole.
+ * The most bytes of a body that are read, both on the wire and after decompression. A longer body is cut there, and only the
+ * status decides; a shorter one must be complete.
  */
 export const READ_CAP = 256 * 1024
 
-/** Collects an answer while it arrives, so that what came before a failure can be kept. */
+/** Collects a response while it arrives, so that the part before a failure is kept. */
 export class Answer {
   status = 0
   headers: Record<string, string | string[] | undefined> = {}
-  /** The body went on beyond the cap. */
+  /** The body was longer than the limit. */
   cut = false
   private chunks: Buffer[] = []
   private size = 0
 
-  /** Takes in the bytes as they are on the wire. Leaves the stream open when it is cut. */
+  /** Reads the bytes as they are on the wire. The stream stays open when the body is cut. */
   async read(body: Readable, cap: number): Promise<void> {
     for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       this.chunks.push(chunk.subarray(0, cap - this.size))
@@ -32,7 +32,7 @@ export class Answer {
     }
   }
 
-  /** The first `keep` bytes as text that a row can hold. */
+  /** The first `keep` bytes as storable text. */
   async text(keep: number): Promise<AnswerText> {
     const raw = Buffer.concat(this.chunks)
     if (raw.length === 0 || keep === 0) return { body: null }
@@ -44,7 +44,7 @@ export class Answer {
     return { body: storableText(content.subarray(0, keep), charset === undefined ? { cut } : { cut, charset }) }
   }
 
-  /** As many bytes as the answer said it would have. */
+  /** The body has exactly the length in Content-Length. */
   hasStatedLength(): boolean {
     return this.headers['content-length'] !== undefined && Number(this.headers['content-length']) === this.size
   }
@@ -59,15 +59,15 @@ export class Answer {
 }
 
 export interface AnswerText {
-  /** Null when there is none, or none that can be read. */
+  /** Null if there is none, or if it cannot be decoded. */
   body: string | null
-  /** Why a body that came whole can not be read. */
+  /** Why a complete body cannot be decoded. */
   unreadable?: string
 }
 
-/** Undoes the codings, last one first (RFC 9110, 8.4), or says why that can not be done. */
+/** Decodes the content codings, last one first (RFC 9110, 8.4), or returns why it cannot. */
 async function inflated(raw: Buffer, encodings: string[], cut: boolean, cap: number): Promise<Buffer | string> {
-  // More than two layers serve nobody but an attacker.
+  // Only an attack uses more than two codings.
   if (encodings.length > 2) return `it has ${encodings.length} content codings, one inside the other`
   const unknown = encodings.find((name) => !KNOWN.has(name))
   if (unknown !== undefined) return `its content coding ${JSON.stringify(unknown.slice(0, 40))} is not known`
@@ -82,7 +82,7 @@ async function inflated(raw: Buffer, encodings: string[], cut: boolean, cap: num
   return body
 }
 
-/** zlib's and brotli's word for an end that is missing. */
+/** The code of zlib and brotli for a missing end. */
 const ENDS_EARLY = 'Z_BUF_ERROR'
 const KNOWN = new Set(['gzip', 'x-gzip', 'deflate', 'br'])
 
@@ -103,7 +103,7 @@ async function inflate(
       if (size > cap) return { body: Buffer.concat(chunks, cap), cut: true }
     }
   } catch (error) {
-    // Of a body that was cut, the end is missing by our own doing.
+    // A body that we cut has no end, which is no error.
     if (!incomplete) return codeOf(error) === ENDS_EARLY ? `its ${name} ends too early` : `its ${name} is broken`
   }
   return { body: Buffer.concat(chunks), cut: false }

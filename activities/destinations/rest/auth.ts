@@ -1,4 +1,4 @@
-// How a request shows who it is from.
+// Authenticates a request.
 import { DeliveryError } from '../errors.ts'
 import type { RestAuth } from './config.ts'
 
@@ -7,17 +7,17 @@ export interface Proof {
   headers: Record<string, string>
   /** A query parameter, already encoded. */
   query?: string
-  /** What must not come back in a stored answer, beside the secrets of the configuration. */
+  /** Secrets that must not appear in a stored response, in addition to those of the configuration. */
   secrets: string[]
 }
 
-/** Proof for every kind but OAuth2, whose token is handed in. */
+/** The proof for each kind of authentication; for OAuth2 the caller passes the token. */
 export function proofOf(auth: RestAuth, token?: string): Proof {
   switch (auth.type) {
     case 'none':
       return { headers: {}, secrets: [] }
     case 'basic': {
-      if (auth.username.includes(':')) throw new DeliveryError('MISCONFIGURED', 'auth.username: may not hold a colon')
+      if (auth.username.includes(':')) throw new DeliveryError('MISCONFIGURED', 'auth.username: contains a colon')
       const pair = Buffer.from(`${auth.username}:${auth.password}`).toString('base64')
       return { headers: { authorization: `Basic ${pair}` }, secrets: [pair] }
     }
@@ -42,7 +42,7 @@ function bearer(token: string, field: string): Proof {
 
 /**
  * A secret as the value of a header, in UTF-8.
- * @throws DeliveryError MISCONFIGURED that names the field: a line break at the end is the usual slip
+ * @throws DeliveryError MISCONFIGURED that names the field: a line break at the end is a common mistake
  */
 export function headerValue(value: string, field: string): string {
   if (/[^\P{Cc}\t]/u.test(value)) {

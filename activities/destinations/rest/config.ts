@@ -1,4 +1,4 @@
-// The configuration of a REST destination: at once its validation, its type, its masking and its served JSON schema.
+// The configuration of a REST destination: its validation, type, masking and published JSON schema.
 import { z } from 'zod'
 import { originOf, timeoutSeconds, tls } from '../fields.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secrets/secret.ts'
@@ -7,10 +7,10 @@ import { hasPlaceholders, placeholderProblem, templateUrl, urlProblem } from '..
 
 export const REST_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET', 'HEAD', 'OPTIONS'] as const
 
-/** Kept of a response body unless the configuration says otherwise, in bytes. */
+/** How many bytes of a response body are stored by default. */
 export const DEFAULT_RESPONSE_BYTES = 64 * 1024
 
-/** Field names of RFC 9110. */
+/** A field name of RFC 9110. */
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/
 const CONFIDENTIAL = new Set(['authorization', 'cookie'])
 
@@ -45,7 +45,7 @@ const headers = z
   .superRefine((value, context) => {
     const seen = new Set<string>()
     for (const name of Object.keys(value)) {
-      if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'is there twice' })
+      if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'appears twice' })
       seen.add(name.toLowerCase())
     }
   })
@@ -76,7 +76,7 @@ const auth = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('oauth2'),
     token_url: url
-      .refine((value) => !hasPlaceholders(value), 'may not hold placeholders')
+      .refine((value) => !hasPlaceholders(value), 'must not contain placeholders')
       .describe('Token endpoint of the client credentials grant'),
     client_id: credentialField().describe('Client id'),
     client_secret: secret().describe('Client secret'),
@@ -110,7 +110,7 @@ export const restConfig = configuration({
     .min(0)
     .max(1024 * 1024)
     .default(DEFAULT_RESPONSE_BYTES)
-    .describe('Bytes of an answer that are kept'),
+    .describe('How many bytes of a response body are stored'),
 })
 
 export type RestConfig = Resolved<z.output<typeof restConfig>>

@@ -1,4 +1,4 @@
-// Connections that are kept open for a moment. An attempt has one to itself, so that ending it harms no other attempt.
+// Connections are kept open for a short time. No two attempts share one, so closing it harms no other attempt.
 import type { Socket } from 'node:net'
 import { Client, errors } from 'undici'
 import type { Egress } from '../network/egress.ts'
@@ -6,16 +6,16 @@ import { createIdle } from '../network/idle.ts'
 import { type InterimFilter, skipInterim } from '../network/interim.ts'
 import { type TlsMaterial, tlsConnection } from '../network/tls.ts'
 
-/** Shorter than the 5 s after which Node's own servers hang up, so that a dead connection is rarely taken. */
+/** Shorter than the 5 s after which Node's servers close an idle connection, so that a dead one is rarely reused. */
 const IDLE_MS = 4_000
 const MAX_IDLE = 100
 
-/** One connection to one origin; it connects with its first request, and again after the other side hung up. */
+/** One connection to one origin; it connects with its first request, and again after the server closed it. */
 export interface Connection {
   client: Client
-  /** What broke the socket from outside, if anything did. */
+  /** The network error that broke the socket, if any. */
   error(): Error | undefined
-  /** A request begins on it. */
+  /** Call before each request. */
   expectAnswer(): void
   /** Closes the socket at once, also one that is still connecting. */
   destroy(): void
@@ -24,7 +24,7 @@ export interface Connection {
 }
 
 export interface ConnectionTarget {
-  /** Connections serve one tenant alone: two with the same configuration share none. */
+  /** A connection serves one tenant only, even if two have the same configuration. */
   tenant_id: string
   origin: string
   tls: TlsMaterial
@@ -32,12 +32,12 @@ export interface ConnectionTarget {
 
 const idle = createIdle<Connection>({ idleMs: IDLE_MS, max: MAX_IDLE, close: (connection) => connection.destroy() })
 
-/** Takes an idle connection that is still open, or makes one. Idle ones are bounded in number and in time. */
+/** Takes an idle connection that is still open, or makes a new one. */
 export function acquireConnection(egress: Egress, target: ConnectionTarget): Connection {
   for (;;) {
     const kept = idle.take(egress, target)
     if (kept === undefined) return connect(egress, target)
-    // The client would connect anew by itself, but what broke its old socket would be taken for the new one's fault.
+    // The client would reconnect by itself, but the error of the old socket would be taken for one of the new socket.
     if (kept.client.stats.connected) return kept
     kept.destroy()
   }
@@ -68,9 +68,9 @@ function connect(egress: Egress, target: ConnectionTarget): Connection {
       interim = skipInterim(connecting)
       interim.expectAnswer()
       let settled = false
-      // Stays, for an error may come before the client listens itself.
+      // This listener stays, because an error may come before the client has its own.
       connecting.on('error', (error) => {
-        // The client's own way of hanging up is an error too.
+        // When the client itself closes the socket, that is an UndiciError.
         if (!(error instanceof errors.UndiciError)) broken = error
         if (!settled) callback(error, null)
         settled = true
@@ -86,8 +86,8 @@ function connect(egress: Egress, target: ConnectionTarget): Connection {
     error: () => broken,
     expectAnswer: () => interim?.expectAnswer(),
     destroy() {
-      // The client first: it ends its socket with an error. A socket that ends without one while the client's parser is
-      // paused would have undici throw where nobody can catch it.
+      // The client first: it closes its socket with an error. If the socket closed without an error while the client's parser
+      // is paused, undici would throw an error that cannot be caught.
       client.destroy().catch(() => {})
       socket?.destroy()
     },

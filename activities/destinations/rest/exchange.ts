@@ -1,4 +1,4 @@
-// One request on the wire and its answer, within one deadline. Never sends twice, never follows a redirect.
+// One request and its response, within one deadline. Never sends twice, never follows a redirect.
 
 import { DeliveryError } from '../errors.ts'
 import { withinDeadline } from '../network/deadline.ts'
@@ -8,7 +8,7 @@ import { Answer, READ_CAP } from './answer.ts'
 import { acquireConnection } from './connections.ts'
 import { httpFailure } from './failure.ts'
 
-/** Silence within a body ends the attempt, however much time is left. */
+/** If a body stops for this long, the attempt ends, even before its deadline. */
 const IDLE_BODY_MS = 30_000
 
 export interface WireRequest {
@@ -19,26 +19,26 @@ export interface WireRequest {
   headers: Record<string, string>
   body: Buffer | null
   tls?: TlsMaterial
-  /** From now to the last byte, the resolution of the name included. */
+  /** From now to the last byte, the DNS look-up included. */
   timeoutMs: number
-  /** How much of the answer's body is kept as text. */
+  /** How many bytes of the response body are kept. */
   maxResponseBytes: number
 }
 
 export interface WireAnswer {
   status: number
   headers: Record<string, string | string[] | undefined>
-  /** Storable text, at most `maxResponseBytes` of it. */
+  /** Storable text of at most `maxResponseBytes`. */
   body: string | null
-  /** Why the body can not be read although it came whole: a matter of its content coding. The status counts. */
+  /** Why a complete body cannot be decoded. This is no failure: the status decides. */
   unreadable: string | undefined
-  /** What went wrong on the connection after the status was known: stalled, cut off. A 2xx with one is no success. */
+  /** The connection failed after the status had arrived: stalled, cut off. A 2xx with a failure is no success. */
   failure: DeliveryError | undefined
 }
 
 /**
- * Sends once and reads the answer, whatever its status. Aborting closes the socket at once.
- * @throws DeliveryError when no status came; `signal.reason` when aborted; anything else is a bug
+ * Sends once and reads the response, with any status. An abort closes the socket at once.
+ * @throws DeliveryError when no status arrived; `signal.reason` when aborted; any other error is a bug
  */
 export async function exchange(request: WireRequest, signal: AbortSignal, egress: Egress): Promise<WireAnswer> {
   signal.throwIfAborted()
@@ -47,7 +47,7 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
   const connection = acquireConnection(egress, { tenant_id, origin: url.origin, tls })
   let failure: DeliveryError | undefined
   try {
-    await withinDeadline({ timeoutMs, signal, expects: 'finish its answer' }, receive)
+    await withinDeadline({ timeoutMs, signal, expects: 'complete its response' }, receive)
     if (answer.cut) connection.destroy()
     else connection.release()
   } catch (error) {
@@ -56,7 +56,7 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
     failure = asFailure(error, answer)
   }
   const { body, unreadable } = await answer.text(request.maxResponseBytes)
-  // An answer that came whole stands, also when somebody has given up meanwhile: the receiver has the document.
+  // A complete response counts even if the caller has aborted meanwhile: the receiver has the document.
   if (failure) signal.throwIfAborted()
   return { status: answer.status, headers: answer.headers, body, unreadable, failure }
 
@@ -74,13 +74,13 @@ export async function exchange(request: WireRequest, signal: AbortSignal, egress
     answer.status = response.statusCode
     answer.headers = response.headers
     await answer.read(response.body, Math.max(READ_CAP, request.maxResponseBytes))
-    // undici takes a reset for the end of an answer that closes its connection, even in the middle of a chunk.
+    // If a response has no length, undici accepts a reset as its end, even in the middle of a chunk.
     const broken = connection.error()
     if (broken && !answer.cut && !answer.hasStatedLength()) throw broken
   }
 }
 
-/** Before a status every failure is thrown; after it, it stands beside the status. */
+/** A failure before the status is thrown; a later one is returned with the status. */
 function asFailure(error: unknown, answer: Answer): DeliveryError {
   const failure = httpFailure(error)
   if (answer.status === 0 || !(failure instanceof DeliveryError)) throw failure

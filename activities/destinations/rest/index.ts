@@ -1,4 +1,4 @@
-// REST: one HTTP request per attempt. Only a 2xx whose body arrived whole is a success.
+// REST: one HTTP request per attempt. Only a 2xx whose body arrived completely is a success.
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { defineDestination, type Message } from '../destination.ts'
@@ -14,7 +14,7 @@ import { statusFailure } from './failure.ts'
 import { accessToken, requestToken } from './oauth2.ts'
 import { webhookHeaders } from './signature.ts'
 
-/** A token may take up to half of an attempt's time, and never more than this. */
+/** The token request may take at most half of an attempt's time, and never longer than this. */
 const MAX_TOKEN_MS = 15_000
 
 const compress = promisify(gzip)
@@ -65,7 +65,7 @@ export const rest = defineDestination({
     )
     const response = { status: answer.status, body: answer.body }
     if (answer.status === 401 && token?.refused()) {
-      throw new DeliveryError('UNAUTHORIZED', 'the destination answered 401; the next attempt takes a new token', {
+      throw new DeliveryError('UNAUTHORIZED', 'the destination answered 401; the next attempt requests a new token', {
         response,
         retryable: true,
         retryAfterMs: 0,
@@ -81,7 +81,7 @@ export const rest = defineDestination({
     return { ...response, ...(Object.keys(metadata).length > 0 && { metadata }) }
   },
 
-  /** HEAD with the destination's authentication. Healthy is every answer except 401, 403, 410 and 5xx. */
+  /** HEAD with the destination's authentication. Every status except 401, 403, 410 and 5xx means healthy. */
   async probe(config, signal, { egress, conceal }) {
     const timeoutMs = probeMs(config)
     const token =
@@ -110,7 +110,7 @@ export const rest = defineDestination({
   },
 })
 
-/** Headers and body, all but the proof of who sends. Later lines win: what is ours cannot be configured away. */
+/** Headers and body, without the authentication. Later entries replace earlier ones: a configuration cannot change ours. */
 async function contentOf(
   config: RestConfig,
   message: Message,
@@ -121,7 +121,7 @@ async function contentOf(
   const headers: Record<string, string> = {
     'user-agent': 'Distributor',
     accept: '*/*',
-    // Answers are short; one that comes compressed all the same is inflated with a cap.
+    // Responses are short. A server may compress nevertheless; such a body is decompressed up to a limit.
     'accept-encoding': 'identity',
     ...(withBody && { 'content-type': message.content_type }),
     ...Object.fromEntries(
@@ -155,13 +155,13 @@ function tokenRequest(config: RestConfig, auth: Extract<RestConfig['auth'], { ty
   return { tenant_id, auth, tls: tokenTls(config), timeoutMs }
 }
 
-/** For the token endpoint, which is often someone else's: the public authorities count too, and its name is its own. */
+/** The token endpoint is often another organisation's: it trusts the public authorities too, and has its own server name. */
 function tokenTls(config: RestConfig): TlsMaterial {
   const { servername: _, ...material } = tlsMaterial(config.tls)
   return material.ca === undefined ? material : { ...material, public_too: true }
 }
 
-/** By hand: `searchParams` would write the rest of the query anew. */
+/** Not with `searchParams`, which would encode the rest of the query again. */
 function withQuery(url: URL, { query }: Proof): URL {
   if (query === undefined) return url
   const extended = new URL(url)
@@ -169,7 +169,7 @@ function withQuery(url: URL, { query }: Proof): URL {
   return extended
 }
 
-/** The endpoint as far as it is the same for every message. */
+/** The part of the endpoint before its first placeholder. */
 function probeUrl(endpoint: string): URL {
   if (!hasPlaceholders(endpoint)) return new URL(endpoint.replace(/([{}])\1/g, '$1'))
   const path = endpoint.split('?')[0]!

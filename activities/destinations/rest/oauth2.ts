@@ -10,7 +10,7 @@ import { statusFailure } from './failure.ts'
 
 type OAuth2 = Extract<RestAuth, { type: 'oauth2' }>
 
-/** A token response without `expires_in` says nothing; so long it is trusted. */
+/** The lifetime of a token whose response has no `expires_in`. */
 const DEFAULT_LIFE_MS = 300_000
 const MAX_MARGIN_MS = 30_000
 const MAX_TOKEN_BYTES = 64 * 1024
@@ -26,7 +26,7 @@ export interface TokenRequest {
 interface Entry {
   token?: { value: string; expiresAt: number }
   pending?: { promise: Promise<string>; waiting: number; controller: AbortController }
-  /** The token before this one was refused, and none has been accepted since. */
+  /** The previous token was refused, and none has been accepted since. */
   doubtful: boolean
 }
 
@@ -35,15 +35,15 @@ const entriesByEgress = new WeakMap<Egress, LRUCache<string, Entry>>()
 export interface Token {
   value: string
   cached: boolean
-  /** The destination has taken it. */
+  /** The destination accepted the token. */
   accepted(): void
-  /** The destination has refused it: it is forgotten. Answers whether a new one is worth an attempt. */
+  /** The destination refused the token: it is removed from the cache. Returns whether a new token may help. */
   refused(): boolean
 }
 
 /**
- * A token of this tenant and client, from memory where possible; many attempts at once wait for one request. The
- * request ends when nobody waits any more.
+ * A token of this tenant and client, from the cache if possible. Concurrent attempts share one request, which is aborted
+ * when no attempt waits for it.
  * @throws DeliveryError, or `signal.reason` when aborted
  */
 export async function accessToken(request: TokenRequest, signal: AbortSignal, egress: Egress): Promise<Token> {
@@ -62,7 +62,7 @@ function handle(entry: Entry, value: string, cached: boolean): Token {
       if (entry.token?.value === value) entry.doubtful = false
     },
     refused() {
-      // Another attempt with the same token may have dropped it, and a newer one may be there already.
+      // Another attempt with the same token may have removed it, and the cache may hold a newer one.
       if (entry.token?.value !== value) return true
       delete entry.token
       const worthIt = !entry.doubtful
@@ -86,7 +86,7 @@ function begin(entry: Entry, request: TokenRequest, egress: Egress): NonNullable
   return { promise, waiting: 0, controller }
 }
 
-/** Waits with a time limit of one's own: the request under way may belong to a more patient attempt. */
+/** Waits with the time limit of this attempt: another attempt with a longer one may have started the request. */
 async function waitFor(entry: Entry, { timeoutMs }: TokenRequest, signal: AbortSignal): Promise<string> {
   const pending = entry.pending!
   pending.waiting++
@@ -114,7 +114,7 @@ async function waitFor(entry: Entry, { timeoutMs }: TokenRequest, signal: AbortS
   }
 }
 
-/** Asks for a token and keeps nothing; a probe does so, to see that the client is still known. */
+/** Requests a token without the cache; a probe does so to check the client's credentials. */
 export async function requestToken(
   { tenant_id, auth, tls, timeoutMs }: TokenRequest,
   signal: AbortSignal,
@@ -133,7 +133,7 @@ export async function requestToken(
     form.set('client_id', auth.client_id)
     form.set('client_secret', auth.client_secret)
   } else {
-    // Encoded before they are joined (RFC 6749, 2.3.1).
+    // Each is encoded before they are joined (RFC 6749, 2.3.1).
     const pair = [auth.client_id, auth.client_secret].map(encodeURIComponent).join(':')
     headers.authorization = `Basic ${Buffer.from(pair).toString('base64')}`
   }
@@ -157,13 +157,13 @@ export async function requestToken(
   if (answer.status < 200 || answer.status > 299) throw refusal(answer)
   if (answer.failure) throw answer.failure
   if (answer.unreadable !== undefined) {
-    const message = `the token endpoint: the body of its answer can not be read: ${answer.unreadable}`
+    const message = `the token endpoint: the body of its response cannot be decoded: ${answer.unreadable}`
     throw new DeliveryError('DESTINATION_UNAVAILABLE', message)
   }
   return tokenIn(answer.body)
 }
 
-/** 400, 401 and 403 say that the client is not accepted (RFC 6749, 5.2); of an answer only its `error` word is shown. */
+/** 400, 401 and 403 mean that the client is refused (RFC 6749, 5.2). Only the `error` code of the response is shown. */
 function refusal(answer: {
   status: number
   headers: Record<string, string | string[] | undefined>
@@ -181,7 +181,7 @@ function tokenIn(body: string | null): { value: string; lifeMs: number } {
   try {
     answer = JSON.parse(body ?? '')
   } catch {
-    // Said below.
+    // The next check reports it.
   }
   if (typeof answer?.access_token !== 'string' || answer.access_token === '') {
     throw new DeliveryError('MISCONFIGURED', 'the token endpoint answered without an access_token')

@@ -1,24 +1,24 @@
-// Standard Webhooks (github.com/standard-webhooks/standard-webhooks): what a receiver checks to know who sent.
+// Standard Webhooks (github.com/standard-webhooks/standard-webhooks): the signature by which a receiver verifies the sender.
 
 import { createHmac } from 'node:crypto'
 import { nowDate } from '../../../db/clock.ts'
 import { DeliveryError } from '../errors.ts'
 
 export interface Signed {
-  /** Stays over repeats: the receiver's key to tell one. */
+  /** The same for repeats, so that the receiver can recognise them. */
   id: string
-  /** The bytes before any content encoding: receivers' frameworks hand over what they have inflated. */
+  /** The bytes before any content coding, because the frameworks of receivers decompress a body. */
   body: Buffer
-  /** `whsec_…`; while secrets change there are two, and a receiver that knows either accepts. */
+  /** `whsec_…`; two during a change of secrets, so that a receiver that knows either one accepts. */
   secrets: string[]
-  /** Of this attempt; seconds count. The database's time when it is left out. */
+  /** The time of this attempt, used in seconds; by default the database's time. */
   at?: Date
 }
 
 /**
- * The three headers. Ours and not the package's `sign`, which takes a Buffer for text: bytes that are not UTF-8 would be
- * signed as others than those sent.
- * @throws DeliveryError MISCONFIGURED when a secret is no base64
+ * The three headers. The package's `sign` is not used: it decodes a Buffer as text, so the signature of bytes that are not
+ * UTF-8 would be wrong.
+ * @throws DeliveryError MISCONFIGURED when a secret is not base64
  */
 export function webhookHeaders({ id, body, secrets, at = nowDate() }: Signed): Record<string, string> {
   const timestamp = Math.floor(at.getTime() / 1000)

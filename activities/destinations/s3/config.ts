@@ -1,4 +1,4 @@
-// The configuration of an S3 destination. The one schema gives the validation, type, masking and JSON schema.
+// The configuration of an S3 destination: its validation, type, masking and published JSON schema.
 import { z } from 'zod'
 import { originOf, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { parseAddress } from '../network/addresses.ts'
@@ -35,7 +35,7 @@ const metadataName = z
 const metadata = z.record(metadataName, template(2048)).superRefine((value, context) => {
   const seen = new Set<string>()
   for (const name of Object.keys(value)) {
-    if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'is there twice' })
+    if (seen.has(name.toLowerCase())) context.addIssue({ code: 'custom', path: [name], message: 'appears twice' })
     seen.add(name.toLowerCase())
   }
 })
@@ -73,10 +73,7 @@ const fields = configuration({
     )
     .refine((name) => !name.includes('..'), 'must not have two dots in a row')
     // For these bucket names the SDK ignores path style, and for some of them even the endpoint.
-    .refine(
-      (name) => !/--(x|xa|op)-s3$/.test(name),
-      'is a directory bucket or on an Outpost, which this protocol does not speak to',
-    )
+    .refine((name) => !/--(x|xa|op)-s3$/.test(name), 'is a directory bucket or on an Outpost, which are not supported')
     .describe('Must exist. A lifecycle rule that removes incomplete uploads is a good idea'),
   key: key.describe('Key of the object. Placeholders are filled in, but cannot add a `/` or a control character'),
   path_style: z
@@ -153,10 +150,7 @@ export const s3Config = fields
     if (endpoint === undefined || !URL.canParse(endpoint)) return
     const { protocol, hostname } = new URL(endpoint)
     if (path_style === false && parseAddress(hostname)) {
-      issue(
-        'path_style',
-        'must be true where the "endpoint" is an IP address: the name of a bucket cannot be put before it',
-      )
+      issue('path_style', 'must be true if the "endpoint" is an IP address: it cannot have the bucket as a subdomain')
     }
     if (protocol === 'http:' && statesTls(tls)) issue('tls', 'cannot be used with an "endpoint" of http://')
   })

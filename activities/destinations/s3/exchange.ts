@@ -1,6 +1,6 @@
-// The HTTP handler of the SDK for one attempt: each request uses a new connection through the egress guard, the size of
-// an answer is bounded, and nothing is sent twice. A new connection costs a handshake, but a kept one could already be
-// dead, or die at the moment of its reuse.
+// The HTTP handler of the SDK for one attempt: each request uses a new connection through the egress guard, the size of an
+// answer is limited, and no request is sent twice. A new connection costs a handshake, but a kept one could be dead, or
+// close at the moment of its reuse.
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
@@ -111,11 +111,11 @@ async function sendWithExpect(
 ): Promise<Reply> {
   const { Expect: question, ...headers } = request.headers
   if (question === undefined) return roundTrip(egress, tls, request, attempt)
-  const unasked = { ...request, headers }
-  if (!mayAsk(request)) return roundTrip(egress, tls, unasked, attempt)
+  const withoutExpect = { ...request, headers }
+  if (!mayAsk(request)) return roundTrip(egress, tls, withoutExpect, attempt)
   const reply = await roundTrip(egress, tls, request, attempt)
   if (reply.answer.status === EXPECTATION_FAILED || !reply.continued) doNotAsk(request)
-  return reply.answer.status === EXPECTATION_FAILED ? roundTrip(egress, tls, unasked, attempt) : reply
+  return reply.answer.status === EXPECTATION_FAILED ? roundTrip(egress, tls, withoutExpect, attempt) : reply
 }
 
 interface Reply {
@@ -143,7 +143,7 @@ async function roundTrip(egress: Egress, tls: TlsMaterial, request: WireRequest,
   let patience: NodeJS.Timeout | undefined
   try {
     return await new Promise((resolve, reject) => {
-      // Once an answer has begun, it counts, and not an error in sending the rest of the body.
+      // Once an answer has begun, an error in sending the rest of the body is ignored.
       let answering = false
       let sending = false
       let continued = true
@@ -153,7 +153,7 @@ async function roundTrip(egress: Egress, tls: TlsMaterial, request: WireRequest,
       // Never removed: an error may come after the exchange has ended.
       socket.on('error', broken)
       socket.once(secure ? 'secureConnect' : 'connect', () => {
-        attempt.expect('take the document and answer')
+        attempt.expect('accept the document and answer')
         if (asksFirst) patience = setTimeout(sendUnanswered, CONTINUE_MS)
       })
       const outgoing = http.request({
@@ -201,7 +201,7 @@ async function roundTrip(egress: Egress, tls: TlsMaterial, request: WireRequest,
   }
 }
 
-/** Splits the body: TLS copies each write as a whole, and keeps the copy until the other side has read it. */
+/** Splits the body: TLS copies each write as a whole, and keeps the copy until the receiver has read it. */
 function* pieces(body: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < body.length; at += PIECE_BYTES) yield body.subarray(at, at + PIECE_BYTES)
 }
@@ -222,7 +222,7 @@ async function read(incoming: IncomingMessage): Promise<Buffer> {
   for await (const chunk of incoming as AsyncIterable<Buffer>) {
     size += chunk.length
     if (size > MAX_ANSWER_BYTES) {
-      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the answer is longer than any answer of S3')
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the answer is too long for S3')
     }
     chunks.push(chunk)
   }

@@ -88,10 +88,10 @@ export function s3Failure(error: unknown, { answer, failure }: Exchange, secrets
   const named = name === undefined ? undefined : CODES.get(name)
   if (status < 300 && named === undefined) {
     // The SDK's own error may quote the answer.
-    const cause = new Error(`${status}, and then ${name ?? 'what cannot be read'}`)
+    const cause = new Error(`${status} with ${name ?? 'an unreadable body'}`)
     return new DeliveryError(
       'DESTINATION_UNAVAILABLE',
-      `the destination answered ${status}, but not with an answer of S3`,
+      `the destination answered ${status}, but the body is not from S3`,
       {
         cause,
         response: { status, body: null },
@@ -116,7 +116,7 @@ function wireFailure(error: unknown): unknown {
   if (code?.startsWith('HPE_')) {
     // The parser's error contains the bytes that it could not read; they must not be logged.
     const cause = new Error(code)
-    return new DeliveryError('DESTINATION_UNAVAILABLE', `the answer could not be read as HTTP (${code})`, { cause })
+    return new DeliveryError('DESTINATION_UNAVAILABLE', `the response is not valid HTTP (${code})`, { cause })
   }
   return networkFailure(error)
 }

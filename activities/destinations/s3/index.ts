@@ -63,7 +63,7 @@ export const s3 = defineDestination({
         const listing = { Bucket: config.bucket, MaxKeys: 1, ExpectedBucketOwner: config.expected_bucket_owner }
         try {
           const { Name } = await client.send(new sdk.s3.ListObjectsV2Command(listing))
-          if (Name === undefined) throw new Error('S3 answers a listing with the name of the bucket')
+          if (Name === undefined) throw new Error('the listing does not have the name of the bucket')
         } catch (error) {
           if (codeIn(error) !== 'AccessDenied') throw error
         }
@@ -114,7 +114,7 @@ async function written(
     if (head.Metadata?.[DELIVERY_ID] === delivery_id) return receiptOf({ Bucket, Key, ...input }, head)
   } catch (error) {
     if (exchange.answer?.status === 404) {
-      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the object that had this key is gone', {
+      throw new DeliveryError('DESTINATION_UNAVAILABLE', 'the object with this key no longer exists', {
         response,
         answered: true,
       })
@@ -122,11 +122,11 @@ async function written(
     // The credential may write but not read, so it is unknown which delivery wrote the object.
     if (exchange.answer?.status !== 403) throw error
   }
-  throw new DeliveryError('REJECTED', 'there is an object with this key already', { response })
+  throw new DeliveryError('REJECTED', 'an object with this key already exists', { response })
 }
 
 function receiptOf({ Bucket, Key }: ObjectInput, output: { ETag?: string; VersionId?: string }): Receipt {
-  if (output.ETag === undefined) throw new Error('S3 answers a write with an ETag')
+  if (output.ETag === undefined) throw new Error('the answer to a write has no ETag')
   return {
     status: 200,
     body: null,

@@ -10,10 +10,10 @@ const MAX_KEY_BYTES = 1024
 export function keyProblem(template: string): string | undefined {
   if (template === '') return 'must not be empty'
   if (hasPlaceholders(template, 'attempt_number')) {
-    return 'has {attempt_number}: each repeat would make one more object; use {delivery_id}'
+    return 'has {attempt_number}: each repeat would create another object; use {delivery_id}'
   }
   if (Buffer.byteLength(literalText(template)) > MAX_KEY_BYTES) return `is longer than ${MAX_KEY_BYTES} bytes`
-  return strayingSegment(template.replace(/\{[^{}]*\}/g, 'x')) ? STRAYING : undefined
+  return hasBadSegment(template.replace(/\{[^{}]*\}/g, 'x')) ? BAD_SEGMENT : undefined
 }
 
 /**
@@ -27,15 +27,15 @@ export function objectKey(template: string, message: Message): string {
     const what = found === '/' || found === '\\' ? `"${found}"` : 'a control character'
     throw new DeliveryError('MISCONFIGURED', `key: {${name}} contains ${what}`)
   })
-  if (strayingSegment(key)) throw new DeliveryError('MISCONFIGURED', `key: ${STRAYING} once it is filled in`)
+  if (hasBadSegment(key)) throw new DeliveryError('MISCONFIGURED', `key: ${BAD_SEGMENT} when filled in`)
   if (Buffer.byteLength(key) > MAX_KEY_BYTES) {
-    throw new DeliveryError('MISCONFIGURED', `key: is longer than ${MAX_KEY_BYTES} bytes once it is filled in`)
+    throw new DeliveryError('MISCONFIGURED', `key: is longer than ${MAX_KEY_BYTES} bytes when filled in`)
   }
   return key
 }
 
-const STRAYING = 'has an empty segment, "." or ".." between slashes'
+const BAD_SEGMENT = 'has an empty segment, "." or ".." between slashes'
 
-function strayingSegment(key: string): boolean {
+function hasBadSegment(key: string): boolean {
   return key.split('/').some((segment) => /^\.{0,2}$/.test(segment))
 }

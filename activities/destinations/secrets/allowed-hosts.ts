@@ -1,23 +1,23 @@
-// Which hosts a credential may be sent to: how entries and hosts are spelled, and when one covers the other. Pure.
+// Which hosts a credential may be sent to: normalises entries and hosts, and compares them. Pure.
 import { parseAddress } from '../network/addresses.ts'
 import { targetOf } from '../network/target.ts'
 
 const NAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$/
 const WILDCARD = '*.'
 
-/** The one spelling of a host that limits go by too (place.ts); empty for what is no host. */
+/** The normal form of a host, which limits use too (network/target.ts); empty if it is not a host. */
 export function hostName(text: string): string {
   const host = targetOf(text, 0)?.host ?? ''
   return parseAddress(host) || NAME.test(host) ? host : ''
 }
 
-/** What is wrong with an entry of `allowed_hosts`; undefined when nothing is. */
+/** The problem with an entry of `allowed_hosts`; undefined if it is valid. */
 export function allowedHostProblem(entry: string): string | undefined {
   const wild = entry.startsWith(WILDCARD)
   const host = wild ? entry.slice(WILDCARD.length) : entry
   if (host.length > 255) return 'is too long for a host name'
-  if (parseAddress(host)) return wild ? 'is a wildcard over an IP address' : undefined
-  if (host.includes(':') || host.includes('/')) return 'must be a host alone, without scheme, port and path'
+  if (parseAddress(host)) return wild ? 'is a wildcard in front of an IP address' : undefined
+  if (host.includes(':') || host.includes('/')) return 'must be only a host, without scheme, port and path'
   return hostName(host) === '' ? 'must be a host name, an IP address, or "*." and a host name' : undefined
 }
 
@@ -33,7 +33,7 @@ export function covers(entries: readonly string[], host: string): boolean {
   })
 }
 
-/** Whether everything that `entry` covers is covered by `entries` already. */
+/** Whether `entries` already cover every host that `entry` covers. */
 export function coversEntry(entries: readonly string[], entry: string): boolean {
   if (!entry.startsWith(WILDCARD)) return covers(entries, entry)
   const below = hostName(entry.slice(WILDCARD.length))

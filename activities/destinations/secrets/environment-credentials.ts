@@ -1,10 +1,10 @@
-// Credentials that the operator hands in through the environment instead of the database.
+// Credentials that the operator sets in the environment instead of the database.
 import type { Credential } from './resolution.ts'
 
 /**
- * `DISTRIBUTOR_SECRET_<TENANT>__<NAME>`, for that tenant alone; with `unscoped` also `DISTRIBUTOR_SECRET_<NAME>`, for
- * what the platform role registered. The value is a JSON object of strings, or any other text, which is then the one
- * field `value`. `allowed_hosts` in the object, a list, binds the credential as that of a stored one does.
+ * `DISTRIBUTOR_SECRET_<TENANT>__<NAME>`, for that tenant only; with `unscoped` also `DISTRIBUTOR_SECRET_<NAME>`, for
+ * destinations that the platform role registered. The value is a JSON object of strings. Any other text becomes the single
+ * field `value`. A list `allowed_hosts` in the object limits the hosts, as for a stored credential.
  */
 export function environmentCredentials(
   env: Readonly<Record<string, string | undefined>>,
@@ -19,9 +19,9 @@ export function environmentCredentials(
 }
 
 /**
- * Upper case, such that no two names meet: everything but `a-z`, `0-9` and a single `_` between them becomes `x` and
- * its bytes in hex (`acme-eu` is `ACMEx2dEU`). Were `-` simply `_`, tenant `a_b` could read what is meant for `a-b`;
- * were `__` kept, tenant `a` could read what is meant for `a__b`.
+ * Upper case, and unique for each name: every character but `a-z`, `0-9` and a single `_` between them becomes `x` and its
+ * bytes in hex (`acme-eu` is `ACMEx2dEU`). If `-` became `_`, tenant `a_b` could read the secrets of `a-b`; if `__` stayed,
+ * tenant `a` could read those of `a__b`.
  */
 export function environmentName(name: string): string {
   const characters = [...name]
@@ -45,13 +45,13 @@ function credentialOf(text: string): Credential {
       const { allowed_hosts, ...fields } = value as Record<string, unknown>
       return {
         fields: Object.fromEntries(Object.entries(fields).map(([key, item]) => [key, String(item)])),
-        // Anything but a list of texts allows nothing: a slip must not open it to every host.
+        // Any value but a list allows no host: a mistake must not allow every host.
         allowed_hosts:
           allowed_hosts === undefined ? null : Array.isArray(allowed_hosts) ? allowed_hosts.map(String) : [],
       }
     }
   } catch {
-    // Plain text: the one field `value`.
+    // Plain text: the single field `value`.
   }
   return { fields: { value: text }, allowed_hosts: null }
 }

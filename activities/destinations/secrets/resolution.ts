@@ -1,4 +1,4 @@
-// What the worker does with secrets: put the credentials' values into the configuration, for one attempt.
+// The worker fills the values of credentials into a configuration, for one attempt.
 import { z } from 'zod'
 import { DeliveryError } from '../errors.ts'
 import { covers } from './allowed-hosts.ts'
@@ -13,20 +13,20 @@ import {
   type SecretLeaf,
 } from './secret.ts'
 
-/** An opened credential. */
+/** A decrypted credential. */
 export interface Credential {
   fields: Record<string, string>
-  /** Hosts that it may be sent to: a name, or `*.example.org` for all below it; null for those of registered destinations. */
+  /** Hosts that it may be sent to: a name, or `*.example.org` for all names below it; null: the hosts of registered destinations. */
   allowed_hosts: string[] | null
 }
 
 /**
- * Checks a stored configuration against the present schema, applies its defaults, and fills in every secret. A stated
- * reference wins over `credentials`; a credential of the tenant wins over one of the environment.
- * @param credentials those named by `secretReferences`, by name
+ * Checks a stored configuration against the present schema, applies its defaults, and fills in every secret. A reference in
+ * the field has priority over `credentials`; a credential of the tenant has priority over one of the environment.
+ * @param credentials the credentials listed by `secretReferences`, by name
  * @param environment credentials that the operator gave to this tenant (environment-credentials.ts)
- * @param use an inline destination is of anybody who may submit: it needs a credential whose `allowed_hosts` are stated. An
- *   admin chose the host of a registered one
+ * @param use every client that may submit can write an inline destination, so its credential needs `allowed_hosts`. For a
+ *   registered destination an admin chose the host
  * @throws DeliveryError MISCONFIGURED that names the field and never a value
  */
 export function resolveSecrets<Schema extends z.ZodType>(
@@ -81,7 +81,7 @@ function misconfigured(leaf: SecretLeaf, problem: string): DeliveryError {
   return new DeliveryError('MISCONFIGURED', `${formatPath(leaf.path)}: ${problem}`)
 }
 
-/** Why an inline destination may not use a credential, and what helps. */
+/** Why an inline destination may not use a credential, and how to change that. */
 export function unboundProblem(name: string): string {
-  return `the credential "${name}" has no allowed_hosts, so that only registered destinations may use it: an admin adds them with PUT /api/v1/credentials/${name}, or registers the destination`
+  return `the credential "${name}" has no allowed_hosts, so only registered destinations may use it: an admin can add them with PUT /api/v1/credentials/${name}, or register the destination`
 }

@@ -1,5 +1,5 @@
-// Secrets in a configuration are references to credentials. The schema marks which fields are secret; masking, sealing
-// and resolving all walk schema and value together, so that no protocol can forget a field.
+// Secrets in a configuration are references to credentials. The schema marks the secret fields. Masking, encrypting and
+// resolving all walk schema and value together, so that no protocol can forget a field.
 import { z } from 'zod'
 
 /** `{"secret": "name.field"}`: the field of a credential of the same tenant. */
@@ -7,11 +7,11 @@ export interface SecretReference {
   secret: string
 }
 
-/** What `secret()` knows about its field. */
+/** The facts about a secret field. */
 export interface SecretOptions {
-  /** Must be there once resolved; an optional one may stay absent. */
+  /** Must have a value once resolved. */
   required: boolean
-  /** Not confidential in itself (a user name): shown as it is and allowed in plain text, but a credential may hold it. */
+  /** Not confidential (a user name): shown unmasked and allowed in plain text, but a credential may hold it. */
   public: boolean
 }
 
@@ -24,10 +24,10 @@ export type Resolved<T> = T extends SecretReference
       ? { [Key in keyof T]: Resolved<T[Key]> }
       : T
 
-/** What a secret shows to the outside; in a PUT it keeps the secret that is there. */
+/** Answers show this in place of a secret; in a PUT it keeps the present secret. */
 export const MASK = '***'
 
-/** The names that tenants may give to credentials. `destination.<uuid>` is ours: a destination's own literals. */
+/** The names that tenants may give to credentials. `destination.<uuid>` is reserved for the literal secrets of a destination. */
 export const CREDENTIAL_NAME = /^[a-zA-Z0-9_-]{1,100}$/
 const REFERENCE = /^(destination\.[0-9a-f-]{36}|[a-zA-Z0-9_-]{1,100})\.(.{1,300})$/
 const RESERVED = /^destination\.[0-9a-f-]{36}$/
@@ -48,32 +48,32 @@ function markedSecret(options: SecretOptions): z.ZodOptional<SecretSchema> {
 }
 
 /**
- * A secret field: a literal (sealed away when a destination is registered) or a reference. It may also be left out when
- * `credentials` names a credential with a field of the same name, which `configuration()` checks; once resolved it is
- * there, hence the type.
+ * A secret field: a literal (encrypted when a destination is registered) or a reference. It may also be omitted when
+ * `credentials` names a credential with a field of the same name; `configuration()` checks that. The type is not optional,
+ * because a resolved configuration always has the value.
  */
 export function secret(): SecretSchema {
   return markedSecret({ required: true, public: false }) as unknown as SecretSchema
 }
 
-/** A secret field that may be absent altogether. */
+/** A secret field that may have no value. */
 export function optionalSecret(): z.ZodOptional<SecretSchema> {
   return markedSecret({ required: false, public: false })
 }
 
-/** A field that is no secret, but commonly kept beside one (a user name, a client id): the credential may fill it. */
+/** A field that is no secret, but often stored with one (a user name, a client id): the credential may fill it. */
 export function credentialField(): SecretSchema {
   return markedSecret({ required: true, public: true }) as unknown as SecretSchema
 }
 
-/** The same where the field may be absent altogether. */
+/** The same for a field that may have no value. */
 export function optionalCredentialField(): z.ZodOptional<SecretSchema> {
   return markedSecret({ required: false, public: true })
 }
 
 /**
- * Marks a string that says which host is reached: credentials' `allowed_hosts` and the egress guard ask for it.
- * @param placeOf what must stay the same for `***` to keep a secret, such as protocol, host and port; the host when left out
+ * Marks a string that decides which host is reached: `allowed_hosts` of credentials and the egress guard check it.
+ * @param placeOf the part that must not change if `***` is to keep a secret, such as scheme, host and port; by default the host
  */
 export function reaching<Schema extends z.ZodType<string>>(
   schema: Schema,
@@ -86,7 +86,7 @@ export function reaching<Schema extends z.ZodType<string>>(
   return marked
 }
 
-/** Marks a further field that decides who receives a secret, or whether somebody in between could read it. */
+/** Marks another field that decides who receives a secret, or whether a man-in-the-middle could read it. */
 export function deciding<Schema extends z.ZodType>(
   schema: Schema,
   placeOf: (value: z.output<Schema>) => unknown = (value) => value,
@@ -96,7 +96,7 @@ export function deciding<Schema extends z.ZodType>(
   return marked
 }
 
-/** A protocol's whole configuration: no unknown fields, `credentials`, and no secret that comes from nowhere. */
+/** The whole configuration of a protocol: it adds `credentials`, and refuses unknown fields and secrets without a source. */
 export function configuration<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
   const schema = z.strictObject({
     ...shape,
@@ -113,7 +113,7 @@ export function configuration<Shape extends z.core.$ZodLooseShape>(shape: Shape)
         context.addIssue({
           code: 'custom',
           path,
-          message: 'is required: state it, refer to {"secret": "name.field"}, or name the "credentials" that hold it',
+          message: 'is required: give a value, a reference {"secret": "name.field"}, or "credentials" with this field',
         })
       }
       return stated
@@ -123,24 +123,24 @@ export function configuration<Shape extends z.core.$ZodLooseShape>(shape: Shape)
 
 export type Path = (string | number)[]
 
-/** One secret field met on the walk; `value` is undefined where it is absent. */
+/** One secret field of the walk; `value` is undefined if it is absent. */
 export interface SecretLeaf extends SecretOptions {
   path: Path
   value: string | SecretReference | undefined
 }
 
-/** Answers what stands in the field from now on; undefined leaves it out. */
+/** Returns the new value of the field; undefined removes it. */
 export type SecretVisitor = (leaf: SecretLeaf) => string | SecretReference | undefined
 
 /**
- * Copies `value`, with each secret field replaced by what `visit` answers; absent ones are visited too, but not those
- * inside an absent object. Everything that the schema does not know is copied as it is. Defaults are not applied.
+ * Copies `value`, and replaces each secret field by the result of `visit`. Absent fields are visited too, but not those
+ * inside an absent object. Fields that the schema does not know are copied unchanged. Defaults are not applied.
  */
 export function mapSecrets<T>(schema: z.core.$ZodType, value: T, visit: SecretVisitor): T {
   return walk(schema, value, [], { visit }) as T
 }
 
-/** The confidential values of a configuration whose references were replaced. */
+/** The confidential values of a resolved configuration. */
 export function secretsIn(schema: z.core.$ZodType, value: unknown): string[] {
   const secrets: string[] = []
   mapSecrets(schema, value, (leaf) => {
@@ -150,7 +150,7 @@ export function secretsIn(schema: z.core.$ZodType, value: unknown): string[] {
   return secrets
 }
 
-/** The hosts that a configuration reaches, each with the field that says so. */
+/** The hosts that a configuration reaches, each with the path of its field. */
 export function reachedHosts(schema: z.core.$ZodType, value: unknown): { path: Path; host: string }[] {
   const hosts: { path: Path; host: string }[] = []
   walk(schema, value, [], {
@@ -160,7 +160,7 @@ export function reachedHosts(schema: z.core.$ZodType, value: unknown): { path: P
   return hosts
 }
 
-/** The fields that decide where secrets go, as the paths that differ between two configurations. */
+/** The paths of the fields that decide where secrets are sent and that differ between two configurations. */
 export function changedPlaces(schema: z.core.$ZodType, before: unknown, after: unknown): string[] {
   const places = [before, after].map((value) => {
     const found = new Map<string, string>()
@@ -175,7 +175,7 @@ export function changedPlaces(schema: z.core.$ZodType, before: unknown, after: u
   return [...new Set([...old.keys(), ...now.keys()])].filter((path) => old.get(path) !== now.get(path))
 }
 
-/** `destinations[0].auth.token`: the way that answers name a field. */
+/** `destinations[0].auth.token`: the form of paths in answers. */
 export function formatPath(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, key) => {
     if (typeof key === 'number') return `${text}[${key}]`
@@ -183,25 +183,25 @@ export function formatPath(path: readonly PropertyKey[]): string {
   }, '')
 }
 
-/** Splits `name.field`; undefined when it is no reference. */
+/** Splits `name.field`; undefined if it is not a reference. */
 export function parseReference(reference: string): { credential: string; field: string } | undefined {
   const match = REFERENCE.exec(reference)
   return match ? { credential: match[1]!, field: match[2]! } : undefined
 }
 
-/** `destination.<id>`: a credential that holds one destination's own literals and that no one else may name. */
+/** `destination.<id>`: a credential with the literal secrets of one destination; no client may refer to it. */
 export function isReserved(credential: string): boolean {
   return RESERVED.test(credential)
 }
 
-/** JSON Schema of what a caller may send; secrets are `writeOnly`. What it cannot say of a field is its `$comment`. */
+/** JSON Schema of the input; secrets are `writeOnly`. A `$comment` says when a field is required. */
 export function toJsonSchema(schema: z.core.$ZodType): Record<string, unknown> {
   return z.toJSONSchema(schema, {
     io: 'input',
     override: ({ zodSchema, jsonSchema }) => {
       const options = secretFields.get(zodSchema)
       if (options && !options.public) jsonSchema.writeOnly = true
-      if (options?.required) jsonSchema.$comment = 'required, unless "credentials" names what holds it'
+      if (options?.required) jsonSchema.$comment = 'required, unless the credential in "credentials" has this field'
     },
   }) as Record<string, unknown>
 }
@@ -265,7 +265,7 @@ function walk(schema: z.core.$ZodType, value: unknown, path: Path, visitors: Vis
   }
 }
 
-/** The branch of a union that a value belongs to: by discriminator, else the first that accepts it. */
+/** The branch of a union for a value: by discriminator, or the first that accepts the value. */
 function optionFor(def: z.core.$ZodUnionDef, value: unknown): z.core.$ZodType | undefined {
   const discriminator = (def as Partial<z.core.$ZodDiscriminatedUnionDef>).discriminator
   if (discriminator === undefined) return def.options.find((option) => z.safeParse(option, value).success)
@@ -280,7 +280,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Absent stays absent: a key is made only for what is there. `__proto__` as a key stays an ordinary one. */
+/** Drops keys whose value is undefined. `__proto__` stays an ordinary key. */
 function fromEntries(entries: [string, unknown][]): Record<string, unknown> {
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined))
 }

@@ -1,10 +1,10 @@
-// What the API does with secrets: mask them in answers, refuse them in plain text, move them into a sealed credential.
+// The API masks secrets in answers, refuses them in plain text, and moves them into an encrypted credential.
 import type { z } from 'zod'
 import { formatPath, isReserved, MASK, mapSecrets, type Path, parseReference, type SecretReference } from './secret.ts'
 
 /**
- * The configuration as it may be shown: literals, and what was moved to the destination's own credential, are `***`;
- * references to named credentials stay, for a name is no secret.
+ * The configuration for an answer: literals, and those moved to the destination's own credential, are `***`. References to
+ * named credentials stay, because a name is no secret.
  */
 export function maskSecrets<T>(schema: z.core.$ZodType, value: T): T {
   return mapSecrets(schema, value, (leaf) => {
@@ -15,14 +15,14 @@ export function maskSecrets<T>(schema: z.core.$ZodType, value: T): T {
   })
 }
 
-/** The fields with a secret in plain text, such as `auth.password`. In an inline destination each is a 400. */
+/** The fields with a secret in plain text, such as `auth.password`. In an inline destination each causes a 400. */
 export function findLiteralSecrets(schema: z.core.$ZodType, value: unknown): string[] {
   return findLeaves(schema, value, (stated, open) => typeof stated === 'string' && !open)
 }
 
 /**
- * The fields that refer to the credential of a registered destination (`destination.<id>`). No caller may name one, or
- * an inline destination could carry another's secret to a host of the caller's choice.
+ * The fields that refer to the credential of a registered destination (`destination.<id>`). No client may use one: an inline
+ * destination could otherwise send the secret of another destination to any host.
  */
 export function findReservedReferences(schema: z.core.$ZodType, value: unknown): string[] {
   return findLeaves(schema, value, (stated) => {
@@ -31,7 +31,7 @@ export function findReservedReferences(schema: z.core.$ZodType, value: unknown):
   })
 }
 
-/** The credentials that a configuration draws on, sorted, each once; `credentials` is one of them. */
+/** The credentials that a configuration uses, `credentials` included, sorted and each once. */
 export function secretReferences(schema: z.core.$ZodType, value: unknown): string[] {
   const names = new Set<string>()
   const { credentials } = (value ?? {}) as { credentials?: unknown }
@@ -47,17 +47,17 @@ export function secretReferences(schema: z.core.$ZodType, value: unknown): strin
 export interface Extraction<T> {
   /** The configuration to store: every confidential literal is a reference into the credential. */
   configuration: T
-  /** New literals by field, to be sealed. */
+  /** New literals by field, to be encrypted. */
   secrets: Record<string, string>
-  /** Fields of the credential that are still referred to: take them over from the present one. All others go. */
+  /** Fields of the present credential that are still used. All others are deleted. */
   kept: string[]
-  /** Fields that say `***` although nothing is there to keep: a 400. */
+  /** Fields that are `***` although there is no secret to keep: these cause a 400. */
   missing: string[]
 }
 
 /**
- * Moves literals into the credential `destination.<id>`; the field is the path (`auth.password`). `***` keeps what
- * `previous`, the stored configuration of the same destination, has in that place.
+ * Moves literals into the credential `destination.<id>`; the field name is the path (`auth.password`). `***` keeps the value
+ * that `previous`, the stored configuration of the same destination, has at that path.
  */
 export function extractLiterals<T>(
   schema: z.core.$ZodType,

@@ -1,11 +1,11 @@
-// Runs a destination, and takes its secrets out of what it answers and throws: the texts that become rows and log lines.
+// Runs a destination, and removes its secrets from its results and errors, which are stored and logged.
 import { DeliveryError, type Response } from '../errors.ts'
 import { redact, redactLarge } from './redaction/index.ts'
 
-/** Causes of causes; a longer chain is a loop. */
+/** A longer chain of causes is a loop. */
 const MAX_CAUSES = 10
 
-/** @param clean for what `run` answers */
+/** @param clean applied to the result of `run` */
 export async function withoutSecrets<T>(
   secrets: readonly string[],
   run: (conceal: (secret: string) => void) => Promise<T>,
@@ -35,8 +35,8 @@ async function cleanResponse<R extends Response>(response: R, secrets: readonly 
 }
 
 /**
- * The error with clean texts, its causes included. `progress` stays as it is: the next attempt reads it, and nobody is
- * shown it.
+ * The error with clean texts, its causes included. `progress` is unchanged: only the next attempt reads it, and no answer
+ * shows it.
  */
 async function cleanError(error: unknown, secrets: readonly string[], depth = 0): Promise<unknown> {
   if (!(error instanceof Error) || depth > MAX_CAUSES) return error
@@ -50,7 +50,7 @@ async function cleanError(error: unknown, secrets: readonly string[], depth = 0)
     clean.stack = redact(error.stack ?? '', secrets)
     return clean
   }
-  // In place: its class and its other fields may tell the caller what it is.
+  // Changed in place, because the caller may need its class and its other fields.
   overwrite(error, 'message', secrets)
   overwrite(error, 'stack', secrets)
   overwrite(error, 'code', secrets)

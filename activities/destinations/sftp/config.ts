@@ -1,4 +1,4 @@
-// The configuration of an SFTP destination: its validation, its type, its masking and its JSON schema in one.
+// The configuration of an SFTP destination: its validation, type, masking and published JSON schema.
 import { z } from 'zod'
 import { host, port, template, timeoutSeconds } from '../fields.ts'
 import { configuration, credentialField, deciding, optionalSecret, type Resolved } from '../secrets/secret.ts'
@@ -23,7 +23,7 @@ const hostKey = z.union(
 )
 
 const fileMode = z.string().regex(/^0?[0-7]{3}$/, 'must be three octal digits, such as "0640"')
-/** A folder may also pass its group on (setgid) and prevent others from deleting its files (sticky). */
+/** A folder may also have the setgid and sticky bits. */
 const directoryMode = z.string().regex(/^[0-3]?[0-7]{3}$/, 'must be three or four octal digits, such as "0750"')
 
 export const sftpConfig = configuration({
@@ -42,13 +42,13 @@ export const sftpConfig = configuration({
       if (problem) context.addIssue({ code: 'custom', message: problem })
     })
     .describe(
-      'Remote file, such as `in/{distribution_id}.json`; placeholders are filled in, but cannot add a `/`. Without a leading `/` it is relative to the folder of the login',
+      'Remote file, such as `in/{distribution_id}.json`; placeholders are filled in, but cannot add a `/`. Without a leading `/` it is relative to the start folder of the user',
     ),
   if_exists: z
     .enum(['overwrite', 'fail', 'keep_both'])
     .default('overwrite')
     .describe(
-      'If the file exists: replace it, fail permanently, or write `name-<delivery id>.ext` beside it. A repeat of the same delivery recognises its own file. A server without `posix-rename` cannot replace it in one step. There the older file is called `.<delivery id>.older` (`.<delivery id>.2.older` in the second attempt) for a moment; if the connection ends just then, the next attempt restores its name',
+      'If the file exists: replace it, fail permanently, or write `name-<delivery id>.ext` beside it. A repeat of the same delivery recognises its own file. A server without `posix-rename` cannot replace it in one step. There the older file is renamed to `.<delivery id>.older` (`.<delivery id>.2.older` in the second attempt) for a moment; if the connection ends in that moment, the next attempt restores its name',
     ),
   create_directories: z.boolean().default(true).describe('Creates missing folders of `path`'),
   file_mode: fileMode.optional().describe('Permissions of the file, such as `0640`; by default the server decides'),
@@ -69,7 +69,6 @@ export const sftpConfig = configuration({
     .describe('Also offers outdated algorithms for old servers: SHA-1 key exchange, CBC ciphers, DSA keys'),
   timeout_seconds: timeoutSeconds(),
 }).superRefine((value, context) => {
-  // The type of these fields is not known here.
   const { password, private_key, passphrase, credentials } = value
   const issue = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message })
   if (password !== undefined && private_key !== undefined)

@@ -1,11 +1,11 @@
-// What a failure means: decided by ssh2's level, SSH's reason for a disconnect or SFTP's status code, never by a text.
+// Makes a DeliveryError from ssh2's error level, SSH's disconnect reason or SFTP's status code, never from a text.
 import { DeliveryError } from '../errors.ts'
 import { codeOf, networkFailure } from '../network/failures.ts'
 import { storable } from '../storable.ts'
 import type { Login } from './authentication.ts'
 import type { HostCheck } from './host-key.ts'
 
-/** How far the connection has come. */
+/** The progress of the connection. */
 export interface Handshake {
   host: HostCheck
   phase: 'greeting' | 'login' | 'open'
@@ -42,7 +42,7 @@ export function statusOf(error: unknown): number | undefined {
   return typeof code === 'number' && !(error instanceof DeliveryError) ? code : undefined
 }
 
-/** What the end of a connection means. */
+/** The failure for the end of a connection. */
 export function sessionFailure(error: unknown, { host, phase, login }: Handshake): unknown {
   const shown = host.shown()
   if (shown && !shown.trusted) {
@@ -75,9 +75,9 @@ export function sessionFailure(error: unknown, { host, phase, login }: Handshake
 }
 
 /**
- * What a request's failure means.
- * @param what the server could not do, as in "rename the file"
- * @returns the same error when it is not an answer of the server
+ * The failure for a refused request.
+ * @param what the request, such as "rename the file"
+ * @returns the same error if the server did not answer
  */
 export function requestFailure(error: unknown, what: string): unknown {
   const status = statusOf(error)

@@ -1,17 +1,17 @@
-// File operations in terms of the protocol. They fail with a status (failure.ts) or because the connection is lost.
+// File operations of the protocol. They fail with a status (failure.ts) or because the connection is lost.
 import type { FileEntryWithStats, Stats } from 'ssh2'
 import { LIMITS } from '../../../db/limits.ts'
 import { isMissing, STATUS, statusOf } from './failure.ts'
 import type { Session } from './session.ts'
 
-/** Below what every server must take in one packet (34,000 bytes, filexfer-02, section 3). */
+/** Less than the packet size that every server must accept (34,000 bytes, filexfer-02, section 3). */
 const CHUNK_BYTES = 30 * 1024
 /** Open requests at the same time: enough for a fast connection with a long delay, and at most 2 MB of memory. */
 const AT_ONCE = 64
 
 /**
- * What has this name, without following a link; undefined if nothing has it. Some servers answer any failure for a missing
- * file, or do not support LSTAT; then it is found out in other ways.
+ * LSTAT; undefined if there is no such file. Some servers answer FAILURE for a missing file, or do not support LSTAT; then
+ * other requests are tried.
  */
 export async function look(session: Session, path: string): Promise<Stats | undefined> {
   try {
@@ -23,7 +23,7 @@ export async function look(session: Session, path: string): Promise<Stats | unde
   }
 }
 
-/** Asks by STAT, then lists the folder. @throws the first answer when neither tells */
+/** Tries STAT, then lists the folder. @throws the first answer if both fail */
 async function lookOtherwise(session: Session, path: string, answer: unknown): Promise<Stats | undefined> {
   try {
     return await session.request<Stats>((sftp, done) => sftp.stat(path, done))
@@ -153,7 +153,7 @@ async function rangeHolds(session: Session, handle: Buffer, expected: Buffer, po
         if (statusOf(error) === STATUS.EOF) return 0
         throw error
       })
-    // The file is shorter than it was a moment ago.
+    // The file has become shorter.
     if (read === 0) return false
     at += read
   }

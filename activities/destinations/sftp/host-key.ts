@@ -2,11 +2,11 @@
 import { createHash } from 'node:crypto'
 
 export interface HostCheck {
-  /** Whether this key is trusted; ssh2 calls it, also when the keys are renewed. */
+  /** Whether this key is trusted; ssh2 calls it at each key exchange. */
   verify(key: Buffer): boolean
   /** The key that the server showed last, as `ssh-keygen -l` prints it; undefined before that. */
   shown(): { fingerprint: string; type: string; trusted: boolean } | undefined
-  /** What was expected, for a message. */
+  /** The trusted fingerprints, for a message. */
   expected: string
 }
 

@@ -13,12 +13,12 @@ import { fillPath, fixedDirectory } from './path.ts'
 import { publish } from './publish.ts'
 import { openSession, type Session } from './session.ts'
 
-/** Servers limit sessions, some by licence: an idle one is kept for the next deliveries of a burst only. */
+/** Short, because servers limit the number of sessions, some by licence. */
 const IDLE_MS = 15_000
 
 const connections = keepConnections<Session>({
   idleMs: IDLE_MS,
-  // A refusal is an answer too: the session works.
+  // Any status shows that the session works.
   check: (session) =>
     look(session, '.').catch((error: unknown) => {
       if (statusOf(error) === undefined) throw error
@@ -59,7 +59,7 @@ export const sftp = defineDestination({
     })
   },
 
-  /** Logs in, and checks the folder as far as it is the same for every message. */
+  /** Logs in, and checks the folders of the path before its first placeholder. */
   async probe(config, signal, { egress }) {
     const timeoutMs = probeMs(config)
     await withinDeadline({ timeoutMs, signal, expects: 'accept the connection' }, async (attempt) => {

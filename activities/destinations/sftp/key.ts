@@ -9,7 +9,7 @@ const OPENSSH = /-----BEGIN OPENSSH PRIVATE KEY-----([\s\S]+?)-----/
 const MAGIC = 'openssh-key-v1\0'
 const MAX_KEYS = 100
 
-/** By hash of text and passphrase: opening an encrypted key takes half a second of CPU, as it is meant to. */
+/** By hash of text and passphrase: decrypting a key takes half a second of CPU by design. */
 const keys = new LRUCache<string, ParsedKey>({ max: MAX_KEYS })
 
 /** @throws DeliveryError MISCONFIGURED that contains no part of the key */
@@ -50,7 +50,7 @@ function isEncrypted(text: string): boolean {
   const body = OPENSSH.exec(text)?.[1]
   if (body !== undefined) {
     const bytes = Buffer.from(body, 'base64')
-    // The name of the cipher follows the first word (PROTOCOL.key of OpenSSH).
+    // The name of the cipher follows the magic string (PROTOCOL.key of OpenSSH).
     if (bytes.length < MAGIC.length + 4) return false
     const length = bytes.readUInt32BE(MAGIC.length)
     return bytes.toString('latin1', MAGIC.length + 4, MAGIC.length + 4 + length) !== 'none'
@@ -70,12 +70,12 @@ function fromPkcs8(text: string, passphrase: string | undefined): ParsedKey | Er
   }
 }
 
-/** ssh2 reads Ed25519 keys in OpenSSH's format alone. */
+/** ssh2 reads Ed25519 keys only in OpenSSH's format. */
 function ed25519(key: KeyObject): string {
   const { x, d } = key.export({ format: 'jwk' })
   const type = field('ssh-ed25519')
   const point = Buffer.from(x!, 'base64url')
-  // Two equal numbers, by which a reader recognises the right passphrase; this key has none.
+  // Starts with two equal numbers, by which a reader checks the passphrase; this key has none.
   const body = Buffer.concat([
     Buffer.alloc(8),
     type,

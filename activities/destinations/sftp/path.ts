@@ -1,4 +1,4 @@
-// Where a file goes. The configuration decides the folder; values from the payload can only be part of a name.
+// The remote paths of a delivery. The configuration decides the folders; values of the payload can only be part of a name.
 import { posix } from 'node:path'
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -8,11 +8,11 @@ import { fillTemplate } from '../template/placeholders.ts'
 export const ASIDE_SUFFIX = '.older'
 
 export interface RemotePlace {
-  /** Empty for the folder that the login leads to. */
+  /** Empty for the start folder of the user. */
   directory: string
   /** The file itself. */
   target: string
-  /** Contains the bytes until they are complete. One per attempt: a server may carry out late requests of an earlier one. */
+  /** The name while the file is written. One per attempt: a server may carry out late requests of an earlier attempt. */
   temporary: string
   /** Temporary files that earlier attempts of the delivery may have left. */
   leftovers: string[]
@@ -20,16 +20,16 @@ export interface RemotePlace {
   aside: string
   /** Older files that earlier attempts may have left aside, the latest first. */
   earlierAsides: string[]
-  /** Beside `target`, for `keep_both`; one per delivery, so that a retry makes no third file. */
+  /** The second name for `keep_both`, in the same folder; one per delivery, so that a retry makes no third file. */
   beside: string
 }
 
-/** What is wrong with a template for a remote file; undefined when nothing is. */
+/** The problem with a template for a remote file; undefined if it is valid. */
 export function pathProblem(template: string): string | undefined {
   if (template === '' || template.endsWith('/')) return 'must end with the name of a file'
   if (template.includes('\\')) return 'contains a backslash; folders are separated by "/"'
   if (template.startsWith('~'))
-    return 'begins with "~"; a path without a leading "/" starts in the folder that the login leads to'
+    return 'begins with "~"; a path without a leading "/" begins at the start folder of the user'
   if (/\{[^{}]*\/[^{}]*\}/.test(template)) return 'contains a placeholder with a "/"'
   if (template.includes('{attempt_number}')) return 'contains {attempt_number}: a retry would create another file'
   const segments = template.replace(/^\//, '').split('/')
@@ -78,7 +78,7 @@ export function fillPath(
   }
 }
 
-/** The folders of a template as far as they are the same for every message; empty where the login leads to. */
+/** The folders of a template before its first placeholder; empty for the start folder of the user. */
 export function fixedDirectory(template: string): string {
   const placeholder = template.search(/(?<!\{)(?:\{\{)*\{(?!\{)/)
   const fixed = placeholder < 0 ? template : template.slice(0, placeholder)

@@ -1,5 +1,5 @@
-// One delivery is one file: it is written under a temporary name, its size is checked, then it is renamed in one step.
-// Nobody sees a part of it. A retry, also after a lost answer, recognises an earlier attempt's file and makes no second.
+// Writes the file of a delivery under a temporary name, checks its size, then renames it in one step, so that no reader sees
+// a partial file. A retry, even after a lost answer, recognises the file of an earlier attempt and makes no second one.
 
 import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
@@ -23,12 +23,12 @@ import type { RemotePlace } from './path.ts'
 import { repair, replace, vanished } from './replace.ts'
 import type { Session } from './session.ts'
 
-/** Removing the temporary file after a failure may take no longer. */
+/** The time limit for removing the temporary file after a failure. */
 const TIDY_MS = 2_000
 
 export interface Published {
   path: string
-  /** An earlier attempt has delivered it. */
+  /** An earlier attempt delivered the file. */
   already_there: boolean
 }
 
@@ -42,8 +42,8 @@ export async function publish(
   const { target, temporary, leftovers, beside } = place
   const isRepeat = message.is_repeat ?? message.attempt_number > 1
   /**
-   * Whether an earlier attempt, whose answer was lost, wrote this file. Equal bytes prove that, but only for a retry: for
-   * another delivery an equal file is somebody else's.
+   * Whether an earlier attempt, whose answer was lost, wrote this file. Equal bytes prove that, but only for a retry: in a
+   * first attempt an equal file belongs to another delivery.
    */
   const isOurs = async (path: string) =>
     isRepeat && (await step('read the file', holdsOrUnreadable(session, path, message.body)))
@@ -74,7 +74,7 @@ export async function publish(
       return done(target, true)
     }
     if (config.if_exists === 'fail') throw exists()
-    // The name holds the delivery's id: whatever is there is ours.
+    // The name contains the delivery's id: only this delivery can have written such a file.
     await replace(session, place, beside)
     return done(beside)
   } catch (error) {
@@ -98,7 +98,7 @@ async function upload(
       }
       await step('make the folders of the path', makeDirectories(session, directory, directory_mode))
     } else if (!(await remove(session, temporary).catch(() => false))) {
-      // The reason was not a file that an earlier attempt has left.
+      // No file of an earlier attempt was the reason.
       throw requestFailure(error, 'open a file in the folder')
     }
     return step('open a file in the folder', createFile(session, temporary))
@@ -110,7 +110,7 @@ async function upload(
   await step('close the file', closeFile(session, handle))
   attempt.expect('confirm the size of the file')
   const size = await sizeOf(session, temporary).catch((error: unknown) => {
-    throw vanished(error) ?? requestFailure(error, 'measure the file')
+    throw vanished(error) ?? requestFailure(error, 'give the size of the file')
   })
   if (size !== body.length) {
     throw new DeliveryError(
@@ -120,11 +120,11 @@ async function upload(
   }
 }
 
-/** Whether a file could not be created because its folder is missing: some servers answer any failure then. */
+/** Whether a file could not be created because its folder is missing: some servers answer FAILURE in that case. */
 async function hasNoFolder(session: Session, directory: string, error: unknown): Promise<boolean> {
   if (isMissing(error)) return true
   if (statusOf(error) === undefined || directory === '' || directory === '/') return false
-  // If that cannot be found out, the first answer is reported.
+  // If this fails too, the first answer is reported.
   const folder = await look(session, directory).catch(() => 'unknown' as const)
   return folder === undefined
 }
@@ -145,14 +145,14 @@ async function claim(session: Session, from: string, to: string): Promise<boolea
   }
 }
 
-/** If the folder accepts files but lets nobody read them, name and size must be enough. */
+/** If the folder accepts files but does not let us read them, only name and size are compared. */
 async function holdsOrUnreadable(session: Session, path: string, body: Buffer): Promise<boolean> {
   try {
     return await holds(session, path, body)
   } catch (error) {
     const status = statusOf(error)
     if (status === STATUS.PERMISSION_DENIED) return (await sizeOf(session, path)) === body.length
-    // It was removed in the meantime, or is no file.
+    // It was removed in the meantime, or is not a file.
     if (isMissing(error) || status === STATUS.FAILURE) return false
     throw error
   }

@@ -15,7 +15,7 @@ export async function replace(session: Session, { temporary, aside }: Names, to:
     if (statusOf(error) !== STATUS.OP_UNSUPPORTED) throw await nameFailure(session, to, error)
   }
   try {
-    // Succeeds if nothing has the name, or if the server's rename replaces, against the specification.
+    // Succeeds if no file has the name, or if the server replaces it, against the specification.
     return await rename(session, temporary, to)
   } catch (error) {
     if (statusOf(error) === undefined) throw error
@@ -31,19 +31,19 @@ export async function replace(session: Session, { temporary, aside }: Names, to:
   await remove(session, aside).catch(() => {})
 }
 
-/** Puts back or removes an older file that an earlier attempt renamed before its connection ended. */
+/** Restores or removes an older file that an earlier attempt renamed before its connection ended. */
 export async function repair(session: Session, { earlierAsides }: RemotePlace, to: string): Promise<void> {
   for (const aside of earlierAsides) {
     try {
       await restore(session, aside, to)
     } catch (error) {
-      // The older file is still complete, and this attempt removes nothing before its own file has the name.
+      // The older file is still complete, and this attempt removes no file before its own file has the name.
       if (statusOf(error) === undefined) throw error
     }
   }
 }
 
-/** When the server refuses, the older file gets its name back. */
+/** If the server refuses, restores the name of the older file. */
 async function step(
   session: Session,
   what: string,
@@ -85,10 +85,10 @@ async function nameFailure(session: Session, to: string, error: unknown): Promis
   return vanished(error) ?? requestFailure(error, 'give the file its name')
 }
 
-/** The file that was just written is gone: another program removes files there. The next attempt may succeed. */
+/** The written file no longer exists: another program removes files there. The next attempt may succeed. */
 export function vanished(error: unknown): DeliveryError | undefined {
   if (!isMissing(error)) return undefined
-  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the file vanished before it had its final name', {
+  return new DeliveryError('DESTINATION_UNAVAILABLE', 'the file was removed before it had its final name', {
     cause: error,
   })
 }

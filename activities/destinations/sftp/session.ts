@@ -1,6 +1,6 @@
-// One SFTP session over a guarded socket. ssh2-sftp-client connects and logs in; files go through the channel that it
-// opens. Its own file methods are not used: they change the status codes that decide (`stat` reports every failure as a
-// missing file), write one packet at a time, and have no fsync.
+// One SFTP session over a guarded socket. ssh2-sftp-client connects and logs in; file requests use the channel that it
+// opens. Its own file methods are not used: they change status codes (`stat` reports every failure as a missing file), write
+// one packet at a time, and have no fsync.
 import type { SFTPWrapper } from 'ssh2'
 import SftpClient from 'ssh2-sftp-client'
 import { DeliveryError } from '../errors.ts'
@@ -20,7 +20,7 @@ const LEGACY = {
   hmac: ['hmac-sha1-96', 'hmac-md5'],
 } as const
 
-/** Bytes that wait for a server to read them. A file that is sent keeps at most 2 MiB waiting. */
+/** The maximum of bytes that the server has not read. Sending a file keeps at most 2 MiB waiting. */
 const MAX_UNREAD_BYTES = 4_194_304
 
 /** `SSH_OPEN_RESOURCE_SHORTAGE` of RFC 4254, section 5.1. */
@@ -32,9 +32,9 @@ type Done<T> = (error?: Error | null, value?: T) => void
 
 export interface Session {
   /**
-   * Sends one request and resolves with its answer. It also rejects when the connection is lost, where ssh2 leaves some
-   * callbacks uncalled. A status of the server is an Error whose `code` is the status; OP_UNSUPPORTED if the server does
-   * not have the extension.
+   * Sends one request and resolves with its answer. It also rejects when the connection is lost, after which ssh2 does not
+   * call some callbacks. A status is an Error whose `code` is the status; OP_UNSUPPORTED if the server does not have the
+   * extension.
    */
   request<T>(send: (sftp: SFTPWrapper, done: Done<T>) => void): Promise<T>
   /** Destroys the socket at once. */
@@ -72,7 +72,7 @@ async function startSession(
 
   attempt.expect('complete the SSH handshake')
   client.on('handshake', () => {
-    // It comes again when the keys are renewed.
+    // Each key exchange emits this event.
     if (handshake.phase !== 'greeting') return
     handshake.phase = 'login'
     endFlood(connection)
@@ -105,7 +105,7 @@ async function startSession(
       (channel) => done(null, channel),
       (error: Error) => {
         if (error.cause !== undefined) done(noSession(error.cause))
-        // What the library reports by itself is the end of the connection, which has its own reason already.
+        // An error without a cause is the end of the connection, for which `end` keeps the first reason.
         else connection.end(new DeliveryError('DESTINATION_UNAVAILABLE', 'the server closed the connection'))
       },
     )
@@ -135,7 +135,7 @@ async function startSession(
   }
 }
 
-/** ssh2 answers each request of the server, also while the server does not read: the answers would fill the memory. */
+/** ssh2 answers each request of the server even if the server does not read: the answers could fill the memory. */
 function endFlood({ socket, end }: GuardedConnection): void {
   socket.on('data', () => {
     if (socket.writableLength <= MAX_UNREAD_BYTES) return
@@ -143,7 +143,7 @@ function endFlood({ socket, end }: GuardedConnection): void {
   })
 }
 
-/** Without callbacks, for the default ones write to the console. */
+/** Without callbacks, because the default ones write to the console. */
 function createClient(): SftpClient {
   const client = new SftpClient('Distributor', {}) as SftpClient & { fmtError(...of: [unknown]): Error }
   const { fmtError } = client

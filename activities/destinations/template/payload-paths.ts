@@ -1,27 +1,27 @@
-// Reads single values out of a payload without building the rest of it, and with every digit of its numbers.
+// Reads single values from a payload without parsing the rest into objects. Numbers keep all their digits.
 import { createPathParser } from '../../document/paths.ts'
 import { JsonFault } from '../../document/scan.ts'
 import { type Tree, TreeReader, type Wanted, wantedParts } from '../../document/tree.ts'
 import { inTurns } from '../../document/turns.ts'
 
-/** The values of paths: undefined for one that finds no text, number or boolean. */
+/** The value at each path: undefined if there is no text, number or boolean. */
 type Values = Map<string, string | undefined>
 
-/** What was read of a payload, for as long as the payload itself is held. */
+/** The values read from each payload, kept as long as the payload itself. */
 const read = new WeakMap<Buffer, Values>()
 
 const parse = createPathParser({ notInKey: '.[\\]', positionsAreKeys: true })
 
-/** `payload.items[0].id` → `items`, `0`, `id`; a number also finds the element of an array. Undefined for what is no path. */
+/** `payload.items[0].id` → `items`, `0`, `id`; a number also selects an element of an array. Undefined if it is not a path. */
 export function parsePayloadPath(path: string): string[] | undefined {
   const steps = parse(path, 'payload'.length)
   return Array.isArray(steps) && steps.length > 0 ? (steps as string[]) : undefined
 }
 
 /**
- * Text, numbers and booleans at the given paths (`payload.customer.id`, `payload.items[0].id`); what is missing, null,
- * an object or an array is not in the answer. Numbers are the digits that were sent: a 64-bit integer loses none, and
- * `1.0` stays `1.0`. Of a key that occurs twice the last one counts, as in PostgreSQL's jsonb.
+ * Returns the texts, numbers and booleans at the given paths (`payload.customer.id`, `payload.items[0].id`), without those
+ * that are missing, null, an object or an array. Numbers have the digits that were sent: a 64-bit integer loses none, and
+ * `1.0` stays `1.0`. If a key occurs twice, the last one counts, as in PostgreSQL's jsonb.
  */
 export function readPayload(body: Buffer, paths: readonly string[]): Map<string, string> {
   const reading = begin(body, paths)
@@ -42,7 +42,7 @@ export function readPayload(body: Buffer, paths: readonly string[]): Map<string,
   )
 }
 
-/** Reads them ahead, so that `readPayload` need not: with a large payload other work has its turn meanwhile. */
+/** Reads the values for a later `readPayload`, and lets other work run in between if the payload is large. */
 export async function readAhead(body: Buffer, paths: readonly string[]): Promise<void> {
   const reading = begin(body, paths)
   if (!reading) return
@@ -50,7 +50,7 @@ export async function readAhead(body: Buffer, paths: readonly string[]): Promise
   reading.keep()
 }
 
-/** A shape may have made anything of the body; what stands before the fault was found. */
+/** A shaped body need not be JSON. The values before the fault were found. */
 function ignoreFault(error: unknown): void {
   if (!(error instanceof JsonFault)) throw error
 }
@@ -74,7 +74,7 @@ function begin(body: Buffer, paths: readonly string[]) {
   }
 }
 
-/** `0` finds the key `"0"` of an object and the first element of a list. */
+/** `0` selects the key `"0"` of an object and the first element of a list. */
 function alsoAsPositions({ steps }: Wanted): void {
   for (const [step, below] of [...steps]) {
     alsoAsPositions(below)

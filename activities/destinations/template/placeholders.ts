@@ -1,5 +1,5 @@
-// `{distribution_id}`, `{payload.customer.id}` and the like in URLs and headers. Checked when a destination is
-// registered, filled in for each attempt.
+// Placeholders such as `{distribution_id}` and `{payload.customer.id}` in URLs and headers. They are checked when a
+// destination is registered, and filled in for each attempt.
 import { distance } from 'fastest-levenshtein'
 import { LIMITS } from '../../../db/limits.ts'
 import type { Message } from '../destination.ts'
@@ -9,14 +9,14 @@ import { parsePayloadPath, readAhead, readPayload } from './payload-paths.ts'
 
 const NAMES = ['tenant_id', 'distribution_id', 'delivery_id', 'data_type', 'attempt_number'] as const
 const PAYLOAD = 'payload.'
-/** `{{` and `}}` stand for the braces themselves; several in a row are one part. */
+/** `{{` and `}}` are escaped braces; several in a row are one part. */
 const PARTS = /(?:\{\{|\}\})+|\{([^{}]*)\}|[{}]/g
-/** No field takes more; what is longer is not looked at. */
+/** No field accepts a longer text, so a longer one is not parsed. */
 const MAX_TEMPLATE = 100_000
 
-export type Words = Pick<Message, (typeof NAMES)[number] | 'body' | 'source'>
+export type Values = Pick<Message, (typeof NAMES)[number] | 'body' | 'source'>
 
-/** What is wrong with a text that may hold placeholders; undefined when nothing is. */
+/** The problem with a text that may hold placeholders; undefined if it is valid. */
 export function placeholderProblem(template: string): string | undefined {
   if (template.length > MAX_TEMPLATE) return `has more than ${MAX_TEMPLATE} characters`
   for (const [part, name] of template.matchAll(PARTS)) {
@@ -30,24 +30,24 @@ export function placeholderProblem(template: string): string | undefined {
     const near = NAMES.find((known) => distance(name, known) <= known.length / 3)
     if (near) return `has an unknown placeholder {${name}}; the nearest known one is {${near}}`
     const known = NAMES.map((one) => `{${one}}`).join(', ')
-    return `has an unknown placeholder {${name}}; there are ${known} and, from the payload, such as {payload.customer.id}`
+    return `has an unknown placeholder {${name}}; use ${known} or a value of the payload such as {payload.customer.id}`
   }
   return undefined
 }
 
-/** Whether a text has placeholders at all, or a certain one. */
+/** Whether a text has any placeholder, or the one given. */
 export function hasPlaceholders(template: string, certain?: string): boolean {
   return [...template.matchAll(PARTS)].some(([, name]) => name !== undefined && name === (certain ?? name))
 }
 
-/** What a text says of itself, its placeholders left out: it never becomes shorter. */
+/** The text without its placeholders: a filled text is never shorter. */
 export function literalText(template: string): string {
   return fill(template, () => '')
 }
 
 /**
- * A URL whose placeholders stand in its path or query alone: what they bring is percent-encoded there.
- * @returns what is wrong with it, or undefined
+ * Checks a URL. Placeholders are allowed in its path and query only, where their values are percent-encoded.
+ * @returns the problem, or undefined
  */
 export function urlProblem(template: string): string | undefined {
   if (/[\s\\\p{Cc}]/u.test(template)) return 'has a space, a backslash or a control character'
@@ -57,29 +57,29 @@ export function urlProblem(template: string): string | undefined {
   if (!url || !other) return 'is not a URL'
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'must begin with https:// or http://'
   if (authorityOf(url) !== authorityOf(other)) return 'has a placeholder outside of its path and query'
-  if (url.username !== '' || url.password !== '') return 'must not hold credentials; use "auth"'
+  if (url.username !== '' || url.password !== '') return 'must not contain credentials; use "auth"'
   if (template.includes('#')) return 'must not have a fragment'
-  if (!targetOfUrl(url)) return 'names no host that can be reached'
+  if (!targetOfUrl(url)) return 'has no host name that can be resolved'
   return undefined
 }
 
-/** The URL of a template, as the URL parser reads it, with something in place of its placeholders. */
+/** The parsed URL of a template, with a sample value for each placeholder. */
 export function templateUrl(template: string): URL | undefined {
   return parseUrl(fill(template, () => PROBES[0]))
 }
 
 /**
- * Two values for every placeholder. A URL is read in many spellings (`http:host`, `http:///host`), so only its parser can
- * tell where the host is: a placeholder changes no part that both values leave alike. Digits, so that they may be a port.
+ * Two sample values for every placeholder. A URL has many spellings (`http:host`, `http:///host`), so only its parser knows
+ * where the host is. If a part is the same with both values, no placeholder changes it. Digits are also valid as a port.
  */
 const PROBES = ['1', '22'] as const
 
-/** All that decides who is reached, and as whom. */
+/** The parts that decide which server is reached, and with which login. */
 function authorityOf({ protocol, username, password, host }: URL): string {
   return [protocol, username, password, host].join(' ')
 }
 
-/** A URL that means what it says, as an endpoint: braces are no placeholders, and a fragment is never sent. */
+/** Makes an endpoint from a literal URL: its braces are escaped, and its fragment, which is never sent, is removed. */
 export function literalUrl(text: string): string {
   const url = new URL(text)
   url.hash = ''
@@ -87,11 +87,11 @@ export function literalUrl(text: string): string {
 }
 
 /**
- * @throws DeliveryError MISCONFIGURED that names the placeholder which finds nothing, or whose value would lead to
- * another place (an empty path segment, `.` or `..`)
+ * @throws DeliveryError MISCONFIGURED that names the placeholder that has no value, or whose value would change the path
+ * (an empty path segment, `.` or `..`)
  */
-export function fillUrl(template: string, words: Words): URL {
-  const value = valuesFor(template, words, LIMITS.filledLine.value)
+export function fillUrl(template: string, values: Values): URL {
+  const value = valuesFor(template, values, LIMITS.filledLine.value)
   const query = template.indexOf('?')
   const path = query < 0 ? template : template.slice(0, query)
   const segments = path.split('/').map((segment) => {
@@ -112,59 +112,59 @@ export function fillUrl(template: string, words: Words): URL {
 }
 
 /**
- * The value of a header. Characters beyond ASCII travel as UTF-8.
- * @throws DeliveryError MISCONFIGURED for a placeholder that finds nothing, or brings a control character: a line break
- * would begin a header of the payload's making
+ * The value of a header. Characters beyond ASCII are sent as UTF-8.
+ * @throws DeliveryError MISCONFIGURED for a placeholder that has no value, or whose value has a control character: with a
+ * line break the payload could add a header
  */
-export function fillHeader(name: string, template: string, words: Words): string {
+export function fillHeader(name: string, template: string, values: Values): string {
   const write = (text: string, placeholder: string) => {
     if (/[^\P{Cc}\t]/u.test(text)) {
       throw new DeliveryError('MISCONFIGURED', `{${placeholder}} puts a control character into the header "${name}"`)
     }
     return text
   }
-  const filled = fillTemplate(template, words, write, LIMITS.filledLine.value)
+  const filled = fillTemplate(template, values, write, LIMITS.filledLine.value)
   return Buffer.from(filled, 'utf8').toString('latin1')
 }
 
 /**
- * Any other text. `write` gives each value the form that it must have there, or throws a DeliveryError.
- * @throws DeliveryError MISCONFIGURED for a placeholder that finds nothing
+ * Any other text. `write` encodes each value for its place in the text, or throws a DeliveryError.
+ * @throws DeliveryError MISCONFIGURED for a placeholder that has no value
  */
 export function fillTemplate(
   template: string,
-  words: Words,
+  values: Values,
   write: (value: string, name: string) => string = (value) => value,
   most: number = LIMITS.filledText.value,
 ): string {
-  const value = valuesFor(template, words, most)
+  const value = valuesFor(template, values, most)
   return fill(template, (name) => write(value(name), name))
 }
 
 function fill(template: string, value: (name: string) => string): string {
   return template.replace(PARTS, (part: string, name: string | undefined) => {
     if (name !== undefined) return value(name)
-    // Of each pair one.
+    // One brace of each pair stays.
     return part.length < 2 ? part : part.replace(/(.)./g, '$1')
   })
 }
 
-/** What placeholders brought into one message so far. */
-const brought = new WeakMap<Words, number>()
+/** How many characters placeholders have added to one message so far. */
+const filledCharacters = new WeakMap<Values, number>()
 
-/** Reads the payload once for all of a text's placeholders, and not at all where none asks for it. */
-function valuesFor(template: string, words: Words, most: number): (name: string) => string {
+/** Reads the payload once for all placeholders of a text, and not at all if none refers to it. */
+function valuesFor(template: string, values: Values, most: number): (name: string) => string {
   const paths = payloadPaths(template)
-  const found = paths.length > 0 ? readPayload(words.source ?? words.body, paths) : new Map<string, string>()
+  const found = paths.length > 0 ? readPayload(values.source ?? values.body, paths) : new Map<string, string>()
   let here = 0
   return (name) => {
-    const value = found.get(name) ?? (isName(name) ? String(words[name]) : undefined)
+    const value = found.get(name) ?? (isName(name) ? String(values[name]) : undefined)
     if (value === undefined) {
       throw new DeliveryError('MISCONFIGURED', `the placeholder {${name}} finds no text, number or boolean`)
     }
     here += value.length
-    const all = (brought.get(words) ?? 0) + value.length
-    brought.set(words, all)
+    const all = (filledCharacters.get(values) ?? 0) + value.length
+    filledCharacters.set(values, all)
     if (here > most || all > LIMITS.filledMessage.value) {
       const limit = here > most ? most : LIMITS.filledMessage.value
       throw new DeliveryError('MISCONFIGURED', `{${name}} is too long: placeholders fill at most ${limit} characters`)
@@ -175,10 +175,10 @@ function valuesFor(template: string, words: Words, most: number): (name: string)
 }
 
 /**
- * Reads what the texts of a configuration ask of the payload, all at once and in turns with other work: the functions above
- * then need not read it again for each of them.
+ * Reads all values of the payload that the texts of a configuration refer to, and lets other work run in between. The
+ * functions above then need not read the payload again.
  */
-export async function readPlaceholders(configuration: unknown, words: Pick<Words, 'body' | 'source'>): Promise<void> {
+export async function readPlaceholders(configuration: unknown, values: Pick<Values, 'body' | 'source'>): Promise<void> {
   const paths = new Set<string>()
   const open = [configuration]
   for (let value = open.pop(); value !== undefined; value = open.pop()) {
@@ -186,7 +186,7 @@ export async function readPlaceholders(configuration: unknown, words: Pick<Words
     else if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value))
       open.push(...Object.values(value))
   }
-  if (paths.size > 0) await readAhead(words.source ?? words.body, [...paths])
+  if (paths.size > 0) await readAhead(values.source ?? values.body, [...paths])
 }
 
 function payloadPaths(template: string): string[] {

@@ -503,7 +503,7 @@ describe('AMQP', () => {
   it.each([
     ['ends the connection together with its opening', OPEN_OK, closeFrame(0, 541, 'INTERNAL_ERROR'), '(541)'],
     ['takes it down at once', OPEN_OK, closeFrame(0, 320, 'CONNECTION_FORCED'), '(320)'],
-    ['opens and sends no frame', OPEN_OK, Buffer.from('\x07no frame at all'), 'not be understood'],
+    ['opens and sends no frame', OPEN_OK, Buffer.from('\x07no frame at all'), 'not AMQP'],
     ['speaks of a channel that is not there', OPEN_OK, closeFrame(9, 404, 'NOT_FOUND'), '(404)'],
     ['confirms and sends no frame', BASIC_ACK, Buffer.from('\x07no frame at all'), undefined],
     [
@@ -556,7 +556,7 @@ describe('AMQP', () => {
     })
     const error = await failureOf(send({ port: strange.port, queue: await aQueue(), timeout_seconds: 60 }))
     expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
-    expect(error.message).toContain('without end')
+    expect(error.message).toContain('more data than expected')
     await strange.close()
   })
 

@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { inspect } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import type { Destination, Message, Surroundings } from '../../../activities/destinations/destination.ts'
+import type { Destination, EgressContext, Message } from '../../../activities/destinations/destination.ts'
 import { DeliveryError } from '../../../activities/destinations/errors.ts'
 import { createEgress } from '../../../activities/destinations/network/egress.ts'
 import { reachedHosts, secretsIn } from '../../../activities/destinations/secrets/secret.ts'
@@ -86,7 +86,7 @@ export const WRONG = 'contract-wrong-0815'
 
 /** Loopback is allowed, for that is where receivers are. */
 const ALLOW = ['127.0.0.0/8', '::1/128']
-export const surroundings: Surroundings = { egress: createEgress({ allow: ALLOW }) }
+export const surroundings: EgressContext = { egress: createEgress({ allow: ALLOW }) }
 
 /** 169.254.169.254, cloud metadata, in the spellings that a guard may miss. */
 const METADATA = ['169.254.169.254', '[::ffff:169.254.169.254]', '[::ffff:a9fe:a9fe]', '2852039166', '0xa9fea9fe']

@@ -104,7 +104,7 @@ describe('the configuration', () => {
       'to',
     ],
     [{ from: '{payload.from}' }, 'from'],
-    [{ from: '{payload.user}@sender.test' }, 'from: has a placeholder; none is filled in here'],
+    [{ from: '{payload.user}@sender.test' }, 'from: has a placeholder, but cannot have one'],
     [{ from: 'Reports of {data_type} <a@sender.test>' }, 'from: has a placeholder'],
     [{ reply_to: '{tenant_id}@sender.test' }, 'reply_to: has a placeholder'],
     [{ bounce_to: '{tenant_id}@sender.test' }, 'bounce_to: has a placeholder'],
@@ -120,14 +120,17 @@ describe('the configuration', () => {
     [{ headers: { 'auto-Submitted': 'no' } }, 'headers.auto-Submitted'],
     [{ headers: { 'X Y': 'x' } }, 'headers.X Y'],
     [{ headers: { 'X-A': 'a\r\nBcc: b@example.test' } }, 'headers.X-A'],
-    [{ headers: { 'X-A': 'a', 'x-a': 'b' } }, 'headers.x-a: is there twice'],
+    [{ headers: { 'X-A': 'a', 'x-a': 'b' } }, 'headers.x-a: appears twice'],
     [{ attachment: { format: 'csv', rows_path: 'items' } }, 'attachment.rows_path'],
     [{ attachment: { format: 'xml', root: 'a b' } }, 'attachment.root'],
     [{ attachment: { format: 'xml', root: 'xmlish' } }, 'attachment.root'],
-    [{ attachment: { format: 'json', filename: '../a.json' } }, 'attachment.filename: must be a file name alone'],
+    [{ attachment: { format: 'json', filename: '../a.json' } }, 'attachment.filename: must be only a file name'],
     [{ attachment: { format: 'pdf' } }, 'attachment'],
     [{ dkim: { domain: 'd.test', selector: 's; t=1', private_key: 'k' } }, 'dkim.selector'],
-    [{ dkim: { domain: 'd.test', selector: 's', private_key: 'k', headers: ['To'] } }, 'dkim.headers: must name From'],
+    [
+      { dkim: { domain: 'd.test', selector: 's', private_key: 'k', headers: ['To'] } },
+      'dkim.headers: must include From',
+    ],
     [{ dkim: { domain: 'd.test', selector: 's' } }, 'dkim.private_key: is required'],
     [{ ehlo_name: 'a b' }, 'ehlo_name'],
     [{ bounce_to: 'x' }, 'bounce_to'],
@@ -224,13 +227,9 @@ describe('a value from the payload', () => {
   })
 
   it.each([
-    ['Subject', { subject: 'about {payload.long}' }, 'contains a word that is longer than a line of a mail may be'],
-    [
-      'X-Ref',
-      { headers: { 'X-Ref': '{payload.long}' } },
-      'contains a word that is longer than a line of a mail may be',
-    ],
-    ['To', { to: ['{payload.long} <a@example.test>'] }, 'contains a word that is longer than a line of a mail may be'],
+    ['Subject', { subject: 'about {payload.long}' }, 'contains a word that is too long for a line of a mail'],
+    ['X-Ref', { headers: { 'X-Ref': '{payload.long}' } }, 'contains a word that is too long for a line of a mail'],
+    ['To', { to: ['{payload.long} <a@example.test>'] }, 'contains a word that is too long for a line of a mail'],
     ['References', { headers: { References: '{payload.wide}' } }, 'cannot contain non-ASCII characters'],
   ])('is rejected when the header field %s cannot contain it', async (field, given, problem) => {
     const error = await refusal(given, { long: 'y'.repeat(999), wide: 'ü' })

@@ -53,18 +53,18 @@ describe('the URL of a JDBC destination', () => {
     ['jdbc:postgresql:///reports', 'must name a host'],
     ['jdbc:postgresql://a,b/reports', 'must name one host'],
     ['jdbc:mysql://(host=a,port=1)/reports', 'must name one host'],
-    ['jdbc:postgresql://db.example:99999/reports', 'has a port beyond 1 to 65535'],
+    ['jdbc:postgresql://db.example:99999/reports', 'has a port outside of 1 to 65535'],
     [
       'jdbc:postgresql://me:zq7secret@db.example/x',
-      'must not hold credentials; use the fields "username" and "password"',
+      'must not contain credentials; use the fields "username" and "password"',
     ],
-    ['jdbc:postgresql://db.example/x?user=me', 'must not hold the parameter user: state it in the field "username"'],
+    ['jdbc:postgresql://db.example/x?user=me', 'must not contain the parameter user: use the field "username"'],
     [
       'jdbc:mysql://db.example/x?password=zq7secret',
-      'must not hold the parameter password: state it in the field "password"',
+      'must not contain the parameter password: use the field "password"',
     ],
-    ['jdbc:postgresql://{payload.host}/x', 'may not hold placeholders: the payload must not choose who is reached'],
-    ['jdbc:postgresql://db.example/%zz', 'has a % that begins no character'],
+    ['jdbc:postgresql://{payload.host}/x', 'must not contain placeholders: the payload must not choose the server'],
+    ['jdbc:postgresql://db.example/%zz', 'has an invalid percent-encoding'],
     ['jdbc:postgresql://db.example/a b', 'has a space, a backslash or a control character'],
     [
       'jdbc:postgresql://db.example/x?sslmod=disable',
@@ -78,19 +78,19 @@ describe('the URL of a JDBC destination', () => {
     ['jdbc:mysql://db.example/x?useSSL=true&useSSL=false', 'has the parameter useSSL twice'],
     [
       'jdbc:postgresql://db.example/x?sslmode=prefer',
-      'parameter sslmode: prefer may end in plain text; say disable or verify-full',
+      'parameter sslmode: prefer allows plain text; use disable or verify-full',
     ],
     [
       'jdbc:mysql://db.example/x?sslMode=PREFERRED',
-      'parameter sslMode: PREFERRED may end in plain text; say DISABLED or VERIFY_IDENTITY',
+      'parameter sslMode: PREFERRED allows plain text; use DISABLED or VERIFY_IDENTITY',
     ],
     [
       'jdbc:postgresql://db.example/x?sslmode=verify-full&ssl=false',
-      'parameter ssl: contradicts another parameter: the one asks for TLS, the other for plain text',
+      'parameter ssl: contradicts another parameter: one asks for TLS, the other for plain text',
     ],
     [
       'jdbc:mysql://db.example/x?useSSL=false&requireSSL=true',
-      'parameter requireSSL: contradicts another parameter: the one asks for TLS, the other for plain text',
+      'parameter requireSSL: contradicts another parameter: one asks for TLS, the other for plain text',
     ],
     [
       'jdbc:mysql://db.example/x?verifyServerCertificate=false',
@@ -102,7 +102,7 @@ describe('the URL of a JDBC destination', () => {
     ],
     [
       'jdbc:mysql://db.example/x?allowLoadLocalInfile=true',
-      'parameter allowLoadLocalInfile: the server gets no files of this machine',
+      'parameter allowLoadLocalInfile: the server cannot read files of this machine',
     ],
     [
       'jdbc:postgresql://db.example/x?sslrootcert=/etc/ca',
@@ -192,7 +192,7 @@ describe('the configuration of a JDBC destination', () => {
     ],
     [{ delivery_id_column: 'd', ledger_table: 'l' }, 'ledger_table', 'cannot be used with "delivery_id_column"'],
     [{ delivery_id_column: 'd', columns: { d: 'x' } }, 'delivery_id_column', 'is already filled by "columns"'],
-    [{ columns: {} }, 'columns', 'must name a column; leave it out to take the keys of each row'],
+    [{ columns: {} }, 'columns', 'must have a column; omit it to use the keys of each row'],
   ])('%j: %s %s', (given, field, message) => {
     expect(issues(given)).toEqual([[field, message]])
   })

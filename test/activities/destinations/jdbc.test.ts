@@ -133,7 +133,7 @@ for (const kind of DATABASE_KINDS) {
           'a row without what a column requires',
           '[{"id": 1}, {"id": null}]',
           { columns: { id: { path: 'id', required: true } } },
-          'row 2 has nothing at "id", which column "id" requires',
+          'row 2 has no value at "id", which column "id" requires',
         ],
       ])('a payload that is %s is refused for good', async (_title, payload, given, says) => {
         await create('id integer')
@@ -475,7 +475,7 @@ for (const kind of DATABASE_KINDS) {
       it('a ledger that may not be made is UNAUTHORIZED, and says what to do', async () => {
         const error = await failureOf(send(asWriter(), aPayload({ id: 1 })))
         expect(error).toMatchObject({ code: 'UNAUTHORIZED', retryable: false })
-        expect(error.message).toMatch(new RegExp(`the ledger table "ledger_${tables}" is missing.* may not make it`))
+        expect(error.message).toMatch(new RegExp(`the ledger table "ledger_${tables}" is missing.* may not create it`))
         expect(error.message).toContain('delivery_id_column')
         expect(await read()).toEqual([])
       })

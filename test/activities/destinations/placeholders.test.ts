@@ -105,7 +105,7 @@ describe('at registration', () => {
   it.each([
     ['https://h/{tennant_id}', 'unknown placeholder {tennant_id}; the nearest known one is {tenant_id}'],
     ['https://h/{}', 'unknown placeholder {}'],
-    ['https://h/{id}', '{attempt_number} and, from the payload, such as {payload.customer.id}'],
+    ['https://h/{id}', '{attempt_number} or a value of the payload such as {payload.customer.id}'],
     ['https://h/{payload.}', 'invalid path {payload.}'],
     ['https://h/{payload.a..b}', 'invalid path'],
     ['https://h/{tenant_id', 'single "{"'],
@@ -130,7 +130,7 @@ describe('at registration', () => {
     ['{payload.scheme}://h/', 'is not a URL'],
     ['http{payload.scheme}://h/', 'must begin with https:// or http://'],
     ['{payload.url}', 'is not a URL'],
-    ['https://u:p@h/', 'must not hold credentials'],
+    ['https://u:p@h/', 'must not contain credentials'],
     ['ftp://h/', 'must begin with https:// or http://'],
     ['https://h/#x', 'must not have a fragment'],
     ['https://h/ x', 'has a space'],

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { amqpConfig } from '../../../activities/destinations/amqp/config.ts'
 import { amqp } from '../../../activities/destinations/amqp/index.ts'
-import type { Message, Surroundings } from '../../../activities/destinations/destination.ts'
+import type { EgressContext, Message } from '../../../activities/destinations/destination.ts'
 import { emailConfig } from '../../../activities/destinations/email/config.ts'
 import { email } from '../../../activities/destinations/email/index.ts'
 import { restConfig } from '../../../activities/destinations/rest/config.ts'
@@ -178,7 +178,7 @@ describe('PostgreSQL', () => {
 })
 
 describe('other protocols', () => {
-  type Deliver = (config: never, message: Message, signal: AbortSignal, around: Surroundings) => Promise<unknown>
+  type Deliver = (config: never, message: Message, signal: AbortSignal, around: EgressContext) => Promise<unknown>
   const common = { timeout_seconds: 3 }
   const protocols: [name: string, deliver: Deliver, config: (port: number) => unknown, greeting: string][] = [
     [

@@ -155,7 +155,7 @@ describe('the answer kept', () => {
       receiver.reply({ status: 404, body, headers: { 'content-encoding': encoding } })
       expect(await failureOf(send(aConfig(receiver.url)))).toMatchObject({
         code: 'REJECTED',
-        message: `the destination answered 404 with a body that can not be read: ${why}`,
+        message: `the destination answered 404 with a body that cannot be decoded: ${why}`,
         response: { status: 404, body: null },
       })
       expect(receiver.requests).toHaveLength(3)
@@ -194,7 +194,7 @@ describe('the answer kept', () => {
     expect(await failureOf(send(aConfig(receiver.url, { auth })))).toMatchObject({
       code: 'DESTINATION_UNAVAILABLE',
       retryable: true,
-      message: 'the token endpoint: the body of its answer can not be read: its gzip is broken',
+      message: 'the token endpoint: the body of its response cannot be decoded: its gzip is broken',
     })
     expect(receiver.requests).toHaveLength(0)
   })

@@ -252,7 +252,7 @@ describe('resolving', () => {
     for (const name of ['main', OWN]) {
       const { code, message } = failure(() => use(name, null, 'inline'))
       expect(code).toBe('MISCONFIGURED')
-      expect(message).toContain('has no allowed_hosts, so that only registered destinations may use it')
+      expect(message).toContain('has no allowed_hosts, so only registered destinations may use it')
     }
     expect(use('main', ['api.example.org'], 'inline')).toMatchObject({ keys: ['v'] })
     expect(use('main', null, 'registered')).toMatchObject({ keys: ['v'] })

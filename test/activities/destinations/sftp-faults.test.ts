@@ -111,7 +111,7 @@ describe('a server that loses bytes', () => {
     })
     const error = await failureOf(send(config))
     expect(error).toMatchObject({ code: 'DESTINATION_UNAVAILABLE', retryable: true })
-    expect(error.message).toContain('vanished')
+    expect(error.message).toContain('was removed before it had its final name')
   })
 
   it('when a write is never answered, the attempt ends with its deadline', async () => {

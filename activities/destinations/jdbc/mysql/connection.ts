@@ -15,9 +15,9 @@ export type MysqlTarget = Extract<JdbcTarget, { kind: 'mysql' | 'mariadb' }>
 export type Parameter = string | boolean | Buffer | null
 
 export interface Result {
-  /** Of a question. */
+  /** The rows of a query. */
   rows: unknown[][]
-  /** Of a statement that writes. */
+  /** The number of rows that a statement wrote. */
   affected: number
 }
 
@@ -164,7 +164,7 @@ function withoutTraces(packet: Packet): void {
   quiet.add(kind)
   kind.readLengthCodedNumberExt = function (this: Packet, tag, ...rest) {
     // Also beyond the end of the packet.
-    if (!(tag >= 0xfb && tag < ERROR)) throw new Error('a length that is none')
+    if (!(tag >= 0xfb && tag < ERROR)) throw new Error('an invalid length')
     return read.call(this, tag, ...rest)
   }
 }

@@ -95,7 +95,7 @@ function database(connection: MysqlConnection, config: JdbcConfig, target: Mysql
         )
       } catch (error) {
         if (isOneOf(error, NO_RIGHTS)) {
-          const trouble = 'is missing or closed to the user, who may not make it'
+          const trouble = 'is missing or forbidden to the user, who may not create it'
           throw noLedger(ledger, trouble, `error ${numberOf(error)}`)
         }
         throw mysqlFailure(error, { place: `the ledger table ${shown(ledger)}` })

@@ -1,5 +1,5 @@
-// Errors of MySQL and MariaDB. Their number and SQLSTATE alone decide what they mean. Their texts contain values of the
-// rows, so a name from a text is used only if it is a name of the schema.
+// Errors of MySQL and MariaDB, interpreted by number and SQLSTATE only. Their texts contain values of the rows, so a name from
+// a text is used only if it is a name of the schema.
 import type { DeliveryCode } from '../../../../db/states.ts'
 import { DeliveryError } from '../../errors.ts'
 import { codeOf, networkFailure } from '../../network/failures.ts'
@@ -99,7 +99,7 @@ const REFUSALS: Record<string, [code: DeliveryCode, says: string]> = {
   ],
   PUBLIC_KEY_RETRIEVAL: [
     'UNAUTHORIZED',
-    'the server wants the password under a key of its own, and the connection has no TLS; use TLS, or allowPublicKeyRetrieval=true',
+    'the server asks for the password encrypted with its own key, and the connection has no TLS; use TLS, or allowPublicKeyRetrieval=true',
   ],
   LOCAL_INFILE: ['REJECTED', 'the server asked for a local file, which is not allowed'],
 }
@@ -163,7 +163,7 @@ function namesIn(
   }
 }
 
-/** What a column without a value is called stands where no value can. */
+/** In these two errors the name of the column is at a position where no value can be. */
 function columnIn(text: string, number: number, columns: readonly string[]): string | undefined {
   if (number === 1048 || number === 1364) return /^(?:Column|Field) '([^']{1,64})'/.exec(text)?.[1]
   const named = /column ['`](?:[^`]*`\.`)*([^'`]+)['`](?: at row \d+)?$/.exec(text)?.[1]

@@ -28,7 +28,7 @@ export const mysqlParameters: ParameterTable<MysqlParameters> = {
     useSSL: (value, into) => stateTls(into, boolean(value) ? 'secure' : 'disable'),
     useSsl: (value, into) => stateTls(into, boolean(value) ? 'secure' : 'disable'),
     requireSSL: (value, into) => {
-      if (!boolean(value)) throw new UrlError('false may end in plain text; say sslMode=DISABLED for that')
+      if (!boolean(value)) throw new UrlError('false allows plain text; for plain text use sslMode=DISABLED')
       stateTls(into, 'secure')
     },
     verifyServerCertificate: (value) => {
@@ -116,7 +116,7 @@ function tlsMode(value: string): TlsMode {
   if (mode === 'DISABLED' || mode === 'DISABLE') return 'disable'
   if (mode === 'VERIFY_CA') return 'verify-ca'
   if (mode === 'VERIFY_IDENTITY' || mode === 'VERIFY_FULL' || mode === 'REQUIRED') return 'verify-full'
-  if (mode === 'PREFERRED') throw new UrlError('PREFERRED may end in plain text; say DISABLED or VERIFY_IDENTITY')
+  if (mode === 'PREFERRED') throw new UrlError('PREFERRED allows plain text; use DISABLED or VERIFY_IDENTITY')
   if (mode === 'TRUST') throw new UrlError(VERIFIED)
   throw new UrlError('must be DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY')
 }
@@ -133,5 +133,5 @@ function utf8(value: string): void {
 }
 
 function noFiles(value: string): void {
-  if (boolean(value)) throw new UrlError('the server gets no files of this machine')
+  if (boolean(value)) throw new UrlError('the server cannot read files of this machine')
 }

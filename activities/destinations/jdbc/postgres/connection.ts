@@ -17,7 +17,7 @@ export interface PostgresConnection {
   sql: postgres.Sql
   /** Statements to run at the beginning of each transaction: settings that end with the transaction. */
   settings: string
-  /** There is, or may be, a pooler in between, which can use another connection for each transaction. */
+  /** There may be a pooler, which can use another server connection for each transaction. */
   pooled: boolean
   destroy(): void
   close(): void
@@ -115,7 +115,7 @@ function clientOptions(
     database,
     username: config.username,
     password: config.password,
-    /** Works once: a client that has lost its connection would ask for another socket. */
+    /** Works once: after a lost connection the client would otherwise connect again. */
     socket() {
       if (given || stream.destroyed) {
         throw Object.assign(new Error('the connection closed'), { code: 'CONNECTION_CLOSED' })

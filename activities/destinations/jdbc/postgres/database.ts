@@ -19,7 +19,7 @@ import { writer } from './write.ts'
 
 const UNDEFINED_TABLE = '42P01'
 const INSUFFICIENT_PRIVILEGE = '42501'
-/** SQLSTATEs of two sessions that create the same table at once: the catalog already has it for one of them. */
+/** SQLSTATEs of a session that creates a table while another session creates it too. */
 const ALREADY_THERE = ['42P07', '42710', '23505']
 
 export async function openPostgresDatabase(
@@ -108,12 +108,12 @@ function database(
         const state = stateOf(error)
         if (state !== undefined && ALREADY_THERE.includes(state)) return
         if (state === INSUFFICIENT_PRIVILEGE)
-          throw noLedger(ledger, 'is missing and the user may not make it', `SQLSTATE ${state}`)
+          throw noLedger(ledger, 'is missing and the user may not create it', `SQLSTATE ${state}`)
         throw postgresFailure(error, { place: `the ledger table ${shown(ledger)}` })
       }
     },
 
-    // It ended with the transaction.
+    // The lock ended with the transaction.
     unlock: async () => {},
 
     async holds(column, text) {

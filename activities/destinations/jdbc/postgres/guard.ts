@@ -24,7 +24,7 @@ const KNOWN = [OK, CLEARTEXT_PASSWORD, MD5_PASSWORD, SASL, SASL_CONTINUE, SASL_F
 /** PostgreSQL's own default is 4,096. */
 const MAX_ITERATIONS = 100_000
 /** The most bytes in a message of the login, or in a description of the few columns that we read. */
-const MAX_LOOKED_INTO = 64 * 1024
+const MAX_INSPECTED = 64 * 1024
 
 /** The code of the error that the client sees. */
 const VIOLATION = 'PROTOCOL_VIOLATION'
@@ -56,7 +56,7 @@ function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => 
     left = header.readUInt32BE(1) - 4
     if (!EXPECTED.has(letter) || left < 0) return strange()
     if (letter !== AUTHENTICATION && letter !== ROW_DESCRIPTION) return true
-    if (left > MAX_LOOKED_INTO) return strange()
+    if (left > MAX_INSPECTED) return strange()
     looked = []
     return true
   }

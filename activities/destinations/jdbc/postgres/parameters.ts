@@ -93,7 +93,7 @@ function tlsMode(value: string): TlsMode {
   if (value === 'verify-ca') return 'verify-ca'
   if (value === 'verify-full' || value === 'require') return 'verify-full'
   if (value === 'prefer' || value === 'allow') {
-    throw new UrlError(`${value} may end in plain text; say disable or verify-full`)
+    throw new UrlError(`${value} allows plain text; use disable or verify-full`)
   }
   throw new UrlError('must be disable, require, verify-ca or verify-full')
 }

@@ -7,7 +7,7 @@ import type { Cell } from '../rows.ts'
 import { atOffset, cutFraction, dayOf, readMoment, readTime } from '../times.ts'
 import type { Shape } from './shapes.ts'
 
-/** Without a zone, for a session in UTC. */
+/** Types for a time of day. */
 const CLOCKS = new Set(['time', 'timetz'])
 const MOMENTS = new Set(['timestamp', 'timestamptz'])
 const TEXTS = new Set(['text', 'varchar', 'bpchar'])

@@ -1,22 +1,22 @@
-// A text in one spelling, with the way back: escapes are decoded, and what only parts characters from each other is left
-// out. Each character that stays knows where it stood in the original text.
+// Normalises a text for the search: decodes escapes, and drops characters that only separate others. The position of each
+// remaining character in the original text is kept.
 
-/** A text whose character `i` stood at `[starts[i], ends[i])` of the original. */
+/** A text whose character `i` was at `[starts[i], ends[i])` of the original. */
 export interface Mapped {
   text: string
   starts: Int32Array
   ends: Int32Array
 }
 
-/** JSON, JavaScript, percent (also of IIS), HTML and XML, and bytes in octal as of C, shells and PostgreSQL. */
+/** JSON, JavaScript, percent (also that of IIS), HTML and XML, and octal bytes as in C, shells and PostgreSQL. */
 const ESCAPES =
   /\\u([0-9a-f]{4})|\\u\{([0-9a-f]{1,6})\}|\\x([0-9a-f]{2})|\\(["'\\/bfnrtv])|((?:%[0-9a-f]{2})+)|%u([0-9a-f]{4})|&#x([0-9a-f]{1,6});?|&#([0-9]{1,7});?|&([a-z][a-z0-9]{1,30});|((?:\\[0-3][0-7]{2})+)|\\([0-7]{1,2})/gi
-/** Characters of one byte in octal. */
+/** Length of one octal escape. */
 const OCTAL = 4
 /** Quoted-printable: a soft line break, or bytes in hex. */
 const QUOTED = /(=\r?\n)|((?:=[0-9a-f]{2})+)/gi
 
-/** Of ASCII's marks, and nothing else: letters and digits have no names in HTML. */
+/** Only the punctuation of ASCII: letters and digits have no names in HTML. */
 const NAMED = new Map(
   Object.entries({
     ...{ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", sol: '/', bsol: '\\', plus: '+', equals: '=', excl: '!' },
@@ -27,7 +27,7 @@ const NAMED = new Map(
   }),
 )
 
-/** An escape that was cut at the end of a text. */
+/** An incomplete escape at the end of a text. */
 export const CUT_ESCAPE =
   /(?:\\(?:u[0-9a-f]{0,3}|x[0-9a-f]?|[0-7]{1,2})?|%(?:25)*[0-9a-f]?|&#?x?[0-9a-z]{0,30}|=[0-9a-f]?)$/i
 
@@ -41,7 +41,7 @@ export function mapped(text: string): Mapped {
   return { text, starts, ends }
 }
 
-/** Decodes each escape once; undefined where there is none. */
+/** Decodes each escape once; undefined if there is none. */
 export function decoded(from: Mapped, kind: 'escapes' | 'quoted'): Mapped | undefined {
   const parts: string[] = []
   const starts = new Int32Array(from.text.length)
@@ -60,7 +60,7 @@ export function decoded(from: Mapped, kind: 'escapes' | 'quoted'): Mapped | unde
     keep(match.index)
     last = match.index + match[0].length
     parts.push(characters)
-    // Of a run of bytes each has a place of its own, unless several make one character.
+    // In a run of bytes each byte has its own position, unless several form one character.
     const each = match[0].startsWith('\\') ? OCTAL : 3
     const width = characters.length * each === match[0].length ? each : match[0].length
     for (let at = 0; at < characters.length; at++) {
@@ -99,7 +99,7 @@ function fromCode(code: number): string {
   return code <= 0x10ffff ? String.fromCodePoint(code) : ' '
 }
 
-/** Never longer than the escape was. */
+/** The result is never longer than the escape. */
 function bytesOf(hex: string): string {
   const bytes = Buffer.from(hex, 'hex')
   const text = bytes.toString('utf8')
@@ -107,8 +107,8 @@ function bytesOf(hex: string): string {
 }
 
 /**
- * In lower case, and only what can tell one secret from another. `letters`: ASCII's letters and digits, so that no way of
- * writing or leaving out marks, accents or line breaks matters. `marks`: all but white space and control characters.
+ * In lower case, and only the characters that are compared. `letters`: the letters and digits of ASCII, so that punctuation,
+ * accents and line breaks do not matter. `marks`: all but white space and control characters.
  */
 export function folded(from: Mapped, keep: 'letters' | 'marks'): Mapped {
   const codes = new Uint16Array(from.text.length)
@@ -130,13 +130,13 @@ export function folded(from: Mapped, keep: 'letters' | 'marks'): Mapped {
   return { text, starts: starts.subarray(0, length), ends: ends.subarray(0, length) }
 }
 
-/** As one code unit still. */
+/** Only if the lower-case form is also one code unit. */
 function lowered(code: number): number {
   const lower = String.fromCharCode(code).toLowerCase()
   return lower.length === 1 ? lower.charCodeAt(0) : code
 }
 
-/** The replacement character stands for the NULs of a text that was UTF-16. */
+/** The replacement character counts too: it replaces each NUL of a text in UTF-16. */
 function isBlank(code: number): boolean {
   return code <= 32 || (code >= 127 && code <= 160) || code === 0xfffd || code === 0xfeff
 }

@@ -1,6 +1,6 @@
-// Takes secrets out of what comes from outside. Receivers echo requests, in whatever spelling their language writes: JSON or
-// HTML escapes, percent-encoding, quoted-printable, base64, hex, octal, lists of bytes, other case, broken lines. And an answer that is stored may
-// be cut in the middle of one.
+// Removes secrets from answers and errors. Receivers echo requests, with the encodings of their language: JSON or HTML
+// escapes, percent-encoding, quoted-printable, base64, hex, octal, lists of bytes, other case, broken lines. A stored answer
+// may also be cut in the middle of a secret.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../../../db/limits.ts'
@@ -14,18 +14,18 @@ interface Wanted {
   marks: Needles
 }
 
-/** No escape is cut at the end of a text before this many characters. */
+/** An incomplete escape at the end of a text has at most this many characters. */
 const LONGEST_ESCAPE = 40
-/** A large text is read in pieces, so that others have their turn in between. */
+/** A large text is searched in pieces, so that other work runs in between. */
 const PIECE = 32 * 1024
-/** A secret that lies across two pieces lies within one of them, unless it is so long that its parts are found. */
+/** Pieces overlap: a secret on the border is whole in one of them, or so long that its parts are found. */
 const OVERLAP = 2 * 1024
-/** Texts come one after another with the same secrets: what was made ready is kept for the next one. */
+/** Many texts are searched for the same secrets, so their patterns are cached. */
 const ready = new LRUCache<string, Wanted>({ max: LIMITS.redactionsReady.value })
-/** More secrets than this are not worth the memory of their patterns. */
+/** The patterns of longer lists of secrets are not cached: they take too much memory. */
 const MAX_KEY = 16 * 1024
 
-/** The text with `***` for each secret in it; for short texts. */
+/** Replaces each secret in the text with `***`; for short texts. */
 export function redact(text: string, secrets: readonly string[]): string {
   if (text === '') return text
   const wanted = wantedFor(secrets)
@@ -58,7 +58,7 @@ function wantedFor(secrets: readonly string[]): Wanted {
 
 interface Piece {
   text: string
-  /** Where it begins in the whole. */
+  /** Its position in the whole text. */
   at: number
 }
 
@@ -83,7 +83,7 @@ function spansIn({ text, at }: Piece, { letters, marks }: Wanted): Span[] {
   return spans
 }
 
-/** The text as it stands, and as it is once its escapes are decoded: once, twice … What looks like one may be none. */
+/** The text itself, and with its escapes decoded once, twice and so on. All are searched: an escape may be literal text. */
 function* views(text: string): Generator<Mapped> {
   const plain = mapped(text)
   yield plain
@@ -110,7 +110,7 @@ function beginOfCutEscape(text: string): number {
   return found < 0 ? text.length : text.length - tail.length + found
 }
 
-/** How many characters stand before a place of the original text. */
+/** How many characters come before a position of the original text. */
 function before({ starts }: Mapped, place: number): number {
   let count = starts.length
   while (count > 0 && starts[count - 1]! >= place) count--
@@ -122,7 +122,7 @@ function masked(text: string, spans: Span[]): string {
   let last = 0
   for (const [from, to] of spans.sort((a, b) => a[0] - b[0])) {
     if (to <= last) continue
-    // Two that overlap, or stand side by side, are one.
+    // Spans that overlap or touch become one.
     if (from > last || parts.length === 0) parts.push(text.slice(last, from), MASK)
     last = to
   }

@@ -1,15 +1,15 @@
-// What to look for: each secret as it is, in base64, in hex and as a list of its bytes, in the one spelling that texts are
-// brought into.
+// The patterns to search for: each secret itself, in base64, in hex and as a list of its bytes, normalised like the texts
+// that are searched.
 import { LIMITS } from '../../../../db/limits.ts'
 import { decoded, folded, mapped } from './decode.ts'
 
 export interface Pattern {
   text: string
-  /** So much of it, at least, is taken for the secret. */
+  /** A match of at least this length counts as the secret. */
   least: number
-  /** Must not be a part of a longer word: it is so short that words may hold it. */
+  /** Matches only as a whole word: it is so short that ordinary words may contain it. */
   alone: boolean
-  /** Characters around it may hold bits of it. */
+  /** The neighbouring characters may hold some bits of the secret. */
   base64: boolean
 }
 
@@ -19,13 +19,13 @@ export interface Patterns {
 }
 
 const SHORTEST = LIMITS.shortestRedacted.value
-/** The first and the last line of a PEM file are the same in all of them. */
+/** The first and last lines of PEM files, which are no secret. */
 const ARMOUR = /-----(BEGIN|END) [A-Z0-9 ]{1,60}-----/g
-/** From here on also a part of a word is the secret. */
+/** From this length on, a secret is also found inside a word. */
 const SHORTEST_PART = 6
-/** Pieces are looked for by this many characters (see search.ts). */
+/** The length of the runs that are looked up (see search.ts). */
 export const GRAM = 8
-/** An escape within an escape within an escape. */
+/** Escapes may be nested this deep. */
 export const ROUNDS = 4
 
 export function patternsFor(secrets: Iterable<string>): Patterns {
@@ -33,7 +33,7 @@ export function patternsFor(secrets: Iterable<string>): Patterns {
   const marks = new Map<string, Pattern>()
   const add = (text: string, base64 = false) => {
     const form = folded(mapped(text), 'letters').text
-    // Too few letters to tell it by them.
+    // It has too few letters to be recognised by them.
     const short = form.length < GRAM
     const own = short ? folded(mapped(text), 'marks').text : form
     if (own.length < SHORTEST || (base64 && own.length < SHORTEST_PART)) return
@@ -56,7 +56,7 @@ export function patternsFor(secrets: Iterable<string>): Patterns {
   return { letters: [...letters.values()], marks: [...marks.values()] }
 }
 
-/** A secret may look like an escape itself: texts that are decoded more often than they were encoded hold this form. */
+/** A secret may itself look like an escape: a text that is decoded too often contains this form. */
 function decodedFully(text: string): string {
   let form = mapped(text)
   for (let round = 0; round < ROUNDS; round++) {
@@ -67,7 +67,7 @@ function decodedFully(text: string): string {
   return form.text
 }
 
-/** As a program prints an array of bytes: what stands between the numbers is no letter and does not matter. */
+/** As a program prints an array of bytes. The separators are no letters, so they do not matter. */
 function byteLists(secret: string): string[] {
   const bytes = [...Buffer.from(secret, 'utf8')]
   if (bytes.length < SHORTEST_PART) return []
@@ -75,7 +75,7 @@ function byteLists(secret: string): string[] {
   return [bytes.join(' '), hex.map((byte) => `0x${byte}`).join(' '), hex.map((byte) => `U+00${byte}`).join(' ')]
 }
 
-/** As it may stand in a text that is then written in base64 or hex as a whole. */
+/** The secret's forms in a text that is then encoded in base64 or hex as a whole. */
 function spellings(secret: string): Buffer[] {
   const json = JSON.stringify(secret).slice(1, -1)
   // A lone surrogate has no percent-encoding.
@@ -85,7 +85,7 @@ function spellings(secret: string): Buffer[] {
   return [...[...texts].map((text) => Buffer.from(text, 'utf8')), Buffer.from(secret, 'utf16le')]
 }
 
-/** Of the base64 of any text that holds the secret after `3 n + shift` bytes: the characters that depend on it alone. */
+/** If the secret is at byte `3 n + shift` of a text, these characters of the text's base64 depend only on the secret. */
 function base64Core(bytes: Buffer, shift: number): string {
   const text = Buffer.concat([Buffer.alloc(shift), bytes])
     .toString('base64')

@@ -1,26 +1,26 @@
-// Finds secrets, and large pieces of them, at a cost that is linear in the text: each run of 8 characters is looked up among
-// a few runs of each secret, and what is found there is compared in both directions.
+// Finds secrets, and large pieces of them, in time linear to the text: each run of 8 characters is looked up among a few
+// runs of each secret, and a hit is extended in both directions.
 import type { Mapped } from './decode.ts'
 import { GRAM, type Pattern } from './patterns.ts'
 
-/** From one character of the original text up to another. */
+/** A range of the original text; `to` is exclusive. */
 export type Span = [from: number, to: number]
 
 type Found = (from: number, to: number, pattern: Pattern) => void
 
 export interface Needles {
   patterns: readonly Pattern[]
-  /** Every 8th run of 8 characters of each pattern, and the last one, with where it stands. */
+  /** The runs of 8 characters at every 8th position of each pattern, and the last run, with their positions. */
   grams: ReadonlyMap<string, [pattern: Pattern, at: number][]>
-  /** Which runs may be among the grams, by three of their characters. */
+  /** A quick test by three characters whether a run may be among the grams. */
   filter: Uint8Array
 }
 
-/** A piece of this size at the end or beginning of a text is taken for a secret that was cut there. */
+/** A piece of this size at the end or beginning of a text counts as a secret that was cut there. */
 const CUT_PIECE = 4
-/** A secret in base64 shares so many characters with what stands before and behind it. */
+/** In base64, up to so many characters on each side also hold bits of the secret. */
 const BASE64_EDGE = 3
-/** Secrets that begin alike: the others are found by their other runs. */
+/** At most so many secrets are kept for the same run: the others are found by their other runs. */
 const MOST_ALIKE = 8
 const FILTER_BITS = 13
 
@@ -32,7 +32,7 @@ export function needlesOf(patterns: readonly Pattern[]): Needles {
     for (let at = 0; at <= last; at = at === last ? last + 1 : Math.min(at + GRAM, last)) {
       const gram = pattern.text.slice(at, at + GRAM)
       const alike = grams.get(gram)
-      // A secret that repeats itself is found by its first run.
+      // If a run occurs twice in a secret, the first one is enough.
       if (alike && (alike.length >= MOST_ALIKE || alike.some(([other]) => other === pattern))) continue
       if (alike) alike.push([pattern, at])
       else grams.set(gram, [[pattern, at]])
@@ -43,8 +43,8 @@ export function needlesOf(patterns: readonly Pattern[]): Needles {
 }
 
 /**
- * The places of the original text where a secret stands.
- * @param whole how much of the view is no escape that was cut at the end of the text
+ * The ranges of the original text that hold a secret.
+ * @param whole the length of the view without an incomplete escape at the end
  */
 export function search(view: Mapped, needles: Needles, original: string, whole: number): Span[] {
   const spans: Span[] = []
@@ -96,7 +96,7 @@ function sketch(text: string, at: number): number {
   return (code ^ (code >>> FILTER_BITS)) & ((1 << FILTER_BITS) - 1)
 }
 
-/** Short ones: as they are, and those that words may hold only where they stand alone. */
+/** Short secrets: exact matches, and for the shortest only whole words. */
 function everywhere(view: Mapped, pattern: Pattern, found: Found): void {
   const { text, starts, ends } = view
   const isPart = (at: number, inside: number) => /[a-z0-9]/.test(text[at] ?? '') && touches(at, inside)
@@ -109,13 +109,13 @@ function everywhere(view: Mapped, pattern: Pattern, found: Found): void {
   }
 }
 
-/** A secret that was cut at the end of the text, where so little of it is left that no run shows it. */
+/** A secret that was cut at the end of the text, with fewer characters left than a run has. */
 function ends(text: string, end: number, pattern: Pattern, found: Found): void {
   const size = cutPiece(pattern, (length) => text.startsWith(pattern.text.slice(0, length), end - length))
   if (size !== undefined && size <= end) found(end - size, end, pattern)
 }
 
-/** The same where its beginning is missing. */
+/** The same for a secret whose beginning is missing. */
 function beginning(text: string, pattern: Pattern, found: Found): void {
   const size = cutPiece(pattern, (length) => text.startsWith(pattern.text.slice(-length)))
   if (size !== undefined) found(0, size, pattern)
@@ -126,7 +126,7 @@ function cutPiece({ text }: Pattern, isThere: (length: number) => boolean): numb
   return undefined
 }
 
-/** With the characters around it that a secret shares in base64, and what fills up the last group. */
+/** Adds the neighbouring base64 characters that hold bits of the secret, and the padding. */
 function withEdges(original: string, [from, to]: Span, edge: number): Span {
   let start = from
   let end = to
