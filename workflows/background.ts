@@ -3,10 +3,10 @@ import { type ActivityOptions, proxyActivities, workflowInfo } from '@temporalio
 import type { BackgroundActivities } from '../activities/background.ts'
 import { backgroundQueue } from './names.ts'
 
-/** What goes first: webhooks come last, since thousands of them may hang. */
+/** Priority keys of the queue. Webhooks come last, because thousands of them may hang. */
 export const URGENCY = { awaited: 1, work: 2, webhook: 3 } as const
 
-/** `tenantId`: whose share of the queue it counts for; undefined: work for all tenants. */
+/** `tenantId`: the tenant to which Temporal's fairness counts the activity; undefined for work for all tenants. */
 export function background(
   tenantId: string | undefined,
   urgency: keyof typeof URGENCY,

@@ -1,12 +1,12 @@
-// A batch: starts its distributions page by page, watches their rows, and sends its callback once all are final. They
-// are ordinary distributions with runs of their own. Nothing is lost with this run.
+// A batch: starts its distributions page by page, watches their rows, and sends its callback once all are final. Each
+// distribution has its own run. All state is in the rows, so this run can be lost.
 import { CancellationScope, condition, continueAsNew, defineSignal, setHandler } from '@temporalio/workflow'
 import { background } from './background.ts'
 import { type BatchRef, REREAD_SIGNAL } from './messages.ts'
 
 const rereadSignal = defineSignal(REREAD_SIGNAL)
 
-/** A step leaves about ten events; a run's history stays small. */
+/** A step adds about ten events, so the history of a run stays small. */
 const STEPS_PER_RUN = 50
 
 export async function batch(ref: BatchRef): Promise<void> {

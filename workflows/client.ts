@@ -21,10 +21,10 @@ export type ScheduleSpec = Pick<
   | 'deleted'
 >
 
-/** Which schedule, and when it is to run. */
+/** The id and the times of a schedule. */
 export type ScheduleTimes = Pick<ScheduleRow, 'id' | 'tenant_id' | 'cron' | 'interval_seconds' | 'time_zone'>
 
-/** As Temporal has it. */
+/** The state of a schedule in Temporal. */
 export interface ScheduleState {
   paused: boolean
   /** Empty while the schedule is paused. */
@@ -40,7 +40,7 @@ export interface About {
 export type RunState =
   | { state: 'running' }
   | { state: 'terminated' | 'closed'; closed_at: Date }
-  /** Temporal does not know it (any more). */
+  /** Temporal does not have the run, or no longer has it. */
   | { state: 'unknown' }
 
 export interface Runs {
@@ -48,26 +48,26 @@ export interface Runs {
   start(ref: DistributionRef, about: About): Promise<void>
   /** Starts a run even if an earlier one has closed; does nothing if one is running. */
   startAgain(ref: DistributionRef, about: About): Promise<void>
-  /** Has the run read the cancel in its row, and starts a run when there is none. */
+  /** Makes the run read the cancel in its row; starts a run if there is none. */
   signalCancel(ref: DistributionRef, about: About): Promise<void>
-  /** Has the run read the retry in its rows, and starts a run when there is none. */
+  /** Makes the run read the retry in its rows; starts a run if there is none. */
   signalRetry(ref: DistributionRef, about: About): Promise<void>
   /** Makes the run reread its rows; does nothing if none is running. */
   signalReread(ref: DistributionRef): Promise<void>
-  /** Signals the run that it may be its turn at these destinations; does nothing if none is running. */
+  /** Signals the run that its turn at these destinations may have come; does nothing if none is running. */
   signalTurn(ref: DistributionRef, destinations: string[]): Promise<void>
   /** Resumes the deliveries that wait for a destination, page by page. */
   resume(ref: ResumeRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
-  /** Starts the run of a webhook. One that runs already is left alone, or ends first if it is to be sent `again`. */
+  /** Starts the run of a webhook. If one is running, it continues; with `again` it is terminated and replaced. */
   startWebhook(ref: WebhookRef, again?: 'again'): Promise<void>
-  /** Starts the run of a batch; one that runs already reads its rows again. */
+  /** Starts the run of a batch; a run in progress rereads its rows. */
   startBatch(ref: BatchRef): Promise<void>
-  /** Brings Temporal's schedule in line with its row; `refused` says why Temporal does not take it. */
+  /** Updates Temporal's schedule from its row; `refused` is the reason if Temporal rejects it. */
   setSchedule(row: ScheduleSpec, resume?: boolean): Promise<{ refused: string | null }>
   describeSchedule(row: ScheduleTimes): Promise<ScheduleState>
   probe(input: ProbeInput): Promise<ProbeResult>
-  /** Has a destination checked at intervals from now on, or no longer. */
+  /** Starts, changes or ends the health checks of a destination. */
   healthCheck(check: HealthCheckSchedule): Promise<void>
 }
 
@@ -77,7 +77,7 @@ export interface TemporalHealth {
   worker_polling: boolean
 }
 
-/** What a call is about; for the log. */
+/** The subject of a call; for the log. */
 export type Addressee =
   | DistributionRef
   | BatchRef
@@ -87,15 +87,15 @@ export type Addressee =
   | ProbeInput
   | WebhookRef
 
-/** How the API reaches the runs. Nothing here throws, or delays an answer for long. */
+/** The API's way to the runs. These calls do not throw, and do not delay a response for long. */
 export interface Dispatcher {
   /**
-   * Does in Temporal what a row already says. If that takes too long, it continues after the answer was sent; if it
-   * fails, the sweep repeats it. True when it was done in time.
+   * Does in Temporal what a row already says. If that takes too long, it continues after the response was sent; if it
+   * fails, the sweep repeats it. True if it was done in time.
    */
   tell(what: string, about: Addressee, call: (runs: Runs) => Promise<unknown>): Promise<boolean>
-  /** The result of `call`, or null when there is none within `withinMs` milliseconds. */
+  /** The result of `call`, or null if there is none within `withinMs` milliseconds. */
   ask<T>(what: string, about: Addressee, call: (runs: Runs) => Promise<T>, withinMs?: number): Promise<T | null>
-  /** Unhealthy also when there is no answer in time. */
+  /** Unhealthy also if there is no response in time. */
   health(): Promise<TemporalHealth>
 }

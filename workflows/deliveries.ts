@@ -1,4 +1,4 @@
-// The deliveries of one run of `distribute`: side by side, each until its row is final.
+// The deliveries of one run of `distribute`: they run concurrently, each until its row is final.
 import {
   ActivityCancellationType,
   ActivityFailure,
@@ -15,23 +15,23 @@ import { type QueuePriority, queuePriority } from './names.ts'
 import type { RunningDeliveries } from './running.ts'
 import type { Turns } from './turns.ts'
 
-/** For errors of the infrastructure: retried without end, because they cost no attempt of the tenant's. */
-export const PATIENT = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' } as const
+/** For infrastructure errors: retried without limit, because they do not count as attempts of the delivery. */
+export const RETRY_FOREVER = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '30 s' } as const
 
-const { record } = proxyActivities<Pick<Activities, 'record'>>({ startToCloseTimeout: '30 s', retry: PATIENT })
+const { record } = proxyActivities<Pick<Activities, 'record'>>({ startToCloseTimeout: '30 s', retry: RETRY_FOREVER })
 const { deliver } = proxyActivities<Pick<Activities, 'deliver'>>({
   // Longer than the longest deadline of a destination (600 s), so that a send ends by its own deadline.
   startToCloseTimeout: '660 s',
-  // Without this it would act as TRY_CANCEL: `finish` would run beside a send that has not ended.
+  // The default TRY_CANCEL would let `finish` run while a send is still in progress.
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-  retry: PATIENT,
+  retry: RETRY_FOREVER,
 })
 
 /** Activities scheduled in one workflow task: a thousand at once would exceed the size of a message. */
 const CHUNK = 200
 /**
- * A held delivery is signalled when its turn comes, if necessary by the sweep. Until then it does no calls, so that
- * even with ten thousand held deliveries no history grows.
+ * A held delivery is signalled when its turn comes, if necessary by the sweep. Until then it makes no calls, so that
+ * no history grows even with ten thousand held deliveries.
  */
 const LONGEST_HOLD_MS = 86_400_000
 
@@ -40,16 +40,16 @@ export interface Run {
   ref: DistributionRef
   running: RunningDeliveries
   turns: Turns
-  /** Has the run read its rows again. */
+  /** Makes the run reread its rows. */
   reread: () => void
-  /** Has the run fail: only an error in this code does that. */
+  /** Makes the run fail; only for errors in this code. */
   fail: (error: unknown) => void
 }
 
 /** Starts the deliveries that are open and do not run yet. */
 export async function startDeliveries(run: Run, planned: Plan): Promise<void> {
   const { ref, running, reread, fail } = run
-  // A retry may come between the final row of a delivery and the end of its activity, which does not end the retry.
+  // A retry may reopen a delivery whose activity has not ended yet; the end of that activity must not end the retry.
   for (const { name, round, resumes } of planned.deliveries) running.note(name, round, resumes)
   const priority = priorityOf(ref, planned)
   const idle = planned.deliveries.filter((delivery) => !running.has(delivery.name))
@@ -65,7 +65,7 @@ export async function startDeliveries(run: Run, planned: Plan): Promise<void> {
   }
 }
 
-/** The priority that a rule has set, in the same form as the run's own. */
+/** The priority that a rule has set, with or without fairness like the run itself. */
 function priorityOf({ tenant_id }: DistributionRef, { priority }: Plan): QueuePriority | undefined {
   if (priority === undefined) return undefined
   return queuePriority(tenant_id, priority, (workflowInfo().priority?.fairnessWeight ?? 0) > 0)
@@ -86,7 +86,7 @@ async function deliverTo(
   const options = { summary: `${protocol} → ${name}`, ...(priority ? { priority } : {}) }
   try {
     for (let checks = 0; ; ) {
-      // Read before the call: a turn that comes while the activity decides to hold the delivery counts.
+      // Read before the call, so that a signal during the call is not lost.
       const seen = turns.of(name)
       const delivered = await deliver.executeWithOptions({ ...options, heartbeatTimeout }, [input])
       if (!delivered.recorded) {
@@ -99,19 +99,19 @@ async function deliverTo(
         const longest = delivered.recheck ? recheckDelay(checks++) : LONGEST_HOLD_MS
         await condition(() => turns.of(name) !== seen, longest, { summary: `turn at ${name}` })
       } else {
-        // The signal that the delivery was resumed has been lost.
+        // The delivery was resumed, but the signal was lost.
         if (delivered.resumed) reread()
         return
       }
     }
   } catch (error) {
-    // A final failure: the row says why, and the other deliveries go on.
+    // A final failure: the row has the reason, and the other deliveries continue.
     if (error instanceof ActivityFailure || isCancellation(error)) return
     throw error
   }
 }
 
-/** While it is unknown whether those ahead go to this destination at all. */
+/** The delay while earlier distributions of the key are not planned, so that their destinations are unknown. */
 function recheckDelay(checks: number): number {
   return Math.min(900_000, 1000 * 2 ** checks)
 }

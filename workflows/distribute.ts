@@ -1,5 +1,5 @@
-// One distribution: plan it, deliver to all destinations side by side, end it, send its callback. The rows in
-// PostgreSQL hold the truth. A signal only says that they have changed.
+// One distribution: plan it, deliver to all destinations concurrently, end it, send its callback. The state is in the
+// rows in PostgreSQL. A signal only means that they have changed.
 import { defineSearchAttributeKey, SearchAttributeType, WorkflowExecutionAlreadyStartedError } from '@temporalio/common'
 import {
   CancellationScope,
@@ -18,7 +18,7 @@ import {
 } from '@temporalio/workflow'
 import type { Activities } from '../activities/index.ts'
 import type { JobStatus } from '../db/states.ts'
-import { PATIENT, startDeliveries } from './deliveries.ts'
+import { RETRY_FOREVER, startDeliveries } from './deliveries.ts'
 import {
   CANCEL_SIGNAL,
   type DistributionRef,
@@ -41,7 +41,7 @@ export const rereadSignal = defineSignal(REREAD_SIGNAL)
 export const turnSignal = defineSignal<[destinations?: string[]]>(TURN_SIGNAL)
 
 /**
- * Local activities are cheap and nearly always enough. After any failure the ordinary activity of the same name is
+ * Local activities cost less, and nearly always succeed. After any failure the ordinary activity of the same name is
  * used.
  */
 const quick = proxyLocalActivities<Pick<Activities, 'plan' | 'finish'>>({
@@ -51,7 +51,7 @@ const quick = proxyLocalActivities<Pick<Activities, 'plan' | 'finish'>>({
 })
 const { plan, finish } = proxyActivities<Pick<Activities, 'plan' | 'finish'>>({
   startToCloseTimeout: '30 s',
-  retry: PATIENT,
+  retry: RETRY_FOREVER,
 })
 const STATUS = defineSearchAttributeKey('DistributionStatus', SearchAttributeType.KEYWORD)
 
@@ -102,7 +102,7 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
       await condition(() => running.empty)
       const finished = await finishNow({ ...ref, round: planned.round, cause })
       if (finished.again) {
-        // A delivery is open that this run does not deliver. That is rare; the pause prevents a tight loop.
+        // Rare: a delivery is open, but it is not running in this run. The pause prevents a tight loop.
         if (!changed) await sleep('1 s')
         continue
       }
@@ -119,7 +119,7 @@ async function planNow(ref: DistributionRef): Promise<Plan> {
   try {
     return await quick.plan(ref)
   } catch (error) {
-    log.warn('plan goes on as an ordinary activity', { error: String(error) })
+    log.warn('plan is repeated as an ordinary activity', { error: String(error) })
     return await plan(ref)
   }
 }
@@ -128,12 +128,12 @@ async function finishNow(input: FinishInput): Promise<FinishResult> {
   try {
     return await quick.finish(input)
   } catch (error) {
-    log.warn('finish goes on as an ordinary activity', { error: String(error) })
+    log.warn('finish is repeated as an ordinary activity', { error: String(error) })
     return await finish(input)
   }
 }
 
-/** Only where the start has set it: naming an attribute that the namespace does not have would block the run. */
+/** Only if the start has set the attribute: an attribute that the namespace does not have would block the run. */
 function showStatus(status: JobStatus): void {
   if (workflowInfo().typedSearchAttributes.get(STATUS) === undefined) return
   upsertSearchAttributes([{ key: STATUS, value: status }])

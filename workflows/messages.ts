@@ -3,20 +3,20 @@ import type { AttemptOutcome } from '../db/distributions/attempts.ts'
 import type { EndCause } from '../db/distributions/end.ts'
 import type { JobStatus, Priority, Protocol } from '../db/states.ts'
 
-/** The one argument of `distribute`, and the signals' addressee. `distribution_id` is `dist_<uuid>`. */
+/** The argument of `distribute`; also identifies the run to signal. `distribution_id` is `dist_<uuid>`. */
 export interface DistributionRef {
   tenant_id: string
   distribution_id: string
 }
 
-/** Signals carry no data: the command stands in the row, and the signal has the run read it. */
+/** Signals carry no data: the command is in the row, and the signal makes the run read it. */
 export const CANCEL_SIGNAL = 'cancel'
 export const RETRY_SIGNAL = 'retry'
-/** Something else has changed in the distribution's rows. */
+/** Another change in the distribution's rows. */
 export const REREAD_SIGNAL = 'reread'
 /**
- * Those ahead under its ordering key have ended: held deliveries may try again. Names their destinations, because a
- * thousand may be held; without names it means all of them.
+ * Earlier distributions of the same ordering key have ended: held deliveries may try again. The signal names their
+ * destinations, because a thousand may be held; without names it means all of them.
  */
 export const TURN_SIGNAL = 'turn'
 
@@ -24,7 +24,7 @@ export const TURN_SIGNAL = 'turn'
 export interface Plan {
   /** The distribution has ended: there is nothing to do. */
   final: boolean
-  /** Counts the manual retries; `finish` compares it. */
+  /** The number of manual retries, plus 1; `finish` compares it. */
   round: number
   /** From now until `deliver_at`, in milliseconds on the database's clock; 0 when it may start. */
   delay_ms: number
@@ -33,15 +33,15 @@ export interface Plan {
   cancel_requested: boolean
   /** The deliveries that are not final, without failover standbys. */
   deliveries: PlannedDelivery[]
-  /** Deliveries that ended from outside (their destination was deleted), although the run may still carry them out. */
+  /** Deliveries that others have ended (their destination was deleted), although they may still run here. */
   ended?: string[]
-  /** The priority that a rule gave them; absent: the run's own. */
+  /** The priority that a rule has set; absent: that of the run. */
   priority?: Priority
-  /** A worker that delivers counts as lost after so long without a heartbeat. */
+  /** After this time without a heartbeat, the worker of a delivery counts as lost. */
   lost_after_ms: number
 }
 
-/** An open delivery, as its rows say. */
+/** The plan as read from the rows. */
 export type RowPlan = Omit<Plan, 'lost_after_ms'>
 
 export interface PlannedDelivery {
@@ -57,17 +57,17 @@ export interface PlannedDelivery {
 
 export interface DeliverInput extends DistributionRef {
   destination: string
-  /** As in the plan. A call that began before the row was resumed has nothing to do. */
+  /** As in the plan. After a later resume of the row, this call has nothing to do. */
   resumes?: number | undefined
 }
 
 export type DeliverResult =
   /**
-   * Everything is in the rows. `held`: others of its ordering key come first; call again at the next `TURN_SIGNAL`,
-   * with `recheck` also soon without one. `resumed`: the row was resumed meanwhile; read the plan again.
+   * Everything is in the rows. `held`: earlier ones of its ordering key come first; call again at the next `TURN_SIGNAL`,
+   * and with `recheck` also after a delay. `resumed`: the row was resumed meanwhile; read the plan again.
    */
   | { recorded: true; held?: true; recheck?: true; resumed?: true }
-  /** The attempt is over, but its outcome could not be written: call `record`. */
+  /** The attempt has ended, but its outcome could not be written: call `record`. */
   | { recorded: false; outcome: AttemptOutcome }
 
 export interface RecordInput extends DeliverInput {
@@ -85,14 +85,14 @@ export interface FinishInput extends DistributionRef {
 }
 
 export interface FinishResult {
-  /** It goes on: plan again. */
+  /** The distribution is not final: plan again. */
   again: boolean
   status: JobStatus
   /** The callback of this round, which still has to be sent. */
   webhook_id: string | null
 }
 
-/** The one argument of `webhook`. */
+/** The argument of `webhook`. */
 export interface WebhookRef {
   tenant_id: string
   /** `dist_<uuid>.<round>`, `batch_<uuid>` or `event_<uuid>`. */
@@ -102,11 +102,11 @@ export interface WebhookRef {
 export interface ProbeInput {
   tenant_id: string
   destination_id: string
-  /** A scheduled check: no request waits for the answer. */
+  /** A scheduled check: no request waits for the result. */
   scheduled?: true
 }
 
-/** A destination that is checked at intervals; null: no longer. */
+/** The interval of a destination's health checks; null: no checks. */
 export interface HealthCheckSchedule {
   tenant_id: string
   destination_id: string
@@ -116,11 +116,11 @@ export interface HealthCheckSchedule {
 export interface ResumeStep {
   /** There may be more to resume. */
   more: boolean
-  /** How many may be under way at once; the next step starts from it. */
+  /** How many may be in progress at once; passed to the next step. */
   window?: number
 }
 
-/** The one argument of `batch`; `batch_id` is the row's uuid. */
+/** The argument of `batch`; `batch_id` is the row's uuid. */
 export interface BatchRef {
   tenant_id: string
   batch_id: string
@@ -128,30 +128,30 @@ export interface BatchRef {
   cancelled?: boolean
 }
 
-/** What one step of a batch came to; `wait_ms`: the next step follows after so many milliseconds. */
+/** The result of one step of a batch; `wait_ms`: the next step follows after so many milliseconds. */
 export type BatchStep = { done: false; wait_ms: number } | { done: true }
 
-/** The one argument of `recur`; `schedule_id` is the row's uuid. */
+/** The argument of `scheduled`; `schedule_id` is the row's uuid. */
 export interface ScheduleRef {
   tenant_id: string
   schedule_id: string
 }
 
 export interface ScheduledInput extends ScheduleRef {
-  /** When its run began; absent: now. */
+  /** The start of its run; absent: now. */
   begun?: string
-  /** The time that the schedule means, ISO 8601: it identifies the distribution. */
+  /** The nominal time of the run, ISO 8601: it identifies the distribution. */
   at: string
 }
 
 export interface Scheduled {
-  /** Null: it was paused or deleted meanwhile. */
+  /** Null: the schedule was paused or deleted meanwhile. */
   distribution_id: string | null
   /** The next time of the schedule must wait until this distribution is final. */
   wait: boolean
 }
 
 export interface SweepInput {
-  /** Every open job, not only those that are due: Temporal's data may be new. */
+  /** Every open job, not only those that are due, for example after the data of Temporal was lost. */
   all: boolean
 }

@@ -4,10 +4,10 @@ import type { ResumeRef } from '../db/distributions/resume.ts'
 import type { Priority } from '../db/states.ts'
 import type { BatchRef, DistributionRef, ScheduleRef, WebhookRef } from './messages.ts'
 
-/** All workflows; the activities plan, deliver, record, finish. */
+/** The queue of all workflows, and of the activities plan, deliver, record and finish. */
 export const MAIN_QUEUE = 'distributor'
 
-/** Activities of webhooks, probes, the sweep and batches: the background, which must not take a delivery's slot. */
+/** The queue of other activities (webhooks, probes, the sweep, batches), which must not take the slots of deliveries. */
 export function backgroundQueue(mainQueue: string): string {
   return `${mainQueue}-background`
 }
@@ -24,7 +24,7 @@ export function batchWorkflowId(ref: BatchRef): string {
   return `batch/${ref.tenant_id}/${ref.batch_id}`
 }
 
-/** Of the schedules that check destinations, and of the workflows that they start. */
+/** For the schedules that check destinations, and the workflows that they start. */
 export const HEALTH_CHECK_PREFIX = 'health/'
 
 export function healthCheckScheduleId(check: { tenant_id: string; destination_id: string }): string {
@@ -35,7 +35,7 @@ export function resumeWorkflowId({ tenant_id, target, changed_at }: ResumeRef): 
   return `resume/${tenant_id}/${target ?? ''}${changed_at ? `/${changed_at}` : ''}`
 }
 
-/** Of the schedule, and of the workflows that it starts. */
+/** For the schedule, and the workflows that it starts. */
 export function scheduleIdOf(ref: ScheduleRef): string {
   return `schedule/${ref.tenant_id}/${ref.schedule_id}`
 }
@@ -44,11 +44,11 @@ export const SWEEP_SCHEDULE_ID = 'distributor/sweep'
 export const MAINTENANCE_SCHEDULE_ID = 'distributor/maintenance'
 
 /**
- * The share of each priority while more deliveries wait than the workers can carry. Temporal's fairness keeps these
- * shares between all pairs of tenant and priority, so that none of them waits for ever.
+ * The weight of each priority while more deliveries wait than the workers can carry out. Temporal's fairness applies it
+ * to all pairs of tenant and priority, so that none of them waits for ever.
  */
 export const PRIORITY_WEIGHTS: Record<Priority, number> = { critical: 10, high: 3, normal: 1, low: 0.1 }
-/** One level for all: between levels Temporal's order is strict, and a lower one starves under a steady load of a higher. */
+/** One level for all: Temporal's levels are strict, so a steady load of a higher level would starve a lower one. */
 const ONE_LEVEL = 3
 
 export interface QueuePriority {
@@ -58,20 +58,20 @@ export interface QueuePriority {
 }
 
 /**
- * How Temporal orders the tasks of a tenant at a priority. Without `fairness` (a server that has none, or where it is
- * turned off) by strict levels. The key of `normal` is the tenant's own, which batches and schedules have too.
+ * How Temporal orders the tasks of a tenant and a priority. Without `fairness` (not supported by the server, or turned
+ * off) by strict levels. The key of `normal` is the tenant id, which batches and schedules use too.
  */
 export function queuePriority(tenantId: string, priority: Priority, fairness: boolean): QueuePriority {
   if (!fairness) return { priorityKey: PRIORITY_KEYS[priority], fairnessKey: tenantId }
   return {
     priorityKey: ONE_LEVEL,
-    // At most 50 characters and these: Temporal takes 64 bytes.
+    // A tenant id has at most 50 characters, and Temporal accepts 64 bytes.
     fairnessKey: priority === 'normal' ? tenantId : `${tenantId}/${priority}`,
     fairnessWeight: PRIORITY_WEIGHTS[priority],
   }
 }
 
-/** Temporal's priority keys run from 1 (first) to 5 (last). */
+/** Temporal's priority keys, from 1 (first) to 5 (last). */
 export const PRIORITY_KEYS: Record<Priority, number> = { critical: 1, high: 2, normal: 3, low: 5 }
 
 /** All keywords; `DistributionStatus` is `processing` from the start and upserted once, at the end of a run. */

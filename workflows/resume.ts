@@ -8,7 +8,7 @@ const STEPS_PER_RUN = 500
 
 export async function resume(ref: ResumeRef): Promise<void> {
   const { resumeStep } = background(ref.tenant_id, 'work')
-  // The destination has recovered once more: what was deferred meanwhile is to be resumed too.
+  // The destination has recovered again: deliveries that were deferred meanwhile must be resumed too.
   let again = false
   setHandler(defineSignal(REREAD_SIGNAL), () => {
     again = true

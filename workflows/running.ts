@@ -1,4 +1,4 @@
-// Which deliveries of a run are under way. Plain bookkeeping: what a delivery is, and how it stops, is passed in.
+// The running deliveries of a run. Plain bookkeeping, without calls of Temporal: the caller passes in how to stop one.
 
 export interface Stoppable {
   done: Promise<void>
@@ -21,8 +21,8 @@ export class RunningDeliveries {
   }
 
   /**
-   * Adds a delivery until its `done` settles; a rejection goes to `onError`. `onOutdated` is called when it has ended
-   * and its row was opened in a later round meanwhile: its end says nothing about that round.
+   * Adds a delivery until its `done` settles; a rejection goes to `onError`. `onOutdated` is called when it has ended but
+   * its row was reopened in a later round meanwhile: that round must still be delivered.
    */
   add(name: string, delivery: Stoppable, onError: (error: unknown) => void, onOutdated: () => void = () => {}): void {
     this.#running.set(name, delivery)
@@ -33,8 +33,8 @@ export class RunningDeliveries {
   }
 
   /**
-   * Notes the round in which the row of a running delivery is open now, and how often it was resumed. A delivery that
-   * waits although its row was resumed is stopped, so that it starts again.
+   * Notes the present round of the row of a running delivery, and how often it was resumed. A delivery that waits
+   * although its row was resumed is stopped, so that it starts again.
    */
   note(name: string, round: number, resumes = 0): void {
     const delivery = this.#running.get(name)
@@ -44,7 +44,7 @@ export class RunningDeliveries {
     if (resumed) delivery.stop()
   }
 
-  /** Stops a delivery whose row is final: nothing more may be sent. */
+  /** Stops a delivery whose row is final, so that nothing more is sent. */
   stop(name: string): void {
     this.#running.get(name)?.stop()
   }

@@ -1,11 +1,11 @@
-// One time of a schedule: submits its distribution, and stays until that is final where the next time has to know (every
-// overlap policy but allow_all).
+// One run of a schedule: submits its distribution. With every overlap policy but allow_all it also waits until the
+// distribution is final.
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common'
 import { workflowInfo } from '@temporalio/workflow'
 import { background } from './background.ts'
 import type { ScheduleRef } from './messages.ts'
 
-/** Set by Temporal: the time that the schedule means, however late it runs. */
+/** Set by Temporal: the nominal time of the run, even if it starts late. */
 const SCHEDULED = defineSearchAttributeKey('TemporalScheduledStartTime', SearchAttributeType.DATETIME)
 
 export async function scheduled(ref: ScheduleRef): Promise<void> {

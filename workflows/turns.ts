@@ -1,4 +1,4 @@
-// Counts the signals that a destination of a run may have its turn under the ordering key.
+// Counts the signals of the ordering key for each destination of a run.
 
 export class Turns {
   readonly #at = new Map<string, number>()

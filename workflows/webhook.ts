@@ -2,7 +2,7 @@
 import { background } from './background.ts'
 import type { WebhookRef } from './messages.ts'
 
-/** Ends when the receiver has accepted it, or after a day of attempts; the row says which. */
+/** Ends when the receiver has accepted the webhook, or after a day of attempts; the row has the result. */
 export async function webhook(ref: WebhookRef): Promise<void> {
   const { sendWebhook } = background(ref.tenant_id, 'webhook', {
     retry: { initialInterval: '5 s', backoffCoefficient: 2, maximumInterval: '1 min' },
