@@ -1,4 +1,4 @@
-// The API as a part of a program: builds it and listens.
+// Creates the API within a program, and listens.
 import { readFileSync } from 'node:fs'
 import { createApp } from './app.ts'
 import type { AppDeps } from './http/context.ts'

@@ -60,8 +60,8 @@ function namesIn({ protocol, configuration }: Configured): string[] {
 }
 
 /**
- * Works also if the stored configuration does not match the present schema. Of an unknown protocol nobody knows the hosts:
- * it allows none.
+ * Works also if the stored configuration does not match the present schema. The hosts of an unknown protocol are unknown,
+ * so it allows none.
  */
 function hostsOf({ protocol, configuration }: Configured): { path: Path; host: string }[] {
   const config = findProtocol(protocol)?.config

@@ -1,8 +1,8 @@
-// What the endpoints of registered destinations share.
+// Functions that the endpoints of registered destinations share.
 import { circuitStates } from '../../db/destinations/circuits.ts'
 import { type DestinationRow, findDestination } from '../../db/destinations/destinations.ts'
 import type { Db } from '../../db/pool.ts'
-import type { Deed, Request } from '../http/endpoint.ts'
+import type { AuditEntry, Request } from '../http/endpoint.ts'
 import { notFound } from '../http/errors.ts'
 import { shownDestination } from './registration.ts'
 
@@ -19,6 +19,6 @@ export async function shown({ transaction }: Request, row: DestinationRow) {
   return shownDestination(row, circuit(row.id))
 }
 
-export function deed(action: string, { id, name }: DestinationRow, details: Record<string, unknown> = {}): Deed {
+export function entry(action: string, { id, name }: DestinationRow, details: Record<string, unknown> = {}): AuditEntry {
   return { action, resource_type: 'destination', resource_id: id, details: { name, ...details } }
 }

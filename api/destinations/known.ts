@@ -6,7 +6,7 @@ import { nearestName } from '../schemas/issues.ts'
 
 export interface KnownDestinations {
   found: ReadonlyMap<string, KnownDestination>
-  /** Unknown names with the most similar known name. */
+  /** For unknown names, the most similar known name. */
   meant: ReadonlyMap<string, string>
 }
 

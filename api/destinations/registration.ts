@@ -1,4 +1,4 @@
-// Converts a registered destination between the forms in requests, in rows and in responses: its secrets.
+// Converts a registered destination, mainly its secrets, between the forms in requests, in rows and in responses.
 import { isDeepStrictEqual } from 'node:util'
 import { destinationFor, findProtocol } from '../../activities/destinations/registry.ts'
 import { changedPlaces, MASK } from '../../activities/destinations/secrets/secret.ts'
@@ -14,7 +14,7 @@ import type { Protocol } from '../../db/states.ts'
 import type { AppDeps } from '../http/context.ts'
 import { type Detail, invalid } from '../http/errors.ts'
 import { shapingIssues } from '../rules/shape-check.ts'
-import { shownShape, takeIn } from '../rules/shape-forms.ts'
+import { shownShape, toStored } from '../rules/shape-forms.ts'
 import { configurationIssues, readProtocol } from '../submission/destination-entries.ts'
 
 export interface SentContent {
@@ -67,8 +67,8 @@ export async function separateSecrets(
   const credential = ownCredentialName(own.destination_id)
   const schema = destinationFor(own.protocol).config
   const extraction = extractLiterals(schema, sent.configuration, { credential, previous: present?.configuration })
-  const keeper = { sealer, tenantId: own.tenant_id }
-  const shape = takeIn(keeper, sent.transform_config ?? {}, present?.transform_config, ['transform_config'])
+  const owner = { sealer, tenantId: own.tenant_id }
+  const shape = toStored(owner, sent.transform_config ?? {}, present?.transform_config, ['transform_config'])
   const missing = extraction.missing.map(
     (path): Detail => ({ field: `configuration.${path}`, issue: 'is ***, but there is no stored secret to keep' }),
   )
@@ -99,7 +99,7 @@ export async function separateSecrets(
   return { content, fields, changed }
 }
 
-/** Otherwise somebody who does not know the secret could have it sent to another server. */
+/** Otherwise a user who does not know the secret could have it sent to another server. */
 function sendAgain(path: string, moved: string[]): Detail {
   const fields = moved.map((field) => `configuration.${field}`).join(', ')
   return {
@@ -149,8 +149,8 @@ export async function keepSecrets(
 }
 
 /**
- * The destination with masked secrets, and the state of its circuit. Of a protocol that this program does not have every
- * field is masked, because nobody knows which of them are secret.
+ * The destination with masked secrets, and the state of its circuit. For an unknown protocol every field is masked, because
+ * it is unknown which fields are secret.
  */
 export function shownDestination(row: DestinationRow, circuit: CircuitState) {
   const schema = findProtocol(row.protocol)?.config

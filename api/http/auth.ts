@@ -17,9 +17,9 @@ export interface KeyLookup {
   forget(): void
 }
 
-/** How long a key is cached: other processes accept a revoked key for this time; the process that revoked it does not. */
+/** How long a key is cached. After a key was revoked, other processes accept it for this time. */
 const REMEMBERED_MS = 3000
-/** Only existing keys are cached, so this matters only in very large installations. */
+/** Only existing keys are cached, so only very large installations reach this limit. */
 const REMEMBERED_KEYS = 10_000
 
 /** `last_used_at` of a key is written this often by one process. */

@@ -1,29 +1,29 @@
-// How many bytes of requests one process holds at once: of each API key, of each tenant, and in all. A body counts from the
-// moment in which it is read until its request is answered, by the length that it announces or that it has become.
+// Limits the bytes of requests that one process holds: per API key, per tenant, and in total. A body counts from the start of
+// reading until its request is answered, with its Content-Length or, without one, with the bytes read so far.
 import { LIMITS } from '../../db/limits.ts'
 import { createSlots, type Holding } from '../../db/slots.ts'
 import type { Caller } from './context.ts'
 import { ApiError } from './errors.ts'
 
 export interface HeldBody {
-  /** @throws ApiError when so many more do not fit: 429 for the caller's own share, 503 for that of all */
+  /** @throws ApiError above a limit: 429 for the limits of the key and the tenant, 503 for the total */
   add(bytes: number): void
-  /** Frees all that was counted of this body. */
+  /** Releases all bytes of this body. */
   end(): void
 }
 
 export interface BodiesUnderWay {
-  /** @throws ApiError likewise, before anything is read */
+  /** @throws ApiError like `add`, before anything is read */
   begin(caller: Caller, announced: number): HeldBody
 }
 
 const AGAIN_SECONDS = 2
 
-/** @param largest bytes that one body may have */
+/** @param largest the maximum bytes of one body */
 export function createBodiesUnderWay(largest: number): BodiesUnderWay {
   const unit = Math.max(largest, LIMITS.smallBody.value)
   const bodies = createSlots(({ amount }: { tenant: string; key: string; amount: number }, { key, tenant, all }) => {
-    // Small ones find room where large ones hold all of theirs.
+    // Small bodies have additional room, so that large ones cannot block them.
     const room = amount <= LIMITS.smallBody.value ? LIMITS.smallBodies.value : 0
     const fits = (held: Holding<unknown>, most: number) => held.amount + amount <= most * unit + room
     if (!fits(key, LIMITS.bodiesOfKey.value)) return 'API key'
@@ -48,7 +48,7 @@ export function createBodiesUnderWay(largest: number): BodiesUnderWay {
 
 function tooMany(whose: 'API key' | 'tenant' | 'all'): ApiError {
   const of = whose === 'all' ? '' : ` of this ${whose}`
-  const issue = `too many bytes of requests${of} are under way, try again in ${AGAIN_SECONDS} s`
+  const issue = `too many bytes of requests${of} are in progress, try again in ${AGAIN_SECONDS} s`
   const retryAfterSeconds = AGAIN_SECONDS
   return whose === 'all'
     ? new ApiError('SERVICE_UNAVAILABLE', issue, [], { retryAfterSeconds, refusal: 'overload' })

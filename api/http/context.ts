@@ -32,7 +32,7 @@ export type Refusal =
 export interface ApiMetrics {
   /** `zenia_distribution_requests_total`: submissions, `status` `accepted`, `duplicate` or `rejected`. */
   requests: Counter<'tenant_id' | 'data_type' | 'status'>
-  /** `zenia_distribution_latency_seconds`: of distributions that the API ends. */
+  /** `zenia_distribution_latency_seconds`, for distributions that the API ends. */
   latency: Histogram
   /** `zenia_distribution_api_refusals_total`: `tenant_id` is empty if the key is missing or unknown. */
   apiRefusals: Counter<'tenant_id' | 'reason'>
@@ -44,7 +44,7 @@ export interface UploadTimes {
   window_ms: number
 }
 
-/** All that the API needs from its process. Nothing in `api/` reads the environment. */
+/** The parts that the API needs from its process. Nothing in `api/` reads the environment. */
 export interface AppDeps {
   pool: Pool
   dispatcher: Dispatcher

@@ -34,7 +34,7 @@ const PAGE = `<!doctype html>
 </html>
 `
 
-/** Only this server; the page needs data URLs for icons and inline styles. */
+/** Allows only this server; the page also needs data URLs for icons and inline styles. */
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
 
@@ -92,9 +92,9 @@ function documentConfig(version: string) {
       version,
       description: [
         'Takes a payload over HTTP and delivers it durably to many destinations.',
-        'Every request under `/api/v1` carries `X-API-Key`. Roles: `viewer` reads; `operator` also submits, cancels,',
-        'retries and tests; `admin` does all else in its tenant; `platform` reaches over all tenants.',
-        'Bodies may be gzip. Times are ISO 8601 in UTC. Every answer carries `X-Request-Id`.',
+        'Every request under `/api/v1` needs `X-API-Key`. Roles: `viewer` reads; `operator` also submits, cancels,',
+        'retries and tests; `admin` may do everything in its tenant; `platform` also manages all tenants.',
+        'Bodies may be compressed with gzip. Times are ISO 8601 in UTC. Every response has `X-Request-Id`.',
       ].join('\n'),
     },
     servers: [{ url: '/' }],

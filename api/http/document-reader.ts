@@ -1,5 +1,5 @@
-// Reads a JSON request token by token. It finds what must be refused, keeps the exact text of top-level values, and replaces the
-// payload, which is not built, by a short placeholder.
+// Reads a JSON request token by token. It finds problems, keeps the exact text of top-level values, and replaces the payload
+// by a short placeholder, so that the payload is not parsed into objects.
 import { JsonFault, JsonScanner, TOKEN } from '../../activities/document/scan.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { type Detail, type Issues, invalid, issueList } from './errors.ts'
@@ -11,7 +11,7 @@ export const MAX_DEPTH = LIMITS.jsonDepth.value
 export const PAYLOAD = 'payload'
 
 export interface JsonForm {
-  /** The opaque top-level field; `payload` when absent. */
+  /** The opaque top-level field; default `payload`. */
   opaque?: string
   /** Default 500. */
   max_depth?: number
@@ -72,10 +72,10 @@ export class DocumentReader {
   /** Start of the value of the current top-level key; -1 between two. */
   private valueStart = -1
   private elementStart = 0
-  /** The bytes of the opaque value, once it was read. */
+  /** The position of the opaque value, once it was read. */
   private inner: { start: number; end: number; kind: string } | undefined
   private innerKind = ''
-  /** Number of values before it, and inside it. */
+  /** Number of values before the opaque value, and inside it. */
   private innerFrom = 0
   private innerValues = 0
   private outerBytes = 0

@@ -10,7 +10,7 @@ import type { KeyLookup } from './auth.ts'
 import type { ApiEnv, AppDeps, Caller } from './context.ts'
 import type { JsonForm, ParsedJson } from './json.ts'
 
-/** What the process provides, and what the API creates once for itself. */
+/** The parts that the process provides, and those that the API creates once for itself. */
 export interface ApiDeps extends AppDeps {
   keys: KeyLookup
   bulkQueue: BulkQueue
@@ -23,7 +23,9 @@ export interface RequestBody extends ParsedJson {
 }
 
 /** An event of the audit log. The tenant is that of the caller unless another one is given. */
-export type Deed = Pick<AuditEvent, 'action' | 'resource_type' | 'resource_id' | 'details'> & { tenant_id?: string }
+export type AuditEntry = Pick<AuditEvent, 'action' | 'resource_type' | 'resource_id' | 'details'> & {
+  tenant_id?: string
+}
 
 export interface Request<Params = unknown, Query = unknown, Body = unknown> {
   c: Context<ApiEnv>
@@ -38,7 +40,7 @@ export interface Request<Params = unknown, Query = unknown, Body = unknown> {
   /** Runs `work` in one transaction that sees only rows of the caller's tenant. */
   transaction<T>(work: (db: Db) => Promise<T>): Promise<T>
   /** Adds an event to the audit log; call it in the transaction of the change. */
-  audit(db: Db, deed: Deed): Promise<void>
+  audit(db: Db, entry: AuditEntry): Promise<void>
 }
 
 export interface Answer {
@@ -51,7 +53,7 @@ export interface Answer {
 
 export type Answers = Record<number, Answer>
 
-/** What a handler may return: a status of its endpoint, with a body that matches the schema of this status. */
+/** The result of a handler: a status of its endpoint, with a body that matches the schema of this status. */
 export type Reply<A extends Answers> = {
   [Status in keyof A]: A[Status] extends { schema: infer Schema extends z.ZodType }
     ? { status: Status; body: z.output<Schema>; headers?: Record<string, string> }
@@ -76,12 +78,12 @@ interface Description<
   A extends Answers,
 > {
   method: 'get' | 'post' | 'put' | 'delete'
-  /** As OpenAPI writes it: `/distribution/{id}/status`. */
+  /** In OpenAPI's form: `/distribution/{id}/status`. */
   path: string
   tag: string
   summary: string
   description?: string
-  /** The weakest role that may call it; null if it needs no key. */
+  /** The lowest role that may call it; null if it needs no key. */
   role: Role | null
   params?: Params
   query?: Query
@@ -92,7 +94,7 @@ interface Description<
   body_example?: unknown
   /** An empty body counts as `{}`. */
   body_optional?: boolean
-  /** How the body is parsed, if it is not like a submission. */
+  /** How to parse a body that is not like a submission. */
   body_form?: JsonForm
   /** In bytes; default 1 MiB, and never above `MAX_BODY_BYTES`. */
   max_body_bytes?: number
@@ -106,7 +108,7 @@ export interface Endpoint
   handle(request: Request<any, any, any>): Promise<SentReply>
 }
 
-/** Describes an endpoint. Its handler gets what the schemas accept, and must return what they describe. */
+/** Describes an endpoint. The schemas give the types of the handler's request and of its result. */
 export function endpoint<
   A extends Answers,
   Params extends z.ZodObject | undefined = undefined,

@@ -20,7 +20,7 @@ export const ERROR_STATUS = {
 } as const
 export type ErrorCode = keyof typeof ERROR_STATUS
 
-/** The usual reason behind a code. An invalid request (400, 404, 409) and a bug (500) are not refusals. */
+/** The default reason of a code. An invalid request (400, 404, 409) and a bug (500) are not refusals. */
 const USUAL_REFUSAL: Partial<Record<ErrorCode, Refusal>> = {
   AUTHENTICATION_FAILED: 'unauthenticated',
   AUTHORIZATION_FAILED: 'forbidden',
@@ -106,8 +106,8 @@ export function nameTaken(what: string, name: string, field = 'name'): ApiError 
 }
 
 /**
- * Renders every error of a request. The cause of an unknown error is only logged. While the database is away every request
- * fails for the same reason, so only the line of the request says it.
+ * Renders every error of a request. The cause of an unknown error is only logged. While the database is not available, every
+ * request fails for the same reason, so only the log line of the request has it.
  */
 export function renderError(error: Error, c: Context<ApiEnv>): Response {
   const known = error instanceof ApiError ? error : translate(error)

@@ -1,14 +1,14 @@
-// JSON that is answered exactly as it was sent or stored. Parsing and writing it again would lose digits of its numbers.
+// JSON that a response contains exactly as it was sent or stored. Parsing and writing it again would lose digits.
 import { randomUUID } from 'node:crypto'
 
 /** Random, so that no text of a tenant contains it. */
 const MARK = randomUUID()
 const MARKED = new RegExp(`"${MARK}(\\d+)"`, 'g')
 
-/** The texts of the value that is being serialised. That is one synchronous call, so there is only one such value. */
+/** The texts of the value that is being serialised. Serialising is synchronous, so there is only one such value. */
 let found: string[] = []
 
-/** JSON text that takes the place of a value in an answer. */
+/** JSON text in place of a value in a response. */
 export class JsonText {
   readonly text: string
 

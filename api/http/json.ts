@@ -1,5 +1,5 @@
-// Parses JSON requests: strict, bounded in depth and number of values, without duplicate keys, and with the exact text of every
-// top-level value. The cost is linear in the bytes, and the payload is not built.
+// Parses JSON requests: strict, with limits for depth and number of values, without duplicate keys, and with the exact text of
+// every top-level value. The cost is linear in the bytes, and the payload is not parsed into objects.
 import { isUtf8 } from 'node:buffer'
 import { JsonFault } from '../../activities/document/scan.ts'
 import { inTurns } from '../../activities/document/turns.ts'
@@ -15,7 +15,7 @@ const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
 /** Requests of ordinary size must not wait for long behind large ones. */
 const TURN_MS = 2
 
-/** Parses `sent`, or throws a 400 that says where and why. Other work has its turn meanwhile. */
+/** Parses `sent`, or throws a 400 with the position and the problem. Lets other work run in between. */
 export async function parseJson(sent: Buffer, form: JsonForm = {}): Promise<ParsedJson> {
   if (!isUtf8(sent)) throw invalid([{ field: 'body', issue: 'is not valid UTF-8' }])
   const bytes = sent.subarray(0, 3).equals(BYTE_ORDER_MARK) ? sent.subarray(3) : sent

@@ -7,24 +7,24 @@ import { LIMITS } from '../../db/limits.ts'
 /** How long closing waits for current requests, in milliseconds. */
 const DRAIN_MS = 10_000
 
-/** Time limits of silent connections. Tests shorten them. */
+/** Time limits for connections without data. Tests shorten them. */
 export interface ConnectionTimes {
   /** Between two requests. */
   idle_ms: number
   /** Until the headers of a request have arrived. */
   headers_ms: number
   /** How often connections are checked. */
-  look_ms: number
+  check_ms: number
 }
 
 const TIMES: ConnectionTimes = {
   idle_ms: LIMITS.idleConnection.value * 1000,
   headers_ms: LIMITS.requestHeaders.value * 1000,
-  look_ms: 5000,
+  check_ms: 5000,
 }
 
 export interface Listening {
-  /** With the real port, if port 0 was asked for. */
+  /** With the real port, if `port` was 0. */
   url: string
   /** Accepts no more connections, and resolves once the current requests are answered. */
   close(): Promise<void>
@@ -35,14 +35,14 @@ export async function listen(
   fetch: (request: Request, env: object) => Response | Promise<Response>,
   host: string,
   port: number,
-  { idle_ms, headers_ms, look_ms }: ConnectionTimes = TIMES,
+  { idle_ms, headers_ms, check_ms }: ConnectionTimes = TIMES,
 ): Promise<Listening> {
   const serverOptions = {
     keepAliveTimeout: idle_ms,
     headersTimeout: headers_ms,
     // Reading a body has its own, shorter limit, which answers the sender with 408.
     requestTimeout: LIMITS.uploadTime.value * 1000 + headers_ms,
-    connectionsCheckingInterval: look_ms,
+    connectionsCheckingInterval: check_ms,
   }
   const server = createAdaptorServer({ fetch, serverOptions })
   const answering = new Set<ServerResponse>()
@@ -67,9 +67,9 @@ export async function listen(
         // A client that is never idle would otherwise keep its connection open until the time limit.
         closing = true
         for (const response of answering) response.shouldKeepAlive = false
-        const impatient = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), DRAIN_MS)
+        const deadline = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), DRAIN_MS)
         server.close(() => {
-          clearTimeout(impatient)
+          clearTimeout(deadline)
           resolve()
         })
         if ('closeIdleConnections' in server) server.closeIdleConnections()

@@ -19,7 +19,7 @@ import { describe } from './openapi.ts'
 const SMALL_BODY = 1_048_576
 
 export interface MountOptions {
-  /** Before each path. */
+  /** The beginning of each path. */
   prefix: string
   authenticate: Authenticate
   bodies: BodiesUnderWay
@@ -72,7 +72,7 @@ function requestOf(c: Context<ApiEnv>, deps: ApiDeps, caller: Caller): Given {
     caller,
     request_id,
     transaction: (work) => withTenant(deps.pool, caller.tenant_id, work),
-    audit: (db, deed) => writeAudit(db, { tenant_id: caller.tenant_id, actor: caller.actor, request_id, ...deed }),
+    audit: (db, entry) => writeAudit(db, { tenant_id: caller.tenant_id, actor: caller.actor, request_id, ...entry }),
   }
 }
 
@@ -92,7 +92,7 @@ const NO_BODY: RequestBody = {
   elements: { count: 0, first: [] },
 }
 
-/** A body would be ignored here, for example a reason for disabling, so it is rejected. */
+/** Without a schema a body would be ignored, for example a reason for disabling, so it is rejected. */
 function readNothing(bytes: Buffer): RequestBody {
   if (bytes.length === 0 || (bytes.length < 100 && bytes.toString().trim() === '{}')) return NO_BODY
   throw invalid([{ field: 'body', issue: 'must be empty: this request takes no body' }])

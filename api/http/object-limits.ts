@@ -9,14 +9,14 @@ export async function refuseOneTooMany(db: Db, tenantId: string, kind: ObjectKin
   const most = await passedLimit(db, tenantId, kind)
   if (most === null) return
   const words = kind === 'api_keys' ? 'usable API keys' : kind.replace('_', ' ')
-  const release = WAYS_OUT[kind] ?? 'delete one that is not needed'
+  const remedy = REMEDIES[kind] ?? 'delete one that is not needed'
   throw new ApiError(
     'CONFLICT',
-    `a tenant can have at most ${most} ${words}: ${release}, or ask the platform operator to raise object_limits.${kind}`,
+    `a tenant can have at most ${most} ${words}: ${remedy}, or ask the platform operator to raise object_limits.${kind}`,
   )
 }
 
-const WAYS_OUT: Partial<Record<ObjectKind, string>> = {
+const REMEDIES: Partial<Record<ObjectKind, string>> = {
   health_checks: 'turn one off',
   api_keys: 'revoke one that is not needed',
 }

@@ -9,7 +9,7 @@ import type { Answers, Endpoint } from './endpoint.ts'
 const REFUSALS: Record<number, string> = {
   400: 'The request is invalid; `details` lists every field with a problem',
   401: 'The API key is missing or unknown',
-  403: 'The role of the key is too weak, or the tenant is not active',
+  403: 'The role of the key is not sufficient, or the tenant is not active',
   408: 'The body was sent too slowly',
   413: 'The body is too large',
   429: 'Too many requests of this tenant or key, or too many bytes in requests at the same time; `Retry-After` says when to try again',

@@ -1,4 +1,4 @@
-// Pages of lists: which rows a request asks for, and how the answer leads to the next page. And dates that mean the whole day.
+// Pagination of lists, and their filters by date.
 import { z } from 'zod'
 import { parseBatchId } from '../../db/batches/batches.ts'
 import type { DistributionFilter } from '../../db/distributions/list.ts'
@@ -14,8 +14,8 @@ interface PageQuery {
 export const UUID_KEY = z.uuid()
 
 /**
- * The page that a request asks for: `limit` rows behind the row with the key `after`; what else the query holds is `filter`.
- * @param key the values by which the list is ordered, as its cursors hold them
+ * The requested page: `limit` rows after the row with the key `after`. `filter` has the other fields of the query.
+ * @param key the schema of the values in a cursor, by which the list is ordered
  */
 export function readPage<Query extends PageQuery, Key>(query: Query, key: z.ZodType<Key>) {
   const { limit = 50, offset, cursor, ...filter } = query
@@ -25,7 +25,7 @@ export function readPage<Query extends PageQuery, Key>(query: Query, key: z.ZodT
   return { limit, offset: offset ?? 0, after: cursor === undefined ? null : readCursor(cursor, key), filter }
 }
 
-/** Cursors are opaque to callers, so that their content may change. */
+/** Cursors are opaque to clients, so that their content may change. */
 function readCursor<Key>(cursor: string, key: z.ZodType<Key>): Key {
   try {
     return key.parse(JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')))
@@ -35,8 +35,8 @@ function readCursor<Key>(cursor: string, key: z.ZodType<Key>): Key {
 }
 
 /**
- * What an answer shows of `rows`, of which the database was asked for one more than `limit`.
- * @param keyOf what `readPage` reads from the cursor of the next page
+ * The page of a response. `rows` has up to `limit` + 1 rows, so that it shows whether there are more.
+ * @param keyOf the values that `readPage` reads from the cursor of the next page
  */
 export function pageOf<Row>(rows: readonly Row[], limit: number, keyOf: (row: Row) => unknown) {
   const page = rows.slice(0, limit)

@@ -30,7 +30,7 @@ interface Known {
   /** Rejected until `refused`; `again` is the time for `Retry-After`. */
   refused: number
   again: number
-  /** How many were reserved the last time, and when. */
+  /** The number and the time of the last reservation. */
   taken: number
   at: number
   asking: Promise<void> | undefined

@@ -38,7 +38,7 @@ export function requestId(logger: Logger) {
   })
 }
 
-/** Health checks come every second, and their response says what is wrong. */
+/** Health checks come every second, and their response already shows the problem. */
 function levelOf(route: string, status: number): 'debug' | 'info' | 'error' {
   if (route.startsWith('/health/')) return 'debug'
   return status >= 500 ? 'error' : 'info'

@@ -7,7 +7,7 @@ import { LIMITS } from '../../db/limits.ts'
 import type { ApiEnv } from './context.ts'
 
 export interface WrongKeys {
-  /** Counts one. Returns the seconds to wait if there were too many, otherwise null. */
+  /** Counts one unknown key. Returns the seconds to wait if there were too many, otherwise null. */
   count(address: string): number | null
 }
 

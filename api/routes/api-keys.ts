@@ -12,7 +12,7 @@ import { keyList, keyParams, madeKey, newKey, tenantParams } from '../schemas/ad
 
 const tag = 'Administration'
 const MISSING = { 404: { description: 'No such tenant' } }
-const deed = (action: string, tenant_id: string, resource_id: string, details = {}) => ({
+const entry = (action: string, tenant_id: string, resource_id: string, details = {}) => ({
   tenant_id,
   action,
   resource_type: 'api_key',
@@ -44,7 +44,7 @@ export const add = endpoint({
     const values = { tenant_id: id, name, role, expires_at, rate_limit_requests }
     const made = (await insertApiKey(db, { ...values, key_sha256: hashKey(key), prefix: keyPrefix(key) }))!
     await refuseOneTooMany(db, id, 'api_keys')
-    await audit(db, deed('create', id, made.id, { name, role }))
+    await audit(db, entry('create', id, made.id, { name, role }))
     return made
   })
   return { status: 201, headers: { 'Cache-Control': 'no-store' }, body: { ...row, key } }
@@ -81,7 +81,7 @@ export const revoke = endpoint({
   await withTenant(deps.pool, id, async (db) => {
     if (!(await revokeApiKey(db, key_id))) throw notFound('API key')
     await requirePlatformKey(db)
-    await audit(db, deed('revoke', id, key_id))
+    await audit(db, entry('revoke', id, key_id))
   })
   deps.keys.forget()
   return { status: 204 }
@@ -97,5 +97,5 @@ export async function requirePlatformKey(db: Db): Promise<void> {
 
 export function lockedOut(why: string, field?: string): ApiError {
   const details = field === undefined ? [] : [{ field, issue: 'would lock out the key of this request' }]
-  return new ApiError('CONFLICT', `this could not be undone: ${why}`, details)
+  return new ApiError('CONFLICT', `nobody could undo this: ${why}`, details)
 }

@@ -7,7 +7,7 @@ import { endpoint } from '../http/endpoint.ts'
 import { pageOf, readPage, readRange } from '../http/pages.ts'
 import { auditLog, auditQuery } from '../schemas/administration.ts'
 
-/** Ids are numbers of the database, which may be larger than a number of this language. */
+/** Ids are 64-bit integers, which a JavaScript number may not hold exactly. */
 const EVENT_KEY = z.string().regex(/^\d{1,18}$/)
 
 export const list = endpoint({
@@ -27,7 +27,7 @@ export const list = endpoint({
   return { status: 200, body: { events: page, pagination } }
 })
 
-/** The audit log names a distribution, a batch or an event by its uuid; callers know it with a prefix, such as `dist_`. */
+/** The audit log has the uuid of a distribution, a batch or an event; clients use it with a prefix, such as `dist_`. */
 function storedId(given: string): string {
   return parseDistributionId(given) ?? parseWebhookId(given)?.subject_id ?? given
 }

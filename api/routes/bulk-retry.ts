@@ -15,7 +15,7 @@ export const retry = endpoint({
   tag: 'Batches',
   summary: 'Retry all distributions that match a filter',
   description:
-    'Creates a batch of the distributions that match the filter now and have something to retry. Each is retried once; one that somebody else retries first is skipped. With `dry_run` they are only counted. A repeat with the same idempotency key and body returns the first response.',
+    'Creates a batch of the distributions that match the filter now and have something to retry. Each is retried once; one that another request retries first is skipped. With `dry_run` they are only counted. A repeat with the same idempotency key and body returns the first response.',
   role: 'operator',
   headers: keyHeader,
   body: bulkRetryRequest,

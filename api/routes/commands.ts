@@ -19,8 +19,8 @@ import { readId } from './distributions.ts'
 
 const tag = 'Distributions'
 const MISSING = { 404: { description: 'The tenant has no such distribution' } }
-/** The audit log names a distribution by its uuid, like the procedures of the schema. */
-const deed = (action: string, id: string, details = {}) => ({
+/** The audit log has the uuid of the distribution, as the procedures of the schema write it. */
+const entry = (action: string, id: string, details = {}) => ({
   action,
   resource_type: 'distribution_job',
   resource_id: id,
@@ -47,9 +47,9 @@ export const cancel = endpoint({
   const { tenant_id } = caller
   const asked = await transaction(async (db) => {
     const asked = await requestCancel(db, id, body.reason ?? null)
-    // Also here, because a retry removes the reason from the distribution.
+    // The audit log has the reason too, because a retry removes it from the distribution.
     const details = body.reason ? { reason: body.reason } : {}
-    if (asked.outcome === 'requested') await audit(db, deed('cancel', id, details))
+    if (asked.outcome === 'requested') await audit(db, entry('cancel', id, details))
     return asked
   })
   if (asked.outcome === 'missing') throw notFound('distribution')
@@ -91,7 +91,7 @@ export const retry = endpoint({
   const { destinations, force, timeout_seconds } = body
   const outcome = await transaction(async (db) => {
     const outcome = await requestRetry(db, id, { destinations, force, timeout_seconds })
-    if (outcome.outcome === 'reset') await audit(db, deed('retry', id, { round: outcome.round, force }))
+    if (outcome.outcome === 'reset') await audit(db, entry('retry', id, { round: outcome.round, force }))
     return outcome
   })
   if (outcome.outcome === 'missing') throw notFound('distribution')
@@ -130,15 +130,15 @@ export const release = endpoint({
         'the distribution blocks no others: none of its deliveries has failed with ordering "block"',
       )
     }
-    await audit(db, deed('release', id, { destinations }))
+    await audit(db, entry('release', id, { destinations }))
     return released
   })
-  await tellNext(request, id)
+  await signalNext(request, id)
   return { status: 200, body: { ...(await stateOf(request, id)), destinations } }
 })
 
-/** Signals the distributions of the same ordering key whose turn it may be now. */
-async function tellNext({ deps, caller: { tenant_id }, transaction }: Request, id: string): Promise<void> {
+/** Signals the distributions of the same ordering key whose turn may have come. */
+async function signalNext({ deps, caller: { tenant_id }, transaction }: Request, id: string): Promise<void> {
   const next = await transaction((db) => findNext(db, tenant_id, id, null))
   for (const turn of next) {
     const ref = refOf({ tenant_id, id: turn.id })

@@ -24,7 +24,7 @@ import {
 
 const tag = 'Credentials'
 const MISSING = { 404: { description: 'The tenant has no such credential' } }
-const deed = (action: string, name: string, details = {}) => ({
+const entry = (action: string, name: string, details = {}) => ({
   action,
   resource_type: 'credential',
   resource_id: name,
@@ -50,7 +50,7 @@ export const add = endpoint({
     const made = await addCredential(db, deps.sealer, values)
     if (!made) throw nameTaken('credential', name)
     await refuseOneTooMany(db, tenant_id, 'credentials')
-    await audit(db, deed('create', name, { field_names: made.field_names }))
+    await audit(db, entry('create', name, { field_names: made.field_names }))
     return made
   })
   return { status: 201, body: row }
@@ -103,7 +103,7 @@ export const replace = endpoint({
       ? await putCredential(db, deps.sealer, { ...values, fields })
       : await bindCredential(db, name, hosts)
     const { field_names } = changed
-    await audit(db, deed('update', name, { ...(fields && { field_names }), allowed_hosts: changed.allowed_hosts }))
+    await audit(db, entry('update', name, { ...(fields && { field_names }), allowed_hosts: changed.allowed_hosts }))
     return changed
   })
   return { status: 200, body: row }
@@ -123,7 +123,7 @@ export const remove = endpoint({
     const users = await destinationsUsing(db, name)
     if (users.length > 0) throw inUse(users)
     await deleteCredential(db, name)
-    await audit(db, deed('delete', name))
+    await audit(db, entry('delete', name))
   })
   return { status: 204 }
 })
@@ -142,7 +142,7 @@ function requireKnownHosts(present: CredentialRow, allowedHosts: string[] | null
   throw invalid([
     {
       field: 'fields',
-      issue: `is required to allow ${added.join(', ')}: a secret goes to a new host only when it is sent again`,
+      issue: `is required to allow ${added.join(', ')}: to send a secret to a new host, the request must contain it`,
     },
   ])
 }

@@ -32,7 +32,7 @@ const tag = 'Catalogue'
 const MISSING = { 404: { description: 'No such data type' } }
 const ONE = { 200: { description: 'The data type', schema: dataType } }
 const LIST_KEY = z.object({ id: z.string(), shared: z.boolean() })
-const deed = (action: string, id: string, owner: string | null) => ({
+const entry = (action: string, id: string, owner: string | null) => ({
   action,
   resource_type: 'data_type',
   resource_id: id,
@@ -45,7 +45,7 @@ export const add = endpoint({
   tag,
   summary: 'Add a data type',
   description:
-    'From then on, payloads that do not match its schema are rejected; the error gives the path of each problem.',
+    'After that, payloads that do not match its schema are rejected; the error gives the path of each problem.',
   role: 'admin',
   body: newDataType,
   answers: {
@@ -60,7 +60,7 @@ export const add = endpoint({
     const made = await insertDataType(db, owner, body.id, contentOf(body.id, body, text))
     if (!made) throw nameTaken('data type', body.id, 'id')
     if (owner !== null) await refuseOneTooMany(db, owner, 'data_types')
-    await audit(db, deed('create', body.id, owner))
+    await audit(db, entry('create', body.id, owner))
     return made
   })
   return { status: 201, body: row }
@@ -115,7 +115,7 @@ export const replace = endpoint({
   const row = await transaction(async (db) => {
     const changed = await updateDataType(db, owner, params.id, contentOf(params.id, body, text))
     if (!changed) throw notFound('data type')
-    await audit(db, deed('update', params.id, owner))
+    await audit(db, entry('update', params.id, owner))
     return changed
   })
   return { status: 200, body: row }
@@ -137,7 +137,7 @@ export const remove = endpoint({
     const rules = query.force === 'true' ? [] : await rulesNaming(db, id)
     if (!(await deleteDataType(db, owner, id))) throw notFound('data type')
     if (rules.length > 0) throw inUse(rules)
-    await audit(db, deed('delete', id, owner))
+    await audit(db, entry('delete', id, owner))
   })
   return { status: 204 }
 })
@@ -183,6 +183,6 @@ function contentOf(id: string, sent: Sent, schema_text: string | undefined): Dat
 }
 
 function inUse(rules: string[]): ApiError {
-  const issue = `is named by the rules ${rules.map((name) => JSON.stringify(name)).join(', ')}`
+  const issue = `is used by the rules ${rules.map((name) => JSON.stringify(name)).join(', ')}`
   return new ApiError('CONFLICT', `the data type ${issue}`, [{ field: 'id', issue }])
 }

@@ -4,7 +4,7 @@ import { configSchema, PROTOCOLS } from '../../activities/destinations/registry.
 import { shapeConfig } from '../../activities/shaping/config.ts'
 import { resetCircuit } from '../../db/destinations/circuits.ts'
 import { setDestinationStatus } from '../../db/destinations/destinations.ts'
-import { deed, find, shown } from '../destinations/found.ts'
+import { entry, find, shown } from '../destinations/found.ts'
 import { endpoint } from '../http/endpoint.ts'
 import { ApiError } from '../http/errors.ts'
 import { destination, destinationParams, destinationTypes, probeAnswer } from '../schemas/destinations.ts'
@@ -19,7 +19,7 @@ export const test = endpoint({
   path: '/destinations/{id}/test',
   tag,
   summary: 'Test the connection of a destination',
-  description: 'A worker connects and authenticates, and delivers nothing. 503 if no worker answers within 15 s.',
+  description: 'A worker connects and logs in, but delivers nothing. 503 if no worker responds within 15 s.',
   role: 'operator',
   params: destinationParams,
   answers: { 200: { description: 'The result of the test', schema: probeAnswer }, ...MISSING },
@@ -27,7 +27,7 @@ export const test = endpoint({
   const { id, name } = await transaction((db) => find(db, params.id))
   const ref = { tenant_id, destination_id: id }
   const found = await deps.dispatcher.ask('probe', ref, (runs) => runs.probe(ref), PROBE_MS)
-  if (found === null) throw new ApiError('SERVICE_UNAVAILABLE', 'no worker answered in time')
+  if (found === null) throw new ApiError('SERVICE_UNAVAILABLE', 'no worker responded in time')
   const { healthy, code, message, response_time_ms, busy_ms } = found
   if (busy_ms !== undefined) throw tooManyTests(busy_ms)
   const body = { destination: name, healthy, error_code: code, error_message: message, response_time_ms }
@@ -51,7 +51,7 @@ export const enable = endpoint({
     await resetCircuit(db, tenant_id, (await find(db, params.id)).id)
     const present = await find(db, params.id, { forUpdate: true })
     const changed = await setDestinationStatus(db, present.id, 'active')
-    await audit(db, deed('enable', changed))
+    await audit(db, entry('enable', changed))
     return changed
   })
   const ref = { tenant_id, target: row.id }
@@ -73,7 +73,7 @@ export const disable = endpoint({
   const row = await transaction(async (db) => {
     const present = await find(db, params.id, { forUpdate: true })
     const changed = await setDestinationStatus(db, present.id, 'inactive')
-    await audit(db, deed('disable', changed))
+    await audit(db, entry('disable', changed))
     return changed
   })
   return { status: 200, body: await shown(request, row) }

@@ -14,7 +14,7 @@ import { refOf } from '../../db/distributions/job-id.ts'
 import { withTenant } from '../../db/pool.ts'
 import { findNaming } from '../../db/rules/rule-lookups.ts'
 import { bindCredentials, keepHosts } from '../destinations/credential-hosts.ts'
-import { deed, find, shown } from '../destinations/found.ts'
+import { entry, find, shown } from '../destinations/found.ts'
 import { checkContent, keepSecrets, separateSecrets, shownDestination } from '../destinations/registration.ts'
 import type { AppDeps } from '../http/context.ts'
 import { endpoint } from '../http/endpoint.ts'
@@ -65,7 +65,7 @@ export const register = endpoint({
     await refuseOneTooMany(db, tenant_id, 'destinations')
     if (hasHealthCheck(made)) await refuseOneTooMany(db, tenant_id, 'health_checks')
     await keepSecrets(db, sealer, own, fields, false)
-    await audit(db, deed('register', made, { protocol }))
+    await audit(db, entry('register', made, { protocol }))
     return made
   })
   const check = healthCheckOf(tenant_id, row)
@@ -138,7 +138,7 @@ export const replace = endpoint({
     const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
     if (hasHealthCheck(changed) && !hasHealthCheck(present)) await refuseOneTooMany(db, tenant_id, 'health_checks')
     await keepSecrets(db, sealer, own, fields, true)
-    await audit(db, deed('update', changed, { version: changed.version }))
+    await audit(db, entry('update', changed, { version: changed.version }))
     return { row: changed, is_change: true, limits_changed: limitsOf(present) !== limitsOf(changed) }
   })
   // The change may have fixed the problem, so one delivery may try at once. After the transaction, because a failing attempt
@@ -176,7 +176,7 @@ export const remove = endpoint({
     await keepHosts(db, present)
     await deleteDestination(db, present.id)
     const naming = await findNaming(db, tenant_id, present.name)
-    await audit(db, deed('delete', present, { ...naming }))
+    await audit(db, entry('delete', present, { ...naming }))
     return { id: present.id, name: present.name, naming }
   })
   const check = { tenant_id, destination_id: id, interval_seconds: null }
@@ -196,7 +196,7 @@ function limitsOf({ rate_limit, max_concurrency }: DestinationRow): string {
 }
 
 /** Deliveries to end per transaction, and the time for all of them. The sweep ends the rest within half a minute. */
-const ENDED_AT_ONCE = 200
+const PAGE = 200
 const ENDING_MS = 2000
 
 /** Ends deliveries that wait for a deleted destination, and notifies their runs. Never throws, because it is deleted. */
@@ -204,13 +204,13 @@ async function endWaiting({ pool, dispatcher, logger }: AppDeps, tenant_id: stri
   const until = performance.now() + ENDING_MS
   try {
     for (;;) {
-      const ended = await withTenant(pool, tenant_id, (db) => endDeliveriesOf(db, id, ENDED_AT_ONCE))
+      const ended = await withTenant(pool, tenant_id, (db) => endDeliveriesOf(db, id, PAGE))
       const refs = ended.map((job) => refOf({ tenant_id, id: job }))
       await Promise.all(refs.map((ref) => dispatcher.tell('end', ref, (runs) => runs.signalReread(ref))))
       if (ended.length === 0 || performance.now() > until) return
     }
   } catch (error) {
-    logger.warn({ err: error, tenant_id, destination_id: id }, 'the sweep ends what waits for a deleted destination')
+    logger.warn({ err: error, tenant_id, destination_id: id }, 'the sweep will end deliveries to a deleted destination')
   }
 }
 

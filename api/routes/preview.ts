@@ -1,4 +1,4 @@
-// The preview: shapes a sample as for a destination, and sends nothing.
+// The preview: shapes a sample payload as for a delivery, but sends nothing.
 
 import { shapes } from '../../activities/shaping/config.ts'
 import { withOpenSalts } from '../../activities/shaping/salts.ts'
@@ -10,14 +10,14 @@ import { UnsealError } from '../../db/secrets.ts'
 import { endpoint } from '../http/endpoint.ts'
 import { invalid, notFound } from '../http/errors.ts'
 import { shapingIssues } from '../rules/shape-check.ts'
-import { takeIn } from '../rules/shape-forms.ts'
+import { toStored } from '../rules/shape-forms.ts'
 import { destinationParams } from '../schemas/destinations.ts'
 import { preview, previewRequest } from '../schemas/preview.ts'
 
-/** Longer results are cut: a person reads them. */
+/** Longer results are cut, because a person reads them. */
 const SHOWN_BYTES = 262_144
-/** The id in place of a real distribution. */
-const NOBODY = '00000000-0000-7000-8000-000000000000'
+/** Used in place of the id of a real distribution. */
+const SAMPLE_ID = '00000000-0000-7000-8000-000000000000'
 
 export const shape = endpoint({
   method: 'post',
@@ -37,10 +37,10 @@ export const shape = endpoint({
 }).handle(async ({ deps: { sealer, shaper }, caller: { tenant_id }, transaction, params, body, raw }) => {
   const destination = await transaction((db) => findDestination(db, params.id))
   if (!destination) throw notFound('destination')
-  const keeper = { sealer, tenantId: tenant_id }
+  const owner = { sealer, tenantId: tenant_id }
   const tried =
-    body.transform_config && takeIn(keeper, body.transform_config, destination.transform_config, ['transform_config'])
-  const before = body.shape && takeIn(keeper, body.shape, undefined, ['shape'])
+    body.transform_config && toStored(owner, body.transform_config, destination.transform_config, ['transform_config'])
+  const before = body.shape && toStored(owner, body.shape, undefined, ['shape'])
   const own = tried?.shape ?? destination.transform_config
   const issuesWith = (shape: typeof own | undefined | null, at: string, overruled = false) =>
     shapingIssues(shaper, tenant_id, destination, shape, [at], { output: overruled })
@@ -55,10 +55,10 @@ export const shape = endpoint({
   const payload = raw.texts.bytes('payload')!
   const configured = [before?.shape, own].filter(shapes)
   try {
-    const words = {
+    const values = {
       tenant_id,
-      distribution_id: publicId(NOBODY),
-      delivery_id: NOBODY,
+      distribution_id: publicId(SAMPLE_ID),
+      delivery_id: SAMPLE_ID,
       data_type: body.data_type,
       accepted_at: nowDate(),
     }
@@ -66,7 +66,7 @@ export const shape = endpoint({
     const shaped =
       opened.length === 0
         ? { body: payload, content_type: 'application/json', warnings: undefined }
-        : await shaper.shape(tenant_id, opened, payload, words, undefined, { warns: true })
+        : await shaper.shape(tenant_id, opened, payload, values, undefined, { warns: true })
     return {
       status: 200,
       body: {

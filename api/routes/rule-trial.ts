@@ -79,7 +79,7 @@ function twice(named: { name: string; index: number; inline: boolean }[]): Detai
 /** The id of a rule that is not stored. */
 const DRAFT = '00000000-0000-0000-0000-000000000000'
 
-/** The rules with an additional one, which replaces the stored rule of the same name and owner. */
+/** The stored rules and the draft, which replaces the stored rule of the same name and owner. */
 async function withDraft(
   db: Db,
   kept: RuleSet,
@@ -92,7 +92,7 @@ async function withDraft(
   const conditions = whole.conditions === undefined ? '{}' : exactText(whole.conditions)
   await checkRule(db, { rule_type, conditions, actions, shared }, found, ['rule'])
   const rule = readRule({ id: DRAFT, version: '', name, shared, rule_type, priority, conditions, actions })
-  if ('issues' in rule) throw new Error('a rule that was checked can not be read')
+  if ('issues' in rule) throw new Error('a checked rule cannot be read')
   const others = <T extends { name: string; shared: boolean }>(list: readonly T[]) =>
     list.filter((one) => one.name !== name || one.shared !== shared)
   return setOf([...others(kept.rules), rule], others(kept.unreadable))

@@ -20,7 +20,7 @@ import { JsonText } from '../http/exact-json.ts'
 import { refuseOneTooMany } from '../http/object-limits.ts'
 import { pageOf, readPage } from '../http/pages.ts'
 import { checkRule, shapeIssues } from '../rules/rule-check.ts'
-import { type Keeper, shownActions, takeInActions } from '../rules/shape-forms.ts'
+import { actionsToStored, type ShapeOwner, shownActions } from '../rules/shape-forms.ts'
 import {
   newRule,
   newRuleOutline,
@@ -36,9 +36,9 @@ import {
 import { isRefusedByJsonb } from '../submission/submit.ts'
 
 const tag = 'Rules'
-/** More rules would take longer than the deliveries of a distribution. Rules of tenants have a limit of their own. */
+/** Evaluating more rules would take longer than the deliveries. The rules of tenants have their own limit. */
 const MAX_SHARED_RULES = 5000
-/** Conditions and actions as JSON: every process caches the rules of its tenants. */
+/** The size of conditions and actions as JSON is limited, because every process caches the rules of its tenants. */
 const MAX_BYTES = 8 * 1024 * 1024
 const MAX_PATTERNS = 1000
 const MISSING = { 404: { description: 'The tenant has no such rule' } }
@@ -60,7 +60,7 @@ const EXAMPLE = {
   priority: 10,
 }
 
-const deed = (
+const entry = (
   action: string,
   { id, name, rule_type, enabled, priority, shared }: RuleRow,
   details: Record<string, unknown> = {},
@@ -77,7 +77,7 @@ export const add = endpoint({
   tag,
   summary: 'Add a rule',
   description:
-    'Applies to distributions that are planned from then on. An invalid rule is rejected; the error gives the path of each problem.',
+    'Applies to distributions that are planned after that. An invalid rule is rejected; the error gives the path of each problem.',
   role: 'admin',
   body: newRuleOutline,
   body_documentation: newRule,
@@ -96,7 +96,7 @@ export const add = endpoint({
     if (!made) throw nameTaken('rule', body.name)
     if (!shared) await refuseOneTooMany(db, tenant_id, 'rules')
     await refuseTooMany(db, shared)
-    await audit(db, deed('create', made))
+    await audit(db, entry('create', made))
     return made
   })
   return { status: 201, body: shown(row) }
@@ -157,7 +157,7 @@ export const change = endpoint({
     const present = await findToChange(db, caller, params.id, query.shared === 'true')
     const { id, shared } = present
     const { content, details } = contentOf({ sealer, tenantId: shared ? null : tenant_id }, body, raw, present)
-    // Disabling a rule must not fail because something it names was deleted.
+    // Disabling a rule must be possible even if a destination in it was deleted.
     const onlyOff = Object.keys(body).every((key) => key === 'enabled' || key === 'tenant_id') && !content.enabled
     const actions = body.actions ?? present.actions
     const leaves = onlyOff ? null : await checkRule(db, { ...content, actions, shared }, [...found, ...details])
@@ -165,7 +165,7 @@ export const change = endpoint({
     const changed = await changing.catch(refuseWrite(content.name))
     if (!changed) throw notFound('rule')
     if (!onlyOff) await refuseTooMany(db, shared)
-    await audit(db, deed('update', changed, { fields: Object.keys(body) }))
+    await audit(db, entry('update', changed, { fields: Object.keys(body) }))
     return changed
   })
   return { status: 200, body: shown(row) }
@@ -185,7 +185,7 @@ export const remove = endpoint({
   await transaction(async (db) => {
     const present = await findToChange(db, caller, params.id, query.shared === 'true')
     await (present.shared ? deleteSharedRule : deleteRule)(db, present.id)
-    await audit(db, deed('delete', present))
+    await audit(db, entry('delete', present))
   })
   return { status: 204 }
 })
@@ -195,12 +195,12 @@ export const remove = endpoint({
  * their digits. `details` are the problems of the secrets in its shape.
  */
 function contentOf(
-  keeper: Keeper,
+  owner: ShapeOwner,
   body: RuleChange,
   raw: RequestBody,
   present?: RuleRow,
 ): { content: RuleContent; details: Detail[] } {
-  const taken = body.actions && takeInActions(keeper, body.actions, present?.actions, ['actions'])
+  const taken = body.actions && actionsToStored(owner, body.actions, present?.actions, ['actions'])
   const content: RuleContent = {
     name: body.name ?? present?.name ?? '',
     description: body.description === undefined ? (present?.description ?? null) : body.description,

@@ -5,7 +5,7 @@ import { insertScheduledJob, pauseSchedule, type ScheduleRow } from '../../db/sc
 import { endpoint, type Request } from '../http/endpoint.ts'
 import { type CheckedPayload, checkPayload, NotChecked } from '../rules/catalogue-check.ts'
 import { refuseUnfit } from '../schedules/content.ts'
-import { deed, find, followed } from '../schedules/following.ts'
+import { entry, find, followed } from '../schedules/following.ts'
 import { schedule, scheduleParams } from '../schemas/schedules.ts'
 import { accepted } from '../schemas/submission.ts'
 import { keyHeader } from '../submission/idempotency.ts'
@@ -60,12 +60,12 @@ export const trigger = endpoint({
   const { c, deps, caller, request_id, audit, params } = request
   const { tenant_id, actor } = caller
   const key = c.req.header('idempotency-key')
-  const word = key === undefined ? randomUUID() : createHash('sha256').update(key).digest('hex')
-  const job = await firing(request, params.id, async (db, row, fit) => {
-    const job = await insertScheduledJob(db, row, `trigger:${word}`, { request_id, actor }, () =>
+  const suffix = key === undefined ? randomUUID() : createHash('sha256').update(key).digest('hex')
+  const job = await triggering(request, params.id, async (db, row, fit) => {
+    const job = await insertScheduledJob(db, row, `trigger:${suffix}`, { request_id, actor }, () =>
       refuseUnfit(db, row, fit),
     )
-    await audit(db, deed('trigger', row, { distribution_id: job.distribution_id }))
+    await audit(db, entry('trigger', row, { distribution_id: job.distribution_id }))
     return job
   })
   c.set('distribution_id', job.distribution_id)
@@ -82,14 +82,14 @@ async function setPaused(request: Request, idOrName: string, paused: boolean) {
     const { id } = await find(db, idOrName)
     await pauseSchedule(db, id, paused)
     const row = await find(db, id)
-    await request.audit(db, deed(paused ? 'pause' : 'resume', row))
+    await request.audit(db, entry(paused ? 'pause' : 'resume', row))
     return row
   })
   return await followed(request, row, !paused)
 }
 
 /** If the payload must be checked by its data type first, the transaction is repeated after the check. */
-async function firing<T>(
+async function triggering<T>(
   request: Request,
   idOrName: string,
   work: (db: Db, row: ScheduleRow, fit: CheckedPayload | undefined) => Promise<T>,
@@ -103,6 +103,6 @@ async function firing<T>(
     if (!(error instanceof NotChecked)) throw error
     const submitted = { payload: Buffer.from(row.payload_text, 'utf8'), metadata: JSON.parse(row.metadata_text) }
     const checked = await checkPayload(deps.shaper, caller.tenant_id, error.by, submitted)
-    return await firing(request, idOrName, work, checked)
+    return await triggering(request, idOrName, work, checked)
   }
 }

@@ -14,7 +14,7 @@ import { refuseOneTooMany } from '../http/object-limits.ts'
 import { pageOf, readPage } from '../http/pages.ts'
 import { checkPayload, NotChecked } from '../rules/catalogue-check.ts'
 import { type Content, checkContent, readContent } from '../schedules/content.ts'
-import { deed, find, follow, followed, shown, shownAlone } from '../schedules/following.ts'
+import { entry, find, follow, followed, shown, shownAlone } from '../schedules/following.ts'
 import { nameField } from '../schemas/fields.ts'
 import {
   schedule,
@@ -56,7 +56,7 @@ export const create = endpoint({
     const made = await insertSchedule(db, caller.tenant_id, { ...checked, paused: checked.paused ?? false })
     if (!made) throw nameTaken('schedule', checked.name)
     await refuseOneTooMany(db, caller.tenant_id, 'schedules')
-    await audit(db, deed('create', made))
+    await audit(db, entry('create', made))
     return made
   })
   return { status: 201, body: await followed(request, row) }
@@ -114,7 +114,7 @@ export const replace = endpoint({
         : error
     })
     if (!changed) throw notFound('schedule')
-    await audit(db, deed('update', changed))
+    await audit(db, entry('update', changed))
     return changed
   })
   return { status: 200, body: await followed(request, row) }
@@ -134,7 +134,7 @@ export const remove = endpoint({
   const { id } = await transaction(async (db) => {
     const row = await find(db, params.id)
     await deleteSchedule(db, row.id)
-    await audit(db, deed('delete', row))
+    await audit(db, entry('delete', row))
     return row
   })
   await follow(request, id)

@@ -14,7 +14,8 @@ const readinessAnswer = z
     failing: z.array(z.enum(CHECKS)),
     missing_search_attributes: z.array(z.string()),
     warnings: z.array(z.string()).optional().openapi({
-      description: 'Only where there is one, such as a clock that is far away from the database’s; work goes on',
+      description:
+        'Problems that do not stop the service, such as a clock that differs from the database’s; absent if none',
     }),
   })
   .openapi('Readiness', {

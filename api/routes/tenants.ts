@@ -13,7 +13,7 @@ import { lockedOut, requirePlatformKey } from './api-keys.ts'
 const tag = 'Administration'
 const MISSING = { 404: { description: 'No such tenant' } }
 
-const deed = (action: string, tenant_id: string, details = {}) => ({
+const entry = (action: string, tenant_id: string, details = {}) => ({
   tenant_id,
   action,
   resource_type: 'tenant',
@@ -39,7 +39,7 @@ export const add = endpoint({
     const inserted = await insertTenant(db, sealer, { id, name, description, callback_secret })
     const made = inserted && (await updateTenant(db, id, limits))
     if (!made) throw nameTaken('tenant', id, 'id')
-    await audit(db, deed('create', id))
+    await audit(db, entry('create', id))
     return made
   })
   return { status: 201, body: shown(row) }
@@ -95,7 +95,7 @@ export const change = endpoint({
     const changed = await updateTenant(db, id, body)
     if (!changed) throw notFound('tenant')
     if (stops) await requirePlatformKey(db)
-    await audit(db, deed('update', id, { fields: Object.keys(body) }))
+    await audit(db, entry('update', id, { fields: Object.keys(body) }))
     return changed
   })
   keys.forget()
@@ -110,7 +110,7 @@ export const change = endpoint({
   return { status: 200, body: shown(row) }
 })
 
-/** With the limits in effect instead of those that were set. */
+/** With the limits in effect, defaults included. */
 function shown(row: TenantRow) {
   const { object_limits: _, ...config } = isObject(row.config) ? row.config : {}
   const delivery_rate_limit = shownRateLimit(row.delivery_rate_limit)

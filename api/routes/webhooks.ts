@@ -17,7 +17,7 @@ export const list = endpoint({
   path: '/webhooks',
   tag,
   summary: 'List callbacks and operator events, newest first',
-  description: 'They are ordered by the age of the distribution, the batch or the event that they are about.',
+  description: 'They are ordered by the creation time of their distribution, batch or event.',
   role: 'viewer',
   query: webhookQuery,
   answers: { 200: { description: 'One page', schema: webhookList } },
@@ -38,7 +38,7 @@ export const resend = endpoint({
   tag,
   summary: 'Send a webhook again',
   description:
-    'Sends the same body to the same URL under the same `webhook-id`, whether it was delivered, has failed or waits for its next attempt. The attempts begin anew, and end after a day.',
+    'Sends the same body to the same URL with the same `webhook-id`, even if it was delivered, has failed or waits for its next attempt. A new series of attempts starts, which ends after a day.',
   role: 'operator',
   params: webhookParams,
   answers: {

@@ -1,11 +1,11 @@
-// The shaping processes as the API uses them: each request has a time limit, and the payloads of one tenant that wait cannot
+// Limits the API's use of the shaping processes: each request has a time limit, and the waiting payloads of one tenant cannot
 // fill the memory.
 import type { Shaper } from '../../activities/shaping/shaper.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
 import { createSlots } from '../../db/slots.ts'
 import { ApiError } from '../http/errors.ts'
 
-/** Payloads of one tenant that wait at once: bytes and number. */
+/** The maximum of waiting payloads of one tenant: bytes and number. */
 const MAX_BYTES = 67_108_864
 const MAX_COUNT = 500
 const AGAIN_S = 5
@@ -13,11 +13,11 @@ const AGAIN_S = 5
 const LONGEST_MS = 60_000
 
 /**
- * The same with the API's errors: 429 for a tenant that has too much waiting, 503 when there was no result in time.
+ * The same with the API's errors: 429 if too many payloads of the tenant wait, 503 if there is no result in time.
  * @param longestMs tests shorten it
  */
 export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
-  // A tenant that has nothing waiting may send a payload of any size.
+  // If no payload of the tenant waits, one of any size is accepted.
   const waiting = createSlots(({ amount = 0 }, { tenant: { claims, amount: bytes } }) =>
     claims.size > 0 && (bytes + amount > MAX_BYTES || claims.size >= MAX_COUNT) ? 'full' : undefined,
   )
@@ -35,7 +35,7 @@ export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
       return await work(signal ? AbortSignal.any([signal, late]) : late)
     } catch (error) {
       if (error instanceof ShapingError) throw error
-      throw new ApiError('SERVICE_UNAVAILABLE', 'what was sent could not be looked at in time, try again', [], {
+      throw new ApiError('SERVICE_UNAVAILABLE', 'the request could not be checked in time, try again', [], {
         cause: error,
         refusal: 'overload',
       })
@@ -60,6 +60,6 @@ export function boundedShaper(shaper: Shaper, longestMs = LONGEST_MS): Shaper {
 }
 
 function tooMany(): ApiError {
-  const why = `too many payloads of this tenant are being looked at, try again in ${AGAIN_S} s`
+  const why = `too many payloads of this tenant are being checked, try again in ${AGAIN_S} s`
   return new ApiError('RATE_LIMIT_EXCEEDED', why, [], { retryAfterSeconds: AGAIN_S })
 }

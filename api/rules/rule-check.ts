@@ -1,4 +1,4 @@
-// Validates a rule before it is stored; every problem gets its path.
+// Validates a rule before it is stored; each problem has its path.
 import { ACTIONS } from '../../activities/rules/actions.ts'
 import { type Leaf, readConditions } from '../../activities/rules/conditions.ts'
 import { exactText, readExact } from '../../activities/rules/exact.ts'
@@ -72,7 +72,7 @@ function leafRow({ path, operator, value }: Leaf): LeafRow {
   return { path: path.text, operator, value: exactText(value) }
 }
 
-/** Names and tags that do not exist: the rule would choose nothing. */
+/** Names and tags that do not exist: the rule would select no destination. */
 async function unknownTargets(
   db: Db,
   { destinations = [], tags = [] }: { destinations?: string[] | undefined; tags?: string[] | undefined },

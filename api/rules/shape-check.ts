@@ -1,5 +1,5 @@
-// Checks a shape, by itself and together with the destination that gets its result. Expressions and schemas are checked in
-// another process, because reading one may take seconds.
+// Checks a shape alone and together with its destination. Expressions and schemas are checked in another process, because
+// parsing one may take seconds.
 import { findProtocol } from '../../activities/destinations/registry.ts'
 import { shapeConfig, shapes } from '../../activities/shaping/config.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'
@@ -12,7 +12,7 @@ import { issuesOf } from '../schemas/issues.ts'
 /**
  * All problems of a shape for a destination.
  * @param at its path in the request
- * @param overruled another shape follows, which decides the output
+ * @param overruled a following shape decides the output
  */
 export async function shapingIssues(
   shaper: AppDeps['shaper'],
@@ -34,7 +34,7 @@ export async function shapingIssues(
   return details
 }
 
-/** Problems of the expression and the schema of a shape. Takes time: not to be called within a transaction. */
+/** Problems of the expression and the schema of a shape. Slow: do not call it within a transaction. */
 export async function costlyIssues(
   shaper: AppDeps['shaper'],
   tenantId: string,

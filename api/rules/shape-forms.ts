@@ -8,7 +8,7 @@ import type { Detail } from '../http/errors.ts'
 import { fieldPath } from '../http/json.ts'
 
 /** The owner of the shape: a tenant, or null for a rule that all tenants share. */
-export interface Keeper {
+export interface ShapeOwner {
   sealer: Sealer
   tenantId: string | null
 }
@@ -18,8 +18,8 @@ export interface Keeper {
  * shape that is being replaced.
  * @param at its path in the request
  */
-export function takeIn(
-  keeper: Keeper,
+export function toStored(
+  owner: ShapeOwner,
   sent: AnyShape,
   previous: AnyShape | undefined,
   at: string[],
@@ -32,7 +32,7 @@ export function takeIn(
     const issue =
       present === undefined && one.salt === MASK ? 'is ***, but there is no stored secret to keep' : reserved(one.salt)
     if (issue) details.push({ field: fieldPath([...at, 'mask', index, 'salt']), issue })
-    return issue ? one : { ...one, salt: keptSalt(keeper, one.salt, present) }
+    return issue ? one : { ...one, salt: keptSalt(owner, one.salt, present) }
   })
   return { shape: storedShape('mask' in sent && Array.isArray(sent.mask) ? { ...sent, mask } : sent), details }
 }
@@ -42,7 +42,7 @@ function reserved(salt: string): string | undefined {
 }
 
 /** A salt that stays the same is not encrypted again, so that an unchanged shape is recognised as unchanged. */
-function keptSalt({ sealer, tenantId }: Keeper, sent: string, present: string | undefined): string {
+function keptSalt({ sealer, tenantId }: ShapeOwner, sent: string, present: string | undefined): string {
   if (present === undefined) return sealSalt(sealer, tenantId, sent)
   if (!present.startsWith(SEALED)) return sealSalt(sealer, tenantId, sent === MASK ? present : sent)
   return sent === MASK || isSame(present) ? present : sealSalt(sealer, tenantId, sent)
@@ -57,7 +57,7 @@ function keptSalt({ sealer, tenantId }: Keeper, sent: string, present: string | 
   }
 }
 
-/** The form for responses. A row that was written by hand may contain anything. */
+/** The form for responses. A row that was written in SQL may contain any value. */
 export function shownShape(kept: AnyShape): AnyShape {
   if (!isRecord(kept)) return kept
   const shape = 'field_mapping' in kept ? { ...kept, field_mapping: mappingOf(kept.field_mapping) } : kept
@@ -66,15 +66,15 @@ export function shownShape(kept: AnyShape): AnyShape {
 }
 
 /** The same for the actions of a rule, which may contain a shape. */
-export function takeInActions(
-  keeper: Keeper,
+export function actionsToStored(
+  owner: ShapeOwner,
   sent: AnyShape,
   previous: unknown,
   at: string[],
 ): { actions: AnyShape; details: Detail[] } {
   if (!isRecord(sent.shape)) return { actions: sent, details: [] }
   const before = isRecord(previous) && isRecord(previous.shape) ? previous.shape : undefined
-  const { shape, details } = takeIn(keeper, sent.shape, before, [...at, 'shape'])
+  const { shape, details } = toStored(owner, sent.shape, before, [...at, 'shape'])
   return { actions: { ...sent, shape }, details }
 }
 

@@ -103,7 +103,7 @@ export async function refuseUnfit(db: Db, { tenant_id, template }: ScheduleRow, 
   if (check && fit && fit.refusals.length > 0) throw invalid(fit.refusals.map(underSubmission))
 }
 
-/** Fields that make sense for a single distribution only. */
+/** Fields that are only useful for a single distribution. */
 function notSchedule(submission: object): Detail[] {
   const { expires_at, deliver_at, options } = submission as Record<string, unknown>
   const issue = 'is not allowed in a schedule'
@@ -119,7 +119,7 @@ function underSubmission({ field, issue }: Detail): Detail {
   return { field: field === 'body' ? 'submission' : `submission.${field}`, issue }
 }
 
-/** Errors of the submission name its path in the request. */
+/** Prefixes the paths in errors with the submission's path in the request. */
 async function below<T>(work: () => T): Promise<Awaited<T>> {
   try {
     return await work()

@@ -1,7 +1,7 @@
-// Finds schedules, keeps Temporal in step with their rows, and shows them.
+// Finds schedules, updates Temporal from their rows, and shows them.
 import type { Db } from '../../db/pool.ts'
 import { findSchedule, missedText, noteInSync, noteProblem, type ScheduleRow } from '../../db/schedules/schedules.ts'
-import type { Deed, Request } from '../http/endpoint.ts'
+import type { Request } from '../http/endpoint.ts'
 import { notFound } from '../http/errors.ts'
 import { JsonText } from '../http/exact-json.ts'
 
@@ -47,6 +47,6 @@ export function shown(row: ScheduleRow) {
   return { ...shown, problem: missedText(missed), problem_at: new Date(missed.at) }
 }
 
-export function deed(action: string, { id, name, version }: ScheduleRow, details: Record<string, unknown> = {}): Deed {
+export function entry(action: string, { id, name, version }: ScheduleRow, details: Record<string, unknown> = {}) {
   return { action, resource_type: 'schedule', resource_id: id, details: { name, version, ...details } }
 }

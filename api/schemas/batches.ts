@@ -145,7 +145,7 @@ export const bulkRetryRequest = z
     tenant_id: tenantField,
     ...filter,
     status: z
-      .union([z.enum(JOB_STATUSES), z.array(z.enum(JOB_STATUSES)).min(1, 'must name at least one status')])
+      .union([z.enum(JOB_STATUSES), z.array(z.enum(JOB_STATUSES)).min(1, 'must contain at least one status')])
       .optional()
       .openapi({ description: 'One or several. Default: `failed`, or every status with `force`' }),
     dry_run: z.boolean().default(false).openapi({ description: 'Only count the distributions' }),

@@ -76,11 +76,11 @@ export const dataTypeQuery = z.strictObject({
   shared: z
     .enum(['true', 'false'])
     .optional()
-    .openapi({ description: 'The shared one; changing it needs role `platform`' }),
+    .openapi({ description: 'Selects the shared data type; changing it needs role `platform`' }),
 })
 
 export const dataTypeDeletionQuery = dataTypeQuery.extend({
-  force: z.enum(['true', 'false']).optional().openapi({ description: 'Also if rules use it' }),
+  force: z.enum(['true', 'false']).optional().openapi({ description: 'Delete it even if rules use it' }),
 })
 
 export const dataTypeListQuery = z.strictObject({

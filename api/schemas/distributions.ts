@@ -160,7 +160,7 @@ export const retryRequest = z
     tenant_id: tenantField,
     destinations: z
       .array(nameField)
-      .min(1, 'must name at least one destination, or be left out')
+      .min(1, 'must contain at least one destination, or be absent')
       .max(1000)
       .optional()
       .openapi({

@@ -16,7 +16,7 @@ export function characters(min: number, max: number) {
 export const NAME = /^[a-zA-Z0-9_-]{1,100}$/
 export const nameField = z.string().regex(NAME, 'must be 1 to 100 letters, digits, _ or -')
 
-/** The protocol of a stored row. It may belong to a newer version, so a response is not limited to those of this program. */
+/** The protocol of a stored row. It may be one of a newer version, so the schema allows any. */
 export const storedProtocol = z.string().openapi({ description: 'See `GET /destination-types`', example: 'REST' })
 
 export const TENANT_ID = /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,49}$/
@@ -30,7 +30,7 @@ const YEAR_10000 = Date.parse('+010000-01-01T00:00:00Z')
 /** Whether the time is in the years 1 to 9999 in UTC, which every part of the system can read and write. */
 function isInstant(text: string): boolean {
   const at = Date.parse(text)
-  // Texts that are no times are already rejected.
+  // Texts that are not times are already rejected.
   return !(at < YEAR_1 || at >= YEAR_10000)
 }
 
@@ -71,13 +71,13 @@ export const tenantField = z
   .optional()
   .openapi({ description: 'If present, must be the tenant of the API key', example: 'demo' })
 
-/** A time in an answer: a `Date` in a handler, ISO 8601 in UTC in JSON. */
+/** A time in a response: a `Date` in a handler, ISO 8601 in UTC in JSON. */
 export const time = z.codec(z.iso.datetime(), z.date(), {
   decode: (text) => new Date(text),
   encode: (date) => date.toISOString(),
 })
 
-/** A value in an answer of which a handler has the JSON text, so that its numbers keep their digits. */
+/** A value in a response that the handler gives as JSON text, so that its numbers keep their digits. */
 export function exact<T extends z.ZodType>(schema: T) {
   return z.codec(schema, z.instanceof(JsonText) as z.ZodType<JsonText, JsonText>, {
     decode: (value) => new JsonText(JSON.stringify(value)),

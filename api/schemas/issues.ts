@@ -56,11 +56,11 @@ export function didYouMean(near: string | undefined): string {
 export function nearestName(name: string, known: readonly string[]): string | undefined {
   if (name.length > LONGEST_NAME) return undefined
   const near = known.length > 0 ? closest(name, known) : ''
-  const slips = near.length < 5 ? 1 : Math.max(2, Math.floor(near.length / 3))
-  if (near !== '' && distance(name, near) <= slips) return near
+  const allowed = near.length < 5 ? 1 : Math.max(2, Math.floor(near.length / 3))
+  if (near !== '' && distance(name, near) <= allowed) return near
   const within = (part: string, whole: string) => `_${whole}_`.includes(`_${part}_`)
-  const akin = known.filter((one) => within(name, one) || within(one, name))
-  return akin.length === 1 ? akin[0] : undefined
+  const similar = known.filter((one) => within(name, one) || within(one, name))
+  return similar.length === 1 ? similar[0] : undefined
 }
 
 /** The hint for a field that exists one level further out or in. */
@@ -68,7 +68,7 @@ function elsewhere(schema: z.ZodType, path: readonly PropertyKey[], key: string)
   const within = Object.entries(fieldsAt(schema, path)).find(([, field]) => Object.hasOwn(fieldsAt(field, []), key))
   if (within) return `belongs in ${JSON.stringify(within[0])}`
   const around = path.length > 0 && Object.hasOwn(fieldsAt(schema, path.slice(0, -1)), key)
-  return around ? `belongs beside ${JSON.stringify(String(path.at(-1)))}, not in it` : undefined
+  return around ? `belongs next to ${JSON.stringify(String(path.at(-1)))}, not inside it` : undefined
 }
 
 /** For a union: the issues of the only option that has the right form. */
@@ -80,7 +80,7 @@ function meantOption(issue: z.core.$ZodIssue): z.core.$ZodIssue[] {
 }
 
 function wording(issue: z.core.$ZodIssue): string {
-  // The issue of the key itself says more.
+  // The issue of the key itself is more specific.
   if (issue.code === 'invalid_key') return issue.issues[0]?.message ?? issue.message
   if (/^Invalid (option|discriminator value|input: expected ")/.test(issue.message)) {
     if (issue.code === 'invalid_value') return `must be ${oneOf(issue.values)}`

@@ -6,7 +6,7 @@ export const rateLimit = z
   .strictObject({
     requests: whole(1, 1_000_000),
     per_seconds: whole(1, 86_400),
-    burst: whole(0, 1_000_000).default(0).openapi({ description: 'How many more may be sent at once' }),
+    burst: whole(0, 1_000_000).default(0).openapi({ description: 'Additional attempts that may be made at once' }),
   })
   .openapi('RateLimit', {
     description:

@@ -1,4 +1,4 @@
-// What every list takes, and how its answer leads to the next page.
+// The query and the pagination of every list.
 import { z } from '@hono/zod-openapi'
 import { characters, wholeText } from './fields.ts'
 

@@ -18,7 +18,7 @@ export const ruleParams = z.object({
 const sharedText = z.enum(['true', 'false']).optional()
 
 export const ruleQuery = z.strictObject({
-  shared: sharedText.openapi({ description: 'The shared one; changing it needs role `platform`' }),
+  shared: sharedText.openapi({ description: 'Selects the shared rule; changing it needs role `platform`' }),
 })
 
 const ruleName = characters(1, 100)
@@ -26,7 +26,7 @@ const ruleName = characters(1, 100)
   .refine((name) => name !== 'evaluate', 'is reserved by the API')
 const priority = whole(-1_000_000, 1_000_000)
 
-const question = z
+const comparison = z
   .strictObject({
     path: z.string().openapi({
       description: `Path of the value to compare; starts with ${ROOTS.join(', ')}. In payload and metadata: \`.name\`, \`[0]\`, \`[*]\` (matches if any element does), \`["odd key"]\`. In time: hour, weekday, date, time.`,
@@ -43,11 +43,11 @@ const question = z
       .optional()
       .openapi({ description: 'For paths in `time`. Default: UTC', example: 'Europe/Rome' }),
   })
-  .openapi('RuleQuestion')
+  .openapi('RuleComparison')
 
 const conditions = z
   .union([
-    question,
+    comparison,
     z.strictObject({ all: z.array(z.unknown()).openapi({ description: 'All of these conditions must match' }) }),
     z.strictObject({
       any: z.array(z.unknown()).openapi({ description: 'At least one of these conditions must match' }),
@@ -115,7 +115,7 @@ export const rule = z
     description: z.string().nullable(),
     rule_type: z.enum(RULE_TYPES),
     conditions: exact(conditions),
-    // A stored rule may have been written by hand.
+    // A stored rule may have been written in SQL.
     actions: actions as z.ZodType<Record<string, unknown>>,
     priority: z.int(),
     enabled: z.boolean(),
@@ -237,7 +237,7 @@ const route = {
     .array(nameField)
     .max(1000)
     .superRefine(distinct)
-    .openapi({ description: 'Destinations of distributions that name none and that no rule routes' }),
+    .openapi({ description: 'For distributions without destinations that no routing rule matches' }),
   when_none: z.enum(WHEN_NO_DESTINATION).openapi({
     description: 'Status of a distribution for which no destination is chosen: completed with a warning, or failed',
   }),

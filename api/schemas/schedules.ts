@@ -43,7 +43,7 @@ const fields = {
   catchup_seconds: whole(10, 31_536_000)
     .default(31_536_000)
     .openapi({
-      description: `Missed runs that are at most this old are made up, the last ${LIMITS.timesMadeUp.value} at most, as \`overlap\` allows; \`problem\` lists the others`,
+      description: `A missed run is made up if it is at most this old and \`overlap\` allows it, but only the last ${LIMITS.timesMadeUp.value}; \`problem\` lists the others`,
     }),
   paused: z.boolean().nullish().openapi({ description: 'Default false; absent in a PUT: stays unchanged' }),
 }

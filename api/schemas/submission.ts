@@ -1,4 +1,4 @@
-// The submission. Destinations are only outlined here; `destination-entries.ts` checks them by their protocol.
+// The submission. `destination-entries.ts` checks the destinations by their protocol.
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import { OWN_KEY_PREFIX } from '../../db/distributions/idempotency.ts'

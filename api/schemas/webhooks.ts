@@ -16,8 +16,8 @@ export const webhookList = z
   .object({
     webhooks: z.array(
       z.object({
-        webhook_id: z.string().openapi({ description: 'What the receiver sees as `webhook-id`' }),
-        kind: kind.openapi({ description: 'What it is about: a distribution, a batch or an operator event' }),
+        webhook_id: z.string().openapi({ description: 'The `webhook-id` that the receiver gets' }),
+        kind: kind.openapi({ description: 'Its subject: a distribution, a batch or an operator event' }),
         event_type: z.string(),
         url: z.string(),
         status,

@@ -60,7 +60,7 @@ export async function checkItem(
   }
 }
 
-export function few(details: Detail[]): Detail[] {
+export function firstDetails(details: Detail[]): Detail[] {
   const more = details.length - MOST_DETAILS
   return more > 0 ? [...details.slice(0, MOST_DETAILS), { field: 'body', issue: `has ${more} more problems` }] : details
 }

@@ -1,18 +1,18 @@
-// Which bulk requests run now. Each holds one of the process's few connections for seconds, so one of each tenant runs at a
-// time, and not more than a few in all.
+// Queues bulk requests. Each holds one of the process's few connections for seconds, so at most one per tenant and a few in
+// total run at the same time.
 import { createSlots } from '../../db/slots.ts'
 import { ApiError } from '../http/errors.ts'
 
-/** Of the ten connections of a process. */
+/** Bulk requests at the same time; a process has ten connections. */
 const AT_ONCE = 3
-/** Waiting bodies of the largest size, for each tenant. */
+/** The number of bodies of the largest size that may wait per tenant. */
 const LARGEST_WAITING = 4
 const TRY_AGAIN_SECONDS = 5
 
 export interface BulkQueue {
   /**
-   * Runs `work` when it is the tenant's turn; `bytes` is what the request holds in memory meanwhile.
-   * @throws ApiError 429 when more of this tenant wait than fit
+   * Runs `work` when a slot for the tenant is free; `bytes` is the memory that the request holds while it waits.
+   * @throws ApiError 429 if too many bytes of this tenant wait
    */
   run<T>(tenantId: string, bytes: number, work: () => Promise<T>): Promise<T>
 }

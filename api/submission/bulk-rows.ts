@@ -33,7 +33,7 @@ export async function placeItems(db: Db, tenantId: string, items: Item[]) {
     const owner = item.key === null ? undefined : taken.get(item.key)
     if (!owner || owner.job_id === ids[i]) return [{ item, job_id: ids[i]!, fresh: true }]
     if (owner.request_sha256.equals(item.sha256)) return [{ item, job_id: owner.job_id, fresh: false }]
-    const issue = 'belongs to an earlier submission with another body'
+    const issue = 'was used before for a submission with another body'
     rejected.push({ index: item.index, details: [{ field: 'options.idempotency_key', issue }] })
     return []
   })

@@ -18,13 +18,13 @@ import { knownDestinations } from '../destinations/known.ts'
 import type { AppDeps } from '../http/context.ts'
 import { type ApiError, invalid } from '../http/errors.ts'
 import { checkPayload, NotChecked } from '../rules/catalogue-check.ts'
-import { type BulkRequest, checkItem, few, type Item, type Rejected } from './bulk-items.ts'
+import { type BulkRequest, checkItem, firstDetails, type Item, type Rejected } from './bulk-items.ts'
 import { insertPage, pagesOf, placeItems } from './bulk-rows.ts'
 import { claimKey, noLongerKept } from './idempotency.ts'
 import { storedIssues } from './submit.ts'
 
-/** Items that are checked before other requests run. */
-const TURN = 50
+/** Payloads that are checked at once. */
+const AT_ONCE = 50
 /** If checking the payloads of one request takes longer, none is accepted. */
 const CHECKED_MS = 60_000
 /** SQLSTATE. */
@@ -50,18 +50,18 @@ export async function submitBulk(
   for (const [index, bytes] of request.items.entries()) {
     await pace()
     const checked = await checkItem(deps, request, index, bytes)
-    if ('details' in checked) rejected.push({ index, details: few(checked.details) })
+    if ('details' in checked) rejected.push({ index, details: firstDetails(checked.details) })
     else items.push(checked)
   }
   if (items.length === 0) throw noneAccepted(rejected)
   const { tenant_id } = request.caller
   const until = AbortSignal.timeout(CHECKED_MS)
-  for (let died = 0; ; ) {
+  for (let deadlocks = 0; ; ) {
     try {
       return await withTenant(deps.pool, tenant_id, (db) => store(db, request, items, rejected))
     } catch (error) {
       // Two requests may deadlock if each uses the idempotency keys of the other: one of them is repeated.
-      if ((error as { code?: unknown }).code === DEADLOCK && died++ < 3) continue
+      if ((error as { code?: unknown }).code === DEADLOCK && deadlocks++ < 3) continue
       if (!(error instanceof NotChecked)) throw error
       await checkPayloads(deps.shaper, tenant_id, error.by, items, until)
     }
@@ -77,9 +77,9 @@ async function checkPayloads(
   until: AbortSignal,
 ): Promise<void> {
   const own = items.filter(({ submission }) => submission.data_type === by.id)
-  for (let from = 0; from < own.length; from += TURN) {
+  for (let from = 0; from < own.length; from += AT_ONCE) {
     await Promise.all(
-      own.slice(from, from + TURN).map(async (item) => {
+      own.slice(from, from + AT_ONCE).map(async (item) => {
         const { metadata } = item.submission
         const payload = item.request.body.texts.bytes('payload')!
         item.payload = await checkPayload(shaper, tenantId, by, { payload, metadata }, until)
@@ -185,7 +185,7 @@ async function checkStored(
     await pace()
     const { index, submission, entries, payload } = item
     const details = storedIssues(submission, entries, known, surroundings.get(submission.data_type)!, payload)
-    if (details.length > 0) rejected.push({ index, details: few(details) })
+    if (details.length > 0) rejected.push({ index, details: firstDetails(details) })
     else good.push(item)
   }
   return { items: good, rejected }

@@ -30,7 +30,7 @@ export interface CheckedSubmission {
   details: Detail[]
 }
 
-/** Every problem that the request alone shows. No clock and no database, so that a repeat gets the same result. */
+/** The problems of the request itself. Uses no clock and no database, so that a repeat gets the same result. */
 export async function checkSubmission(
   { body, key, caller }: SubmitRequest,
   egress: Egress,
@@ -48,7 +48,7 @@ export async function checkSubmission(
   }
   const given = (raw.options ?? {}) as Record<string, unknown>
   details.push(...callbackIssues(given.callback_url, egress))
-  // Rejected rather than accepted and not done.
+  // Rejected, because it would be ignored.
   if (given.encryption_required === true) {
     details.push({ field: 'options.encryption_required', issue: 'is not supported yet' })
   }

@@ -23,8 +23,7 @@ export interface CheckedEntries {
   destinations: SubmittedDestination[]
   details: Detail[]
   /**
-   * Every name with its entry, to be looked up among the registered destinations. An inline destination has its protocol,
-   * if that is valid.
+   * All names, to be looked up among the registered destinations. An inline destination has its protocol if that is valid.
    */
   named: { name: string; index: number; inline: boolean; protocol: Protocol | undefined }[]
 }
@@ -64,23 +63,23 @@ export function checkNames(
 ): Detail[] {
   return named.flatMap(({ name, index, inline, protocol }): Detail[] => {
     const found = known.found.get(name)
-    const living = found && !found.deleted ? found : undefined
+    const usable = found && !found.deleted ? found : undefined
     if (inline) {
       const field = fieldPath(['destinations', index, 'name'])
       const issue = 'is the name of a registered destination: use that name as a string, or choose another name'
       const own = protocol
         ? compressionIssue(protocol, fieldPath(['destinations', index, 'protocol']), compression)
         : []
-      return [...(living ? [{ field, issue }] : []), ...own]
+      return [...(usable ? [{ field, issue }] : []), ...own]
     }
     const field = fieldPath(['destinations', index])
     if (!found) {
       const meant = didYouMean(known.meant.get(name))
       return [{ field, issue: `no destination is registered as ${JSON.stringify(name)}${meant}` }]
     }
-    if (!living) return [{ field, issue: `the destination ${JSON.stringify(name)} was deleted` }]
-    if (living.status === 'inactive') return [{ field, issue: `the destination ${JSON.stringify(name)} is disabled` }]
-    return compressionIssue(living.protocol, field, compression)
+    if (!usable) return [{ field, issue: `the destination ${JSON.stringify(name)} was deleted` }]
+    if (usable.status === 'inactive') return [{ field, issue: `the destination ${JSON.stringify(name)} is disabled` }]
+    return compressionIssue(usable.protocol, field, compression)
   })
 }
 
@@ -93,16 +92,17 @@ function compressionIssue(protocol: Protocol, field: string, compression: 'none'
 // Created once: creating a schema costs more than using it, and there may be 1000 entries.
 const ownRetries = maxRetries.nullish()
 
-const KEPT = 'is available for registered destinations only: register the destination, and use its name as a string'
+const ONLY_REGISTERED =
+  'is available for registered destinations only: register the destination, and use its name as a string'
 /** Fields of a registration that no protocol has in its configuration. */
-const REGISTERED_ALONE = {
-  configuration: 'does not exist in an inline destination: put its fields beside name and protocol',
-  transform_config: KEPT,
-  health_check_config: KEPT,
-  circuit_breaker: KEPT,
-  auto_disable: KEPT,
-  rate_limit: KEPT,
-  max_concurrency: KEPT,
+const NOT_INLINE = {
+  configuration: 'does not exist in an inline destination: put its fields next to name and protocol',
+  transform_config: ONLY_REGISTERED,
+  health_check_config: ONLY_REGISTERED,
+  circuit_breaker: ONLY_REGISTERED,
+  auto_disable: ONLY_REGISTERED,
+  rate_limit: ONLY_REGISTERED,
+  max_concurrency: ONLY_REGISTERED,
 }
 
 interface InlineEntry {
@@ -124,7 +124,7 @@ function inlineEntry(entry: unknown, index: number, egress: Egress): InlineEntry
   const known = readProtocol(protocol)
   if ('issue' in known) details.push(fault(['protocol'], known.issue))
   else {
-    for (const [key, issue] of Object.entries(REGISTERED_ALONE)) {
+    for (const [key, issue] of Object.entries(NOT_INLINE)) {
       if (!Object.hasOwn(configuration, key)) continue
       details.push(fault([key], issue))
       delete configuration[key]

@@ -65,7 +65,7 @@ export async function submit(
   } catch (error) {
     if (!isRefusedByJsonb(error)) throw asRefusal(error)
   }
-  // jsonb accepts less than JSON (U+0000, lone surrogates, huge numbers). The stored bytes are what is delivered.
+  // jsonb accepts less than JSON (no U+0000, lone surrogates or huge numbers). The delivery uses the stored bytes.
   try {
     return await store(false)
   } catch (error) {
@@ -96,7 +96,7 @@ export function dataTypeLabel({ job, catalogued }: Submitted): string {
   return catalogued ? job.data_type : OTHER
 }
 
-/** One transaction. The idempotency key comes first: a repeat gets the first response, whatever has changed since. */
+/** One transaction. The idempotency key comes first: a repeat gets the first response, even if anything has changed since. */
 async function storeSubmission(
   db: Db,
   request: SubmitRequest,
@@ -200,7 +200,7 @@ export function isRefusedByJsonb(error: unknown): boolean {
   return JSONB_REFUSES.test(String((error as { code?: unknown }).code))
 }
 
-/** The id of the distribution may be newer than an expiry that is very near. */
+/** An expiry in the next moment may be earlier than the id of the distribution. */
 export function asRefusal(error: unknown): unknown {
   const { code, constraint } = error as { code?: string; constraint?: string }
   return code === '23514' && constraint === 'chk_distribution_jobs_expires_future'

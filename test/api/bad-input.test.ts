@@ -230,7 +230,7 @@ describe('fields are refused with their path:', () => {
       'a field among the options that is none',
       { options: { ordering_key: 'k' } },
       'options.ordering_key',
-      'belongs beside "options", not in it',
+      'belongs next to "options", not inside it',
     ],
     ['half of a name', { expires: 1 }, 'expires', 'is not a known field, did you mean "expires_at"?'],
     ['another word', { options: { gzip: true } }, 'options.gzip', 'is not a known field: callback_url, '],
@@ -246,7 +246,7 @@ describe('fields are refused with their path:', () => {
       'a configuration as a registration has it',
       { destinations: [inline({ configuration: {} })] },
       'destinations[0].configuration',
-      'does not exist in an inline destination: put its fields beside name and protocol',
+      'does not exist in an inline destination: put its fields next to name and protocol',
     ],
     [
       'a protocol by its scheme',

@@ -152,7 +152,7 @@ describe('a data type', () => {
     const made = await admin('POST', '/rules', rule)
     expect(made.status, made.text).toBe(201)
     const refused = await admin('DELETE', '/data-types/ruled')
-    expect([refused.status, refused.body.details[0].issue]).toEqual([409, 'is named by the rules "of-ruled"'])
+    expect([refused.status, refused.body.details[0].issue]).toEqual([409, 'is used by the rules "of-ruled"'])
     expect((await api.call('GET', '/data-types/ruled')).status).toBe(200)
     expect((await admin('DELETE', '/data-types/ruled?force=true')).status).toBe(204)
   })

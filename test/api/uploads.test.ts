@@ -167,7 +167,7 @@ describe('bodies under way', () => {
     own[0]!.end()
     own[0]!.end()
     take('d', 'one')
-    expect(() => take('d', 'one')).toThrow(/under way/)
+    expect(() => take('d', 'one')).toThrow(/in progress/)
   })
 
   it('that grow are bounded likewise, and give back all that was counted', () => {
@@ -182,7 +182,7 @@ describe('bodies under way', () => {
 
 describe('idle connections', () => {
   it('are closed: before a request, and between two', async () => {
-    const quick = await listen(api.fetch, '127.0.0.1', 0, { idle_ms: 300, headers_ms: 600, look_ms: 100 })
+    const quick = await listen(api.fetch, '127.0.0.1', 0, { idle_ms: 300, headers_ms: 600, check_ms: 100 })
     try {
       const open = () => {
         const socket = connect(Number(new URL(quick.url).port), '127.0.0.1')
