@@ -1,5 +1,5 @@
-// `batchStep`: one step of a batch. The rows say what is left to do. Each part is done once, by guarded updates, so that a step
-// that is repeated, or runs twice at the same time, changes nothing a second time.
+// `batchStep`: one step of a batch. The rows say what is left to do. Guarded updates do each part once, so that a step that is
+// repeated, or runs twice at the same time, changes nothing a second time.
 
 import {
   type BatchRow,
@@ -61,14 +61,14 @@ async function takeStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, att
   const ends = batch.cancel_reason !== null
   if (!ends && !(await step.as((db) => tenantIsActive(db, batch.tenant_id))))
     return { done: false, wait_ms: SUSPENDED_MS }
-  const begun = await go(step, batch)
-  if (begun === 'all') return await look(step, batch)
-  // There is more to begin: no need to count ten thousand rows in between.
+  const begun = await startNext(step, batch)
+  if (begun === 'all') return await endIfDone(step, batch)
+  // Some items are not started yet, so the batch cannot have ended: the rows need not be counted.
   return { done: false, wait_ms: begun === 'more' ? 0 : begun.wait_ms }
 }
 
-/** Does the next part of the rest; `more` when another part may follow at once or after some time. */
-async function go(step: Step, batch: BatchRow): Promise<Begun> {
+/** Starts the next items, or cancels the rest; `all` if none is left. */
+async function startNext(step: Step, batch: BatchRow): Promise<Begun> {
   if (batch.cancel_reason !== null || (batch.options.fail_fast && (await failsNow(step, batch)))) {
     await cancelRest(step, batch)
     return 'all'
@@ -78,7 +78,7 @@ async function go(step: Step, batch: BatchRow): Promise<Begun> {
 }
 
 /** Ends the batch when all items are final; otherwise says when to check again. */
-async function look(step: Step, batch: BatchRow): Promise<BatchStep> {
+async function endIfDone(step: Step, batch: BatchRow): Promise<BatchStep> {
   const progress = await step.as((db) => batchProgress(db, batch.id))
   if (progress.counts.pending + progress.counts.processing > 0) {
     // A fraction of its age: a young batch is checked soon, and one that waits for days seldom.

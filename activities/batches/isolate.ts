@@ -1,4 +1,4 @@
-// One item that cannot be handled must not stop the others of its batch: it is ended by itself, with a reason.
+// An item that fails must not stop the others of its batch: it alone is ended, with a reason.
 
 import { type BatchRow, findBatch, publicBatchId } from '../../db/batches/batches.ts'
 import { closeItem } from '../../db/batches/items.ts'
@@ -7,8 +7,8 @@ import { isRowAtFault, refusalText } from '../../db/refused.ts'
 import { countEvent } from '../../db/webhooks/event-windows.ts'
 import { endByRow, inTurns, type Step } from './step.ts'
 
-/** An item that fails for an unknown reason is ended in this try of the step, when the database answers otherwise. */
-const PATIENCE = 5
+/** An item that fails for an unknown reason is ended in this try of the step, if the database answers otherwise. */
+const MAX_TRIES = 5
 
 interface Item {
   position: number
@@ -38,7 +38,7 @@ export async function alone(step: Step, batch: BatchRow, item: Item, work: () =>
   try {
     await work()
   } catch (error) {
-    if (!isRowAtFault(error) && !(step.attempt >= PATIENCE && (await answers(step, batch)))) throw error
+    if (!isRowAtFault(error) && !(step.attempt >= MAX_TRIES && (await answers(step, batch)))) throw error
     await reject(step, batch, item, error)
   }
 }

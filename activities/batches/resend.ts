@@ -1,4 +1,4 @@
-// Sends the distributions again that a bulk retry has chosen.
+// Sends the distributions of a retry batch again.
 
 import type { BatchRow } from '../../db/batches/batches.ts'
 import { closeItem, itemWaits, type WaitingItem, waitingItems } from '../../db/batches/items.ts'
@@ -10,12 +10,12 @@ import type { About } from '../../workflows/client.ts'
 import { alone } from './isolate.ts'
 import { type Begun, inTurns, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'
 
-/** The next page waits as long as this one took, so that a tenant that starts thousands leaves half of the time to others. */
+/** The next page waits as long as this one took, so that a batch of thousands leaves half of the time to other tenants. */
 function nextPage(began: number): Begun {
   return { wait_ms: Math.min(LONGEST_WAIT_MS, Math.ceil(performance.now() - began)) }
 }
 
-/** Sends the next ones again, each in a transaction that also marks its item as done: a repeated step sends none twice. */
+/** Resends the next items, each in a transaction that also closes the item: a repeated step sends none twice. */
 export async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
   const began = performance.now()
   const { destinations, force = false, timeout_seconds } = batch.options.retry ?? {}
@@ -31,8 +31,8 @@ export async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
       const up_to_round = round ?? undefined
       const outcome = await requestRetry(db, job_id, { destinations, force, timeout_seconds, up_to_round })
       if (outcome.outcome !== 'reset') {
-        const overtaken = round !== null && job.round > round && outcome.outcome === 'nothing'
-        await closeItem(db, batch.id, position, 'skipped', overtaken ? OVERTAKEN : SKIPPED[outcome.outcome])
+        const retriedBefore = round !== null && job.round > round && outcome.outcome === 'nothing'
+        await closeItem(db, batch.id, position, 'skipped', retriedBefore ? RETRIED_BEFORE : SKIPPED[outcome.outcome])
         return null
       }
       await closeItem(db, batch.id, position, 'started')
@@ -56,7 +56,7 @@ export async function retryPage(step: Step, batch: BatchRow): Promise<Begun> {
   return items.length === PAGE ? nextPage(began) : 'all'
 }
 
-const OVERTAKEN = 'it was sent again meanwhile'
+const RETRIED_BEFORE = 'it was sent again meanwhile'
 const SKIPPED = {
   missing: 'the distribution is no longer kept',
   cancelling: 'a cancel is under way',
@@ -86,6 +86,6 @@ async function inOrder(
       failed.push(error)
     }
   })
-  // Only now: the failure of one item must not stop the others of the page.
+  // Thrown last, because the failure of one item must not stop the others of the page.
   if (failed.length > 0) throw failed[0]
 }

@@ -22,13 +22,13 @@ const STEP_MS = 5000
 /** It waits in its slot for an item that ends within this time; for a longer one it returns and is called again. */
 const SOON_MS = 1000
 
-/** A few at a time, then a pause of the same length: other distributions get half of the time. */
+/** Starts a few at a time, then pauses for the same time, which is left to other distributions. */
 export async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
   for (let begun = 0; begun < PAGE; begun += AT_ONCE) {
     const began = performance.now()
-    const { looked, released } = await release(step, batch, AT_ONCE)
+    const { taken, released } = await release(step, batch, AT_ONCE)
     await startRuns(step, released)
-    if (looked < AT_ONCE) return 'all'
+    if (taken < AT_ONCE) return 'all'
     step.beat()
     await sleep(Math.min(SOON_MS, performance.now() - began))
   }
@@ -36,8 +36,8 @@ export async function startPage(step: Step, batch: BatchRow): Promise<Begun> {
 }
 
 /**
- * Releases the next ones, `limit` at most, in one statement. If the database refuses one of the rows, they are released one by
- * one, so that only that one ends.
+ * Releases the next distributions, `limit` at most, in one statement. If the database refuses one of the rows, they are
+ * released one by one, so that only the refused one ends.
  */
 async function release(step: Step, batch: BatchRow, limit: number): Promise<Released> {
   try {
@@ -52,12 +52,11 @@ async function release(step: Step, batch: BatchRow, limit: number): Promise<Rele
       released.push(...(await step.as((db) => releaseBatchPage(db, batch.id, 1, item.position))).released)
     })
   }
-  return { looked: items.length, released }
+  return { taken: items.length, released }
 }
 
 /**
- * Starts a few that have just been released. One that is not started now, or that Temporal refuses, is found by the sweep after a
- * minute.
+ * Starts the runs of the released distributions. If a start fails, the sweep starts that run after a minute.
  */
 async function startRuns({ runs, deps, ref }: Step, jobs: ReleasedJob[]): Promise<void> {
   await Promise.all(
@@ -70,7 +69,7 @@ async function startRuns({ runs, deps, ref }: Step, jobs: ReleasedJob[]): Promis
   )
 }
 
-/** One after another: the next one is released when the one before is final. */
+/** Releases one distribution at a time: the next when the previous one is final. */
 export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun> {
   const until = performance.now() + STEP_MS
   let [open] = await step.as((db) => openItems(db, batch.id, 1))
@@ -89,13 +88,13 @@ export async function startOneByOne(step: Step, batch: BatchRow): Promise<Begun>
       continue
     }
     if (now?.status === 'failed' && batch.options.fail_fast) return 'more'
-    const { looked, released } = await release(step, batch, 1)
-    if (looked === 0) return 'all'
+    const { taken, released } = await release(step, batch, 1)
+    if (taken === 0) return 'all'
     await startRuns(step, released)
     const [next] = released
     open = next
       ? { job_id: next.id, round: 1 }
-      : // It was cancelled while it waited, or another step has just let it go.
+      : // It was cancelled while it waited, or another step has just released it.
         (await step.as((db) => openItems(db, batch.id, 1)))[0]
     wait = 10
   }
@@ -107,7 +106,7 @@ async function endExpired(step: Step, batch: BatchRow): Promise<void> {
   const items = await step
     .as((db) => expiredItems(db, batch.id, PAGE))
     .catch((error: unknown) => {
-      // One item has a time that the database cannot read: it ends when it is released, and the others at the latest then.
+      // One item has a time that the database cannot read. It ends when it is released, and so do the other expired ones.
       if (isDataRefused(error)) return []
       throw error
     })

@@ -1,4 +1,4 @@
-// Batches: what one is, how it stands, and its end.
+// Batches: their rows, their status, and their end.
 
 import type { Db } from '../pool.ts'
 import type { BatchKind, BatchStatus } from '../states.ts'
@@ -11,7 +11,7 @@ export interface NewBatch {
   total_distributions: number
   options: Record<string, unknown>
   callback_url: string | null
-  /** What was not accepted. */
+  /** The distributions that were not accepted, with the reasons. */
   rejected: unknown[]
   request_id: string
   actor: string
@@ -19,7 +19,7 @@ export interface NewBatch {
 
 const PUBLIC_ID = /^batch_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/
 
-/** The row's uuid of `batch_…`, or null when no batch can have this name. */
+/** The uuid in `batch_…`, or null if the text is not the id of a batch. */
 export function parseBatchId(text: string): string | null {
   return PUBLIC_ID.exec(text)?.[1] ?? null
 }
@@ -28,7 +28,7 @@ export function publicBatchId(id: string): string {
   return `batch_${id}`
 }
 
-/** A new id, by the clock of the database. */
+/** A new id, by the database's clock. */
 export async function newBatchId(db: Db): Promise<string> {
   const { rows } = await db.query<{ id: string }>('select new_uuidv7() as id')
   return rows[0]!.id
@@ -73,17 +73,17 @@ export interface BatchRow {
 export interface BatchOptions {
   parallel_execution?: boolean
   fail_fast?: boolean
-  /** Of a retry: as `RetryRequest` has them. */
+  /** For a retry: its options, as in `RetryRequest`. */
   retry?: { destinations?: string[]; force: boolean; timeout_seconds?: number }
-  /** Of a retry: what it was chosen by, and how many were looked at. */
+  /** For a retry: the filter, and how many distributions it matched. */
   filter?: Record<string, unknown>
   matched?: number
 }
 
-/** The batch, or null when there is none of this id (of this tenant). */
+/** Null if this tenant has no batch with this id. */
 export async function findBatch(db: Db, id: string): Promise<BatchRow | null> {
   const { rows } = await db.query<BatchRow>(
-    // By hand or by an older version anything may have been written.
+    // These columns may have been written by hand.
     `select id, tenant_id, kind, status, total_distributions, callback_url, cancel_reason, request_id,
             case jsonb_typeof(options) when 'object' then options else '{}' end as options,
             case jsonb_typeof(rejected) when 'array' then rejected else '[]' end as rejected,
@@ -94,16 +94,16 @@ export async function findBatch(db: Db, id: string): Promise<BatchRow | null> {
   return rows[0] ?? null
 }
 
-/** What a batch is, by its distributions. */
+/** The status of a batch, from its distributions. */
 export function batchStatusOf(batch: Pick<BatchRow, 'cancel_reason'>, { counts }: BatchProgress): BatchStatus {
   if (counts.pending + counts.processing > 0) return 'processing'
   if (counts.failed > 0) return 'failed'
-  // What a retry had not come to when it was cancelled is skipped.
+  // A cancel of a retry skips the distributions that were not sent again yet.
   const cancelled = counts.cancelled > 0 || (batch.cancel_reason !== null && counts.skipped > 0)
   return cancelled ? 'cancelled' : 'completed'
 }
 
-/** Asks for the end of a batch. A repeat is `requested` again, and the first reason stays. */
+/** Requests the cancel of a batch. A repeat is `requested` again, and the first reason stays. */
 export async function requestBatchCancel(
   db: Db,
   id: string,
@@ -111,7 +111,7 @@ export async function requestBatchCancel(
 ): Promise<
   | { outcome: 'requested' }
   | { outcome: 'missing' }
-  /** `asked`: a cancel had been asked for before. */
+  /** `asked`: a cancel had been requested before. */
   | { outcome: 'finished'; status: BatchStatus; asked: boolean }
 > {
   await markBatchCancelled(db, id, reason)
@@ -121,7 +121,7 @@ export async function requestBatchCancel(
   return { outcome: 'finished', status: batch.status, asked: batch.cancel_reason !== null }
 }
 
-/** The rest is to be cancelled; guarded, so that the first reason stays. */
+/** Marks the batch, so that the rest of it is cancelled; guarded, so that the first reason stays. */
 export async function markBatchCancelled(db: Db, id: string, reason: string): Promise<void> {
   await db.query(
     `update batches set cancel_reason = coalesce(cancel_reason, $2), updated_at = clock_timestamp()
@@ -138,7 +138,7 @@ export async function checkBatchLater(db: Db, id: string, seconds: number): Prom
   )
 }
 
-/** Ends a batch, once, and queues its callback, if it has a URL. False when it had ended already. */
+/** Ends a batch, once, and queues its callback, if it has a URL. False if it had ended before. */
 export async function closeBatch(db: Db, id: string, status: BatchStatus, callbackBody: string): Promise<boolean> {
   const { rowCount } = await db.query(
     `with ended as (
@@ -161,7 +161,7 @@ export interface BatchRefRow {
   id: string
 }
 
-/** Batches with work left whose time to be looked at has come, over all tenants; with `all` every one behind `after`. */
+/** Unfinished batches of all tenants whose `check_at` is due; with `all` every one; after `after`, by id. */
 export async function dueBatches(db: Db, limit: number, all: boolean, after: string | null): Promise<BatchRefRow[]> {
   const { rows } = await db.query<BatchRefRow>('select tenant_id, id from due_batches($1, $2, $3)', [limit, all, after])
   return rows

@@ -1,8 +1,8 @@
-// The distributions of a batch: how they stand, and what is left to do with them. They are ordinary ones.
+// The distributions of a batch: their states, and what is left to do. They are ordinary distributions.
 import type { Db } from '../pool.ts'
 import { type BatchItemStatus, OPEN_JOB, type Priority } from '../states.ts'
 
-/** The distributions of a batch in the order given; `started` is one that goes its own way already. */
+/** Adds the distributions of a batch in this order; `started`: it runs already, and the batch does not start it. */
 export async function insertBatchItems(
   db: Db,
   tenantId: string,
@@ -17,7 +17,7 @@ export async function insertBatchItems(
   )
 }
 
-/** Public names of a batch's distributions, in the order of the request. */
+/** The public ids of a batch's distributions, in the order of the request. */
 export async function batchDistributionIds(db: Db, id: string): Promise<string[]> {
   const { rows } = await db.query<{ distribution_id: string }>(
     `select 'dist_' || distribution_job_id as distribution_id from batch_items where batch_id = $1 order by position`,
@@ -26,7 +26,7 @@ export async function batchDistributionIds(db: Db, id: string): Promise<string[]
   return rows.map((row) => row.distribution_id)
 }
 
-// What has not been started counts as pending whatever its row says: a retry's still has the state that it failed with.
+// An item that was not started counts as pending: in a retry its distribution still has its old final state.
 const ITEM_STATUS = `case i.state when 'started' then coalesce(j.status, 'failed') when 'skipped' then 'skipped' else 'pending' end`
 
 export interface BatchProgress {
@@ -34,11 +34,11 @@ export interface BatchProgress {
   /** Not started yet. */
   waiting: number
   counts: Record<BatchItemStatus, number>
-  /** The latest end among them. */
+  /** The end of the distribution that ended last. */
   completed_at: Date | null
 }
 
-/** How the distributions of a batch stand, by state. */
+/** The number of the batch's distributions by state. */
 export async function batchProgress(db: Db, id: string): Promise<BatchProgress> {
   const { rows } = await db.query<{
     status: BatchItemStatus
@@ -75,7 +75,7 @@ export interface BatchItem {
   completed_at: Date | null
 }
 
-/** One page of a batch's distributions, behind `after`, in the order of the request. */
+/** One page of a batch's distributions, after the position `after`, in the order of the request. */
 export async function listBatchItems(
   db: Db,
   id: string,
@@ -102,14 +102,14 @@ export interface ReleasedJob {
 }
 
 export interface Released {
-  looked: number
+  taken: number
   released: ReleasedJob[]
 }
 
 /**
- * Lets the next distributions of a submitted batch go, `limit` at most, in order: from here on the sweep finds those that
- * nobody starts. Their time begins now, for they have been waiting for their turn: of ten thousand the last would otherwise
- * have lost theirs. `looked` counts those that were cancelled while they waited as well. With `position` that one alone.
+ * Releases the next distributions of a submitted batch, `limit` at most, in order; from now on the sweep finds those that
+ * were not started. Their timeout counts from now, otherwise the last of ten thousand would expire while they wait. `taken`
+ * also counts distributions that were cancelled while they waited. With `position` only that one is released.
  */
 export async function releaseBatchPage(
   db: Db,
@@ -137,18 +137,18 @@ export async function releaseBatchPage(
       order by page.position`,
     [id, limit, position],
   )
-  return { looked: rows.length, released: rows.filter((row) => row.released) }
+  return { taken: rows.length, released: rows.filter((row) => row.released) }
 }
 
 export interface WaitingItem {
   position: number
   job_id: string
-  /** Of a retry: the round that was chosen. */
+  /** For a retry: the round that the filter matched. */
   round: number | null
   ordering_key: string | null
 }
 
-/** Items that wait, in order. */
+/** The waiting items, in order. */
 export async function waitingItems(db: Db, id: string, limit: number): Promise<WaitingItem[]> {
   const { rows } = await db.query<WaitingItem>(
     `select i.position, i.distribution_job_id as job_id, i.round, j.ordering_key
@@ -161,7 +161,7 @@ export async function waitingItems(db: Db, id: string, limit: number): Promise<W
   return rows
 }
 
-/** Items that wait although the end that their submission gave them has come; their timeout counts from their turn on. */
+/** Waiting items whose submitted `expires_at` has passed; a timeout counts only from the release. */
 export async function expiredItems(
   db: Db,
   id: string,
@@ -178,7 +178,7 @@ export async function expiredItems(
   return rows
 }
 
-/** Whether an item still waits. Its job is locked by the caller, so that nobody else takes it. */
+/** Whether an item still waits. The caller must have locked its job, so that no other step takes it. */
 export async function itemWaits(db: Db, id: string, position: number): Promise<boolean> {
   const { rowCount } = await db.query(
     `select from batch_items where batch_id = $1 and position = $2 and state = 'waiting'`,
@@ -201,9 +201,9 @@ export async function closeItem(
 }
 
 /**
- * The distributions of a batch that have been started and are open, oldest first; with `toCancel` those that nobody has
- * asked to cancel yet, also when they wait for another batch. One that stands in a batch twice, or in two, counts as
- * started where it came second, and is not before the other place has come to it: nobody may wait for that.
+ * The started and open distributions of a batch, oldest first; with `toCancel` those without a cancel request, also when
+ * they wait for another batch. If a distribution is in two batches, or twice in one, its second item counts as started
+ * although the first still waits. Such distributions are left out: a batch that waited for them might never end.
  */
 export async function openItems(
   db: Db,
@@ -222,7 +222,7 @@ export async function openItems(
   return rows
 }
 
-/** The first distribution of the batch that has failed, or null. */
+/** The first failed distribution of the batch, or null. */
 export async function firstFailed(db: Db, id: string): Promise<string | null> {
   const { rows } = await db.query<{ distribution_id: string }>(
     `select j.distribution_id from batch_items i join distribution_jobs j on j.id = i.distribution_job_id

@@ -1,4 +1,4 @@
-// A destination that has failed for too long is taken out of service, once, with one event.
+// Disables a destination that has failed for too long, once, with one event.
 
 import { publicId } from '../distributions/job-id.ts'
 import type { Db } from '../pool.ts'
@@ -12,7 +12,7 @@ export interface AutoDisable {
   over_seconds: number
 }
 
-/** What a destination states about its failures; nothing of an inline one, or of one that is deleted. */
+/** The destination's settings for failures; nulls for an inline destination. */
 export async function failureSettings(
   db: Db,
   destinationId: string | null,
@@ -25,7 +25,7 @@ export async function failureSettings(
   return rows[0] ?? { circuit_breaker: null, auto_disable: null }
 }
 
-/** What the audit log and the event say beside the destination's name. */
+/** The reason, for the audit log and the event. */
 interface Disabling {
   /** For a person, and in the destination's `status_reason`. */
   because: string
@@ -34,7 +34,7 @@ interface Disabling {
   facts: Record<string, unknown>
 }
 
-/** It has failed too often, for too long. False when it is out of service already. Its deliveries wait from then on. */
+/** Disables a destination that failed too often for too long. False if it is disabled already. Its deliveries wait then. */
 export function autoDisable(
   db: Db,
   destinationId: string,
@@ -48,7 +48,7 @@ export function autoDisable(
   })
 }
 
-/** The receiver said that it is gone for good (HTTP 410): it takes nothing more. An inline one has no row. */
+/** Disables a destination that answered 410 Gone: it accepts nothing any more. An inline destination has no row. */
 export async function disableGone(db: Db, id: string, destination: string): Promise<boolean> {
   const { rows } = await db.query<{ destination_id: string | null }>(
     'select destination_id from distribution_deliveries where distribution_job_id = $1 and destination_name = $2',
@@ -60,7 +60,7 @@ export async function disableGone(db: Db, id: string, destination: string): Prom
   return await disable(db, registered, { because: 'The destination answered 410 Gone', reason: 'gone', facts })
 }
 
-/** One event, however many attempts find it out at the same time: only the one that disables it tells. */
+/** Many attempts may call this at the same time: only the one that changes the row writes the event. */
 async function disable(db: Db, destinationId: string, { because, reason, facts }: Disabling): Promise<boolean> {
   const { rows } = await db.query<{ tenant_id: string; name: string }>(
     `update destinations

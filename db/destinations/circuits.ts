@@ -1,21 +1,21 @@
-// Circuits: one row per tenant and target that is in trouble, none for a healthy one. Every transition is one guarded
-// statement, so that all workers may try it at once. Locked last, after job, delivery and attempt.
+// Circuits: one row per tenant and failing target, none for a healthy target. Every transition is one guarded statement, so
+// that all workers may run it at the same time. Locked last, after job, delivery and attempt.
 import type { Db } from '../pool.ts'
 import type { CircuitStatus } from '../states.ts'
 
-/** An open circuit as the opening of an attempt finds it. Milliseconds on the database's clock. */
+/** An open circuit when an attempt is opened. Milliseconds by the database's clock. */
 export interface OpenCircuit {
-  /** Until somebody may try; 0 when the circuit is half open. */
+  /** Until a probe is allowed; 0 when the circuit is half open. */
   wait_ms: number
-  /** Until the lease of the one who tries is over; 0 when nobody does. */
+  /** Until the lease of the present probe ends; 0 when there is none. */
   probe_wait_ms: number
-  /** The lease is this delivery's own: its worker was lost. */
+  /** This delivery holds the lease: its worker was lost. */
   own: boolean
-  /** How often it was opened in a row. */
+  /** How often the circuit was opened in a row. */
   openings: number
 }
 
-/** What a tenant may set for a destination. */
+/** The settings of a destination. */
 export interface CircuitSettings {
   failures: number
   open_seconds: number
@@ -26,13 +26,13 @@ export const CIRCUIT_DEFAULTS: CircuitSettings = { failures: 5, open_seconds: 60
 export interface Target {
   tenant_id: string
   target: string
-  /** The delivery that holds the lease, or does not. */
+  /** The delivery that asks for the lease or releases it. */
   delivery_id: string
 }
 
 /**
- * Takes the one lease of a half-open circuit. False when it is not half open or another delivery has it. The delivery
- * that had it before its worker was lost may take it again.
+ * Takes the one lease of a half-open circuit. False when it is not half open or another delivery holds the lease. A
+ * delivery that held it when its worker was lost may take it again.
  */
 export async function takeProbe(db: Db, { tenant_id, target, delivery_id }: Target, leaseMs: number): Promise<boolean> {
   const { rowCount } = await db.query(
@@ -45,7 +45,7 @@ export async function takeProbe(db: Db, { tenant_id, target, delivery_id }: Targ
   return rowCount === 1
 }
 
-/** Nothing was learnt about the destination: the next one may try. */
+/** Releases the lease without a result: another delivery may probe. */
 export async function giveBackProbe(db: Db, { tenant_id, target, delivery_id }: Target): Promise<void> {
   await db.query(
     `update destination_circuits set probe = null, probe_until = null, updated_at = clock_timestamp()
@@ -62,8 +62,8 @@ export interface NotedFailure {
 }
 
 /**
- * One more failure in a row. With `counted` it also counts for the circuit: the last one of `settings.failures` opens it,
- * and one of the delivery that tries opens it again. Other attempts that end while it is open change nothing about it.
+ * Adds one failure in a row. With `counted` it also counts for the circuit: it opens after `settings.failures`, and a
+ * failed probe opens it again. Other attempts that end while it is open do not change it.
  */
 export async function noteFailure(
   db: Db,
@@ -107,8 +107,8 @@ export async function noteFailure(
 }
 
 /**
- * A success ends the trouble, and with it the row. While the circuit is open only an attempt that began after its opening
- * closes it; an older one ends the row of failures alone. Answers whether this closed an open circuit.
+ * A success deletes the row. If the circuit is open, only an attempt that began after it opened closes it; an older one
+ * only resets the failures in a row. Returns whether this closed an open circuit.
  */
 export async function noteSuccess(db: Db, { tenant_id, target }: Target, startedAt: Date): Promise<boolean> {
   const { rows } = await db.query<{ was_open: boolean }>(
@@ -127,8 +127,8 @@ export async function noteSuccess(db: Db, { tenant_id, target }: Target, started
 }
 
 /**
- * The destination answered, though not as wished: it can be reached, so what failed before was not in a row. An open
- * circuit closes by the answer to the one who tries; true when it did.
+ * The destination answered with an error, so it can be reached: the counted failures start again from 0. The answer to a
+ * probe closes an open circuit; returns true if it did.
  */
 export async function noteAnswer(db: Db, { tenant_id, target, delivery_id }: Target): Promise<boolean> {
   const { rows } = await db.query<{ was_open: boolean }>(
@@ -147,7 +147,7 @@ export async function noteAnswer(db: Db, { tenant_id, target, delivery_id }: Tar
   return rows[0]?.was_open ?? false
 }
 
-/** The destination may well be reached again: somebody may try at once. False where no circuit is open. */
+/** Allows a probe at once, because the destination may have recovered. False if no circuit is open. */
 export async function halfOpen(db: Db, tenantId: string, target: string): Promise<boolean> {
   const { rowCount } = await db.query(
     `update destination_circuits
@@ -158,12 +158,12 @@ export async function halfOpen(db: Db, tenantId: string, target: string): Promis
   return rowCount === 1
 }
 
-/** Begins anew: the destination was enabled by hand. */
+/** Forgets all failures, when the destination is enabled by hand. */
 export async function resetCircuit(db: Db, tenantId: string, target: string): Promise<void> {
   await db.query('delete from destination_circuits where tenant_id = $1 and target = $2', [tenantId, target])
 }
 
-/** How a circuit stands, for a person. */
+/** The state of a circuit, for the API. */
 export interface CircuitState {
   state: CircuitStatus
   consecutive_failures: number
@@ -194,12 +194,12 @@ export async function circuitStates(db: Db, ids: string[]): Promise<(id: string)
   return (id) => found.get(id) ?? CLOSED
 }
 
-/** Removes what nobody asks for any more: limits long over, targets not heard of for a week, old health checks. */
+/** Deletes unused rows: limits that no longer apply, targets without a change for a week, old health checks. */
 export async function forgetLimits(db: Db): Promise<void> {
   await db.query('select forget_limits()')
 }
 
-/** How many circuits are open, over all tenants. */
+/** The number of open circuits of all tenants. */
 export async function openCircuits(db: Db): Promise<number> {
   const { rows } = await db.query<{ count: number }>('select open_circuits()::int as count')
   return rows[0]!.count

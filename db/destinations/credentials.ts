@@ -1,5 +1,5 @@
-// Named secrets of a tenant, sealed at rest: one JSON object of string fields each. Values leave only through
-// `loadCredentials`, for one attempt.
+// Named secrets of a tenant, sealed at rest: one JSON object of string fields each. Only `loadCredentials` returns their
+// values.
 import type { Db } from '../pool.ts'
 import type { Sealer } from '../secrets.ts'
 
@@ -8,7 +8,7 @@ export interface CredentialRow {
   name: string
   field_names: string[]
   allowed_hosts: string[] | null
-  /** Hosts of the registered destinations that use it; null where `allowed_hosts` is given, or before the first use. */
+  /** Hosts of the registered destinations that use it; null if `allowed_hosts` is given, or before the first use. */
   registered_hosts: string[] | null
   created_at: Date
   updated_at: Date
@@ -20,11 +20,11 @@ export interface NewCredential {
   fields: Record<string, string>
   allowed_hosts: string[] | null
   registered_hosts?: string[] | null
-  /** Set for what a registered destination keeps for itself. */
+  /** The destination that was given this secret as a literal; null for a credential of its own. */
   destination_id: string | null
 }
 
-/** Adds a credential; null where `name` is taken, also by somebody who adds it at the same time. */
+/** Adds a credential; null if `name` is taken, also by a request at the same time. */
 export async function addCredential(db: Db, sealer: Sealer, credential: NewCredential): Promise<CredentialRow | null> {
   return (await writeCredential(db, sealer, credential, 'do nothing')) ?? null
 }
@@ -35,7 +35,7 @@ const REPLACE = `do update
         set sealed = excluded.sealed, field_names = excluded.field_names, allowed_hosts = excluded.allowed_hosts,
             registered_hosts = excluded.registered_hosts, updated_at = clock_timestamp()`
 
-/** Writes a credential, or replaces it wholly where `name` is taken. */
+/** Adds a credential, or replaces the one of this name. */
 export async function putCredential(db: Db, sealer: Sealer, credential: NewCredential): Promise<CredentialRow> {
   return (await writeCredential(db, sealer, credential, REPLACE))!
 }
@@ -66,8 +66,8 @@ async function writeCredential(
 }
 
 /**
- * One credential without its values; those that destinations keep for themselves are not found. `forUpdate` locks it until
- * the transaction ends.
+ * A credential without its values; the secrets that belong to destinations are not found. `forUpdate` locks it until the
+ * transaction ends.
  */
 export async function findCredential(
   db: Db,
@@ -91,7 +91,7 @@ export async function listCredentials(db: Db): Promise<CredentialRow[]> {
   return rows
 }
 
-/** Changes the hosts that a credential may be sent to, and leaves its values as they are. */
+/** Changes the hosts that a credential may be sent to, and keeps its values. */
 export async function bindCredential(
   db: Db,
   name: string,
@@ -105,13 +105,13 @@ export async function bindCredential(
   return rows[0]!
 }
 
-/** False when there is none of this name. */
+/** False if no credential has this name. */
 export async function deleteCredential(db: Db, name: string): Promise<boolean> {
   const { rowCount } = await db.query('delete from credentials where name = $1', [name])
   return rowCount === 1
 }
 
-/** An opened credential; `allowed_hosts` null means the hosts of registered destinations. */
+/** A credential with its values; `allowed_hosts` null means the hosts of registered destinations. */
 export interface OpenedCredential {
   fields: Record<string, string>
   allowed_hosts: string[] | null
@@ -141,7 +141,7 @@ export async function loadCredentials(
   )
 }
 
-/** A sealed value opens only in the row that it was made for. */
+/** A sealed value can be decrypted only in its own row. */
 function sealingContext(tenantId: string, name: string): string[] {
   return [tenantId, 'credentials', name]
 }

@@ -1,11 +1,11 @@
-// What waits for a destination that was deleted ends with that reason, and need not wait for its next attempt. What is
-// being sent just now ends by itself.
+// Ends the deliveries that wait for a deleted destination, before their next attempt is due. A send that is in progress
+// ends by itself.
 import type { Db } from '../pool.ts'
 import { OPEN_JOB } from '../states.ts'
 
 /**
- * Ends at most `limit` deliveries that wait for the destination; answers their distributions, whose runs are to look at
- * their rows. Locks jobs before deliveries, and passes over jobs that somebody else holds: call again until nothing is left.
+ * Ends at most `limit` deliveries that wait for the destination; returns their distributions, whose runs must reread their
+ * rows. Locks jobs before deliveries, and skips jobs that are locked: call it again until nothing is left.
  */
 export async function endDeliveriesOf(db: Db, destinationId: string, limit: number): Promise<string[]> {
   const { rows } = await db.query<{ id: string }>(
@@ -33,7 +33,7 @@ export async function endDeliveriesOf(db: Db, destinationId: string, limit: numb
   return rows.map(({ id }) => id)
 }
 
-/** Deliveries of this job that ended because their destination was deleted: a run may still wait for their next attempt. */
+/** The deliveries of this job that ended because of a deletion: its run may still wait for their next attempt. */
 export async function endedByDeletion(db: Db, id: string): Promise<string[]> {
   const { rows } = await db.query<{ destination_name: string }>(
     `select destination_name from distribution_deliveries
@@ -44,7 +44,7 @@ export async function endedByDeletion(db: Db, id: string): Promise<string[]> {
   return rows.map(({ destination_name }) => destination_name)
 }
 
-/** Over all tenants. */
+/** Deleted destinations of all tenants that deliveries still wait for. */
 export async function deletedDestinationsInUse(
   db: Db,
   limit: number,
@@ -56,7 +56,7 @@ export async function deletedDestinationsInUse(
   return rows
 }
 
-/** A retry of what was deleted goes to what is registered under its name by now. Call it before the deliveries are opened. */
+/** If a destination was deleted, a retry goes to the new destination of the same name. Call it before deliveries are opened. */
 export async function followNames(db: Db, id: string): Promise<void> {
   await db.query(
     `update distribution_deliveries d

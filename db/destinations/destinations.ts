@@ -1,4 +1,4 @@
-// Registered destinations and the versions of their configuration. Secrets stand in `credentials`; here are references.
+// Registered destinations and the versions of their configuration, which only refers to secrets (see credentials.ts).
 
 import type { Db } from '../pool.ts'
 import type { DestinationStatus, HealthStatus, Protocol } from '../states.ts'
@@ -49,7 +49,7 @@ export interface DestinationContent {
 }
 
 export interface NewDestination extends DestinationContent {
-  /** Made by the caller, who names the destination's own credential after it. */
+  /** Created by the caller, because the name of the destination's own credential contains it. */
   id: string
   tenant_id: string
   name: string
@@ -62,7 +62,7 @@ export async function newDestinationId(db: Db): Promise<string> {
   return rows[0]!.id
 }
 
-/** Adds a destination as version 1; null when the tenant has a living one of this name. */
+/** Adds a destination as version 1; null if the name is taken. */
 export async function insertDestination(
   db: Db,
   destination: NewDestination,
@@ -94,7 +94,7 @@ export async function insertDestination(
   return row ?? null
 }
 
-/** Replaces the content under a new version; deliveries that wait use it from their next attempt on. */
+/** Replaces the content under a new version; waiting deliveries use it from their next attempt. */
 export async function updateDestination(
   db: Db,
   tenantId: string,
@@ -149,13 +149,13 @@ async function insertVersion(db: Db, tenantId: string, row: DestinationRow, acto
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
-/** The living destination of this uuid or name; `forUpdate` locks it until the transaction ends. */
+/** The destination with this uuid or name, unless it is deleted; `forUpdate` locks it until the transaction ends. */
 export async function findDestination(
   db: Db,
   idOrName: string,
   options: { forUpdate?: boolean } = {},
 ): Promise<DestinationRow | null> {
-  // A name may look like a uuid: an id is the stronger claim.
+  // A name may look like a uuid; then the destination with this id comes first.
   const { rows } = await db.query<DestinationRow>(
     `select ${COLUMNS} from destinations
       where deleted_at is null and (id = $1 or name = $2)
@@ -165,7 +165,7 @@ export async function findDestination(
   return rows[0] ?? null
 }
 
-/** Whether a destination is still there in this version. */
+/** Whether a destination still has this version and is not deleted. */
 export async function isAtVersion(db: Db, id: string, version: number | null): Promise<boolean> {
   const { rowCount } = await db.query(
     'select from destinations where id = $1 and version = $2 and deleted_at is null',
@@ -181,7 +181,7 @@ export interface DestinationFilter {
   health_status?: DestinationRow['health_status'] | undefined
 }
 
-/** One page of the tenant's living destinations by name, behind the name `after`, and how many the filter matches in all. */
+/** One page in the order of the names, after the name `after`, and how many destinations the filter matches. */
 export async function listDestinations(
   db: Db,
   filter: DestinationFilter,
@@ -202,7 +202,7 @@ export async function listDestinations(
   return { destinations: rows, total: total.rows[0]!.total }
 }
 
-/** Takes the destination in or out of service, by hand. */
+/** Enables or disables the destination, by hand. */
 export async function setDestinationStatus(db: Db, id: string, status: DestinationStatus): Promise<DestinationRow> {
   const { rows } = await db.query<DestinationRow>(
     `update destinations set status = $2, status_reason = null, updated_at = clock_timestamp()
@@ -212,7 +212,7 @@ export async function setDestinationStatus(db: Db, id: string, status: Destinati
   return rows[0]!
 }
 
-/** Its open deliveries end as `DESTINATION_DELETED`; the row stays for the history, the name is free again. */
+/** Marks the destination as deleted, which frees its name. The row stays for the history. */
 export async function deleteDestination(db: Db, id: string): Promise<void> {
   await db.query(
     `update destinations set deleted_at = clock_timestamp(), updated_at = clock_timestamp() where id = $1`,
@@ -221,7 +221,7 @@ export async function deleteDestination(db: Db, id: string): Promise<void> {
   await db.query('delete from credentials where destination_id = $1', [id])
 }
 
-/** Matches destinations whose configuration names the credential $1; $2 is `credentialPrefix` of it. */
+/** Matches destinations whose configuration names the credential $1; $2 is its `credentialPrefix`. */
 const USES = `deleted_at is null
         and (configuration ->> 'credentials' = $1
              or jsonb_path_exists(configuration, 'lax $.**.secret ? (@ starts with $prefix)', $2::jsonb))`
@@ -230,7 +230,7 @@ function credentialPrefix(credential: string): string {
   return JSON.stringify({ prefix: `${credential}.` })
 }
 
-/** The living destinations whose configuration names this credential. */
+/** The first 20 destinations whose configuration names this credential. */
 export async function destinationsUsing(db: Db, credential: string): Promise<string[]> {
   const { rows } = await db.query<{ name: string }>(
     `select name from destinations where ${USES} order by name limit 20`,
@@ -239,7 +239,7 @@ export async function destinationsUsing(db: Db, credential: string): Promise<str
   return rows.map(({ name }) => name)
 }
 
-/** The configurations of all living destinations that name this credential. */
+/** The configurations that name this credential, without those of deleted destinations. */
 export async function configurationsUsing(
   db: Db,
   credential: string,

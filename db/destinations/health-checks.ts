@@ -1,10 +1,10 @@
-// What a probe reads and writes: `destination_health_checks`, and the latest result on the destination itself.
+// Health checks: the destination to probe, the history of the results, and the latest result at the destination.
 
 import type { Db } from '../pool.ts'
 import type { DeliveryCode, HealthStatus, Protocol, TenantStatus } from '../states.ts'
 
 export interface ProbeResult {
-  /** Not tried: so many of this tenant's are being tried already. Milliseconds until another may be. */
+  /** Set if it was not probed, because too many probes of this tenant run: milliseconds until the next try. */
   busy_ms?: number
   healthy: boolean
   code: DeliveryCode | null
@@ -34,13 +34,13 @@ export interface HealthCheckRow {
   interval_seconds: number
 }
 
-/** Destinations of all tenants that are to be tried at intervals. */
+/** The destinations of all tenants with periodic health checks. */
 export async function healthCheckSchedules(db: Db): Promise<HealthCheckRow[]> {
   const { rows } = await db.query<HealthCheckRow>('select * from health_check_schedules()')
   return rows
 }
 
-/** Adds the result of one probe; nothing when the destination is gone by now. */
+/** Adds the result of one probe, unless the destination no longer exists. */
 export async function recordHealthCheck(db: Db, destinationId: string, result: ProbeResult): Promise<void> {
   const status: HealthStatus = result.healthy ? 'healthy' : 'unhealthy'
   await db.query(

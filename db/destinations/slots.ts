@@ -1,8 +1,8 @@
-// Places at a destination that takes only so many at once, shared by all workers: numbered rows, each held by one delivery
-// until it gives its place back, or until the time is over, for its worker may be killed.
+// The slots of a destination with `max_concurrency`, shared by all workers: numbered rows, each held by one delivery until
+// it releases the slot, or until the lease ends, because its worker may be killed.
 import type { Db } from '../pool.ts'
 
-/** Takes a free place, or keeps the one that this delivery has. False when all `most` of them are held. */
+/** Takes a free slot, or keeps the one that this delivery holds. False when all `most` slots are taken. */
 export async function takeSlot(
   db: Db,
   tenantId: string,
@@ -14,9 +14,9 @@ export async function takeSlot(
   if (await tryTake(db, tenantId, target, deliveryId, most, leaseMs)) return true
   const { rowCount } = await db.query(
     `insert into destination_slots (tenant_id, target, slot)
-     select $1::varchar, $2::varchar, slot from generate_series(1, $3::int) as places (slot)
+     select $1::varchar, $2::varchar, slot from generate_series(1, $3::int) as numbers (slot)
       where not exists (select from destination_slots s
-                         where s.tenant_id = $1 and s.target = $2 and s.slot = places.slot)
+                         where s.tenant_id = $1 and s.target = $2 and s.slot = numbers.slot)
          on conflict do nothing`,
     [tenantId, target, most],
   )

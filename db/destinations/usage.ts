@@ -1,6 +1,6 @@
 import type { Db } from '../pool.ts'
 
-/** Adds counts by destination id, and marks them as used now. */
+/** Adds the counts, by destination id, and sets `last_used`. */
 export async function addUsage(db: Db, counts: ReadonlyMap<string, number>): Promise<void> {
   await db.query(
     `update destinations d

@@ -1,9 +1,9 @@
-// The catalogue: what a data type's payloads must look like. A tenant's own, and shared ones that all tenants see.
+// The catalogue of data types, with the schemas of their payloads: the tenant's own types, and shared ones for all tenants.
 import type { Db } from '../pool.ts'
 import type { ValidationMode } from '../states.ts'
 
 export interface ValidationRules {
-  /** `warn`: a payload that does not fit is accepted, and a warning stands with the distribution. */
+  /** `warn`: an invalid payload is accepted, and the distribution gets a warning. */
   mode?: ValidationMode | undefined
   max_payload_bytes?: number | undefined
   /** Keys that a submission's metadata must have. */
@@ -14,14 +14,14 @@ export interface DataTypeContent {
   name: string
   description: string | null
   schema_definition: Record<string, unknown> | boolean | null
-  /** The same as it was sent, with all digits of its numbers; only written. */
+  /** The same as JSON text from the request, with all digits of its numbers; only for writing. */
   schema_text?: string | undefined
   validation_rules: ValidationRules
 }
 
 export interface DataTypeRow extends DataTypeContent {
   id: string
-  /** Of no tenant: seen by all. */
+  /** It belongs to no tenant, and all tenants see it. */
   shared: boolean
   created_at: Date
   updated_at: Date
@@ -30,7 +30,7 @@ export interface DataTypeRow extends DataTypeContent {
 const COLUMNS = `id, name, description, schema_definition, validation_rules, tenant_id is null as shared, created_at,
   updated_at`
 
-/** Null when there is one of this id already. `tenantId` null makes a shared one. */
+/** Null if the id is taken. `tenantId` null creates a shared data type. */
 export async function insertDataType(
   db: Db,
   tenantId: string | null,
@@ -48,7 +48,7 @@ export async function insertDataType(
   return rows[0] ?? null
 }
 
-/** Null when there is none of this id. */
+/** Null if no data type has this id. */
 export async function updateDataType(
   db: Db,
   tenantId: string | null,
@@ -89,7 +89,7 @@ export async function deleteDataType(db: Db, tenantId: string | null, id: string
   return rowCount === 1
 }
 
-/** The tenant's own of this id, before a shared one; `shared` asks for the shared one alone. */
+/** The tenant's own data type of this id, otherwise a shared one; with `shared` only a shared one. */
 export async function findDataType(
   db: Db,
   id: string,
@@ -104,7 +104,7 @@ export async function findDataType(
   return rows[0] ?? null
 }
 
-/** One page by id, the tenant's own before a shared one of the same id, behind `after`, and how many there are in all. */
+/** One page in the order of the ids, the tenant's own before a shared one of the same id, and the total number. */
 export async function listDataTypes(
   db: Db,
   page: { limit: number; offset: number; after: Pick<DataTypeRow, 'id' | 'shared'> | null },

@@ -1,4 +1,4 @@
-// Where a tenant's distributions go that name no destination and that no rule routes.
+// The destinations of a distribution that names none and that no rule routes.
 import type { Db } from '../pool.ts'
 import type { WhenNoDestination } from '../states.ts'
 

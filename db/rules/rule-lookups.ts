@@ -1,4 +1,4 @@
-// What a plan by rules looks up: destinations by name and tag, turns of load balancing, who fails how often.
+// The lookups of a plan by rules: destinations by name and tag, counters for load balancing, recent failures.
 
 import type { Db } from '../pool.ts'
 import type { DestinationStatus, Protocol } from '../states.ts'
@@ -14,7 +14,10 @@ export interface Candidate {
   unhealthy: boolean
 }
 
-/** The tenant's destinations of these names, and the living ones with one of these tags; of a name the living one. */
+/**
+ * The tenant's destinations with one of these names, and those with one of these tags. A deleted destination is found only
+ * by its name, and only if no other destination has that name now.
+ */
 export async function findCandidates(db: Db, names: string[], tags: string[]): Promise<Candidate[]> {
   if (names.length === 0 && tags.length === 0) return []
   const { rows } = await db.query<Candidate>(
@@ -30,7 +33,7 @@ export async function findCandidates(db: Db, names: string[], tags: string[]): P
   return rows
 }
 
-/** Of the names and tags those that no living destination has. */
+/** The names and tags that no destination has; deleted destinations do not count. */
 export async function findUnknownTargets(
   db: Db,
   names: string[],
@@ -46,7 +49,7 @@ export async function findUnknownTargets(
   return { names: new Set(rows[0]!.names), tags: new Set(rows[0]!.tags) }
 }
 
-/** The names that are near enough to be meant: the tenant's living destinations, at most a thousand. */
+/** The names of the tenant's destinations, at most a thousand, to suggest one for a misspelt name. */
 export async function knownNames(db: Db): Promise<string[]> {
   const { rows } = await db.query<{ name: string }>(
     'select name from destinations where deleted_at is null order by name limit 1000',
@@ -56,7 +59,7 @@ export async function knownNames(db: Db): Promise<string[]> {
 
 const MAX_NAMING = 100
 
-/** What names a destination: the tenant's rules, in or out of use, a hundred at most, and its default route. */
+/** Where a destination is named: in the tenant's rules, enabled or not, at most a hundred, and in its default route. */
 export async function findNaming(
   db: Db,
   tenantId: string,
@@ -73,7 +76,7 @@ export async function findNaming(
   return rows[0]!
 }
 
-/** Takes a turn of each rule, counted from 0, over all workers. The rows stay locked until the transaction ends. */
+/** Takes the next number of each rule's counter, from 0, over all workers. The rows stay locked until the transaction ends. */
 export async function takeTurns(db: Db, tenantId: string, ruleIds: string[]): Promise<Map<string, number>> {
   const { rows } = await db.query<{ rule_id: string; turn: number }>(
     `insert into rule_turns (tenant_id, rule_id, turns)
@@ -85,7 +88,7 @@ export async function takeTurns(db: Db, tenantId: string, ruleIds: string[]): Pr
   return new Map(rows.map(({ rule_id, turn }) => [rule_id, turn]))
 }
 
-/** The turns that would be next, without taking them. */
+/** The next numbers, without taking them. */
 export async function peekTurns(db: Db, ruleIds: string[]): Promise<Map<string, number>> {
   const { rows } = await db.query<{ rule_id: string; turn: number }>(
     'select rule_id, turns::float8 as turn from rule_turns where rule_id = any ($1)',
@@ -94,7 +97,7 @@ export async function peekTurns(db: Db, ruleIds: string[]): Promise<Map<string, 
   return new Map(rows.map(({ rule_id, turn }) => [rule_id, turn]))
 }
 
-/** Looked back this far, and at so many attempts of each destination. */
+/** Attempts of each destination that count as recent. */
 const RECENT = { minutes: 15, attempts: 50 }
 
 /** The share of each destination's recent attempts that did not succeed, 0 to 1. */
@@ -106,7 +109,7 @@ export async function recentFailures(db: Db, tenantId: string, names: string[]):
          select a.status from distribution_attempts a
           where a.tenant_id = $1 and a.destination_name = n.name and a.status in ('success', 'failed', 'retry')
             and a.started_at > now() - $3 * interval '1 minute'
-            -- What was submitted longer ago is not asked: its month need not be read.
+            -- So that only one or two monthly partitions are read; older distributions are left out.
             and a.distribution_job_id >= id_floor(now() - interval '1 day')
           order by a.started_at desc limit $4) a on true
       group by n.name`,

@@ -1,4 +1,4 @@
-// Rules as they are kept, with one row per leaf condition beside them.
+// Stored rules, each with one row per leaf condition.
 
 import type { Db } from '../pool.ts'
 import type { RuleType } from '../states.ts'
@@ -6,13 +6,13 @@ import type { RuleType } from '../states.ts'
 export interface StoredRule {
   id: string
   name: string
-  /** Of no tenant: it serves all of them. */
+  /** It belongs to no tenant and holds for all of them. */
   shared: boolean
   rule_type: RuleType
   priority: number
-  /** Another one after every change of the row. */
+  /** Changes with every change of the row. */
   version: string
-  /** JSON text: parsed otherwise, its numbers would lose digits. */
+  /** JSON text, because JSON.parse would lose digits of its numbers. */
   conditions: string
   actions: unknown
 }
@@ -47,7 +47,7 @@ export interface LeafRow {
   value: string | null
 }
 
-/** Adds a rule; null when the tenant has one of this name. */
+/** Adds a rule; null if the tenant has a rule of this name. */
 export async function insertRule(
   db: Db,
   tenantId: string,
@@ -67,7 +67,7 @@ export async function insertRule(
   return row ?? null
 }
 
-/** Replaces a rule that the caller has locked; `leaves` null: its conditions are what they were. */
+/** Replaces a rule that the caller has locked; `leaves` null: its conditions stay. */
 export async function updateRule(
   db: Db,
   tenantId: string,
@@ -114,7 +114,7 @@ export async function deleteRule(db: Db, id: string): Promise<void> {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
-/** The rule of this uuid or name, the tenant's own before a shared one; `lock` works for the tenant's own alone. */
+/** The rule with this uuid or name, the tenant's own before a shared one; `lock` works only for the tenant's own. */
 export async function findRule(
   db: Db,
   idOrName: string,
@@ -136,11 +136,11 @@ export interface RuleFilter {
   /** Rules whose actions name this destination. */
   destination?: string | undefined
   tag?: string | undefined
-  /** Rules that look at this path or below it. */
+  /** Rules with a condition on this path or below it. */
   path?: string | undefined
 }
 
-/** One page in the order of evaluation, behind the rule `after`, and how many the filter matches. */
+/** One page in the order of evaluation, after the rule `after`, and how many rules the filter matches. */
 export async function listRules(
   db: Db,
   filter: RuleFilter,
@@ -176,13 +176,13 @@ export async function listRules(
 
 export interface SizeOfRules {
   count: number
-  /** Of conditions and actions as JSON. */
+  /** Size of conditions and actions as JSON. */
   bytes: number
   /** Conditions with `matches`. */
   patterns: number
 }
 
-/** How many rules the tenant has, or how many shared ones there are. Locks nothing: the bounds need not be exact. */
+/** The number and size of the tenant's rules, or of the shared ones. Locks nothing: the limits need not be exact. */
 export async function sizeOfRules(db: Db, options: { shared: boolean }): Promise<SizeOfRules> {
   const { rows } = await db.query<SizeOfRules>(
     `select count(*)::int as count,
@@ -197,15 +197,15 @@ export async function sizeOfRules(db: Db, options: { shared: boolean }): Promise
 
 export interface RuleState {
   enabled: number
-  /** Changes with every change of the enabled rules, whoever makes it. */
+  /** Changes with every change of the enabled rules, also by SQL. */
   fingerprint: string
   default_destinations: string[]
   now: Date
 }
 
-/** Whether the rules that a worker remembers are still those of the database. */
+/** The fingerprint of the rules, by which a worker decides whether its cached rules are current. */
 export async function readRuleState(db: Db, tenantId: string): Promise<RuleState> {
-  // xmin is another one after every update, also where two transactions that overlap write in the same microsecond.
+  // xmin changes with every update, also if two transactions at the same time write the same microsecond.
   const { rows } = await db.query<RuleState>(
     `select r.enabled, r.fingerprint, clock_timestamp() as now,
             array(select jsonb_array_elements_text(
@@ -220,7 +220,7 @@ export async function readRuleState(db: Db, tenantId: string): Promise<RuleState
   return rows[0]!
 }
 
-/** The rules that are asked: the tenant's own and the shared ones. */
+/** The enabled rules: the tenant's own and the shared ones. */
 export async function loadRules(db: Db): Promise<StoredRule[]> {
   const { rows } = await db.query<StoredRule>(
     `select id, xmin::text as version, tenant_id is null as shared, name, rule_type, priority, conditions::text as conditions, actions from distribution_rules where enabled`,

@@ -1,11 +1,11 @@
-// Rules of no tenant, which serve all of them. Row security lets no tenant write them; these functions do, for whoever has
+// Shared rules, which belong to no tenant and hold for all. Row security lets no tenant write them; these functions do, for
 // the role `platform`.
 import type { Db } from '../pool.ts'
 import { findRule, type LeafRow, type RuleContent, type RuleRow } from './rules.ts'
 
 /**
- * A new shared rule when `id` is null, else another content of that one; `leaves` null: its conditions are what they were.
- * Null when there is one of this name already.
+ * Adds a shared rule if `id` is null, otherwise replaces its content; `leaves` null: its conditions stay. Null if the name
+ * is taken.
  */
 export async function putSharedRule(
   db: Db,
@@ -37,7 +37,7 @@ export async function deleteSharedRule(db: Db, id: string): Promise<void> {
   await db.query('select delete_shared_rule($1)', [id])
 }
 
-/** Nobody else changes it until the transaction ends. */
+/** Locks the rule until the transaction ends. */
 export async function lockSharedRule(db: Db, id: string): Promise<void> {
   await db.query('select lock_shared_rule($1)', [id])
 }

@@ -1,11 +1,11 @@
-// Schedules: what is to be submitted when, and the one distribution of each time.
+// Schedules: what to submit and when, and the one distribution of each scheduled time.
 import { createHash } from 'node:crypto'
 import { claimIdempotencyKey, OWN_KEY_PREFIX } from '../distributions/idempotency.ts'
 import { findSubmittedJob, type NewJob, type SubmittedJob, submitJob } from '../distributions/jobs.ts'
 import type { Db } from '../pool.ts'
 import type { JobStatus, Overlap } from '../states.ts'
 
-/** What each distribution's row is made of, but for its texts. */
+/** The content of each distribution's row, without payload and metadata. */
 export type ScheduleTemplate = Pick<
   NewJob,
   | 'data_type'
@@ -29,14 +29,14 @@ export interface ScheduleContent {
   overlap: Overlap
   catchup_seconds: number
   paused: boolean
-  /** JSON text, as it was sent. */
+  /** JSON text, as the request had it. */
   submission: string
   payload_text: string
   metadata_text: string
   template: ScheduleTemplate
 }
 
-/** Times that made no distribution, and will make none. */
+/** Scheduled times that created no distribution and will create none. */
 export interface Missed {
   count: number
   first: string
@@ -44,7 +44,7 @@ export interface Missed {
   /** The latest of them. */
   times: string[]
   reason: string
-  /** When that was found out. */
+  /** When they were noticed. */
   at: string
 }
 
@@ -60,22 +60,22 @@ export interface ScheduleRow extends ScheduleContent {
   version: number
   last_fired_at: Date | null
   last_distribution_id: string | null
-  /** Null also when that distribution is no longer kept. */
+  /** Also null if that distribution is no longer stored. */
   last_status: JobStatus | null
   last_completed_at: Date | null
-  /** Why the last time made none, or why Temporal does not take the schedule; null while all is well. */
+  /** Why the last time created no distribution, or why Temporal rejects the schedule; null if there is no problem. */
   problem: string | null
   problem_at: Date | null
-  /** Times up to here were made, or stand in `missed`, or were not asked for. */
+  /** Every time up to here has a distribution, is counted in `missed`, or was not required. */
   accounted_at: Date
-  /** Since it was last changed or resumed; null while there were none. */
+  /** Since the schedule was last changed or resumed; null if none was missed. */
   missed: Missed | null
-  /** The database's clock. */
+  /** By the database's clock. */
   now: Date
   created_at: Date
   updated_at: Date
   deleted: boolean
-  /** Temporal's schedule is as this row. */
+  /** Temporal's schedule equals this row. */
   in_sync: boolean
 }
 
@@ -118,7 +118,7 @@ export async function insertSchedule(db: Db, tenantId: string, content: Schedule
   return rows[0] ?? null
 }
 
-/** Replaces the content, but keeps a pause when `paused` is null; null when there is none of this id. */
+/** Replaces the content, but keeps `paused` if it is null. Returns null if no schedule has this id. */
 export async function replaceSchedule(
   db: Db,
   id: string,
@@ -138,7 +138,7 @@ export async function replaceSchedule(
   return rows[0] ?? null
 }
 
-/** Pauses or resumes; the same again changes nothing. */
+/** Pauses or resumes; a repeat changes nothing. */
 export async function pauseSchedule(db: Db, id: string, paused: boolean): Promise<void> {
   await db.query(
     `update distribution_schedules
@@ -158,7 +158,7 @@ export async function deleteSchedule(db: Db, id: string): Promise<void> {
   )
 }
 
-/** By uuid or name; a deleted one by its uuid alone. With `lock` its row is locked until the transaction ends. */
+/** By uuid or name; a deleted schedule only by its uuid. With `lock` its row is locked until the transaction ends. */
 export async function findSchedule(db: Db, idOrName: string, lock = false): Promise<ScheduleRow | null> {
   const { rows } = await db.query<ScheduleRow>(
     `select ${COLUMNS} from distribution_schedules
@@ -168,7 +168,7 @@ export async function findSchedule(db: Db, idOrName: string, lock = false): Prom
   return rows[0] ?? null
 }
 
-/** By name; `after` is the name of the last one of the page before. */
+/** In the order of the names; `after` is the last name of the page before. */
 export async function listSchedules(db: Db, page: { after: string | null; limit: number }): Promise<ScheduleRow[]> {
   const { rows } = await db.query<ScheduleRow>(
     `select ${COLUMNS} from distribution_schedules
@@ -179,8 +179,8 @@ export async function listSchedules(db: Db, page: { after: string | null; limit:
 }
 
 /**
- * Temporal was brought in line with this version of the row; when that is an old one by now, the sweep does it anew. A
- * deleted one has nothing left to do, and goes.
+ * Notes that Temporal's schedule equals this version of the row. If the row has a newer version, the sweep updates
+ * Temporal again. The row of a deleted schedule is removed.
  */
 export async function noteInSync(db: Db, id: string, version: number): Promise<void> {
   await db.query(
@@ -192,7 +192,7 @@ export async function noteInSync(db: Db, id: string, version: number): Promise<v
   ])
 }
 
-/** Notes what is wrong, or with null that nothing is any more; answers whether it was well before. */
+/** Stores the problem, or null when it is solved. Returns whether there was no problem before. */
 export async function noteProblem(db: Db, id: string, problem: string | null): Promise<boolean> {
   const { rows } = await db.query<{ was: string | null }>(
     `with before as (select id, problem as was from distribution_schedules where id = $1 for update)
@@ -206,7 +206,10 @@ export async function noteProblem(db: Db, id: string, problem: string | null): P
   return rows.length === 1 && rows[0]!.was === null
 }
 
-/** Times up to `accounted` are made or named. `missed` adds to those that were named; answers what is to be told, at most hourly. */
+/**
+ * Notes that every time up to `accounted` is created or missed, and adds `missed` to the missed times. Returns what to
+ * report in an event, at most once an hour.
+ */
 export async function accountSchedule(
   db: Db,
   id: string,
@@ -236,7 +239,7 @@ export async function accountSchedule(
   return rows[0]?.told ?? null
 }
 
-/** Temporal is to be told again, after so many seconds. */
+/** The sweep updates Temporal again after so many seconds. */
 export async function syncLater(db: Db, id: string, seconds: number): Promise<void> {
   await db.query(
     `update distribution_schedules set check_at = clock_timestamp() + $2 * interval '1 second'
@@ -245,7 +248,7 @@ export async function syncLater(db: Db, id: string, seconds: number): Promise<vo
   )
 }
 
-/** Rows that Temporal is to be brought in line with, over all tenants; with `all` every living one. */
+/** Schedules of all tenants that Temporal must be updated with; with `all` also every one that is not deleted. */
 export async function dueSchedules(
   db: Db,
   limit: number,
@@ -260,9 +263,9 @@ export async function dueSchedules(
 }
 
 /**
- * The distribution of one firing: made once per `occasion` (a time of the schedule, a caller's key), whoever repeats it.
- * @param once where it is another one than the occasion: what it is made once for
- * @param mayBeMade throws when there is to be none; not asked for a repeat
+ * Creates the distribution of one `occasion` (a scheduled time, or a caller's key). A repeat returns the same distribution.
+ * @param mayBeMade throws if there must be none; not called for a repeat
+ * @param once the key that makes it unique, if that is not the occasion
  */
 export async function insertScheduledJob(
   db: Db,
@@ -277,7 +280,7 @@ export async function insertScheduledJob(
   if (!claim.claimed) {
     const first = await findSubmittedJob(db, claim.job_id)
     if (first) return first
-    throw new Error('the distribution of an earlier firing is no longer kept')
+    throw new Error('the distribution of this scheduled time is no longer stored')
   }
   await mayBeMade()
   const { template, payload_text, metadata_text, tenant_id } = row

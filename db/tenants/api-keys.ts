@@ -1,4 +1,4 @@
-// Keys of the API, by hash. The lookup crosses tenants and is a definer function; all else is the tenant's own.
+// API keys, by hash. Only the lookup crosses tenants, through a definer function.
 import type { Db } from '../pool.ts'
 import type { Role, TenantStatus } from '../states.ts'
 
@@ -9,7 +9,7 @@ export interface ApiKey {
   tenant_status: TenantStatus
 }
 
-/** The key with this hash, unless it is revoked or expired. Needs no tenant. */
+/** The key with this hash, unless it is revoked or expired. Works in a transaction without a tenant. */
 export async function findApiKey(db: Db, keySha256: Buffer): Promise<ApiKey | null> {
   const { rows } = await db.query<ApiKey>('select id, tenant_id, role, tenant_status from find_api_key($1)', [
     keySha256,
@@ -17,7 +17,7 @@ export async function findApiKey(db: Db, keySha256: Buffer): Promise<ApiKey | nu
   return rows[0] ?? null
 }
 
-/** Notes the use of a key, at most once a minute; inside a transaction of the key's tenant. */
+/** Stores the time of use, at most once a minute. Call it in a transaction of the key's tenant. */
 export async function noteKeyUse(db: Db, id: string): Promise<void> {
   await db.query(
     `update api_keys set last_used_at = clock_timestamp()
@@ -32,7 +32,7 @@ export interface ApiKeyRow {
   name: string
   prefix: string
   role: Role
-  /** Of its own, inside the tenant's limit and over the same window; null: the tenant's alone. */
+  /** The key's own limit inside its tenant's, over the same window; null: none. */
   rate_limit_requests: number | null
   created_at: Date
   last_used_at: Date | null
@@ -44,14 +44,14 @@ export interface NewApiKey {
   tenant_id: string
   name: string
   key_sha256: Buffer
-  /** The key's first characters, by which a person tells keys apart. */
+  /** The key's first characters, so that a person can recognise it. */
   prefix: string
   role: Role
   expires_at: Date | null
   rate_limit_requests?: number | null
 }
 
-/** Adds a key; a hash that is there already changes nothing and answers null. */
+/** Adds a key; null if the hash exists already. */
 export async function insertApiKey(db: Db, key: NewApiKey): Promise<ApiKeyRow | null> {
   const { rows } = await db.query<ApiKeyRow>(
     `insert into api_keys (tenant_id, name, key_sha256, prefix, role, expires_at, rate_limit_requests)
@@ -63,7 +63,7 @@ export async function insertApiKey(db: Db, key: NewApiKey): Promise<ApiKeyRow | 
   return rows[0] ?? null
 }
 
-/** The tenant's keys, newest first, the revoked ones too. */
+/** The tenant's keys, newest first, with the revoked ones. */
 export async function listApiKeys(db: Db): Promise<ApiKeyRow[]> {
   const { rows } = await db.query<ApiKeyRow>(
     `select id, tenant_id, name, prefix, role, rate_limit_requests, created_at, last_used_at, expires_at, revoked_at
@@ -72,7 +72,7 @@ export async function listApiKeys(db: Db): Promise<ApiKeyRow[]> {
   return rows
 }
 
-/** False when there is no such key, or it was revoked before. */
+/** False if there is no such key, or it was revoked before. */
 export async function revokeApiKey(db: Db, id: string): Promise<boolean> {
   const { rowCount } = await db.query(
     'update api_keys set revoked_at = clock_timestamp() where id = $1 and revoked_at is null',
@@ -82,8 +82,8 @@ export async function revokeApiKey(db: Db, id: string): Promise<boolean> {
 }
 
 /**
- * Whether somebody can still administer the service once this transaction has done what it does. Of several that take
- * such keys away at the same time, each sees what the others did.
+ * Whether somebody can still administer the service after this transaction. A lock serialises the transactions that
+ * remove such keys, so that each sees what the others removed.
  */
 export async function isPlatformKeyLeft(db: Db): Promise<boolean> {
   await db.query(`select pg_advisory_xact_lock(hashtextextended('platform keys', 0))`)

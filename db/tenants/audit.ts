@@ -1,9 +1,9 @@
-// Who did what: written in the same transaction as the deed. Rows are never changed.
+// The audit log, written in the same transaction as the change that it describes. Rows are never changed.
 import type { Db } from '../pool.ts'
 
 export interface AuditEvent {
   tenant_id: string
-  /** `api_key:<id>` or the name of a part of this system; never a key itself. */
+  /** `api_key:<id>`, or the name of a part of this system; never the key itself. */
   actor: string
   action: string
   resource_type: string
@@ -43,7 +43,7 @@ export interface AuditFilter {
   until?: Date | undefined
 }
 
-/** The tenant's events, newest first; `before` is the id of the last one of the page before. */
+/** The tenant's events, newest first; `before` is the last id of the page before. */
 export async function listAudit(
   db: Db,
   filter: AuditFilter,

@@ -1,6 +1,6 @@
-// How many objects of each kind a tenant may have: a default, or what the platform set for it. Counted when one is added,
-// after the deed, which the caller's refusal undoes; one tenant's additions of a kind wait for each other, so that two
-// cannot both take the last place.
+// How many objects of each kind a tenant may have: a default, or the number that the platform set. They are counted after
+// an object was inserted, and the caller rolls back when there are too many. A lock per tenant and kind serialises the
+// inserts, so that two cannot both be the last one allowed.
 import { LIMITS } from '../limits.ts'
 import type { Db } from '../pool.ts'
 
@@ -17,7 +17,7 @@ const KINDS = {
   },
   credentials: {
     usual: LIMITS.credentialsOfTenant.value,
-    // Those that destinations keep for themselves are bounded by the destinations.
+    // The number of destinations limits the secrets that belong to them.
     count: 'select count(*)::int as n from credentials where tenant_id = $1 and destination_id is null',
   },
   data_types: {
@@ -43,7 +43,7 @@ export type ObjectKind = keyof typeof KINDS
 export const OBJECT_KINDS = Object.keys(KINDS) as ObjectKind[]
 export type ObjectLimits = Record<ObjectKind, number>
 
-/** What holds for a tenant, by its `config`, which may have been written by hand: what is no number does not count. */
+/** The limits of a tenant. Its `config` may have been written by hand: values that are not numbers are ignored. */
 export function objectLimits(config: unknown): ObjectLimits {
   const { object_limits } = (config ?? {}) as { object_limits?: unknown }
   const own = (object_limits ?? {}) as Partial<Record<ObjectKind, unknown>>
@@ -51,7 +51,7 @@ export function objectLimits(config: unknown): ObjectLimits {
   return Object.fromEntries(limits) as ObjectLimits
 }
 
-/** After one was added, in the same transaction: the limit when it is passed by now, else null. */
+/** Call it after an insert, in the same transaction: the limit if it is exceeded, otherwise null. */
 export async function passedLimit(db: Db, tenantId: string, kind: ObjectKind): Promise<number | null> {
   await db.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`${kind} ${tenantId}`])
   const counted = await db.query<{ n: number }>(KINDS[kind].count, [tenantId])

@@ -1,4 +1,4 @@
-// Tenants, and the first one with its key.
+// Tenants, and the creation of the first one with its key.
 import { createHash, randomBytes } from 'node:crypto'
 import type { RateLimit } from '../destinations/rate-limits.ts'
 import { type Db, type Pool, withTenant } from '../pool.ts'
@@ -13,15 +13,15 @@ export interface TenantRow {
   name: string
   description: string | null
   status: TenantStatus
-  /** An object, unless somebody has written something else by hand. */
+  /** An object, unless another value was written by hand. */
   config: unknown
   require_known_data_type: boolean
-  /** Of the API, over `rate_limit_window_seconds`; null: none. */
+  /** Limit on API requests per `rate_limit_window_seconds`; null: none. */
   rate_limit_requests: number | null
   rate_limit_window_seconds: number
-  /** So many at once. */
+  /** API requests allowed at once. */
   burst_limit: number
-  /** Of all deliveries together. */
+  /** Limit over all deliveries of the tenant. */
   delivery_rate_limit: RateLimit | null
   event_url: string | null
   created_at: Date
@@ -32,7 +32,7 @@ const COLUMNS = `id, name, description, status, config, require_known_data_type,
   coalesce(rate_limit_window_seconds, 60) as rate_limit_window_seconds, coalesce(burst_limit, 1) as burst_limit,
   delivery_rate_limit, event_url, created_at, updated_at`
 
-/** What a platform's operator sets for a tenant. What is absent stays, or has the column's default. */
+/** Settings that only the platform's operator changes. Absent fields keep their value. */
 export interface TenantLimits {
   rate_limit_requests?: number | null | undefined
   rate_limit_window_seconds?: number | undefined
@@ -47,17 +47,17 @@ export interface NewTenant {
   id: string
   name: string
   description: string | null
-  /** `whsec_…`; one is made when it is null. */
+  /** `whsec_…`; null generates one. */
   callback_secret: string | null
 }
 
-/** The tenant of the transaction. */
+/** Null unless it is the transaction's own tenant. */
 export async function findTenant(db: Db, id: string): Promise<TenantRow | null> {
   const { rows } = await db.query<TenantRow>(`select ${COLUMNS} from tenants where id = $1`, [id])
   return rows[0] ?? null
 }
 
-/** Adds a tenant with its callback secret, inside a transaction of that very tenant; null when the id is taken. */
+/** Adds a tenant with its callback secret; null if the id is taken. Call it in a transaction of the new tenant. */
 export async function insertTenant(db: Db, sealer: Sealer, tenant: NewTenant): Promise<TenantRow | null> {
   const { rows } = await db.query<TenantRow>(
     `insert into tenants (id, name, description, callback_secret)
@@ -76,7 +76,7 @@ export interface TenantChange extends TenantLimits {
   require_known_data_type?: boolean | undefined
 }
 
-/** Changes what is given; null when there is no such tenant. */
+/** Changes the given fields; null if there is no such tenant. */
 export async function updateTenant(db: Db, id: string, change: TenantChange): Promise<TenantRow | null> {
   const { rows } = await db.query<TenantRow>(
     `update tenants
@@ -116,19 +116,19 @@ export async function updateTenant(db: Db, id: string, change: TenantChange): Pr
   return rows[0] ?? null
 }
 
-/** Nothing is made or sent for one that is not. */
+/** For a tenant that is not active nothing is created or sent. */
 export async function tenantIsActive(db: Db, tenantId: string): Promise<boolean> {
   const { rowCount } = await db.query(`select from tenants where id = $1 and status = 'active'`, [tenantId])
   return rowCount === 1
 }
 
-/** Every tenant by id. The one list that crosses tenants: a definer function, for the role `platform`. */
+/** All tenants, in the order of their ids. The only list that crosses tenants: a definer function, for the role `platform`. */
 export async function listTenants(db: Db): Promise<TenantRow[]> {
   const { rows } = await db.query<TenantRow>(`select ${COLUMNS} from list_tenants() order by id`)
   return rows
 }
 
-/** The secret that signs the tenant's callbacks, `whsec_…`; null when it has none. */
+/** The secret that signs the tenant's callbacks, `whsec_…`; null if it has none. */
 export async function loadCallbackSecret(db: Db, sealer: Sealer, tenantId: string): Promise<string | null> {
   const { rows } = await db.query<{ callback_secret: string | null }>(
     'select callback_secret from tenants where id = $1',
@@ -140,15 +140,15 @@ export async function loadCallbackSecret(db: Db, sealer: Sealer, tenantId: strin
 
 export interface Bootstrap {
   tenant: string
-  /** Given `platform`, which includes all else; left out, no key is added. */
+  /** Gets the role `platform`, which has all rights; if undefined, no key is added. */
   apiKey?: string | undefined
-  /** `whsec_…`; when given it replaces the present one, else one is made once. */
+  /** `whsec_…`; replaces the present secret. If undefined, a secret is generated once. */
   callbackSecret?: string | undefined
-  /** `whsec_…` for a tenant that has none yet; never replaces one. */
+  /** `whsec_…` for a tenant without a secret; never replaces one. */
   firstCallbackSecret?: string | undefined
 }
 
-/** The first tenant, its key and its callback secret. Changes nothing that is there already; safe to run at once. */
+/** Creates the first tenant, its key and its callback secret, unless they exist. Safe to run twice at the same time. */
 export async function bootstrapTenant(pool: Pool, sealer: Sealer, bootstrap: Bootstrap): Promise<void> {
   const { tenant, apiKey, callbackSecret, firstCallbackSecret } = bootstrap
   await withTenant(pool, tenant, async (db) => {
@@ -159,7 +159,7 @@ export async function bootstrapTenant(pool: Pool, sealer: Sealer, bootstrap: Boo
       callback_secret: callbackSecret ?? firstCallbackSecret ?? null,
     })
     if (!made) await keepCallbackSecret(db, sealer, tenant, callbackSecret, firstCallbackSecret)
-    // The operator's own tenant: nobody else shares the service until others are added. A limit can be set later.
+    // The operator's own tenant needs no limit, because no other tenant exists yet. A limit can be set later.
     else await updateTenant(db, tenant, { rate_limit_requests: null })
     if (apiKey === undefined) return
     const key = await insertApiKey(db, {
@@ -182,7 +182,7 @@ export async function bootstrapTenant(pool: Pool, sealer: Sealer, bootstrap: Boo
   })
 }
 
-/** The part of a key by which a person knows it; too short to be of use to anyone else. */
+/** The part of a key by which a person recognises it; too short to help an attacker. */
 export function keyPrefix(key: string): string {
   return key.slice(0, Math.min(8, Math.floor(key.length / 4)))
 }

@@ -1,4 +1,4 @@
-// What a backup contains: all our tables, in an order in which their rows can be restored, and the state of the
+// The content of a backup: all our tables, in an order in which their rows can be restored, and the state of the
 // sequences.
 import type { Db } from '../pool.ts'
 
@@ -13,7 +13,7 @@ export interface BackupTable {
 /** The list of applied migrations: the restore runs the migrations, which write it. */
 const NOT_COPIED = ['schema_migrations']
 
-/** Parents before those that refer to them. */
+/** A table comes after all tables that it refers to. */
 export async function backupTables(db: Db): Promise<BackupTable[]> {
   const { rows } = await db.query<BackupTable & { parents: string[] }>(
     `select c.relname as name, c.relforcerowsecurity as forced,

@@ -1,10 +1,10 @@
-// Operator events that are sent once per window with a count (0009_webhooks.sql): what goes wrong a thousand times is
-// one event. The sweep counts, and queues the events.
+// Operator events that are sent once per window with a count (0009_webhooks.sql): a thousand equal failures make one event.
+// The sweep counts, and queues the events.
 import { LIMITS } from '../limits.ts'
 import type { Db } from '../pool.ts'
 import type { DeliveryCode, EventType } from '../states.ts'
 
-/** Counts one occurrence for the tenant. `details` holds names and numbers of this one, never a secret. */
+/** Counts one occurrence for the tenant. `details` holds its names and numbers, never a secret. */
 export async function countEvent(
   db: Db,
   tenantId: string,
@@ -39,7 +39,7 @@ export interface NotifiedEvent {
   until: Date
 }
 
-/** Queues the events that are due, over all tenants; answers them, also those of tenants without an `event_url`. */
+/** Queues the due events of all tenants; returns them, also those of tenants without an `event_url`. */
 export async function notifyEventWindows(
   db: Db,
   limit: number,

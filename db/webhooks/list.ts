@@ -1,4 +1,4 @@
-// The tenant's webhooks as the API shows them, those of the newest distributions, batches and events first.
+// The tenant's webhooks as the API shows them, by the id of their distribution, batch or event, newest first.
 import type { Db } from '../pool.ts'
 import type { WebhookKind, WebhookStatus } from '../states.ts'
 import type { WebhookKey } from './webhook-id.ts'
@@ -16,7 +16,7 @@ export interface ListedWebhook extends WebhookKey {
   completed_at: Date | null
 }
 
-/** By what the list is ordered. */
+/** The sort key of the list. */
 export type WebhookPosition = [subject_id: string, kind: WebhookKind, round: number]
 
 /** One page; `before` is the position of the last webhook of the page before. */
@@ -26,7 +26,7 @@ export async function listWebhooks(
   page: { limit: number; before: WebhookPosition | null },
 ): Promise<ListedWebhook[]> {
   const { rows } = await db.query<ListedWebhook>(
-    // The first condition on the id is the one that the index answers.
+    // The index serves only the first condition on the id.
     `select kind, subject_id, round, event_type, url, status, attempts, next_attempt_at, response_status, error_code,
             error_message, created_at, completed_at
        from webhooks

@@ -1,13 +1,13 @@
-// The public name of a webhook, which receivers see as `webhook-id`: the same on every repeat, and another one each time
-// that a distribution ends.
+// The public id of a webhook, which receivers see as `webhook-id`: the same on every attempt, and a new one each time that
+// a distribution ends.
 import type { WebhookKind } from '../states.ts'
 
-/** With the tenant it is the key of the row. */
+/** Together with the tenant, the key of the row. */
 export interface WebhookKey {
   kind: WebhookKind
-  /** The distribution, the batch or the event itself. */
+  /** The id of the distribution, the batch or the event. */
   subject_id: string
-  /** That of the distribution; otherwise 1. */
+  /** The round of the distribution; otherwise 1. */
   round: number
 }
 
@@ -30,7 +30,7 @@ const RESOURCE_TYPES: Record<WebhookKind, string> = {
   event: 'operator_event',
 }
 
-/** What the audit log calls the distribution, the batch or the event. */
+/** The distribution, the batch or the event as the audit log names it. */
 export function auditedResource({ kind, subject_id }: WebhookKey): { resource_type: string; resource_id: string } {
   return { resource_type: RESOURCE_TYPES[kind], resource_id: subject_id }
 }

@@ -1,9 +1,8 @@
-// Webhooks: one row per message to one URL of the tenant, tried until its receiver has accepted it or a day has passed.
+// Webhooks: one row per message to a URL of the tenant, sent again until its receiver accepts it or a day has passed.
 import type { Db } from '../pool.ts'
 import type { EventType, TenantStatus, WebhookStatus } from '../states.ts'
 import type { WebhookKey } from './webhook-id.ts'
 
-/** A webhook by its row. */
 export interface WebhookRow extends WebhookKey {
   tenant_id: string
 }
@@ -33,7 +32,7 @@ export async function insertEvent(
   )
 }
 
-/** Pending webhooks whose `check_at` has come, over all tenants. */
+/** Pending webhooks of all tenants whose `check_at` is due. */
 export async function dueWebhooks(db: Db, limit: number): Promise<WebhookRow[]> {
   const { rows } = await db.query<WebhookRow>('select * from due_webhooks($1)', [limit])
   return rows
@@ -61,7 +60,7 @@ export interface OpenWebhook {
   callback_secret: string | null
 }
 
-/** Counts one more attempt of a pending webhook and answers what to send; null when there is no such webhook. */
+/** Counts one more attempt of a pending webhook and returns what to send; null if there is no such webhook. */
 export async function openWebhook(db: Db, webhook: WebhookRow): Promise<OpenWebhook | null> {
   const { rows } = await db.query<OpenWebhook>(
     `update webhooks w
@@ -85,7 +84,7 @@ export interface WebhookOutcome {
   retry_delay_ms: number | null
 }
 
-/** Writes how an attempt ended; guarded, so that a repeat of a finished one changes nothing. */
+/** Stores the result of an attempt; guarded, so that a repeat changes nothing once the webhook has ended. */
 export async function closeWebhook(db: Db, webhook: WebhookRow, outcome: WebhookOutcome): Promise<void> {
   await db.query(
     `update webhooks
