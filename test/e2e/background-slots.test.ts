@@ -104,7 +104,7 @@ describe('a tenant', () => {
         callback_url: `${receiver.url}/callback`,
         destinations: [restTo('a', `${receiver.url}/delivery`)],
       })
-      await receiver.received(before + 2 * (i + 1), 5000)
+      await receiver.received(before + 2 * (i + 1), 20_000)
     }
   })
 })
