@@ -90,7 +90,7 @@ export type Addressee =
 /** The API's way to the runs. These calls do not throw, and do not delay a response for long. */
 export interface Dispatcher {
   /**
-   * Does in Temporal what a row already says. If that takes too long, it continues after the response was sent; if it
+   * Makes the call for a change that is already in a row. If it takes too long, it continues after the response was sent; if it
    * fails, the sweep repeats it. True if it was done in time.
    */
   tell(what: string, about: Addressee, call: (runs: Runs) => Promise<unknown>): Promise<boolean>

@@ -55,7 +55,7 @@ export interface Context extends EgressContext {
 export interface RetryDefaults {
   /** The delay before the first retry, the second and so on. The last one repeats. */
   delays_seconds: readonly number[]
-  /** How long a distribution lives if its submission does not say. The usual number of retries must fit into it. */
+  /** The default lifetime of a distribution. The default number of retries must fit into it. */
   life_seconds: number
 }
 
@@ -79,7 +79,7 @@ export interface Destination<Config extends z.ZodType = z.ZodType> {
   documentation: Documentation
   /** The protocol can tell the receiver that a body is compressed: it takes `options.compression` "gzip". */
   gzip: boolean
-  /** If left out, the delays start with a second and double, and a distribution lives for five minutes. */
+  /** Default: the delays start with one second and double, and the lifetime of a distribution is five minutes. */
   retries?: RetryDefaults
   /**
    * The server that `deliver` connects to. Limits, circuits and slots are counted by it. Every configuration that the schema

@@ -10,13 +10,13 @@ const RETRYABLE: ReadonlySet<DeliveryCode> = new Set<DeliveryCode>([
 ])
 
 export interface DeliveryErrorOptions {
-  /** What really happened. It only goes to the log, with secrets removed; never to a row or to Temporal. */
+  /** The original error. It is only logged, without secrets; never stored in a row or in Temporal. */
   cause?: unknown
-  /** How long the destination asks to wait, in milliseconds from now. The next attempt does not start earlier. */
+  /** The time that the destination asks to wait, in milliseconds from now. The next attempt does not start earlier. */
   retryAfterMs?: number | undefined
   /** Overrides the code, for example for an `UNAUTHORIZED` with an OAuth2 token that may have expired. */
   retryable?: boolean | undefined
-  /** What the destination had answered until then. */
+  /** The part of the destination's answer that arrived before the failure. */
   response?: Response | undefined
   /** The destination is permanently gone (HTTP 410): a registered one is disabled. */
   gone?: boolean | undefined
@@ -28,13 +28,13 @@ export interface DeliveryErrorOptions {
   /** More facts for the attempt's metadata, as in a receipt. Never a secret. */
   metadata?: Record<string, unknown> | undefined
   /**
-   * What the next attempt of this delivery must know, as JSON; it gets it as `message.progress`. If left out, the progress of an
-   * earlier attempt stays.
+   * JSON for the next attempt of this delivery, which gets it as `message.progress`. If absent, the progress of an earlier
+   * attempt stays.
    */
   progress?: unknown
 }
 
-/** What a destination answered, in the words of its protocol. The text is already short and can be stored. */
+/** The answer of a destination in the terms of its protocol. The text is already short and can be stored. */
 export interface Response {
   /** HTTP status, SMTP reply code and the like; null if the protocol has none. */
   status: number | null

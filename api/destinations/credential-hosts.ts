@@ -60,7 +60,7 @@ function namesIn({ protocol, configuration }: Configured): string[] {
 }
 
 /**
- * Works also if the stored configuration does not match the present schema. The hosts of an unknown protocol are unknown,
+ * Also works if the stored configuration does not match the present schema. The hosts of an unknown protocol are unknown,
  * so it allows none.
  */
 function hostsOf({ protocol, configuration }: Configured): { path: Path; host: string }[] {

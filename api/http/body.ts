@@ -164,7 +164,7 @@ function isZipped(header: string | undefined): boolean {
 }
 
 function tooLarge(limit: number): ApiError {
-  return new ApiError('PAYLOAD_TOO_LARGE', `the body may have at most ${limit} bytes, also after decompression`, [
+  return new ApiError('PAYLOAD_TOO_LARGE', `the body can have at most ${limit} bytes, before and after decompression`, [
     { field: 'body', issue: `is larger than ${limit} bytes` },
   ])
 }

@@ -97,5 +97,5 @@ export async function requirePlatformKey(db: Db): Promise<void> {
 
 export function lockedOut(why: string, field?: string): ApiError {
   const details = field === undefined ? [] : [{ field, issue: 'would lock out the key of this request' }]
-  return new ApiError('CONFLICT', `nobody could undo this: ${why}`, details)
+  return new ApiError('CONFLICT', `this could not be undone through the API: ${why}`, details)
 }

@@ -23,7 +23,7 @@ export const shape = endpoint({
   method: 'post',
   path: '/destinations/{id}/preview',
   tag: 'Destinations',
-  summary: 'Preview what a destination would receive',
+  summary: 'Preview the body that a destination would receive',
   description:
     'Shapes a sample payload with the `transform_config` of the destination, or with the one in the request. Nothing is sent.',
   role: 'operator',

@@ -70,7 +70,7 @@ export const amqp = defineDestination({
       const session = await openSession(settingsOf(config), attempt, egress)
       const off = attempt.onStop(session.destroy)
       try {
-        attempt.expect('say whether the exchange or queue exists')
+        attempt.expect('answer whether the exchange or queue exists')
         await look(session, config)
         await session.close()
       } finally {

@@ -54,7 +54,7 @@ export function publish(session: Session, { exchange, routing_key, body, propert
         if (returned) reject(replyFailure(returned, []))
         else if (error) reject(refused ? nacked() : session.endedWith(error))
         else if (session.isSent()) resolve()
-        // TLS counts what it has sent one turn of the event loop later, and a broker nearby may answer before that.
+        // TLS counts sent bytes one turn of the event loop later, and a near broker may answer before that.
         else setImmediate(() => (session.isSent() ? resolve() : reject(tooEarly())))
       })
     try {

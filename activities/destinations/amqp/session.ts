@@ -22,7 +22,7 @@ export type Settings = Pick<
 const CLOSE_MS = 1_000
 /** How many frames of a message wait for the socket. */
 const MAX_FRAMES = 4
-/** How many bytes a broker may send besides a message that it returns. */
+/** How many bytes a broker may send in addition to a returned message. */
 const MAX_EXTRA_BYTES = 1024 * 1024
 
 export interface Session {

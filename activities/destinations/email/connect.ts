@@ -31,17 +31,17 @@ export async function openSession(config: ServerConfig, attempt: Attempt, egress
     attempt.expect('greet')
     const greeting = await session.read()
     if (greeting.code !== 220) throw replyFailure(greeting, 'the connection')
-    await sayHello(session, attempt, config)
+    await greet(session, attempt, config)
     if (config.security === 'starttls') {
       await startTls(session, attempt, tls)
-      await sayHello(session, attempt, config)
+      await greet(session, attempt, config)
     }
     if (login) await authenticate(session, attempt, login)
     return session
   })
 }
 
-async function sayHello(session: Session, attempt: Attempt, config: ServerConfig): Promise<void> {
+async function greet(session: Session, attempt: Attempt, config: ServerConfig): Promise<void> {
   attempt.expect('answer EHLO')
   const reply = await session.command(`EHLO ${config.ehlo_name ?? addressLiteral(session.localAddress())}`)
   if (reply.code !== 250) throw replyFailure(reply, 'EHLO')

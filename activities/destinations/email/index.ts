@@ -11,7 +11,7 @@ import { compose } from './compose.ts'
 import { emailConfig, MAIL_RETRIES, portOf } from './config.ts'
 import { openSession, serverOf } from './connect.ts'
 import { recipientLimit } from './recipient-limit.ts'
-import { kept, settle, settledBefore } from './recipients.ts'
+import { recorded, settle, settledBefore } from './recipients.ts'
 import type { Session } from './session.ts'
 import { createSending, transact } from './transaction.ts'
 
@@ -70,7 +70,7 @@ export const email = defineDestination({
       recipients,
       earlier,
       outcomes: sending.outcomes(),
-      singly: sending.singly(),
+      perRecipient: sending.perRecipient(),
     })
     if (left.length === 0) return settle(attempted())
     const server = serverOf(config)
@@ -90,7 +90,7 @@ export const email = defineDestination({
     } catch (error) {
       if (!(error instanceof DeliveryError) || !sending.began) throw error
       const { code, message: text, cause, retryable, response } = error
-      throw new DeliveryError(code, text, { cause, retryable, response, ...kept(attempted()) })
+      throw new DeliveryError(code, text, { cause, retryable, response, ...recorded(attempted()) })
     }
     return settle(attempted())
   },

@@ -49,11 +49,11 @@ export interface Attempted {
   /** The outcomes of this attempt. */
   outcomes: readonly Outcome[]
   /** The server works: it accepted or refused single recipients, and did not defer the mail as a whole. */
-  singly: boolean
+  perRecipient: boolean
 }
 
 /** The metadata of the attempt's row, and the progress for the next attempt. */
-export function kept({ message, message_id, recipients, earlier, outcomes }: Attempted) {
+export function recorded({ message, message_id, recipients, earlier, outcomes }: Attempted) {
   const all = merged(earlier, outcomes)
   const shown = recipients.flatMap((address) => all.find((outcome) => outcome.address === address) ?? [])
   return {
@@ -71,7 +71,7 @@ export function kept({ message, message_id, recipients, earlier, outcomes }: Att
  * they. When none is deferred and one was refused, the failure is final.
  */
 export function settle(attempted: Attempted): Receipt {
-  const { metadata, progress } = kept(attempted)
+  const { metadata, progress } = recorded(attempted)
   const { recipients } = metadata
   const open = recipients.filter(({ status }) => status === 'deferred' || status === 'unknown')
   const refused = recipients.filter(({ status }) => status === 'refused')
@@ -91,7 +91,7 @@ export function settle(attempted: Attempted): Receipt {
   throw new DeliveryError(
     code,
     `the server ${what} ${decisive.length} of ${recipients.length} recipients (${codes.join(', ')})`,
-    { response, metadata, progress, answered: attempted.singly },
+    { response, metadata, progress, answered: attempted.perRecipient },
   )
 }
 

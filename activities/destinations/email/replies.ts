@@ -7,7 +7,7 @@ const UNAUTHORIZED = new Set([530, 534, 535, 538])
 /** The service closes the connection, is overloaded or lacks storage: usually too many mails at once. */
 const THROTTLED = new Set([421, 452])
 
-export function isTaken(code: number): boolean {
+export function isPositive(code: number): boolean {
   return code >= 200 && code < 300
 }
 

@@ -4,7 +4,7 @@ import { LIMITS } from '../../../db/limits.ts'
 import { DeliveryError } from '../errors.ts'
 import type { Attempt } from '../network/deadline.ts'
 import type { RecipientLimit } from './recipient-limit.ts'
-import { isRefused, isTaken, mayMeanTooMany, replyFailure, saysTooMany } from './replies.ts'
+import { isPositive, isRefused, mayMeanTooMany, replyFailure, saysTooMany } from './replies.ts'
 import { cutText, type Reply, type Session } from './session.ts'
 
 /**
@@ -32,13 +32,13 @@ export interface Outcome {
   attempt: number
 }
 
-/** The state of one attempt. It is read after the attempt, also after a failure. */
+/** The state of one attempt. It is read after the attempt, even if that failed. */
 export interface Sending {
   /** The server has replied to MAIL. */
   began: boolean
   outcomes(): Outcome[]
   /** The server has not refused or deferred the mail as a whole. */
-  singly(): boolean
+  perRecipient(): boolean
   /** Starts a transaction; the outcomes of earlier ones stay. */
   begin(): void
   /** Records the reply to the mail: a 2xx for the recipients of this transaction, others for all without an outcome. */
@@ -55,40 +55,40 @@ export interface Sending {
 export function createSending(addresses: readonly string[], attempt: number): Sending {
   const decisions = new Map<string, Reply>()
   const postponed = new Map<string, Reply>()
-  const taken = new Set<string>()
-  let singly = true
+  const accepted = new Set<string>()
+  let perRecipient = true
   let isSent = false
   return {
     began: false,
     begin() {
-      taken.clear()
+      accepted.clear()
       isSent = false
     },
     decided(reply) {
-      if (!isTaken(reply.code)) singly = false
-      for (const address of isTaken(reply.code) ? taken : addresses) {
+      if (!isPositive(reply.code)) perRecipient = false
+      for (const address of isPositive(reply.code) ? accepted : addresses) {
         if (!decisions.has(address)) decisions.set(address, reply)
       }
     },
     answered(address, reply) {
-      if (isTaken(reply.code)) taken.add(address)
+      if (isPositive(reply.code)) accepted.add(address)
       else decisions.set(address, reply)
     },
     postponed(some, reply) {
       for (const address of some) {
-        taken.delete(address)
+        accepted.delete(address)
         postponed.set(address, reply)
       }
     },
     ended() {
       isSent = true
     },
-    waiting: () => addresses.filter((address) => taken.has(address)),
-    singly: () => singly,
+    waiting: () => addresses.filter((address) => accepted.has(address)),
+    perRecipient: () => perRecipient,
     outcomes: () =>
       addresses.map((address) => {
         const decision = decisions.get(address)
-        const unanswered = taken.has(address) && isSent
+        const unanswered = accepted.has(address) && isSent
         const reply = decision ?? (unanswered ? undefined : postponed.get(address))
         return {
           address,
@@ -102,7 +102,7 @@ export function createSending(addresses: readonly string[], attempt: number): Se
 }
 
 function statusOf(reply: Reply): RecipientStatus {
-  if (isTaken(reply.code)) return 'accepted'
+  if (isPositive(reply.code)) return 'accepted'
   return isRefused(reply.code) && !saysTooMany(reply) ? 'refused' : 'deferred'
 }
 
@@ -174,7 +174,7 @@ async function transactOnce(
   const from = await session.command(`MAIL FROM:<${mail.sender}>${size}`)
   sending.began = true
   sending.begin()
-  if (!isTaken(from.code)) {
+  if (!isPositive(from.code)) {
     if (!isFirst && (isRefused(from.code) || from.code === CLOSES)) return reconnect(from)
     sending.decided(from)
     return NONE
@@ -198,10 +198,10 @@ async function transactOnce(
     sending.postponed([...waiting, ...rest], answer)
     attempt.expect('answer RSET')
     const reset = await session.command('RSET')
-    return isTaken(reset.code) ? { recipients: [...waiting, ...rest], connection: 'same' } : NONE
+    return isPositive(reset.code) ? { recipients: [...waiting, ...rest], connection: 'same' } : NONE
   }
   sending.decided(answer)
-  return isTaken(answer.code) ? { recipients: rest, connection: 'same' } : NONE
+  return isPositive(answer.code) ? { recipients: rest, connection: 'same' } : NONE
 }
 
 /** @returns the recipients that need another transaction, or a reply that refuses all of them on this connection */
@@ -226,7 +226,7 @@ async function nameRecipients(
       sending.postponed(recipients.slice(at), reply)
       return recipients.slice(at)
     }
-    if (isTaken(reply.code)) limit.confirm(address)
+    if (isPositive(reply.code)) limit.confirm(address)
     sending.answered(address, reply)
   }
   return []

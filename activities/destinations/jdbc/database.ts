@@ -30,7 +30,7 @@ export interface Database {
   commit(): Promise<void>
   rollback(): Promise<void>
   /**
-   * Enters the delivery in the ledger; `known` when it has the entry, also if another transaction is just committing
+   * Inserts the delivery into the ledger; `known` if it has the entry, even if another transaction is just committing
    * it.
    */
   enter(ledger: TableName, entry: LedgerEntry): Promise<'entered' | 'known' | 'no ledger'>

@@ -1,7 +1,7 @@
 // Names of tables and columns. In a statement they are always quoted.
 import { randomBytes } from 'node:crypto'
 
-/** The parts of a table's name, outermost first: a schema (MySQL: a database) and the table, or the table alone. */
+/** The parts of a table's name, outermost first: a schema (MySQL: a database) and the table, or only the table. */
 export type TableName = readonly [table: string] | readonly [schema: string, table: string]
 
 const PART = /"((?:[^"]|"")+)"|`((?:[^`]|``)+)`|([^".`]+)/y

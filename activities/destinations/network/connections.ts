@@ -49,7 +49,7 @@ export function keepConnections<C>(kind: ConnectionKind<C>): Connections<C> {
   })
 
   /** The first idle connection that still answers. Dead ones are destroyed on the way. */
-  async function living(egress: Egress, key: unknown, attempt: Attempt): Promise<C | undefined> {
+  async function takeAlive(egress: Egress, key: unknown, attempt: Attempt): Promise<C | undefined> {
     for (;;) {
       const connection = idle.take(egress, key)
       if (connection === undefined) return undefined
@@ -67,7 +67,7 @@ export function keepConnections<C>(kind: ConnectionKind<C>): Connections<C> {
   return {
     async use({ egress, tenant_id, config }, attempt, open, work) {
       const key = [tenant_id, config]
-      const kept = await living(egress, key, attempt)
+      const kept = await takeAlive(egress, key, attempt)
       const connection = kept ?? (await open())
       const off = attempt.onStop(() => kind.destroy(connection))
       try {

@@ -17,7 +17,7 @@ export interface Connection {
   error(): Error | undefined
   /** Call before each request. */
   expectAnswer(): void
-  /** Closes the socket at once, also one that is still connecting. */
+  /** Closes the socket at once, even if it is still connecting. */
   destroy(): void
   /** Gives it back for the next attempt with the same key. */
   release(): void

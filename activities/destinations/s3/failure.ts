@@ -9,7 +9,7 @@ import type { Exchange } from './exchange.ts'
 
 const MAX_MESSAGE = 1000
 
-/** Error codes for which the status alone would give a wrong result. */
+/** Error codes whose status would give a wrong result. */
 const CODES = new Map<string, DeliveryCode>([
   ...all('THROTTLED', [
     'SlowDown',

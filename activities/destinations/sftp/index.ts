@@ -66,12 +66,12 @@ export const sftp = defineDestination({
       const session = await openSession(config, attempt, egress)
       const off = attempt.onStop(() => session.destroy())
       try {
-        attempt.expect('show the folder')
+        attempt.expect('check the folder')
         await look(session, fixedDirectory(config.path) || '.').catch(async (error: unknown) => {
           const missing = await isAbsent(session, fixedDirectory(config.path) || '.', error)
           if (missing && config.create_directories) return
           if (missing) throw new DeliveryError('MISCONFIGURED', 'the folder of "path" does not exist')
-          throw requestFailure(error, 'show the folder of the path')
+          throw requestFailure(error, 'check the folder of the path')
         })
       } finally {
         await session.close()

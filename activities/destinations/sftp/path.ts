@@ -21,7 +21,7 @@ export interface RemotePlace {
   /** Older files that earlier attempts may have left aside, the latest first. */
   earlierAsides: string[]
   /** The second name for `keep_both`, in the same folder; one per delivery, so that a retry makes no third file. */
-  beside: string
+  second: string
 }
 
 /** The problem with a template for a remote file; undefined if it is valid. */
@@ -74,7 +74,7 @@ export function fillPath(
     leftovers: earlier.map((attempt) => own(attempt, temporary_suffix)),
     aside: own(message.attempt_number, ASIDE_SUFFIX),
     earlierAsides: earlier.toReversed().map((attempt) => own(attempt, ASIDE_SUFFIX)),
-    beside: within(`${name}-${message.delivery_id}${ext}`),
+    second: within(`${name}-${message.delivery_id}${ext}`),
   }
 }
 

@@ -39,7 +39,7 @@ export async function publish(
   place: RemotePlace,
   message: Message,
 ): Promise<Published> {
-  const { target, temporary, leftovers, beside } = place
+  const { target, temporary, leftovers, second } = place
   const isRepeat = message.is_repeat ?? message.attempt_number > 1
   /**
    * Whether an earlier attempt, whose answer was lost, wrote this file. Equal bytes prove that, but only for a retry: in a
@@ -49,21 +49,21 @@ export async function publish(
     isRepeat && (await step('read the file', holdsOrUnreadable(session, path, message.body)))
   const done = (path: string, already_there = false): Published => ({ path, already_there })
 
-  attempt.expect('say which files exist')
+  attempt.expect('answer which files exist')
   await Promise.all(leftovers.map((path) => remove(session, path).catch(ignore)))
-  if (config.if_exists !== 'fail') await repair(session, place, config.if_exists === 'overwrite' ? target : beside)
+  if (config.if_exists !== 'fail') await repair(session, place, config.if_exists === 'overwrite' ? target : second)
   if (config.if_exists === 'keep_both' && isRepeat) {
-    if ((await step('look at the file', look(session, beside))) && (await isOurs(beside))) return done(beside, true)
+    if ((await step('check the file', look(session, second))) && (await isOurs(second))) return done(second, true)
   }
   let isTaken = false
   if (config.if_exists !== 'overwrite') {
-    isTaken = (await step('look at the file', look(session, target))) !== undefined
+    isTaken = (await step('check the file', look(session, target))) !== undefined
     if (isTaken && (await isOurs(target))) return done(target, true)
     if (isTaken && config.if_exists === 'fail') throw exists()
   }
   try {
     await upload(session, attempt, config, place, message.body)
-    attempt.expect('give the file its name')
+    attempt.expect('rename the file')
     if (config.if_exists === 'overwrite') {
       await replace(session, place, target)
       return done(target)
@@ -75,8 +75,8 @@ export async function publish(
     }
     if (config.if_exists === 'fail') throw exists()
     // The name contains the delivery's id: only this delivery can have written such a file.
-    await replace(session, place, beside)
-    return done(beside)
+    await replace(session, place, second)
+    return done(second)
   } catch (error) {
     await tidy(session, temporary)
     throw error
@@ -96,14 +96,14 @@ async function upload(
       if (!create_directories) {
         throw new DeliveryError('MISCONFIGURED', 'the folder of "path" does not exist, and create_directories is off')
       }
-      await step('make the folders of the path', makeDirectories(session, directory, directory_mode))
+      await step('create the folders of the path', makeDirectories(session, directory, directory_mode))
     } else if (!(await remove(session, temporary).catch(() => false))) {
       // No file of an earlier attempt was the reason.
       throw requestFailure(error, 'open a file in the folder')
     }
     return step('open a file in the folder', createFile(session, temporary))
   })
-  attempt.expect('take the file')
+  attempt.expect('accept the file')
   await step('write the file', writeAll(session, handle, body))
   if (file_mode !== undefined) await step('set file_mode', setMode(session, handle, file_mode))
   await step('write the file to its disk', flush(session, handle))
@@ -135,13 +135,13 @@ async function hasNoFolder(session: Session, directory: string, error: unknown):
  * so it is checked before.
  */
 async function claim(session: Session, from: string, to: string): Promise<boolean> {
-  if (await step('look at the file', look(session, to))) return false
+  if (await step('check the file', look(session, to))) return false
   try {
     await rename(session, from, to)
     return true
   } catch (error) {
-    if (statusOf(error) !== undefined && (await step('look at the file', look(session, to)))) return false
-    throw vanished(error) ?? requestFailure(error, 'give the file its name')
+    if (statusOf(error) !== undefined && (await step('check the file', look(session, to)))) return false
+    throw vanished(error) ?? requestFailure(error, 'rename the file')
   }
 }
 

@@ -20,13 +20,13 @@ export async function replace(session: Session, { temporary, aside }: Names, to:
   } catch (error) {
     if (statusOf(error) === undefined) throw error
     const there = await look(session, to).catch((unclear: unknown) => {
-      throw statusOf(unclear) === undefined ? unclear : requestFailure(error, 'give the file its name')
+      throw statusOf(unclear) === undefined ? unclear : requestFailure(error, 'rename the file')
     })
     if (there?.isDirectory()) throw isFolder()
-    if (!there) throw vanished(error) ?? requestFailure(error, 'give the file its name')
+    if (!there) throw vanished(error) ?? requestFailure(error, 'rename the file')
   }
   await step(session, 'rename the older file', { aside, to }, rename(session, to, aside))
-  await step(session, 'give the file its name', { aside, to }, rename(session, temporary, to))
+  await step(session, 'rename the file', { aside, to }, rename(session, temporary, to))
   // The new file has its name. An older one that cannot be removed stays under its hidden name.
   await remove(session, aside).catch(() => {})
 }
@@ -82,7 +82,7 @@ function keptAside(failure: unknown, aside: string): unknown {
 async function nameFailure(session: Session, to: string, error: unknown): Promise<unknown> {
   const there = statusOf(error) === STATUS.FAILURE ? await look(session, to).catch(() => undefined) : undefined
   if (there?.isDirectory()) return isFolder()
-  return vanished(error) ?? requestFailure(error, 'give the file its name')
+  return vanished(error) ?? requestFailure(error, 'rename the file')
 }
 
 /** The written file no longer exists: another program removes files there. The next attempt may succeed. */

@@ -118,7 +118,7 @@ describe('a server that loses bytes', () => {
     const { config } = await strange({ onWrite: () => {} }, { timeout_seconds: 2 })
     const error = await failureOf(send(config))
     expect(error).toMatchObject({ code: 'TIMEOUT', retryable: true })
-    expect(error.message).toBe('the destination did not take the file within 2 s')
+    expect(error.message).toBe('the destination did not accept the file within 2 s')
   })
 })
 

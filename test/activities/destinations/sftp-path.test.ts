@@ -20,7 +20,7 @@ describe('the path of a remote file', () => {
       leftovers: [],
       aside: '/in/aggregated_report/.d-1.older',
       earlierAsides: [],
-      beside: '/in/aggregated_report/Müller & Söhne-d-1.json',
+      second: '/in/aggregated_report/Müller & Söhne-d-1.json',
     })
   })
 
@@ -35,8 +35,8 @@ describe('the path of a remote file', () => {
   })
 
   it('may start in the folder of the login, or at the root', () => {
-    expect(filled('report')).toMatchObject({ directory: '', temporary: '.d-1.part', beside: 'report-d-1' })
-    expect(filled('/report')).toMatchObject({ directory: '/', temporary: '/.d-1.part', beside: '/report-d-1' })
+    expect(filled('report')).toMatchObject({ directory: '', temporary: '.d-1.part', second: 'report-d-1' })
+    expect(filled('/report')).toMatchObject({ directory: '/', temporary: '/.d-1.part', second: '/report-d-1' })
     expect(filled('{{a}}/.cache/x')).toMatchObject({ directory: '{a}/.cache', target: '{a}/.cache/x' })
   })
 

@@ -41,7 +41,7 @@ function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => 
   const header = Buffer.alloc(5)
   let have = 0
   let left = 0
-  let looked: Buffer[] | undefined
+  let inspected: Buffer[] | undefined
   const seen = new Set<number>()
 
   function violates(message: string, code: 'UNAUTHORIZED' | 'MISCONFIGURED' | 'DESTINATION_UNAVAILABLE'): false {
@@ -49,36 +49,36 @@ function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => 
     return false
   }
 
-  const strange = () => violates('the server does not speak the protocol of PostgreSQL', 'DESTINATION_UNAVAILABLE')
+  const notPostgres = () => violates('the server does not speak the protocol of PostgreSQL', 'DESTINATION_UNAVAILABLE')
 
   function begins(): boolean {
     const letter = header[0]!
     left = header.readUInt32BE(1) - 4
-    if (!EXPECTED.has(letter) || left < 0) return strange()
+    if (!EXPECTED.has(letter) || left < 0) return notPostgres()
     if (letter !== AUTHENTICATION && letter !== ROW_DESCRIPTION) return true
-    if (left > MAX_INSPECTED) return strange()
-    looked = []
+    if (left > MAX_INSPECTED) return notPostgres()
+    inspected = []
     return true
   }
 
   function ends(): boolean {
-    if (!looked) return true
-    const body = Buffer.concat(looked)
-    looked = undefined
-    if (header[0] === AUTHENTICATION) return isFair(body)
-    return describesRows(body) || strange()
+    if (!inspected) return true
+    const body = Buffer.concat(inspected)
+    inspected = undefined
+    if (header[0] === AUTHENTICATION) return isAllowed(body)
+    return describesRows(body) || notPostgres()
   }
 
-  function isFair(body: Buffer): boolean {
-    if (body.length < 4 || seen.has(OK)) return strange()
+  function isAllowed(body: Buffer): boolean {
+    if (body.length < 4 || seen.has(OK)) return notPostgres()
     const kind = body.readUInt32BE(0)
     if (!KNOWN.includes(kind)) return violates('the server asks for an unknown authentication method', 'MISCONFIGURED')
-    if (seen.has(kind)) return strange()
+    if (seen.has(kind)) return notPostgres()
     seen.add(kind)
     if (kind === CLEARTEXT_PASSWORD && !secured) {
       return violates('the server asks for the password in plain text, and the connection has no TLS', 'UNAUTHORIZED')
     }
-    if (kind === SASL_CONTINUE && !isBearable(body.toString('latin1', 4))) {
+    if (kind === SASL_CONTINUE && !hasAllowedRounds(body.toString('latin1', 4))) {
       return violates(
         `the server asks for a hash with no rounds or with more than ${MAX_ITERATIONS} rounds`,
         'UNAUTHORIZED',
@@ -94,7 +94,7 @@ function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => 
         if (have === 5 && !begins()) return false
       } else {
         const taken = Math.min(left, chunk.length - at)
-        looked?.push(chunk.subarray(at, at + taken))
+        inspected?.push(chunk.subarray(at, at + taken))
         at += taken
         left -= taken
         if (left > 0) continue
@@ -107,7 +107,7 @@ function createInspector({ secured, refuse }: GuardOptions): (chunk: Buffer) => 
 }
 
 /** The iterations of `r=…,s=…,i=4096` (RFC 5802). As in the client, the last one counts if a letter occurs twice. */
-function isBearable(text: string): boolean {
+function hasAllowedRounds(text: string): boolean {
   const parts = new Map(text.split(',').map((part) => [part[0], part.slice(2)]))
   const rounds = Number.parseInt(parts.get('i') ?? '', 10)
   return parts.has('r') && parts.has('s') && rounds >= 1 && rounds <= MAX_ITERATIONS

@@ -21,7 +21,7 @@ const PIECE = 32 * 1024
 /** Pieces overlap: a secret on the border is whole in one of them, or so long that its parts are found. */
 const OVERLAP = 2 * 1024
 /** Many texts are searched for the same secrets, so their patterns are cached. */
-const ready = new LRUCache<string, Wanted>({ max: LIMITS.redactionsReady.value })
+const cache = new LRUCache<string, Wanted>({ max: LIMITS.redactionsReady.value })
 /** The patterns of longer lists of secrets are not cached: they take too much memory. */
 const MAX_KEY = 16 * 1024
 
@@ -49,10 +49,10 @@ export async function redactLarge(text: string, secrets: readonly string[]): Pro
 
 function wantedFor(secrets: readonly string[]): Wanted {
   const key = JSON.stringify(secrets)
-  const known = ready.get(key)
+  const known = cache.get(key)
   const { letters, marks } = known ? { letters: undefined, marks: undefined } : patternsFor(secrets)
   const wanted = known ?? { letters: needlesOf(letters!), marks: needlesOf(marks!) }
-  if (!known && key.length <= MAX_KEY) ready.set(key, wanted)
+  if (!known && key.length <= MAX_KEY) cache.set(key, wanted)
   return wanted
 }
 
@@ -72,7 +72,7 @@ function* piecesOf(text: string): Generator<Piece> {
 function spansIn({ text, at }: Piece, { letters, marks }: Wanted): Span[] {
   const spans: Span[] = []
   if (letters.patterns.length + marks.patterns.length === 0) return spans
-  const cut = beginOfCutEscape(text)
+  const cut = startOfCutEscape(text)
   for (const view of views(text)) {
     for (const [kind, needles] of [['letters', letters] as const, ['marks', marks] as const]) {
       if (needles.patterns.length === 0) continue
@@ -104,7 +104,7 @@ function* rounds(plain: Mapped): Generator<Mapped> {
   }
 }
 
-function beginOfCutEscape(text: string): number {
+function startOfCutEscape(text: string): number {
   const tail = text.slice(-LONGEST_ESCAPE)
   const found = tail.search(CUT_ESCAPE)
   return found < 0 ? text.length : text.length - tail.length + found
