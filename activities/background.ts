@@ -17,7 +17,7 @@ import type {
 import { batchStep } from './batches/index.ts'
 import type { ActivityDeps } from './deps.ts'
 import { resumeStep } from './distribution/resume.ts'
-import { hasEnded, lookAgainAfter, submitScheduled } from './schedules/submit.ts'
+import { endPollDelay, hasEnded, submitScheduled } from './schedules/submit.ts'
 import { maintain } from './upkeep/maintain.ts'
 import { probe } from './upkeep/probe.ts'
 import { sweep } from './upkeep/sweep.ts'
@@ -45,13 +45,13 @@ export function createBackgroundActivities(deps: ActivityDeps) {
       throw ApplicationFailure.create({
         message: `${ref.distribution_id} is not final yet`,
         type: 'NOT_FINAL',
-        nextRetryDelay: lookAgainAfter(Context.current().info.attempt),
+        nextRetryDelay: endPollDelay(Context.current().info.attempt),
         category: ApplicationFailureCategory.BENIGN,
       })
     },
 
     async batchStep(ref: BatchRef): Promise<BatchStep> {
-      return await batchStep(deps, ref, beating('Another worker takes the step anew'), Context.current().info.attempt)
+      return await batchStep(deps, ref, beating('Another worker repeats the step'), Context.current().info.attempt)
     },
 
     async probe(input: ProbeInput): Promise<ProbeResult> {
@@ -63,11 +63,11 @@ export function createBackgroundActivities(deps: ActivityDeps) {
     },
 
     async sweep(input: SweepInput): Promise<void> {
-      await sweep(deps, input, beating('Another worker begins the pass anew'))
+      await sweep(deps, input, beating('Another worker repeats the pass'))
     },
 
     async maintain(): Promise<void> {
-      await maintain(deps, beating('Another worker does it anew'))
+      await maintain(deps, beating('Another worker repeats the maintenance'))
     },
   }
 }

@@ -22,7 +22,10 @@ export function safeFailures(logger: Logger): (context: Context) => { inbound: A
             'activity failed unexpectedly',
           )
           throw withoutStack(
-            ApplicationFailure.retryable(`Not possible at the moment; the log has it under ${reference}`, 'UNEXPECTED'),
+            ApplicationFailure.retryable(
+              `An unexpected error; see the log entry with the reference ${reference}`,
+              'UNEXPECTED',
+            ),
           )
         }
       },

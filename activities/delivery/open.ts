@@ -162,7 +162,7 @@ async function heldBy(
   const ahead = await findAhead(db, { tenant_id, destination, ordering_key, ordering_seq })
   if (!ahead) return null
   const why = `${ahead.distribution_id}, which comes before it under the same ordering_key`
-  const message = ahead.failed ? `Held up by the failure of ${why}` : `Waits for ${why}`
+  const message = ahead.failed ? `Blocked by the failure of ${why}` : `Waits for ${why}`
   await holdDelivery(db, jobId(input.distribution_id), destination, message)
   return { kind: 'held', recheck: ahead.unplanned }
 }

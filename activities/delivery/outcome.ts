@@ -97,9 +97,11 @@ function rawOutcome(opened: EndedAttempt, sent: Receipt | Error, backoff: Backof
 function asDeliveryError(error: Error): DeliveryError {
   if (error instanceof DeliveryError) return error
   if (error instanceof UnsealError) {
-    return new DeliveryError('MISCONFIGURED', 'A credential of the destination can not be read', { cause: error })
+    return new DeliveryError('MISCONFIGURED', 'A credential of the destination cannot be decrypted', { cause: error })
   }
-  return new DeliveryError('UNEXPECTED', 'An unexpected error; the log has it under the attempt id', { cause: error })
+  return new DeliveryError('UNEXPECTED', 'An unexpected error; see the log entries with this attempt id', {
+    cause: error,
+  })
 }
 
 /** `info` when the tenant or the destination caused the failure; higher when the cause is in this system. */

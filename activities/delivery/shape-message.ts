@@ -42,7 +42,7 @@ export async function messageBody(
       throw new DeliveryError('TRANSFORMATION_FAILED', `${error.step}: ${error.message}`)
     }
     if (error instanceof UnsealError) {
-      throw new DeliveryError('MISCONFIGURED', 'The salt of a mask can not be read', { cause: error })
+      throw new DeliveryError('MISCONFIGURED', 'The salt of a mask cannot be decrypted', { cause: error })
     }
     const message = 'The process that shapes the payload was lost; nothing was sent'
     throw new DeliveryError('WORKER_LOST', message, { cause: error })

@@ -61,7 +61,7 @@ function absorb(into: Wanted, from: Wanted): void {
 /** The document has more of what is wanted than may be built. */
 export class TooManyValues extends Error {
   constructor(most: number) {
-    super(`has more than ${most} values where rules look`)
+    super(`has more than ${most} values at the paths of the rules`)
   }
 }
 

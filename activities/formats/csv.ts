@@ -64,8 +64,8 @@ export function toCsv(
   const rows = (Array.isArray(found) ? found : [found]).map((row, index) => {
     if (isObject(row)) return row
     const what = Array.isArray(found)
-      ? `row ${index} at ${source.path} is no`
-      : `${source.path} is no list of objects and no`
+      ? `row ${index} at ${source.path} is not an`
+      : `${source.path} is neither a list of objects nor an`
     throw new FormatError(`${what} object`)
   })
   const columns = options.columns ?? [...new Set(rows.flatMap((row) => Object.keys(row)))]

@@ -21,7 +21,7 @@ const tags = z
   .min(1, 'must name at least one tag, or be left out')
   .max(MAX_TAGS, `must have at most ${MAX_TAGS} entries`)
   .superRefine(distinct)
-const stop = z.boolean().default(false).describe('Rules of the same type with a lower priority are not looked at')
+const stop = z.boolean().default(false).describe('Rules of the same type with a lower priority are not evaluated')
 
 const routing = z
   .strictObject({
@@ -30,7 +30,7 @@ const routing = z
     strategy: z
       .enum(STRATEGIES)
       .default('all')
-      .describe('Which of them: all, one after another until one has it, or one in turn'),
+      .describe('Which of them: all, one after another until one succeeds, or one in turn'),
     balance: z.enum(BALANCES).optional().describe('How `load_balance` takes turns; `round_robin` when absent'),
     weights: z
       .record(
@@ -110,6 +110,6 @@ export function distinct(
 ): void {
   for (const [index, one] of list.entries()) {
     const first = list.indexOf(one)
-    if (first < index) context.addIssue({ code: 'custom', message: `stands at ${first} already`, path: [index] })
+    if (first < index) context.addIssue({ code: 'custom', message: `is a duplicate of entry ${first}`, path: [index] })
   }
 }

@@ -144,7 +144,7 @@ function keepLazily<T, U>(list: T[], word: (one: T) => U[], budget: { left: numb
 
 /** The shortest form: without its conditions. */
 function outline({ id, name, shared, rule_type, priority, outcome }: Considered): ExplainedRule {
-  const note = 'its conditions are left out for their size'
+  const note = 'its conditions are left out because of their size'
   return { id, name, ...(shared ? { shared } : {}), rule_type, priority, matched: outcome?.matched ?? null, note }
 }
 
@@ -154,7 +154,7 @@ function explainRule(
 ): ExplainedRule {
   const rule = { id, name, ...(shared ? { shared } : {}), rule_type, priority }
   if (unreadable) return { ...rule, matched: false, note: `cannot be read: ${unreadable}` }
-  if (!outcome) return { ...rule, matched: null, note: 'was not asked: a rule before it ended the matter' }
+  if (!outcome) return { ...rule, matched: null, note: 'was not evaluated: an earlier rule stopped the evaluation' }
   const conditions = explainOutcome(outcome, options)
   if (outcome.undecided)
     return { ...rule, matched: false, conditions, note: 'is not decided, and counts as not matched' }

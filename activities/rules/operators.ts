@@ -32,7 +32,7 @@ export function spend(work: Work, units: number): boolean {
   return true
 }
 
-export const TOO_MUCH: Untried = { untried: 'was not tried: the rules ask for too much together' }
+export const TOO_MUCH: Untried = { untried: 'was not tried: the rules cost too much in total' }
 
 export type Test = (actual: Exact | undefined, work: Work) => Answer
 
@@ -194,9 +194,9 @@ function textIssue(value: Exact): string | undefined {
 
 export const OPERATORS = {
   equal: equality((is) => is, 'The value itself: `1` equals `1.0`, and never `"1"`'),
-  not_equal: equality((is) => !is, 'Anything else, also nothing at all'),
+  not_equal: equality((is) => !is, 'Any other value, also no value'),
   in: membership((found) => found, 'One of a list'),
-  not_in: membership((found) => !found, 'None of a list; also where nothing stands'),
+  not_in: membership((found) => !found, 'None of a list; also true if there is no value'),
   greater_than: comparison(
     (order) => order > 0,
     'Numbers by all digits, texts by their characters, priorities by rank',
@@ -254,7 +254,7 @@ export const OPERATORS = {
     },
   },
   exists: {
-    about: '`true`: something stands there, even null; `false`: nothing does',
+    about: '`true`: there is a value, even null; `false`: there is none',
     read(value) {
       if (typeof value !== 'boolean') return { issue: 'must be true or false' }
       return (actual) => (actual !== undefined) === value

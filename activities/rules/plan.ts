@@ -89,8 +89,9 @@ export async function planByRules(
     if (absent === null) continue
     // Not every tenant has the destinations that a shared rule names; that is no reason for a warning.
     if (rule.shared)
-      considered.find(({ id }) => id === rule.id)!.note = `passes over what this tenant has not: ${absent}`
-    else plan.warnings.push(`The rule ${rule.name} names what is deleted: ${absent}`)
+      considered.find(({ id }) => id === rule.id)!.note =
+        `ignores destinations that this tenant does not have: ${absent}`
+    else plan.warnings.push(`The rule ${rule.name} names destinations that do not exist: ${absent}`)
   }
   if (all) plan.warnings.push(dropped(all, 'The distribution was'))
   const dropping = (name: string) => filtering.find((rule) => concerns(rule, name, known.get(name)))

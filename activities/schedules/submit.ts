@@ -51,7 +51,7 @@ export async function submitScheduled(deps: ActivityDeps, input: ScheduledInput)
       continue
     }
     if (made.kind === 'problem') {
-      deps.logger.warn({ tenant_id, schedule_id, problem: made.problem }, 'a schedule made no distribution')
+      deps.logger.warn({ tenant_id, schedule_id, problem: made.problem }, 'a schedule created no distribution')
       return { distribution_id: null, wait: false }
     }
     const { job, overlap } = made
@@ -152,7 +152,7 @@ export async function hasEnded(deps: ActivityDeps, { tenant_id, distribution_id 
 }
 
 /** In milliseconds: soon for a short one, and no later than half a minute after the end of one that lasts for days. */
-export function lookAgainAfter(attempt: number): number {
+export function endPollDelay(attempt: number): number {
   return Math.round(Math.min(30_000, 500 * 1.5 ** Math.min(attempt - 1, 20)))
 }
 

@@ -42,12 +42,12 @@ const masking = z.union(
     path,
     z.strictObject({
       path: path.describe('What is masked'),
-      keep_last: z.int().min(0).max(100).describe('So many characters at the end stay, the others become `*`'),
+      keep_last: z.int().min(0).max(100).describe('Number of characters at the end that stay; the others become `*`'),
     }),
-    z.strictObject({ path, text: z.string().max(1000).describe('Stands there instead') }),
+    z.strictObject({ path, text: z.string().max(1000).describe('Replaces the value') }),
     z.strictObject({
       path,
-      hash: z.literal('sha256').describe('Its SHA-256 in hexadecimal stands there'),
+      hash: z.literal('sha256').describe('Replaces the value by its SHA-256 in hexadecimal'),
       salt: z
         .string()
         .min(1)
@@ -79,8 +79,8 @@ const fieldSource = z.union(
     path,
     z.strictObject({
       path: path.describe('Where the value comes from'),
-      required: z.boolean().optional().describe('Nothing there is a failure; otherwise the field is left out'),
-      default: constant.optional().describe('Stands there when nothing is found'),
+      required: z.boolean().optional().describe('A missing value is an error; by default the field is left out'),
+      default: constant.optional().describe('Used when there is no value'),
     }),
     z.strictObject({ value: constant.describe('A constant') }),
   ],
@@ -151,7 +151,7 @@ const outputFormat = z.discriminatedUnion('format', [
       .max(200)
       .regex(/^[\w.+-]+\/[\w.+-]+(;\s?[\w-]+=[\w-]+)*$/, 'is not a media type')
       .default('text/plain; charset=utf-8')
-      .describe('As which it is sent; always UTF-8'),
+      .describe('Its content type; always UTF-8'),
   }),
 ])
 
@@ -162,8 +162,8 @@ const outputSchema = z.union([z.boolean(), z.record(z.string(), z.unknown())], {
 /** The steps, applied in this order; `{}` leaves every byte of the payload unchanged. */
 export const shapeConfig = z
   .strictObject({
-    include: paths.optional().describe('Only these places stay'),
-    exclude: paths.optional().describe('These places go'),
+    include: paths.optional().describe('Keeps only the values at these paths'),
+    exclude: paths.optional().describe('Removes the values at these paths'),
     mask: z.array(masking).min(1).max(MAX_PATHS).optional().describe('Values that are hidden; a path alone: `***`'),
     field_mapping: fieldMapping
       .optional()

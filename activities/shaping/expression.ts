@@ -18,7 +18,7 @@ export interface ExpressionWords {
 export function expressionProblem(text: string): string | undefined {
   const { refused, syntax, failed } = judgedInRealm(text)
   const fault = syntax ?? failed
-  if (fault) return `is no JSONata: ${describe(fault)}`
+  if (fault) return `is not JSONata: ${describe(fault)}`
   return typeof refused === 'string' ? refused : undefined
 }
 
@@ -157,7 +157,7 @@ function withDigits(value: unknown, numbers: Map<number, LosslessNumber | null>)
     if (before === null) {
       throw new ShapingError('expression', 'two numbers of the payload differ in digits that an expression cannot hold')
     }
-    if (!Number.isFinite(value)) throw new ShapingError('expression', 'results in a number without end')
+    if (!Number.isFinite(value)) throw new ShapingError('expression', 'results in an infinite number')
     return value
   }
   if (Array.isArray(value)) return value.map((item) => withDigits(item, numbers))
@@ -181,7 +181,7 @@ function digitsOf(text: string): string {
 function describe({ code, position, token, deep, refused, function: isFunction, number }: Fault): string {
   if (deep === true) return 'nests too deep'
   if (isFunction === true) return 'results in a function'
-  if (number === true) return 'results in a number without end'
+  if (number === true) return 'results in an infinite number'
   // An expression can throw what looks like it.
   if (typeof refused === 'string') return refused.slice(0, 300)
   if (typeof code !== 'string' || !/^[A-Z]\d{4}$/.test(code)) return 'fails'
@@ -212,8 +212,8 @@ const WORDS: Record<string, string> = {
   D2015: 'makes a list that is too long',
   D3137: 'called $error',
   D3141: 'an $assert does not hold',
-  T1005: 'calls what is no function',
-  T1006: 'calls what is no function',
-  T2001: 'computes with what is no number',
-  T2002: 'computes with what is no number',
+  T1005: 'calls a value that is not a function',
+  T1006: 'calls a value that is not a function',
+  T2001: 'computes with a value that is not a number',
+  T2002: 'computes with a value that is not a number',
 }

@@ -62,7 +62,7 @@ export function jsonSchemaProblems(schema: Schema, text = JSON.stringify(schema)
   const draft = draftOf(schema)
   if (!draft) {
     const known = Object.keys(DRAFTS).join(', ')
-    return [{ path: ['$schema'], issue: `is none of the drafts that are known: ${known}` }]
+    return [{ path: ['$schema'], issue: `is not one of the supported drafts: ${known}` }]
   }
   const ajv = newAjv(draft, schema, { allErrors: true })
   const walked = walk(ajv, schema)
@@ -183,7 +183,7 @@ function patternProblems(pattern: string, path: (string | number)[]): Problem[] 
     new RegExp(pattern, 'u')
     return []
   } catch {
-    return [{ path, issue: 'is no regular expression' }]
+    return [{ path, issue: 'is not a regular expression' }]
   }
 }
 

@@ -27,7 +27,7 @@ export function mapped(document: Json, mapping: Record<string, FieldSource>): Js
     const found = [...findAt(document, from)]
     if (found.length === 0) {
       const list = from.includes(EACH) && [...findAt(document, from.slice(0, from.indexOf(EACH)))].some(isEmptyList)
-      if (required && !list) throw new ShapingError('field_mapping', `nothing stands at ${path}`, target)
+      if (required && !list) throw new ShapingError('field_mapping', `there is no value at ${path}`, target)
       if (instead !== undefined) made.put(to, [], instead as Json, target)
       else if (list) made.put(to.includes(EACH) ? to.slice(0, to.indexOf(EACH)) : to, [], [], target)
       continue
@@ -73,7 +73,7 @@ class Making {
       const inner = Object.hasOwn(container, step) ? container[step] : undefined
       setKey(container, step, this.into(inner, rest, value, target))
     } else {
-      throw new ShapingError('field_mapping', 'something else stands there already', target)
+      throw new ShapingError('field_mapping', 'another field has set this path', target)
     }
     return container
   }

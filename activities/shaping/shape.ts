@@ -134,7 +134,7 @@ function rowsAt(document: Json, path: string | undefined): Json {
   if (path === undefined) return document
   const steps = stepsOf(path)
   const found = [...findAt(document, steps)].map(({ value }) => value)
-  if (found.length === 0) throw new ShapingError('output', 'nothing stands there', path)
+  if (found.length === 0) throw new ShapingError('output', 'there is no value', path)
   return found.length > 1 || steps.some((step) => typeof step === 'symbol') ? found : found[0]!
 }
 

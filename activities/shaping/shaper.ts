@@ -79,7 +79,7 @@ export function createShaper({
 
   async function problems(tenantId: string, task: Task, signal: AbortSignal | undefined): Promise<Problem[]> {
     const outcome = await settle(tenantId, task, signal)
-    if (outcome.kind !== 'checked') throw new Error('an answer to another question')
+    if (outcome.kind !== 'checked') throw new Error('the shaping process sent a result of another kind')
     return outcome.problems
   }
 
@@ -87,7 +87,7 @@ export function createShaper({
     async shape(tenantId, shapes, payload, words, signal, { warns = false } = {}) {
       const read = shapes.map(readStoredShape)
       const outcome = await settle(tenantId, { kind: 'shape', shapes: read, payload, words, warns }, signal)
-      if (outcome.kind !== 'shaped') throw new Error('an answer to another question')
+      if (outcome.kind !== 'shaped') throw new Error('the shaping process sent a result of another kind')
       const { body, content_type, warnings } = outcome
       const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
       return { body: bytes, content_type, ...(warnings && { warnings }) }

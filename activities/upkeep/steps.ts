@@ -25,7 +25,7 @@ export async function runSteps(
       beat()
       failed.push(step)
       deps.metrics.failedSteps.inc({ job, step })
-      deps.logger.error({ err: error, job, step }, `${job}: the step ${step} failed; the others go on`)
+      deps.logger.error({ err: error, job, step }, `${job}: the step ${step} failed; the other steps still run`)
     }
     beat()
   }

@@ -43,7 +43,7 @@ function openJobs(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () 
       {
         query: (db, limit, after: DueJob | null) => dueJobs(db, limit, all, after?.id ?? null),
         act: (job) => tendOpenJob(deps, runs, job),
-        failure: 'the sweep could not tend to a distribution; a later one will',
+        failure: 'the sweep could not handle a distribution; a later one tries again',
         postpone: (job) => withTenant(deps.pool, job.tenant_id, (db) => checkLater(db, job.id, FAILED_CHECK_SECONDS)),
       },
       beat,
@@ -77,30 +77,30 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
         // Thousands of webhooks that wait for one receiver would otherwise delay all later ones.
         await checkWebhook(due, RUNNING_CHECK_SECONDS)
       },
-      failure: 'the sweep could not start a webhook; a later one will',
+      failure: 'the sweep could not start a webhook; a later one tries again',
       postpone: (due) => checkWebhook(due, FAILED_CHECK_SECONDS),
     }),
     step('batches', {
       query: (db, limit, after: BatchRefRow | null) => dueBatches(db, limit, all, after?.id ?? null),
       act: ({ tenant_id, id: batch_id }) => runs.startBatch({ tenant_id, batch_id }),
-      failure: 'the sweep could not start a batch; the next one will',
+      failure: 'the sweep could not start a batch; the next one tries again',
     }),
     step('schedules', {
       query: (db, limit, after: BatchRefRow | null) => dueSchedules(db, limit, all, after?.id ?? null),
       act: ({ tenant_id, id: schedule_id }) => syncSchedule(deps, runs, { tenant_id, schedule_id }),
-      failure: 'the sweep could not set a schedule; the next one will',
+      failure: 'the sweep could not update a schedule in Temporal; the next one tries again',
     }),
     step('deleted_destinations', {
       query: deletedDestinationsInUse,
       act: (destination) => endDeliveriesTo(deps, runs, destination, beat),
-      failure: 'the sweep could not end the deliveries to a deleted destination; the next one will',
+      failure: 'the sweep could not end the deliveries to a deleted destination; the next one tries again',
       at_once: 1,
     }),
     step('turns', {
       query: dueTurns,
       act: ({ tenant_id, distribution_job_id, destination_name }) =>
         runs.signalTurn(refOf({ tenant_id, id: distribution_job_id }), [destination_name]),
-      failure: 'the sweep could not signal the next distribution of an ordering key; the next one will',
+      failure: 'the sweep could not signal the next distribution of an ordering key; the next one tries again',
     }),
   ]
   if (!all) return always
@@ -113,7 +113,7 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
         if (recovers) await runs.resume({ tenant_id, target })
         if (changed_at) await runs.resume({ tenant_id, target, changed_at: changed_at.toISOString() })
       },
-      failure: 'the sweep could not resume the deliveries to a destination; they go on by themselves',
+      failure: 'the sweep could not resume the deliveries to a destination; they retry by themselves',
     }),
   ]
 }

@@ -63,7 +63,7 @@ export async function listDeliveryStates(db: Db, id: string): Promise<DeliverySt
             d.response_status, d.error_code,
             -- Computed now, because a held delivery does not update its row when the one that it waits for changes.
             case when d.ordering_state = 'held' then coalesce(
-              (select case a.ordering_state when 'blocking' then 'Held up by the failure of ' else 'Waits for ' end
+              (select case a.ordering_state when 'blocking' then 'Blocked by the failure of ' else 'Waits for ' end
                       || 'dist_' || a.distribution_job_id || ', which comes before it under the same ordering_key'
                  from distribution_deliveries a
                 where a.tenant_id = d.tenant_id and a.ordering_key = d.ordering_key

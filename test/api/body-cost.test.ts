@@ -165,8 +165,8 @@ describe('a body costs about what an honest one of ten megabytes does:', () => {
   })
 
   it.each([
-    ['few values where rules look', `{"a":[${'0,'.repeat(1_900_000)}0]}`],
-    ['many values where rules look', `{"rows":[${'{"id":0},'.repeat(240_000)}{}]}`],
+    ['few values at the paths of the rules', `{"a":[${'0,'.repeat(1_900_000)}0]}`],
+    ['many values at the paths of the rules', `{"rows":[${'{"id":0},'.repeat(240_000)}{}]}`],
     ['more values than rules may look at', `[${'{"a":0},'.repeat(600_000)}0]`],
     ['a great many keys', `{${list(800_000, (n) => `"${n}":0`)}}`],
   ])('rules that are tried on %s', { timeout: 60_000 }, async (_, payload) => {

@@ -46,7 +46,7 @@ describe('a transform_config', () => {
   })
 
   it.each([
-    [{ expression: '{"a": ' }, 'transform_config.expression', /is no JSONata: .* at position 6/],
+    [{ expression: '{"a": ' }, 'transform_config.expression', /is not JSONata: .* at position 6/],
     [{ field_mapping: { 'a[': 'b' } }, 'transform_config.field_mapping["a["]', /cannot be read from character 2/],
     [
       { output_schema: { properties: { a: { typ: 'x' } } } },

@@ -141,7 +141,7 @@ describe('the default route', () => {
       { field: 'destinations[1]', issue: expect.stringContaining('did you mean "archive"?') },
     ])
     const twice = await admin('PUT', '/routing/default', { destinations: ['archive', 'archive'], when_none: 'fail' })
-    expect(twice.body.details).toEqual([{ field: 'destinations[1]', issue: 'stands at 0 already' }])
+    expect(twice.body.details).toEqual([{ field: 'destinations[1]', issue: 'is a duplicate of entry 0' }])
     expect((await admin('PUT', '/routing/default', { destinations: ['archive'], when_none: 'fail' })).status).toBe(200)
     expect((await admin('GET', '/routing/default')).body).toEqual({ destinations: ['archive'], when_none: 'fail' })
     expect((await api.call('POST', '/rules/evaluate', { payload: 1 })).body).toMatchObject({

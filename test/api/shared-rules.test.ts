@@ -32,12 +32,14 @@ describe('a shared rule', () => {
     // acme has an archive; the other tenant has nothing of it.
     expect((await api.call('POST', '/rules/evaluate', sample)).body).toMatchObject({
       destinations: [{ name: 'archive', status: 'pending', rule: 'common' }],
-      rules: [{ name: 'common', shared: true, note: 'passes over what this tenant has not: everywhere' }],
+      rules: [
+        { name: 'common', shared: true, note: 'ignores destinations that this tenant does not have: everywhere' },
+      ],
     })
     expect((await other('POST', '/rules/evaluate', sample)).body).toMatchObject({
       destinations: [],
       warnings: [],
-      rules: [{ matched: true, note: 'passes over what this tenant has not: archive, everywhere' }],
+      rules: [{ matched: true, note: 'ignores destinations that this tenant does not have: archive, everywhere' }],
     })
 
     for (const path of ['/rules/common', `/rules/${made.body.id}`]) {
@@ -119,7 +121,7 @@ describe('the end of a destination', () => {
         },
         { name: 'archive', status: 'pending', standby: false },
       ],
-      warnings: ['The rule on names what is deleted: leaving'],
+      warnings: ['The rule on names destinations that do not exist: leaving'],
     })
     // Its name is free, and means the new one.
     await register()

@@ -145,7 +145,7 @@ describe('under one ordering key', () => {
     await endsAs(bad, 'failed')
     await expect
       .poll(() => shownReason(next), { timeout: 30_000 })
-      .toBe(`Held up by the failure of ${bad.distribution_id}, which comes before it under the same ordering_key`)
+      .toBe(`Blocked by the failure of ${bad.distribution_id}, which comes before it under the same ordering_key`)
     receiver.reply({})
     await system.as('acme', (db) => requestRetry(db, jobId(bad.distribution_id), { force: false }))
     await system.runs.signalRetry(bad, ABOUT)

@@ -149,9 +149,9 @@ describe('a mail on Mailpit', () => {
     })
 
     it.each([
-      ['{"items": [1]}', 'row 0 at payload.items is no object'],
-      ['{"items": "x"}', 'payload.items is no list of objects and no object'],
-      ['{}', 'payload.items is no list of objects and no object'],
+      ['{"items": [1]}', 'row 0 at payload.items is not an object'],
+      ['{"items": "x"}', 'payload.items is neither a list of objects nor an object'],
+      ['{}', 'payload.items is neither a list of objects nor an object'],
     ])('not as CSV when there are no rows: %s', async (body, what) => {
       const error = await failed(config({ attachment: { format: 'csv', rows_path: 'payload.items' } }), {
         body: Buffer.from(body),

@@ -258,7 +258,7 @@ describe('what was not tried', () => {
     expect(await ask({ not: { path: 'payload.rows[*].fee', operator: 'equal', value: 1 } }, many)).toMatchObject({
       matched: false,
       undecided: true,
-      of: [{ note: 'was not tried: the payload has more than 500000 values where rules look' }],
+      of: [{ note: 'was not tried: the payload has more than 500000 values at the paths of the rules' }],
     })
     // What is not looked at does not count.
     expect(await ask({ path: 'payload.country', operator: 'equal', value: 'IT' }, many)).toMatchObject({
@@ -306,7 +306,7 @@ describe('what was not tried', () => {
     expect(outcomes.at(-1)).toMatchObject({
       matched: false,
       undecided: true,
-      of: [{ note: 'was not tried: the rules ask for too much together' }],
+      of: [{ note: 'was not tried: the rules cost too much in total' }],
     })
   })
 })

@@ -55,8 +55,8 @@ describe('the explanation', () => {
     ]
     const { rules: kept, rules_omitted, destinations } = explain(await planned({ rules }), KEPT)
     expect(kept).toMatchObject([
-      { name: 'r0', matched: true, note: 'its conditions are left out for their size' },
-      { name: 'r1', matched: true, note: 'its conditions are left out for their size' },
+      { name: 'r0', matched: true, note: 'its conditions are left out because of their size' },
+      { name: 'r1', matched: true, note: 'its conditions are left out because of their size' },
       { name: 'r2', matched: true, conditions: { matched: true } },
     ])
     expect({ rules_omitted, destinations: destinations.length }).toEqual({ rules_omitted: 0, destinations: 3 })

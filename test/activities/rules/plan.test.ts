@@ -146,9 +146,9 @@ describe('a rule that names what is not there', () => {
       ],
     })
     expect(plan.warnings).toEqual([
-      'The rule r1 names what is deleted: b, c, d and 2 more',
-      'The rule r0 names what is deleted: b',
-      'The rule r2 names what is deleted: b',
+      'The rule r1 names destinations that do not exist: b, c, d and 2 more',
+      'The rule r0 names destinations that do not exist: b',
+      'The rule r2 names destinations that do not exist: b',
       'The destination b was dropped by the rule r1',
     ])
     const alone = await planned({ registered: [], rules: [route(['b'])] })
@@ -181,7 +181,7 @@ describe('a rule that names what is not there', () => {
     expect(rule).toMatchObject({
       shared: true,
       matched: true,
-      note: expect.stringMatching(/^passes over what this tenant has not: [bx]$/),
+      note: expect.stringMatching(/^ignores destinations that this tenant does not have: [bx]$/),
     })
   })
 

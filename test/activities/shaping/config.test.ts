@@ -38,11 +38,11 @@ describe('a shape', () => {
         { field_mapping: { a: { path: 'b', default: Number.POSITIVE_INFINITY } } },
         /^field_mapping\.a\.default: .*text/,
       ],
-      [{ expression: '{"a": ' }, /^expression: is no JSONata: .* at position \d+ \(S\d+\)/],
+      [{ expression: '{"a": ' }, /^expression: is not JSONata: .* at position \d+ \(S\d+\)/],
       [{ expression: 'a + $random()' }, /^expression: uses \$random at position \d+: a repeat/],
       [{ expression: '($r := $shuffle; $r(a))' }, /^expression: uses \$shuffle/],
       [{ expression: '$eval(code)' }, /^expression: uses \$eval at position \d+: text may not become code/],
-      [{ expression: `${'('.repeat(9000)}1${')'.repeat(9000)}` }, /^expression: is no JSONata/],
+      [{ expression: `${'('.repeat(9000)}1${')'.repeat(9000)}` }, /^expression: is not JSONata/],
       [{ output: 'yaml' }, /^output\.format/],
       [{ output: { format: 'csv', delimiter: 'dot' } }, /^output\.delimiter/],
       [{ output: { format: 'xml', root: '1x' } }, /^output\.root: is not a name/],
@@ -55,7 +55,7 @@ describe('a shape', () => {
       [{ output_schema: { $ref: '#/$defs/none' } }, /^output_schema: cannot be used: can't resolve reference/],
       [{ output_schema: { properties: { a: { pattern: '(' } } } }, /^output_schema\.properties\.a\.pattern: /],
       [{ output_schema: { format: 'iban' } }, /^output_schema: cannot be used: unknown format "iban"/],
-      [{ output_schema: { $schema: 'http://json-schema.org/draft-04/schema#' } }, /^output_schema\.\$schema: is none/],
+      [{ output_schema: { $schema: 'http://json-schema.org/draft-04/schema#' } }, /^output_schema\.\$schema: is not one of the supported drafts/],
       [{ transform: 1 }, /^: /],
     ]
     for (const [config, message] of refused) {

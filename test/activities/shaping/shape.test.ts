@@ -127,8 +127,8 @@ describe('field_mapping', () => {
   })
 
   it.each([
-    [{ a: { path: 'rows[7].fee', required: true } }, 'field_mapping: a: nothing stands at rows[7].fee'],
-    [{ a: 'total', 'a.b': 'total' }, 'field_mapping: a.b: something else stands there already'],
+    [{ a: { path: 'rows[7].fee', required: true } }, 'field_mapping: a: there is no value at rows[7].fee'],
+    [{ a: 'total', 'a.b': 'total' }, 'field_mapping: a.b: another field has set this path'],
   ])('fails and says where for %j', async (field_mapping, message) => {
     expect(await failure({ field_mapping })).toBe(message)
   })
@@ -218,7 +218,7 @@ describe('expression', () => {
   })
 
   it.each([
-    ['rows.fee + period', 'expression: computes with what is no number near "+" at position 10 (T2001)'],
+    ['rows.fee + period', 'expression: computes with a value that is not a number near "+" at position 10 (T2001)'],
     ['$number(period)', /^expression: cannot be evaluated.*\(D3030\)$/],
     ['$error("secret " & period)', 'expression: called $error near "error" at position 7 (D3137)'],
     ['missing.path', 'expression: finds nothing'],
@@ -262,9 +262,9 @@ describe('output', () => {
   it('takes its rows from where it is told', async () => {
     expect(await shape({ output: { format: 'csv', rows_path: 'rows', columns: ['fee'] } })).toBe('fee\r\n1.10\r\n2\r\n')
     expect(await shape({ output: { format: 'ndjson', rows_path: 'rows[*].fee' } })).toBe('1.10\n2\n')
-    expect(await failure({ output: { format: 'csv', rows_path: 'lines' } })).toBe('output: lines: nothing stands there')
+    expect(await failure({ output: { format: 'csv', rows_path: 'lines' } })).toBe('output: lines: there is no value')
     expect(await failure({ output: { format: 'csv', rows_path: 'total' } })).toBe(
-      'output: total is no list of objects and no object',
+      'output: total is neither a list of objects nor an object',
     )
   })
 

@@ -134,7 +134,7 @@ describe('shaping', () => {
       const output_schema = { $defs: { a }, properties: fields(500, { $ref: '#/$defs/a' }) }
       const patient = createShaper({ timeoutMs: 10_000 })
       expect(await patient.checkShape('acme', { output_schema, expression: '(' })).toEqual([
-        { path: ['expression'], issue: expect.stringMatching(/^is no JSONata/) },
+        { path: ['expression'], issue: expect.stringMatching(/^is not JSONata/) },
       ])
       patient.close()
     },
