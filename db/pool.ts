@@ -151,16 +151,12 @@ async function transact<T>(
   }
   client.on('error', onLost)
   try {
-    await client.query(atOnce('begin'))
-    const { rows } = await client.query<{ pid: number }>(
-      atOnce(
-        `select set_config('app.tenant_id', $1, true), set_config('statement_timeout', $2, true),
-                set_config('idle_in_transaction_session_timeout', $3, true),
-                set_config('plan_cache_mode', $4, true), pg_backend_pid() as pid`,
-        [tenantId, String(statementMs), String(IDLE_IN_TRANSACTION_MS), once ? 'force_generic_plan' : 'auto'],
-      ),
-    )
-    const result = await work(once && isOwnSession(client, rows[0]!.pid) ? planOnce(client) : client)
+    const pid = await begin(client, tenantId, {
+      statement_timeout: statementMs,
+      idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
+      plan_cache_mode: once ? 'force_generic_plan' : 'auto',
+    })
+    const result = await work(once && isOwnSession(client, pid) ? planOnce(client) : client)
     await client.query(atOnce('commit', [], COMMIT_WITHIN_MS))
     return result
   } catch (error) {
@@ -179,6 +175,16 @@ async function transact<T>(
 /** Whether there is no pooler in between: a pooler reports its own process number at the login. */
 export function isOwnSession(client: pg.ClientBase, pid: number): boolean {
   return pid === (client as unknown as { processID: number | null }).processID
+}
+
+/** Begins a transaction with its settings in one message. Returns the number of the server's process. */
+async function begin(client: pg.ClientBase, tenantId: string, settings: Record<string, string | number>) {
+  const set = Object.entries({ 'app.tenant_id': tenantId, ...settings }).map(
+    ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(String(value))}, true)`,
+  )
+  const answers = await client.query(atOnce(`begin; select ${set.join(', ')}, pg_backend_pid() as pid`))
+  const [, { rows }] = answers as unknown as [unknown, pg.QueryResult<{ pid: number }>]
+  return rows[0]!.pid
 }
 
 /** A statement that fails without an answer in this time. The setting is BoundedClient's; pg's types do not have it. */
