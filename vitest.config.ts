@@ -25,7 +25,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     teardownTimeout: 30_000,
     allowOnly: !process.env.CI,
-    expect: { poll: { timeout: 10_000, interval: 50 } },
+    expect: { poll: { timeout: 10_000, interval: 100 } },
     projects: [
       { extends: true, test: { name: 'own process', include: OWN_PROCESS, isolate: true } },
       // The others share processes, one file after another, so that heavy packages are loaded a few times and not 180 times.
