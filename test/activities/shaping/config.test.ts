@@ -55,7 +55,10 @@ describe('a shape', () => {
       [{ output_schema: { $ref: '#/$defs/none' } }, /^output_schema: cannot be used: can't resolve reference/],
       [{ output_schema: { properties: { a: { pattern: '(' } } } }, /^output_schema\.properties\.a\.pattern: /],
       [{ output_schema: { format: 'iban' } }, /^output_schema: cannot be used: unknown format "iban"/],
-      [{ output_schema: { $schema: 'http://json-schema.org/draft-04/schema#' } }, /^output_schema\.\$schema: is not one of the supported drafts/],
+      [
+        { output_schema: { $schema: 'http://json-schema.org/draft-04/schema#' } },
+        /^output_schema\.\$schema: is not one of the supported drafts/,
+      ],
       [{ transform: 1 }, /^: /],
     ]
     for (const [config, message] of refused) {
