@@ -27,7 +27,7 @@ export type BackgroundActivities = ReturnType<typeof createBackgroundActivities>
 
 export function createBackgroundActivities(deps: ActivityDeps) {
   return {
-    /** Fails while the webhook has to be sent again, so that Temporal calls it after the delay that it gives. */
+    /** Fails if the webhook must be sent again, so that Temporal calls it again after the given delay. */
     async sendWebhook(ref: WebhookRef): Promise<void> {
       const sent = await sendWebhook(deps, ref, Context.current().cancellationSignal)
       if (sent.done) return
@@ -39,7 +39,7 @@ export function createBackgroundActivities(deps: ActivityDeps) {
       return await submitScheduled(deps, input)
     },
 
-    /** Ends when the distribution is final; until then it is a retry that waits, of which the history says nothing. */
+    /** Ends when the distribution is final. Until then Temporal retries it, because retries add nothing to the history. */
     async untilFinal(ref: DistributionRef): Promise<void> {
       if (await hasEnded(deps, ref)) return
       throw ApplicationFailure.create({
@@ -73,12 +73,12 @@ export function createBackgroundActivities(deps: ActivityDeps) {
 }
 
 /** Call it between units of long work: it sends a heartbeat, and throws when the worker stops. */
-function beating(otherwise: string): () => void {
+function beating(next: string): () => void {
   const context = Context.current()
   return () => {
     context.heartbeat()
     if (context.cancellationDetails?.workerShutdown) {
-      throw ApplicationFailure.retryable(`The worker stops. ${otherwise}`, 'WORKER_LOST')
+      throw ApplicationFailure.retryable(`The worker stops. ${next}`, 'WORKER_LOST')
     }
     context.cancellationSignal.throwIfAborted()
   }

@@ -1,4 +1,4 @@
-// What the activities close over: made once per worker, passed in, so that tests choose every part.
+// The dependencies of the activities. Each worker creates them once and passes them in, so that tests can replace every part.
 
 import type { Logger } from 'pino'
 import type { Pool } from '../db/pool.ts'

@@ -1,5 +1,5 @@
-// The activities as Temporal calls them: thin wrappers that turn what happened into results and failures that a person
-// can read in the Temporal UI. Everything of substance is in the files beside this one and knows nothing of Temporal.
+// The activities as Temporal calls them: thin wrappers that convert outcomes into results and failures, which a person can
+// read in the Temporal UI. The work is in the folders beside this file, which do not use Temporal.
 import { ApplicationFailure, activityInfo, CancelledFailure, Context } from '@temporalio/activity'
 import { ApplicationFailureCategory } from '@temporalio/common'
 import { jobId, jobOf } from '../db/distributions/job-id.ts'
@@ -30,7 +30,7 @@ export function createActivities(deps: ActivityDeps) {
   const rules = createRuleCache()
   return {
     async plan(ref: DistributionRef): Promise<Plan> {
-      // Tries of the local activity do not count: the ordinary activity follows it.
+      // Tries of the local activity do not count, because the ordinary activity follows it.
       const { attempt, isLocal } = activityInfo()
       const planned = (await planOrGiveUp(deps, ref, rules, isLocal ? 0 : attempt)) ?? (await missing(deps, ref))
       return { ...planned, lost_after_ms }
@@ -43,7 +43,7 @@ export function createActivities(deps: ActivityDeps) {
         const delivered = await deliver(deps, input, {
           signal: context.cancellationSignal,
           workerLost: () => isWorkerToBlame(context),
-          turn: context.info.attempt,
+          calls: context.info.attempt,
         })
         if ('ordered' in delivered && delivered.ordered) await passTurn(deps, jobOf(input), input.destination)
         switch (delivered.kind) {
@@ -64,7 +64,7 @@ export function createActivities(deps: ActivityDeps) {
             throw ApplicationFailure.create({
               message: delivered.message,
               type: delivered.code,
-              // A delay of 0 would mean «not set», and Temporal's own back-off.
+              // A delay of 0 would mean «not set», and Temporal would use its own back-off.
               nextRetryDelay: Math.max(1, delivered.delay_ms),
               ...(delivered.deferred ? { category: ApplicationFailureCategory.BENIGN } : {}),
             })
@@ -76,7 +76,7 @@ export function createActivities(deps: ActivityDeps) {
 
     async record(input: RecordInput): Promise<RecordResult> {
       const final = await record(deps, input, input.outcome)
-      // Rare enough not to ask first whether it has an ordering key.
+      // Called without an ordering key too, because this activity is rare.
       if (final) await passTurn(deps, jobOf(input), input.destination)
       return { final }
     },

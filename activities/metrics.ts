@@ -1,11 +1,11 @@
-// The numbers that are counted while work is done. Labels are bounded: no ids and no URLs; names of destinations and data
-// types that nobody registered become one word.
+// The metrics that are counted during the work. Labels are bounded: no ids and no URLs, and all unregistered destinations
+// and data types share one label.
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Ended } from '../db/distributions/end.ts'
 
-/** Label of destinations that were given in a submission. */
+/** Label of inline destinations. */
 export const AD_HOC = 'ad-hoc'
-/** Label of data types that are in no catalogue. */
+/** Label of data types that are not in the catalogue. */
 export const OTHER = 'other'
 
 export interface Metrics {
@@ -16,7 +16,7 @@ export interface Metrics {
   /** Submission to final state. */
   latency: Histogram
   attemptSeconds: Histogram<'protocol'>
-  /** Deliveries put off without an attempt. */
+  /** Deliveries that were deferred without an attempt. */
   deferrals: Counter<'reason'>
   /** Circuits that opened or closed, and destinations that were disabled by their failures. */
   circuits: Counter<'change'>
@@ -27,7 +27,7 @@ export interface Metrics {
   failedSteps: Counter<'job' | 'step'>
 }
 
-/** Counts the end of an attempt; `registered`: its destination was not given in the submission. */
+/** Counts the end of an attempt; `registered`: the destination is not inline. */
 export function countAttempt(
   metrics: Pick<Metrics, 'attempts'>,
   attempt: { destination: string; registered: boolean; protocol: string; status: string },

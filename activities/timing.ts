@@ -1,4 +1,4 @@
-// Times that the parts wait for each other. They are passed as data, so that tests can use shorter ones.
+// Intervals and timeouts of the activities. They are passed as data, so that tests can use shorter ones.
 import { BACKOFF, type Backoff } from './delivery/backoff.ts'
 
 export interface Timing {
@@ -7,13 +7,13 @@ export interface Timing {
   /** A worker without a heartbeat for this time counts as lost, and another worker retries the delivery. */
   lost_after_ms: number
   /**
-   * The lease of a destination's slot or of its one trial ends so long after the destination's own deadline: what
-   * opening and closing take, and the time until a lost worker is found.
+   * The lease of a destination's slot or probe ends this long after the destination's own deadline. It covers opening and
+   * closing the attempt, and the time until a lost worker is found.
    */
   lease_margin_ms: number
   /** How long to try to write the outcome of a send, before it is returned to the workflow's history instead. */
   close_within_ms: number
-  /** Of whatever has no protocol, such as a delivery that is put off. */
+  /** For delays without a protocol, such as those of a deferred delivery. */
   backoff: Backoff
 }
 

@@ -6,7 +6,7 @@ import { type Pool, withTenant } from '../db/pool.ts'
 
 export interface Usage {
   count(tenantId: string, destinationId: string): void
-  /** Writes what was counted since the last time; what can not be written now is kept for the next. */
+  /** Writes the counts since the last call; counts that cannot be written are kept for the next call. */
   flush(): Promise<void>
 }
 

@@ -30,7 +30,7 @@ export interface DeliverControl {
   /** After `signal` was aborted: whether the worker caused it (shutdown, lost heartbeat), and not a cancel. */
   workerLost: () => boolean
   /** Counts the calls that deferred this delivery in a row, from 1. */
-  turn: number
+  calls: number
 }
 
 export async function deliver(deps: ActivityDeps, input: DeliverInput, control: DeliverControl): Promise<Delivered> {
@@ -40,7 +40,7 @@ export async function deliver(deps: ActivityDeps, input: DeliverInput, control: 
     const opened = await withTenant(
       deps.pool,
       input.tenant_id,
-      (db) => openDelivery(deps, db, input, control.turn, slot, lost),
+      (db) => openDelivery(deps, db, input, control.calls, slot, lost),
       { planOnce: true },
     )
     for (const attempt of lost) logLost(deps, input, attempt)

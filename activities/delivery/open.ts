@@ -60,7 +60,7 @@ export async function openDelivery(
   deps: ActivityDeps,
   db: Db,
   input: DeliverInput,
-  turn: number,
+  calls: number,
   slot: WorkerSlot,
   lost: LostAttempt[],
 ): Promise<Opened | Delivered> {
@@ -94,7 +94,7 @@ export async function openDelivery(
       if (decision.reason === 'disabled' && (await handTurnOn(db, id, destination))) {
         return { kind: 'over', ordered: delivery.ordering_key !== null }
       }
-      const delay_ms = deferral(turn, deps, decision.reason)
+      const delay_ms = deferral(calls, deps, decision.reason)
       deps.metrics.deferrals.inc({ reason: decision.reason })
       await deferDelivery(db, id, destination, { ...decision, delay_ms })
       return { kind: 'later', delay_ms, code: decision.code, message: decision.message, deferred: true }
@@ -125,7 +125,7 @@ export async function openDelivery(
     hasSome(credentials) &&
     !(await isAtVersion(db, destination_id, configuration_version))
   )
-    return await openDelivery(deps, db, input, turn, slot, lost)
+    return await openDelivery(deps, db, input, calls, slot, lost)
   const admission = await admit(db, input.tenant_id, delivery, slot, deps.timing.lease_margin_ms)
   if (admission.kind === 'defer') {
     const { reason, code, message, delay_ms } = admission
@@ -181,9 +181,9 @@ const LONGEST_DEFERRAL_MS = { tenant: 600_000, disabled: 60_000 }
  * Grows with each deferral, with jitter, so that a destination that is enabled again does not get all deliveries at
  * once.
  */
-function deferral(turn: number, deps: ActivityDeps, reason: keyof typeof LONGEST_DEFERRAL_MS): number {
+function deferral(calls: number, deps: ActivityDeps, reason: keyof typeof LONGEST_DEFERRAL_MS): number {
   return retryDelay(
-    { failures: turn },
+    { failures: calls },
     { first_ms: deps.timing.backoff.first_ms * 5, max_ms: LONGEST_DEFERRAL_MS[reason] },
   )
 }

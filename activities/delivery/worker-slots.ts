@@ -1,37 +1,37 @@
-// How many sends of this worker one destination and one tenant may hold at once. A slot is held while a send runs; a
-// destination that hangs would soon hold all of them, and every other one would wait for it.
+// Limits how many of this worker's sends one destination and one tenant may have at once. A send holds a slot while it runs.
+// Without limits a destination that hangs would soon hold all slots, and all others would wait for it.
 import { LRUCache } from 'lru-cache'
 import { createSlots, type Held, type Holding } from '../../db/slots.ts'
 
 export interface SlotLimits {
-  /** Of a destination that is not known to be fast. */
+  /** For a destination that is not known to be fast. */
   slow: number
-  /** A fast one gets one more with each fast send, up to this many: some are always left to others. */
+  /** A fast destination gets one more with each fast send, up to this many, so that some are left to others. */
   fast: number
-  /** Of the slow sends of one tenant, whatever the number of its destinations. */
+  /** For the slow sends of one tenant, to all of its destinations. */
   tenant: number
-  /** Of the slow sends of all tenants together: a tenant that holds none always gets one. */
+  /** For the slow sends of all tenants; a tenant that holds none always gets one. */
   all: number
 }
 
-/** Of the slots for deliveries. */
+/** Limits of the slots for deliveries. */
 const DELIVERIES: SlotLimits = { slow: 20, fast: 80, tenant: 60, all: 80 }
-/** Of the background queue: callbacks, by their host, and the steps of batches. */
+/** Limits of the background queue: webhooks by their host, steps of batches, probes. */
 export const BACKGROUND: SlotLimits = { slow: 5, fast: 12, tenant: 8, all: 14 }
 /** A send that takes longer is slow; the delays of a busy machine are shorter. */
 const SLOW_MS = 2000
-/** How long a send takes, before one has ended. */
+/** The estimated duration of a send before the first one has ended. */
 const FIRST_GUESS_MS = 200
 const LEAST_DELAY_MS = 250
 /**
- * For a slot. When the machine stands still for a moment every send looks slow, so the estimate is not trusted for
- * long.
+ * The longest wait for a slot. Short, because a pause of the machine makes every send look slow, and the estimate is wrong
+ * then.
  */
 const LONGEST_DELAY_MS = 120_000
-/** For a circuit that stays open. */
+/** The longest wait for an open circuit. */
 const LONGEST_APART_MS = 900_000
 /**
- * Deliveries that wait for an open circuit retry at least this far apart: thousands that ask in vain are a load too.
+ * Deliveries that wait for an open circuit check it at least this far apart, because each check costs a transaction.
  */
 const ASK_APART_MS = 100
 /** Destinations whose speed is remembered. */
@@ -43,9 +43,8 @@ interface Send {
   since: number
 }
 
-/** What is known of a destination. */
 interface Destination {
-  /** Slots that it may hold. */
+  /** The number of slots that it may hold. */
   most: number
   /** Smoothed duration of its sends. */
   usual_ms: number
@@ -58,14 +57,14 @@ interface Destination {
 /** One call's slot. */
 export interface WorkerSlot {
   take(tenant: string, key: string): { taken: true } | { taken: false; delay_ms: number }
-  /** The send begins: the time before it says nothing about the destination. */
+  /** The send begins; the time before it does not count for the destination's speed. */
   begin(): void
-  /** Releases the slot, when one was taken: nothing was sent. */
+  /** Releases the slot, if one was taken, without a send. */
   leave(): void
-  /** Releases the slot after a send, which says how fast the destination is. */
+  /** Releases the slot after a send, and updates the destination's speed. */
   end(): void
   /**
-   * Milliseconds until the retry when `most` sends at once are the limit; after all retries that were given out before.
+   * Milliseconds until the retry if at most `most` sends run at once; later than all retries that were given out before.
    */
   delay(key: string, most: number): number
   /** Milliseconds until the next check, at least `leastMs`; not at the same time as the checks given out before. */
@@ -139,7 +138,7 @@ export function createWorkerSlots(
     return bounded(destination, 'asked', LONGEST_APART_MS)
   }
 
-  /** Beyond the longest delay there is no order any more: the retries are spread out at random. */
+  /** Retries that would come after the longest delay are spread out at random. */
   function bounded(destination: Destination, which: 'booked' | 'asked', longestMs: number): number {
     const longest = now() + longestMs
     if (destination[which] < longest) return Math.ceil(Math.max(LEAST_DELAY_MS, destination[which] - now()))
@@ -166,7 +165,7 @@ export function createWorkerSlots(
         },
         begin() {
           if (!mine) return
-          // Last again: the sends are in the order in which they began.
+          // Added again at the end, because the sends are in the order in which they began.
           sends.release(mine)
           mine = { ...mine, since: now() }
           sends.hold(mine)

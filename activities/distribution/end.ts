@@ -1,5 +1,4 @@
-// What follows when a distribution ends: it is counted once, its open attempts are logged, and the next one of its
-// ordering key may go on.
+// Ends a distribution: counts it once, logs its open attempts, and signals the next distribution of its ordering key.
 import { type Ended, type EndRequest, endDistribution } from '../../db/distributions/end.ts'
 import { type JobRef, refOf } from '../../db/distributions/job-id.ts'
 import { type TransactionOptions, withTenant } from '../../db/pool.ts'

@@ -1,4 +1,4 @@
-// `plan` for rows that may hold anything: a distribution that cannot be planned ends as failed, with an operator event,
+// `plan` for rows that may be invalid: a distribution that cannot be planned ends as failed, with an operator event,
 // instead of being planned again and again.
 import type { EndRequest } from '../../db/distributions/end.ts'
 import { jobOf } from '../../db/distributions/job-id.ts'
@@ -9,8 +9,8 @@ import type { RuleCache } from '../rules/rule-cache.ts'
 import { end } from './end.ts'
 import { plan, UnreadableJob } from './plan.ts'
 
-/** An error that looks permanent may still be temporary: it is believed from this try on. */
-const PATIENCE = 3
+/** An error that looks permanent may still be temporary, so the distribution fails only at this try. */
+const MAX_TRIES = 3
 
 /** The plan, or null when there is no such job. `tries` counts the tries of the ordinary activity. */
 export async function planOrGiveUp(
@@ -40,10 +40,10 @@ export async function planOrGiveUp(
 function givingUp(error: unknown, tries: number): Extract<EndRequest, { cause: 'given_up' }> | null {
   const cause = 'given_up'
   if (error instanceof UnreadableJob) return { cause, code: 'MISCONFIGURED', reason: error.message }
-  if (tries < PATIENCE) return null
+  if (tries < MAX_TRIES) return null
   if (isRowAtFault(error)) {
     return { cause, code: 'UNEXPECTED', reason: `The distribution could not be planned: ${refusalText(error)}` }
   }
-  // Whatever the error is, it does not outlive the distribution.
+  // For any other error the tries end when the distribution expires.
   return { cause, code: 'EXPIRED', reason: 'The distribution expired before it could be planned' }
 }

@@ -1,5 +1,5 @@
-// `plan`: looks at the job under its lock, runs the rules once and stores what they chose, moves failover on, and says
-// what is still open.
+// `plan`: locks the job, runs the rules once and stores the chosen destinations, moves failover on, and returns the open
+// deliveries.
 import { setImmediate } from 'node:timers/promises'
 import { endedByDeletion } from '../../db/destinations/deleted.ts'
 import { moveFailoverOn } from '../../db/distributions/failover.ts'
@@ -60,7 +60,7 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = create
         open = await openDeliveries(db, id)
       }
       if (open.changed_priority) answer.priority = open.changed_priority
-      // The workflow learns of a standby only when that takes over.
+      // The workflow gets a standby only when the standby takes over.
       for (const { name, protocol, round, resumes, standby, has_standby } of open.deliveries) {
         if (standby) continue
         answer.deliveries.push({

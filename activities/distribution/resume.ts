@@ -13,12 +13,11 @@ const FIRST_WINDOW = 10
 const LARGEST_WINDOW = LIMITS.resumeWindow.value
 /** Runs that are signalled at once. */
 const AT_ONCE = 50
-/** While a circuit is half open, one delivery may try; the second one tries if the first has already ended. */
+/** While a circuit is half open, one delivery may probe. The second one does it if the first has already ended. */
 const HALF_OPEN_PAGE = 2
 
 /**
- * Begins to resume the deliveries that wait for this target, if any. Never throws: without it, they retry by
- * themselves.
+ * Begins to resume the deliveries that wait for this target, if any. Never throws, because they also retry by themselves.
  */
 export async function resumeWaiting(deps: ActivityDeps, ref: ResumeRef & { target: string }): Promise<void> {
   const { tenant_id, target } = ref

@@ -1,19 +1,19 @@
-// Numbers by the digits that were sent. JavaScript compares doubles, in which 619919.09 is no multiple of 0.01 and
-// 9007199254740993 equals …992. Here a number is its decimal digits and an exponent. It is never written out, so that the cost
-// is linear in the text of a number, whatever its exponent.
+// Exact decimal numbers. JavaScript compares doubles, in which 619919.09 is not a multiple of 0.01 and 9007199254740993
+// equals …992. Here a number is its decimal digits and an exponent. It is never expanded, so the cost is linear in the text
+// of the number and independent of its exponent.
 
 export interface Decimal {
   sign: -1 | 0 | 1
   /** Without zeros at either end. */
   digits: string
-  /** Of the last digit. */
+  /** The power of ten of the last digit. */
   exponent: number
 }
 
-/** Larger exponents are treated as this one: no real number has them. */
+/** Larger exponents are treated as this one; no real payload has them. */
 const MAX_EXPONENT = 1e15
 
-/** Of a JSON number, or of what `String` makes of a double. */
+/** Parses a JSON number, or the text that `String` makes of a double. */
 export function decimalOf(text: string): Decimal {
   const [, minus, whole = '', fraction = '', power = '0'] =
     /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? []
@@ -36,7 +36,7 @@ export function canonical({ sign, digits, exponent }: Decimal): string {
   return sign === 0 ? '0' : `${sign < 0 ? '-' : ''}${digits}e${exponent}`
 }
 
-/** Negative, 0 or positive, as `sort` wants it. */
+/** Negative, 0 or positive, as in the callback of `sort`. */
 export function compareDecimals(a: Decimal, b: Decimal): number {
   if (a.sign !== b.sign) return a.sign - b.sign
   const [x, y] = [a.digits.length + a.exponent, b.digits.length + b.exponent]
@@ -52,7 +52,7 @@ export function isWhole({ exponent }: Decimal): boolean {
 /** Digits that become one BigInt at a time. */
 const CHUNK = 15
 
-/** Whether one number is a multiple of another; of 0, nothing but 0 is. */
+/** Whether `value` is a multiple of `of`; only 0 is a multiple of 0. */
 export function isMultiple(value: Decimal, of: Decimal): boolean {
   if (value.sign === 0) return true
   if (of.sign === 0) return false

@@ -1,5 +1,5 @@
-// Paths into JSON, as people write them: `customer.id`, `rows[0].fee`, `rows[*].fee`, `["odd.key"].x`. Where a path may stand
-// decides which of these it may have; all of them are read and written here.
+// Paths into JSON, as people write them: `customer.id`, `rows[0].fee`, `rows[*].fee`, `["odd.key"].x`. Each use allows only
+// some of these forms (PathGrammar); all of them are parsed and written here.
 
 export const EACH = Symbol('each element')
 export type Step = string | number | typeof EACH
@@ -15,7 +15,7 @@ export interface PathGrammar {
   positionsAreKeys?: boolean
 }
 
-/** The steps from character `from` on, or the character at which the text cannot be read. */
+/** The steps from character `from`, or the position of the first character that cannot be read. */
 export type PathParser = (text: string, from?: number) => Step[] | { at: number }
 
 export function createPathParser(grammar: PathGrammar): PathParser {

@@ -46,7 +46,7 @@ const NOTHING = 5
 
 const UNBOUNDED: ScanBounds = { max_depth: 100_000, max_values: Number.POSITIVE_INFINITY }
 const [TRUE, FALSE, NULL] = ['true', 'false', 'null'].map((word) => Buffer.from(word)) as [Buffer, Buffer, Buffer]
-/** Larger exponents need not be told apart. */
+/** Larger exponents are all treated alike. */
 const LARGEST_EXPONENT = 1_000_000
 
 const QUOTE = 0x22
@@ -251,7 +251,7 @@ export class JsonScanner {
     return TOKEN.number
   }
 
-  /** One or more. */
+  /** Reads one or more digits. */
   private digits(from: number): number {
     const { bytes } = this
     const { length } = bytes

@@ -1,24 +1,24 @@
-// Builds a JSON document from its bytes, or only the parts of it that are wanted: then a document of megabytes costs one scan
-// and almost no memory. Numbers are made from the text that was sent, so that none loses a digit.
+// Builds a JSON document from its bytes, or only the wanted parts of it, which costs one scan and almost no memory even for
+// megabytes. Numbers are created from their text, so that none loses a digit.
 import { EACH, type Step } from './paths.ts'
 import { JsonScanner, TOKEN } from './scan.ts'
 import { inTurns } from './turns.ts'
 
-/** `N` is what numbers become. */
+/** `N` is the type of numbers. */
 export type Tree<N> = null | boolean | string | N | Tree<N>[] | { [key: string]: Tree<N> }
 
-/** What is wanted of a value. */
+/** The wanted parts of a value. */
 export interface Wanted {
-  /** All of it; otherwise only what the steps lead to, or the value itself when it is neither an object nor a list. */
+  /** All of it; otherwise only the parts at the steps, or the value itself if it is neither an object nor a list. */
   whole: boolean
   steps: Map<Step, Wanted>
-  /** Lengths in bytes of the keys among the steps: most other keys need not be read. */
+  /** Lengths in bytes of the keys among the steps, so that most other keys need not be decoded. */
   lengths: Set<number>
 }
 
 export const EVERYTHING: Wanted = { whole: true, steps: new Map(), lengths: new Set() }
 
-/** What these paths lead to; with `whole` false, only texts, numbers and the like. */
+/** The parts at these paths; with `whole` false, only scalar values. */
 export function wantedParts(paths: Iterable<readonly Step[]>, whole = true): Wanted {
   const root = nothing()
   for (const path of paths) {
@@ -44,7 +44,7 @@ function stepInto(from: Wanted, step: Step): Wanted {
   return next
 }
 
-/** What is wanted of each element is also wanted of an element that is named by its number. */
+/** The parts wanted of each element (`[*]`) are also wanted of an element that is named by its position. */
 function spreadEach({ steps }: Wanted): void {
   const each = steps.get(EACH)
   for (const [step, wanted] of steps) {
@@ -58,7 +58,7 @@ function absorb(into: Wanted, from: Wanted): void {
   for (const [step, wanted] of from.steps) absorb(stepInto(into, step), wanted)
 }
 
-/** The document has more of what is wanted than may be built. */
+/** The wanted parts of the document have more values than may be built. */
 export class TooManyValues extends Error {
   constructor(most: number) {
     super(`has more than ${most} values at the paths of the rules`)
@@ -73,8 +73,8 @@ export interface TreeOptions<N> {
 }
 
 /**
- * What is not wanted is missing from the answer. Of a key that occurs twice the last one counts, as in PostgreSQL's jsonb.
- * @throws JsonFault for what is not JSON; TooManyValues
+ * Unwanted parts are left out. If a key occurs twice, the last one counts, as in PostgreSQL's jsonb.
+ * @throws JsonFault if the bytes are not JSON; TooManyValues
  */
 export function readTree<N>(bytes: Buffer, options: TreeOptions<N>): Tree<N> | undefined {
   const reader = new TreeReader(bytes, options)
@@ -82,7 +82,7 @@ export function readTree<N>(bytes: Buffer, options: TreeOptions<N>): Tree<N> | u
   return reader.root
 }
 
-/** The same for megabytes: other work has its turn on the event loop meanwhile. */
+/** The same for large documents: it yields the event loop to other work at short intervals. */
 export async function readTreeInTurns<N>(bytes: Buffer, options: TreeOptions<N>): Promise<Tree<N> | undefined> {
   const reader = new TreeReader(bytes, options)
   await inTurns(reader)
@@ -94,14 +94,14 @@ type Container<N> = Tree<N>[] | { [key: string]: Tree<N> }
 interface Level<N> {
   container: Container<N>
   wanted: Wanted
-  /** Of the value that comes next: its key, and what is wanted of it. */
+  /** The key of the next value, and its wanted parts. */
   key: string
   next: Wanted | undefined
   /** Position in an array. */
   index: number
 }
 
-/** Reads token by token, without recursion, whatever the depth. */
+/** Reads token by token, without recursion, so that the depth does not matter. */
 export class TreeReader<N> {
   root: Tree<N> | undefined
   private readonly bytes: Buffer
@@ -110,9 +110,9 @@ export class TreeReader<N> {
   private readonly wanted: Wanted
   private readonly most: number
   private readonly levels: Level<N>[] = []
-  /** The innermost of the levels. */
+  /** The innermost level. */
   private top: Level<N> | undefined
-  /** Open containers below the last one that is wanted. */
+  /** The number of open containers inside an unwanted value. */
   private skipped = 0
   private values = 0
 
@@ -198,7 +198,7 @@ export class TreeReader<N> {
   }
 }
 
-/** The element or own field of a value; undefined when there is none. A number is an object too, but has nothing below it. */
+/** The element or own field of a value; undefined if there is none. An exact number is an object too, but has no fields. */
 export function childAt<N>(value: Tree<N> | undefined, step: Step): Tree<N> | undefined {
   if (Array.isArray(value)) return typeof step === 'number' ? value[step] : undefined
   if (typeof value !== 'object' || value === null || typeof step !== 'string') return undefined

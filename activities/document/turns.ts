@@ -1,12 +1,12 @@
-// How work on a large document shares the event loop with everything else. All documents wait in one queue: in each round of
-// the loop only one of them goes on, so that four of them hold the loop no longer than one does.
+// Lets work on a large document share the event loop with other work. All documents wait in one queue, and each round of the
+// loop continues only one of them, so that four documents block the loop no longer than one.
 
-/** So many bytes are read in one turn: one or two milliseconds. */
+/** Bytes that are read before other work may run: one or two milliseconds. */
 export const TURN_BYTES = 262_144
 
 const waiting: (() => void)[] = []
 
-/** Resolves when the others have had their turn. */
+/** Resolves after other waiting work has run. */
 export function nextTurn(): Promise<void> {
   return new Promise((resume) => {
     waiting.push(resume)
@@ -19,7 +19,7 @@ function resumeOne(): void {
   if (waiting.length > 0) setImmediate(resumeOne)
 }
 
-/** Called between two steps of a longer work: waits for the others once this work has held the loop for some milliseconds. */
+/** Returns a function to call between two steps of long work. It waits for other work if this work ran for `ms` milliseconds. */
 export function createPace(ms = 5): () => Promise<void> | undefined {
   let since = performance.now()
   return () => {
@@ -30,7 +30,7 @@ export function createPace(ms = 5): () => Promise<void> | undefined {
   }
 }
 
-/** What reads one token after the other. */
+/** Reads one token after the other. */
 export interface TokenReader {
   /** False at the end. */
   next(): boolean
@@ -38,7 +38,7 @@ export interface TokenReader {
   readonly position: number
 }
 
-/** Reads to the end, and lets other work have its turn every `ms` milliseconds. */
+/** Reads to the end, and lets other work run every `ms` milliseconds. */
 export async function inTurns(reader: TokenReader, ms = 5): Promise<void> {
   const pace = createPace(ms)
   for (let turn = TURN_BYTES / 8; reader.next(); ) {

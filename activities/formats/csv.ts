@@ -8,12 +8,13 @@ const BLANKS = '[\\s\\0"]*'
 const AT_START = new RegExp(`^(?:${BLANKS}[${SIGNS}]|[\\t\\r\\n])`)
 const LEADING = new RegExp(`^${BLANKS}`)
 /**
- * Behind whatever a spreadsheet of another country splits at. It takes our quotes for text, and so a line end for a new row,
- * but not in the first column, where it sees the quotes. The sign is looked for first: the time is linear in the text.
+ * Signs after a character at which some spreadsheet splits, because the separator depends on the country. Such a spreadsheet
+ * reads our quotes as text, and so a line end starts a new row, except in the first column, where it recognises the quotes.
+ * The pattern looks for the sign first, so that the time is linear in the text.
  */
 const BEHIND = new RegExp(`(?=[${SIGNS}])(?<=[,;\\t]${BLANKS})`, 'g')
 const BEHIND_OR_BELOW = new RegExp(`(?=[${SIGNS}])(?<=[,;\\t\\r\\n]${BLANKS})`, 'g')
-/** A guarded field is quoted, so that every reader that knows quotes reads one field. */
+/** A guarded field is quoted, so that every reader that supports quotes reads one field. */
 const TO_BE_QUOTED = new RegExp(`^(?=[^']*')(?=[^${SIGNS}]*[${SIGNS}])[^,;\\t\\r\\n]*[,;\\t\\r\\n]`)
 /** The same within a JSON string, in which a sign can be written as `\u003d`. */
 const JSON_SIGN = new RegExp(`(?=[${SIGNS}])(?<=(?:^"|[,;"]|\\\\[tnr"])(?:[\\s"]|\\\\[tnr"])*).`, 'g')
@@ -24,7 +25,7 @@ function guarded(text: string, isFirst: boolean): string {
   return `${AT_START.test(text) ? "'" : ''}${lead}${rest}`
 }
 
-/** Nested JSON keeps its meaning: such characters are written as escapes. Numbers are no formulas. */
+/** Nested JSON keeps its meaning: such characters are written as escapes. Numbers are never formulas. */
 function guardedJson(value: Json): string {
   if (typeof value === 'string') return guardedString(value)
   if (Array.isArray(value)) return `[${value.map(guardedJson).join(',')}]`
@@ -37,7 +38,7 @@ function guardedString(text: string): string {
   return JSON.stringify(text).replace(JSON_SIGN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Rows that each have other keys make a table that is nearly empty, but has more fields than a worker can hold. */
+/** Rows with different keys make a table that is nearly empty, but may have more fields than fit into memory. */
 const MIN_FIELDS = 1_000_000
 const MIN_BYTES_PER_FIELD = 2
 
@@ -54,7 +55,7 @@ export interface CsvOptions {
  * A header of names, then one line per row; missing values and null are empty. Numbers keep their digits.
  * @param rows a list of objects, or one object
  * @param source the path of the rows, and the size of the whole document in bytes
- * @throws FormatError when it is something else, or the table would be far larger than the document
+ * @throws FormatError if the rows are something else, or the table would be far larger than the document
  */
 export function toCsv(
   found: Json | undefined,
@@ -77,7 +78,7 @@ export function toCsv(
     if (value === undefined) return ''
     if (options.formulas === 'keep') return textOf(value)
     if (typeof value === 'string') return guarded(value, column === 0)
-    // A negative number begins with a minus too, and is no formula.
+    // A negative number begins with a minus too, but is not a formula.
     return Array.isArray(value) || isObject(value) ? guardedJson(value) : textOf(value)
   }
   const records = [
@@ -88,7 +89,7 @@ export function toCsv(
     delimiter: DELIMITERS[options.delimiter],
     record_delimiter: 'windows',
     quote_record_delimiter: true,
-    // What was guarded behind a separator is one field to every reader of this delimiter.
+    // A field with a guarded separator must stay one field for every reader of this delimiter.
     quoted_match: options.formulas === 'escape' ? TO_BE_QUOTED : null,
     // Most readers skip a row that is an empty line.
     quoted_empty: columns.length === 1,

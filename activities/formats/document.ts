@@ -2,10 +2,10 @@
 import { isLosslessNumber, LosslessNumber } from 'lossless-json'
 import { readTree, type Tree } from '../document/tree.ts'
 
-/** A number whose text JavaScript would write otherwise (`1.0`, 64-bit integers) keeps that text. */
+/** A number that JavaScript would write differently (`1.0`, 64-bit integers) keeps its text. */
 export type Json = Tree<number | LosslessNumber>
 
-/** Why a document cannot be written in a format; the message holds nothing of it but paths and keys. */
+/** Why a document cannot be written in a format; the message contains only its paths and keys. */
 export class FormatError extends Error {}
 
 /**

@@ -6,7 +6,7 @@ const NAME = /^(?!xml)[A-Za-z_][A-Za-z0-9._-]*$/i
 const FORBIDDEN = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu
 
 /**
- * `<root>` around the document. A key that is no XML name becomes `<field name="…">`; null becomes `nil="true"`; numbers
+ * `<root>` around the document. A key that is not an XML name becomes `<field name="…">`; null becomes `nil="true"`; numbers
  * keep their digits; a character that XML cannot hold becomes the replacement character.
  */
 export function toXml(document: Json, root: string): Buffer<ArrayBuffer> {

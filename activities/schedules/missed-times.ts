@@ -23,7 +23,7 @@ const SHOWN = 10
 /** The end of a distribution is noticed after a part of its time, half a minute at most, and a moment more. */
 const NOTICED_MS = { most: 30_000, moment: 2000 }
 
-/** How far back missed times are made up: as the schedule says, but no more of them at once than the service allows. */
+/** How far back missed times are made up: `catchup_seconds`, but no more times than the service allows at once. */
 export function windowMs(
   row: Pick<Row, 'cron' | 'interval_seconds' | 'time_zone' | 'catchup_seconds'>,
   now: number,
@@ -31,7 +31,7 @@ export function windowMs(
   return Math.min(row.catchup_seconds * 1000, burstMs(row, now))
 }
 
-/** The time in which as many times come as may be made up at once. */
+/** The period that contains as many scheduled times as may be made up at once. */
 export function burstMs(row: Pick<Row, 'cron' | 'interval_seconds' | 'time_zone'>, now: number): number {
   const year = 365 * 86_400_000
   const most = LIMITS.timesMadeUp.value
@@ -49,16 +49,16 @@ export interface Account {
 }
 
 /**
- * What is to be said when the time `at` comes to be made. `begun` is when Temporal began its run: just now, where
- * somebody has it make up old times.
+ * The missed times to report when the time `at` runs. `begun` is when Temporal began the run; it is `now` if somebody
+ * requested a backfill.
  */
 export function accountFor(row: Row, at: number, now: number, begun = now): Account {
   const accounted = row.accounted_at.getTime()
-  // Temporal begins the times in order: what it has passed over it will not come back to.
+  // Temporal starts the times in order, so it never starts an older time that it skipped.
   const older = timesBetween(row, accounted, Math.min(now - windowMs(row, now), at - 1), MOST_COUNTED).filter(
     (time) => !metOverlap(row, time, now),
   )
-  // The runs of a long time have been waiting for a worker.
+  // The run waited too long for a worker.
   const tooLate = begun < now - burstMs(row, now)
   const own = tooLate && at > accounted ? [at] : []
   const left = tooLate || at <= accounted ? [] : leftOut(row, at, now)

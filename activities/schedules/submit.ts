@@ -1,5 +1,5 @@
-// `submitScheduled`: submits the distribution of one time of a schedule. And the schedules themselves, which Temporal
-// keeps by our rows.
+// `submitScheduled`: submits the distribution of one scheduled time. `syncSchedule`: updates Temporal's schedule from our
+// row.
 
 import { jobId } from '../../db/distributions/job-id.ts'
 import { type DataTypeCheck, peekJob, readSurroundings, type SubmittedJob } from '../../db/distributions/jobs.ts'
@@ -25,7 +25,7 @@ import type { ActivityDeps } from '../deps.ts'
 import { accountFor } from './missed-times.ts'
 import { isLeftOut, repeatedTime } from './times.ts'
 
-/** What Temporal has refused once it will not take the next minute. */
+/** When to try again after Temporal rejected a schedule; it would reject the same schedule again at once. */
 const REFUSED_SECONDS = 600
 
 /** The result of a payload check against one version of its data type. */
@@ -46,7 +46,7 @@ export async function submitScheduled(deps: ActivityDeps, input: ScheduledInput)
     const made = await withTenant(deps.pool, tenant_id, (db) => make(db, input, fit))
     if (made.kind === 'nothing') return { distribution_id: null, wait: false }
     if (made.kind === 'check') {
-      // Outside of any transaction: a tenant's schema may take its time.
+      // Outside of any transaction, because a check against a tenant's schema may be slow.
       fit = { state: made.check.state, problem: await unfitness(deps.shaper, tenant_id, made.check, made.row) }
       continue
     }
@@ -81,8 +81,7 @@ async function make(
   { tenant_id, schedule_id, at, begun }: ScheduledInput,
   fit: Fit | undefined,
 ): Promise<Made> {
-  // One after another: each run reports the times that were missed before it, and after an outage several start at
-  // once.
+  // Locked, because each run reports the times that were missed before it, and after an outage several runs start at once.
   const row = await findSchedule(db, schedule_id, true)
   const time = Date.parse(at)
   if (!row || row.deleted || row.paused || isLeftOut(row, time)) return { kind: 'nothing' }
@@ -104,7 +103,7 @@ async function make(
   }
 }
 
-/** Where clocks show a time twice, Temporal comes up with one of the two in some zones and with both in others. */
+/** When clocks show a time twice, Temporal runs it once in some time zones and twice in others; it must be one distribution. */
 function onceFor(row: ScheduleRow, at: string): string {
   const repeated = repeatedTime(row, Date.parse(at))
   return repeated ? `${repeated.shown} ${row.time_zone}` : at
@@ -151,12 +150,12 @@ export async function hasEnded(deps: ActivityDeps, { tenant_id, distribution_id 
   return job === null || isFinal(job.status)
 }
 
-/** In milliseconds: soon for a short one, and no later than half a minute after the end of one that lasts for days. */
+/** Milliseconds until the next check: short at first, and at most half a minute. */
 export function endPollDelay(attempt: number): number {
   return Math.round(Math.min(30_000, 500 * 1.5 ** Math.min(attempt - 1, 20)))
 }
 
-/** Brings Temporal in line with the row as it is now. What Temporal refuses, the row says. */
+/** Updates Temporal's schedule from the row. If Temporal rejects it, the row stores the problem. */
 export async function syncSchedule(
   { pool }: Pick<ActivityDeps, 'pool'>,
   runs: Pick<Runs, 'setSchedule'>,

@@ -1,5 +1,5 @@
-// The times of a schedule by our own reckoning: which of them are due, and which of those that Temporal comes up with are
-// not. Temporal starts the runs; where clocks change it differs by zone, and of what it leaves out it says nothing.
+// Computes the times of a schedule. Temporal starts the runs, but when clocks change its times depend on the zone, and it
+// does not report the times that it skips. So we check its times, and find the skipped ones, here.
 import { LRUCache } from 'lru-cache'
 import { now } from '../../db/clock.ts'
 import { type Cron, readCron } from './cron.ts'
@@ -15,8 +15,8 @@ const HOUR = 3_600_000
 const DAY = 24 * HOUR
 
 /**
- * The times after `from` and up to `to`, in order, `limit` at most. A time that the clocks leave out is none; one that they
- * repeat is one, unless the expression counts every hour.
+ * The times after `from` and up to `to`, in order, `limit` at most. A local time that the clocks skip is left out; a local
+ * time that they repeat counts once, unless the expression runs every hour.
  */
 export function timesBetween(timed: Timed, from: number, to: number, limit: number): number[] {
   if (timed.cron === null) return intervalsBetween((timed.interval_seconds ?? 0) * 1000, from, to, limit)
@@ -59,7 +59,7 @@ function isDay(cron: Cron, date: Date): boolean {
   return cron.eitherDay ? day || weekday : day && weekday
 }
 
-/** When clocks show this: never, once or twice. `wall` is what they show, read as if it were UTC. */
+/** The instants at which clocks show this time: none, one or two. `wall` is the local time, read as if it were UTC. */
 function instantsOf(zone: string, wall: number, offsets: readonly number[]): number[] {
   const [only] = offsets
   if (offsets.length === 1) return [wall - only!]
@@ -89,7 +89,7 @@ function offsetAt(zone: string, time: number): number {
   return Date.UTC(of.year!, of.month! - 1, of.day!, of.hour!, of.minute!, of.second!) - Math.floor(time / 1000) * 1000
 }
 
-/** What the clocks show at `time`, when they show it twice and the schedule asks for one of the two; else null. */
+/** The local time of `time`, if the clocks show it twice and the schedule runs it once; otherwise null. */
 export function repeatedTime(timed: Timed, time: number): { shown: string; first: number } | null {
   if (timed.cron === null || readCron(timed.cron).everyHour) return null
   const zone = timed.time_zone
@@ -99,7 +99,7 @@ export function repeatedTime(timed: Timed, time: number): { shown: string; first
   return instants.length < 2 ? null : { shown: new Date(wall).toISOString().slice(0, 16), first: instants[0]! }
 }
 
-/** Temporal means a time that the clocks leave out: it comes up with what they show instead. */
+/** Whether Temporal started this run for a local time that the clocks skip; it runs at another time instead. */
 export function isLeftOut(timed: Timed, time: number): boolean {
   if (timed.cron === null) return false
   const before = offsetAt(timed.time_zone, time - 3 * HOUR)
@@ -114,8 +114,8 @@ function matches(cron: Cron, wall: number): boolean {
 }
 
 /**
- * The same times in UTC, when a schedule runs in every hour of every day: where clocks are set back, Temporal would leave
- * out some of them in zones east of Greenwich. Null when it has no such form.
+ * The expression in UTC, if a schedule runs in every hour of every day. In its own zone Temporal would skip some times when
+ * clocks are set back in zones east of Greenwich. Null if there is no such form.
  */
 export function inUtc(cron: string, zone: string, from = now()): string | null {
   const { minutes, hours, days, months, weekdays, eitherDay } = readCron(cron)

@@ -6,12 +6,12 @@ import { refreshView, VIEWS } from '../../db/upkeep/views.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { runSteps } from './steps.ts'
 
-/** Long, because the refresh reads whole tables and no request waits for it. */
-const PATIENT = { statementTimeoutMs: 10 * 60_000 }
+/** A long timeout, because the refresh reads whole tables and no request waits for it. */
+const TIMEOUT = { statementTimeoutMs: 10 * 60_000 }
 
 export async function maintain(deps: ActivityDeps, beat: () => void): Promise<void> {
   const run = (work: (db: Db) => Promise<unknown>) => async () => {
-    await withoutTenant(deps.pool, work, PATIENT)
+    await withoutTenant(deps.pool, work, TIMEOUT)
   }
   await runSteps(
     deps,

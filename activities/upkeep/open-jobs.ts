@@ -28,7 +28,7 @@ export async function tendOpenJob(deps: ActivityDeps, runs: Runs, job: DueJob): 
     const seconds = cancel_requested ? CANCELLING_CHECK_SECONDS : RUNNING_CHECK_SECONDS
     return await as((db) => checkLater(db, job.id, seconds))
   }
-  // A run that was terminated before a retry says nothing about the retry.
+  // A run that was terminated before a retry must not end the retry.
   if (found.state === 'terminated' && !(await as((db) => changedAfter(db, job.id, found.closed_at)))) {
     await endTerminated(deps, runs, job)
   } else if (cancel_requested) {
@@ -41,7 +41,7 @@ export async function tendOpenJob(deps: ActivityDeps, runs: Runs, job: DueJob): 
       await endWithoutRun(deps, runs, job, { round, cause: 'expired' })
       throw error
     })
-    // Counted after the start: one that Temporal rejects says nothing about the distribution.
+    // Counted after the start, because a start that Temporal rejects is not the distribution's fault.
     await as((db) => countSweepStart(db, job.id))
   }
 }

@@ -46,7 +46,7 @@ async function probeNow(deps: ActivityDeps, input: ProbeInput, signal: AbortSign
     response_time_ms: Math.round(performance.now() - startedAt),
   }
   const { tenant_id, destination_id } = input
-  // Nothing was learnt about the destination.
+  // The destination was not probed, so there is no result to store.
   if (failure?.code === 'DESTINATION_DISABLED') return result
   await withTenant(deps.pool, tenant_id, async (db) => {
     // A connection does not prove that deliveries work, so the circuit stays half open: one waiting delivery may try

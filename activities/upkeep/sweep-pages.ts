@@ -47,7 +47,7 @@ export async function sweepPages<Row extends object>(
   }
 }
 
-/** What the log says of a row: its ids, never what a tenant wrote. */
+/** The fields of a row that the log may show: its ids, never a tenant's data. */
 function idsOf(row: object): object {
   return Object.fromEntries(Object.entries(row).filter(([name]) => /(?:^|_)id$|^(?:round|target)$/.test(name)))
 }

@@ -1,5 +1,5 @@
-// `sweep`: repeats the second half of every command, in case the process that wrote the row could not finish it. It
-// looks for rows that need a workflow and may have none.
+// `sweep`: a command first writes a row and then starts or signals a workflow. The sweep finds rows whose workflow was not
+// started or signalled, because the process was lost in between, and does it again.
 import { type BatchRefRow, dueBatches } from '../../db/batches/batches.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../../db/destinations/deleted.ts'
 import { refOf } from '../../db/distributions/job-id.ts'
@@ -18,7 +18,7 @@ import { tendOpenJob } from './open-jobs.ts'
 import { runSteps, type Steps } from './steps.ts'
 import { AT_ONCE, PAGE, type Search, sweepPages } from './sweep-pages.ts'
 
-/** When a webhook with a run is checked again, and when a row that could not be acted on is. */
+/** When to check again: a webhook that has a run, and a row that could not be handled. */
 const RUNNING_CHECK_SECONDS = 600
 const FAILED_CHECK_SECONDS = 60
 
@@ -118,7 +118,7 @@ function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () =>
   ]
 }
 
-/** In case the process that deleted the destination did not end them. */
+/** The process that deleted the destination may have stopped before it ended all deliveries. */
 async function endDeliveriesTo(
   deps: ActivityDeps,
   runs: Runs,

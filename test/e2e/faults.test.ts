@@ -169,7 +169,7 @@ describe('faults', () => {
     })
     const input = { ...ref, destination: 'a' }
     await record(system.deps, input, outcomeOfAttempt(first!.id))
-    const control = { signal: new AbortController().signal, workerLost: () => false, turn: 2 }
+    const control = { signal: new AbortController().signal, workerLost: () => false, calls: 2 }
     const counted = async () => {
       const { values } = await system.metrics.attempts.get()
       return values.find(({ labels }) => labels.protocol === 'REST' && labels.status === 'retry')?.value ?? 0

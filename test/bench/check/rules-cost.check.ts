@@ -53,7 +53,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 // Once more where others took the machine away from one of the two in the middle.
 it('1,000 rules cost a plan less than one attempt costs', { retry: 2, timeout: 60_000 }, async () => {
   const [none, thousand] = [createRuleCache(), createRuleCache()]
-  const control = { signal: new AbortController().signal, workerLost: () => false, turn: 1 }
+  const control = { signal: new AbortController().signal, workerLost: () => false, calls: 1 }
   const times = { none: [] as number[], thousand: [] as number[], attempt: [] as number[] }
   // Alternately, so that a busy moment of the machine is everybody's; the first rounds warm up and do not count.
   for (let round = -5; round < 30; round++) {
