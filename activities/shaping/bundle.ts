@@ -5,15 +5,15 @@ import { fileURLToPath } from 'node:url'
 import { type BuildOptions, build, stop } from 'esbuild'
 
 export interface Bundle {
-  /** What runs in each realm (realm/inside.ts). */
+  /** The script of each realm (realm/inside.ts). */
   realm: string
-  /** What a shaping process runs (process.ts); it contains `realm`. */
+  /** The script of a shaping process (process.ts); it contains `realm`. */
   program: string
 }
 
 let made: Promise<Bundle> | undefined
 
-/** Made once in each of our own processes. */
+/** Built once in each of our own processes. */
 export function bundled(): Promise<Bundle> {
   made ??= make()
   made.catch(() => {
@@ -26,7 +26,7 @@ async function make(): Promise<Bundle> {
   try {
     const library = await readFile(fileURLToPath(import.meta.resolve('jsonata')), 'utf8')
     const names = [...library.matchAll(/staticFrame\.bind\('(\w+)'/g)].map(([, name]) => name!)
-    if (names.length === 0) throw new Error('the functions of jsonata are not declared as they used to be')
+    if (names.length === 0) throw new Error('the declarations of the functions were not found in the source of jsonata')
     const realm = await script('realm/inside.ts', { format: 'iife', define: { BUILT_INS: JSON.stringify(names) } })
     const program = await script('process.ts', { format: 'cjs', define: { REALM_SOURCE: JSON.stringify(realm) } })
     return { realm, program }

@@ -7,7 +7,7 @@ import { BEATS_FD } from './watch.ts'
 export interface Bounds {
   /** Time without any use of the processor. */
   idleMs: number
-  /** By the clock; on a busy machine that says little. */
+  /** Elapsed time, which may be long on a busy machine. */
   wallMs: number
   /** Time without a heartbeat. */
   silentMs: number
@@ -64,7 +64,7 @@ export function startChild(program: string, bounds: Bounds, events: ChildEvents)
   const [input, , errors] = child.stdio
   const beats = child.stdio[BEATS_FD]
   for (const pipe of [input, errors, beats]) {
-    // The end of the process says more.
+    // The end of the process is reported with a better reason.
     pipe?.on('error', () => {})
     ;(pipe as unknown as { unref?(): void } | null)?.unref?.()
   }
@@ -96,7 +96,7 @@ export function startChild(program: string, bounds: Bounds, events: ChildEvents)
       wall = setTimeout(kill, wallMs)
       heard()
       child.send(order, (error) => {
-        // Without an end of the process, its job would wait for ever.
+        // If the process did not end, its job would wait for ever.
         if (error && child.connected) kill()
       })
     },

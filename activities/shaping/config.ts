@@ -1,6 +1,6 @@
 // How a payload is shaped for a destination: the one schema of a destination's `transform_config` and of a rule's shape.
-// If both exist, the rule's shape is applied first and the destination's to its result. An expression and a JSON Schema are not
-// checked here, because that takes long and other requests would wait (costly-parts.ts).
+// If both exist, the rule's shape is applied first and the destination's to its result. Expressions and JSON Schemas are
+// checked elsewhere (costly-parts.ts), because that is slow and would block other requests.
 import { z } from 'zod'
 import { placeholderProblem } from '../destinations/template/placeholders.ts'
 import { EACH } from '../document/paths.ts'
@@ -63,7 +63,7 @@ const masking = z.union(
   { error: 'must be a path, or an object with "path" and one of "keep_last", "text" or "hash"' },
 )
 
-/** Its numbers became doubles on the way here: numbers that this may have changed are refused. */
+/** JSON.parse has made doubles of its numbers; numbers that may have lost digits are rejected. */
 const constant = z.unknown().superRefine((value, context) => {
   const open = [value]
   for (let next = open.pop(); next !== undefined || open.length > 0; next = open.pop()) {
@@ -186,10 +186,10 @@ export const shapeConfig = z
   })
 
 export type Shape = z.output<typeof shapeConfig>
-/** The form in which it is sent and stored. */
+/** The form in requests and in the database. */
 export type ShapeInput = z.input<typeof shapeConfig>
 
-/** Whether a configuration does anything at all. */
+/** Whether a configuration has any step. */
 export function shapes(config: Record<string, unknown> | null | undefined): config is Record<string, unknown> {
   return config !== null && config !== undefined && Object.keys(config).length > 0
 }

@@ -19,7 +19,7 @@ export function costlyParts(shape: unknown): Costly | undefined {
   return Object.keys(parts).length > 0 ? parts : undefined
 }
 
-/** What is wrong with them, by the path from the shape. */
+/** Their problems, with the paths from the shape. */
 export function costlyProblems({ expression, output_schema }: Costly): Problem[] {
   const problem = expression === undefined ? undefined : expressionProblem(expression)
   const unfit = output_schema === undefined ? [] : jsonSchemaProblems(output_schema)

@@ -6,7 +6,7 @@ import { IDLE, TOO_LONG } from './watch.ts'
 /** The signals by which V8 ends its process when it is out of memory. */
 const OUT_OF_MEMORY = new Set<string | null>(['SIGABRT', 'SIGTRAP', 'SIGILL', 'SIGSEGV'])
 
-/** A ShapingError when the same would happen again; any other error may be gone with the next attempt. */
+/** A ShapingError if the task is the cause, so that a retry fails too; otherwise an error that a retry may not have. */
 export function reasonOf(
   { code, signal, stderr }: { code: number | null; signal: string | null; stderr: string },
   limitMs: number,

@@ -1,10 +1,10 @@
-// The JSON Schema keywords that compare numbers, by the digits that were sent; those of ajv compare doubles.
+// The JSON Schema keywords that compare numbers, with exact decimals; those of ajv compare doubles.
 import type { Ajv } from 'ajv'
 import type { DataValidateFunction } from 'ajv/dist/types/index.js'
 import { compareDecimals, type Decimal, isMultiple, isWhole } from '../document/decimal.ts'
 import { areEqual, canonicalText, decimalAt, digitsAt, exactJson } from './exact-numbers.ts'
 
-/** Added beside `type: "integer"`, because ajv checks the double alone. */
+/** Added beside `type: "integer"`, because ajv checks only the double. */
 export const INTEGER = 'exact:integer'
 
 type At = { parentData: unknown; parentDataProperty: string | number }
@@ -16,7 +16,7 @@ const LIMITS = {
   exclusiveMaximum: { sign: '<', holds: (order: number) => order < 0 },
 }
 
-/** Replaces them in an instance of ajv. The digits of a value are found by its position: `readNumbers` keeps them. */
+/** Replaces these keywords in an instance of ajv. `readNumbers` has stored the digits of a value by its position. */
 export function useExactKeywords(ajv: Ajv): void {
   for (const [keyword, { sign, holds }] of Object.entries(LIMITS)) {
     replace(ajv, keyword, 'number', 'number', (limit: number, parent) => {
@@ -124,7 +124,7 @@ const VALUES = new Set(['const', 'enum', 'default', 'examples', 'example'])
 const WHOLE_FORMATS = new Set<unknown>(['int32', 'int64'])
 
 /**
- * Marks every schema that requires an integer. The object is changed, not copied, so that the digits of its numbers are still found.
+ * Marks every schema that requires an integer. Changes the object itself: the digits of its numbers are found by the object.
  * @param maps keywords whose keys are names
  */
 export function markIntegers(schema: unknown, maps: ReadonlySet<string>): void {

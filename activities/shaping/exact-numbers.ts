@@ -1,10 +1,10 @@
-// Documents for a JSON Schema validator, which knows doubles alone: the digits that a double loses are kept beside them.
+// Documents for a JSON Schema validator, which supports only doubles: the digits that a double loses are stored separately.
 import { isLosslessNumber, type LosslessNumber } from 'lossless-json'
 import { canonical, type Decimal, decimalOf } from '../document/decimal.ts'
 import { setKey } from '../document/tree.ts'
 import { isObject, type Json, parseDocument } from '../formats/document.ts'
 
-/** By the object or array that holds it: the text of each number that a double does not hold exactly. */
+/** The text of each number that a double does not hold exactly, by the object or array that contains it. */
 const texts = new WeakMap<object, Map<string | number, string>>()
 
 /** A number that a double may not hold: one of too many digits, or with an exponent beyond its range. */
@@ -101,7 +101,7 @@ export function canonicalText({ value, holder, key }: Placed): string {
   return `{${keys.map((name) => `${JSON.stringify(name)}:${canonicalText(childOf(value, name))}`).join(',')}}`
 }
 
-/** JSON with the digits that were sent. */
+/** JSON with the original digits. */
 export function exactJson({ value, holder, key }: Placed): string {
   if (typeof value === 'number') return digitsAt(holder, key) ?? String(value)
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)

@@ -25,8 +25,8 @@ export function expressionProblem(text: string): string | undefined {
 const STUCK = 'never ends: it waits for an object with a function named "then", which JavaScript takes for a promise'
 
 /**
- * Inside, numbers are doubles. A number that passes through unchanged keeps all its digits; a computed one has the digits of a
- * double, in the shortest form. To compute with a whole number that a double cannot hold, or to make a text of it, is an error.
+ * In an expression, numbers are doubles. An unchanged number keeps all its digits; a computed one has the digits of a double, in
+ * the shortest form. It is an error to compute with a whole number that a double cannot hold, or to convert it to text.
  * @param warnings collects possible surprises; finding them costs a second evaluation
  * @throws ShapingError
  */
@@ -51,7 +51,7 @@ function becameOne(path: string): string {
   return `expression: ${path} found one value in a list and is that value, not a list; write ${path}[] to keep it a list`
 }
 
-/** Collects every number that a double changes; null where two of them have the same double. */
+/** Collects every number that a double changes; null if two of them have the same double. */
 function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): Json {
   if (Array.isArray(value)) return value.map((item) => asDoubles(item, numbers))
   if (isLosslessNumber(value)) {
@@ -69,13 +69,13 @@ function asDoubles(value: Json, numbers: Map<number, LosslessNumber | null>): Js
   return copy
 }
 
-/** As JSON: the doubles that stand for whole numbers with other digits; empty for none. */
+/** The doubles whose original whole numbers have other digits, as JSON; empty if there are none. */
 function changedIn(numbers: ReadonlyMap<number, unknown>): string {
   const whole = [...numbers.keys()].filter((double) => Number.isInteger(double) && Math.abs(double) >= UNSAFE[0])
   return whole.length > 0 ? JSON.stringify(whole) : ''
 }
 
-/** A double that stands for itself somewhere and for another number elsewhere stands for two as well. */
+/** Sets null for a double that is an exact number in one place and replaces another number elsewhere. */
 function noteTwins(value: Json, numbers: Map<number, LosslessNumber | null>): void {
   if (typeof value === 'number') {
     if (numbers.has(value)) numbers.set(value, null)
@@ -91,11 +91,11 @@ function noteTwins(value: Json, numbers: Map<number, LosslessNumber | null>): vo
 
 /** From 2^53 on, several whole numbers have the same double; beyond the second bound no number is an id. */
 const UNSAFE = [2 ** 53, 2 ** 64] as const
-/** Numbers as JavaScript writes those of so many digits. */
+/** Numbers of 16 and more digits, as JavaScript writes them. */
 const LONG_NUMBER = /\d(?:\.?\d){15,}(?:e\+\d+)?/g
 
 /**
- * An expression that writes the digits of a whole number into a text, or computes with it, has another number in its place.
+ * If an expression converts such a whole number to text, or computes with it, the result has wrong digits; this is an error.
  * @throws ShapingError
  */
 function refuseChanged(output: unknown, document: Json, numbers: Map<number, LosslessNumber | null>): void {
@@ -130,7 +130,7 @@ function refuseChanged(output: unknown, document: Json, numbers: Map<number, Los
   look(output)
 }
 
-/** Long texts, and whole numbers beyond 2^53, that stand in the document as they are. */
+/** The texts and numbers of the document itself; the result may contain them unchanged. */
 function givenIn(document: Json): { texts: Set<string>; doubles: Set<number> } {
   const texts = new Set<string>()
   const doubles = new Set<number>()
@@ -167,7 +167,7 @@ function withDigits(value: unknown, numbers: Map<number, LosslessNumber | null>)
   return copy
 }
 
-/** Significant digits and the exponent of the last one: equal for equal decimals. */
+/** The significant digits and the exponent of the last one: the same text for equal decimals. */
 function digitsOf(text: string): string {
   const [, sign, whole, fraction = '', exponent = '0'] = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? []
   if (whole === undefined) return text
@@ -177,12 +177,12 @@ function digitsOf(text: string): string {
   return `${sign}${digits}e${Number(exponent) - fraction.length + all.length - digits.length}`
 }
 
-/** JSONata's own messages quote values; these do not. A token is a piece of the expression. */
+/** Describes an error without values of the payload, which JSONata's own messages quote. A token is part of the expression. */
 function describe({ code, position, token, deep, refused, function: isFunction, number }: Fault): string {
   if (deep === true) return 'nests too deep'
   if (isFunction === true) return 'results in a function'
   if (number === true) return 'results in an infinite number'
-  // An expression can throw what looks like it.
+  // An expression can throw an object with this field, so its length is limited.
   if (typeof refused === 'string') return refused.slice(0, 300)
   if (typeof code !== 'string' || !/^[A-Z]\d{4}$/.test(code)) return 'fails'
   const what = WORDS[code] ?? KINDS[code[0]!] ?? 'fails'

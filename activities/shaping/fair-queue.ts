@@ -1,31 +1,31 @@
-// Which job gets a free slot of the shaping processes. Tenants take turns, and those whose work takes long never hold all slots
-// together.
+// Decides which job gets a free slot of the shaping processes. Tenants are served round-robin, and the tenants with slow work
+// together never hold all slots.
 import { LRUCache } from 'lru-cache'
 import { createRoundRobin, createSlots } from '../../db/slots.ts'
 
 export interface FairQueue<T> {
   add(tenantId: string, job: T): void
-  /** Back to the front of its tenant's line: it had a slot, and was ended so that others get one. */
+  /** Puts a job first in its tenant's queue: it had a slot, and was preempted. */
   putBack(tenantId: string, job: T): void
   /** Removes a job that has no slot yet. */
   drop(tenantId: string, job: T): void
   /**
-   * The next job that may have a free slot; the slot is its tenant's until `done`.
-   * @param can which tenants can be served now; the others keep their turn
+   * The next job that may have a free slot; its tenant holds the slot until `done`.
+   * @param can which tenants can be served now; the others keep their position
    */
   next(can?: (tenantId: string) => boolean): T | undefined
-  /** The next job of one tenant, out of turn. */
+  /** The next job of this tenant, although other tenants may be first. */
   nextOf(tenantId: string): T | undefined
   /** Whether `next` would find one. */
-  hasTurn(): boolean
-  /** @param tookMs of the processor, where that is known: a busy machine makes nobody slow */
+  hasNext(): boolean
+  /** @param tookMs processor time where it is known, so that a busy machine makes no tenant slow */
   done(tenantId: string, tookMs: number): void
-  /** How long the tenant's present work has taken so far. */
+  /** Reports how long the tenant's present work has taken so far. */
   takes(tenantId: string, soFarMs: number): void
-  /** Slow or long work holds all slots, while a tenant waits that is not slow and holds none. */
+  /** Whether slow or long work holds all slots while a tenant waits that is not slow and holds none. */
   isCrowded(): boolean
-  /** The tenant's work gave way to others: the tenant counts as slow for a while. */
-  gaveWay(tenantId: string): void
+  /** The tenant's work was preempted: the tenant counts as slow for a while. */
+  preempted(tenantId: string): void
   size(): number
   /** Removes all jobs that wait. */
   clear(): T[]
@@ -33,7 +33,7 @@ export interface FairQueue<T> {
 
 /** Work that takes longer makes its tenant slow. */
 const SLOW_MS = 1000
-/** Work that takes longer gives its slot to a tenant that has none, if all other slots are held as long; most work is shorter. */
+/** Longer work may be preempted for a tenant without a slot, if all slots have long work; most work is shorter. */
 const LONG_MS = 250
 /** A tenant counts as slow for this many times as long as its slow work took. */
 const SLOW_FOR = 10
@@ -42,11 +42,11 @@ const REMEMBERED = 10_000
 
 export function createQueue<T>(slots: number, now: () => number = () => performance.now()): FairQueue<T> {
   const waiting = createRoundRobin<T>()
-  /** Tenants whose present work is long already. */
+  /** Tenants whose present work is long. */
   const long = new Set<string>()
   /** Until when a tenant is slow. */
   const slow = new LRUCache<string, number>({ max: REMEMBERED })
-  /** A tenant never has all slots, nor have the slow ones together: the last one is for those who are fast. */
+  /** Neither one tenant nor all slow tenants together hold all slots: the last slot is for fast tenants. */
   const most = Math.max(1, slots - 1)
   const running = createSlots(({ tenant }, held) => {
     if (held.tenant.claims.size >= most) return true
@@ -75,7 +75,7 @@ export function createQueue<T>(slots: number, now: () => number = () => performa
     return job
   }
 
-  /** Of the slow tenants, the one that has had least. */
+  /** The slow tenant that used the least time. */
   function leastSlow(can: (tenantId: string) => boolean): string | undefined {
     let least: string | undefined
     for (const tenantId of waiting.tenants()) {
@@ -98,7 +98,7 @@ export function createQueue<T>(slots: number, now: () => number = () => performa
       return undefined
     },
     nextOf: (tenantId) => (mayRun(tenantId) ? start(tenantId, waiting.nextOf(tenantId)) : undefined),
-    hasTurn: () => [...waiting.tenants()].some(mayRun),
+    hasNext: () => [...waiting.tenants()].some(mayRun),
     done(tenantId, tookMs) {
       const [claim] = running.held({ tenant: tenantId }).tenant.claims
       if (claim) running.release(claim)
@@ -114,7 +114,7 @@ export function createQueue<T>(slots: number, now: () => number = () => performa
       const hasNone = (tenant: string) => running.held({ tenant }).tenant.claims.size === 0
       return [...waiting.tenants()].some((tenantId) => hasNone(tenantId) && !isSlow(tenantId))
     },
-    gaveWay: (tenantId) => note(tenantId, SLOW_MS),
+    preempted: (tenantId) => note(tenantId, SLOW_MS),
     size: waiting.size,
     clear: waiting.clear,
   }

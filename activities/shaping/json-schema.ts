@@ -50,7 +50,7 @@ const ANNOTATIONS = ['example']
 
 type Schema = boolean | Record<string, unknown>
 
-/** What is wrong with a schema, by the path to it; nothing when it can be used. */
+/** The problems of a schema, with their paths; none if it can be used. */
 export function jsonSchemaProblems(schema: Schema, text = JSON.stringify(schema)): Problem[] {
   if (Buffer.byteLength(text) > MAX_SCHEMA_BYTES) {
     return [{ path: [], issue: `must have at most ${MAX_SCHEMA_BYTES} bytes` }]
@@ -121,7 +121,7 @@ const NESTED = new Set(
 function walk(ajv: Ajv, schema: Schema): Problem[] {
   const problems: Problem[] = []
   const known = new Set([...Object.keys(ajv.RULES.keywords), ...Object.keys(ajv.RULES.all), ...CORE])
-  // A keyword of ajv: such a schema answers with a promise, which would count as valid.
+  // A keyword of ajv: the validation would return a promise, which would count as valid.
   known.delete('$async')
   known.delete(INTEGER)
   const text = JSON.stringify(schema)
@@ -238,7 +238,7 @@ function compileAs(schema: Schema, options: Options): ValidateFunction {
 }
 
 /**
- * What is wrong with a document, by path and without its values. Numbers are compared by their digits; none is refused for its
+ * The problems of a document, with their paths and without its values. Numbers are compared by their digits, and may have any
  * size.
  * @param schema as JSON, which is also the key of the cache
  * @param bytes the size of the document

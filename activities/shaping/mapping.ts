@@ -1,4 +1,4 @@
-// `field_mapping`: a new document made of single values of another.
+// `field_mapping`: builds a new document from values of another.
 import { EACH, type Step } from '../document/paths.ts'
 import { setKey } from '../document/tree.ts'
 import { isObject, type Json } from '../formats/document.ts'
@@ -51,7 +51,7 @@ function isEmptyList({ value }: { value: Json }): boolean {
 
 class Making {
   document: Json | undefined
-  /** Objects that were made here and may be changed; all others belong to the payload or to the configuration. */
+  /** Objects that were created here and may be changed; all others belong to the payload or to the configuration. */
   readonly own = new WeakSet<object>()
 
   put(steps: readonly Step[], positions: readonly number[], value: Json, target: string): void {

@@ -1,4 +1,4 @@
-// Hides values: the last characters alone, a fixed text, or a hash that stays the same for the same value.
+// Hides values: shows only the last characters, a fixed text, or a hash that is the same for equal values.
 import { createHash, createHmac } from 'node:crypto'
 import { isObject, type Json, textOf } from '../formats/document.ts'
 
@@ -14,7 +14,7 @@ export function masked(value: Json, masking: Masking): Json {
   }
   if (Array.isArray(value) || isObject(value)) return '***'
   const characters = [...textOf(value)]
-  // A text shorter than `keep_last` would be shown in whole.
+  // A text shorter than `keep_last` would be shown completely.
   const shown = characters.length > masking.keep_last ? masking.keep_last : 0
   const hidden = characters.length - shown
   return '*'.repeat(hidden) + characters.slice(hidden).join('')

@@ -58,8 +58,8 @@ export function branchesOf<T>(paths: readonly (readonly [path: string, end: T])[
 }
 
 /**
- * The branches for each element of a list. A name below a list means that name in each element, so that a value which should be
- * removed does not stay because of a forgotten `[*]`.
+ * The branches for each element of a list. A name below a list means that name in each element, so that a forgotten `[*]` does
+ * not leave a value that should be removed.
  */
 function toElements<T>(branches: Branches<T>[]): (index: number) => Branches<T>[] {
   const all = branches.flatMap(({ keys, each }) => {
@@ -110,7 +110,7 @@ export function changeAt<T>(
   }
 }
 
-/** Only the values at the paths, at their old positions; list elements of which nothing is left are removed. */
+/** Keeps only the values at the paths, in their places; list elements that become empty are removed. */
 export function keepAt(value: Json, branches: Branches<true>[]): Json | undefined {
   if (branches.some((branch) => branch.end)) return value
   if (Array.isArray(value)) {

@@ -1,6 +1,6 @@
-// Which shaping process works for which tenant. A process is kept for a while for its tenant's next payload. If there are more
-// tenants than processes, an idle one passes to another tenant and forgets everything of the one before. A process in which an
-// expression ran that can change objects never passes on: it is ended.
+// Assigns shaping processes to tenants. A process is kept for a while for its tenant's next payload. If there are more tenants
+// than processes, an idle process is given to another tenant and forgets everything of the previous one. After an expression
+// that can change objects, a process is never given to another tenant: it is ended.
 import { LIMITS } from '../../db/limits.ts'
 import { bundled } from './bundle.ts'
 import { type Bounds, type Child, startChild } from './child.ts'
@@ -34,21 +34,21 @@ interface Worker {
   /** Processor time of the present job. */
   usedMs: number
   /** Processor time since the process began to work for this tenant. */
-  turnMs: number
+  tenantMs: number
   /** It must not serve another tenant. */
   bound: boolean
-  /** It was ended so that others get its slot. */
-  giveWay: boolean
-  /** Ends it when it has been idle for long. */
+  /** It was ended so that another tenant gets its slot. */
+  preempted: boolean
+  /** Ends the process when it has been idle for too long. */
   expiry: NodeJS.Timeout | undefined
 }
 
-/** After a process that did not start: the cause will not be gone at once. */
+/** Wait after a process did not start, because the cause may last for a while. */
 const START_AGAIN_MS = 1000
-/** A tenant keeps a process for so long: starting one for the next tenant costs as much as some ten small payloads. */
-const TURN_MS = 200
-/** A process that holds more memory after its work is ended: otherwise it would keep the memory of a large payload. */
-const HELD_BYTES = 268_435_456
+/** A process first serves its tenant for this long, because to start one costs as much as some ten small payloads. */
+const TENANT_MS = 200
+/** A process that holds more memory after its work is ended, because it would keep the memory of a large payload. */
+const MAX_IDLE_BYTES = 268_435_456
 
 export interface PoolOptions extends Bounds {
   slots: number
@@ -110,7 +110,7 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
     return undefined
   }
 
-  /** A process without a tenant; if no more may be started, an idle one that may pass on. */
+  /** A process without a tenant; if no more may be started, an idle one that may serve another tenant. */
   function openToAll(): Worker | undefined {
     for (const worker of workers) if (worker.state === 'ready' && worker.tenantId === undefined) return worker
     return workers.size < most ? undefined : longestIdle((worker) => !worker.bound)
@@ -118,7 +118,7 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
 
   function start(worker: Worker, job: Job): void {
     clearTimeout(worker.expiry)
-    if (worker.tenantId !== job.tenantId) worker.turnMs = 0
+    if (worker.tenantId !== job.tenantId) worker.tenantMs = 0
     worker.tenantId = job.tenantId
     worker.job = job
     worker.since = performance.now()
@@ -130,16 +130,16 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
     return task.kind === 'check' ? checkMs : limitMs
   }
 
-  /** Long work gives way, once, to tenants that hold no slot; it is repeated among the slow ones. */
+  /** Preempts long work, once, for tenants that hold no slot; it runs again later, among the slow tenants. */
   function makeRoom(): void {
     if (closed || !queue.isCrowded()) return
     let latest: Worker | undefined
     for (const worker of workers) {
-      if (worker.giveWay) return
+      if (worker.preempted) return
       if (worker.job && (latest === undefined || worker.usedMs < latest.usedMs)) latest = worker
     }
     if (!latest) return
-    latest.giveWay = true
+    latest.preempted = true
     retire(latest)
   }
 
@@ -148,9 +148,9 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
     worker.child.kill()
   }
 
-  /** For a tenant that waits without a process; and a spare one for the next tenant, if others work already. */
+  /** Starts a process for a tenant that waits, or a spare one for the next tenant if others exist already. */
   function startProcess(): void {
-    const waits = working() < slots && queue.hasTurn()
+    const waits = working() < slots && queue.hasNext()
     const fresh = [...workers].filter(({ state, tenantId }) => state !== 'ending' && tenantId === undefined).length
     const wanted = waits ? Math.min(slots, queue.size()) : workers.size > 0 ? 1 : 0
     if (closed || fresh >= wanted) return
@@ -183,9 +183,9 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
       job: undefined,
       since: 0,
       usedMs: 0,
-      turnMs: 0,
+      tenantMs: 0,
       bound: false,
-      giveWay: false,
+      preempted: false,
       expiry: undefined,
     }
     try {
@@ -207,7 +207,7 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
       const whole: Worker = Object.assign(worker, { child })
       workers.add(whole)
     } catch (error) {
-      // For example, there is too little memory for one more process.
+      // For example, there is not enough memory for another process.
       mayStartAt = performance.now() + START_AGAIN_MS
       if (workers.size === 0) failWaiting(error as Error)
     }
@@ -224,15 +224,15 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
     if (!job) return
     worker.job = undefined
     worker.bound = bound
-    worker.turnMs += used_ms
+    worker.tenantMs += used_ms
     queue.done(job.tenantId, used_ms)
     rest(worker)
     job.resolve(outcome)
-    if (held_bytes > HELD_BYTES) retire(worker)
-    const next = worker.state === 'ready' && worker.turnMs < TURN_MS ? queue.nextOf(job.tenantId) : undefined
+    if (held_bytes > MAX_IDLE_BYTES) retire(worker)
+    const next = worker.state === 'ready' && worker.tenantMs < TENANT_MS ? queue.nextOf(job.tenantId) : undefined
     if (next) start(worker, next)
     else {
-      worker.turnMs = 0
+      worker.tenantMs = 0
       dispatch()
     }
   }
@@ -244,14 +244,14 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
     if (job) {
       queue.done(job.tenantId, Math.max(worker.usedMs, signal === TOO_LONG ? limitOf(job) : 0))
       worker.job = undefined
-      if (worker.giveWay && !job.gone && !closed) {
-        queue.gaveWay(job.tenantId)
+      if (worker.preempted && !job.gone && !closed) {
+        queue.preempted(job.tenantId)
         queue.putBack(job.tenantId, job)
       } else job.reject(reasonOf({ code, signal, stderr }, limitOf(job), bounds))
     }
     if (worker.state === 'starting') {
       mayStartAt = performance.now() + START_AGAIN_MS
-      // Otherwise it would be started again and again for the jobs that wait.
+      // Otherwise processes would be started again and again for the waiting jobs.
       if (workers.size === 0) failWaiting(reasonOf({ code, signal, stderr }, limitMs, bounds))
     }
     dispatch()
@@ -280,7 +280,7 @@ export function createPool({ slots, kept, limitMs, checkMs, ...bounds }: PoolOpt
             reject(error)
           },
         }
-        // A job that runs already goes on: its time is bounded.
+        // A job that runs already continues, because its time is bounded.
         const giveUp = () => {
           job.gone = true
           queue.drop(tenantId, job)

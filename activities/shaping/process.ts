@@ -1,6 +1,6 @@
-// The process in which payloads of one tenant are shaped and checked, one at a time. It runs what tenants write: an expression, a
-// regular expression or a schema may run without end or take all memory, and then only this process is ended. When it passes to
-// another tenant it forgets everything of the one before; after an expression that can change objects it never passes on.
+// The process in which payloads of one tenant are shaped and checked, one at a time. It runs expressions, regular expressions
+// and schemas of tenants, which may never end or may use all memory; then only this process is killed. Before it serves another
+// tenant it forgets everything of the previous one. After an expression that can change objects it serves no other tenant.
 import { writeFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { type Costly, costlyProblems } from './costly-parts.ts'
@@ -18,7 +18,7 @@ const current = new Int32Array(new SharedArrayBuffer(8))
 let orders = 0
 let tenant: string | undefined
 
-function passTo(tenantId: string): void {
+function switchTo(tenantId: string): void {
   if (tenant === tenantId) return
   if (tenant !== undefined && hasUpdated()) throw new Error('this process belongs to another tenant')
   tenant = tenantId
@@ -31,7 +31,7 @@ async function carryOut(order: Order): Promise<Outcome> {
   Atomics.store(current, 1, order.limitMs)
   Atomics.store(current, 0, orders)
   try {
-    passTo(order.tenantId)
+    switchTo(order.tenantId)
     if (order.kind === 'check_schema') {
       const schema = readNumbers(order.schema).value as Record<string, unknown> | boolean
       return { kind: 'checked', problems: jsonSchemaProblems(schema, order.schema) }
@@ -47,7 +47,7 @@ async function carryOut(order: Order): Promise<Outcome> {
     return { kind: 'shaped', ...result }
   } catch (error) {
     if (error instanceof ShapingError) return { kind: 'refused', step: error.step, message: error.message }
-    // A stack of our own code; all other ones are caught where they happen.
+    // A stack overflow of our own code; those of expressions and schemas are caught elsewhere.
     if (error instanceof RangeError)
       return { kind: 'refused', step: 'limits', message: 'it is too large or nests too deep' }
     return { kind: 'broken', error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
@@ -87,7 +87,7 @@ process.on('message', (order: Order) => {
 })
 const watched: Watched = { order: current, idleMs: Number(process.argv[2]) }
 const watch = new Worker(WATCH, { eval: true, execArgv: [], workerData: watched })
-// Only now: the start of the watch needs this thread, which an order may keep busy.
+// Sent only after the watch has started: its start needs this thread, which an order may keep busy.
 watch.once('message', () => {
   watch.unref()
   say({ kind: 'ready' })

@@ -4,7 +4,7 @@ import type { Sealer } from '../../db/secrets.ts'
 
 /** Prefix of a sealed salt; a salt in a request must not begin with it. */
 export const SEALED = 'sealed:'
-/** The same for a rule that all tenants share. */
+/** The same for a shared rule. */
 const SEALED_SHARED = 'sealed:shared:'
 /** Characters of the text that is sealed: a sealed salt is longer than any salt in a request, and is never taken for one. */
 const PADDED = 180

@@ -21,7 +21,7 @@ export interface ShapingWords extends ExpressionWords {
 export interface Shaped {
   body: Buffer
   content_type: string
-  /** Possible surprises, when asked for. */
+  /** Possible surprises, if requested. */
   warnings?: string[]
 }
 

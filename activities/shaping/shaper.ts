@@ -14,7 +14,7 @@ export interface Shaper {
    * @param shapes configurations as they are stored, in the order in which they are applied
    * @param signal ends the waiting with its reason
    * @param options `warns` also returns possible surprises, for a dry run of a shape
-   * @throws ShapingError when the same would happen again; any other error is our fault or the machine's
+   * @throws ShapingError if the shape or the payload is the cause; any other error is the fault of the service or the machine
    */
   shape(
     tenantId: string,
@@ -25,14 +25,14 @@ export interface Shaper {
     options?: { warns?: boolean },
   ): Promise<Shaped>
   /**
-   * What is wrong with a document (JSON), by its path.
+   * The problems of a document (JSON), with their paths.
    * @param schema as an object or as JSON text, which keeps the digits of numbers
-   * @throws ShapingError when the bounds do not allow an answer
+   * @throws ShapingError if the check exceeds the limits
    */
   check(tenantId: string, schema: object | boolean | string, document: Buffer, signal?: AbortSignal): Promise<Problem[]>
-  /** What is wrong with a schema, by the path to it; @throws ShapingError when the bounds do not allow an answer */
+  /** The problems of a schema, with their paths. @throws ShapingError if the check exceeds the limits */
   checkSchema(tenantId: string, schema: object | boolean | string, signal?: AbortSignal): Promise<Problem[]>
-  /** What is wrong with the expression and the schema of a shape, by the path from it; @throws ShapingError likewise */
+  /** The problems of a shape's expression and schema, with their paths. @throws ShapingError if the check exceeds the limits */
   checkShape(tenantId: string, shape: unknown, signal?: AbortSignal): Promise<Problem[]>
   /** Ends the processes; unfinished work fails. */
   close(): void

@@ -1,4 +1,4 @@
-// What went wrong while a document was shaped: the step and the path, never a value.
+// An error of shaping, with the step and the path, but without values of the payload.
 
 export type ShapingStep =
   | 'include'
@@ -8,7 +8,7 @@ export type ShapingStep =
   | 'expression'
   | 'output_schema'
   | 'output'
-  /** The whole: too large, too long, too much memory. */
+  /** All steps together: too large, too long, too much memory. */
   | 'limits'
 
 export class ShapingError extends Error {

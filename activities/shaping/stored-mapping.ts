@@ -9,7 +9,7 @@ export function storedShape(shape: AnyShape): AnyShape {
   return { ...shape, field_mapping: Object.entries(field_mapping) }
 }
 
-/** The list as the mapping that was sent; anything else as it is. */
+/** Converts the list back to the mapping; returns any other value unchanged. */
 export function mappingOf(kept: unknown): unknown {
   if (!Array.isArray(kept) || !kept.every((pair) => Array.isArray(pair) && pair.length === 2)) return kept
   return Object.fromEntries(kept as [string, unknown][])

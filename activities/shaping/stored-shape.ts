@@ -1,5 +1,5 @@
-// Parses stored shapes. In the process that hands out the tasks: parsing is bounded, and the shaping processes need not load the
-// schema of shapes.
+// Parses stored shapes. It runs in the process that assigns the tasks: the cost of parsing is bounded, and the shaping
+// processes need not load the schema of shapes.
 import { type Shape, shapeConfig } from './config.ts'
 import { ShapingError } from './shaping-error.ts'
 import { cachedByText } from './text-cache.ts'

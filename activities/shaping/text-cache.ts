@@ -1,13 +1,13 @@
-// What was made of a tenant's text (a schema, a configuration), so that it is made once and not for every payload.
+// Caches the compiled form of a tenant's text (a schema, a configuration), so that not every payload compiles it again.
 import { LRUCache } from 'lru-cache'
 
 const MAX_TEXTS = 200
-/** Characters of all cached texts; what is made of a text takes up to a hundred times as much memory. */
+/** Characters of all cached texts; the compiled form takes up to a hundred times as much memory. */
 const MAX_LENGTH = 2_097_152
 
 const caches: { clear(): void }[] = []
 
-/** The next text belongs to another tenant. */
+/** Call it before the first text of another tenant. */
 export function clearTextCaches(): void {
   for (const cache of caches) cache.clear()
 }

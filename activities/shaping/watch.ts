@@ -1,6 +1,6 @@
 // Watches a shaping process from a thread of its own: a loop or a regular expression may keep the main thread busy.
 
-/** What the thread is given. */
+/** The input of the thread. */
 export interface Watched {
   /** The number of the present order, 0 for none; and the processor time that it may use, in milliseconds. */
   order: Int32Array
@@ -8,19 +8,19 @@ export interface Watched {
   idleMs: number
 }
 
-/** An order used too much processor time. Time by the clock does not count: the machine may be busy. */
+/** An order used too much processor time. Elapsed time does not count, because the machine may be busy. */
 export const TOO_LONG = 'SIGXCPU'
 /** An order made no progress: it waits for something. */
 export const IDLE = 'SIGUSR2'
 /** The thread writes here how much processor time the present order has used, in ms, one line each. */
 export const BEATS_FD = 4
 const BEAT_MS = 100
-/** Less than this between two heartbeats is the cost of the watching itself. */
+/** The watch itself costs up to this much processor time between two heartbeats. */
 const NOTHING_MS = 2
 
 /**
  * Idle time is counted in the thread's own heartbeats: when the machine gives the process no time, there are no heartbeats.
- * It also ends the process when the parent is gone.
+ * It also ends the process when the parent has ended.
  */
 export const WATCH = `
 const { parentPort, workerData } = require('node:worker_threads')

@@ -1,5 +1,5 @@
-// Arithmetic with whole numbers that a double cannot hold. Such a number passes through an expression unchanged; a sum or a
-// remainder of it would be another number than its sender means, and nothing in the result would show it.
+// Detects arithmetic with whole numbers that a double cannot hold. An expression can copy such a number unchanged, but a sum or
+// a remainder of it would be wrong, and the result would not show it.
 
 interface Node {
   type?: string
@@ -7,11 +7,11 @@ interface Node {
   [key: string]: unknown
 }
 
-/** What the library calls after each value. */
-type Told = (node: object, input: unknown, environment: unknown, result: unknown) => void
+/** The library calls this function after each value. */
+type AfterValue = (node: object, input: unknown, environment: unknown, result: unknown) => void
 
 const OPERATORS = new Set(['+', '-', '*', '/', '%', '..'])
-/** Built-in functions that compute with numbers, or write them in another form. Texts are looked at in the result. */
+/** Built-in functions that compute with numbers or format them. Texts are checked in the result instead (expression.ts). */
 const FUNCTIONS = new Set([
   ...['sum', 'average', 'abs', 'floor', 'ceil', 'round', 'power', 'sqrt'],
   ...['formatNumber', 'formatInteger', 'formatBase', 'fromMillis'],
@@ -19,17 +19,17 @@ const FUNCTIONS = new Set([
 
 /**
  * @param nodes of the expression's syntax tree
- * @param changed the doubles that stand for whole numbers with other digits
- * @returns what the library is to call after each value; it throws where one of `changed` is computed with
+ * @param changed the doubles whose original whole numbers have other digits
+ * @returns a function that throws if the expression computes with one of `changed`
  */
-export function watchArithmetic(nodes: readonly Node[], changed: ReadonlySet<number>): Told {
+export function watchArithmetic(nodes: readonly Node[], changed: ReadonlySet<number>): AfterValue {
   const operands = new Map<object, object[]>()
   for (const node of nodes) {
     const found = operandsOf(node).filter((operand) => typeof operand === 'object' && operand !== null) as object[]
     if (found.length > 0) operands.set(node, found)
   }
   const watched = new Set([...operands.values()].flat())
-  /** Operands whose last value was, or held, one of `changed`. */
+  /** Operands whose last value was one of `changed`, or a list with one of them. */
   const holding = new Set<object>()
   const isChanged = (value: unknown) =>
     Array.isArray(value) ? value.some((item) => changed.has(item)) : changed.has(value as number)

@@ -1,4 +1,4 @@
-// What runs inside of a realm: JSONata, and nothing else. JSONata is no sandbox: with the update operator, an expression
+// The script inside of a realm, which contains only JSONata. JSONata is not a sandbox: with the update operator, an expression
 // reaches the library's own objects. Only text goes in and comes out (realm.ts).
 
 import jsonata from 'jsonata'
@@ -19,27 +19,27 @@ interface Definition {
   signature?: unknown
 }
 
-/** Where it was called, for messages. */
+/** The place of the call, for messages. */
 interface Called {
   token: unknown
   position: unknown
 }
 
-/** Set by realm.ts, read by it; all of them texts. */
+/** The globals by which realm.ts passes texts in and out. */
 interface Surface {
   expression: string
   /** JSON; numbers beyond a double's range are written as 1e999. */
   document: string
-  /** JSON: what `$distribution` is, and when the distribution was accepted. */
+  /** JSON: the value of `$distribution`, and when the distribution was accepted. */
   words: string
-  /** JSON: the doubles that stand for whole numbers with other digits. Empty for none. */
+  /** JSON: the doubles whose original whole numbers have other digits. Empty if there are none. */
   changed: string
-  /** JSON: see `Answer` in realm.ts. Empty for as long as there is none. */
+  /** JSON: see `Answer` in realm.ts. Empty until there is a result. */
   answer: string
   judge(): void
   /** @param anything whether the expression may change objects */
   evaluate(anything: boolean): void
-  /** Finds where a list becomes a single value; only in a realm that is used for nothing else. */
+  /** Finds where a list becomes a single value. The realm must not be used for anything else. */
   singles(): void
 }
 
@@ -98,12 +98,12 @@ surface.evaluate = (anything) => {
 surface.singles = () => {
   const { expression } = compile(surface.expression)
   const ast = expression.ast()
-  const { told, found } = watchSingles(ast, nodesOf(ast))
-  expression.assign(AFTER_EACH_VALUE, told)
-  const tell = () => {
+  const { afterValue, found } = watchSingles(ast, nodesOf(ast))
+  expression.assign(AFTER_EACH_VALUE, afterValue)
+  const answer = () => {
     surface.answer = stringify({ singles: [...found] })
   }
-  void evaluated(expression).then(tell, tell)
+  void evaluated(expression).then(answer, answer)
 }
 
 function compile(text: string) {
@@ -119,7 +119,7 @@ function compile(text: string) {
   return made
 }
 
-/** Most payloads have no such number; then nothing is watched. */
+/** Undefined for most payloads, which have no such number. */
 function guard(expression: Expression): unknown {
   if (surface.changed === '') return undefined
   return watchArithmetic(nodesOf(expression.ast()), new Set(parse(surface.changed) as number[]))
@@ -146,8 +146,8 @@ function nowAt(time: number, builtIns: object) {
 }
 
 /**
- * The built-in functions, frozen so that no expression can replace or remove them. The library writes into a function where it
- * was called: only these fields stay writable, on an object that inherits from the frozen one.
+ * The built-in functions, frozen so that no expression can replace or remove them. The library writes the place of each call
+ * into the function: only these fields stay writable, on an object that inherits from the frozen one.
  */
 async function sealedBuiltIns(): Promise<Record<string, unknown>> {
   const sealed: Record<string, unknown> = {}

@@ -1,15 +1,15 @@
 // Realms in which expressions run, each with its own globals and its own copy of the library. An expression with the update
 // operator can reach and change every object of the library, so it gets a fresh realm for each evaluation. Other expressions
-// only change what they make; they share one realm per tenant, whose code is already optimised (eight times as fast for a
-// document of 3,000 rows). Only text crosses the border in either direction: an object of one side would lead to the
-// constructors of that side.
+// change only the objects that they create; they share one realm per tenant, whose code is already optimised (eight times as
+// fast for a document of 3,000 rows). Only text goes in and comes out, because an object would give access to the constructors
+// of its side.
 import vm from 'node:vm'
 
-/** What a realm answers. */
+/** The result of a call in a realm. */
 export interface Answer {
-  /** Of `judge`: why the expression may not be used; null when it may. */
+  /** For `judge`: why the expression is not allowed; null if it is allowed. */
   refused?: string | null
-  /** Of `judge`: it cannot be read. */
+  /** For `judge`: a syntax error. */
   syntax?: Fault
   /** The result as JSON. */
   result?: string
@@ -17,9 +17,9 @@ export interface Answer {
   /** It has the update operator, and was not evaluated. */
   updates?: true
   failed?: Fault
-  /** Of `singles`: paths. */
+  /** For `singles`: the paths. */
   singles?: string[]
-  /** Nothing runs any more, and there is no result: it waits for something that cannot happen. */
+  /** The evaluation waits for something that cannot happen. */
   stuck?: true
 }
 
@@ -33,7 +33,7 @@ export interface Fault {
   number?: unknown
 }
 
-/** The source of inside.ts and its library, as one script; put here when this is bundled (bundle.ts). */
+/** The source of inside.ts and its library, as one script; bundle.ts inserts it. */
 declare const REALM_SOURCE: string
 
 let library: vm.Script | undefined
@@ -41,7 +41,7 @@ let library: vm.Script | undefined
 let shared: vm.Context | undefined
 let updated = false
 
-/** Called before the evaluation for another tenant. */
+/** Call it before an evaluation for another tenant. */
 export function forgetRealm(): void {
   shared = undefined
 }
@@ -58,7 +58,7 @@ export function judgedInRealm(expression: string): Answer {
 /**
  * @param document as JSON
  * @param words as JSON
- * @param changed as JSON: the doubles in `document` that stand for whole numbers with other digits; empty for none
+ * @param changed as JSON: the doubles in `document` whose original whole numbers have other digits; empty if there are none
  */
 export function evaluatedInRealm(expression: string, document: string, words: string, changed = ''): Answer {
   const texts = { expression, document, words, changed }

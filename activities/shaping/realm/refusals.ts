@@ -1,5 +1,5 @@
-// What an expression must not contain, found in its syntax tree before it is evaluated. This gives early and clear errors; what
-// is not found here meets frozen functions, in a realm that ends with the evaluation.
+// Finds forbidden parts of an expression in its syntax tree, before it is evaluated, so that errors are early and clear. An
+// attempt that is not found here fails at the frozen functions, and its realm ends with the evaluation.
 
 /** A repeat must be the same document, and text from a payload must never become code. */
 export const REFUSED = ['random', 'shuffle', 'eval']
@@ -13,7 +13,7 @@ interface Node {
   [key: string]: unknown
 }
 
-/** What is refused, in words; undefined when nothing is. */
+/** Why the expression is rejected; undefined if it is allowed. */
 export function refusal(ast: unknown, builtIns: ReadonlySet<string>): string | undefined {
   const nodes = nodesOf(ast)
   for (const { type, value, position = 0 } of nodes) {
@@ -39,7 +39,7 @@ export function updates(ast: unknown): boolean {
   return nodesOf(ast).some(({ type }) => type === 'transform')
 }
 
-/** All nodes of a tree; no recursion, however deep it nests. */
+/** All nodes of a tree, without recursion, because it may nest deeply. */
 export function nodesOf(ast: unknown): Node[] {
   const found: Node[] = []
   const seen = new Set<unknown>()
@@ -54,7 +54,7 @@ export function nodesOf(ast: unknown): Node[] {
   return found
 }
 
-/** The variables that hold a function: the built-in ones, and what is bound to one of them or to a function. */
+/** The variables that may hold a function: the built-in functions, and variables that are bound to a function. */
 function functionNames(nodes: readonly Node[], builtIns: ReadonlySet<string>): ReadonlySet<string> {
   const names = new Set(builtIns)
   const binds = nodes.filter(({ type }) => type === 'bind')
@@ -68,7 +68,7 @@ function functionNames(nodes: readonly Node[], builtIns: ReadonlySet<string>): R
   return names
 }
 
-/** Whether a node's value is a function, or something taken out of one. A call is not looked into. */
+/** Whether a node's value may be a function or a part of one. Results of calls are not examined. */
 function mayBeFunction(root: unknown, functions: ReadonlySet<string>): boolean {
   const open: unknown[] = [root]
   const seen = new Set<unknown>()
@@ -104,7 +104,7 @@ function mayBeFunction(root: unknown, functions: ReadonlySet<string>): boolean {
         open.push(rhs)
         break
       case 'apply':
-        // `f ~> g` is a function where f is one.
+        // `f ~> g` is a function if f is one.
         open.push(lhs)
         break
       case 'unary':

@@ -1,5 +1,5 @@
-// Where a list became a single value. JSONata makes a value of a list of one that a path finds, so that the same expression
-// gives a list for some payloads and a value for others. It tells of each value that it evaluated, before it does so.
+// Finds where a list became a single value. If a path finds a list of one, JSONata returns its only value, so the same
+// expression returns a list for some payloads and a value for others. JSONata reports each list before it does that.
 
 interface Node {
   type?: string
@@ -7,11 +7,11 @@ interface Node {
   [key: string]: unknown
 }
 
-/** What the library calls after each value. */
-type Told = (node: object, input: unknown, environment: unknown, result: unknown) => void
+/** The library calls this function after each value. */
+type AfterValue = (node: object, input: unknown, environment: unknown, result: unknown) => void
 
-/** Watches the paths whose values go into the result: all of the expression, and the fields of the objects that it makes. */
-export function watchSingles(ast: unknown, nodes: readonly Node[]): { told: Told; found: Set<string> } {
+/** Watches the paths whose values are part of the result: the expression itself, and the fields of objects that it creates. */
+export function watchSingles(ast: unknown, nodes: readonly Node[]): { afterValue: AfterValue; found: Set<string> } {
   const places = new Set<object>()
   note(ast, places)
   for (const { lhs } of nodes) {
@@ -22,7 +22,7 @@ export function watchSingles(ast: unknown, nodes: readonly Node[]): { told: Told
   for (const path of places) for (const step of stepsOf(path)) pathOf.set(step, path)
   const throughLists = new Set<object>()
   const found = new Set<string>()
-  const told: Told = (node, _input, _environment, result) => {
+  const afterValue: AfterValue = (node, _input, _environment, result) => {
     if (!Array.isArray(result)) return
     const path = pathOf.get(node)
     if (path) throughLists.add(path)
@@ -32,7 +32,7 @@ export function watchSingles(ast: unknown, nodes: readonly Node[]): { told: Told
     const becomesOne = sequence === true && result.length === 1 && !keepSingleton && !tupleStream
     if (becomesOne && places.has(node) && throughLists.has(node)) found.add(textOf(node))
   }
-  return { told, found }
+  return { afterValue, found }
 }
 
 /** The paths that a node's value may come from. */
@@ -41,7 +41,7 @@ function note(root: unknown, places: Set<object>): void {
   while (open.length > 0) {
     const node = open.pop() as Node | undefined
     if (typeof node !== 'object' || node === null) continue
-    // `items[0]` asks for one.
+    // `items[0]` requests a single value.
     if (node.type === 'path' && !stepsOf(node).some(picksOne)) places.add(node)
     else if (node.type === 'condition') open.push(node.then, node.else)
     else if (node.type === 'block') open.push((node.expressions as unknown[] | undefined)?.at(-1))

@@ -27,7 +27,7 @@ describe('tenants at a few slots', () => {
   it('never have all slots alone', () => {
     const { queue, add } = aQueue(2)
     add('a1', 'a2')
-    expect([queue.next(), queue.next(), queue.hasTurn(), queue.size()]).toEqual(['a1', undefined, false, 1])
+    expect([queue.next(), queue.next(), queue.hasNext(), queue.size()]).toEqual(['a1', undefined, false, 1])
     add('b1')
     expect(queue.next()).toBe('b1')
     queue.done('a', 1)
@@ -45,7 +45,7 @@ describe('tenants at a few slots', () => {
     add('c1')
     expect(queue.next()).toBe('c1')
     queue.done('c', 5)
-    expect(queue.hasTurn()).toBe(false)
+    expect(queue.hasNext()).toBe(false)
     queue.done('a', 5)
     expect(queue.next()).toBe('b2')
     // What was slow is forgotten in time.
@@ -103,7 +103,7 @@ describe('tenants at a few slots', () => {
     queue.takes('b', 300)
     expect(queue.isCrowded()).toBe(true)
     queue.done('b', 300)
-    queue.gaveWay('b')
+    queue.preempted('b')
     queue.putBack('b', 'b1')
     // Long work that came to its end makes nobody slow.
     queue.done('a', 900)
