@@ -1,4 +1,4 @@
-// Ends the rest of a batch that is cancelled, or that fails fast.
+// Cancels the open distributions of a batch, after a cancel or a failure with fail_fast.
 
 import type { BatchRow } from '../../db/batches/batches.ts'
 import { closeItem, openItems, waitingItems } from '../../db/batches/items.ts'

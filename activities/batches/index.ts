@@ -25,11 +25,11 @@ import { retryPage } from './resend.ts'
 import { startOneByOne, startPage } from './start.ts'
 import { type Begun, type Step, waitFor } from './step.ts'
 
-/** With fail_fast, other items are sent until the failure of one is noticed. */
-const FAST_MS = 3000
-/** How often the batch of a suspended tenant is checked; more often than the time below, after which the sweep looks for its run. */
+/** The longest wait between two checks with fail_fast, because other items are sent until a failure is noticed. */
+const FAIL_FAST_MS = 3000
+/** How often the batch of a suspended tenant is checked; shorter than the time below, so the sweep does not start it. */
 const SUSPENDED_MS = 60_000
-/** The sweep looks for the run of a batch that has made no step for this long. */
+/** If a batch makes no step for this long, the sweep starts its run again. */
 const SILENT_SECONDS = 120
 
 export async function batchStep(deps: ActivityDeps, ref: BatchRef, beat: () => void, attempt = 1): Promise<BatchStep> {
@@ -83,7 +83,7 @@ async function endIfDone(step: Step, batch: BatchRow): Promise<BatchStep> {
   if (progress.counts.pending + progress.counts.processing > 0) {
     // A fraction of its age: a young batch is checked soon, and one that waits for days seldom.
     const wait_ms = waitFor((now() - batch.created_at.getTime()) / 10)
-    return { done: false, wait_ms: batch.options.fail_fast ? Math.min(FAST_MS, wait_ms) : wait_ms }
+    return { done: false, wait_ms: batch.options.fail_fast ? Math.min(FAIL_FAST_MS, wait_ms) : wait_ms }
   }
   const status = batchStatusOf(batch, progress)
   const body = callbackBody(batch, status, progress)

@@ -15,7 +15,7 @@ interface Item {
   job_id: string
 }
 
-/** `work` on each, a few at once. If one fails, the others are handled before the error is thrown. */
+/** Runs `work` on each item, a few at once. If one fails, the others are handled before the error is thrown. */
 export async function eachAlone<T extends Item>(
   step: Step,
   batch: BatchRow,
@@ -33,7 +33,7 @@ export async function eachAlone<T extends Item>(
   if (failed.length > 0) throw failed[0]
 }
 
-/** `work` on one item. An error of the item itself ends the item; any other error is thrown, and the step is retried. */
+/** Runs `work` on one item. An error of the item itself ends the item; any other error is thrown, and the step is retried. */
 export async function alone(step: Step, batch: BatchRow, item: Item, work: () => Promise<void>): Promise<void> {
   try {
     await work()

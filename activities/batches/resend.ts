@@ -63,7 +63,7 @@ const SKIPPED = {
   nothing: 'there was nothing to retry',
 }
 
-/** `work` on each, a few at once, but one after another for items with the same ordering key. */
+/** Runs `work` on each item, a few at once, but one after another for items with the same ordering key. */
 async function inOrder(
   step: Step,
   batch: BatchRow,

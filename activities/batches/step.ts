@@ -1,4 +1,4 @@
-// What all parts of a batch step share.
+// Types and functions that all parts of a batch step use.
 import type { Ended, EndRequest } from '../../db/distributions/end.ts'
 import type { Db } from '../../db/pool.ts'
 import type { Runs } from '../../workflows/client.ts'
@@ -6,7 +6,7 @@ import type { BatchRef } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 import { endWithoutRun } from '../distribution/end.ts'
 
-/** Distributions that one step takes on. */
+/** The most distributions that one step starts. */
 export const PAGE = 100
 /** Calls to Temporal, or transactions, at once. */
 export const AT_ONCE = 10
@@ -25,12 +25,12 @@ export interface Step {
 
 export type Begun = 'more' | 'all' | { wait_ms: number }
 
-/** Ends a distribution of the batch by its row. */
+/** Ends a distribution of the batch that has no run. */
 export function endByRow({ deps, runs, ref }: Step, id: string, request: EndRequest): Promise<Ended> {
   return endWithoutRun(deps, runs, { tenant_id: ref.tenant_id, id }, request)
 }
 
-/** `work` on each, a few at once. */
+/** Runs `work` on each item, a few at once. */
 export async function inTurns<T>(items: T[], beat: () => void, work: (item: T) => Promise<void>): Promise<void> {
   for (let from = 0; from < items.length; from += AT_ONCE) {
     beat()

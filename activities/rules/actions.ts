@@ -54,11 +54,13 @@ const routing = z
       }
     }
     if (destinations && !tags && destinations.every((one) => weights[one] === 0))
-      fail('must leave one above 0', 'weights')
+      fail('must have at least one weight above 0', 'weights')
   })
 
 const filtering = z.strictObject({
-  drop: z.literal(true, 'must be true').describe('Nothing is delivered: to the destinations below, or to any'),
+  drop: z
+    .literal(true, 'must be true')
+    .describe('Nothing is delivered to the destinations below, or to any if none are given'),
   destinations: names.optional(),
   tags: tags.optional(),
   reason: z
@@ -66,7 +68,7 @@ const filtering = z.strictObject({
     .min(1, 'must not be empty')
     .max(500, 'must have at most 500 characters')
     .optional()
-    .describe('Shown with what was dropped'),
+    .describe('Shown at the dropped distribution or destination'),
   stop,
 })
 

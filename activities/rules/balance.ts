@@ -1,4 +1,4 @@
-// Load balancing: which of several destinations is next. The database counts, once for all workers.
+// Load balancing: which of several destinations is next. All workers share one counter in the database.
 import { LRUCache } from 'lru-cache'
 import type { Balance } from './actions.ts'
 
@@ -10,7 +10,7 @@ export interface Member {
   unhealthy: boolean
 }
 
-/** The member that is next; `turn` counts from 0. Members keep their order. */
+/** The next member; `turn` counts from 0. Members keep their order. */
 export function pick(members: readonly Member[], balance: Balance, turn: number): Member {
   switch (balance) {
     case 'round_robin':
@@ -34,7 +34,7 @@ export function pick(members: readonly Member[], balance: Balance, turn: number)
   }
 }
 
-/** Up to this many members alternate evenly; more of them come in blocks, which needs no table. */
+/** Up to this many members alternate evenly. Larger groups are served in blocks, which needs no table. */
 const MAX_SPREAD = 100
 
 function weightedIndex(weights: readonly number[], turn: number): number {
@@ -68,7 +68,7 @@ function sequenceOf(shares: readonly number[], total: number): number[] {
   return sequence
 }
 
-/** By the weights; one of 100 members with large weights takes some 100 kB. */
+/** Sequences by their weights; a sequence of 100 members with large weights takes some 100 kB. */
 const sequences = new LRUCache<string, number[]>({ max: 100 })
 
 function gcd(a: number, b: number): number {

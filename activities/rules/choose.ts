@@ -6,7 +6,7 @@ import type { Lookups, PlannedDestination, RulePlan } from './planned.ts'
 import type { RuleOf } from './rule.ts'
 import { isLiving } from './warnings.ts'
 
-/** What the routing rules choose: each destination once, by the first rule that has it. */
+/** Adds the destinations that the routing rules choose to the plan: each once, by the first rule that chooses it. */
 export async function choose(
   plan: RulePlan,
   rules: RuleOf<'routing'>[],
@@ -29,7 +29,7 @@ export async function choose(
     plan.destinations.push(planned)
     return planned
   }
-  /** The groups of failover rules: of each group one destination is to be served. */
+  /** The groups of failover rules: one destination of each group must succeed. */
   const groups: string[][] = []
   for (const [group, rule] of rules.entries()) {
     const names = members.get(rule)!
@@ -60,7 +60,7 @@ export async function choose(
           }
           const planned = present ?? take(name)
           planned.failover_group = group
-          // One that is sent in any case becomes the first of the group; the other rule needs it even if the group succeeds.
+          // If another rule sends to it anyway, it becomes the first of the group, and is needed even if the group succeeds.
           planned.required = present !== undefined
           if (planned.status !== 'pending') continue
           planned.standby = !present && own.length > 0
@@ -102,7 +102,7 @@ export async function choose(
   }
 }
 
-/** By name in the order of the rule, then by tag in the order of names. A shared rule chooses the tenant's own destinations. */
+/** First by name, in the order of the rule, then by tag, in the order of the names. A shared rule ignores unknown names. */
 function membersOf(
   { actions, shared }: RuleOf<'routing'>,
   candidates: Candidate[],
@@ -136,7 +136,7 @@ export function row(name: string, candidate: Candidate | null, rule: string | nu
   }
 }
 
-/** A registered destination in its present state. If it is inactive it is skipped when a rule chose it, and waits when it was named. */
+/** A registered destination. An inactive one is skipped if a rule chose it, and its delivery waits if the submission named it. */
 export function member(
   name: string,
   candidate: Candidate | undefined,

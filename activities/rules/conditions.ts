@@ -1,5 +1,5 @@
-// Conditions: `all`, `any` and `not` around tests of one value each. Parsing checks them: a parsed rule can be evaluated, and for
-// one that cannot be parsed the answer says where and why.
+// Conditions: `all`, `any` and `not` around tests of one value each. A parsed condition can always be evaluated. If parsing fails,
+// the issues say where and why.
 import { closest, distance } from 'fastest-levenshtein'
 import { Digits, type Exact } from './exact.ts'
 import { OPERATOR_NAMES, OPERATORS, type Operator, type OperatorName, type Test } from './operators.ts'
@@ -23,7 +23,7 @@ export interface Issue {
 
 const MAX_DEPTH = 10
 const MAX_LEAVES = 200
-/** Each takes a millisecond to compile, and 40 kB. */
+/** Each pattern takes a millisecond to compile, and 40 kB. */
 const MAX_PATTERNS = 20
 
 export interface ReadConditions {
@@ -31,7 +31,7 @@ export interface ReadConditions {
   leaves: Leaf[]
 }
 
-/** The conditions of a rule, or everything that is wrong with them. `{}` always holds. */
+/** The conditions of a rule, or all of their problems. `{}` always holds. */
 export function readConditions(given: Exact | undefined): ReadConditions | { issues: Issue[] } {
   const reader: Reader = { issues: [], leaves: [], patterns: 0 }
   if (isObject(given) && Object.keys(given).length === 0) return { condition: { kind: 'all', of: [] }, leaves: [] }

@@ -1,17 +1,17 @@
-// Evaluates conditions. A test that was not tried because of its cost is undecided: neither it nor its `not` holds.
+// Evaluates conditions. A test that is not tried because of its cost is undecided: neither the test nor its `not` holds.
 import type { Condition, Leaf } from './conditions.ts'
 import { Digits, type Exact } from './exact.ts'
 import { type Answer, spend, TOO_MUCH, type Work } from './operators.ts'
 import { type Facts, follow, pathOfElement, someElement } from './paths.ts'
 
 /**
- * What was tested, and the result. Conditions that did not need a test are left out. `undecided`: a test that matters was not
- * tried; the condition does not match, and neither does its `not`.
+ * The tests and the result. Conditions that needed no test are left out. `undecided`: a test that could decide was not tried;
+ * neither the condition nor its `not` matches.
  */
 export type Outcome = {
   matched: boolean
   undecided?: true
-} /** `elements`: of a list, of which none holds; `at` is the one that does. */ & (
+} /** `elements`: the length of a list if no element matches; `at`: the path of the element that matches. */ & (
   | { kind: 'leaf'; leaf: Leaf; actual: Exact | undefined; elements?: number; at?: string; note?: string }
   | { kind: 'all' | 'any' | 'not'; of: Outcome[] }
 )
@@ -19,10 +19,10 @@ export type Outcome = {
 /** The cost of one list element. The number of tests is bounded by the size of the rules. */
 const ELEMENT = 10
 
-/** Other work gets the event loop after this much: some two milliseconds. */
-const TURN = 20_000
+/** The cost after which other work may run: some two milliseconds. */
+const YIELD_AFTER = 20_000
 
-/** Tests in order and stops as soon as the result is known. Yields where other work may run. */
+/** Tests in order and stops as soon as the result is known. Yields when other work may run. */
 export function* evaluate(condition: Condition, facts: Facts, work: Work): Generator<void, Outcome> {
   if (condition.kind === 'leaf' && condition.path.root === 'payload' && facts.unread !== undefined) {
     const untried = `was not tried: the payload ${facts.unread}`
@@ -31,7 +31,7 @@ export function* evaluate(condition: Condition, facts: Facts, work: Work): Gener
   if (condition.kind === 'leaf') {
     const before = work.left
     const outcome = condition.path.many ? yield* askEach(condition, facts, work) : ask(condition, facts, work)
-    if (before - work.left > TURN) yield
+    if (before - work.left > YIELD_AFTER) yield
     return outcome
   }
   const { kind } = condition
@@ -53,7 +53,7 @@ function ask(leaf: Leaf, facts: Facts, work: Work): Outcome {
   return { kind: 'leaf', leaf, actual, ...verdict(answer) }
 }
 
-/** Holds when it holds for one element; the result says for which. */
+/** Matches if one element matches; the result says which. */
 function* askEach(leaf: Leaf, facts: Facts, work: Work): Generator<void, Outcome> {
   let elements = 0
   let actual: Exact | undefined
@@ -61,7 +61,7 @@ function* askEach(leaf: Leaf, facts: Facts, work: Work): Generator<void, Outcome
   let last: Answer = false
   let since = work.left
   const isDue = () => {
-    if (since - work.left < TURN) return false
+    if (since - work.left < YIELD_AFTER) return false
     since = work.left
     return true
   }
@@ -72,7 +72,7 @@ function* askEach(leaf: Leaf, facts: Facts, work: Work): Generator<void, Outcome
       elements += 1
       actual = value
       last = isAffordable(value, work) ? leaf.test(value, work) : TOO_MUCH
-      // The element that was not tried may be the one that holds.
+      // An element that was not tried might match, so the walk ends undecided.
       const ends = last === true || isUntried(last)
       if (ends) at = pathOfElement(leaf.path, indexes)
       return ends

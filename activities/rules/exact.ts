@@ -1,5 +1,4 @@
-// Payloads as rules see them: every digit of a number counts, so that 64-bit integers and long decimals compare as they were
-// written.
+// Payloads for rules: numbers keep every digit, so that 64-bit integers and long decimals are compared exactly.
 import { canonical, compareDecimals, decimalOf } from '../document/decimal.ts'
 import { readTree, readTreeInTurns, type Tree, type Wanted } from '../document/tree.ts'
 
@@ -25,12 +24,12 @@ export function readExact(text: string | Buffer, wanted?: Wanted): Exact | undef
   return readTree(bytes, { number, ...(wanted && { wanted }) })
 }
 
-/** @throws TooManyValues as soon as more than `most` would have to be built */
+/** @throws TooManyValues if the wanted parts have more than `most` values */
 export function readExactInTurns(bytes: Buffer, wanted: Wanted, most: number): Promise<Exact | undefined> {
   return readTreeInTurns(bytes, { number, wanted, most })
 }
 
-/** The value as JSON text, digits as they were; longer ones end in `…`. */
+/** The value as JSON text with all digits; a text longer than `max` is cut and ends in `…`. */
 export function exactText(value: Exact | undefined, max = Number.POSITIVE_INFINITY): string {
   let text = ''
   const write = (part: Exact | undefined): void => {
@@ -68,7 +67,7 @@ export function plain(value: Exact): unknown {
   return JSON.parse(exactText(value))
 }
 
-/** Compares two numbers by all of their digits: negative, 0 or positive, as `sort` wants it. */
+/** Compares two numbers by all of their digits: negative, 0 or positive, as in the callback of `sort`. */
 export function compareDigits(a: Digits, b: Digits): number {
   if (isShort(a.text) && isShort(b.text)) return Number(a.text) - Number(b.text)
   return compareDecimals(decimalOf(a.text), decimalOf(b.text))
@@ -79,7 +78,7 @@ export function canonicalDigits({ text }: Digits): string {
   return canonical(decimalOf(text))
 }
 
-/** A double tells any two decimals of 15 digits apart. */
+/** Two different decimals of up to 15 digits always have different doubles. */
 function isShort(text: string): boolean {
   return text.length <= 15 && !text.includes('e') && !text.includes('E')
 }

@@ -1,4 +1,4 @@
-// Explains why a distribution went to its destinations, with the values that decided. Bounded, because it is stored with the job.
+// Explains why a distribution went to its destinations, with the tested values. Bounded, because it is stored with the job.
 import type { RuleType } from '../../db/states.ts'
 import type { Outcome } from './evaluate.ts'
 import { type Exact, exactText } from './exact.ts'
@@ -7,9 +7,9 @@ import type { Considered, PlannedDestination, RulePlan } from './planned.ts'
 export interface ExplanationOptions {
   /** False: only paths, because the payload is sealed. */
   values: boolean
-  /** Shown characters of a value. */
+  /** Characters that are shown of a value. */
   max_value: number
-  /** Bytes for all rules together; the rules that are left out are counted. */
+  /** Bytes for all rules together; rules beyond that are only counted. */
   max_bytes: number
   /** For a condition that does not hold, only the test that failed. */
   brief: boolean
@@ -126,13 +126,13 @@ export function explain(plan: RulePlan, options: ExplanationOptions): Explanatio
 }
 
 /**
- * For each rule the longest form for which there is room. Rules beyond the room are not put into words at all: there may be a
- * thousand of them.
+ * Keeps for each rule the longest form that fits the budget. Rules beyond the budget are not even explained, because there may
+ * be a thousand of them.
  */
-function keepLazily<T, U>(list: T[], word: (one: T) => U[], budget: { left: number }): U[] {
+function keepLazily<T, U>(list: T[], formsOf: (one: T) => U[], budget: { left: number }): U[] {
   const kept: U[] = []
   for (const one of list) {
-    const fitting = word(one).find((worded) => Buffer.byteLength(JSON.stringify(worded)) <= budget.left)
+    const fitting = formsOf(one).find((form) => Buffer.byteLength(JSON.stringify(form)) <= budget.left)
     if (fitting === undefined) break
     budget.left -= Buffer.byteLength(JSON.stringify(fitting))
     kept.push(fitting)
@@ -142,7 +142,7 @@ function keepLazily<T, U>(list: T[], word: (one: T) => U[], budget: { left: numb
   return kept
 }
 
-/** The shortest form: without its conditions. */
+/** The shortest form, without the conditions. */
 function outline({ id, name, shared, rule_type, priority, outcome }: Considered): ExplainedRule {
   const note = 'its conditions are left out because of their size'
   return { id, name, ...(shared ? { shared } : {}), rule_type, priority, matched: outcome?.matched ?? null, note }
@@ -169,7 +169,7 @@ function explainActual(actual: Exact | undefined, { values, max_value }: Explana
 function explainOutcome(outcome: Outcome, options: ExplanationOptions): ExplainedCondition {
   if (outcome.kind === 'not') return { matched: outcome.matched, not: explainOutcome(outcome.of[0]!, options) }
   if (outcome.kind !== 'leaf') {
-    // If an `all` does not hold, the last test is the one that decided.
+    // If an `all` does not hold, the last test decided.
     const brief = options.brief && outcome.kind === 'all' && !outcome.matched && !outcome.undecided
     const asked = brief ? outcome.of.slice(-1) : outcome.of
     return { matched: outcome.matched, [outcome.kind]: asked.map((one) => explainOutcome(one, options)) }

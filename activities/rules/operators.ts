@@ -1,4 +1,4 @@
-// The operators of conditions, one entry each: the form of its value, and the test.
+// The operators of conditions: each entry checks the value in the rule and creates the test.
 import { canonicalDigits, compareDigits, Digits, type Exact } from './exact.ts'
 import type { Path } from './paths.ts'
 import { MAX_MATCHED_TEXT, type Pattern, readPattern } from './patterns.ts'
@@ -9,10 +9,10 @@ export interface Untried {
   untried: string
 }
 
-/** The result, or false with a reason that the values do not show. */
+/** The result; a text means false, with a reason that the values do not show. */
 export type Answer = boolean | string | Untried
 
-/** The cost that the rules of one plan may still have together. */
+/** The remaining cost for all rules of one plan. */
 export interface Work {
   left: number
 }
@@ -25,7 +25,7 @@ const WORK = 10_000_000
 
 export const freshWork = (): Work => ({ left: WORK })
 
-/** False spends nothing: a cheaper test may still be tried. */
+/** If it returns false nothing is spent, so that a cheaper test may still be tried. */
 export function spend(work: Work, units: number): boolean {
   if (units > work.left) return false
   work.left -= units
@@ -39,7 +39,7 @@ export type Test = (actual: Exact | undefined, work: Work) => Answer
 export interface Operator {
   /** For the documentation. */
   about: string
-  /** The test, or what is wrong with its value; `at` is the path from the value to the fault. */
+  /** The test, or the problem of the value; `at` is the position of the problem in a list. */
   read(value: Exact | undefined, path: Path): Test | { issue: string; at?: number }
 }
 
@@ -48,7 +48,7 @@ const MAX_TEXT = 10_000
 /** Digits before or after the decimal point; jsonb accepts some more. */
 const MAX_DIGITS = 1000
 
-/** The order of priorities, so that `greater_than "normal"` means what it says. */
+/** The order of priorities, for comparisons such as `greater_than "normal"`. */
 const RANKS: Record<string, number> = { low: 0, normal: 1, high: 2, critical: 3 }
 
 function isScalar(value: Exact | undefined): value is string | boolean | null | Digits {
@@ -68,7 +68,7 @@ function isStorable({ text }: Digits): boolean {
   return digits.length <= MAX_DIGITS && Math.abs(Number(exponent)) <= MAX_DIGITS
 }
 
-/** A value that the path can never have is refused: the rule would never, or always, match. */
+/** Rejects a value that the path can never have: the rule would never match, or always. */
 function impossible(value: Exact, path: Path): string | undefined {
   if (path.root === 'priority' && !(typeof value === 'string' && Object.hasOwn(RANKS, value))) {
     return `must be one of ${Object.keys(RANKS).join(', ')}`

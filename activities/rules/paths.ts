@@ -13,7 +13,7 @@ export interface Path {
   text: string
   root: Root
   steps: Step[]
-  /** It has a `[*]`: it leads to several values. */
+  /** The path has a `[*]`, so it may have several values. */
   many: boolean
 }
 
@@ -33,7 +33,7 @@ const MAX_LENGTH = 500
 const MAX_STEPS = 50
 const parse = createPathParser({ notInKey: '.[\\]"\\s', each: true, quoted: true })
 
-/** The path, or what is wrong with it. */
+/** The path, or its problem. */
 export function readPath(text: string): Path | { issue: string } {
   if (text.length > MAX_LENGTH) return { issue: `must have at most ${MAX_LENGTH} characters` }
   const name = /^[^.[]*/.exec(text)![0]
@@ -77,8 +77,8 @@ interface Walk {
 }
 
 /**
- * Whether `holds` for the value at the path in one of the elements, in their order. A value that is no list has no elements.
- * Yields where `isDue` says so.
+ * Whether `holds` is true for the value at the path in one of the elements, in their order. A value that is not a list has no
+ * elements. Yields when `isDue` is true.
  */
 export function someElement(path: Path, facts: Facts, walk: Walk): Generator<void, boolean | undefined> {
   return inEach(path.root === 'metadata' ? facts.metadata : facts.payload, path.steps, 0, [], walk)
@@ -121,7 +121,7 @@ export function pathOfElement(path: Path, indexes: readonly number[]): string {
   return path.text.replace(/"(?:[^"\\]|\\.)*"|\[\*\]/g, (part) => (part === '[*]' ? `[${indexes[next++]}]` : part))
 }
 
-/** Values that one plan may hold, some 60 MB; others are planned at the same time. */
+/** Values that one plan may build, some 60 MB, because several plans run at the same time. */
 const MAX_VALUES = 500_000
 
 /** The parts of the payload that the rules use. */

@@ -14,7 +14,7 @@ export interface Pattern {
   found(text: string): boolean
 }
 
-/** The pattern, or what is wrong with it. */
+/** The pattern, or its problem. */
 export function readPattern(text: string): Pattern | { issue: string } {
   if (text.length > MAX_PATTERN) return { issue: `must have at most ${MAX_PATTERN} characters` }
   let compiled: RE2JS

@@ -1,5 +1,5 @@
-// From facts and rules to a plan: which destinations are served, how, and why. The same code serves real distributions and dry
-// runs; lookups are passed in.
+// Makes a plan from facts and rules: which destinations are served, how, and why. Distributions and dry runs use the same code;
+// lookups are passed in.
 
 import type { Candidate } from '../../db/rules/rule-lookups.ts'
 import type { RuleType } from '../../db/states.ts'

@@ -7,7 +7,7 @@ import { type RuleSet, readRule, ruleSet } from './rule.ts'
 
 /** Tenants whose rules one process caches. */
 const MAX_TENANTS = 100
-/** Characters of all cached rules; the rules that are in use stay, however many they are. */
+/** Characters of all cached rules; a tenant with more is cached alone. */
 const MAX_SIZE = 32 * 1024 * 1024
 /** Parsing pauses after this time, so that other distributions are planned meanwhile. */
 const AT_ONCE_MS = 20

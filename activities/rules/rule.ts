@@ -17,7 +17,7 @@ export interface RuleOf<T extends RuleType> extends ReadConditions {
   actions: Actions<T>
 }
 
-/** The rule, or what is wrong with its conditions and actions, by path. */
+/** The rule, or the problems of its conditions and actions, with their paths. */
 export function readRule(stored: StoredRule): Rule | { issues: Issue[] } {
   const { id, name, shared, rule_type, priority } = stored
   const conditions = readConditions(readExact(stored.conditions))
