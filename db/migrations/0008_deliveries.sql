@@ -3,8 +3,8 @@
 
 -- The plan: one row per distribution and destination. A column that changes in every delivery is in no index, so that
 -- PostgreSQL can write the updates as HOT updates; with `status` in the predicate of an index a delivery wrote 1,196
--- bytes of WAL from plan to success, without it 837 (measured). Hence the generated columns at the end, which are null
--- in nearly all rows: indexes use those.
+-- bytes of WAL from plan to success, without it 837 (measured). So the indexes use the generated columns at the end,
+-- which are null in nearly all rows.
 create table distribution_deliveries (
   distribution_job_id uuid not null,
   destination_name varchar(100) not null,
@@ -37,7 +37,7 @@ create table distribution_deliveries (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   -- Some destinations can succeed in part, such as a mail that one recipient's server accepted and another deferred.
-  -- What one attempt leaves for the next, in the form of its destination; null: nothing.
+  -- Data that one attempt stores for the next; its form depends on the protocol. Null: none.
   progress jsonb,
   -- A rule's transform_config; null: that of the destination holds.
   shape jsonb,
@@ -45,8 +45,8 @@ create table distribution_deliveries (
   failover_group integer,
   -- Open, but not sent before the deliveries ahead of it in its group have failed permanently.
   standby boolean not null default false,
-  -- What the circuit and the limits of an inline destination are kept by: protocol, host and port. For a registered one
-  -- that is its id.
+  -- The key of the circuit and of the limits of an inline destination: protocol, host and port. The key of a registered
+  -- destination is its id.
   target varchar(400),
   -- As in its distribution, because a delivery looks for its predecessors at every attempt.
   ordering_key varchar(255),
@@ -58,11 +58,11 @@ create table distribution_deliveries (
   deferred_by varchar(20),
   -- How often it was resumed. A wait that began before the last time is void.
   resumes integer not null default 0,
-  -- What a delivery with an ordering key means to those behind it.
+  -- The effect of a delivery with an ordering key on the deliveries behind it.
   ordering_state text generated always as (
     case when ordering_key is null then null
          when status = 'processing' then 'sending'
-         -- It has looked, and others come first. Everything else that waits has a time.
+         -- It was checked, and others come first. All other waiting deliveries have a next_attempt_at.
          when status = 'waiting' and next_attempt_at is null then 'held'
          when status in ('pending', 'waiting') then 'open'
          when status = 'failed' and ordering_blocks then 'blocking'
@@ -87,8 +87,8 @@ create index idx_distribution_deliveries_destination
 -- Deliveries that wait for one target, oldest first.
 create index idx_distribution_deliveries_deferred
   on distribution_deliveries (tenant_id, deferred_target, distribution_job_id) where deferred_target is not null;
--- What is ahead of a delivery, and which one is next. Finished deliveries are not in it, so that a key that was used a
--- million times costs no more than a new one.
+-- The deliveries ahead of another one, and the next one. Finished deliveries are not in this index, so that a key that
+-- was used a million times costs no more than a new one.
 create index idx_distribution_deliveries_ordering
   on distribution_deliveries (tenant_id, ordering_key, destination_name, ordering_seq)
   where ordering_state is not null;
@@ -102,9 +102,8 @@ create index idx_distribution_deliveries_held
   where ordering_state = 'held';
 -- count_failed_deliveries: the permanent failures of the last seconds.
 create index idx_distribution_deliveries_failed_at on distribution_deliveries (failed_at) where failed_at is not null;
--- What waits for a target, or was let go on ('resumed') and has not started yet, in the last seconds. Deliveries are
--- resumed only as fast as they are taken up. deferred_by never changes in a delivery that does not wait, so its updates
--- stay HOT.
+-- Deliveries that wait for a target, or were resumed in the last seconds and have not started yet: deliveries are resumed
+-- only as fast as they start. deferred_by never changes in a delivery that does not wait, so its updates stay HOT.
 create index idx_distribution_deliveries_put_off
   on distribution_deliveries (tenant_id, deferred_target, updated_at)
   where deferred_by in ('resumed', 'share', 'concurrency', 'rate_limit');

@@ -1,5 +1,5 @@
--- What the service sends to a tenant's own addresses: the callbacks of distributions and batches, and operator events.
--- Each row is one message to one URL. Partitioned by month like what it is about.
+-- Messages to a tenant's own URLs: the callbacks of distributions and batches, and operator events. Each row is one
+-- message to one URL. Partitioned by month, like the distributions and batches.
 create table webhooks (
   tenant_id varchar(50) not null,
   -- The distribution, the batch or the event itself. All are ids that begin with their time.
@@ -9,7 +9,7 @@ create table webhooks (
   round integer not null default 1,
   event_type varchar(40) not null,
   url text not null,
-  -- What is sent. A repeat sends the same bytes, even if the distribution is retried meanwhile.
+  -- The body. Every attempt sends the same bytes, even if the distribution is retried meanwhile.
   body text not null,
   status varchar(20) not null default 'pending',
   attempts integer not null default 0,

@@ -11,7 +11,7 @@ create table batches (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   completed_at timestamptz,
-  -- What was not accepted: [{index, details}].
+  -- The distributions that were not accepted: [{index, details}].
   rejected jsonb not null default '[]',
   -- Why the rest was cancelled (fail_fast).
   cancel_reason varchar(500),
@@ -48,7 +48,7 @@ create table batch_items (
   constraint chk_batch_items_state check (state in ('waiting', 'started', 'skipped'))
 );
 
--- What a batch has still to start, in order.
+-- The waiting items of a batch, in order.
 create index idx_batch_items_waiting on batch_items (batch_id, position) where state = 'waiting';
 -- drop_month: the items of the distributions of one month.
 create index idx_batch_items_job on batch_items (distribution_job_id);

@@ -1,5 +1,5 @@
--- Schedules: distributions that are submitted again and again. The row says what is wanted. The schedule in Temporal is
--- derived from it, and is created again when Temporal has lost its data.
+-- Schedules: distributions that are submitted repeatedly. The schedule in Temporal is derived from this row, and is
+-- created again if Temporal has lost its data.
 
 create table distribution_schedules (
   id uuid not null default new_uuidv7(),
@@ -28,16 +28,16 @@ create table distribution_schedules (
   updated_at timestamptz not null default clock_timestamp(),
   -- A deleted row stays until Temporal has deleted its schedule.
   deleted_at timestamptz,
-  -- When the sweep brings Temporal in line with this row; null when it is.
+  -- When the sweep updates Temporal from this row; null when they are equal.
   check_at timestamptz default clock_timestamp() + interval '10 seconds',
-  -- Why the last time made no distribution, or why Temporal rejects the schedule; null when all is well.
+  -- Why the last time created no distribution, or why Temporal rejects the schedule; null if there is no problem.
   problem text,
   problem_at timestamptz,
-  -- Every time up to this one was made, is named in `missed`, or was not wanted (before the schedule was created,
-  -- changed or resumed).
+  -- Every time up to this one has a distribution, is counted in `missed`, or was not required (it was before the schedule
+  -- was created, changed or resumed).
   accounted_at timestamptz not null default clock_timestamp(),
-  -- Times that made no distribution: {count, first, last, times, reason, at, told_at}. Null when none was missed since
-  -- the schedule was changed or resumed.
+  -- Times without a distribution: {count, first, last, times, reason, at, told_at}. Null if none was missed since the
+  -- schedule was changed or resumed.
   missed jsonb,
   constraint distribution_schedules_pkey primary key (id),
   constraint chk_distribution_schedules_when check (num_nonnulls(cron, interval_seconds) = 1),

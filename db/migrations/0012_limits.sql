@@ -1,6 +1,6 @@
 -- Circuits, rate limits and concurrency limits of destinations, and rate limits of the API.
 
--- One row per target in trouble. A healthy one has none, so its deliveries find nothing and write nothing.
+-- One row per failing target. A healthy target has no row, so its deliveries write nothing here.
 create table destination_circuits (
   tenant_id varchar(50) not null,
   target varchar(400) not null,
@@ -11,11 +11,11 @@ create table destination_circuits (
   failing_since timestamptz not null default clock_timestamp(),
   -- Null while the circuit is closed.
   opened_at timestamptz,
-  -- After this time one delivery may try.
+  -- After this time one delivery may probe.
   open_until timestamptz,
   -- How often it was opened without a success in between.
   openings integer not null default 0,
-  -- The delivery that tries, and until when no other may: a lease, because its worker may be killed.
+  -- The delivery that probes the destination, and the end of its lease; its worker may be killed.
   probe text,
   probe_until timestamptz,
   -- The attempt that opened it last.
@@ -36,8 +36,8 @@ create table rate_limits (
   constraint rate_limits_pkey primary key (tenant_id, scope)
 ) with (fillfactor = 50);
 
--- The same for requests to the API. Unlogged, because every request writes it, and after a crash of the database all
--- may start anew.
+-- The same for requests to the API. Unlogged, because every request writes it, and after a crash of the database the
+-- counts may start from 0.
 create unlogged table api_rate_limits (
   tenant_id varchar(50) not null,
   scope varchar(60) not null,
@@ -45,7 +45,7 @@ create unlogged table api_rate_limits (
   constraint api_rate_limits_pkey primary key (tenant_id, scope)
 ) with (fillfactor = 50);
 
--- max_concurrency numbered slots per target, each held by one delivery until it releases it or the time is over.
+-- max_concurrency numbered slots per target, each held by one delivery until it releases the slot or its lease ends.
 create table destination_slots (
   tenant_id varchar(50) not null,
   target varchar(400) not null,
@@ -56,11 +56,11 @@ create table destination_slots (
 ) with (fillfactor = 50);
 
 -- Takes p_requests requests from the limits of a tenant and of its key. Returns 0 when they may go, otherwise the
--- milliseconds to wait; null when neither has a limit. Rejected requests are not counted. Up to burst_limit requests go
--- at once, the others evenly spread, so no window of rate_limit_window_seconds has more than rate_limit_requests +
--- burst_limit. More than burst_limit at once never fit, so a caller that asks for several together gets no more than
--- one that asks for each. A limit of 0 lets nothing through. A raised limit holds at once: what was taken under the old
--- one counts for at most the whole burst of the new one.
+-- milliseconds to wait; null when neither has a limit. Rejected requests are not counted. Up to burst_limit requests are
+-- allowed at once, the others evenly spread, so no window of rate_limit_window_seconds has more than
+-- rate_limit_requests + burst_limit. A call for more than burst_limit requests is always rejected, so a caller gets no
+-- more by asking for several together. A limit of 0 allows nothing. A changed limit applies at once: requests under the
+-- old limit count for at most the whole burst of the new one.
 create function take_api_requests(p_tenant varchar(50), p_key text, p_requests integer)
   returns double precision
   language plpgsql volatile security definer
@@ -106,7 +106,7 @@ begin
       where l.tenant_id = p_tenant and l.scope = v_limits[i] and l.arrival > v_now + v_room;
       select l.arrival + v_asked - v_room - v_now into v_wait
       from api_rate_limits l where l.tenant_id = p_tenant and l.scope = v_limits[i];
-      -- The key had room and the tenant has none: the key gets its part back.
+      -- The key's limit allows it but the tenant's does not: the key's part is returned.
       if v_taken is not null then
         update api_rate_limits l set arrival = l.arrival - v_taken
         where l.tenant_id = p_tenant and l.scope = v_limits[1];
@@ -127,7 +127,7 @@ as $$
   select count(*) from destination_circuits where opened_at is not null
 $$;
 
--- Deletes what nobody needs any more. Health checks and events are found by id: the primary key has the time, so their
+-- Deletes unused rows. Health checks and events are found by id: the primary key has the time, so their
 -- tables are not read as a whole. (A check every ten seconds makes 8,640 rows a day for each destination.)
 create function forget_limits() returns void
   language sql volatile security definer

@@ -1,4 +1,4 @@
--- What the sweep looks for over all tenants: rows that need a workflow and may have lost it.
+-- The searches of the sweep over all tenants: rows that need a workflow and may have lost it.
 
 -- Open distributions whose check_at is due, oldest first. With p_all every open one after p_after, by id, except those
 -- that wait for their batch and have no workflow yet. The latter query is ordered by created_at, because the index on
@@ -63,8 +63,8 @@ as $$
   limit p_limit
 $$;
 
--- Schedules to bring Temporal in line with: those whose check_at is due, with p_all also every one that is not deleted;
--- after p_after, by id.
+-- Schedules that Temporal must be updated from: those whose check_at is due, with p_all also every one that is not
+-- deleted; after p_after, by id.
 create function due_schedules(p_limit integer, p_all boolean default false, p_after uuid default null)
   returns table (tenant_id varchar(50), id uuid)
   language sql stable security definer
@@ -78,10 +78,10 @@ as $$
   limit p_limit
 $$;
 
--- Held deliveries that nothing is ahead of any more, over all tenants: the signal that released them was lost. The
--- first of each key and destination, after (p_tenant_id, p_key, p_destination), in that order. It steps from key to key
--- by the index, however many are held under each. A delivery that looked in the last two seconds is left out, because
--- its signal may be under way.
+-- Held deliveries of all tenants with no other delivery ahead of them: the signal that released them was lost. The first
+-- of each key and destination, after (p_tenant_id, p_key, p_destination), in that order. It steps from key to key by the
+-- index, so the number of held deliveries does not matter. A delivery that was checked in the last two seconds is left
+-- out, because its signal may be on the way.
 create function due_turns(
   p_limit integer, p_tenant_id varchar default null, p_key varchar default null, p_destination varchar default null
 )
@@ -153,7 +153,7 @@ as $$
   limit p_limit
 $$;
 
--- Targets that deliveries wait for although a workflow could let them go on: the target may have recovered
+-- Targets that deliveries wait for although a workflow could resume them: the target may have recovered
 -- (`recovers`), or its limits have changed since (`changed_at`).
 create function waiting_targets(p_limit integer)
   returns table (tenant_id varchar(50), target text, recovers boolean, changed_at timestamptz)
@@ -172,8 +172,8 @@ as $$
   limit p_limit
 $$;
 
--- For the full pass, when Temporal may have lost its workflows: what waited for a workflow is due at its own time, not
--- only when the sweep would next check it.
+-- For the full pass, when Temporal may have lost its workflows: rows that waited for a workflow become due at their own
+-- time, not only at the next check of the sweep.
 create function bring_forward() returns void
   language sql volatile security definer
   set search_path = public, pg_temp
