@@ -83,7 +83,6 @@ export function withoutTenant<T>(
   return transact(pool, work, '', options)
 }
 
-/** Connections that the transactions of tenants hold. */
 const connections = new WeakMap<Pool, Slots>()
 
 /**

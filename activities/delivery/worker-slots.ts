@@ -54,7 +54,6 @@ interface Destination {
   asked: number
 }
 
-/** One call's slot. */
 export interface WorkerSlot {
   take(tenant: string, key: string): { taken: true } | { taken: false; delay_ms: number }
   /** The send begins; the time before it does not count for the destination's speed. */

@@ -251,7 +251,6 @@ export class JsonScanner {
     return TOKEN.number
   }
 
-  /** Reads one or more digits. */
   private digits(from: number): number {
     const { bytes } = this
     const { length } = bytes

@@ -30,7 +30,6 @@ export function createPace(ms = 5): () => Promise<void> | undefined {
   }
 }
 
-/** Reads one token after the other. */
 export interface TokenReader {
   /** False at the end. */
   next(): boolean

@@ -33,7 +33,6 @@ const MAX_LENGTH = 500
 const MAX_STEPS = 50
 const parse = createPathParser({ notInKey: '.[\\]"\\s', each: true, quoted: true })
 
-/** The path, or its problem. */
 export function readPath(text: string): Path | { issue: string } {
   if (text.length > MAX_LENGTH) return { issue: `must have at most ${MAX_LENGTH} characters` }
   const name = /^[^.[]*/.exec(text)![0]

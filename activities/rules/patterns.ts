@@ -14,7 +14,6 @@ export interface Pattern {
   found(text: string): boolean
 }
 
-/** The pattern, or its problem. */
 export function readPattern(text: string): Pattern | { issue: string } {
   if (text.length > MAX_PATTERN) return { issue: `must have at most ${MAX_PATTERN} characters` }
   let compiled: RE2JS

@@ -19,7 +19,6 @@ export function costlyParts(shape: unknown): Costly | undefined {
   return Object.keys(parts).length > 0 ? parts : undefined
 }
 
-/** Their problems, with the paths from the shape. */
 export function costlyProblems({ expression, output_schema }: Costly): Problem[] {
   const problem = expression === undefined ? undefined : expressionProblem(expression)
   const unfit = output_schema === undefined ? [] : jsonSchemaProblems(output_schema)

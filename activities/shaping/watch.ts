@@ -1,6 +1,5 @@
 // Watches a shaping process from a thread of its own: a loop or a regular expression may keep the main thread busy.
 
-/** The input of the thread. */
 export interface Watched {
   /** The number of the present order, 0 for none; and the processor time that it may use, in milliseconds. */
   order: Int32Array

@@ -80,7 +80,6 @@ export interface BatchOptions {
   matched?: number
 }
 
-/** Null if this tenant has no batch with this id. */
 export async function findBatch(db: Db, id: string): Promise<BatchRow | null> {
   const { rows } = await db.query<BatchRow>(
     // These columns may have been written by hand.
@@ -94,7 +93,6 @@ export async function findBatch(db: Db, id: string): Promise<BatchRow | null> {
   return rows[0] ?? null
 }
 
-/** The status of a batch, from its distributions. */
 export function batchStatusOf(batch: Pick<BatchRow, 'cancel_reason'>, { counts }: BatchProgress): BatchStatus {
   if (counts.pending + counts.processing > 0) return 'processing'
   if (counts.failed > 0) return 'failed'

@@ -38,7 +38,6 @@ export interface BatchProgress {
   completed_at: Date | null
 }
 
-/** The number of the batch's distributions by state. */
 export async function batchProgress(db: Db, id: string): Promise<BatchProgress> {
   const { rows } = await db.query<{
     status: BatchItemStatus
@@ -148,7 +147,6 @@ export interface WaitingItem {
   ordering_key: string | null
 }
 
-/** The waiting items, in order. */
 export async function waitingItems(db: Db, id: string, limit: number): Promise<WaitingItem[]> {
   const { rows } = await db.query<WaitingItem>(
     `select i.position, i.distribution_job_id as job_id, i.round, j.ordering_key
@@ -222,7 +220,6 @@ export async function openItems(
   return rows
 }
 
-/** The first failed distribution of the batch, or null. */
 export async function firstFailed(db: Db, id: string): Promise<string | null> {
   const { rows } = await db.query<{ distribution_id: string }>(
     `select j.distribution_id from batch_items i join distribution_jobs j on j.id = i.distribution_job_id

@@ -25,7 +25,6 @@ export async function failureSettings(
   return rows[0] ?? { circuit_breaker: null, auto_disable: null }
 }
 
-/** The reason, for the audit log and the event. */
 interface Disabling {
   /** For a person, and in the destination's `status_reason`. */
   because: string

@@ -15,7 +15,6 @@ export interface OpenCircuit {
   openings: number
 }
 
-/** The settings of a destination. */
 export interface CircuitSettings {
   failures: number
   open_seconds: number
@@ -163,7 +162,6 @@ export async function resetCircuit(db: Db, tenantId: string, target: string): Pr
   await db.query('delete from destination_circuits where tenant_id = $1 and target = $2', [tenantId, target])
 }
 
-/** The state of a circuit, for the API. */
 export interface CircuitState {
   state: CircuitStatus
   consecutive_failures: number

@@ -202,7 +202,6 @@ export async function listDestinations(
   return { destinations: rows, total: total.rows[0]!.total }
 }
 
-/** Enables or disables the destination, by hand. */
 export async function setDestinationStatus(db: Db, id: string, status: DestinationStatus): Promise<DestinationRow> {
   const { rows } = await db.query<DestinationRow>(
     `update destinations set status = $2, status_reason = null, updated_at = clock_timestamp()

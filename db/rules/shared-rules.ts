@@ -37,7 +37,6 @@ export async function deleteSharedRule(db: Db, id: string): Promise<void> {
   await db.query('select delete_shared_rule($1)', [id])
 }
 
-/** Locks the rule until the transaction ends. */
 export async function lockSharedRule(db: Db, id: string): Promise<void> {
   await db.query('select lock_shared_rule($1)', [id])
 }

@@ -76,7 +76,6 @@ export interface TenantChange extends TenantLimits {
   require_known_data_type?: boolean | undefined
 }
 
-/** Changes the given fields; null if there is no such tenant. */
 export async function updateTenant(db: Db, id: string, change: TenantChange): Promise<TenantRow | null> {
   const { rows } = await db.query<TenantRow>(
     `update tenants

@@ -30,7 +30,6 @@ const RESOURCE_TYPES: Record<WebhookKind, string> = {
   event: 'operator_event',
 }
 
-/** The distribution, the batch or the event as the audit log names it. */
 export function auditedResource({ kind, subject_id }: WebhookKey): { resource_type: string; resource_id: string } {
   return { resource_type: RESOURCE_TYPES[kind], resource_id: subject_id }
 }
