@@ -62,7 +62,7 @@ const READ_ONLY = '25006'
 const NO_SOCKET = 'ENOENT'
 
 /** Whether a retry may succeed without a change of the settings. */
-export function isAway(error: unknown): boolean {
+export function isUnavailable(error: unknown): boolean {
   if (error instanceof DatabaseUnavailable) return true
   if (error instanceof pg.DatabaseError) return UNAVAILABLE.test(error.code ?? '')
   return error instanceof Error && NETWORK.has(codeOf(error) ?? '')

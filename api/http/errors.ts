@@ -1,7 +1,7 @@
 // Errors of the API: one class, rendered in one place.
 
 import type { Context } from 'hono'
-import { isAway, isRefused, shortReason, TenantBusy } from '../../db/availability.ts'
+import { isRefused, isUnavailable, shortReason, TenantBusy } from '../../db/availability.ts'
 import { nowDate } from '../../db/clock.ts'
 import type { ApiEnv, Refusal } from './context.ts'
 
@@ -111,7 +111,7 @@ export function nameTaken(what: string, name: string, field = 'name'): ApiError 
  */
 export function renderError(error: Error, c: Context<ApiEnv>): Response {
   const known = error instanceof ApiError ? error : translate(error)
-  if (isAway(error)) c.set('unavailable', shortReason(error))
+  if (isUnavailable(error)) c.set('unavailable', shortReason(error))
   else if (known.status >= 500) c.get('log').error({ err: error, request_id: c.get('request_id') }, 'request failed')
   c.set('error_code', known.code)
   c.set('refusal', known.refusal)
@@ -147,7 +147,7 @@ function translate(error: Error): ApiError {
       retryAfterSeconds: BUSY_RETRY_AFTER_SECONDS,
     })
   }
-  return isAway(error) || isRefused(error)
+  return isUnavailable(error) || isRefused(error)
     ? databaseAway(error)
     : new ApiError('INTERNAL_ERROR', 'internal error', [], { cause: error })
 }

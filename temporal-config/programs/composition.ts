@@ -5,7 +5,7 @@ import { createEgress, type Egress } from '../../activities/destinations/network
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
 import type { Metrics } from '../../activities/metrics.ts'
 import { createShaper, type Shaper } from '../../activities/shaping/shaper.ts'
-import { isAway } from '../../db/availability.ts'
+import { isUnavailable } from '../../db/availability.ts'
 import { createPool, type Pool, withoutTenant, withTenant } from '../../db/pool.ts'
 import { createSealer, type Sealer } from '../../db/secrets.ts'
 import { missingMigrations, missingProtocols } from '../../db/upkeep/migrate.ts'
@@ -113,7 +113,7 @@ async function refuseUnfit(pool: Pool, sealer: Sealer, settings: Settings): Prom
     }
   } catch (error) {
     if (error instanceof ApplicationRoleError) throw new StartRefused(...error.lines)
-    if (error instanceof StartRefused || isAway(error)) throw error
+    if (error instanceof StartRefused || isUnavailable(error)) throw error
     throw new StartRefused(`DATABASE_URL: ${(error as Error).message || (error as NodeJS.ErrnoException).code}`)
   }
 }

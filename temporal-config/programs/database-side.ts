@@ -2,7 +2,7 @@
 // server answering meanwhile. What somebody has to change in the settings ends the start at once instead.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { isAway, shortReason } from '../../db/availability.ts'
+import { isUnavailable, shortReason } from '../../db/availability.ts'
 
 const FIRST_WAIT_MS = 250
 const LONGEST_WAIT_MS = 5000
@@ -27,7 +27,7 @@ export function findDatabase(check: () => Promise<void>, logger: Logger, signal:
         return
       } catch (error) {
         signal.throwIfAborted()
-        if (!isAway(error)) throw error
+        if (!isUnavailable(error)) throw error
         if (!waiting) logger.warn({ reason: shortReason(error) }, 'the database does not answer; waiting for it')
         waiting = true
         await sleep(wait, undefined, { signal })

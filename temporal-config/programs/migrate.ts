@@ -2,7 +2,7 @@
 // The embedded database needs none of this: `npm start` migrates it.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
-import { isAway, shortReason } from '../../db/availability.ts'
+import { isUnavailable, shortReason } from '../../db/availability.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { migrate } from '../../db/upkeep/migrate.ts'
 import { helpText, readSettings, SettingsError } from '../process/settings.ts'
@@ -36,7 +36,7 @@ async function patiently<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (error) {
-      if (!isAway(error) || performance.now() + wait > until) throw error
+      if (!isUnavailable(error) || performance.now() + wait > until) throw error
       if (!waiting) console.error(`the database does not answer (${shortReason(error)}); waiting for it`)
       waiting = true
       await sleep(wait)

@@ -1,6 +1,6 @@
 // Which errors mean that the database is away, and which that a setting is wrong.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { isAway } from '../../db/availability.ts'
+import { isUnavailable } from '../../db/availability.ts'
 import { createPool } from '../../db/pool.ts'
 import { freePort } from '../../temporal-config/stack/ports.ts'
 import { type Front, startFront, type Trouble } from '../support/front.ts'
@@ -48,7 +48,7 @@ describe('a connection', () => {
   ])('to one that %j finds it away', async (trouble) => {
     await front.set(trouble)
     const error = await errorOf(changed((url) => Object.assign(url, { hostname: '127.0.0.1', port: String(port) })))
-    expect([error.message, isAway(error)]).toEqual([error.message, true])
+    expect([error.message, isUnavailable(error)]).toEqual([error.message, true])
   })
 
   it.each<[string, () => string]>([
@@ -56,7 +56,7 @@ describe('a connection', () => {
     ['a socket that is not there', () => 'postgres://user:secret@/db?host=/tmp/no-such-folder'],
   ])('to %s finds it away', async (_what, url) => {
     const error = await errorOf(url())
-    expect([error.message, isAway(error)]).toEqual([error.message, true])
+    expect([error.message, isUnavailable(error)]).toEqual([error.message, true])
   })
 
   it.each<[string, () => string, RegExp]>([
@@ -67,6 +67,6 @@ describe('a connection', () => {
     ['TLS where there is none', () => changed((url) => url.searchParams.set('sslmode', 'verify-full')), /SSL/],
   ])('with a wrong setting does not: %s', async (_what, url, message) => {
     const error = await errorOf(url())
-    expect([isAway(error), error.message]).toEqual([false, expect.stringMatching(message)])
+    expect([isUnavailable(error), error.message]).toEqual([false, expect.stringMatching(message)])
   })
 })
