@@ -152,9 +152,9 @@ function translate(error: Error): ApiError {
     : new ApiError('INTERNAL_ERROR', 'internal error', [], { cause: error })
 }
 
-/** The 503 for a database that does not respond. */
+/** The 503 for a database that does not answer. */
 function databaseAway(cause: unknown): ApiError {
-  return new ApiError('SERVICE_UNAVAILABLE', 'the database does not respond; try again', [], {
+  return new ApiError('SERVICE_UNAVAILABLE', 'the database does not answer; try again', [], {
     cause,
     retryAfterSeconds: RETRY_AFTER_SECONDS,
   })

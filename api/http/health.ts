@@ -39,12 +39,12 @@ export async function readiness(deps: HealthDeps): Promise<Readiness> {
   }
 }
 
-/** Null if the database does not respond in time, or accepts no writes. */
+/** Null if the database does not answer in time, or accepts no writes. */
 async function monthsAhead({ pool, logger, databaseFound }: HealthDeps): Promise<number | null> {
   // The log already has a line that the process waits for it.
   if (databaseFound?.() === false) return null
   return await askDatabase(pool, partitionsAhead).catch((error: unknown) => {
-    logger.warn({ err: error }, 'the database does not respond')
+    logger.warn({ err: error }, 'the database does not answer')
     return null
   })
 }

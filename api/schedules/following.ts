@@ -12,7 +12,7 @@ export async function find(db: Db, idOrName: string): Promise<ScheduleRow> {
   return row
 }
 
-/** Updates the schedule in Temporal. If Temporal does not respond, the sweep does it later. */
+/** Updates the schedule in Temporal. If Temporal does not answer, the sweep does it later. */
 export async function follow({ deps, transaction }: Request, id: string, resume = false): Promise<void> {
   const row = await transaction((db) => findSchedule(db, id))
   if (!row) return

@@ -104,7 +104,7 @@ const listed = z
 export const schedule = listed
   .extend({
     next_runs: z.array(time).nullable().openapi({
-      description: 'Empty while it is paused; null while Temporal does not respond',
+      description: 'Empty while it is paused; null while Temporal does not answer',
     }),
     submission: exact(z.unknown()).openapi({ description: 'Exactly as it was sent' }),
   })

@@ -36,7 +36,7 @@ afterAll(async () => {
   await server?.stop()
 })
 
-const AWAY = { error: 'SERVICE_UNAVAILABLE', message: 'the database does not respond; try again' }
+const AWAY = { error: 'SERVICE_UNAVAILABLE', message: 'the database does not answer; try again' }
 
 /** Every route that reads or writes; what they ask for need not exist. */
 async function routes(): Promise<[method: string, path: string][]> {
