@@ -2,8 +2,9 @@
 import { z } from 'zod'
 import { host, statesTls, template, timeoutSeconds, tls } from '../fields.ts'
 import { configuration, credentialField, deciding, type Resolved, secret } from '../secrets/secret.ts'
-import { amqpHeaderProblem, refuseOwned } from '../template/owned-names.ts'
+import { refuseOwned } from '../template/owned-names.ts'
 import { hasPlaceholders, literalText } from '../template/placeholders.ts'
+import { amqpHeaderProblem } from './owned-headers.ts'
 
 /** Names and routing keys are "short strings" in the protocol; their length is counted in UTF-8 bytes. */
 export const SHORT_BYTES = 255

@@ -11,9 +11,10 @@ import {
   type Resolved,
   secret,
 } from '../secrets/secret.ts'
-import { mailHeaderProblem, refuseOwned } from '../template/owned-names.ts'
+import { refuseOwned } from '../template/owned-names.ts'
 import { hasPlaceholders } from '../template/placeholders.ts'
 import { mailboxProblem, readAddress, readMailbox } from './addresses.ts'
+import { mailHeaderProblem } from './owned-headers.ts'
 
 /**
  * Greylisting delays a mail for 1 to 15 minutes, and RFC 5321, 4.5.4.1 requires half an hour between retries. The default

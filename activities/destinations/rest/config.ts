@@ -2,8 +2,9 @@
 import { z } from 'zod'
 import { originOf, timeoutSeconds, tls } from '../fields.ts'
 import { configuration, credentialField, optionalSecret, type Resolved, reaching, secret } from '../secrets/secret.ts'
-import { httpHeaderProblem, refuseOwned } from '../template/owned-names.ts'
+import { refuseOwned } from '../template/owned-names.ts'
 import { hasPlaceholders, placeholderProblem, templateUrl, urlProblem } from '../template/placeholders.ts'
+import { httpHeaderProblem } from './owned-headers.ts'
 
 export const REST_METHODS = ['POST', 'PUT', 'PATCH', 'DELETE', 'GET', 'HEAD', 'OPTIONS'] as const
 
