@@ -5,7 +5,7 @@ import { closeItem, openItems, waitingItems } from '../../db/batches/items.ts'
 import { requestCancel } from '../../db/distributions/commands.ts'
 import { refOf } from '../../db/distributions/job-id.ts'
 import { eachAlone } from './isolate.ts'
-import { endByRow, inTurns, PAGE, type Step } from './step.ts'
+import { endByRow, inChunks, PAGE, type Step } from './step.ts'
 
 /** Cancels the rows of distributions that have not been started, and signals the runs of the others. */
 export async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
@@ -25,7 +25,7 @@ export async function cancelRest(step: Step, batch: BatchRow): Promise<void> {
   for (;;) {
     const open = await step.as((db) => openItems(db, batch.id, PAGE, true))
     if (open.length === 0) break
-    await inTurns(open, step.beat, async ({ job_id }) => {
+    await inChunks(open, step.beat, async ({ job_id }) => {
       const asked = await step.as((db) => requestCancel(db, job_id, reason))
       if (asked.outcome !== 'requested') return
       const job = refOf({ tenant_id: batch.tenant_id, id: job_id })

@@ -5,7 +5,7 @@ import { closeItem } from '../../db/batches/items.ts'
 import { publicId } from '../../db/distributions/job-id.ts'
 import { isRowAtFault, refusalText } from '../../db/refused.ts'
 import { countEvent } from '../../db/webhooks/event-windows.ts'
-import { endByRow, inTurns, type Step } from './step.ts'
+import { endByRow, inChunks, type Step } from './step.ts'
 
 /** An item that fails for an unknown reason is ended in this try of the step, if the database answers otherwise. */
 const MAX_TRIES = 5
@@ -23,7 +23,7 @@ export async function eachAlone<T extends Item>(
   work: (item: T) => Promise<void>,
 ): Promise<void> {
   const failed: unknown[] = []
-  await inTurns(items, step.beat, async (item) => {
+  await inChunks(items, step.beat, async (item) => {
     try {
       await alone(step, batch, item, () => work(item))
     } catch (error) {

@@ -8,7 +8,7 @@ import { lockJob } from '../../db/distributions/plan.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import type { About } from '../../workflows/client.ts'
 import { alone } from './isolate.ts'
-import { type Begun, inTurns, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'
+import { type Begun, inChunks, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'
 
 /** The next page waits as long as this one took, so that a batch of thousands leaves half of the time to other tenants. */
 function nextPage(began: number): Begun {
@@ -76,7 +76,7 @@ async function inOrder(
     rows.set(row, [...(rows.get(row) ?? []), item])
   }
   const failed: unknown[] = []
-  await inTurns([...rows.values()], step.beat, async (row) => {
+  await inChunks([...rows.values()], step.beat, async (row) => {
     try {
       for (const item of row) {
         step.beat()

@@ -31,7 +31,7 @@ export function endByRow({ deps, runs, ref }: Step, id: string, request: EndRequ
 }
 
 /** Runs `work` on each item, a few at once. */
-export async function inTurns<T>(items: T[], beat: () => void, work: (item: T) => Promise<void>): Promise<void> {
+export async function inChunks<T>(items: T[], beat: () => void, work: (item: T) => Promise<void>): Promise<void> {
   for (let from = 0; from < items.length; from += AT_ONCE) {
     beat()
     await Promise.all(items.slice(from, from + AT_ONCE).map(work))

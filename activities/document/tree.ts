@@ -2,7 +2,7 @@
 // megabytes. Numbers are created from their text, so that none loses a digit.
 import { EACH, type Step } from './paths.ts'
 import { JsonScanner, TOKEN } from './scan.ts'
-import { inTurns } from './turns.ts'
+import { inSlices } from './time-slices.ts'
 
 /** `N` is the type of numbers. */
 export type Tree<N> = null | boolean | string | N | Tree<N>[] | { [key: string]: Tree<N> }
@@ -83,9 +83,9 @@ export function readTree<N>(bytes: Buffer, options: TreeOptions<N>): Tree<N> | u
 }
 
 /** The same for large documents: it yields the event loop to other work at short intervals. */
-export async function readTreeInTurns<N>(bytes: Buffer, options: TreeOptions<N>): Promise<Tree<N> | undefined> {
+export async function readTreeInSlices<N>(bytes: Buffer, options: TreeOptions<N>): Promise<Tree<N> | undefined> {
   const reader = new TreeReader(bytes, options)
-  await inTurns(reader)
+  await inSlices(reader)
   return reader.root
 }
 

@@ -1,6 +1,6 @@
 // Payloads for rules: numbers keep every digit, so that 64-bit integers and long decimals are compared exactly.
 import { canonical, compareDecimals, decimalOf } from '../document/decimal.ts'
-import { readTree, readTreeInTurns, type Tree, type Wanted } from '../document/tree.ts'
+import { readTree, readTreeInSlices, type Tree, type Wanted } from '../document/tree.ts'
 
 /** A number as it was written. */
 export class Digits {
@@ -25,8 +25,8 @@ export function readExact(text: string | Buffer, wanted?: Wanted): Exact | undef
 }
 
 /** @throws TooManyValues if the wanted parts have more than `most` values */
-export function readExactInTurns(bytes: Buffer, wanted: Wanted, most: number): Promise<Exact | undefined> {
-  return readTreeInTurns(bytes, { number, wanted, most })
+export function readExactInSlices(bytes: Buffer, wanted: Wanted, most: number): Promise<Exact | undefined> {
+  return readTreeInSlices(bytes, { number, wanted, most })
 }
 
 /** The value as JSON text with all digits; a text longer than `max` is cut and ends in `…`. */

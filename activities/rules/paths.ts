@@ -3,7 +3,7 @@
 import { distance } from 'fastest-levenshtein'
 import { createPathParser, EACH, type Step } from '../document/paths.ts'
 import { childAt, TooManyValues, type Wanted } from '../document/tree.ts'
-import { type Exact, readExactInTurns } from './exact.ts'
+import { type Exact, readExactInSlices } from './exact.ts'
 import { type Moment, TIME_PARTS, type TimePart } from './time.ts'
 
 export const ROOTS = ['payload', 'metadata', 'data_type', 'tenant_id', 'priority', 'time'] as const
@@ -126,7 +126,7 @@ const MAX_VALUES = 500_000
 /** The parts of the payload that the rules use. */
 export async function payloadFacts(payload: Buffer, wanted: Wanted): Promise<Pick<Facts, 'payload' | 'unread'>> {
   try {
-    return { payload: await readExactInTurns(payload, wanted, MAX_VALUES) }
+    return { payload: await readExactInSlices(payload, wanted, MAX_VALUES) }
   } catch (error) {
     if (error instanceof TooManyValues) return { payload: undefined, unread: error.message }
     throw error

@@ -3,7 +3,7 @@
 
 import type { Candidate } from '../../db/rules/rule-lookups.ts'
 import type { RuleType } from '../../db/states.ts'
-import { createPace } from '../document/turns.ts'
+import { createPace } from '../document/time-slices.ts'
 import { choose, member, row } from './choose.ts'
 import { evaluate } from './evaluate.ts'
 import { freshWork } from './operators.ts'

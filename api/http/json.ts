@@ -2,7 +2,7 @@
 // every top-level value. The cost is linear in the bytes, and the payload is not parsed into objects.
 import { isUtf8 } from 'node:buffer'
 import { JsonFault } from '../../activities/document/scan.ts'
-import { inTurns } from '../../activities/document/turns.ts'
+import { inSlices } from '../../activities/document/time-slices.ts'
 import { LIMITS } from '../../db/limits.ts'
 import { DocumentReader, type JsonForm, MAX_DEPTH, PAYLOAD, type ParsedJson } from './document-reader.ts'
 import { invalid } from './errors.ts'
@@ -13,7 +13,7 @@ export { fieldPath } from './field-path.ts'
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
 
 /** Requests of ordinary size must not wait for long behind large ones. */
-const TURN_MS = 2
+const SLICE_MS = 2
 
 /** Parses `sent`, or throws a 400 with the position and the problem. Lets other work run in between. */
 export async function parseJson(sent: Buffer, form: JsonForm = {}): Promise<ParsedJson> {
@@ -21,7 +21,7 @@ export async function parseJson(sent: Buffer, form: JsonForm = {}): Promise<Pars
   const bytes = sent.subarray(0, 3).equals(BYTE_ORDER_MARK) ? sent.subarray(3) : sent
   const reader = new DocumentReader(bytes, form)
   try {
-    await inTurns(reader, TURN_MS)
+    await inSlices(reader, SLICE_MS)
   } catch (error) {
     throw error instanceof JsonFault ? invalid([{ field: 'body', issue: wording(error, bytes, form) }]) : error
   }

@@ -2,7 +2,7 @@
 // the others are listed with their problems. A request that is interrupted stores nothing, so it can simply be repeated. It
 // is limited by the size of the body and by the number of items.
 
-import { createPace } from '../../activities/document/turns.ts'
+import { createPace } from '../../activities/document/time-slices.ts'
 import { OTHER } from '../../activities/metrics.ts'
 import { findBatch, insertBatch, newBatchId } from '../../db/batches/batches.ts'
 import { batchDistributionIds, insertBatchItems } from '../../db/batches/items.ts'

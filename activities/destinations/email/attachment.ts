@@ -2,7 +2,7 @@
 
 import { LIMITS } from '../../../db/limits.ts'
 import { JsonFault, JsonScanner, TOKEN } from '../../document/scan.ts'
-import { createPace, nextTurn } from '../../document/turns.ts'
+import { createPace, nextSlice } from '../../document/time-slices.ts'
 import { toCsv } from '../../formats/csv.ts'
 import { FormatError, isObject, type Json, parseDocument } from '../../formats/document.ts'
 import { toXml } from '../../formats/xml.ts'
@@ -36,9 +36,9 @@ export async function attachmentOf(
   const filename = fillFilename(nameFor(config.filename, message.content_type), message)
   if (config.format === 'json') return { filename, content: message.body, contentType: message.content_type }
   await refuseMany(message.body, config.format)
-  await nextTurn()
+  await nextSlice()
   const document = parseDocument(message.body)
-  await nextTurn()
+  await nextSlice()
   return config.format === 'csv'
     ? {
         filename,

@@ -1,6 +1,6 @@
 // JSON whose numbers keep every digit.
 import { LosslessNumber } from 'lossless-json'
-import { readTree, readTreeInTurns, type Tree } from '../../document/tree.ts'
+import { readTree, readTreeInSlices, type Tree } from '../../document/tree.ts'
 import { type Json, toJson } from '../../formats/document.ts'
 import { DeliveryError } from '../errors.ts'
 
@@ -15,8 +15,8 @@ export function parseJson(json: string | Buffer): Tree<LosslessNumber> | undefin
 }
 
 /** The same for large texts, in slices, so that it does not block the event loop. */
-export function parseJsonInTurns(json: Buffer): Promise<Tree<LosslessNumber> | undefined> {
-  return readTreeInTurns(json, { number })
+export function parseJsonInSlices(json: Buffer): Promise<Tree<LosslessNumber> | undefined> {
+  return readTreeInSlices(json, { number })
 }
 
 /** Checks the class: a payload may contain an object that only looks like a LosslessNumber. */

@@ -1,7 +1,7 @@
 // Finds the byte ranges of the rows in a payload, in one pass. A row is parsed only when it is about to be written.
 import type { Step } from '../../document/paths.ts'
 import { JsonScanner, TOKEN } from '../../document/scan.ts'
-import { inTurns } from '../../document/turns.ts'
+import { inSlices } from '../../document/time-slices.ts'
 
 export interface Located {
   /** The first token of the value at the path; undefined when there is no such value. */
@@ -18,7 +18,7 @@ export interface Located {
 /** @throws JsonFault if the body is not JSON */
 export async function locateRows(body: Buffer, path: readonly Step[]): Promise<Located> {
   const walk = new Walk(body, path)
-  await inTurns(walk)
+  await inSlices(walk)
   return walk.found
 }
 

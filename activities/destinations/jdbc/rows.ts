@@ -4,7 +4,7 @@ import type { Message } from '../destination.ts'
 import { DeliveryError } from '../errors.ts'
 import { fillTemplate } from '../template/placeholders.ts'
 import type { ColumnSource, JdbcConfig } from './config.ts'
-import { parseJson, parseJsonInTurns } from './json.ts'
+import { parseJson, parseJsonInSlices } from './json.ts'
 import { type Located, locateRows } from './locate.ts'
 import { parsePath, valueAt } from './paths.ts'
 
@@ -38,7 +38,7 @@ export async function rowsOf(config: JdbcConfig, message: Message): Promise<Rows
   const large = new Map<number, object>()
   for (const [index, start] of starts.entries()) {
     if (ends[index]! - start < LARGE_ROW) continue
-    large.set(index, (await parseJsonInTurns(message.body.subarray(start, ends[index]))) as object)
+    large.set(index, (await parseJsonInSlices(message.body.subarray(start, ends[index]))) as object)
   }
   const shape = config.columns === undefined ? keysOf : mapping(config.columns, message)
   return {

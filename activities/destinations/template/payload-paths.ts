@@ -1,8 +1,8 @@
 // Reads single values from a payload without parsing the rest into objects. Numbers keep all their digits.
 import { createPathParser } from '../../document/paths.ts'
 import { JsonFault } from '../../document/scan.ts'
+import { inSlices } from '../../document/time-slices.ts'
 import { type Tree, TreeReader, type Wanted, wantedParts } from '../../document/tree.ts'
-import { inTurns } from '../../document/turns.ts'
 
 /** The value at each path: undefined if there is no text, number or boolean. */
 type Values = Map<string, string | undefined>
@@ -46,7 +46,7 @@ export function readPayload(body: Buffer, paths: readonly string[]): Map<string,
 export async function readAhead(body: Buffer, paths: readonly string[]): Promise<void> {
   const reading = begin(body, paths)
   if (!reading) return
-  await inTurns(reading.reader).catch(ignoreFault)
+  await inSlices(reading.reader).catch(ignoreFault)
   reading.keep()
 }
 

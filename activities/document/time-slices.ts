@@ -2,12 +2,12 @@
 // loop continues only one of them, so that four documents block the loop no longer than one.
 
 /** Bytes that are read before other work may run: one or two milliseconds. */
-export const TURN_BYTES = 262_144
+export const SLICE_BYTES = 262_144
 
 const waiting: (() => void)[] = []
 
 /** Resolves after other waiting work has run. */
-export function nextTurn(): Promise<void> {
+export function nextSlice(): Promise<void> {
   return new Promise((resume) => {
     waiting.push(resume)
     if (waiting.length === 1) setImmediate(resumeOne)
@@ -24,7 +24,7 @@ export function createPace(ms = 5): () => Promise<void> | undefined {
   let since = performance.now()
   return () => {
     if (performance.now() - since < ms) return undefined
-    return nextTurn().then(() => {
+    return nextSlice().then(() => {
       since = performance.now()
     })
   }
@@ -38,11 +38,11 @@ export interface TokenReader {
 }
 
 /** Reads to the end, and lets other work run every `ms` milliseconds. */
-export async function inTurns(reader: TokenReader, ms = 5): Promise<void> {
+export async function inSlices(reader: TokenReader, ms = 5): Promise<void> {
   const pace = createPace(ms)
-  for (let turn = TURN_BYTES / 8; reader.next(); ) {
-    if (reader.position < turn) continue
+  for (let limit = SLICE_BYTES / 8; reader.next(); ) {
+    if (reader.position < limit) continue
     await pace()
-    turn = reader.position + TURN_BYTES / 8
+    limit = reader.position + SLICE_BYTES / 8
   }
 }
