@@ -44,7 +44,7 @@ export function serverOf(connectionString: string): { host: string; port: number
   return { host, port }
 }
 
-/** For statements that are no work for the server, in milliseconds: if there is no answer, its host is gone. */
+/** For statements that need no work of the server, in milliseconds: without an answer, its host is unreachable. */
 const ANSWER_WITHIN_MS = 3000
 /** A commit waits for the disks of the server and of its standby. After a timeout its outcome is unknown. */
 const COMMIT_WITHIN_MS = LIMITS.databaseCommit.value

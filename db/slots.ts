@@ -31,7 +31,7 @@ export interface Slots<C extends Claim = Claim, R = true> {
   take(claim: C): R | undefined
   /** Takes a slot without asking the limit. */
   hold(claim: C): void
-  /** Takes a slot as soon as the limit allows it. Tenants take turns. @throws the reason of `signal` */
+  /** Takes a slot as soon as the limit allows it. Tenants are served round-robin. @throws the reason of `signal` */
   wait(claim: C, signal?: AbortSignal): Promise<void>
   /** Adds to the amount of a claim that has a slot; or returns why it does not fit. */
   grow(claim: C, by: number): R | undefined

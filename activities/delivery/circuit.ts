@@ -20,7 +20,7 @@ import { writeAudit } from '../../db/tenants/audit.ts'
 /** The destination could not be reached, or is overloaded: these failures open a circuit. */
 const COUNTED: ReadonlySet<DeliveryCode> = new Set(['DESTINATION_UNAVAILABLE', 'TIMEOUT', 'THROTTLED'])
 /**
- * The destination answered, so it can be reached. The same holds for every outcome with `answered`, whatever its code.
+ * The destination answered, so it can be reached. The same holds for every outcome with `answered`, with any code.
  */
 const ANSWERED: ReadonlySet<DeliveryCode> = new Set(['REJECTED', 'UNAUTHORIZED'])
 

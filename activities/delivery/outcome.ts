@@ -29,8 +29,7 @@ export interface EndedAttempt {
 }
 
 /**
- * The outcome in a form that PostgreSQL accepts, whatever a destination answered: otherwise the row could not be
- * closed.
+ * The outcome in a form that PostgreSQL accepts. A destination may answer any bytes, and then the row could not be closed.
  */
 export function outcomeOf(opened: EndedAttempt, sent: Receipt | Error, backoff: Backoff): AttemptOutcome {
   const outcome = rawOutcome(opened, sent, backoff)

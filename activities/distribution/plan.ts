@@ -28,7 +28,7 @@ import { storedShape } from '../shaping/stored-mapping.ts'
  */
 const STATEMENT_TIMEOUT_MS = 2000
 
-/** The job can never be delivered; the message says what is wrong with its row. */
+/** The job can never be delivered; the message says why its row is invalid. */
 export class UnreadableJob extends Error {}
 
 /** Makes the plan, or returns the existing one; null when there is no such job. Idempotent. */

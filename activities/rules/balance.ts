@@ -49,7 +49,7 @@ function weightedIndex(weights: readonly number[], turn: number): number {
   })
 }
 
-/** Indexes in the order of their turns, spread evenly: weights 2 and 1 give 0, 1, 0. */
+/** The order in which the members are chosen, spread evenly: weights 2 and 1 give 0, 1, 0. */
 function sequenceOf(shares: readonly number[], total: number): number[] {
   const key = shares.join()
   const known = sequences.get(key)

@@ -31,7 +31,7 @@ const STRANGE = /[^\t\x20-\x7e]/u
 /** The last day of the shorter months; of February in a leap year. */
 const LAST_DAY: Record<number, number> = { 2: 29, 4: 30, 6: 30, 9: 30, 11: 30 }
 
-/** What is wrong with a cron expression, or undefined. */
+/** The problem of a cron expression, or undefined. */
 export function cronIssue(expression: string): string | undefined {
   const strange = STRANGE.exec(expression)
   if (strange) return strangeIssue(expression.slice(0, strange.index), strange[0])

@@ -14,7 +14,7 @@ export interface ExpressionWords {
   accepted_at: Date
 }
 
-/** What is wrong with an expression, and where; undefined when it can be evaluated. */
+/** The problem of an expression, with its position; undefined if it can be evaluated. */
 export function expressionProblem(text: string): string | undefined {
   const { refused, syntax, failed } = judgedInRealm(text)
   const fault = syntax ?? failed

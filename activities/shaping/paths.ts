@@ -6,7 +6,7 @@ import { isObject, type Json } from '../formats/document.ts'
 const parse = createPathParser({ notInKey: '.[\\]"*{}', each: true, quoted: true })
 export const MAX_STEPS = 50
 
-/** The steps of a path, or what is wrong with it. */
+/** The steps of a path, or its problem. */
 export function readPath(text: string): Step[] | { problem: string } {
   if (text === '$') return []
   if (/^payload(?:$|[.[])/.test(text)) {

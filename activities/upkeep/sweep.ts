@@ -23,7 +23,7 @@ const RUNNING_CHECK_SECONDS = 600
 const FAILED_CHECK_SECONDS = 60
 
 /**
- * One pass over what is due, or with `all` over everything that is open, because Temporal may have lost its data.
+ * One pass over the due rows, or with `all` over all open rows, because Temporal may have lost its data.
  * `beat` is called between rows. Open jobs are swept beside the rest: many of them take a while and must not delay it.
  */
 export async function sweep(deps: ActivityDeps, input: SweepInput, beat: () => void): Promise<void> {

@@ -1,7 +1,7 @@
 // The application must run under a role that is subject to row-level security; a stronger role is refused at start.
 import type { Pool } from '../pool.ts'
 
-/** The role of DATABASE_URL is too strong, or lacks what the migrations granted. `lines` says how, one reason each. */
+/** The role of DATABASE_URL has too many rights, or lacks rights that the migrations granted. `lines`: one reason each. */
 export class ApplicationRoleError extends Error {
   override name = 'ApplicationRoleError'
   readonly lines: string[]
@@ -44,7 +44,7 @@ export async function assertApplicationRole(pool: Pool): Promise<void> {
   )
   const role = rows[0]
   const lines: string[] = []
-  if (role.superuser) lines.push(`DATABASE_URL: ${role.name} is a superuser, whom row security does not bind`)
+  if (role.superuser) lines.push(`DATABASE_URL: ${role.name} is a superuser, to which row security does not apply`)
   if (role.bypasses) lines.push(`DATABASE_URL: ${role.name} bypasses row security`)
   // A superuser counts as a member of every role; one reason is enough.
   if (!role.superuser) {

@@ -47,7 +47,9 @@ onEachPostgres((database) => {
 
   it('refuses a superuser', async () => {
     const login = await aRole('super', 'login superuser')
-    expect(await refusal(login)).toEqual([`DATABASE_URL: ${login} is a superuser, whom row security does not bind`])
+    expect(await refusal(login)).toEqual([
+      `DATABASE_URL: ${login} is a superuser, to which row security does not apply`,
+    ])
   })
 
   it('refuses a login that bypasses row security', async () => {
