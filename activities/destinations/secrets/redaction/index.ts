@@ -1,7 +1,7 @@
 // Removes secrets from answers and errors. Receivers echo requests, with the encodings of their language: JSON or HTML
 // escapes, percent-encoding, quoted-printable, base64, hex, octal, lists of bytes, other case, broken lines. A stored answer
 // may also be cut in the middle of a secret.
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTick } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import { LIMITS } from '../../../../db/limits.ts'
 import { MASK } from '../secret.ts'
@@ -42,7 +42,7 @@ export async function redactLarge(text: string, secrets: readonly string[]): Pro
   const spans: Span[] = []
   for (const piece of piecesOf(text)) {
     for (const span of spansIn(piece, wanted)) spans.push(span)
-    await nextTurn()
+    await nextTick()
   }
   return masked(text, spans)
 }
