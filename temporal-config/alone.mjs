@@ -2,11 +2,12 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 
 /**
- * Runs `work` while no other process runs work under the same lock file; one that has died holds nothing.
+ * Runs `work` while no other process runs work under the same lock file. A process that has died
+ * no longer holds the lock.
  *
  * @template T
  * @param {string} lock path of the lock file
- * @param {string} doing what is being done, told to whoever has to wait
+ * @param {string} doing describes the work in the message to a process that waits
  * @param {() => Promise<T>} work
  * @param {(line: string) => void} [say]
  * @returns {Promise<T>}

@@ -38,12 +38,12 @@ if (!task) refuse(`usage: bootstrap.mjs ${Object.keys(tasks).join('|')}`)
 const [program, development] = task
 
 if (!installed(development)) {
-  // Nobody waits for it: the program looks for Temporal when it needs it, and finds it being built.
+  // Not awaited: the program looks for Temporal when it needs it, and then waits for this build.
   if (STARTS_TEMPORAL.has(name)) buildEarly(process.env, console.error).catch((error) => console.error(error.message))
   await install(development)
 }
 
-// Which Node the S3 client will want next year concerns those who choose its version, not those who run this one.
+// The S3 client warns about future Node requirements. An operator cannot act on that warning.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
 
 const file = join(root, program)

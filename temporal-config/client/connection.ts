@@ -10,7 +10,7 @@ export interface TemporalAddress {
   namespace: string
   /** The environment with Temporal's own settings; absent for the embedded server, which does not use them. */
   environment?: NodeJS.ProcessEnv
-  /** Whether it shares its queues out by weight; the embedded server does. */
+  /** Whether the server divides its queues by weight; the embedded server does. */
   fairness?: boolean
 }
 
@@ -30,7 +30,7 @@ export function connectLazily(temporal: TemporalAddress): Connection {
 
 /**
  * For a process with a worker in it: tries until something answers or `signal` aborts. A native connection can not be
- * made while nothing listens; whoever needs it earlier has to do without.
+ * made while nothing listens, so callers that need Temporal earlier work without it.
  * @throws the abort reason
  */
 export async function connectPatiently(

@@ -1,5 +1,5 @@
-// Destinations that are tried at intervals: one Temporal Schedule each, which starts `probe`. The rows say which there
-// should be; whatever Temporal has lost, or has too many of, is put right by them.
+// Health checks of destinations at intervals: one Temporal Schedule per destination, which starts `probe`. The rows
+// say which schedules must exist; missing ones are created and surplus ones removed.
 import { createHash } from 'node:crypto'
 import {
   Client,

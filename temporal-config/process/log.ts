@@ -1,5 +1,5 @@
-// JSON lines. Whatever is logged under one of the names below is left out of the line, at the top and up to three
-// levels deep. Payloads are never handed to a logger at all.
+// JSON lines. Fields with one of the names below are left out of the line, at the top and up to three levels deep.
+// Payloads are never passed to a logger.
 import pino from 'pino'
 
 export type Logger = pino.Logger

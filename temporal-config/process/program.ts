@@ -86,7 +86,7 @@ export async function runProgram(
   process.on('uncaughtException', (error) => life.fail(error))
   try {
     const ready = await start({ settings, logger, life, say })
-    // Logged at every log level: whatever started the program waits for this line.
+    // Logged at every log level: the starter of the program waits for this line.
     if (ready && !life.ending.aborted) createLogger('info', logger.bindings().name).info(ready, 'ready')
   } catch (error) {
     life.fail(error)

@@ -27,7 +27,7 @@ export interface Parts {
   database: DatabaseSide
   sealer: Sealer
   egress: Egress
-  /** What is never a destination. */
+  /** Addresses that are never allowed as a destination. */
   own: KnownServers
   metrics: Metrics
   shaper: Shaper
@@ -42,7 +42,7 @@ export interface AssembleOptions {
   name: string
   /** Connections of this process: 10 for the API, 20 for a worker. */
   connections: number
-  /** What is to be in the database before anything else is done, such as the first tenant. */
+  /** Rows to create before anything else runs, such as the first tenant. */
   prepare?: (pool: Pool, sealer: Sealer) => Promise<void>
 }
 

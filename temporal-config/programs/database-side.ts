@@ -1,5 +1,5 @@
-// A process's side towards its database: found at the start, or waited for while it is away, with the API and the health
-// server answering meanwhile. What somebody has to change in the settings ends the start at once instead.
+// Finds the database at the start of a process, or waits for it while it is unreachable; the API and the health server
+// answer meanwhile. An error that requires a change of the settings ends the start at once.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { isUnavailable, shortReason } from '../../db/availability.ts'
@@ -8,13 +8,13 @@ const FIRST_WAIT_MS = 250
 const LONGEST_WAIT_MS = 5000
 
 export interface DatabaseSide {
-  /** Settles when the database was found fit; rejects when it never will be, or `signal` aborts. */
+  /** Resolves when the database is usable; rejects when it cannot become usable, or `signal` aborts. */
   found: Promise<void>
-  /** Whether it has been found: until then nothing is to be asked of it. */
+  /** Whether the database was found. Until then, send it no queries. */
   isFound(): boolean
 }
 
-/** Makes `check` until it does not fail because the database is away. Says once that it waits, and once that it goes on. */
+/** Repeats `check` while the database is unreachable. Logs once that it waits, and once that it continues. */
 export function findDatabase(check: () => Promise<void>, logger: Logger, signal: AbortSignal): DatabaseSide {
   let isFound = false
 
@@ -36,7 +36,7 @@ export function findDatabase(check: () => Promise<void>, logger: Logger, signal:
   }
 
   const found = find()
-  // Whoever waits for it hears of it; where nobody does, it is no error of its own.
+  // Callers that await it get the error. Without a caller, it must not become an unhandled rejection.
   found.catch(() => {})
   return { found, isFound: () => isFound }
 }
