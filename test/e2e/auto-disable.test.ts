@@ -49,7 +49,7 @@ const sweep = () =>
 const circuit_breaker = { failures: 1000, open_seconds: 60 }
 
 describe('a destination that only fails', () => {
-  it('after exactly so many failures it is disabled, with one event, and what waits is parked', async () => {
+  it('is disabled after exactly the set number of failures, with one event; waiting deliveries are parked', async () => {
     const events = await aReceiver({ status: 200 })
     await system.as('acme', (db) => db.query('update tenants set event_url = $1', [`${events.url}/events`]))
     const receiver = await aReceiver({ status: 503 })
@@ -94,7 +94,7 @@ describe('a destination that only fails', () => {
     await expect.poll(async () => (await system.job(parked)).status, { timeout: 25_000 }).toBe('completed')
   })
 
-  it('is told of once too when it answers 410 to several at the same time', async () => {
+  it('is reported by one event when it answers 410 to several deliveries at once', async () => {
     const events = await aReceiver()
     await system.as('acme', (db) => db.query('update tenants set event_url = $1', [`${events.url}/events`]))
     const receiver = await aReceiver({ status: 410, after_ms: 300 })
@@ -125,7 +125,7 @@ describe('a destination that only fails', () => {
     ])
   })
 
-  it('one failure and then silence is not days of failing, and one success begins anew', async () => {
+  it('is not disabled for one old failure without later ones; a success resets the count', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 503 }, { status: 200 }, { status: 503 }])
     const id = await register(system, 'rare', receiver.url, {
       circuit_breaker,

@@ -1,4 +1,4 @@
-// Callbacks and batches share a worker's few slots for slow company: one tenant must not hold all of them, whatever the
+// Callbacks and batches share a worker's few background slots: one tenant must not hold all of them, whatever the
 // priority of its distributions.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { insertBatch, newBatchId } from '../../db/batches/batches.ts'
@@ -69,7 +69,7 @@ async function batchOf(tenant_id: string, destination: ReturnType<typeof restTo>
 }
 
 describe('a tenant', () => {
-  it('whose callbacks hang holds up neither the callbacks nor the batches of others', async () => {
+  it('with hanging callbacks delays neither the callbacks nor the batches of other tenants', async () => {
     const from = hanging.requests.length
     for (let i = 0; i < GREEDY; i += 1) {
       const destinations = [restTo('a', receiver.url)]
@@ -93,7 +93,7 @@ describe('a tenant', () => {
     expect(hanging.requests.length - from).toBeLessThan(GREEDY / 2)
   })
 
-  it('with many batches whose distributions hang holds up no callback of others', async () => {
+  it('with many batches of hanging distributions delays no callback of other tenants', async () => {
     const from = hanging.requests.length
     for (let i = 0; i < GREEDY; i += 1) await batchOf('greedy', restTo('a', hanging.url))
     await hanging.received(from + 10, 60_000)

@@ -111,7 +111,7 @@ describe('a batch', () => {
     expect(pathsFrom(from)).toHaveLength(120)
   })
 
-  it('that is not parallel sends one after another, in order', async () => {
+  it('that is not parallel sends its distributions one after another, in order', async () => {
     const from = receiver.requests.length
     receiver.reply({ after_ms: 20 })
     const ref = await stored({ options: { parallel_execution: false }, jobs: times(12) })
@@ -130,7 +130,7 @@ describe('a batch', () => {
     expect(rows[0]).toEqual({ overlaps: 0 })
   })
 
-  it('that is not parallel sends once, in its place, what stands in it twice', async () => {
+  it('that is not parallel sends a distribution listed twice once, at its position', async () => {
     const from = receiver.requests.length
     const ref = await stored({ options: { parallel_execution: false }, jobs: times(3) })
     // As two items with one idempotency key are stored.
@@ -147,7 +147,7 @@ describe('a batch', () => {
     expect((await progressOf(ref)).counts).toMatchObject({ completed: 4 })
   })
 
-  it('gives each its time from its turn on, though the turn comes late', async () => {
+  it('counts the lifetime of each distribution from its turn, even if the turn comes late', async () => {
     const late = new Date(Date.now() + 3000)
     const ref = await stored({
       jobs: [
@@ -174,7 +174,7 @@ describe('a batch', () => {
     expect(rows[1]!.expires_at).toEqual(late)
   })
 
-  it('gives each its time from its turn on when it is not parallel', async () => {
+  it('counts the lifetime of each distribution from its turn when it is not parallel', async () => {
     const ref = await stored({
       options: { parallel_execution: false },
       jobs: times(3, { timeout_seconds: 2, destinations: [restTo('a', `${receiver.url}/slow`)] }),
@@ -184,7 +184,7 @@ describe('a batch', () => {
     await endsAs(ref, 'completed')
   })
 
-  it('with fail_fast cancels what is not started and what is open', async () => {
+  it('with fail_fast cancels the distributions that are not started or still open', async () => {
     const from = receiver.requests.length
     receiver.reply((request) => ({ status: request.path === '/3' ? 404 : 200 }))
     const ref = await stored({ options: { parallel_execution: false, fail_fast: true }, jobs: times(8) })
@@ -195,7 +195,7 @@ describe('a batch', () => {
     expect((await rowOf(ref))?.cancel_reason).toMatch(/^fail_fast: dist_.* has failed$/)
   })
 
-  it('with fail_fast in parallel stops what waits for a retry', async () => {
+  it('with fail_fast in parallel stops distributions that wait for a retry', async () => {
     receiver.reply((request) =>
       request.path === '/1' ? { status: 404 } : { status: 503, headers: { 'retry-after': '600' } },
     )
@@ -205,7 +205,7 @@ describe('a batch', () => {
     expect((await progressOf(ref)).counts).toMatchObject({ failed: 1, cancelled: 4 })
   })
 
-  it('tells its owner once, signed with the id that a repeat has', async () => {
+  it('sends one signed callback, with an id that a repeated callback keeps', async () => {
     const owner = await startHttpReceiver({ script: [{ status: 500 }, { status: 200 }] })
     receiver.reply((request) => ({ status: request.path === '/1' ? 404 : 200 }))
     const ref = await stored({ callback_url: owner.url, jobs: times(3) })
@@ -253,7 +253,7 @@ describe('a batch that is cancelled', () => {
     await system.runs.startBatch(ref)
   }
 
-  it('sends nothing more, at once, though it was waiting for long, and says why', async () => {
+  it('stops sending at once, even during a long wait, and shows the reason', async () => {
     const from = receiver.requests.length
     receiver.reply((request) => (request.path === '/1' ? { stall: 'headers' } : {}))
     const ref = await stored({ options: { parallel_execution: false }, jobs: times(150) })
@@ -269,7 +269,7 @@ describe('a batch that is cancelled', () => {
     expect(rows).toEqual(expect.arrayContaining([{ cancel_reason: 'by mistake' }]))
   })
 
-  it('in the Temporal UI ends like any other', async () => {
+  it('in the Temporal UI ends like any other cancelled batch', async () => {
     const ref = await stored({ jobs: times(3, { deliver_at: new Date(Date.now() + 3_600_000) }) })
     await system.runs.startBatch(ref)
     await expect.poll(async () => (await progressOf(ref)).waiting).toBe(0)
@@ -297,7 +297,7 @@ describe('a batch without a run', () => {
     expect(receiver.requests.length).toBe(from + 6)
   })
 
-  it('is started by a full pass when Temporal has forgotten it, and starts nothing out of turn', async () => {
+  it('is started by a full pass after Temporal lost it, and starts its distributions in order', async () => {
     const from = receiver.requests.length
     const ref = await stored({ options: { parallel_execution: false }, jobs: times(5) })
     await sweep(system.deps, { all: true }, () => {})
@@ -305,7 +305,7 @@ describe('a batch without a run', () => {
     expect(pathsFrom(from)).toEqual(['/0', '/1', '/2', '/3', '/4'])
   })
 
-  it('that was terminated in mid-work is taken up where it was', async () => {
+  it('that was terminated during its work continues where it stopped', async () => {
     const from = receiver.requests.length
     receiver.reply({ after_ms: 50 })
     const ref = await stored({ options: { parallel_execution: false }, jobs: times(20) })
@@ -359,7 +359,7 @@ describe('a bulk retry', () => {
     expect(rows).toEqual([{ round: 2 }])
   })
 
-  it('counts what has nothing to retry as skipped, with the reason', async () => {
+  it('counts distributions with nothing to retry as skipped, with the reason', async () => {
     await failing(2, 'acme', 'skipping')
     const first = await retryOf({ data_type: 'skipping' })
     const second = await retryOf({ data_type: 'skipping' })
@@ -411,7 +411,7 @@ describe('a bulk retry', () => {
     expect(pathsFrom(from).sort()).toEqual(['/a', '/a', '/b', '/b'])
   })
 
-  it('that is cancelled leaves what it has not come to as it is', async () => {
+  it('that is cancelled does not change the distributions that it has not reached', async () => {
     const made = await failing(3, 'acme', 'not-again')
     const ref = await retryOf({ statuses: ['failed'], data_type: 'not-again' })
     await system.as('acme', (db) => requestBatchCancel(db, ref.batch_id, 'enough'))
@@ -421,7 +421,7 @@ describe('a bulk retry', () => {
     expect((await progressOf(made)).counts).toMatchObject({ failed: 3 })
   })
 
-  it('that is begun again, and twice at once, makes no second round', async () => {
+  it('that is started again, or twice at once, creates no second round', async () => {
     const made = await failing(30, 'acme', 'twice')
     receiver.reply({ status: 404 })
     const ref = await retryOf({ statuses: ['failed'], data_type: 'twice' })
@@ -450,7 +450,7 @@ describe('a step of a batch', () => {
     expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms })
   })
 
-  it('that is stopped has started all that it let go', async () => {
+  it('that is stopped has started every distribution that it released', async () => {
     const ref = await stored({ jobs: times(40, { deliver_at: new Date(Date.now() + 3_600_000) }) })
     const stopped = batchStep(system.deps, ref, () => {
       throw new Error('the worker stops')
@@ -470,7 +470,7 @@ describe('a step of a batch', () => {
 })
 
 describe('a batch that goes one after another', () => {
-  it('ends those behind a slow one when they were to end, and no others', async () => {
+  it('ends the distributions behind a slow one at their expiry, and no others', async () => {
     const soon = new Date(Date.now() + 1000)
     const ref = await stored({
       options: { parallel_execution: false },
@@ -495,7 +495,7 @@ describe('a batch that goes one after another', () => {
     expect(rows).toEqual([{ error_code: null }, { error_code: 'EXPIRED' }, { error_code: null }])
   })
 
-  it('asks ever more rarely when one of its distributions takes its time', async () => {
+  it('polls less and less often while one of its distributions is slow', async () => {
     const ref = await stored({
       options: { parallel_execution: false },
       jobs: times(2, { deliver_at: new Date(Date.now() + 3_600_000) }),
@@ -529,7 +529,7 @@ describe('a batch that goes one after another', () => {
 })
 
 describe('a batch of a tenant that is suspended', () => {
-  it('lets none go, and goes on when the tenant is active again; a cancel ends it all the same', async () => {
+  it('releases no distribution until the tenant is active again; a cancel still ends it', async () => {
     await system.tenant('paused')
     const status = (to: string) =>
       system.as('paused', (db) => db.query(`update tenants set status = $1 where id = 'paused'`, [to]))

@@ -62,7 +62,7 @@ async function waiting(name: string, more: ReturnType<typeof restTo>[] = []): Pr
 const remove = (id: string) => system.as('acme', (db) => deleteDestination(db, id))
 
 describe('a deleted destination', () => {
-  it('ends what waits for it at once and with a reason, and a retry goes to its successor', async () => {
+  it('ends the deliveries that wait for it at once, with a reason; a retry goes to its successor', async () => {
     const id = await register('leaving', away.url)
     const ref = await waiting('leaving', [restTo('other', receiver.url)])
     await remove(id)
@@ -83,7 +83,7 @@ describe('a deleted destination', () => {
     await expect.poll(async () => (await system.job(ref)).status, WAIT).toBe('completed')
   })
 
-  it('is cleaned up behind by the sweep, should nobody else have come to it', async () => {
+  it('has its waiting deliveries ended by the sweep if nothing else ended them', async () => {
     const id = await register('swept', away.url)
     const refs = await Promise.all([waiting('swept'), waiting('swept')])
     await remove(id)
@@ -93,7 +93,7 @@ describe('a deleted destination', () => {
     }
   })
 
-  it('leaves alone what waits for another of its name', async () => {
+  it('does not affect deliveries that wait for another destination of the same name', async () => {
     const old = await register('renewed', away.url)
     await remove(old)
     await register('renewed', away.url)
@@ -104,7 +104,7 @@ describe('a deleted destination', () => {
 })
 
 describe('a disabled destination', () => {
-  it('has a row for what waits for it, which goes on once it is enabled', async () => {
+  it('keeps a row for each waiting delivery, which continues when it is enabled', async () => {
     const id = await register('parked', receiver.url)
     await system.as('acme', (db) => setDestinationStatus(db, id, 'inactive'))
     const ref = await waiting('parked')

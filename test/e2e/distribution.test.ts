@@ -182,7 +182,7 @@ describe('a distribution', () => {
     expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
   })
 
-  it('expires: what waits is failed with EXPIRED, and nothing is sent afterwards', async () => {
+  it('that expires fails its waiting deliveries with EXPIRED, and sends nothing afterwards', async () => {
     const receiver = await aReceiver({ status: 503, headers: { 'retry-after': '30' } })
     const ref = await system.distribute({ timeout_seconds: 2, destinations: [restTo('a', receiver.url)] })
     await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
@@ -230,7 +230,7 @@ describe('a distribution', () => {
     expect(counted).toContainEqual({ destination: 'ad-hoc', protocol: 'REST', status: 'cancelled' })
   }
 
-  it('a cancel of a finished distribution says so', async () => {
+  it('a cancel of a finished distribution is answered with the fact that it is finished', async () => {
     const ref = await system.distribute({ destinations: [restTo('a', (await aReceiver()).url)] })
     await system.ended(ref)
     expect(await cancel(ref)).toEqual({ outcome: 'finished', status: 'completed', asked: false })
@@ -256,7 +256,7 @@ describe('a distribution', () => {
     expect(receiver.requests).toHaveLength(1)
   })
 
-  it('a cancel ends a distribution whose run was terminated in mid-air', async () => {
+  it('a cancel ends a distribution whose run was terminated during its work', async () => {
     const receiver = await aReceiver({ status: 503, headers: { 'retry-after': '60' } })
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })
     await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
@@ -277,7 +277,7 @@ describe('a distribution', () => {
     await expect.poll(async () => (await handle.describe()).status.name).toBe('COMPLETED')
   })
 
-  it('a retry of what was cancelled before its plan was made plans it, in the new round', async () => {
+  it('a retry after a cancel before the plan creates the plan, in the new round', async () => {
     const ref = await system.submit({ destinations: [restTo('a', (await aReceiver()).url)] })
     await system.as('acme', (db) => endDistribution(db, jobId(ref.distribution_id), { round: 1, cause: 'cancelled' }))
     expect(await retry(ref)).toMatchObject({ outcome: 'reset', round: 2, destinations: [] })

@@ -82,8 +82,8 @@ function statuses(metadata: Record<string, unknown>): [string, string, number | 
   ])
 }
 
-describe('a mail to two', () => {
-  it('of whom one is put off: after the retry each has exactly one', async () => {
+describe('a mail to two recipients', () => {
+  it('of whom one is deferred reaches each exactly once after the retry', async () => {
     const receiver = await aReceiver({ answer: greylisting('bob') })
     const ref = await mail(receiver)
     expect(await system.ended(ref)).toMatchObject({ status: 'completed', retry_count: 1 })
@@ -111,7 +111,7 @@ describe('a mail to two', () => {
     ])
   })
 
-  it('opens no circuit, however often one of them is put off: the server is well', async () => {
+  it('opens no circuit when one recipient is deferred again and again', async () => {
     const receiver = await aReceiver({ answer: (line) => (line.startsWith('RCPT TO:<bob') ? '450 full' : undefined) })
     for (let i = 0; i < 7; i++) {
       const ref = await mail(receiver, { max_retries: 0 })
@@ -124,7 +124,7 @@ describe('a mail to two', () => {
     expect(rows).toEqual([])
   })
 
-  it('of whom one is refused: no plain success, and a retry by hand goes to that one alone', async () => {
+  it('of whom one is rejected is not a plain success; a manual retry goes to that recipient only', async () => {
     const receiver = await aReceiver({ answer: (line) => (line.startsWith('RCPT TO:<bob') ? '550 nobody' : undefined) })
     const ref = await mail(receiver)
     expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'REJECTED', retry_count: 0 })
@@ -140,7 +140,7 @@ describe('a mail to two', () => {
     expect(recipients(receiver)).toEqual(['ann', 'bob'])
   })
 
-  it('an attempt that never reached the server forgets nothing', async () => {
+  it('keeps the accepted recipients after an attempt that never reached the server', async () => {
     const receiver = await aReceiver({
       answer(line) {
         // After the mail to ann, the server is away.
@@ -163,7 +163,7 @@ describe('a mail to two', () => {
     expect(attempts[1]!.metadata).toEqual({})
   })
 
-  it('goes to none twice when its worker was given up, and knew all the same', async () => {
+  it('goes to no recipient twice when its worker was declared lost but still reported', async () => {
     const receiver = await aReceiver({
       answer(line, connection) {
         if (connection > 1) return undefined
@@ -184,7 +184,7 @@ describe('a mail to two', () => {
     ])
   })
 
-  it('that is cancelled half-way shows who has it, and a retry by hand goes to the other alone', async () => {
+  it('that is cancelled half-way shows who received it; a manual retry goes to the other only', async () => {
     let asked = 0
     const receiver = await aReceiver({
       answer(line) {
@@ -223,7 +223,7 @@ describe('a mail to two', () => {
     expect(ids[2]).not.toBe(ids[0])
   })
 
-  it('goes to none twice when the database goes away before it is written down', async () => {
+  it('goes to no recipient twice when the database fails before the outcome is stored', async () => {
     let cut = false
     const receiver = await aReceiver({
       answer: greylisting('bob', (line) => {

@@ -1,4 +1,4 @@
-// Strategies on the real servers: the next one once the first has failed for good, and one of several.
+// Strategies on the real servers: failover after a permanent failure, and load balancing.
 import { describe, expect, it } from 'vitest'
 import { plan } from '../../activities/distribution/plan.ts'
 import { endDeliveriesOf } from '../../db/destinations/deleted.ts'
@@ -27,7 +27,7 @@ useRuling()
 describe('failover', () => {
   const group = (...destinations: string[]) => rule('routing', { destinations, strategy: 'failover' })
 
-  it('goes to the next one only when one has failed for good; what is not needed is skipped without a fault', async () => {
+  it('uses the next destination only after a permanent failure; unneeded ones are skipped without an error', async () => {
     await group('a', 'b', 'c')
     receiver.reply(byName({ a: 422 }))
     const ref = await distribute()
@@ -37,7 +37,7 @@ describe('failover', () => {
     expect(paths()).toEqual(['a', 'b'])
   })
 
-  it('retries of the first come before the second', async () => {
+  it('retries the first destination before it uses the second', async () => {
     await group('a', 'b')
     receiver.reply(byName({ a: 503 }))
     const ref = await distribute({ max_retries: 2 })
@@ -45,7 +45,7 @@ describe('failover', () => {
     expect(paths()).toEqual(['a', 'a', 'a', 'b'])
   })
 
-  it('does without the others when the first one takes it', async () => {
+  it('does not use the other destinations when the first one accepts', async () => {
     await group('a', 'b', 'c')
     const ref = await distribute()
     expect(await ended(ref)).toMatchObject({ status: 'completed' })
@@ -53,7 +53,7 @@ describe('failover', () => {
     expect(paths()).toEqual(['a'])
   })
 
-  it('has failed when all have; a retry begins anew with the first', async () => {
+  it('fails when all destinations failed; a retry starts with the first one again', async () => {
     await group('a', 'b')
     receiver.reply({ status: 422 })
     const ref = await distribute()
@@ -66,7 +66,7 @@ describe('failover', () => {
     expect(paths()).toEqual(['a', 'b', 'a'])
   })
 
-  it('a retry leaves a group alone that was served, unless it is forced or named', async () => {
+  it('a retry does not repeat a served group, unless the retry is forced or names it', async () => {
     await group('a', 'b')
     await rule('routing', { destinations: ['c'] })
     receiver.reply(byName({ a: 422, c: 422 }))
@@ -99,7 +99,7 @@ describe('failover', () => {
     expect(paths().sort()).toEqual(['a', 'b', 'b'])
   })
 
-  it('a failure that its group made good holds up nobody under ordering: "block"', async () => {
+  it('a failure that another destination of the group made up for blocks nothing under ordering: "block"', async () => {
     await group('a', 'b')
     receiver.reply(({ path, body }) => ({ status: path === '/a' && body.toString() === '1' ? 422 : 200 }))
     const first = await distribute({ payload_text: '1', ordering_key: 'k', ordering_blocks: true })
@@ -122,7 +122,7 @@ describe('failover', () => {
     expect(paths().at(-1)).toBe('a')
   })
 
-  it('an order to cancel ends those that stand by as well', async () => {
+  it('a cancel also ends the standby deliveries', async () => {
     await group('a', 'b')
     receiver.reply({ status: 503, headers: { 'retry-after': '30' } })
     const ref = await distribute()
@@ -145,7 +145,7 @@ describe('failover', () => {
     expect(paths()).toEqual(['a'])
   })
 
-  it('one that is disabled while it waits hands its turn on', async () => {
+  it('a destination disabled while it waits is replaced by the next one', async () => {
     await group('a', 'b')
     receiver.reply(byName({ a: 503 }))
     const ref = await distribute({ max_retries: 50 })
@@ -155,7 +155,7 @@ describe('failover', () => {
     expect(await rows(ref)).toEqual(['a skipped DESTINATION_DISABLED', 'b success'])
   })
 
-  it('one that is disabled waits where nobody is there to take over', async () => {
+  it('a disabled destination waits when no other one can take over', async () => {
     await sql("update destinations set status = 'maintenance' where name = 'b'")
     await group('a', 'b', 'c')
     receiver.reply(({ path }) => (path === '/a' ? { status: 503, headers: { 'retry-after': '1' } } : {}))
@@ -172,7 +172,7 @@ describe('failover', () => {
     expect(await rows(ref)).toEqual(['a skipped DESTINATION_DISABLED', 'b success', 'c skipped'])
   })
 
-  it('one that is deleted while it waits hands its turn on', async () => {
+  it('a destination deleted while it waits is replaced by the next one', async () => {
     await group('a', 'b')
     receiver.reply(({ path }) => (path === '/a' ? { status: 503, headers: { 'retry-after': '3600' } } : {}))
     const ref = await distribute()
@@ -187,7 +187,7 @@ describe('failover', () => {
     expect(await rows(ref)).toEqual(['a failed DESTINATION_DELETED', 'b success'])
   })
 
-  it('keeps the order of a key at each destination, and holds nobody up for what stood by in vain', async () => {
+  it('keeps the order of a key at each destination; an unused standby delays nothing', async () => {
     await group('a', 'b')
     // The first is taken by a, so that its b stands by in vain; the others are refused there.
     receiver.reply(({ path, body }) => ({ status: path === '/a' && body.toString() !== '1' ? 422 : 200, after_ms: 30 }))
@@ -202,7 +202,7 @@ describe('failover', () => {
     ])
   })
 
-  it('one that is disabled or deleted before its turn is passed over', async () => {
+  it('a destination disabled or deleted before its turn is skipped', async () => {
     await group('a', 'b', 'c')
     receiver.reply(async ({ path }) => {
       if (path === '/a') {
@@ -218,7 +218,7 @@ describe('failover', () => {
 })
 
 describe('load balance', () => {
-  it('takes turns, however many plan at once', async () => {
+  it('rotates between the destinations, however many distributions are planned at once', async () => {
     await rule('routing', { destinations: ['a', 'b', 'c'], strategy: 'load_balance' })
     const refs = await Promise.all(Array.from({ length: 12 }, () => system.submit({ tenant_id: tenant })))
     // Each with a cache of its own, as workers have.
@@ -227,7 +227,7 @@ describe('load balance', () => {
     expect(chosen.sort().join('')).toBe('aaaabbbbcccc')
   })
 
-  it('goes by weight, and to the one that fails least', async () => {
+  it('chooses by weight, and prefers the destination that fails least', async () => {
     await rule(
       'routing',
       { destinations: ['a', 'b'], strategy: 'load_balance', balance: 'weighted', weights: { a: 3 } },

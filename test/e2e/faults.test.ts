@@ -73,7 +73,7 @@ function outcomeOfAttempt(attempt_id: string): AttemptOutcome {
 }
 
 describe('faults', () => {
-  it('the database goes away after a 200: the document is not sent again', async () => {
+  it('the database connection is lost after a 200: the document is not sent again', async () => {
     const receiver = await aReceiver(() => {
       database.cut()
       return { status: 200, body: 'taken' }
@@ -92,7 +92,7 @@ describe('faults', () => {
     ])
   })
 
-  it('the database falls silent after a 200: the outcome is handed over all the same', async () => {
+  it('the database stops answering after a 200: the outcome is still handed over', async () => {
     const receiver = await aReceiver(() => {
       database.silence()
       return { status: 200, body: 'taken' }
@@ -189,7 +189,7 @@ describe('faults', () => {
     ])
   })
 
-  it('a delivery whose only attempts were lost with their workers gets one attempt more, and no third', async () => {
+  it('a delivery whose attempts were all lost with their workers gets one more attempt, and no third', async () => {
     const receiver = await aReceiver()
     const one = await lostAttempt(receiver.url)
     await system.runs.start(one, ABOUT)
@@ -252,7 +252,7 @@ describe('faults', () => {
     expect(await system.deliveries(ref)).toMatchObject([{ status: 'success' }])
   })
 
-  it('no driver’s words reach the history when the database is away', async () => {
+  it('no text of a driver error reaches the history when the database is unreachable', async () => {
     const receiver = await aReceiver()
     database.cut()
     const ref = await system.distribute({ destinations: [restTo('a', receiver.url)] })

@@ -51,7 +51,7 @@ async function checks(tenant: string, id: string) {
 }
 
 describe('a health check', () => {
-  it('tries the connection again and again, and the destination shows what came of it', async () => {
+  it('tries the connection at intervals, and the destination shows the result', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'up-and-down', receiver.url, { tenant: 'checked-1' })
     const check = { tenant_id: 'checked-1', destination_id: id }
@@ -76,7 +76,7 @@ describe('a health check', () => {
     await expect.poll(scheduled).not.toHaveProperty(id)
   })
 
-  it('that succeeds waits for an attempt that fails just now, and neither is thrown out for it', async () => {
+  it('that succeeds during a failing attempt waits for it, and neither is discarded', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'both', receiver.url, { tenant: 'checked-2' })
     const failure = { counted: true, settings: { failures: 1, open_seconds: 600 } }
@@ -102,7 +102,7 @@ describe('a health check', () => {
     expect(await checks('checked-2', id)).toMatchObject([{ health_status: 'healthy' }])
   })
 
-  it('of one tenant whose destinations hang leaves places to those of others', async () => {
+  it('of a tenant with hanging destinations leaves slots for other tenants', async () => {
     const hanging = await aReceiver({ stall: 'headers' })
     const ids: string[] = []
     for (let i = 0; i < 25; i++)
@@ -136,7 +136,7 @@ describe('a health check', () => {
     expect(rows).toHaveLength(tried.length)
   })
 
-  it('comes back when Temporal has lost it, changes with its row, and goes with its destination', async () => {
+  it('is recreated after Temporal lost it, changes with its row, and is removed with its destination', async () => {
     const receiver = await aReceiver()
     const enabled = (interval_seconds: number) => ({ enabled: true, interval_seconds })
     const one = await register(system, 'same', receiver.url, { tenant: 'checked-1', health_check_config: enabled(600) })

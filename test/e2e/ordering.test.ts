@@ -118,7 +118,7 @@ describe('under one ordering key', () => {
     await endsAs(behind, 'completed')
   })
 
-  it('one that is tried again keeps its place', async () => {
+  it('a distribution that is retried keeps its place', async () => {
     const from = receiver.requests.length
     let failures = 0
     receiver.reply((request) => (request.path === '/first' && failures++ < 3 ? { status: 503 } : {}))
@@ -129,7 +129,7 @@ describe('under one ordering key', () => {
     expect(await statusOf(first)).toMatchObject({ status: 'success', attempts: 4 })
   })
 
-  it('after a failure for good the next one goes', async () => {
+  it('after a permanent failure the next distribution is sent', async () => {
     receiver.reply((request) => ({ status: request.path === '/bad' ? 404 : 200 }))
     const bad = await distribute('goes-on', 'bad')
     const next = await distribute('goes-on', 'next')
@@ -137,7 +137,7 @@ describe('under one ordering key', () => {
     await endsAs(next, 'completed')
   })
 
-  it('with ordering: block it waits, until a retry succeeds', async () => {
+  it('with ordering: block the next distribution waits until a retry succeeds', async () => {
     // The next one has looked already when it fails.
     receiver.reply((request) => (request.path === '/bad' ? { status: 404, after_ms: 1000 } : {}))
     const bad = await distribute('blocks', 'bad', { ordering_blocks: true })
@@ -153,7 +153,7 @@ describe('under one ordering key', () => {
     await endsAs(next, 'completed')
   })
 
-  it('one that is opened again by a retry waits for a later one that is just being sent', async () => {
+  it('a distribution reopened by a retry waits for a later one that is being sent', async () => {
     receiver.reply((request) => (request.path === '/old' ? { status: 404 } : { after_ms: 1500 }))
     const old = await distribute('reopened', 'old')
     await endsAs(old, 'failed')
@@ -169,7 +169,7 @@ describe('under one ordering key', () => {
     expect(await overlaps('reopened')).toBe(0)
   })
 
-  it('what is held expires as anything else', async () => {
+  it('a held distribution expires like any other', async () => {
     receiver.reply((request) => (request.path === '/stuck' ? { status: 503, headers: { 'retry-after': '600' } } : {}))
     const stuck = await distribute('expires', 'stuck', { timeout_seconds: 4 })
     const behind = await distribute('expires', 'behind', { timeout_seconds: 2 })
@@ -180,7 +180,7 @@ describe('under one ordering key', () => {
     await endsAs(after, 'completed')
   })
 
-  it('one that is to be delivered later holds up those behind it until its time', async () => {
+  it('a distribution with a later delivery time holds those behind it until that time', async () => {
     const from = receiver.requests.length
     const later = await distribute('later', 'later', { deliver_at: new Date(Date.now() + 2000) })
     const next = await distribute('later', 'next')
@@ -237,7 +237,7 @@ describe('under one ordering key', () => {
     for (const ref of [first, second]) await endsAs(ref, 'completed')
   })
 
-  it('those that expire behind it leave the first one in peace', async () => {
+  it('distributions that expire behind the first one do not affect it', async () => {
     receiver.reply((request) => (request.path === '/stuck' ? { status: 503, headers: { 'retry-after': '600' } } : {}))
     const stuck = await distribute('in-peace', 'stuck')
     await expect.poll(async () => (await statusOf(stuck))?.status, { timeout: 30_000 }).toBe('waiting')
@@ -255,7 +255,7 @@ describe('under one ordering key', () => {
     }
   })
 
-  it('the sweep tells the next one whom nobody told, and only that one', async () => {
+  it('the sweep notifies the next distribution if it was not notified, and only that one', async () => {
     const { signalTurn } = system.runs
     const told: string[] = []
     let lost = true
@@ -282,7 +282,7 @@ describe('under one ordering key', () => {
     system.runs.signalTurn = signalTurn
   })
 
-  it('what is held asks nobody and adds nothing to its history', async () => {
+  it('a held distribution makes no calls and adds nothing to its history', async () => {
     const firsts = Array.from({ length: 20 }, (_, i) => restTo(`d${i}`, `${receiver.url}/quiet-${i}`))
     // One after another, each with a word of its own.
     receiver.reply(({ path }) => ({ after_ms: 500 + 75 * Number(path.split('-')[1]) }))

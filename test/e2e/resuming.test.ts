@@ -45,8 +45,8 @@ const completed = async (ref: DistributionRef, timeout = 15_000) =>
 /** As a worker does it for a health check, and for `POST /destinations/{id}/test`. */
 const probe = (id: string) => system.runs.probe({ tenant_id: 'acme', destination_id: id })
 
-describe('what waits for an open circuit', () => {
-  it('goes on once a probe has found the destination well, one first and then the others', async () => {
+describe('a delivery that waits for an open circuit', () => {
+  it('continues after a successful probe: one delivery first, then the others', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'recovers', receiver.url)
     await open(id)
@@ -63,7 +63,7 @@ describe('what waits for an open circuit', () => {
     for (const ref of refs) expect(await system.attempts(ref)).toMatchObject([{ status: 'success' }])
   })
 
-  it('stays away from one that a probe can not reach, and the circuit stays open', async () => {
+  it('keeps waiting when the probe cannot connect, and the circuit stays open', async () => {
     const receiver = await aReceiver({ status: 503 })
     const id = await register(system, 'dead', receiver.url)
     await open(id)
@@ -74,7 +74,7 @@ describe('what waits for an open circuit', () => {
     expect(await system.attempts(ref)).toEqual([])
   })
 
-  it('stays away when the one that tries fails: a connection is no delivery', async () => {
+  it('keeps waiting when the trial delivery fails after a successful connection', async () => {
     const receiver = await aReceiver(({ method }) => ({ status: method === 'HEAD' ? 200 : 503 }))
     const id = await register(system, 'half-well', receiver.url, {
       circuit_breaker: { failures: 1, open_seconds: 600 },
@@ -89,7 +89,7 @@ describe('what waits for an open circuit', () => {
     expect(attempts.flat()).toHaveLength(1)
   })
 
-  it('of an inline destination goes on when another delivery has closed it', async () => {
+  it('of an inline destination continues when another delivery has closed the circuit', async () => {
     const receiver = await aReceiver()
     const target = `REST://127.0.0.1:${receiver.port}`
     await open(target)
@@ -120,7 +120,7 @@ describe('resuming', () => {
     expect((await system.deliveries(ref))[0]!.attempts).toBe(2)
   })
 
-  it('lets what waited for a disabled destination go on, and leaves siblings that are being sent alone', async () => {
+  it('continues deliveries that waited for a disabled destination, and does not affect siblings being sent', async () => {
     const quick = await aReceiver()
     const slow = await aReceiver({ after_ms: 4000 })
     const id = await register(system, 'off', quick.url)
@@ -205,7 +205,7 @@ describe('resuming', () => {
     expect(receiver.requests).toHaveLength(6)
   })
 
-  it('goes as fast as they are taken up: hundreds need a few steps, and no more than a window is on its way', async () => {
+  it('adapts to the pace of the deliveries: hundreds need a few steps, with at most one window in progress', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'many', receiver.url)
     await open(id)
@@ -238,7 +238,7 @@ describe('resuming', () => {
     expect(nextWindow(10, { ...taken, put_off: 3 })).toBe(10)
   })
 
-  it('waits while what was resumed is not taken up, and not for what nobody heard of', async () => {
+  it('waits until resumed deliveries start, but not for deliveries that were never notified', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'lame', receiver.url)
     await open(id)
@@ -262,7 +262,7 @@ describe('resuming', () => {
     for (const each of refs) await completed(each)
   })
 
-  it('whose word was lost costs time only: the call that waited finds out by the row', async () => {
+  it('with a lost signal costs only time: the waiting call reads the row', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'unheard', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 1 } })
     await system.as('acme', async (db) => {
