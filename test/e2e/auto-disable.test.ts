@@ -125,7 +125,7 @@ describe('a destination that only fails', () => {
     ])
   })
 
-  it('is not disabled for one old failure without later ones; a success resets the count', async () => {
+  it('is disabled only when both the number of failures and their duration since the last success are reached', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 503 }, { status: 200 }, { status: 503 }])
     const id = await register(system, 'rare', receiver.url, {
       circuit_breaker,

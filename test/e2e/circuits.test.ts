@@ -94,7 +94,7 @@ describe('a circuit', () => {
     expect(await audited('circuit.opened', id)).toHaveLength(1)
   })
 
-  it('does not open by refusals, which say that the destination is there', async () => {
+  it('does not open after rejections, because they show that the destination is reachable', async () => {
     const receiver = await aReceiver({ status: 422 })
     const id = await register(system, 'picky', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 60 } })
     for (let i = 0; i < 3; i++) await system.ended(await system.distribute({ destinations: [{ name: 'picky' }] }))
@@ -102,7 +102,7 @@ describe('a circuit', () => {
     expect(await circuitOf(id)).toMatchObject({ state: 'closed', consecutive_failures: 0 })
   })
 
-  it('of an inline destination goes by protocol, host and port, whatever its name', async () => {
+  it('of an inline destination is identified by protocol, host and port, not by its name', async () => {
     const receiver = await aReceiver({ status: 503 })
     const ref = await system.distribute({ max_retries: 4, destinations: [restTo('one', receiver.url)] })
     expect(await system.ended(ref)).toMatchObject({ status: 'failed', error_code: 'DESTINATION_UNAVAILABLE' })
@@ -114,7 +114,7 @@ describe('a circuit', () => {
     expect(await audited('circuit.opened', `REST://127.0.0.1:${receiver.port}`)).toHaveLength(1)
   })
 
-  it('the same destination names, and the same server, in two tenants never meet', async () => {
+  it('is separate for each tenant, even with the same destination name and server', async () => {
     const receiver = await aReceiver((request) => ({ status: request.path === '/acme' ? 503 : 200 }))
     const settings = { circuit_breaker: { failures: 2, open_seconds: 60 } }
     const acme = await register(system, 'shared-name', `${receiver.url}/acme`, settings)
@@ -134,7 +134,7 @@ describe('a circuit', () => {
     expect(rows).toEqual([])
   })
 
-  it('a healthy destination has no row, and a success after failures ends the trouble', async () => {
+  it('has no row for a healthy destination; a success after failures removes it', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 503 }, { status: 200 }])
     const id = await register(system, 'recovering', receiver.url)
     await system.ended(await system.distribute({ destinations: [{ name: 'recovering' }] }))

@@ -1,5 +1,5 @@
-// Kill -9 of the worker that tries a destination for all the others, and of the one that holds its only place: both are
-// leases, and nothing stays stuck.
+// Kill -9 of the worker that runs the trial delivery of a circuit, or that holds the only slot of a destination. Both are
+// leases that expire, so other workers continue.
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type ApiCall, apiClient } from '../support/api-client.ts'

@@ -1,4 +1,4 @@
-// Mail that is put off for minutes, with the delays of its protocol three hundred times as fast.
+// Mail that the server defers for minutes. The retry delays of the protocol are shortened three hundred times.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { backoffFor } from '../../activities/delivery/backoff.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'

@@ -1,4 +1,4 @@
-// More waits than the workers can carry: every priority gets its share, so that nothing waits until all the rest is done.
+// With more work than the workers can do, every priority gets a share, so that no priority starves.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createRuns } from '../../temporal-config/client/runs.ts'
 import { queuePriority } from '../../workflows/names.ts'
@@ -37,7 +37,7 @@ const arrived = (priority: string, of: number) =>
   receiver.requests.slice(0, of).filter(({ path }) => path === `/${priority}`).length
 
 describe('at overload', () => {
-  it('low has its share beside the normal of five tenants, and critical overtakes both', async () => {
+  it('low priority gets a share beside five tenants with normal priority, and critical overtakes both', async () => {
     for (let i = 0; i < TENANTS; i++) await queue(`tenant-${i}`, 'normal', NORMAL)
     await queue('patient', 'low', LOW)
     await queue('patient', 'critical', CRITICAL)
@@ -58,7 +58,7 @@ describe('at overload', () => {
 })
 
 describe('the order that Temporal is asked for', () => {
-  it('is one level with a weight for each tenant and priority, in keys that Temporal takes', () => {
+  it('is one level with a weight for each tenant and priority, in keys that Temporal accepts', () => {
     const tenant = 't'.repeat(50)
     for (const priority of ['critical', 'high', 'normal', 'low'] as const) {
       const asked = queuePriority(tenant, priority, true)

@@ -75,7 +75,7 @@ async function byBothWorkers(refs: DistributionRef[]): Promise<void> {
 }
 
 describe('a rate limit', () => {
-  it('no window of any alignment sees more than the limit and the burst, across two workers', async () => {
+  it('allows at most the limit plus the burst in any window, across two workers', async () => {
     const receiver = await aReceiver()
     const limit = { requests: 10, per_seconds: 2, burst: 5 }
     await register(system, 'limited', receiver.url, { rate_limit: limit })
@@ -87,7 +87,7 @@ describe('a rate limit', () => {
     await byBothWorkers(refs)
   })
 
-  it('waiting for the limiter uses up no retries, and still obeys expiry', async () => {
+  it('makes deliveries wait without using retries, and the wait still ends at the expiry', async () => {
     const receiver = await aReceiver()
     await register(system, 'slow-limit', receiver.url, { rate_limit: { requests: 1, per_seconds: 3600 } })
     const one = await system.distribute({ max_retries: 0, destinations: [{ name: 'slow-limit' }] })
@@ -101,7 +101,7 @@ describe('a rate limit', () => {
     expect(receiver.requests).toHaveLength(1)
   })
 
-  it('of a tenant holds over all of its destinations, inline ones too, and no other tenant feels it', async () => {
+  it('of a tenant applies to all its destinations, also inline ones, and to no other tenant', async () => {
     await system.as('bounded', (db) =>
       db.query(`update tenants set delivery_rate_limit = '{"requests": 5, "per_seconds": 1}'`),
     )
@@ -177,7 +177,7 @@ describe('an inline destination', () => {
 })
 
 describe('max_concurrency', () => {
-  it('is never passed, across two workers, and all are served', async () => {
+  it('is never exceeded, across two workers, and all deliveries are sent', async () => {
     let under_way = 0
     let most = 0
     const receiver = await aReceiver(async () => {
@@ -200,7 +200,7 @@ describe('max_concurrency', () => {
     expect(rows).toEqual([])
   })
 
-  it('gives the place of a killed worker back when its time is over, and of a failed attempt at once', async () => {
+  it('frees the slot of a killed worker when its lease expires, and of a failed attempt at once', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 200 }])
     const id = await register(system, 'single', receiver.url, { max_concurrency: 1 })
     await system.as('acme', (db) =>

@@ -262,7 +262,7 @@ describe('resuming', () => {
     for (const each of refs) await completed(each)
   })
 
-  it('with a lost signal costs only time: the waiting call reads the row', async () => {
+  it('a delivery whose signal was lost only takes longer: it rereads its row', async () => {
     const receiver = await aReceiver()
     const id = await register(system, 'unheard', receiver.url, { circuit_breaker: { failures: 1, open_seconds: 1 } })
     await system.as('acme', async (db) => {

@@ -1,4 +1,5 @@
-// Rows that somebody wrote by hand: what nobody can plan ends, soon and with a reason, and no answer breaks on it.
+// Rows written by hand with invalid content: a distribution that cannot be planned soon fails with a reason, and the API
+// still answers.
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { plan } from '../../activities/distribution/plan.ts'
 import { probe } from '../../activities/upkeep/probe.ts'
@@ -38,7 +39,7 @@ async function changed(set: string, values: unknown[] = []): Promise<Distributio
 const ends = (ref: DistributionRef, status: string) =>
   expect.poll(async () => (await system.job(ref)).status, { timeout: 40_000, interval: 50 }).toBe(status)
 
-describe('destinations that nobody can read', () => {
+describe('a distribution with invalid stored destinations', () => {
   const many = JSON.stringify(Array.from({ length: 100_000 }, (_, i) => ({ name: `d${i}` })))
   it.each([
     ['null', 'null'],
@@ -65,7 +66,7 @@ describe('destinations that nobody can read', () => {
     })
   })
 
-  it('an operator hears of them in one event', async () => {
+  it('reports them to the operator in one event', async () => {
     const { rows } = await owner.query(
       "select pending_count::int, details from event_windows where event_type = 'distributions.failed' and subject = 'MISCONFIGURED'",
     )
@@ -117,7 +118,7 @@ it('a destination with a protocol that this program does not have: failed, and a
   expect(tested).toMatchObject({ healthy: false, code: 'MISCONFIGURED', message: reason })
 })
 
-describe('other columns that hold what they never should', () => {
+describe('a distribution with invalid values in other columns', () => {
   it.each([
     [
       'an inline destination without its fields',
@@ -149,7 +150,7 @@ describe('other columns that hold what they never should', () => {
   })
 })
 
-describe('a stored delivery whose columns hold what they never should', () => {
+describe('a stored delivery with invalid values in its columns', () => {
   it.each([
     ['no configuration at all', 'configuration = null, target = null'],
     ['the configuration null', "configuration = 'null'"],

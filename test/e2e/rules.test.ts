@@ -1,4 +1,4 @@
-// Rules over the real parts: what they choose is delivered, what they drop is not, and groups hand their turn on.
+// Rules on the real servers: selected destinations receive the payload, filtered ones do not, and groups fail over.
 import pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import { setDestinationStatus } from '../../db/destinations/destinations.ts'
@@ -28,7 +28,7 @@ import { restTo } from '../support/system.ts'
 useRuling()
 
 describe('routing', () => {
-  it('follows the payload, and keeps why', async () => {
+  it('follows the payload, and stores the explanation', async () => {
     await rule('routing', { destinations: ['a'] }, { path: 'payload.country', operator: 'equal', value: 'IT' })
     await rule('routing', { destinations: ['b'] }, { path: 'payload.country', operator: 'equal', value: 'FR' })
     await rule('routing', { destinations: ['c'] }, { path: 'metadata.copy', operator: 'equal', value: true })
@@ -49,7 +49,7 @@ describe('routing', () => {
     })
   })
 
-  it('a rule without a tenant serves all of them, and none may change it', async () => {
+  it('applies a rule without a tenant to all tenants, and no tenant may change it', async () => {
     const owner = new pg.Client({ connectionString: system.database.superuserUrl })
     await owner.connect()
     try {
@@ -97,7 +97,7 @@ describe('routing', () => {
     expect(paths()).toEqual(['a', 'b'])
   })
 
-  it('keeps why for values that PostgreSQL cannot hold, too', async () => {
+  it('stores the explanation also for values that PostgreSQL cannot store', async () => {
     for (const path of ['payload.nul', 'payload.half', 'payload.long']) {
       await rule('routing', { destinations: ['a'] }, { path, operator: 'starts_with', value: 'x' })
     }
@@ -113,7 +113,7 @@ describe('routing', () => {
     ])
   })
 
-  it('asks every one of a thousand rules', async () => {
+  it('evaluates every one of a thousand rules', async () => {
     await sql(
       `insert into distribution_rules (tenant_id, name, rule_type, priority, conditions, actions)
        select $1, 'rule-' || i, 'routing', i,
@@ -140,7 +140,7 @@ describe('routing', () => {
     expect(await ended(await distribute())).toMatchObject({ status: 'failed', error_code: 'MISCONFIGURED' })
   })
 
-  it('what no rule chose is planned anew by a retry, once there is a rule', async () => {
+  it('plans a distribution without a matching rule again on a retry, once a rule matches', async () => {
     await system.as(tenant, (db) => setDefaultRoute(db, tenant, { destinations: [], when_none: 'fail' }))
     const ref = await distribute()
     expect(await ended(ref)).toMatchObject({ status: 'failed', error_code: 'MISCONFIGURED' })
@@ -164,7 +164,7 @@ describe('routing', () => {
     await expect.poll(() => rows(completed)).toEqual(['b success'])
   })
 
-  it('one that is disabled is skipped with its reason, and served by a retry once it is enabled', async () => {
+  it('skips a disabled destination with a reason; a retry delivers once it is enabled', async () => {
     const id = await register('off', { status: 'inactive', tags: ['eu'] })
     await register('on', { tags: ['eu'] })
     await rule('routing', { tags: ['eu'] })
@@ -180,7 +180,7 @@ describe('routing', () => {
     expect(paths()).toEqual(['on', 'off'])
   })
 
-  it('equal names in two tenants have nothing to do with each other', async () => {
+  it('keeps equal names in two tenants separate', async () => {
     await rule('routing', { destinations: ['a', 'b'], strategy: 'load_balance' })
     const first = tenant
     await ended(await distribute())
@@ -196,7 +196,7 @@ describe('routing', () => {
 })
 
 describe('filtering', () => {
-  it('what is dropped is completed with a warning and sent to nobody, unless it is named in a retry', async () => {
+  it('completes a dropped distribution with a warning and sends nothing, unless a retry names a destination', async () => {
     await sql(`update tenants set config = '{"no_destination": "fail"}'`)
     await rule(
       'filtering',

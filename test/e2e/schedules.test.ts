@@ -1,4 +1,4 @@
-// schedules on the real servers: made by Temporal's schedule, once per time, and by the rows alone.
+// Schedules on the real servers: Temporal's schedule creates one distribution per time, as the rows say.
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { submitScheduled, syncSchedule } from '../../activities/schedules/submit.ts'
 import { sweep } from '../../activities/upkeep/sweep.ts'
@@ -95,7 +95,7 @@ async function isThere(row: ScheduleRow): Promise<boolean> {
 }
 
 describe('a schedule', () => {
-  it('is made at its times, from the exact bytes', async () => {
+  it('creates distributions at its times, from the exact bytes', async () => {
     const row = await aSchedule('times')
     await system.runs.setSchedule(row)
     await expect.poll(() => arrived('times').length, { timeout: 60_000 }).toBeGreaterThanOrEqual(2)
@@ -113,7 +113,7 @@ describe('a schedule', () => {
     await system.runs.setSchedule({ ...row, deleted: true })
   })
 
-  it('a firing that is repeated, and repeated at once, makes no second one', async () => {
+  it('creates no second distribution when the same time is started again, also concurrently', async () => {
     const row = await aSchedule('once', { paused: false })
     const at = '2026-01-01T00:00:00.000Z'
     const fired = await Promise.all(Array.from({ length: 5 }, () => submitScheduled(system.deps, { ...ref(row), at })))
@@ -123,7 +123,7 @@ describe('a schedule', () => {
     expect(other.distribution_id).not.toBe(fired[0]!.distribution_id)
   })
 
-  it('makes the distribution of a time although a caller took a key that names it', async () => {
+  it('creates the distribution of a time although a caller used the same idempotency key', async () => {
     const row = await aSchedule('named')
     const at = '2026-01-01T00:00:00.000Z'
     const caller = await system.as('acme', (db) =>
@@ -136,7 +136,7 @@ describe('a schedule', () => {
     await expect.poll(() => arrived('named').length).toBe(1)
   })
 
-  it('leaves times out while the one before is not final, and not with allow_all', async () => {
+  it('skips times while the previous distribution is not final, but not with allow_all', async () => {
     receiver.reply((request) => (request.path === '/skip' || request.path === '/all' ? { after_ms: 60_000 } : {}))
     const [skip, all] = [await aSchedule('skip'), await aSchedule('all', { overlap: 'allow_all' })]
     for (const row of [skip, all]) await system.runs.setSchedule(row)
@@ -150,7 +150,7 @@ describe('a schedule', () => {
     for (const row of [skip, all]) await system.runs.setSchedule({ ...row, deleted: true })
   })
 
-  it('makes none while it is paused, or once it is deleted', async () => {
+  it('creates no distribution while it is paused, or after it was deleted', async () => {
     const row = await aSchedule('paused')
     await system.as('acme', (db) => pauseSchedule(db, row.id, true))
     const at = '2026-01-01T00:00:00.000Z'
@@ -187,7 +187,7 @@ describe('a schedule', () => {
     await system.runs.setSchedule({ ...row, deleted: true })
   })
 
-  it('says what Temporal refuses, and asks no more than now and then', async () => {
+  it('shows why Temporal rejects it, and retries only from time to time', async () => {
     const row = await aSchedule('refused', { time_zone: 'Europe/ROME' })
     await syncNow(row)
     expect(await again(row)).toMatchObject({ problem: expect.stringContaining('unknown time zone'), in_sync: false })
@@ -207,7 +207,7 @@ describe('a schedule', () => {
     await system.runs.setSchedule({ ...row, deleted: true })
   })
 
-  it('makes none for a tenant that is suspended, and says so', async () => {
+  it('creates no distribution for a suspended tenant, and shows that', async () => {
     const row = await aSchedule('suspended')
     const status = (to: string) =>
       system.as('acme', (db) => db.query(`update tenants set status = $1 where id = 'acme'`, [to]))
@@ -220,7 +220,7 @@ describe('a schedule', () => {
     expect((await again(row)).problem).toBeNull()
   })
 
-  it('goes on with the name of a destination that is deleted, and shows how that ended', async () => {
+  it('still runs when its destination was deleted, and shows the result', async () => {
     await system.as('acme', (db) =>
       db.query(
         `insert into destinations (tenant_id, name, protocol, configuration, deleted_at)
@@ -242,7 +242,7 @@ describe('a schedule', () => {
     expect(rows).toEqual([{ ordering_key: 'by-name', schedule_id: row.id }])
   })
 
-  it('makes none whose payload is not what its data type asks for by now; its operator hears of it once', async () => {
+  it('creates no distribution when its payload no longer fits the data type, and reports it once', async () => {
     const row = await aSchedule('unfit', {
       template: { ...(await aSchedule('template')).template, data_type: 'strict' },
     })
@@ -274,7 +274,7 @@ describe('a schedule', () => {
 })
 
 describe('the sweep', () => {
-  it('makes a schedule that nobody told Temporal of, and removes a deleted one', async () => {
+  it('creates a schedule that Temporal does not know yet, and removes a deleted one', async () => {
     const row = await aSchedule('swept', { paused: true })
     await system.as('acme', (db) =>
       db.query('update distribution_schedules set check_at = clock_timestamp() where id = $1', [row.id]),
@@ -293,7 +293,7 @@ describe('the sweep', () => {
     expect(await system.as('acme', (db) => findSchedule(db, row.id))).toBeNull()
   })
 
-  it('makes all of them again when Temporal has lost its data', async () => {
+  it('creates all schedules again after Temporal lost its data', async () => {
     const row = await aSchedule('lost', { paused: true })
     await sweep(system.deps, { all: true }, () => {})
     expect(await isThere(row)).toBe(true)
@@ -305,8 +305,8 @@ describe('the sweep', () => {
   })
 })
 
-describe('what every worker ensures', () => {
-  it('makes a schedule again that somebody deleted in Temporal, and leaves the others alone', async () => {
+describe('every worker', () => {
+  it('creates again a schedule that was deleted in Temporal, and does not change the others', async () => {
     const [kept, gone] = [await aSchedule('kept', { paused: true }), await aSchedule('gone', { paused: true })]
     for (const row of [kept, gone]) await syncNow(row)
     const { connection } = system.temporal
@@ -407,8 +407,8 @@ describe('where clocks are set back', () => {
   })
 })
 
-describe('times that were missed', () => {
-  it('are made up when Temporal has lost its data', async () => {
+describe('missed times', () => {
+  it('are caught up after Temporal lost its data', async () => {
     const made = await aSchedule('made-up', { overlap: 'allow_all', catchup_seconds: 3600 })
     const row = await accountedUntil(made, '95 seconds')
     await system.runs.setSchedule(row)
@@ -417,7 +417,7 @@ describe('times that were missed', () => {
     expect((await again(row)).missed).toBeNull()
   })
 
-  it('and are not made up any more are named by the schedule, an event and the audit log, once', async () => {
+  it('that are too old to catch up are listed once by the schedule, an event and the audit log', async () => {
     await system.as('acme', (db) =>
       db.query(`update tenants set event_url = 'http://127.0.0.1:9/events' where id = 'acme'`),
     )
@@ -438,7 +438,7 @@ describe('times that were missed', () => {
     expect(await occasions(row)).toEqual([at.toISOString()])
   })
 
-  it('are counted once where several come to be made at the same moment', async () => {
+  it('are counted once when several are created at the same moment', async () => {
     const made = await aSchedule('together', { interval_seconds: 60, overlap: 'allow_all' })
     const row = await accountedUntil(made, '1 hour')
     const last = Math.floor(Date.now() / 60_000) * 60_000
@@ -447,7 +447,7 @@ describe('times that were missed', () => {
     expect((await again(row)).missed!.count).toBeLessThanOrEqual(60)
   })
 
-  it('while it was paused are neither made up nor named', async () => {
+  it('during a pause are neither caught up nor listed', async () => {
     const made = await aSchedule('paused-long', { interval_seconds: 60, overlap: 'allow_all', paused: true })
     await accountedUntil(made, '1 hour')
     await system.as('acme', (db) => pauseSchedule(db, made.id, false))
@@ -462,7 +462,7 @@ describe('times that were missed', () => {
     await system.runs.setSchedule({ ...row, deleted: true })
   })
 
-  it('in a month by a schedule of every minute are made up a hundred at most', async () => {
+  it('of a month are caught up a hundred at most by a schedule of every minute', async () => {
     const made = await aSchedule('month', {
       cron: '* * * * *',
       interval_seconds: null,

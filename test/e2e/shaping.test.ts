@@ -1,4 +1,4 @@
-// Shaping through the whole of the product: registered destinations, real workers, a receiver that shows what arrived.
+// Shaping in the whole product: registered destinations, real workers, and a receiver that records each request.
 import { execFileSync } from 'node:child_process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
@@ -55,7 +55,7 @@ const send = (name: string, payload_text = PAYLOAD, tenant_id = 'acme') =>
   system.distribute({ tenant_id, payload_text, destinations: [{ name }] })
 
 describe('a destination that shapes', () => {
-  it('gets the shaped document under its type, at the place that the payload as submitted names', async () => {
+  it('gets the shaped document with its content type; placeholders use the submitted payload', async () => {
     const receiver = await aReceiver([{ status: 503 }, { status: 200 }])
     await register('csv', `${receiver.url}/{payload.report_id}`, {
       exclude: ['report_id'],
@@ -99,7 +99,7 @@ describe('a destination that shapes', () => {
     expect(request!.body.toString()).toBe('{"first":1.1,"left":"fees"}')
   })
 
-  it('fails for good and says where; a retry uses the configuration of now, and names it', async () => {
+  it('fails permanently and shows where; a retry uses and names the current configuration', async () => {
     const receiver = await aReceiver()
     const id = await register('mended', receiver.url, { output_schema: { required: ['period'] } })
     const ref = await send('mended')
@@ -128,7 +128,7 @@ describe('a destination that shapes', () => {
     ])
   })
 
-  it('holds nobody else up while its expression runs without end', async () => {
+  it('delays no other delivery while its expression runs endlessly', async () => {
     const receiver = await aReceiver()
     await register('endless', receiver.url, { expression: '$match(text, /(a+)+$/)' })
     await register('quick', receiver.url, { include: ['total'] }, 'other')
@@ -143,7 +143,7 @@ describe('a destination that shapes', () => {
     ])
   }, 120_000)
 
-  it('whose process is lost is tried again, also without a retry to spend', async () => {
+  it('retries after its shaping process was lost, even when no retries are left', async () => {
     const receiver = await aReceiver()
     await register('lost', receiver.url, { expression: '$match(text, /(a+)+$/)' })
     const payload_text = JSON.stringify({ text: `${'a'.repeat(60)}!` })
@@ -162,7 +162,7 @@ describe('a destination that shapes', () => {
     ])
   }, 120_000)
 
-  it('keeps to its rate limit, also when several have been shaped at one moment', async () => {
+  it('obeys its rate limit, also when several documents were shaped at the same moment', async () => {
     const receiver = await aReceiver()
     await register('stuck', receiver.url, { expression: '$match(text, /(a+)+$/)' })
     const id = await register('limited', receiver.url, { include: ['total'] })

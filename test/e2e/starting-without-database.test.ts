@@ -1,5 +1,5 @@
-// A process that starts while its database is away waits for it and goes on by itself; what somebody has to change in the
-// settings ends it at once.
+// A process that starts while its database is unreachable waits for it and then continues. An error that requires a change
+// of the settings ends it at once.
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'

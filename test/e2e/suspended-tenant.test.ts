@@ -1,4 +1,4 @@
-// A tenant that is suspended or inactive: nothing is sent for it, and all of it goes on when it is active again.
+// A suspended or inactive tenant: nothing is sent for it, and its work continues when it is active again.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -81,7 +81,7 @@ describe.each(['suspended', 'inactive'] as const)('of a tenant that is %s', (sta
     expect(receiver.requests).toHaveLength(2)
   })
 
-  it('what is not active again in time expires', async () => {
+  it('a delivery expires when the tenant is not active again in time', async () => {
     const tenant_id = await aTenant()
     const receiver = await aReceiver()
     await setStatus(tenant_id, status)
@@ -91,7 +91,7 @@ describe.each(['suspended', 'inactive'] as const)('of a tenant that is %s', (sta
     expect(receiver.requests).toEqual([])
   })
 
-  it('an attempt under way ends as it ends, and none follows', async () => {
+  it('an attempt in progress ends normally, and no other follows', async () => {
     const tenant_id = await aTenant()
     const receiver = await aReceiver({ after_ms: 1000 })
     const ref = await system.distribute({ tenant_id, destinations: [restTo('a', receiver.url)] })
@@ -101,7 +101,7 @@ describe.each(['suspended', 'inactive'] as const)('of a tenant that is %s', (sta
     expect(receiver.requests).toHaveLength(1)
   })
 
-  it('nobody who has found its destinations well resumes what waits for them', async () => {
+  it('waiting deliveries are not resumed until it is active again', async () => {
     const tenant_id = await aTenant()
     await setStatus(tenant_id, status)
     expect(await system.as(tenant_id, (db) => resumeProgress(db, tenant_id, null))).toMatchObject({ readiness: 'away' })

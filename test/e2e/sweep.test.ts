@@ -1,4 +1,4 @@
-// The second half of every command, repeated: rows that nobody works at are found, and brought to their end.
+// The sweep finds rows whose run or signal was lost, and completes their work.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sweep } from '../../activities/upkeep/sweep.ts'
@@ -97,7 +97,7 @@ describe('the sweep', () => {
     await endsAs(ref, 'completed')
   })
 
-  it('leaves a run that works alone, and repeats a cancel that never reached it', async () => {
+  it('does not disturb a running workflow, and repeats a cancel that never reached it', async () => {
     const ref = await system.distribute(await waiting())
     await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
     await makeDue(ref)
@@ -273,7 +273,7 @@ describe('the sweep', () => {
     for (const ref of refs) await endsAs(ref, 'completed')
   })
 
-  it('comes to every callback, though hundreds wait for a receiver that hangs', async () => {
+  it('reaches every callback, even when hundreds wait for a hanging receiver', async () => {
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await system.as('acme', (db) =>
       db.query(
@@ -311,7 +311,7 @@ describe('the sweep', () => {
     expect(await ended()).toBe(before + 1)
   })
 
-  it('a start that Temporal refuses is no start, and gives way to others', async () => {
+  it('does not count a start that Temporal rejects, and postpones the job', async () => {
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await makeDue(ref)
     const runs = { ...system.runs, startAgain: () => Promise.reject(new Error('no such search attribute')) }
@@ -323,7 +323,7 @@ describe('the sweep', () => {
     await endsAs(ref, 'completed')
   })
 
-  it('a job that can not be started expires all the same', async () => {
+  it('a job that cannot be started still expires', async () => {
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await system.as('acme', (db) =>
       db.query(`update distribution_jobs set expires_at = created_at + interval '1 millisecond' where id = $1`, [
@@ -336,7 +336,7 @@ describe('the sweep', () => {
     expect(await system.job(ref)).toMatchObject({ status: 'failed', error_code: 'EXPIRED' })
   })
 
-  it('a page of jobs that can not be looked up keeps no sweep busy, nor from the job behind them', async () => {
+  it('skips a page of jobs that cannot be looked up, and reaches the job behind them', async () => {
     const lost = new Set(await system.as('acme', (db) => insertDueJobs(db, 500)))
     const ref = await system.submit({ destinations: [restTo('a', receiver.url)] })
     await makeDue(ref)
@@ -357,7 +357,7 @@ describe('the sweep', () => {
     )
   })
 
-  it('goes before the callbacks, which may fill its queue', async () => {
+  it('runs before the callbacks, which may fill its queue', async () => {
     const handle = await system.temporal.client.workflow.start('sweep', {
       workflowId: `sweep-${system.taskQueue}`,
       taskQueue: system.taskQueue,
@@ -369,7 +369,7 @@ describe('the sweep', () => {
     expect(scheduled?.activityTaskScheduledEventAttributes?.priority?.priorityKey).toBe(1)
   })
 
-  it('a long pass holds no worker up that is to stop', async () => {
+  it('a long pass does not delay the stop of a worker', async () => {
     const other = await createTestSystem()
     await other.tenant('acme')
     await other.as('acme', (db) => insertDueJobs(db, 1000))
