@@ -1,10 +1,10 @@
-// A proxy on loopback that knows nothing of the protocol but whose turn it is: each time that the other side begins to
-// speak, a new turn begins. What the network can do to a conversation, it does at a turn that the test chooses, so that
-// every phase of every protocol (greeting, login, transfer, confirmation) is met without being named.
+// A proxy on loopback that injects a network fault at a turn that the test chooses. It does not parse the protocol: a new
+// turn begins each time that the other side begins to send. So tests reach every phase of every protocol (greeting,
+// login, transfer, confirmation) without naming it.
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 
-/** What happens when the turn `at` begins. Turn 0 is the connection itself; turn 1 the first words of whoever speaks. */
+/** What happens when the turn `at` begins. Turn 0 is the connection itself; turn 1 the first bytes from either side. */
 export interface Fault {
   at: number
   /**

@@ -1,4 +1,4 @@
-// Waits for the ends of distributions. Tests that wait for many of them ask the database by one statement for all.
+// Waits until distributions have ended. Tests that wait for many use one statement for all of them.
 import pg from 'pg'
 
 const EVERY_MS = 50

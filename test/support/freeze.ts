@@ -1,4 +1,4 @@
-// Stops a server and all its children in their tracks: connections stay open, and nothing answers.
+// Suspends a server and all its child processes: connections stay open, and nothing answers.
 import { readdirSync, readFileSync } from 'node:fs'
 
 /** Returns what lets them go on. */

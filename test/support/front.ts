@@ -1,5 +1,5 @@
-// What stands at a database's address while it is not there: nothing, a proxy that hangs up, a host that is silent, or a
-// PostgreSQL that refuses everybody with a code of its own.
+// Simulates an unreachable database at its address: a closed port, a proxy that disconnects, a host that never answers, or
+// a PostgreSQL that rejects every login with a given code.
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 

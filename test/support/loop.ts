@@ -1,5 +1,5 @@
-// How long the event loop is held at a stretch, in milliseconds. By the time that this thread had the processor where the
-// system tells it (Linux), so that other programs of a busy machine do not count; else by the clock.
+// Measures the longest block of the event loop, in milliseconds. On Linux it uses the processor time of this thread, so
+// that other programs on a busy machine do not count; elsewhere it uses the clock.
 import { closeSync, openSync, readSync } from 'node:fs'
 
 const text = Buffer.alloc(100)
@@ -44,7 +44,7 @@ export async function whileRunning(work: () => Promise<unknown>): Promise<Held> 
   return { longest, total }
 }
 
-/** The least of several runs: whatever else happened in one of them (a collection of garbage) is not the work's. */
+/** The minimum of several runs, so that garbage collection during one of them does not count. */
 export async function leastOf(runs: number, work: () => Promise<unknown>): Promise<Held> {
   const held: Held[] = []
   for (let i = 0; i < runs; i++) held.push(await whileRunning(work))

@@ -1,4 +1,4 @@
-// A proxy on loopback that loses one answer: the server has done what it was asked for, and nobody hears of it.
+// A proxy on loopback that drops one answer: the server has executed the request, but the client never learns it.
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 

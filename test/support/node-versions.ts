@@ -1,4 +1,4 @@
-// Node in other versions than the one that runs the tests, from the npm packages that hold nothing but its program.
+// Other versions of Node than the one that runs the tests, from npm packages that contain only the Node program.
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'

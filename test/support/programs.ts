@@ -1,4 +1,4 @@
-// Programs of ours, run by tests as a person would run them.
+// Runs the product's programs in tests as a user would run them.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { fileURLToPath, pathToFileURL } from 'node:url'

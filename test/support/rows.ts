@@ -1,4 +1,4 @@
-// Rows for tests: each builder fills in what the test does not care for. They take any connection; the owner's
+// Rows for tests: each builder sets defaults for the columns that a test does not give. They take any connection; the owner's
 // (`adminUrl`) sees all tenants.
 import type { Db } from '../../db/pool.ts'
 

@@ -1,4 +1,4 @@
-// What tests of rules stand on: call `useRuling` once in a file, and each test has a tenant of its own.
+// Set-up for tests of rules: call `useRuling` once per file; each test gets its own tenant.
 import { afterAll, afterEach, beforeAll } from 'vitest'
 import type { Actions } from '../../activities/rules/actions.ts'
 import { requestRetry } from '../../db/distributions/commands.ts'

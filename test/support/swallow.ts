@@ -1,4 +1,5 @@
-// A proxy on loopback that loses the answer to a chosen request: what was asked for is done, and nobody hears of it.
+// A proxy on loopback that drops the answer to a chosen request: the server has executed it, but the client never learns
+// it.
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 

@@ -1,4 +1,4 @@
-// What a test needs of the run's Temporal server: connections that end with it, and a task queue nobody else uses.
+// The run's Temporal server for one test: connections that close with the test, and its own task queue.
 // Time cannot be skipped: the server that does so is a program of its own, which the SDK would download.
 import { randomUUID } from 'node:crypto'
 import { TestWorkflowEnvironment } from '@temporalio/testing'

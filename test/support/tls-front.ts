@@ -1,4 +1,4 @@
-// TLS before a server that has none: what comes in is decrypted and handed on.
+// Terminates TLS in front of a server without TLS.
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, connect, type Socket } from 'node:net'

@@ -1,4 +1,4 @@
-// Reads queues back with a client of its own, one connection for all, made anew after the broker was away.
+// Reads queues with its own client over one connection, and reconnects after the broker was unreachable.
 import amqplib, { type Channel, type ChannelModel, type GetMessage } from 'amqplib'
 
 export interface Access {
@@ -13,7 +13,7 @@ export interface AmqpReader {
   declare(queue: string, options?: Parameters<Channel['assertQueue']>[1]): Promise<void>
   /** All that has ever arrived, oldest first. */
   all(queue: string): Promise<GetMessage[]>
-  /** For whatever else is to be arranged. */
+  /** For other set-up of the broker. */
   channel(): Promise<Channel>
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-// The two databases that JDBC is tried on, with what a test does to both alike.
+// The two databases for JDBC tests, with the operations that tests run on both.
 import mysql from 'mysql2/promise'
 import pg from 'pg'
 import { startMariadb } from './mariadb.ts'

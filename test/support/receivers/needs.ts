@@ -4,7 +4,7 @@ import { canObtain, obtainProgram, type ReceiverProgram } from './programs.ts'
 
 /**
  * `describe` for tests that start these programs, each installed where that is possible. Where it is not, they are
- * skipped; with `CI` set they run all the same, and fail by the program's name. To be awaited at the top of a file.
+ * skipped; with `CI` set they still run, and fail with the program's name. Await this at the top of a file.
  */
 export async function describeWith(...names: ReceiverProgram[]) {
   const here = await Promise.all(names.map(canObtain))

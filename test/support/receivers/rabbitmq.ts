@@ -1,5 +1,5 @@
-// A RabbitMQ of its own: everything that it knows and writes lies in one temporary folder, and nothing of it outlives it,
-// Erlang's port mapper included.
+// A separate RabbitMQ: all its files are in one temporary folder, and all its processes end with it, also Erlang's port
+// mapper.
 import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'

@@ -1,4 +1,4 @@
-// One server to deliver to: started on free loopback ports in a temporary folder, and gone with whoever started it.
+// One server to deliver to, started on free loopback ports in a temporary folder. It ends together with its starter.
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'

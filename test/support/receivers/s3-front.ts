@@ -1,5 +1,5 @@
-// An HTTP proxy in front of an S3 server: writes down what is on the wire, and answers, loses or drops in the server's
-// place where a test wants a store that the real one is not. Host and signature pass as they are.
+// An HTTP proxy in front of an S3 server. It records the requests; where a test needs a faulty store, it answers itself,
+// loses the answer or drops the connection. It does not change host and signature.
 import { once } from 'node:events'
 import http, {
   type IncomingHttpHeaders,

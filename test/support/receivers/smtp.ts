@@ -1,6 +1,5 @@
-// A mail server that does as it is told: puts off one recipient and not the next, falls silent at any turn, cuts the
-// line after the last byte, lies about STARTTLS. What a real server does is tested with Mailpit; this one is for what
-// Mailpit cannot be made to do.
+// A scripted mail server: defers single recipients, stops answering at any turn, disconnects after the last byte, or
+// announces STARTTLS falsely. Mailpit tests normal behaviour; this server tests what Mailpit cannot be made to do.
 import { EventEmitter, once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'

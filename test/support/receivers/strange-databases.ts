@@ -1,4 +1,4 @@
-// Servers that speak just enough of PostgreSQL's or MySQL's protocol to ask for what no client should give.
+// Servers that implement just enough of the PostgreSQL or MySQL protocol to request data that no client should send.
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 
