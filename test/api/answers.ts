@@ -1,4 +1,4 @@
-// Compares real answers with the OpenAPI document: whatever the document does not describe fails the test that met it.
+// Compares real answers with the OpenAPI document: an answer that the document does not describe fails the test.
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 
 type Json = Record<string, unknown>

@@ -56,7 +56,7 @@ describe('a distribution without a stated expiry', () => {
     expect(await lifeOf(await submit({ destinations: [mail], deliver_at }))).toBe(60 * MINUTE)
   })
 
-  it('ends at its expires_at all the same', async () => {
+  it('still ends at its expires_at', async () => {
     const at = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString()
     for (const [seconds, life] of [
       [120, 120],

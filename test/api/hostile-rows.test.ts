@@ -1,4 +1,4 @@
-// Whatever stands in a jsonb column, no answer breaks on it: an operator with psql may have written it, or an older version.
+// The API answers correctly for any content of a jsonb column: an operator may have written it with psql.
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'

@@ -58,13 +58,13 @@ onEachPostgres((database: () => TestDatabase) => {
     expect((await circuit.state()).state).toBe('open')
   })
 
-  it('does not open by failures that do not count, which are failures in a row all the same', async () => {
+  it('does not open after failures that do not count for it, but counts them as consecutive failures', async () => {
     const circuit = aCircuit()
     for (let i = 0; i < 5; i++) expect((await circuit.fail('one', false)).opened).toBe(false)
     expect(await circuit.state()).toMatchObject({ state: 'closed', consecutive_failures: 5 })
   })
 
-  it('lets nobody try before its time, then one of many, and the next one when that one’s lease is over', async () => {
+  it('allows no trial delivery before its time, then one at a time, and the next when the lease expires', async () => {
     const circuit = aCircuit({ failures: 1, open_seconds: 60 })
     await circuit.fail()
     expect(await circuit.probe('early')).toBe(false)
@@ -81,7 +81,7 @@ onEachPostgres((database: () => TestDatabase) => {
     expect(await circuit.probe('third')).toBe(true)
   })
 
-  it('opens again by the failure of the one that tries, and by no other’s', async () => {
+  it('opens again when the trial delivery fails, but not when another delivery fails', async () => {
     const circuit = aCircuit({ failures: 1, open_seconds: 60 })
     await circuit.fail()
     await circuit.halfOpen()
@@ -107,7 +107,7 @@ onEachPostgres((database: () => TestDatabase) => {
     expect(await circuit.succeed()).toBe(false)
   })
 
-  it('closes by an answer of the destination to the one that tries, though it was no success', async () => {
+  it('closes when the destination answers the trial delivery, even without success', async () => {
     const circuit = aCircuit({ failures: 1, open_seconds: 60 })
     await circuit.fail()
     await circuit.halfOpen()

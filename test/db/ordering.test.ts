@@ -64,7 +64,7 @@ onEachPostgres((database) => {
     expect(await readBy((db) => findAhead(db, { ...KEY, ordering_seq: String(HELD) }))).toBeLessThan(20)
   })
 
-  it('what must wait is told so at once, also while another one of the key is being opened', async () => {
+  it('a delivery that must wait learns it at once, also while another one of the key is being opened', async () => {
     await as(async (db) => {
       expect(await findAhead(db, { ...KEY, ordering_seq: '1' })).toBeNull()
       const behind = as((other) => findAhead(other, { ...KEY, ordering_seq: '2' }))
@@ -74,7 +74,7 @@ onEachPostgres((database) => {
     })
   })
 
-  it('whoever ends tells one, and looks at no more', async () => {
+  it('a distribution that ends notifies one waiting distribution, and reads few rows', async () => {
     const next = { id: ids[1], destinations: ['warehouse'] }
     const ended = (db: Db) =>
       db.query(`update distribution_deliveries set status = 'success' where distribution_job_id = $1`, [ids[0]])
@@ -88,7 +88,7 @@ onEachPostgres((database) => {
     expect(await readBy((db) => findNext(db, 'demo', ids[0]!, null))).toBeLessThan(20)
   })
 
-  it('the sweep finds the one whose way is free, of each key, and goes from one to the next', async () => {
+  it('the sweep finds, for each key, the delivery that may go next', async () => {
     const due = (limit: number, after: Awaited<ReturnType<typeof dueTurns>>[number] | null = null) =>
       withoutTenant(pool, (db) => dueTurns(db, limit, after))
     expect(await due(10)).toEqual([])

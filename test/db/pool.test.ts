@@ -27,7 +27,7 @@ afterAll(async () => {
 })
 
 describe('a transaction', () => {
-  it('whose connection ends between two statements fails alone, and the process goes on', async () => {
+  it('whose connection ends between two statements fails, and the process continues', async () => {
     const work = withTenant(pool, 'acme', async (db) => {
       const { rows } = await db.query<{ pid: number }>('select pg_backend_pid() as pid')
       // Not events.once: it rejects when an error comes first, and the statement below would never be asked.
@@ -49,7 +49,7 @@ describe('a transaction', () => {
     ])
   })
 
-  it('on a connection whose other end is gone without a word fails soon, and gives its place to a new one', async () => {
+  it('on a connection that died silently fails soon, and a new connection replaces it', async () => {
     await withTenant(proxied, 'acme', (db) => db.query('select 1'))
     proxy.silence()
     await expect(withTenant(proxied, 'acme', (db) => db.query('select 1'))).rejects.toThrow('timeout')
@@ -71,7 +71,7 @@ describe('a pool', () => {
     expect(performance.now() - began).toBeLessThan(10_000)
   }, 30_000)
 
-  it('drops a connection to a server that only reads, and takes the one that writes next', async () => {
+  it('drops a connection to a read-only server, and uses a writable one next', async () => {
     const server = new pg.Client({ connectionString: database.superuserUrl })
     await server.connect()
     const one = createPool({ connectionString: database.url, max: 1, application_name: 'pool-test-standby' })

@@ -243,7 +243,7 @@ export async function contract(subject: Subject): Promise<void> {
       if (subject.repeat === 'recognisable') expect(await place.arrived()).toHaveLength(2)
     })
 
-    it('what the server refuses for good is final', async () => {
+    it('a permanent rejection by the server is final', async () => {
       const place = await server.place()
       const error = await failureOf(deliver(place.refused(at(server)), alone()))
       expect(['REJECTED', 'MISCONFIGURED']).toContain(error.code)

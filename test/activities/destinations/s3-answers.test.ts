@@ -196,7 +196,7 @@ describe('an answer', () => {
     expect(body).toHaveLength(1_000)
   })
 
-  it('a store that does not know how to be asked first gets a large body all the same', async () => {
+  it('a store without support for Expect: 100-continue still gets a large body', async () => {
     const body = Buffer.alloc(2 * 1024 * 1024, 'x')
     let got = 0
     const deaf = createServer((socket) => {

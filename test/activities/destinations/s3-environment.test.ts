@@ -12,7 +12,7 @@ import { aMessage, failureOf, never, SECRET, surroundings } from './contract.ts'
 it('S3 takes nothing from the environment, and opens no file of the home folder', async () => {
   const folder = temporaryFolder('s3-files')
   const receiver = await startHttpReceiver({ script: { headers: { etag: '"x"' } } })
-  // Whoever opens one of these to read waits for ever, for nobody writes.
+  // A process that opens one of these for reading waits forever, because nothing writes to it.
   const files = ['config', 'credentials'].map((name) => join(folder, name))
   for (const file of files) execFileSync('mkfifo', [file])
   const environment = {
