@@ -47,8 +47,8 @@ export interface AssembleOptions {
 }
 
 /**
- * Makes the parts, and has the database looked for: it may be away. A login that row security does not bind, and sealed
- * data whose key is not there, are refused.
+ * Creates the parts and starts to look for the database, which may be unreachable. Rejects a login that bypasses row
+ * security, and sealed data whose key is missing.
  */
 export function assemble(options: AssembleOptions): Parts {
   const { settings, surroundings, logger, life, prepare } = options

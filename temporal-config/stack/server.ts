@@ -13,7 +13,7 @@ export interface Exit {
 
 export interface RunningServer {
   readonly process: ProcessId
-  /** Settles when the process has ended, for whatever reason. */
+  /** Settles when the process has ended, for any reason. */
   readonly exited: Promise<Exit>
   /** Stops it gracefully: everything that it has accepted is kept. */
   stop(): Promise<void>
