@@ -63,7 +63,7 @@ const NO_SOCKET = 'ENOENT'
 
 /** Whether a retry may succeed without a change of the settings. */
 export function isUnavailable(error: unknown): boolean {
-  if (error instanceof DatabaseUnavailable) return true
+  if (error instanceof DatabaseUnavailable || isStalePlan(error)) return true
   if (error instanceof pg.DatabaseError) return UNAVAILABLE.test(error.code ?? '')
   return error instanceof Error && NETWORK.has(codeOf(error) ?? '')
 }
@@ -78,6 +78,15 @@ export function isRefused(error: unknown): boolean {
 /** Whether the connection must not be used again, although it still answers. */
 export function isReadOnly(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === READ_ONLY
+}
+
+/**
+ * A named statement of the connection cannot be used any more: a migration changed the type of a column that it returns, or
+ * somebody removed the statements of the session.
+ */
+export function isStalePlan(error: unknown): boolean {
+  if (!(error instanceof pg.DatabaseError)) return false
+  return error.code === '26000' || (error.code === '0A000' && error.routine === 'RevalidateCachedQuery')
 }
 
 /** Converts the error of a failed connect; `closed`: the socket is closed. */

@@ -24,6 +24,8 @@ export class BoundedClient extends pg.Client {
   readonly #serverAnswers: () => Promise<boolean>
   /** How long a statement may take, in milliseconds; the server has the same limit. */
   statementMs: number = LIMITS.databaseStatement.value
+  /** On the clock of `performance.now`. */
+  readonly made_at = performance.now()
 
   constructor(config: BoundedConfig) {
     super(config)

@@ -1,7 +1,7 @@
 // Connections to our own database. Work for a tenant goes through `withTenant`, which sets the tenant for row security
 // inside the transaction, so that nothing stays behind on a pooled connection.
 import pg from 'pg'
-import { isReadOnly, PoolTimeout, TenantBusy } from './availability.ts'
+import { isReadOnly, isStalePlan, PoolTimeout, TenantBusy } from './availability.ts'
 import { BoundedClient, type BoundedConfig, BoundedPool, createServerCheck } from './client.ts'
 import { LIMITS } from './limits.ts'
 import { type Claim, createSlots, type Slots } from './slots.ts'
@@ -155,20 +155,36 @@ async function transact<T>(
       idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
       plan_cache_mode: once ? 'force_generic_plan' : 'auto',
     })
-    const result = await work(once && isOwnSession(client, pid) ? planOnce(client) : client)
+    const stale = isOlderThan(client, stalePlans.get(pool))
+    const result = await work(once && !stale && isOwnSession(client, pid) ? planOnce(client) : client)
     await client.query(atOnce('commit', [], COMMIT_WITHIN_MS))
+    if (stale) broken = new Error('its statements were planned before a change of the schema')
     return result
   } catch (error) {
     await client.query(atOnce('rollback')).catch((rollbackError: Error) => {
       broken = rollbackError
     })
     if (isReadOnly(error)) broken = error as Error
+    if (isStalePlan(error)) {
+      broken = error as Error
+      stalePlans.set(pool, performance.now())
+    }
     throw error
   } finally {
     if (client instanceof BoundedClient) client.statementMs = STATEMENT_MS
     client.off('error', onLost)
     client.release(broken)
   }
+}
+
+/**
+ * When a statement was last found to be planned for an older schema. The connections that were open then are used without
+ * names once more and closed, so that one transaction fails and not one for each connection.
+ */
+const stalePlans = new WeakMap<Pool, number>()
+
+function isOlderThan(client: pg.ClientBase, time: number | undefined): boolean {
+  return time !== undefined && client instanceof BoundedClient && client.made_at < time
 }
 
 /** Whether there is no pooler in between: a pooler reports its own process number at the login. */

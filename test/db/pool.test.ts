@@ -1,7 +1,8 @@
 // What a transaction does when its connection is lost.
-import { setImmediate as turn } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { isUnavailable } from '../../db/availability.ts'
 import { createPool, type Pool, withTenant } from '../../db/pool.ts'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.ts'
 import { startProxy, type TcpProxy } from '../support/proxy.ts'
@@ -47,6 +48,38 @@ describe('a transaction', () => {
     expect((await pool.query('show idle_in_transaction_session_timeout')).rows).toEqual([
       { idle_in_transaction_session_timeout: '0' },
     ])
+  })
+
+  it.each([
+    ['after a migration that changes a column', 'alter table destinations alter column status type varchar(24)'],
+    ['after their session has lost its statements', null],
+  ])('with planned statements goes on after one failure that may be repeated: %s', async (_, change) => {
+    const own = createPool({ connectionString: database.url, max: 3, application_name: 'pool-test-plans' })
+    let changed = false
+    const statusOf = () =>
+      withTenant(
+        own,
+        'acme',
+        async (db) => {
+          const { rows } = await db.query('select status from destinations where name = $1', ['a'])
+          // Long enough for three transactions at once to have a connection each.
+          if (!changed) await sleep(100)
+          return rows
+        },
+        { planOnce: true },
+      )
+    expect(await Promise.all([statusOf(), statusOf(), statusOf()])).toEqual([[], [], []])
+    if (change) {
+      const owner = new pg.Client({ connectionString: database.adminUrl })
+      await owner.connect()
+      await owner.query(change)
+      await owner.end()
+    } else await withTenant(own, 'acme', (db) => db.query('deallocate all'))
+    changed = true
+    const outcomes: unknown[] = []
+    for (let i = 0; i < 8; i += 1) outcomes.push(await statusOf().catch(isUnavailable))
+    expect(outcomes).toEqual([true, [], [], [], [], [], [], []])
+    await own.end()
   })
 
   it('on a connection that died silently fails soon, and a new connection replaces it', async () => {
