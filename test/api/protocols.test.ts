@@ -124,6 +124,30 @@ describe.each(each)('%s', (protocol, { configuration, secret, public: open = {},
     expect(JSON.stringify(body)).not.toContain(SECRET)
   })
 
+  it.each([
+    ['null', null],
+    ['a number', 7],
+    ['a list', []],
+    ['an empty object', {}],
+    ['a reference that is null', { secret: null }],
+    ['a reference that is an object', { secret: { toString: 1 } }],
+  ])('with %s as a secret or a login is a 400 that names the field, inline and registered', async (_, odd) => {
+    for (const path of [secret, ...Object.keys(open)]) {
+      const content = withField(whole, path, odd)
+      const inline = await submit([{ name: 'inline', protocol, ...content }])
+      expect(inline.status, inline.text).toBe(400)
+      const registered = await admin('POST', '/destinations/register', {
+        name: 'odd',
+        protocol,
+        configuration: content,
+      })
+      expect(registered.status, registered.text).toBe(400)
+      const fields = [inline, registered].map(({ body }) => body.details.map(({ field }: { field: string }) => field))
+      expect(fields[0]).toContainEqual(expect.stringContaining(`destinations[0].${path}`))
+      expect(fields[1]).toContainEqual(expect.stringContaining(`configuration.${path}`))
+    }
+  })
+
   it('is refused where it leads to an address that is out of reach', async () => {
     const content = { ...withField(whole, secret, { secret: 'c.f' }), [host]: forbidden }
     const { status, body } = await submit([{ name: 'inline', protocol, ...content }])

@@ -61,7 +61,7 @@ export function resolveSecrets<Schema extends z.ZodType>(
     if (leaf.value === MASK && !leaf.public) throw misconfigured(leaf, '"***" is a mask and not a secret')
     if (typeof leaf.value === 'string') return leaf.value
     if (leaf.value) {
-      const reference = parseReference(leaf.value.secret)!
+      const reference = parseReference(leaf.value)!
       const found = field(leaf, reference.credential, reference.field)
       if (found === undefined) {
         throw misconfigured(leaf, `the credential "${reference.credential}" has no field "${reference.field}"`)

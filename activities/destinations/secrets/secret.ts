@@ -183,9 +183,10 @@ export function formatPath(path: readonly PropertyKey[]): string {
   }, '')
 }
 
-/** Splits `name.field`; undefined if it is not a reference. */
-export function parseReference(reference: string): { credential: string; field: string } | undefined {
-  const match = REFERENCE.exec(reference)
+/** Reads `{ "secret": "name.field" }`; undefined if it is anything else, as in a configuration that is not checked yet. */
+export function parseReference(value: unknown): { credential: string; field: string } | undefined {
+  const reference = typeof value === 'object' && value !== null && 'secret' in value ? value.secret : undefined
+  const match = typeof reference === 'string' ? REFERENCE.exec(reference) : null
   return match ? { credential: match[1]!, field: match[2]! } : undefined
 }
 

@@ -10,7 +10,7 @@ export function maskSecrets<T>(schema: z.core.$ZodType, value: T): T {
   return mapSecrets(schema, value, (leaf) => {
     if (leaf.value === undefined) return undefined
     if (typeof leaf.value === 'string') return leaf.public ? leaf.value : MASK
-    const reference = parseReference(leaf.value.secret)
+    const reference = parseReference(leaf.value)
     return reference && isReserved(reference.credential) ? MASK : leaf.value
   })
 }
@@ -26,7 +26,7 @@ export function findLiteralSecrets(schema: z.core.$ZodType, value: unknown): str
  */
 export function findReservedReferences(schema: z.core.$ZodType, value: unknown): string[] {
   return findLeaves(schema, value, (stated) => {
-    const reference = typeof stated === 'object' ? parseReference(stated.secret) : undefined
+    const reference = parseReference(stated)
     return reference !== undefined && isReserved(reference.credential)
   })
 }
@@ -37,7 +37,7 @@ export function secretReferences(schema: z.core.$ZodType, value: unknown): strin
   const { credentials } = (value ?? {}) as { credentials?: unknown }
   if (typeof credentials === 'string') names.add(credentials)
   mapSecrets(schema, value, (leaf) => {
-    const reference = typeof leaf.value === 'object' ? parseReference(leaf.value.secret) : undefined
+    const reference = parseReference(leaf.value)
     if (reference) names.add(reference.credential)
     return leaf.value
   })
@@ -79,7 +79,7 @@ export function extractLiterals<T>(
       missing.push(field)
       return leaf.value
     }
-    const reference = parseReference(present.secret)
+    const reference = parseReference(present)
     if (reference?.credential === credential) kept.push(reference.field)
     return present
   })
