@@ -282,11 +282,11 @@ describe('many bulk requests of one tenant at once', () => {
       await holder
     }
     expect(new Set((await bulks).map(({ status }) => status))).toEqual(new Set([202]))
-    // One that waits for its tenant's connections for more than 3 s is told to come again.
+    // A request that waits more than 3 s for a connection of its tenant is answered 503.
     for (const { status } of await singles) expect([202, 503]).toContain(status)
   })
 
-  it('are refused when they would fill the memory, with the time to wait', async () => {
+  it('are rejected with a time to wait when they would use too much memory', async () => {
     const queue = createBulkQueue(100)
     const [held, letGo] = door()
     const order: string[] = []
@@ -305,7 +305,7 @@ describe('many bulk requests of one tenant at once', () => {
   })
 })
 
-it('what is nested too deeply is refused with the limit that was applied to it', async () => {
+it('a submission that is nested too deeply is rejected with the limit that was applied', async () => {
   const nested = (depth: number) => JSON.parse(`${'['.repeat(depth)}${']'.repeat(depth)}`)
   const single = await api.call('POST', '/distribution/submit', aSubmission({ payload: nested(500) }))
   expect(single.body.details).toEqual([{ field: 'body', issue: 'is nested deeper than 500' }])

@@ -152,7 +152,7 @@ describe('the default route', () => {
   })
 })
 
-describe('a distribution for which nothing was chosen', () => {
+describe('a distribution without destinations', () => {
   it('is counted by a bulk retry, and retried as one with a plan', async () => {
     await admin('PUT', '/routing/default', { destinations: [], when_none: 'fail' })
     const { body } = await api.call('POST', '/distribution/submit', { data_type: 'nowhere', payload: {} })
@@ -187,7 +187,7 @@ describe('a distribution for which nothing was chosen', () => {
 })
 
 describe('GET /distribution/{id}/explanation', () => {
-  it('is empty before the plan, and nobody else’s', async () => {
+  it('is empty before the plan, and a 404 for another tenant', async () => {
     const submitted = await api.call('POST', '/distribution/submit', { data_type: 'report', payload: { a: 1 } })
     expect(submitted.body).toMatchObject({ destinations_count: null })
     const path = `/distribution/${submitted.body.distribution_id}/explanation`

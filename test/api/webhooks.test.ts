@@ -44,7 +44,7 @@ describe('the list of webhooks', () => {
     })
   })
 
-  it('comes in pages, which neither repeat nor leave out one', async () => {
+  it('comes in pages that together contain each webhook once', async () => {
     const seen: string[] = []
     for (let cursor: string | null = ''; cursor !== null; ) {
       const page: { webhooks: { webhook_id: string }[]; pagination: { next_cursor: string | null } } = await list(
@@ -76,7 +76,7 @@ describe('a resend', () => {
     expect(audited.filter(({ resource_id }) => webhook_id.includes(resource_id))).not.toEqual([])
   })
 
-  it('of what is not there, or is another tenant’s, is a 404; a viewer may not', async () => {
+  it('of an unknown webhook or of another tenant’s is a 404; by a viewer it is a 403', async () => {
     const other = { key: api.keys.other.operator }
     expect(await api.call('POST', `/webhooks/${ids[0]}/resend`, undefined, other)).toMatchObject({ status: 404 })
     for (const id of ['dist_1', ids[0]!.replace(/\.1$/, '.9'), ids[2]!.replace('batch', 'event'), `${ids[2]}.1`]) {

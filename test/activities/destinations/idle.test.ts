@@ -16,7 +16,7 @@ describe('idle connections', () => {
     return { idle, closed }
   }
 
-  it('serve the same tenant and configuration alone, behind the same guard', () => {
+  it('are reused only for the same tenant, configuration and egress guard', () => {
     const { idle } = kept()
     idle.give(egress, ['acme', { host: 'a' }], 'one')
     expect(idle.take(egress, ['other', { host: 'a' }])).toBeUndefined()
@@ -26,7 +26,7 @@ describe('idle connections', () => {
     expect(idle.take(egress, ['acme', { host: 'a' }])).toBeUndefined()
   })
 
-  it('are bounded: the one that was not used for longest is closed', () => {
+  it('are limited in number: the least recently used one is closed', () => {
     const { idle, closed } = kept()
     for (const name of ['one', 'two', 'three']) idle.give(egress, name, name)
     expect(closed).toEqual(['one'])
@@ -34,7 +34,7 @@ describe('idle connections', () => {
     expect(idle.take(egress, 'two')).toBe('two')
   })
 
-  it('are closed once nobody has used them for a while', async () => {
+  it('are closed after they were unused for idleMs', async () => {
     const { idle, closed } = kept({ idleMs: 20 })
     idle.give(egress, 'key', 'one')
     await expect.poll(() => closed).toEqual(['one'])
@@ -42,7 +42,7 @@ describe('idle connections', () => {
   })
 })
 
-describe('a connection that is used again', () => {
+describe('a reused connection', () => {
   interface Fake {
     name: string
     alive: boolean | 'silent'

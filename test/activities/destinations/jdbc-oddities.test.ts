@@ -190,7 +190,7 @@ for (const kind of DATABASE_KINDS) {
         expect(await server.ask(`select * from ledger_${tables}`)).toEqual([])
       })
 
-      it('what a trigger leaves in the session is gone by the next delivery', async () => {
+      it('a trigger’s changes to the session do not affect the next delivery', async () => {
         await server.ask(`create table ${table} (id integer, at timestamp null)`)
         await server.ask(
           `create trigger x${tables} after insert on ${table} for each row set session time_zone = '+05:00'`,
@@ -212,7 +212,7 @@ for (const kind of DATABASE_KINDS) {
     }
 
     if (isPostgres) {
-      it('what a trigger leaves in the session is gone by the next delivery', async () => {
+      it('a trigger’s changes to the session do not affect the next delivery', async () => {
         await server.ask(`create table ${table} (id integer, path text default current_setting('search_path'))`)
         await server.ask(
           `create function f${tables}() returns trigger language plpgsql as $$ begin

@@ -1,4 +1,4 @@
-// The Distributor's own servers are never a destination, whatever is allowed and however they are spelled.
+// The Distributor's own servers are never a destination, even if their addresses are allowed or spelled differently.
 import type { LookupAddress } from 'node:dns'
 import net from 'node:net'
 import { networkInterfaces } from 'node:os'
@@ -104,7 +104,7 @@ describe('a server of the Distributor itself', () => {
     expect(await outcome(egress, '10.9.8.9', 5432)).toBe('EGRESS_DENIED')
   })
 
-  it('whose name was never found keeps its port shut, and the attempt is repeated', async () => {
+  it('whose name has never been resolved blocks its port at all addresses, as DESTINATION_UNAVAILABLE', async () => {
     const egress = guard([{ host: 'gone.internal', port }])
     expect(await outcome(egress, '127.0.0.1')).toBe('DESTINATION_UNAVAILABLE')
     expect(await outcome(egress, 'own.example')).toBe('DESTINATION_UNAVAILABLE')
@@ -117,7 +117,7 @@ describe('a server of the Distributor itself', () => {
     expect(await outcome(egress, 'own.example')).toBe('connected')
   })
 
-  it('elsewhere changes nothing about whom a certificate is for', async () => {
+  it('elsewhere does not change for which name a certificate is checked', async () => {
     const secure = tls.createServer({ key: certificate('server.key'), cert: certificate('server.pem') }, (socket) =>
       socket.on('error', () => {}).end(),
     )

@@ -1,5 +1,5 @@
-// A server may be anybody's. Whatever it says, the clients' libraries print nothing, warn of nothing and throw nothing
-// that nobody catches: what goes wrong is told by the attempt.
+// A destination's server may be hostile. Whatever it sends, the client libraries print nothing, emit no warning and
+// throw no uncaught error: only the attempt reports the failure.
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'

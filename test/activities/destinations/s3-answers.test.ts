@@ -185,7 +185,7 @@ describe('an answer', () => {
     expect(JSON.stringify(Object.getOwnPropertyDescriptors(error.cause))).not.toContain('OpenSSH')
   })
 
-  it('what cannot be stored in a message is replaced, and a long one is cut', async () => {
+  it('characters of an error message that cannot be stored are replaced, and a long message is cut', async () => {
     const said = `a\u0000${'é'.repeat(5_000)}`
     const { response } = await failureOf(
       send({ status: 400, body: `<Error><Code>Odd</Code><Message>${said}</Message></Error>` }),
@@ -324,7 +324,7 @@ describe('a configuration', () => {
     expect(resolved).toMatchObject({ secret_access_key: SECRET, path_style: false })
   })
 
-  it('stays what it is when it is read once more', () => {
+  it('does not change when it is parsed again', () => {
     for (const given of [
       {},
       { endpoint: 'https://store.example' },

@@ -174,7 +174,7 @@ describe('an SFTP server', () => {
     expect(error.message).toContain('opens no SFTP session')
   })
 
-  it('that sends nonsense together with its first answer ends nothing but that connection', async () => {
+  it('that sends invalid data with its first answer ends only that connection', async () => {
     // SSH_FXP_VERSION, and in the same write a packet of no length.
     const bytes = String.raw`\000\000\000\005\002\000\000\000\003\000\000\000\000`
     const other = await another({ settings: [`ForceCommand printf '${bytes}'; sleep 5`] })
@@ -186,7 +186,7 @@ describe('an SFTP server', () => {
     }
   })
 
-  it('that sends nonsense on a kept connection ends nothing but that connection', async () => {
+  it('that sends invalid data on a kept connection ends only that connection', async () => {
     const flag = join(mkdtempSync(join(tmpdir(), 'distributor-flag-')), 'flag')
     const program = SFTP_SERVERS.find(existsSync)
     // The account on the server reads and writes files there.

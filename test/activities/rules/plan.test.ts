@@ -285,7 +285,7 @@ describe('strategies', () => {
     expect(shown(await planned(given))).toEqual(expected)
   })
 
-  it('what another rule sends to is owed to that rule, whatever comes of its group', async () => {
+  it('a destination of a failover group is required when a rule without failover also selects it', async () => {
     const required = async (...rules: ARule[]) =>
       (await planned({ rules })).destinations.flatMap((one) => (one.required ? [one.name] : []))
     expect(await required(failover('a', 'b'), route(['b']))).toEqual(['b'])
