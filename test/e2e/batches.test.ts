@@ -205,7 +205,7 @@ describe('a batch', () => {
     expect((await progressOf(ref)).counts).toMatchObject({ failed: 1, cancelled: 4 })
   })
 
-  it('sends one signed callback, with an id that a repeated callback keeps', async () => {
+  it('sends one callback, whose retry has the same id and body; a second start sends no other', async () => {
     const owner = await startHttpReceiver({ script: [{ status: 500 }, { status: 200 }] })
     receiver.reply((request) => ({ status: request.path === '/1' ? 404 : 200 }))
     const ref = await stored({ callback_url: owner.url, jobs: times(3) })
@@ -450,7 +450,7 @@ describe('a step of a batch', () => {
     expect(await batchStep(system.deps, ref, () => {})).toEqual({ done: false, wait_ms })
   })
 
-  it('that is stopped has started every distribution that it released', async () => {
+  it('that is stopped midway has started the run of every distribution that it marked as started', async () => {
     const ref = await stored({ jobs: times(40, { deliver_at: new Date(Date.now() + 3_600_000) }) })
     const stopped = batchStep(system.deps, ref, () => {
       throw new Error('the worker stops')

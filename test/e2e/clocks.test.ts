@@ -42,7 +42,7 @@ describe.each([
   ['two hours ahead', 2 * HOUR, 'twenty-six hours ahead', 26 * HOUR],
   ['three hours behind', -3 * HOUR, 'three hours behind', -3 * HOUR],
 ])('an API %s (%i s) and a worker %s (%i s)', (_api, apiShift, _worker, workerShift) => {
-  it('are ready with a warning, keep the expiry, and deliver a callback with its retries and a true time', async () => {
+  it('are ready with a warning, keep the expiry, and retry a callback with the correct time in its headers', async () => {
     const [api, worker] = await Promise.all([
       deployment.startApi(shifted(apiShift)),
       deployment.startWorker(shifted(workerShift)),

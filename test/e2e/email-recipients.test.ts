@@ -1,5 +1,5 @@
-// One mail for several people, of whom some have it and some do not: over attempts, retries by hand, and a database
-// that goes away.
+// One mail to several recipients, of whom only some accept it: over several attempts, manual retries and a database
+// that becomes unavailable.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { closeLostAttempt } from '../../db/distributions/attempts.ts'
 import { requestCancel, requestRetry } from '../../db/distributions/commands.ts'

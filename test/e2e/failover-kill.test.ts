@@ -1,4 +1,4 @@
-// Groups and turns over several worker processes that are killed: no turn is lost, none is taken twice.
+// Failover and load balancing with several worker processes, which are killed during a failover.
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type ApiCall, apiClient } from '../support/api-client.ts'
@@ -72,7 +72,7 @@ async function allCompleted(ids: string[]): Promise<Row[]> {
   return await rowsOf(ids)
 }
 
-it('a worker killed between a failure and the next one’s turn neither loses the turn nor gives it twice', async () => {
+it('when workers are killed after a failure, the next destination takes over and no later one is used', async () => {
   const actions = { destinations: ['first', 'second', 'third'], strategy: 'failover' }
   await call('POST', '/rules', { name: 'group', rule_type: 'routing', actions })
   receiver.reply(({ path }) => (path === '/first' ? { status: 422 } : { after_ms: 20 }))
@@ -99,7 +99,7 @@ it('a worker killed between a failure and the next one’s turn neither loses th
   expect(receiver.requests.filter(({ path }) => path === '/third')).toEqual([])
 }, 150_000)
 
-it('turns go round over all workers', async () => {
+it('load balance gives each destination the same number of distributions across all workers', async () => {
   await call('PUT', '/rules/group', {
     actions: { destinations: ['first', 'second', 'third'], strategy: 'load_balance' },
   })

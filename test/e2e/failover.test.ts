@@ -85,7 +85,7 @@ describe('failover', () => {
     expect(paths().sort()).toEqual(['a', 'c'])
   })
 
-  it('one that another rule sends to as well is not served by its group, and a retry knows', async () => {
+  it('a failed destination that another rule also selects fails the distribution, and a retry repeats it', async () => {
     await group('a', 'b')
     await rule('routing', { destinations: ['b'] })
     receiver.reply(byName({ b: 422 }))
@@ -99,7 +99,7 @@ describe('failover', () => {
     expect(paths().sort()).toEqual(['a', 'b', 'b'])
   })
 
-  it('a failure that another destination of the group made up for blocks nothing under ordering: "block"', async () => {
+  it('with ordering: "block", a failure does not block the key when the group delivered to another destination', async () => {
     await group('a', 'b')
     receiver.reply(({ path, body }) => ({ status: path === '/a' && body.toString() === '1' ? 422 : 200 }))
     const first = await distribute({ payload_text: '1', ordering_key: 'k', ordering_blocks: true })
@@ -110,7 +110,7 @@ describe('failover', () => {
     expect(await rows(second)).toEqual(['a success', 'b skipped'])
   })
 
-  it('one that waits for its next attempt is not sent to any more once a retry by hand has served the first', async () => {
+  it('a standby that waits for its next attempt is skipped after a manual retry delivers to the first destination', async () => {
     await group('a', 'b')
     receiver.reply(({ path }) => (path === '/a' ? { status: 422 } : { status: 503, headers: { 'retry-after': '3' } }))
     const ref = await distribute()

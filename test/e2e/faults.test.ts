@@ -160,7 +160,7 @@ describe('faults', () => {
     ])
   })
 
-  it('a late 200 that overtakes the next attempt leaves that one closed, though its worker is lost too', async () => {
+  it('a late 200 of the first attempt ends the delivery; the second attempt of a lost worker is closed as WORKER_LOST', async () => {
     const ref = await lostAttempt('http://127.0.0.1:1/')
     const [first] = await system.attempts(ref)
     await system.as('acme', async (db) => {

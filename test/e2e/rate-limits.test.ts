@@ -1,4 +1,4 @@
-// Limits of deliveries, counted at the receiver, with two workers that know nothing of each other.
+// Limits of deliveries, counted at the receiver, with two independent workers.
 import type { TestWorkflowEnvironment } from '@temporalio/testing'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createWorkerSlots } from '../../activities/delivery/worker-slots.ts'

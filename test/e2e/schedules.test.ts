@@ -364,17 +364,20 @@ describe('where clocks are set back', () => {
     ['Europe/London', '30 1 * * *', '2026-10-25T00:30:00.000Z', '2026-10-25T01:30:00.000Z'],
     ['Australia/Lord_Howe', '45 1 * * *', '2026-04-04T14:45:00.000Z', '2026-04-04T15:15:00.000Z'],
     ['Antarctica/Troll', '30 1 * * *', '2026-10-24T23:30:00.000Z', '2026-10-25T01:30:00.000Z'],
-  ])('a time of day in %s makes one distribution, whichever of the two comes', async (time_zone, cron, ...both) => {
-    const given = { cron, interval_seconds: null, time_zone, overlap: 'allow_all' as const }
-    const row = await aSchedule('back', given)
-    for (const at of [...both, ...both]) await submitScheduled(system.deps, { ...ref(row), at })
-    expect(await occasions(row)).toEqual([both[0]])
-    const other = await aSchedule('back', given)
-    await submitScheduled(system.deps, { ...ref(other), at: both[1]! })
-    expect(await occasions(other)).toEqual([both[1]])
-  })
+  ])(
+    'a repeated time of day in %s creates one distribution, at whichever of the two is started first',
+    async (time_zone, cron, ...both) => {
+      const given = { cron, interval_seconds: null, time_zone, overlap: 'allow_all' as const }
+      const row = await aSchedule('back', given)
+      for (const at of [...both, ...both]) await submitScheduled(system.deps, { ...ref(row), at })
+      expect(await occasions(row)).toEqual([both[0]])
+      const other = await aSchedule('back', given)
+      await submitScheduled(system.deps, { ...ref(other), at: both[1]! })
+      expect(await occasions(other)).toEqual([both[1]])
+    },
+  )
 
-  it('every hour makes one in both', async () => {
+  it('an hourly schedule creates a distribution in both repeated hours', async () => {
     const row = await aSchedule('back', { cron: '30 * * * *', interval_seconds: null, time_zone: 'America/New_York' })
     const both = ['2026-11-01T05:30:00.000Z', '2026-11-01T06:30:00.000Z']
     for (const at of both) await submitScheduled(system.deps, { ...ref(row), at })
@@ -462,7 +465,7 @@ describe('missed times', () => {
     await system.runs.setSchedule({ ...row, deleted: true })
   })
 
-  it('of a month are caught up a hundred at most by a schedule of every minute', async () => {
+  it('of a month: a schedule of every minute catches up about a hundred at most', async () => {
     const made = await aSchedule('month', {
       cron: '* * * * *',
       interval_seconds: null,

@@ -1,5 +1,5 @@
 // One distribution to a real server of each kind, by the product's own processes; then thousands of them over a network
-// that breaks all the time.
+// that fails again and again.
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -46,7 +46,7 @@ describe('all six protocols', () => {
   }
   const names = () => sites.map(({ name }) => name)
 
-  it('one distribution reaches all six, and has one status', async () => {
+  it('one distribution is delivered to all six destinations and has one status', async () => {
     await registerSix(call, sites, ({ port }) => port)
     const id = await submit('R-1', names())
     const state = await untilFinal(call, id)
@@ -62,7 +62,7 @@ describe('all six protocols', () => {
     }
   })
 
-  it('a credential that was changed counts from the next attempt on', async () => {
+  it('a changed credential is used from the next attempt on', async () => {
     for (const { name, credential, secret } of sites) {
       const wrong = Object.entries(credential).map(([field, value]) => [
         field,
@@ -108,7 +108,7 @@ describe('all six protocols', () => {
   })
 
   it(
-    `${LOAD} distributions over a network that breaks: rows and receivers agree`,
+    `${LOAD} distributions over a failing network: rows and receivers agree`,
     async () => {
       const lines = new Map<Site, Line>()
       for (const site of sites) lines.set(site, await toxiproxy.line(site.name, site))

@@ -396,7 +396,7 @@ describe('the sweep', () => {
   }, 60_000)
 })
 
-it('tells one event of many deliveries that have failed, without any setting of the destination', async () => {
+it('sends one event for many failed deliveries of an inline destination', async () => {
   await system.as('acme', (db) =>
     db.query("update tenants set event_url = $1 where id = 'acme'", [`${receiver.url}/events`]),
   )

@@ -1,4 +1,4 @@
-// A webhook of each kind that was given up, and is sent again.
+// Resending webhooks: failed ones of each kind, and one that waits for its next attempt.
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { insertBatch, newBatchId } from '../../db/batches/batches.ts'
 import { listWebhooks } from '../../db/webhooks/list.ts'
@@ -27,7 +27,7 @@ async function resend(tenant_id: string, webhook_id: string): Promise<void> {
   await system.runs.startWebhook({ tenant_id, webhook_id }, 'again')
 }
 
-it('each kind of webhook that was given up goes out again under the same id, with the same body', async () => {
+it('a failed webhook of each kind is resent with the same id and the same body', async () => {
   const tenant_id = 'resends'
   await system.tenant(tenant_id)
   const owner = await aReceiver({ status: 410 })
@@ -59,7 +59,7 @@ it('each kind of webhook that was given up goes out again under the same id, wit
   for (const { headers, body } of again) expect(first.get(headers['webhook-id'])).toBe(body.toString())
 })
 
-it('one that waits for its next attempt is sent at once, by a new run', async () => {
+it('a resend of a webhook that waits for its next attempt starts a new run, which sends it at once', async () => {
   const tenant_id = 'waits'
   await system.tenant(tenant_id)
   const owner = await aReceiver({ status: 503 })
