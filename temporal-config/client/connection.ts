@@ -1,4 +1,4 @@
-// How a process reaches Temporal. The usual Temporal environment settings (TLS, API key, configuration file) count.
+// How a process reaches Temporal. It reads the usual Temporal environment settings (TLS, API key, configuration file).
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection, type ConnectionLike } from '@temporalio/client'
 import { loadClientConnectConfig } from '@temporalio/envconfig'
@@ -10,7 +10,7 @@ export interface TemporalAddress {
   namespace: string
   /** The environment with Temporal's own settings; absent for the embedded server, which does not use them. */
   environment?: NodeJS.ProcessEnv
-  /** Whether the server divides its queues by weight; the embedded server does. */
+  /** Whether the server divides its queues by weight. The embedded server does. */
   fairness?: boolean
 }
 
@@ -29,8 +29,8 @@ export function connectLazily(temporal: TemporalAddress): Connection {
 }
 
 /**
- * For a process with a worker in it: tries until something answers or `signal` aborts. A native connection can not be
- * made while nothing listens, so callers that need Temporal earlier work without it.
+ * For a process with a worker: tries until a server answers or `signal` aborts. A native connection cannot be made
+ * while no server listens, so callers must be able to work without it until then.
  * @throws the abort reason
  */
 export async function connectPatiently(

@@ -1,5 +1,5 @@
-// What the API asks of Temporal. A submission is accepted once its row stands, so nothing here may hold an answer up or
-// fail it: a call that does not come through in time is left to finish behind the answer, and the sweep finds the row.
+// The API's calls to Temporal. A submission is accepted once its row is committed, so no call may delay a response or
+// make it fail: a call that is too slow continues in the background, and the sweep finds the row if the call fails.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isGrpcServiceError } from '@temporalio/client'
@@ -11,14 +11,14 @@ export interface DispatcherOptions {
   runs: () => Runs | undefined
   health: () => Promise<TemporalHealth>
   logger: Logger
-  /** An answer waits this long, in milliseconds. The SDK's own deadline does not bound a call: it took 6 to 25 s. */
+  /** How long a response waits for a call, in milliseconds. The SDK's own deadline does not bound a call: it took 6 to 25 s. */
   patienceMs?: number
-  /** After a failure, Temporal is left alone for this long, in milliseconds. */
+  /** After a failure, no call is made for this long, in milliseconds. */
   pauseMs?: number
 }
 
 const UNHEALTHY: TemporalHealth = { temporal: false, missing_search_attributes: [], worker_polling: false }
-/** Calls that are left to finish behind their answers; beyond this many, the rows are left to the sweep. */
+/** The most calls that may continue in the background. Beyond this many, the sweep starts the rows. */
 const MOST_BEHIND = 1000
 
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
@@ -28,7 +28,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   /** The last awaited call was too late. Until a call succeeds in time, calls are not awaited. */
   let slow = false
 
-  /** The result of `done` when it comes within `ms`, else `late`. */
+  /** The result of `done` if it settles within `ms`, else `late`. */
   async function within<T, L>(ms: number, done: Promise<T>, late: L): Promise<T | L> {
     const waited = new AbortController()
     const timer = sleep(ms, late, { signal: waited.signal, ref: false }).catch(() => late)
@@ -37,7 +37,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return first
   }
 
-  /** Undefined while Temporal is left alone. */
+  /** Undefined during the pause after a failure. */
   function reachable(): Runs | undefined {
     return performance.now() < skippedUntil || behind >= MOST_BEHIND ? undefined : options.runs()
   }
@@ -90,17 +90,17 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 }
 
-/** What gRPC calls an invalid argument, not found, already there, not allowed, a failed precondition. */
+/** gRPC codes: invalid argument, not found, already exists, permission denied, failed precondition. */
 const ANSWERS: ReadonlySet<unknown> = new Set([3, 5, 6, 7, 9])
 
 /**
- * Temporal is there and refuses this very call: that says nothing about the next one, which may be another tenant's.
+ * Whether Temporal answered and rejected this one call. The next call, perhaps of another tenant, may still succeed.
  */
 function isAnswer(error: unknown): boolean {
   return [error, (error as Error).cause].some((one) => isGrpcServiceError(one) && ANSWERS.has(one.code))
 }
 
-/** What the log says of a call; the row's other fields are not of interest. */
+/** The fields of the row that are logged with a call. */
 function idsOf(about: Addressee): Record<string, unknown> {
   const ids = ['tenant_id', 'distribution_id', 'batch_id', 'schedule_id', 'webhook_id', 'destination_id', 'target']
   return Object.fromEntries(Object.entries(about).filter(([name]) => ids.includes(name)))

@@ -15,8 +15,8 @@ const WORKFLOW_QUEUE = 1
 const seen = new Map<string, { poll: number; at: number }>()
 
 /**
- * Whether a poll is recent: by the time of day, or since it was another one some moments ago. Temporal's own clock may be away
- * from the database's.
+ * Whether a poll is recent: by its time, or because it changed a short time ago. The second check is needed because
+ * Temporal's clock may differ from the database's.
  */
 export function isRecent(queue: string, poll: number, at: number = performance.now()): boolean {
   const known = seen.get(queue)

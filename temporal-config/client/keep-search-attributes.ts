@@ -1,4 +1,4 @@
-// Temporal may lose the search attributes together with its data, so a process looks for them again and again.
+// Temporal may lose the search attributes together with its data, so a process checks for them at intervals.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionLike } from '@temporalio/client'
 import { SEARCH_ATTRIBUTES, type SearchAttribute } from '../../workflows/names.ts'
@@ -6,7 +6,7 @@ import { ensureSearchAttributes } from './search-attributes.ts'
 
 const ENSURE_EVERY_MS = 5 * 60_000
 
-/** Creates the search attributes where that is allowed, soon again while some are missing. */
+/** Creates the search attributes where that is allowed. Tries again sooner while some are missing. */
 export function keepSearchAttributes(connection: ConnectionLike, namespace: string, ending: AbortSignal) {
   let present: ReadonlySet<SearchAttribute> = new Set()
   const look = async () => {

@@ -1,5 +1,5 @@
-// What happens again and again. Schedules live in Temporal's data and vanish with it, so they are ensured at every
-// start of a worker and every five minutes, and looked for more often than that.
+// The schedules of the sweep and of the maintenance. They are part of Temporal's data and are lost with it, so they are
+// created again at every start of a worker and every five minutes; whether they exist is checked more often.
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   Client,
@@ -24,7 +24,7 @@ export interface SchedulesOptions {
   sweepEvery?: `${number} s`
 }
 
-/** Creates the schedules. An existing one gets the present specification and keeps a pause that an operator set. */
+/** Creates the schedules. An existing one gets the current specification and keeps a pause that an operator set. */
 export async function ensureSchedules(options: SchedulesOptions): Promise<void> {
   const { connection, namespace, taskQueue, sweepEvery = '30 s' } = options
   const { schedule } = new Client({ connection, namespace })
@@ -47,7 +47,7 @@ export async function ensureSchedules(options: SchedulesOptions): Promise<void> 
   }
 }
 
-/** One pass over every open job and one maintenance, now: Temporal's data, or the calendar, may be new. */
+/** Starts one pass over every open job and one maintenance now: Temporal may have lost its data, or the month may be new. */
 export async function startFirstPass(options: SchedulesOptions): Promise<void> {
   const { workflow } = new Client({ connection: options.connection, namespace: options.namespace })
   const { taskQueue } = options
@@ -69,14 +69,14 @@ export async function sweepIsScheduled({ connection, namespace }: SchedulesOptio
 }
 
 /**
- * Keeps the schedules until `signal` aborts. The first pass is made at once, and again whenever they were lost: then no
- * run that Temporal had is left, and `lost` is called before anything is started.
+ * Keeps the schedules until `signal` aborts. The first pass starts at once, and another one whenever the schedules were
+ * lost: then the runs are lost too, and `lost` is called before anything is started.
  */
 export async function keepSchedules(
   options: SchedulesOptions & {
     lookEveryMs?: number
     lost: () => Promise<unknown>
-    /** What else is to be there, as the rows say. */
+    /** Creates the other schedules that the rows require. */
     alsoEnsure?: () => Promise<unknown>
   },
   logger: Logger,

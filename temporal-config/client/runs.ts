@@ -40,7 +40,7 @@ export interface RunsOptions {
   taskQueue: string
   /** The client shares its connection with a worker of this process: the first workflow task needs no poll. */
   eager: boolean
-  /** Whether the server shares its queues out by weight (`matching.enableFairness`); true when left out. */
+  /** Whether the server divides its queues by weight (`matching.enableFairness`); true if absent. */
   fairness?: boolean
   /** The attributes that exist in the namespace. */
   searchAttributes: () => ReadonlySet<SearchAttribute>
@@ -129,7 +129,7 @@ export function createRuns(options: RunsOptions): Runs {
           taskQueue,
           args: [ref],
           priority: { fairnessKey: ref.tenant_id },
-          // Also one that ended with its row still open, because Temporal's data was lost in between.
+          // Also starts a run again that ended while its row is still open, after Temporal lost data.
           workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
           ...(again ? { workflowIdConflictPolicy: WorkflowIdConflictPolicy.TERMINATE_EXISTING } : {}),
         }),
@@ -143,7 +143,7 @@ export function createRuns(options: RunsOptions): Runs {
         signal: REREAD_SIGNAL,
         priority: { fairnessKey: ref.tenant_id },
         workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
-        // A repeat finds in the rows that all is done.
+        // A second run reads in the rows that nothing is left to do.
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       })
     },

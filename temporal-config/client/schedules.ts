@@ -1,4 +1,4 @@
-// The tenants' schedules as Temporal Schedules. The rows say what there should be.
+// The tenants' schedules as Temporal Schedules. The rows say which ones must exist.
 
 import {
   type Backfill,
@@ -19,7 +19,7 @@ import type { ScheduleSpec, ScheduleState, ScheduleTimes } from '../../workflows
 import type { ScheduleRef } from '../../workflows/messages.ts'
 import { scheduleIdOf } from '../../workflows/names.ts'
 
-/** Of gRPC. */
+/** The gRPC status code. */
 const INVALID_ARGUMENT = 3
 
 export interface ScheduleOptions {
@@ -46,8 +46,8 @@ function refOf({ tenant_id, id }: Pick<ScheduleRow, 'tenant_id' | 'id'>): Schedu
 }
 
 /**
- * Creates, changes or removes the schedule, as the row is now. `refused` says why Temporal does not take it. A pause
- * that was set in Temporal is kept, unless the order is to `resume`.
+ * Creates, changes or removes the schedule according to its row. `refused` is the reason when Temporal rejects it. A
+ * pause that was set in Temporal is kept, unless `resume` is requested.
  */
 export async function setSchedule(
   options: ScheduleOptions,
@@ -117,8 +117,8 @@ async function follow(options: ScheduleOptions, row: ScheduleSpec, resume: boole
 }
 
 /**
- * A new one knows nothing of earlier times: there are some when Temporal has lost its data, or was away when it was
- * made.
+ * A new schedule in Temporal does not contain earlier times. There are some if Temporal lost its data, or did not answer
+ * when the schedule was created.
  */
 function toMakeUp(row: ScheduleSpec): { backfill?: Backfill[] } {
   const end = now()
@@ -135,8 +135,8 @@ function cronOf(cron: string, zone: string) {
 }
 
 /**
- * As cron has always been read: with days of the month and of the week both given, either is enough. Temporal asks for
- * both in one expression, so that it gets two.
+ * In cron, if days of the month and days of the week are both given, a day that matches either is enough. Temporal
+ * requires both to match within one expression, so it gets two expressions.
  */
 function expressionsOf(cron: string): string[] {
   const [minute, hour, day, month, weekday] = cron.trim().split(/\s+/)
@@ -170,7 +170,7 @@ function withoutRepeats(timed: ScheduleTimes, taken: readonly Date[], next: read
   })
 }
 
-/** How Temporal has the schedule; without next times when it does not know it yet. */
+/** The state of the schedule in Temporal; without next times if it does not exist there yet. */
 export async function describeSchedule(options: ScheduleOptions, row: ScheduleTimes): Promise<ScheduleState> {
   const { schedule } = new Client({ connection: options.connection, namespace: options.namespace })
   try {

@@ -6,7 +6,7 @@ import { SEARCH_ATTRIBUTES, type SearchAttribute } from '../../workflows/names.t
 /** `temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD` */
 const KEYWORD = 2
 
-/** Those of our attributes that the namespace has. */
+/** The ones of our attributes that exist in the namespace. */
 export async function presentSearchAttributes(
   connection: ConnectionLike,
   namespace: string,
@@ -16,8 +16,8 @@ export async function presentSearchAttributes(
 }
 
 /**
- * Creates what is missing, and answers what exists then. Where creating is refused (Temporal Cloud), the rest goes on
- * without, and the health check names the missing ones.
+ * Creates the missing attributes and returns those that exist then. Where creating is rejected (Temporal Cloud), runs
+ * start without them, and the health check names them.
  */
 export async function ensureSearchAttributes(
   connection: ConnectionLike,

@@ -8,11 +8,11 @@ const TELL_AFTER_MS = 5000
 
 /** Returns when no check fails, or the program ends. Prints from time to time which checks still fail. */
 export async function untilReady(failing: () => Promise<string[]>, logger: Logger, life: Life): Promise<void> {
-  for (let told = performance.now(), quiet = TELL_AFTER_MS; !life.ending.aborted; ) {
+  for (let warnedAt = performance.now(), quiet = TELL_AFTER_MS; !life.ending.aborted; ) {
     const checks = await failing()
     if (checks.length === 0) return
-    if (performance.now() - told > quiet) {
-      told = performance.now()
+    if (performance.now() - warnedAt > quiet) {
+      warnedAt = performance.now()
       quiet *= 2
       logger.warn({ failing: checks }, 'not ready yet')
     }

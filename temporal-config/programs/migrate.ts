@@ -29,7 +29,7 @@ async function main(): Promise<number> {
   }
 }
 
-/** A job that migrates often starts beside its database. What stays away longer is an error of its own. */
+/** A migration job often starts at the same time as its database. A database that answers later than this is an error. */
 async function patiently<T>(work: () => Promise<T>): Promise<T> {
   const until = performance.now() + LIMITS.migrateWaits.value
   for (let wait = 250, waiting = false; ; wait = Math.min(wait * 2, 5000)) {

@@ -1,4 +1,4 @@
-// The workers of a process, and how it reaches Temporal; they come up behind its API.
+// The workers of a process and its connection to Temporal. They start after its API, which does not wait for them.
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { NativeConnection, WorkflowBundleOption } from '@temporalio/worker'
@@ -30,21 +30,21 @@ import type { Parts } from './composition.ts'
 const PAGE = 500
 
 export interface WorkerSide {
-  /** For an API in the same process: what it starts goes, where it can, straight to this process's worker. */
+  /** For an API in the same process: runs that it starts go directly to this process's worker if possible. */
   dispatcher: Dispatcher
   /** Settles when the workers poll for the first time. */
   polling: Promise<void>
-  /** Whether they poll just now. */
+  /** Whether they poll at the moment. */
   isPolling(): boolean
 }
 
-/** What a program may choose about its workers; tests do. */
+/** Options for the workers; only tests set them. */
 export interface WorkersTuning {
   workflows?: () => Promise<WorkflowBundleOption>
   timing?: Timing
 }
 
-/** Brings the workers up as soon as Temporal answers, and again should they fail. They end with the program. */
+/** Starts the workers as soon as Temporal answers, and again if they fail. They stop with the program. */
 export function runWorkers(
   parts: Parts,
   temporal: TemporalAddress,
@@ -61,7 +61,7 @@ export function runWorkers(
   })
 
   async function run(): Promise<void> {
-    // Whether this login may be used at all is known only then.
+    // Only after this wait is it known whether the database login is allowed.
     await parts.database.found
     const native = await connectPatiently(temporal, logger, life.ending)
     connection = native
@@ -134,7 +134,7 @@ async function livingSchedules(pool: Pool): Promise<ScheduleRef[]> {
   }
 }
 
-/** Ends early, without complaint, when the program ends. */
+/** Returns early, without an error, when the program ends. */
 async function pause(ms: number, life: Life): Promise<void> {
   await sleep(ms, undefined, { signal: life.ending, ref: false }).catch(() => {})
 }

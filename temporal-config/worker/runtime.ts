@@ -1,16 +1,16 @@
-// The SDK's native core, set up once per process: its log goes through ours, its metrics stand beside ours, and signals
-// to the process are ours to handle.
+// The SDK's native core, set up once per process: its log goes to our logger, its metrics are served with ours, and
+// signals to the process are handled by us.
 import { Runtime } from '@temporalio/worker'
 import type { Logger } from 'pino'
 import { freePort } from '../stack/ports.ts'
 
 export interface SdkMetrics {
-  /** The SDK's own metrics in Prometheus' text form; empty when they can not be had just now. */
+  /** The SDK's own metrics in Prometheus' text form; empty if they cannot be read at the moment. */
   read(): Promise<string>
 }
 
 /**
- * The level of a line of the SDK. What it calls info describes its own work. The activities log their failures
+ * The level of a line of the SDK. Its info lines only describe its internal work. The activities log their failures
  * themselves. The background worker has no workflows on purpose.
  */
 export function levelOf(level: string, message: string): 'trace' | 'debug' | 'warn' | 'error' {

@@ -1,4 +1,4 @@
-// The workers of one process: one for the workflows and the deliveries, one for slow company.
+// The workers of one process: one for the workflows and the deliveries, one for the background queue.
 import { fileURLToPath } from 'node:url'
 import {
   bundleWorkflowCode,
@@ -13,11 +13,11 @@ import { createActivities } from '../../activities/index.ts'
 import { safeFailures } from '../../activities/interceptor.ts'
 import { backgroundQueue } from '../../workflows/names.ts'
 
-/** A send is given this long after SIGTERM; then it is aborted and its attempt closed as `WORKER_LOST`. */
+/** A send may take this long after SIGTERM. Then it is aborted and its attempt closed as `WORKER_LOST`. */
 const GRACE = '30 s'
 const DELIVERY_SLOTS = 100
 const BACKGROUND_SLOTS = 20
-/** Runs kept in memory per process: each costs some 100 kB, the rest is replayed from its history when it is needed. */
+/** Runs kept in memory per process, about 100 kB each. Other runs are replayed from their histories when needed. */
 const CACHED_RUNS = 1000
 const USAGE_FLUSH_MS = 10_000
 
@@ -54,7 +54,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
     namespace,
     interceptors: { activity: [safeFailures(deps.logger)] },
     shutdownGraceTime: options.shutdownGraceTime ?? GRACE,
-    // The default lets a cancellation wait for many seconds until the next heartbeat fetches it.
+    // By default, a cancellation waits many seconds until the next heartbeat reads it.
     maxHeartbeatThrottleInterval: deps.timing.heartbeat_ms,
   }
   const main = await Worker.create({
