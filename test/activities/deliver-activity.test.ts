@@ -1,4 +1,4 @@
-// `deliver` as Temporal calls it: its heartbeats, and what becomes of a send that is cancelled or loses its worker.
+// `deliver` as Temporal calls it: its heartbeats, and how a send ends that is cancelled or loses its worker.
 import { ActivityCancellationDetails, CancelledFailure } from '@temporalio/common'
 import { MockActivityEnvironment } from '@temporalio/testing'
 import { afterAll, beforeAll, expect, it } from 'vitest'

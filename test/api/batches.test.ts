@@ -1,4 +1,4 @@
-// Batches over the API: how they stand, their cancel, and sending again what failed.
+// Batches over the API: their status, their cancel, and the bulk retry of failed distributions.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { listQuery } from '../../api/schemas/distributions.ts'
 import { type ApiUnderTest, aSubmission, inline, startApi } from './api-under-test.ts'

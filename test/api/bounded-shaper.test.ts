@@ -1,4 +1,4 @@
-// What a request may cost at the shaping processes, and what it is told.
+// The limits of a request's work in the shaping processes, and the answers when it exceeds them.
 import { expect, it } from 'vitest'
 import type { Shaper } from '../../activities/shaping/shaper.ts'
 import { ShapingError } from '../../activities/shaping/shaping-error.ts'

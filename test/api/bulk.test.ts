@@ -15,7 +15,7 @@ afterAll(() => api.close())
 const bulk = (distributions: unknown[], options?: Record<string, unknown>, headers: Record<string, string> = {}) =>
   api.call('POST', '/distribution/bulk-submit', { distributions, ...(options ? { options } : {}) }, { headers })
 
-/** What waits for the promise goes on when the function is called. */
+/** A promise, and the function that resolves it. */
 function door(): [closed: Promise<void>, open: () => void] {
   let open = () => {}
   const closed = new Promise<void>((resolve) => {

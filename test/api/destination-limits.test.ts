@@ -1,4 +1,4 @@
-// What a destination may state about circuits, limits and checks, and how it is shown.
+// A destination's settings for circuits, limits and health checks over the API.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 

@@ -1,4 +1,4 @@
-// Keys: that nobody guesses them unseen, and that nobody takes away the last one that administers the service.
+// API keys: guessing them is noticed, and the last key that can administer the service cannot be removed.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createWrongKeys } from '../../api/http/wrong-keys.ts'
 import { LIMITS } from '../../db/limits.ts'

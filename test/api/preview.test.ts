@@ -1,4 +1,4 @@
-// Shaping as the API sees it: what is refused on write, and the preview.
+// Shapes over the API: invalid ones are rejected when they are written, and the preview.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 

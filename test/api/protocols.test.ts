@@ -1,4 +1,5 @@
-// The API's side of all protocols: what is taken, what is refused by path, and that no secret comes back.
+// All protocols over the API: valid configurations are accepted, invalid ones are rejected with paths, and no answer
+// contains a secret.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { destinationFor, PROTOCOLS } from '../../activities/destinations/registry.ts'
 import type { Protocol } from '../../db/states.ts'

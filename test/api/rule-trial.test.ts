@@ -1,4 +1,4 @@
-// What rules make of a sample and of a distribution, as the API tells it.
+// Trying rules over the API, with a sample payload and with a distribution.
 import { afterAll, describe, expect, it } from 'vitest'
 import { plan } from '../../activities/distribution/plan.ts'
 import { endDistribution } from '../../db/distributions/end.ts'

@@ -1,4 +1,4 @@
-// Schedules over the API: what is taken, shown, changed and begun by hand.
+// Schedules over the API: creating, showing, changing and triggering them.
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cronIssue } from '../../activities/schedules/cron.ts'
@@ -60,7 +60,7 @@ describe('a schedule', () => {
     expect((await create({ name: 'nightly' })).status).toBe(201)
   })
 
-  it('is kept when Temporal is away, for the sweep', async () => {
+  it('is stored for the sweep when Temporal is unavailable', async () => {
     api.dispatcher.answers.start = 'deferred'
     const { status, body } = await create()
     api.dispatcher.answers.start = 'started'

@@ -47,7 +47,7 @@ describe('health', () => {
     expect(body.missing_search_attributes).toEqual(health.missing_search_attributes)
   })
 
-  it('names the database when it is away, and no address', async () => {
+  it('names the database when it is unavailable, without its address', async () => {
     const url = 'postgres://user:secret@127.0.0.1:1/none'
     const pool = createPool({ connectionString: url, max: 1, application_name: 'away' })
     const found = await readiness({ pool, dispatcher: api.dispatcher, logger: createLogger('silent', 'test') })
@@ -223,7 +223,7 @@ it('a NUL in an address or a query is refused, not a fault', async () => {
   expect([status, body.details[0].field]).toEqual([400, 'data_type'])
 })
 
-it('a database that is away makes a request a 503 that names no address', async () => {
+it('a request is answered 503 without an address when the database is unavailable', async () => {
   const query = api.pool.query
   const refused = Object.assign(new Error('connect ECONNREFUSED 10.0.0.1:5432'), { code: 'ECONNREFUSED' })
   api.pool.query = (() => Promise.reject(refused)) as never

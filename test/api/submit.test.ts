@@ -134,7 +134,7 @@ describe('an accepted submission', () => {
     expect(shown.destinations.map(({ name }: { name: string }) => name)).toEqual(destinations.map(({ name }) => name))
   })
 
-  it('is accepted while Temporal is away', async () => {
+  it('is accepted while Temporal is unavailable', async () => {
     api.dispatcher.answers.start = 'deferred'
     expect((await submit(aSubmission())).status).toBe(202)
   })

@@ -1,4 +1,4 @@
-// What is not known is refused when it is written, with the path to it: never saved, and then matching nothing.
+// Unknown fields and values are rejected with their path. They are never stored, where they would match nothing.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type ApiUnderTest, startApi } from './api-under-test.ts'
 

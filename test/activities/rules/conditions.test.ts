@@ -1,4 +1,5 @@
-// Conditions, question by question: what holds, what does not, and what is refused with the path to the fault.
+// Conditions, one operator after another: which are true, which are false, and which are rejected with the path of the
+// problem.
 import { describe, expect, it } from 'vitest'
 import { wantedParts } from '../../../activities/document/tree.ts'
 import { type Condition, readConditions } from '../../../activities/rules/conditions.ts'

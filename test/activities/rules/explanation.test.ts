@@ -1,4 +1,4 @@
-// What is said of a plan, and what is remembered of the rules behind it.
+// The explanation of a plan, and the cache of the rules.
 import { describe, expect, it } from 'vitest'
 import { explain, KEPT, SHOWN } from '../../../activities/rules/explanation.ts'
 import { createRuleCache } from '../../../activities/rules/rule-cache.ts'

@@ -1,4 +1,4 @@
-// What is refused when a shape is written, and the place that is named.
+// Invalid shapes are rejected when they are written, with the path of each problem.
 import './realm-source.ts'
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'

@@ -1,4 +1,4 @@
-// What a shape makes of a payload, step by step.
+// How a shape changes a payload, step by step.
 import './realm-source.ts'
 import { describe, expect, it } from 'vitest'
 import { type ShapeInput, shapeConfig } from '../../../activities/shaping/config.ts'

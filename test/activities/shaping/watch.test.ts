@@ -1,4 +1,4 @@
-// The thread that watches a shaping process: what it ends, and what it tells.
+// The thread that watches a shaping process: when it ends the process, and what it reports.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { describe, expect, it } from 'vitest'
