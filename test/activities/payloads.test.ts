@@ -14,7 +14,7 @@ function deferred() {
 }
 
 describe('a payload', () => {
-  it('is read once for all that want it at the same time, and for those that come while one holds it', async () => {
+  it('is read once for all callers at the same time, and for later ones while a caller still holds it', async () => {
     const { reading, read } = deferred()
     const payloads = createPayloads()
     const asked = [payloads.share('a', read), payloads.share('a', read), payloads.share('a', read)]

@@ -98,7 +98,7 @@ describe('the share of a destination', () => {
     expect(take(5)).toHaveLength(1)
   })
 
-  it('tells those that it refuses to retry one after the other, and the later the longer the sends take', () => {
+  it('spreads the retries of refused sends over time, with longer delays when sends take longer', () => {
     const { clock, made, take } = slots()
     take(20)
     const delays = () =>
@@ -113,7 +113,7 @@ describe('the share of a destination', () => {
     for (let i = 0; i < 10; i++) expect(Math.max(...delays())).toBeLessThanOrEqual(120_000)
   })
 
-  it('tells thousands that wait for an open circuit to ask apart from each other', () => {
+  it('gives thousands of deliveries that wait for an open circuit different delays', () => {
     const { made } = slots()
     const delays = Array.from({ length: 2000 }, () => made.slot().apart('acme/a', 60_000))
     expect(Math.min(...delays)).toBe(60_000)

@@ -106,7 +106,7 @@ describe('a schedule', () => {
     await api.rows('other', `delete from distribution_schedules where name like 'many-%'`)
   })
 
-  it('says how the last distribution stands, and what keeps the next one from being made', async () => {
+  it('shows the status of its last distribution and the problem that prevents the next one, until it is replaced', async () => {
     const { body } = await create({ name: 'outcome' })
     expect(body).toMatchObject({ last_status: null, problem: null })
     await api.call('POST', '/distribution/schedules/outcome/trigger')
@@ -116,7 +116,7 @@ describe('a schedule', () => {
     const { body: list } = await api.call('GET', '/distribution/schedules?limit=1000')
     const shown = list.schedules.find(({ name }: { name: string }) => name === 'outcome')
     expect(shown).toMatchObject({ last_status: 'pending', problem: 'p' })
-    // What is sent anew is judged anew.
+    // A PUT removes the old problem.
     const put = await api.call('PUT', '/distribution/schedules/outcome', aSchedule({ name: 'outcome' }), admin())
     expect(put.body.problem).toBeNull()
   })

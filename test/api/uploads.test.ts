@@ -98,7 +98,7 @@ describe('unfinished uploads', () => {
     await vi.waitFor(async () => expect(await settled(announcing(operator))).toBe('reading'), { timeout: 5000 })
   })
 
-  it('without a length, or inflated, count by what has come of them', async () => {
+  it('with gzip count by the bytes after decompression', async () => {
     const { operator } = api.keys.other
     const packed = gzipSync(`{"payload":"${'x'.repeat(900_000)}`)
     const zipped = () => begin(operator, ['Content-Length: 100000', 'Content-Encoding: gzip'], packed)

@@ -1,5 +1,5 @@
-// Every kind of value in every kind of column: what was sent is read back as text, digit by digit; and what does not
-// fit is refused by the name of its column, without being told.
+// Every kind of value in every kind of column: the value is read back as text with every digit, and a value
+// that does not fit is rejected with the name of its column, without the value.
 import { inspect } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import {

@@ -1,5 +1,4 @@
-// How S3 is asked, on a real server: in one piece or in parts, with checksums or without, by which name, by whom, and for
-// how long.
+// Requests to S3 on a real server: single and multipart uploads, checksums, host names, credentials and deadlines.
 import { randomBytes } from 'node:crypto'
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
 import { expect, it, vi } from 'vitest'

@@ -95,7 +95,7 @@ describe('remembered rules', () => {
     actions: { destinations: ['a'] },
   })
 
-  it('are forgotten when they take too much room, those asked for last but one first', async () => {
+  it('are removed from the cache when they need too much memory, the least recently used first', async () => {
     const rules = createRuleCache()
     const huge = (name: string): StoredRule => ({ ...stored(name, '1'), actions: { x: 'x'.repeat(12 * 1024 * 1024) } })
     const loaded: string[] = []
@@ -108,7 +108,7 @@ describe('remembered rules', () => {
     expect(loaded.join('')).toBe('abcb')
   })
 
-  it('are read again when the fingerprint says so, and of those only what changed', async () => {
+  it('are loaded again when the fingerprint changes; unchanged rules stay the same objects', async () => {
     const rules = createRuleCache()
     let loads = 0
     const load =

@@ -157,7 +157,7 @@ describe.runIf(process.platform === 'linux')('a shaping process', () => {
     expect(new Set(await serving('$', ['a', 'b', 'a'])).size).toBe(1)
   })
 
-  it('is one of a few, however many tenants there are', async () => {
+  it('is one of a limited number, even with many tenants', async () => {
     const before = new Set(pids())
     const own = createShaper({ processes: 2, kept: 3 })
     let most = 0

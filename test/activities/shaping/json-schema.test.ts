@@ -18,12 +18,12 @@ describe('a schema', () => {
     }
   }, 60_000)
 
-  it('that was written past the API and cannot be used fails by what is wrong with it', () => {
+  it('that was written without the API and is invalid fails with an error that says why', () => {
     expect(() => documentProblems('{"$ref":"#/$defs/none"}', { value: {} }, 2)).toThrow(ShapingError)
     expect(() => documentProblems('{"type":"objekt"}', { value: {} }, 2)).toThrow(/the schema cannot be used/)
   })
 
-  it('that would answer later is refused: the answer was taken for a yes', () => {
+  it('that is asynchronous is rejected, because its promise would count as valid', () => {
     for (const schema of [
       { $async: true, required: ['a'] },
       { $defs: { x: { $async: true } }, $ref: '#/$defs/x' },
@@ -33,7 +33,7 @@ describe('a schema', () => {
     }
   })
 
-  it('finds what a document has, and not what every object has', () => {
+  it('looks only at the document’s own properties, not at inherited ones such as toString', () => {
     const schema = JSON.stringify({
       required: ['toString'],
       properties: { constructor: { type: 'string' } },
