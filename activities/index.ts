@@ -5,20 +5,26 @@ import { ApplicationFailureCategory } from '@temporalio/common'
 import { jobId, jobOf } from '../db/distributions/job-id.ts'
 import { withTenant } from '../db/pool.ts'
 import { writeAudit } from '../db/tenants/audit.ts'
-import type {
-  DeliverInput,
-  DeliverResult,
-  DistributionRef,
-  FinishInput,
-  FinishResult,
-  Plan,
-  RecordInput,
-  RecordResult,
+import {
+  type CommandAnswer,
+  type CommandInput,
+  type DeliverInput,
+  type DeliverResult,
+  type DistributionRef,
+  type FinishInput,
+  type FinishResult,
+  type Plan,
+  type PlanInput,
+  REFUSED,
+  type RecordInput,
+  type RecordResult,
 } from '../workflows/messages.ts'
+import { searchAttributeValues } from '../workflows/names.ts'
 import { deliver } from './delivery/deliver.ts'
 import { record } from './delivery/record.ts'
 import { passTurn } from './delivery/turns.ts'
 import type { ActivityDeps } from './deps.ts'
+import { CommandRefused, command } from './distribution/command.ts'
 import { finish } from './distribution/finish.ts'
 import { planOrGiveUp } from './distribution/plan-or-give-up.ts'
 import { createRuleCache } from './rules/rule-cache.ts'
@@ -29,11 +35,17 @@ export function createActivities(deps: ActivityDeps) {
   const { heartbeat_ms, lost_after_ms } = deps.timing
   const rules = createRuleCache()
   return {
-    async plan(ref: DistributionRef): Promise<Plan> {
+    async plan(ref: PlanInput): Promise<Plan> {
       // Tries of the local activity do not count, because the ordinary activity follows it.
       const { attempt, isLocal } = activityInfo()
-      const planned = (await planOrGiveUp(deps, ref, rules, isLocal ? 0 : attempt)) ?? (await missing(deps, ref))
-      return { ...planned, lost_after_ms }
+      const found = (await planOrGiveUp(deps, ref, rules, isLocal ? 0 : attempt)) ?? (await missing(deps, ref))
+      const { about, ...planned } = found
+      const existing = about && deps.runs()?.searchAttributes()
+      return {
+        ...planned,
+        lost_after_ms,
+        ...(existing && { attributes: searchAttributeValues(ref, about, existing) }),
+      }
     },
 
     async deliver(input: DeliverInput): Promise<DeliverResult> {
@@ -79,6 +91,15 @@ export function createActivities(deps: ActivityDeps) {
       // Called without an ordering key too, because this activity is rare.
       if (final) await passTurn(deps, jobOf(input), input.destination)
       return { final }
+    },
+
+    async command(input: CommandInput): Promise<CommandAnswer> {
+      try {
+        return await command(deps.pool, input)
+      } catch (error) {
+        if (error instanceof CommandRefused) throw ApplicationFailure.nonRetryable(error.message, REFUSED)
+        throw error
+      }
     },
 
     async finish(input: FinishInput): Promise<FinishResult> {

@@ -2,8 +2,15 @@
 import type { ProbeResult } from '../db/destinations/health-checks.ts'
 import type { ResumeRef } from '../db/distributions/resume.ts'
 import type { ScheduleRow } from '../db/schedules/schedules.ts'
-import type { Priority } from '../db/states.ts'
-import type { BatchRef, DistributionRef, HealthCheckSchedule, ProbeInput, ScheduleRef, WebhookRef } from './messages.ts'
+import type {
+  About,
+  BatchRef,
+  DistributionRef,
+  HealthCheckSchedule,
+  ProbeInput,
+  ScheduleRef,
+  WebhookRef,
+} from './messages.ts'
 import type { SearchAttribute } from './names.ts'
 
 export type ScheduleSpec = Pick<
@@ -31,12 +38,6 @@ export interface ScheduleState {
   next_runs: Date[]
 }
 
-/** Fields to filter by in the Temporal UI, and the fields that order the queue. */
-export interface About {
-  data_type: string
-  priority: Priority
-}
-
 export type RunState =
   | { state: 'running' }
   | { state: 'terminated' | 'closed'; closed_at: Date }
@@ -44,6 +45,8 @@ export type RunState =
   | { state: 'unknown' }
 
 export interface Runs {
+  /** The search attributes that the namespace has. */
+  searchAttributes(): ReadonlySet<SearchAttribute>
   /** Starts the run of a new distribution; does nothing if it has or had a run. */
   start(ref: DistributionRef, about: About): Promise<void>
   /** Starts a run even if an earlier one has closed; does nothing if one is running. */
@@ -59,6 +62,8 @@ export interface Runs {
   /** Resumes the deliveries that wait for a destination, page by page. */
   resume(ref: ResumeRef): Promise<void>
   describe(ref: DistributionRef): Promise<RunState>
+  /** The distributions whose runs were terminated in the last `seconds`, newest first; at most `limit`. */
+  terminated(seconds: number, limit: number): Promise<DistributionRef[]>
   /** Starts the run of a webhook. If one is running, it continues; with `again` it is terminated and replaced. */
   startWebhook(ref: WebhookRef, again?: 'again'): Promise<void>
   /** Starts the run of a batch; a run in progress rereads its rows. */

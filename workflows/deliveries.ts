@@ -57,10 +57,15 @@ export async function startDeliveries(run: Run, planned: Plan): Promise<void> {
     if (from > 0) await sleep(1)
     for (const delivery of idle.slice(from, from + CHUNK)) {
       const scope = new CancellationScope({ cancellable: true })
-      const ended = scope.run(() => deliverTo(run, delivery, planned.lost_after_ms, priority))
+      let held = false
+      const hold = (is: boolean) => {
+        held = is
+      }
+      const ended = scope.run(() => deliverTo(run, delivery, planned.lost_after_ms, priority, hold))
       const done = delivery.has_standby ? ended.finally(reread) : ended
-      const { name, round, resumes } = delivery
-      running.add(name, { done, stop: () => scope.cancel(), round, resumes }, fail, reread)
+      const { name, protocol, round, resumes } = delivery
+      const stop = () => scope.cancel()
+      running.add(name, { done, stop, protocol, round, resumes, isHeld: () => held }, fail, reread)
     }
   }
 }
@@ -81,6 +86,7 @@ async function deliverTo(
   { name, protocol, resumes }: PlannedDelivery,
   heartbeatTimeout: number,
   priority: QueuePriority | undefined,
+  hold: (held: boolean) => void,
 ): Promise<void> {
   const input = { ...ref, destination: name, ...(resumes === undefined ? {} : { resumes }) }
   const options = { summary: `${protocol} → ${name}`, ...(priority ? { priority } : {}) }
@@ -97,7 +103,9 @@ async function deliverTo(
         if (recorded.final) return
       } else if (delivered.held) {
         const longest = delivered.recheck ? recheckDelay(checks++) : LONGEST_HOLD_MS
+        hold(true)
         await condition(() => turns.of(name) !== seen, longest, { summary: `turn at ${name}` })
+        hold(false)
       } else {
         // The delivery was resumed, but the signal was lost.
         if (delivered.resumed) reread()

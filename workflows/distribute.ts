@@ -5,7 +5,9 @@ import {
   CancellationScope,
   condition,
   continueAsNew,
+  defineQuery,
   defineSignal,
+  defineUpdate,
   log,
   ParentClosePolicy,
   proxyActivities,
@@ -18,15 +20,21 @@ import {
 } from '@temporalio/workflow'
 import type { Activities } from '../activities/index.ts'
 import type { JobStatus } from '../db/states.ts'
+import { Commands, isInRows } from './commands.ts'
 import { RETRY_FOREVER, startDeliveries } from './deliveries.ts'
 import {
-  CANCEL_SIGNAL,
+  type CancelArgument,
+  COMMANDS,
+  type CommandAnswer,
   type DistributionRef,
   type FinishInput,
   type FinishResult,
+  type InRows,
   type Plan,
+  type PlanInput,
   REREAD_SIGNAL,
-  RETRY_SIGNAL,
+  type RetryArgument,
+  type RunStatus,
   TURN_SIGNAL,
   type WebhookRef,
 } from './messages.ts'
@@ -35,8 +43,13 @@ import { RunningDeliveries } from './running.ts'
 import { Turns } from './turns.ts'
 import { webhook } from './webhook.ts'
 
-export const cancelSignal = defineSignal(CANCEL_SIGNAL)
-export const retrySignal = defineSignal(RETRY_SIGNAL)
+type Argument = CancelArgument | RetryArgument
+const DESCRIPTIONS = {
+  cancel: 'Cancels the distribution as the API does. Optional argument: {"reason": "…"}',
+  retry:
+    'Sends failed, skipped and cancelled deliveries again, as the API does. Optional argument: {"destinations": ["…"], "force": true, "timeout_seconds": 3600}. A closed run needs signal-with-start',
+}
+export const statusQuery = defineQuery<RunStatus>('status')
 export const rereadSignal = defineSignal(REREAD_SIGNAL)
 export const turnSignal = defineSignal<[destinations?: string[]]>(TURN_SIGNAL)
 
@@ -61,67 +74,122 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
   let failure: unknown
   const running = new RunningDeliveries()
   const turns = new Turns()
+  const commands = new Commands()
+  let planned: Plan | undefined
+  let wait: Pick<RunStatus, 'waits_for' | 'until'> = { waits_for: 'plan', until: null }
   const reread = () => {
     changed = true
   }
   const fail = (error: unknown) => {
     failure = error
   }
-  setHandler(cancelSignal, reread)
-  setHandler(retrySignal, reread)
-  setHandler(rereadSignal, reread)
-  setHandler(turnSignal, (destinations) => turns.come(destinations))
+  for (const command of COMMANDS) {
+    const description = DESCRIPTIONS[command]
+    setHandler(
+      defineSignal<[argument?: Argument | InRows]>(command),
+      // A refusal is in the history and in the query; a signal has no answer.
+      (argument) => (isInRows(argument) ? reread() : void commands.take(command, argument).catch(() => {})),
+      { description },
+    )
+    setHandler(
+      defineUpdate<CommandAnswer, [argument?: Argument]>(command),
+      (argument) => commands.take(command, argument),
+      { description: `${description}. Answers when it is applied, or with the reason why it cannot be` },
+    )
+  }
+  setHandler(statusQuery, () => statusOf(planned, wait, running, commands), {
+    description: 'What this run does and waits for, without the database',
+  })
+  setHandler(rereadSignal, reread, { description: 'Internal: the rows of the distribution have changed' })
+  setHandler(turnSignal, (destinations) => turns.come(destinations), {
+    description: 'Internal: deliveries that were held for earlier distributions of the ordering key may go on',
+  })
   CancellationScope.current().cancelRequested.catch(() => {
     cancelledInTemporal = true
   })
-  const interrupted = () => changed || cancelledInTemporal || failure !== undefined
+  const interrupted = () => changed || commands.waiting || cancelledInTemporal || failure !== undefined
 
   // A cancellation in Temporal's UI ends the distribution like any other cancel. It must not end this code.
   return await CancellationScope.nonCancellable(async () => {
     for (;;) {
       changed = false
-      const planned = await planNow(ref)
+      planned = await planNow(ref)
+      if (planned.attributes) label(planned.attributes)
+      if (commands.waiting) {
+        await commands.applyAll(ref, planned.round)
+        continue
+      }
       let cause: FinishInput['cause'] = cancelledInTemporal || planned.cancel_requested ? 'cancelled' : 'done'
 
       if (cause === 'done' && !planned.final) {
         if (planned.delay_ms > 0 && planned.expires_in_ms > 0) {
           const untilDue = Math.min(planned.delay_ms, planned.expires_in_ms)
+          wait = waitFor('deliver_at', untilDue)
           await condition(interrupted, untilDue, { summary: 'deliver_at' })
           continue
         }
         for (const name of planned.ended ?? []) running.stop(name)
         if (planned.expires_in_ms > 0) await startDeliveries({ ref, running, turns, reread, fail }, planned)
         const untilExpiry = Math.max(1, planned.expires_in_ms)
+        wait = waitFor('deliveries', untilExpiry)
         const inTime = await condition(() => interrupted() || running.empty, untilExpiry, { summary: 'expires_at' })
         if (failure !== undefined) throw failure
         if (interrupted()) continue
         if (!inTime) cause = 'expired'
       }
 
+      wait = { waits_for: 'end', until: null }
       running.stopAll()
       await condition(() => running.empty)
       const finished = await finishNow({ ...ref, round: planned.round, cause })
       if (finished.again) {
         // Rare: a delivery is open, but it is not running in this run. The pause prevents a tight loop.
-        if (!changed) await sleep('1 s')
+        if (!changed && !commands.waiting) await sleep('1 s')
         continue
       }
       showStatus(finished.status)
       if (finished.webhook_id) await startWebhook({ tenant_id: ref.tenant_id, webhook_id: finished.webhook_id })
-      if (!changed) return { status: finished.status }
+      if (!changed && !commands.waiting) return { status: finished.status }
       cancelledInTemporal = false
-      if (workflowInfo().continueAsNewSuggested) await continueAsNew<typeof distribute>(ref)
+      // A command that waits would be lost.
+      if (!commands.waiting && workflowInfo().continueAsNewSuggested) await continueAsNew<typeof distribute>(ref)
     }
   })
 }
 
+function waitFor(waits_for: RunStatus['waits_for'], milliseconds: number): Pick<RunStatus, 'waits_for' | 'until'> {
+  return { waits_for, until: new Date(Date.now() + milliseconds).toISOString() }
+}
+
+function statusOf(
+  planned: Plan | undefined,
+  wait: Pick<RunStatus, 'waits_for' | 'until'>,
+  running: RunningDeliveries,
+  commands: Commands,
+): RunStatus {
+  return { round: planned?.round ?? null, ...wait, deliveries: running.list(), last_command: commands.last }
+}
+
 async function planNow(ref: DistributionRef): Promise<Plan> {
+  const input: PlanInput = isLabelled() ? ref : { ...ref, unlabelled: true }
   try {
-    return await quick.plan(ref)
+    return await quick.plan(input)
   } catch (error) {
     log.warn('plan is repeated as an ordinary activity', { error: String(error) })
-    return await plan(ref)
+    return await plan(input)
   }
+}
+
+/** False for a run that was started by hand, or in a namespace without the attributes. */
+function isLabelled(): boolean {
+  return workflowInfo().typedSearchAttributes.get(STATUS) !== undefined
+}
+
+function label(attributes: [name: string, value: string][]): void {
+  if (attributes.length === 0) return
+  upsertSearchAttributes(
+    attributes.map(([name, value]) => ({ key: defineSearchAttributeKey(name, SearchAttributeType.KEYWORD), value })),
+  )
 }
 
 async function finishNow(input: FinishInput): Promise<FinishResult> {
@@ -135,7 +203,7 @@ async function finishNow(input: FinishInput): Promise<FinishResult> {
 
 /** Only if the start has set the attribute: an attribute that the namespace does not have would block the run. */
 function showStatus(status: JobStatus): void {
-  if (workflowInfo().typedSearchAttributes.get(STATUS) === undefined) return
+  if (!isLabelled()) return
   upsertSearchAttributes([{ key: STATUS, value: status }])
 }
 

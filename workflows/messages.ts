@@ -9,16 +9,77 @@ export interface DistributionRef {
   distribution_id: string
 }
 
-/** Signals carry no data: the command is in the row, and the signal makes the run read it. */
-export const CANCEL_SIGNAL = 'cancel'
-export const RETRY_SIGNAL = 'retry'
-/** Another change in the distribution's rows. */
-export const REREAD_SIGNAL = 'reread'
+/** Fields to filter by in the Temporal UI, and the fields that order the queue. */
+export interface About {
+  data_type: string
+  priority: Priority
+}
+
+/** Signals and updates of a distribution, for everybody. */
+export const COMMANDS = ['cancel', 'retry'] as const
+export type CommandName = (typeof COMMANDS)[number]
+
+/** The argument of a signal that the API sends: its command is in the rows already, and the run only reads them. */
+export interface InRows {
+  in_rows: true
+}
+
+/** The argument of `cancel`. */
+export interface CancelArgument {
+  reason?: string
+}
+
+/** The argument of `retry`; the fields mean the same as in the API's request. */
+export interface RetryArgument {
+  destinations?: string[]
+  force?: boolean
+  timeout_seconds?: number
+}
+
+export interface CommandInput extends DistributionRef {
+  command: CommandName
+  /** The argument as it was sent; the activity checks it. */
+  request: unknown
+  /** The round that the run knew, so that a repeated call does not retry twice. */
+  round: number
+}
+
+/** The result of an update. */
+export interface CommandAnswer {
+  accepted: true
+  /** Of a retry. */
+  round?: number
+  destinations?: string[]
+}
+
+/** The failure type of a command that cannot be applied. */
+export const REFUSED = 'REFUSED'
+
+/** The result of the query `status`: what the run knows, without the database. */
+export interface RunStatus {
+  /** Null before the first plan. */
+  round: number | null
+  waits_for: 'plan' | 'deliver_at' | 'deliveries' | 'end'
+  /** When the wait ends at the latest: `deliver_at` or `expires_at`, ISO 8601. */
+  until: string | null
+  /** `held`: earlier distributions of its ordering key come first. `delivering`: see the pending activities. */
+  deliveries: { name: string; protocol: Protocol; round: number; state: 'delivering' | 'held' }[]
+  /** The last command that was sent to this run. */
+  last_command: { command: CommandName; accepted: boolean; reason: string | null } | null
+}
+
+/** Internal: another change in the distribution's rows. */
+export const REREAD_SIGNAL = 'internal_reread'
 /**
- * Earlier distributions of the same ordering key have ended: held deliveries may try again. The signal names their
+ * Internal: earlier distributions of the same ordering key have ended: held deliveries may try again. The signal names their
  * destinations, because a thousand may be held; without names it means all of them.
  */
-export const TURN_SIGNAL = 'turn'
+export const TURN_SIGNAL = 'internal_turn'
+
+export interface PlanInput extends DistributionRef {
+  /** The run was started by hand, without search attributes; the plan brings them. */
+  unlabelled?: true
+}
 
 /** The result of `plan`. */
 export interface Plan {
@@ -39,10 +100,14 @@ export interface Plan {
   priority?: Priority
   /** After this time without a heartbeat, the worker of a delivery counts as lost. */
   lost_after_ms: number
+  /** Of a run that was started without them. */
+  attributes?: [name: string, value: string][]
 }
 
 /** The plan as read from the rows. */
-export type RowPlan = Omit<Plan, 'lost_after_ms'>
+export interface RowPlan extends Omit<Plan, 'lost_after_ms' | 'attributes'> {
+  about?: About
+}
 
 export interface PlannedDelivery {
   name: string

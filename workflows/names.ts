@@ -1,8 +1,8 @@
 // Names in Temporal, for the API, the worker, the workflows and the tests.
 
 import type { ResumeRef } from '../db/distributions/resume.ts'
-import type { Priority } from '../db/states.ts'
-import type { BatchRef, DistributionRef, ScheduleRef, WebhookRef } from './messages.ts'
+import type { JobStatus, Priority } from '../db/states.ts'
+import type { About, BatchRef, DistributionRef, ScheduleRef, WebhookRef } from './messages.ts'
 
 /** The queue of all workflows, and of the activities plan, deliver, record and finish. */
 export const MAIN_QUEUE = 'distributor'
@@ -14,6 +14,12 @@ export function backgroundQueue(mainQueue: string): string {
 
 export function distributionWorkflowId(ref: DistributionRef): string {
   return `distribution/${ref.tenant_id}/${ref.distribution_id}`
+}
+
+/** The distribution of a run; undefined if the id is not of this form. */
+export function refOfWorkflowId(id: string): DistributionRef | undefined {
+  const [, tenant_id, distribution_id] = /^distribution\/([^/]+)\/(dist_[^/]+)$/.exec(id) ?? []
+  return tenant_id && distribution_id ? { tenant_id, distribution_id } : undefined
 }
 
 export function webhookWorkflowId(ref: WebhookRef): string {
@@ -77,3 +83,18 @@ export const PRIORITY_KEYS: Record<Priority, number> = { critical: 1, high: 2, n
 /** All keywords; `DistributionStatus` is `processing` from the start and upserted once, at the end of a run. */
 export const SEARCH_ATTRIBUTES = ['TenantId', 'DataType', 'DistributionPriority', 'DistributionStatus'] as const
 export type SearchAttribute = (typeof SEARCH_ATTRIBUTES)[number]
+
+/** The values of a run's search attributes at its start, without those that the namespace does not have. */
+export function searchAttributeValues(
+  ref: DistributionRef,
+  about: About,
+  existing: ReadonlySet<SearchAttribute>,
+): [SearchAttribute, string][] {
+  const values: [SearchAttribute, string][] = [
+    ['TenantId', ref.tenant_id],
+    ['DataType', about.data_type],
+    ['DistributionPriority', about.priority],
+    ['DistributionStatus', 'processing' satisfies JobStatus],
+  ]
+  return values.filter(([name]) => existing.has(name))
+}

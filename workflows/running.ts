@@ -1,8 +1,14 @@
 // The running deliveries of a run. Plain bookkeeping, without calls of Temporal: the caller passes in how to stop one.
 
+import type { Protocol } from '../db/states.ts'
+import type { RunStatus } from './messages.ts'
+
 export interface Stoppable {
   done: Promise<void>
   stop(): void
+  protocol: Protocol
+  /** Earlier distributions of its ordering key come first. */
+  isHeld(): boolean
   /** The delivery's round when it started, and how often it had been resumed. */
   round: number
   resumes?: number | undefined
@@ -18,6 +24,13 @@ export class RunningDeliveries {
 
   has(name: string): boolean {
     return this.#running.has(name)
+  }
+
+  list(): RunStatus['deliveries'] {
+    return [...this.#running].map(([name, { protocol, round, isHeld }]) => ({
+      ...{ name, protocol, round },
+      state: isHeld() ? 'held' : 'delivering',
+    }))
   }
 
   /**

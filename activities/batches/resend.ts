@@ -6,7 +6,7 @@ import { requestRetry } from '../../db/distributions/commands.ts'
 import { refOf } from '../../db/distributions/job-id.ts'
 import { lockJob } from '../../db/distributions/plan.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
-import type { About } from '../../workflows/client.ts'
+import type { About } from '../../workflows/messages.ts'
 import { alone } from './isolate.ts'
 import { type Begun, inChunks, LONGEST_WAIT_MS, PAGE, type Step } from './step.ts'
 

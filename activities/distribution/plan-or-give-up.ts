@@ -3,7 +3,7 @@
 import type { EndRequest } from '../../db/distributions/end.ts'
 import { jobOf } from '../../db/distributions/job-id.ts'
 import { isRowAtFault, refusalText } from '../../db/refused.ts'
-import type { DistributionRef, RowPlan } from '../../workflows/messages.ts'
+import type { PlanInput, RowPlan } from '../../workflows/messages.ts'
 import type { ActivityDeps } from '../deps.ts'
 import type { RuleCache } from '../rules/rule-cache.ts'
 import { end } from './end.ts'
@@ -15,7 +15,7 @@ const MAX_TRIES = 3
 /** The plan, or null when there is no such job. `tries` counts the tries of the ordinary activity. */
 export async function planOrGiveUp(
   deps: ActivityDeps,
-  ref: DistributionRef,
+  ref: PlanInput,
   rules: RuleCache,
   tries: number,
 ): Promise<RowPlan | null> {

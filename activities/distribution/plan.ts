@@ -11,7 +11,7 @@ import { type Db, type Pool, withTenant } from '../../db/pool.ts'
 import { findCandidates, recentFailures, takeTurns } from '../../db/rules/rule-lookups.ts'
 import { loadRules, readRuleState } from '../../db/rules/rules.ts'
 import { isFinal } from '../../db/states.ts'
-import type { DistributionRef, RowPlan } from '../../workflows/messages.ts'
+import type { DistributionRef, PlanInput, RowPlan } from '../../workflows/messages.ts'
 import { findProtocol, inlineTarget, PROTOCOLS } from '../destinations/registry.ts'
 import { readExact } from '../rules/exact.ts'
 import { explain, KEPT } from '../rules/explanation.ts'
@@ -32,7 +32,7 @@ const STATEMENT_TIMEOUT_MS = 2000
 export class UnreadableJob extends Error {}
 
 /** Makes the plan, or returns the existing one; null when there is no such job. Idempotent. */
-export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = createRuleCache()): Promise<RowPlan | null> {
+export function plan(pool: Pool, ref: PlanInput, rules: RuleCache = createRuleCache()): Promise<RowPlan | null> {
   return withTenant(
     pool,
     ref.tenant_id,
@@ -47,6 +47,7 @@ export function plan(pool: Pool, ref: DistributionRef, rules: RuleCache = create
         expires_in_ms: job.expires_in_ms,
         cancel_requested: job.cancel_requested,
         deliveries: [],
+        ...(ref.unlabelled && { about: { data_type: job.data_type, priority: job.priority } }),
       }
       if (answer.final || job.cancel_requested) return answer
       if (job.planned) {

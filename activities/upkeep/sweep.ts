@@ -2,7 +2,7 @@
 // started or signalled, because the process was lost in between, and does it again.
 import { type BatchRefRow, dueBatches } from '../../db/batches/batches.ts'
 import { deletedDestinationsInUse, endDeliveriesOf } from '../../db/destinations/deleted.ts'
-import { refOf } from '../../db/distributions/job-id.ts'
+import { parseDistributionId, refOf } from '../../db/distributions/job-id.ts'
 import { dueTurns } from '../../db/distributions/ordering.ts'
 import { bringForward, checkLater, type DueJob, dueJobs, waitingTargets } from '../../db/distributions/sweep.ts'
 import { withoutTenant, withTenant } from '../../db/pool.ts'
@@ -21,6 +21,8 @@ import { AT_ONCE, PAGE, type Search, sweepPages } from './sweep-pages.ts'
 /** When to check again: a webhook that has a run, and a row that could not be handled. */
 const RUNNING_CHECK_SECONDS = 600
 const FAILED_CHECK_SECONDS = 60
+/** Several sweeps, because Temporal's list of runs lags behind. */
+const TERMINATED_SINCE_SECONDS = 180
 
 /**
  * One pass over the due rows, or with `all` over all open rows, because Temporal may have lost its data.
@@ -48,7 +50,18 @@ function openJobs(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () 
       },
       beat,
     )
-  return [['jobs', jobs]]
+  return [
+    ['terminated', () => bringTerminatedForward(deps, runs)],
+    ['jobs', jobs],
+  ]
+}
+
+/** A run that was terminated tells nobody. Its row is checked in this sweep and not when its next check is due. */
+async function bringTerminatedForward(deps: ActivityDeps, runs: Runs): Promise<void> {
+  for (const ref of await runs.terminated(TERMINATED_SINCE_SECONDS, PAGE)) {
+    const id = parseDistributionId(ref.distribution_id)
+    if (id) await withTenant(deps.pool, ref.tenant_id, (db) => checkLater(db, id, 0))
+  }
 }
 
 function others(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () => void): Steps {

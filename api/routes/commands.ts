@@ -3,6 +3,7 @@
 import { releaseBlocked, requestCancel, requestRetry } from '../../db/distributions/commands.ts'
 import { refOf } from '../../db/distributions/job-id.ts'
 import { findNext } from '../../db/distributions/ordering.ts'
+import { cancelRefusal, retryRefusal } from '../../db/distributions/refusals.ts'
 import { findJobState } from '../../db/distributions/status.ts'
 import { endpoint, type Request } from '../http/endpoint.ts'
 import { ApiError, invalid, notFound } from '../http/errors.ts'
@@ -53,13 +54,10 @@ export const cancel = endpoint({
     return asked
   })
   if (asked.outcome === 'missing') throw notFound('distribution')
+  const refusal = cancelRefusal(asked)
   if (asked.outcome === 'finished') {
-    // The response to an earlier cancel may have been lost, so a repeat is accepted.
-    if (asked.asked && asked.status === 'cancelled') return { status: 202, body: await stateOf(request, id) }
-    const late = asked.asked ? ': the request to cancel it came too late' : ''
-    throw new ApiError('CONFLICT', `the distribution is already ${asked.status}${late}`, [
-      { field: 'status', issue: `is ${asked.status}` },
-    ])
+    if (refusal === null) return { status: 202, body: await stateOf(request, id) }
+    throw new ApiError('CONFLICT', refusal, [{ field: 'status', issue: `is ${asked.status}` }])
   }
   const ref = { tenant_id, distribution_id: params.id }
   await deps.dispatcher.tell('cancel', ref, (runs) => runs.signalCancel(ref, asked))
@@ -95,8 +93,9 @@ export const retry = endpoint({
     return outcome
   })
   if (outcome.outcome === 'missing') throw notFound('distribution')
-  if (outcome.outcome === 'cancelling') throw new ApiError('CONFLICT', 'the distribution is being cancelled')
-  if (outcome.outcome === 'nothing') throw nothingToRetry(destinations ?? [], outcome)
+  if (outcome.outcome === 'nothing' && outcome.unknown.length > 0)
+    throw unknownNames(destinations ?? [], outcome.unknown)
+  if (outcome.outcome !== 'reset') throw new ApiError('CONFLICT', retryRefusal(outcome)!)
   const ref = { tenant_id: caller.tenant_id, distribution_id: params.id }
   await deps.dispatcher.tell('retry', ref, (runs) => runs.signalRetry(ref, outcome))
   const { round, destinations: again } = outcome
@@ -151,16 +150,7 @@ async function stateOf({ transaction }: Request, id: string) {
   return { distribution_id, status, tracking_url: trackingUrl(distribution_id) }
 }
 
-function nothingToRetry(
-  asked: string[],
-  { status, unknown, needs_force }: { status: string; unknown: string[]; needs_force?: boolean },
-): ApiError {
-  if (unknown.length === 0) {
-    const hint = needs_force
-      ? 'no destination was chosen; use "force": true to evaluate the rules again'
-      : 'none of the requested deliveries failed, was skipped or was cancelled'
-    return new ApiError('CONFLICT', `nothing to retry: the distribution is ${status}, and ${hint}`)
-  }
+function unknownNames(asked: string[], unknown: string[]): ApiError {
   return invalid(
     unknown.map((name) => ({
       field: `destinations[${asked.indexOf(name)}]`,

@@ -1,6 +1,7 @@
 // The submission. `destination-entries.ts` checks the destinations by their protocol.
 import { z } from '@hono/zod-openapi'
 import { PROTOCOLS } from '../../activities/destinations/registry.ts'
+import { MAX_TIMEOUT_SECONDS } from '../../db/distributions/commands.ts'
 import { OWN_KEY_PREFIX } from '../../db/distributions/idempotency.ts'
 import { PRIORITIES } from '../../db/states.ts'
 import { characters, instant, nameField, tenantField, time, whole } from './fields.ts'
@@ -8,7 +9,6 @@ import { characters, instant, nameField, tenantField, time, whole } from './fiel
 export const MAX_DESTINATIONS = 1000
 /** If the submission has no timeout. */
 export const DEFAULT_LIFE_SECONDS = 300
-const MAX_TIMEOUT_SECONDS = 2_592_000
 const MAX_METADATA_BYTES = 65_536
 
 export const idempotencyKey = characters(1, 255)

@@ -70,6 +70,9 @@ export async function releaseBlocked(
   return { outcome: 'released', destinations: rows.map(({ destination_name }) => destination_name) }
 }
 
+/** The longest life that a submission or a retry can ask for, in seconds: 30 days. */
+export const MAX_TIMEOUT_SECONDS = 2_592_000
+
 export interface RetryRequest {
   /** Only these destinations; when absent, all that can be retried. */
   destinations?: string[] | undefined
@@ -90,7 +93,7 @@ export type RetryOutcome =
   /**
    * `unknown`: destinations that the distribution does not have. `needs_force`: it has none; `force` plans it again.
    */
-  | { outcome: 'nothing'; status: JobStatus; unknown: string[]; needs_force?: boolean }
+  | { outcome: 'nothing'; status: JobStatus; round: number; unknown: string[]; needs_force?: boolean }
 
 /**
  * Opens the chosen final deliveries again, in a new round with a new budget and a new expiry. The status of each
@@ -101,7 +104,8 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   if (!job) return { outcome: 'missing' }
   if (job.cancel_requested && !isFinal(job.status)) return { outcome: 'cancelling' }
   const unknown = await unknownDestinations(db, id, request.destinations ?? [])
-  if (unknown.length > 0) return { outcome: 'nothing', status: job.status, unknown }
+  const { status, round } = job
+  if (unknown.length > 0) return { outcome: 'nothing', status, round, unknown }
   await followNames(db, id)
   // If an operator set the job's status by hand, deliveries may still be open, without a run that delivers them.
   if (isFinal(job.status)) {
@@ -145,7 +149,7 @@ export async function requestRetry(db: Db, id: string, request: RetryRequest): P
   const isUntouched = request.up_to_round === undefined || job.round <= request.up_to_round
   const plansAnew = rows.length === 0 && isUntouched && isFinal(job.status) && !(await hasDeliveries(db, id))
   if (rows.length === 0 && !(plansAnew && (!job.planned || job.status === 'failed' || request.force))) {
-    return { outcome: 'nothing', status: job.status, unknown: [], needs_force: plansAnew }
+    return { outcome: 'nothing', status, round, unknown: [], needs_force: plansAnew }
   }
   await db.query(
     `update distribution_jobs

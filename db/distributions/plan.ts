@@ -1,6 +1,6 @@
 // Statements for planning: lock the job, find its destinations, store the plan.
 import type { Db } from '../pool.ts'
-import type { DestinationStatus, JobStatus, Protocol } from '../states.ts'
+import type { DestinationStatus, JobStatus, Priority, Protocol } from '../states.ts'
 import { MOST_STORED } from './submitted.ts'
 
 export interface LockedJob {
@@ -8,6 +8,7 @@ export interface LockedJob {
   status: JobStatus
   round: number
   data_type: string
+  priority: Priority
   /** As stored in the row; null when the value is not a list, or the list is too long. */
   destinations: unknown
   planned: boolean
@@ -26,7 +27,7 @@ function millisecondsUntil(time: string): string {
 /** Locks the job's row until the transaction ends. Null when there is no such job (of this tenant). */
 export async function lockJob(db: Db, id: string): Promise<LockedJob | null> {
   const { rows } = await db.query<LockedJob>(
-    `select id, status, round, data_type,
+    `select id, status, round, data_type, priority,
             case when jsonb_typeof(destinations) = 'array' and jsonb_array_length(destinations) <= $2
                  then destinations end as destinations,
             planned_at is not null as planned,

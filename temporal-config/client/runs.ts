@@ -13,21 +13,24 @@ import {
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
 } from '@temporalio/common'
-import type { JobStatus } from '../../db/states.ts'
-import type { About, Runs } from '../../workflows/client.ts'
+import { now } from '../../db/clock.ts'
+import type { Runs } from '../../workflows/client.ts'
 import {
-  CANCEL_SIGNAL,
+  type About,
+  type CommandName,
   type DistributionRef,
+  type InRows,
   REREAD_SIGNAL,
-  RETRY_SIGNAL,
   TURN_SIGNAL,
 } from '../../workflows/messages.ts'
 import {
   batchWorkflowId,
   distributionWorkflowId,
   queuePriority,
+  refOfWorkflowId,
   resumeWorkflowId,
   type SearchAttribute,
+  searchAttributeValues,
   webhookWorkflowId,
 } from '../../workflows/names.ts'
 import { setHealthCheck } from './health-checks.ts'
@@ -58,19 +61,25 @@ export function createRuns(options: RunsOptions): Runs {
     args: [ref] as [DistributionRef],
     staticSummary: `${about.data_type}, ${about.priority}`,
     priority: queuePriority(ref.tenant_id, about.priority, options.fairness ?? true),
-    typedSearchAttributes: attributesOf(ref, about, options.searchAttributes()),
+    typedSearchAttributes: searchAttributeValues(ref, about, options.searchAttributes()).map(([name, value]) => ({
+      key: defineSearchAttributeKey(name, SearchAttributeType.KEYWORD),
+      value,
+    })),
     workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
   })
 
-  async function signalWithStart(ref: DistributionRef, about: About, signal: string): Promise<void> {
+  /** For a command that is in the rows already. */
+  async function signalCommand(ref: DistributionRef, about: About, signal: CommandName): Promise<void> {
     await workflow.signalWithStart('distribute', {
       ...startOptions(ref, about),
       workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       signal,
+      signalArgs: [{ in_rows: true } satisfies InRows],
     })
   }
 
   return {
+    searchAttributes: options.searchAttributes,
     async start(ref, about) {
       await ignoreStarted(
         workflow.start('distribute', {
@@ -86,8 +95,8 @@ export function createRuns(options: RunsOptions): Runs {
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       })
     },
-    signalCancel: (ref, about) => signalWithStart(ref, about, CANCEL_SIGNAL),
-    signalRetry: (ref, about) => signalWithStart(ref, about, RETRY_SIGNAL),
+    signalCancel: (ref, about) => signalCommand(ref, about, 'cancel'),
+    signalRetry: (ref, about) => signalCommand(ref, about, 'retry'),
     async signalReread(ref) {
       try {
         await workflow.getHandle(distributionWorkflowId(ref)).signal(REREAD_SIGNAL)
@@ -121,6 +130,17 @@ export function createRuns(options: RunsOptions): Runs {
         if (error instanceof WorkflowNotFoundError) return { state: 'unknown' }
         throw error
       }
+    },
+    async terminated(seconds, limit) {
+      const since = new Date(now() - seconds * 1000).toISOString()
+      const query = `WorkflowType = 'distribute' AND ExecutionStatus = 'Terminated' AND CloseTime > '${since}'`
+      const found: DistributionRef[] = []
+      for await (const { workflowId } of workflow.list({ query, pageSize: Math.min(limit, 200) })) {
+        const ref = refOfWorkflowId(workflowId)
+        if (ref) found.push(ref)
+        if (found.length === limit) break
+      }
+      return found
     },
     async startWebhook(ref, again) {
       await ignoreStarted(
@@ -167,16 +187,4 @@ async function ignoreStarted(started: Promise<unknown>): Promise<void> {
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
   }
-}
-
-function attributesOf(ref: DistributionRef, about: About, existing: ReadonlySet<SearchAttribute>) {
-  const values: [SearchAttribute, string][] = [
-    ['TenantId', ref.tenant_id],
-    ['DataType', about.data_type],
-    ['DistributionPriority', about.priority],
-    ['DistributionStatus', 'processing' satisfies JobStatus],
-  ]
-  return values
-    .filter(([name]) => existing.has(name))
-    .map(([name, value]) => ({ key: defineSearchAttributeKey(name, SearchAttributeType.KEYWORD), value }))
 }

@@ -152,6 +152,22 @@ describe('the sweep', () => {
     expect(system.log.filter((line) => line.msg === msg)).toMatchObject([{ level: 40, ...ref }])
   })
 
+  it('a run that is terminated after its check is found by the next sweeps, long before its next check', async () => {
+    const ref = await system.distribute(await waiting())
+    await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
+    await makeDue(ref)
+    await sweepDue()
+    expect(await isDue(ref)).toBe(false)
+    await terminate(ref)
+    // Temporal's list of runs lags behind a little.
+    await expect
+      .poll(async () => {
+        await sweepDue()
+        return await system.job(ref)
+      })
+      .toMatchObject({ status: 'cancelled', cancel_reason: 'terminated' })
+  })
+
   it('a manual retry goes on although the last run was terminated and Temporal was away', async () => {
     const ref = await system.distribute(await waiting())
     await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])

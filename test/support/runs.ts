@@ -6,6 +6,7 @@ const unexpected = async () => {
 
 /** Runs that a test does not expect to be asked anything; it puts its own methods over these. */
 export const NOT_EXPECTED: Runs = {
+  searchAttributes: () => new Set(),
   start: unexpected,
   startAgain: unexpected,
   signalCancel: unexpected,
@@ -14,6 +15,7 @@ export const NOT_EXPECTED: Runs = {
   signalTurn: unexpected,
   resume: unexpected,
   describe: unexpected,
+  terminated: async () => [],
   startWebhook: unexpected,
   startBatch: unexpected,
   setSchedule: unexpected,

@@ -23,6 +23,7 @@ interface Stage {
   finished: FinishInput[]
   deliver: Activities['deliver']
   record: Activities['record']
+  command: Activities['command']
   finish: Activities['finish']
   onPlan: () => void
 }
@@ -46,6 +47,7 @@ async function run(given: Partial<Stage>, during: (handle: RunHandle, stage: Sta
     finished: [],
     deliver: async () => ({ recorded: true }),
     record: async () => ({ final: true }),
+    command: async () => ({ accepted: true }),
     finish: async () => ({ again: false, status: 'completed', webhook_id: null }),
     onPlan: () => {},
     ...given,
@@ -64,6 +66,10 @@ async function run(given: Partial<Stage>, during: (handle: RunHandle, stage: Sta
     async record(input) {
       stage.calls.push(`record ${input.destination}`)
       return await stage.record(input)
+    },
+    async command(input) {
+      stage.calls.push(`${input.command} ${JSON.stringify(input.request ?? null)} in round ${input.round}`)
+      return await stage.command(input)
     },
     async finish(input) {
       stage.calls.push(`finish ${input.cause}`)
@@ -212,7 +218,7 @@ describe('distribute', () => {
       async (handle, stage) => {
         await expect.poll(() => stage.calls).toContain('deliver a')
         stage.plan = aPlan({ cancel_requested: true })
-        await handle.signal('cancel')
+        await handle.signal('cancel', { in_rows: true })
       },
     )
     expect(finished).toMatchObject([{ cause: 'cancelled', round: 1 }])
@@ -233,7 +239,7 @@ describe('distribute', () => {
       },
       async (handle, stage) => {
         await expect.poll(() => stage.calls).toContain('deliver a')
-        await handle.signal('cancel')
+        await handle.signal('cancel', { in_rows: true })
         await expect.poll(() => stage.calls.filter((call) => call === 'plan')).toHaveLength(2)
         release()
       },
@@ -264,7 +270,7 @@ describe('distribute', () => {
       async (handle, stage) => {
         await expect.poll(() => stage.calls).toContain('deliver a')
         stage.plan = aPlan({ cancel_requested: true })
-        await handle.signal('cancel')
+        await handle.signal('cancel', { in_rows: true })
       },
     )
     expect(calls).toEqual(['plan', 'deliver a', 'plan', 'finish cancelled'])
@@ -300,7 +306,7 @@ describe('distribute', () => {
       async (handle, stage) => {
         await expect.poll(() => stage.calls).toContain('plan')
         stage.plan = aPlan()
-        await handle.signal('retry')
+        await handle.signal('retry', { in_rows: true })
       },
     )
     expect(calls).toEqual(['plan', 'plan', 'deliver a', 'finish done'])
@@ -323,7 +329,7 @@ describe('distribute', () => {
       async (handle, stage) => {
         await expect.poll(() => stage.calls).toContain('deliver b')
         stage.plan = aPlan({ round: 2, deliveries: both })
-        await handle.signal('retry')
+        await handle.signal('retry', { in_rows: true })
         await expect.poll(() => stage.calls.filter((call) => call === 'deliver b')).toHaveLength(2)
         release()
       },
@@ -361,7 +367,7 @@ describe('distribute', () => {
         await expect.poll(() => attemptsOfA(stage)).toBe(1)
         // The row of `a` is final and open again; its activity is still about to say that it failed.
         stage.plan = aPlan({ round: 2, deliveries: both.map((one) => (one.name === 'a' ? { ...one, round: 2 } : one)) })
-        await handle.signal('retry')
+        await handle.signal('retry', { in_rows: true })
         await expect.poll(() => stage.calls.filter((call) => call === 'plan')).toHaveLength(2)
         tell()
         await expect.poll(() => attemptsOfA(stage), { timeout: 10_000 }).toBe(2)
@@ -465,7 +471,7 @@ describe('distribute', () => {
       async (handle, stage) => {
         await expect.poll(() => stage.calls.filter((call) => call.startsWith('deliver')).length).toBe(2)
         stage.plan = aPlan({ deliveries: both.slice(1), ended: ['a'] })
-        await handle.signal('reread')
+        await handle.signal('internal_reread')
         await expect.poll(() => stage.calls.filter((call) => call === 'plan').length).toBe(2)
         release()
       },

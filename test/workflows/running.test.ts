@@ -8,7 +8,8 @@ function aDelivery() {
     end = resolve
     fail = reject
   })
-  return { delivery: { done, stop: vi.fn(), round: 1 }, end: () => end(), fail: (error: unknown) => fail(error) }
+  const delivery = { done, stop: vi.fn(), protocol: 'REST', isHeld: () => false, round: 1 }
+  return { delivery, end: () => end(), fail: (error: unknown) => fail(error) }
 }
 
 describe('RunningDeliveries', () => {
