@@ -10,8 +10,10 @@ import {
   defineUpdate,
   log,
   ParentClosePolicy,
+  patched,
   proxyActivities,
   proxyLocalActivities,
+  setDefaultSignalHandler,
   setHandler,
   sleep,
   startChild,
@@ -88,7 +90,11 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
     setHandler(
       defineSignal<[argument?: Argument | InRows]>(command),
       // A refusal is in the history and in the query; a signal has no answer.
-      (argument) => (isInRows(argument) ? reread() : void commands.take(command, argument).catch(() => {})),
+      (argument) =>
+        // In version 0.2.0 the signals of the API had no argument.
+        isInRows(argument) || !patched('commands-by-hand')
+          ? reread()
+          : void commands.take(command, argument).catch(() => {}),
       { description },
     )
     setHandler(
@@ -103,6 +109,11 @@ export async function distribute(ref: DistributionRef): Promise<{ status: JobSta
   setHandler(rereadSignal, reread, { description: 'Internal: the rows of the distribution have changed' })
   setHandler(turnSignal, (destinations) => turns.come(destinations), {
     description: 'Internal: deliveries that were held for earlier distributions of the ordering key may go on',
+  })
+  // Their names in version 0.2.0.
+  setDefaultSignalHandler((name, destinations) => {
+    if (name === 'reread') reread()
+    if (name === 'turn') turns.come(destinations as string[] | undefined)
   })
   CancellationScope.current().cancelRequested.catch(() => {
     cancelledInTemporal = true
