@@ -56,7 +56,7 @@ export const distributionStatus = z
       average_response_time_ms: z.int().nullable(),
       success_rate: z.number().nullable().openapi({
         description:
-          'Percentage of the deliveries that succeeded, from 0 to 100. Deliveries that were not needed do not count',
+          'The part of the deliveries that succeeded, from 0 to 1. Deliveries that were not needed do not count',
       }),
       retry_count: z.int(),
     }),

@@ -98,7 +98,7 @@ export interface DistributionMetrics {
   /** Submission to final state; null until then. */
   total_latency_ms: number | null
   average_response_time_ms: number | null
-  /** Successful deliveries as a percentage of those that were needed; two decimals, null when none was needed. */
+  /** Successful deliveries divided by those that were needed, 0 to 1; four decimals, null when none was needed. */
   success_rate: number | null
   /** Sum over the deliveries of the attempts after the first. */
   retry_count: number
@@ -117,7 +117,7 @@ export function distributionMetrics(
     total_latency_ms: job.completed_at ? job.completed_at.getTime() - job.submitted_at.getTime() : null,
     average_response_time_ms:
       times.length === 0 ? null : Math.round(times.reduce((sum, time) => sum + time, 0) / times.length),
-    success_rate: wanted === 0 ? null : Math.round((served / wanted) * 10_000) / 100,
+    success_rate: wanted === 0 ? null : Math.round((served / wanted) * 10_000) / 10_000,
     retry_count: deliveries.reduce((sum, { attempts }) => sum + Math.max(0, attempts - 1), 0),
   }
 }
