@@ -80,6 +80,8 @@ interface Description<
   method: 'get' | 'post' | 'put' | 'delete'
   /** In OpenAPI's form: `/distribution/{id}/status`. */
   path: string
+  /** A short name for generated clients, such as `submit`; unique in the API. */
+  operation: string
   tag: string
   summary: string
   description?: string

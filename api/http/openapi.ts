@@ -23,6 +23,7 @@ export function describe(app: OpenAPIHono<ApiEnv>, prefix: string, one: Endpoint
   app.openAPIRegistry.registerPath({
     method: one.method,
     path: `${prefix}${one.path}`,
+    operationId: one.operation,
     tags: [one.tag],
     summary: one.summary,
     description: [one.description, one.role === null ? 'Needs no key.' : `Needs role \`${one.role}\` or above.`]

@@ -23,6 +23,7 @@ const entry = (action: string, tenant_id: string, resource_id: string, details =
 export const add = endpoint({
   method: 'post',
   path: '/tenants/{id}/api-keys',
+  operation: 'createApiKey',
   tag,
   summary: 'Create an API key',
   description: 'Only this response contains the key; only its hash is stored.',
@@ -53,6 +54,7 @@ export const add = endpoint({
 export const list = endpoint({
   method: 'get',
   path: '/tenants/{id}/api-keys',
+  operation: 'listApiKeys',
   tag,
   summary: 'List the API keys of a tenant, without the keys themselves',
   role: 'platform',
@@ -67,6 +69,7 @@ export const list = endpoint({
 export const revoke = endpoint({
   method: 'delete',
   path: '/tenants/{id}/api-keys/{key_id}',
+  operation: 'revokeApiKey',
   tag,
   summary: 'Revoke an API key',
   description: 'The process that handles this request rejects the key immediately, all others within 3 s.',

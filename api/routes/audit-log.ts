@@ -13,6 +13,7 @@ const EVENT_KEY = z.string().regex(/^\d{1,18}$/)
 export const list = endpoint({
   method: 'get',
   path: '/audit-log',
+  operation: 'listAuditLog',
   tag: 'Administration',
   summary: 'List the events of the audit log, newest first',
   role: 'admin',

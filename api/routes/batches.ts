@@ -21,6 +21,7 @@ const MISSING = { 404: { description: 'The tenant has no such batch' } }
 export const status = endpoint({
   method: 'get',
   path: '/distribution/batch/{batch_id}/status',
+  operation: 'getBatch',
   tag,
   summary: 'Get the status of a batch',
   role: 'viewer',
@@ -52,6 +53,7 @@ export const status = endpoint({
 export const cancel = endpoint({
   method: 'post',
   path: '/distribution/batch/{batch_id}/cancel',
+  operation: 'cancelBatch',
   tag,
   summary: 'Cancel a batch',
   description:

@@ -6,12 +6,13 @@ import { invalid } from '../http/errors.ts'
 import { readFilter } from '../http/pages.ts'
 import { bulkRetryAnswer, bulkRetryRequest } from '../schemas/batches.ts'
 import { callbackIssues } from '../submission/check.ts'
-import { claimKey, keyHeader, keyOf, noLongerKept } from '../submission/idempotency.ts'
+import { claimKey, keyHeader, keyOf, noLongerKept, REPLAYED } from '../submission/idempotency.ts'
 import { trackingUrl } from './batches.ts'
 
 export const retry = endpoint({
   method: 'post',
   path: '/distribution/retry',
+  operation: 'retryMany',
   tag: 'Batches',
   summary: 'Retry all distributions that match a filter',
   description:
@@ -46,7 +47,7 @@ export const retry = endpoint({
         const first = await findBatch(db, claim.job_id)
         if (!first) throw noLongerKept('batch')
         const sendable = first.total_distributions
-        return { id: first.id, matched: first.options.matched ?? sendable, sendable }
+        return { id: first.id, matched: first.options.matched ?? sendable, sendable, replayed: true }
       }
       const id = claim?.job_id ?? (await newBatchId(db))
       const chosen = await selectIntoBatch(db, filter, { id, tenant_id, force })
@@ -68,12 +69,16 @@ export const retry = endpoint({
       })
       const details = { ...shownFilter, force, total: sendable }
       await audit(db, { action: 'bulk_retry', resource_type: 'batch', resource_id: id, details })
-      return { id, ...chosen }
+      return { id, ...chosen, replayed: false }
     })
   const made = await deps.bulkQueue.run(tenant_id, raw.bytes.length, make)
   const ref = { tenant_id, batch_id: made.id }
   await deps.dispatcher.tell('bulk retry', ref, (runs) => runs.startBatch(ref))
-  return { status: 202, headers: { Location: trackingUrl(made.id) }, body: answerOf(made.id, made) }
+  return {
+    status: 202,
+    headers: { Location: trackingUrl(made.id), ...(made.replayed && REPLAYED) },
+    body: answerOf(made.id, made),
+  }
 })
 
 /** `id`: the batch; null for `dry_run`. */

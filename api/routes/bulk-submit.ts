@@ -6,12 +6,13 @@ import { MAX_DEPTH } from '../http/json.ts'
 import { bulkAccepted, bulkEnvelope, bulkSubmission, MAX_ITEMS } from '../schemas/batches.ts'
 import { submitBulk } from '../submission/bulk-submit.ts'
 import { callbackIssues } from '../submission/check.ts'
-import { keyHeader, keyOf } from '../submission/idempotency.ts'
+import { keyHeader, keyOf, REPLAYED } from '../submission/idempotency.ts'
 import { trackingUrl } from './batches.ts'
 
 export const submit = endpoint({
   method: 'post',
   path: '/distribution/bulk-submit',
+  operation: 'submitMany',
   tag: 'Batches',
   summary: 'Submit many distributions',
   description:
@@ -49,7 +50,7 @@ export const submit = endpoint({
   const tracking_url = trackingUrl(done.batch_id)
   return {
     status: 202,
-    headers: { Location: tracking_url },
+    headers: { Location: tracking_url, ...(done.replayed && REPLAYED) },
     body: {
       batch_id: publicBatchId(done.batch_id),
       total_distributions: done.total,

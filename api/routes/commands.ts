@@ -31,6 +31,7 @@ const entry = (action: string, id: string, details = {}) => ({
 export const cancel = endpoint({
   method: 'post',
   path: '/distribution/{id}/cancel',
+  operation: 'cancel',
   tag,
   summary: 'Cancel a distribution',
   role: 'operator',
@@ -67,6 +68,7 @@ export const cancel = endpoint({
 export const retry = endpoint({
   method: 'post',
   path: '/distribution/{id}/retry',
+  operation: 'retry',
   tag,
   summary: 'Retry a distribution',
   description:
@@ -105,6 +107,7 @@ export const retry = endpoint({
 export const release = endpoint({
   method: 'post',
   path: '/distribution/{id}/release',
+  operation: 'release',
   tag,
   summary: 'Release the distributions blocked by its failure',
   description:

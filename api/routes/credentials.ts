@@ -34,6 +34,7 @@ const entry = (action: string, name: string, details = {}) => ({
 export const add = endpoint({
   method: 'post',
   path: '/credentials',
+  operation: 'createCredential',
   tag,
   summary: 'Create a credential',
   role: 'admin',
@@ -59,6 +60,7 @@ export const add = endpoint({
 export const list = endpoint({
   method: 'get',
   path: '/credentials',
+  operation: 'listCredentials',
   tag,
   summary: 'List credentials, ordered by name, without values',
   role: 'viewer',
@@ -70,6 +72,7 @@ export const list = endpoint({
 export const show = endpoint({
   method: 'get',
   path: '/credentials/{name}',
+  operation: 'getCredential',
   tag,
   summary: 'Get a credential, without values',
   role: 'viewer',
@@ -84,6 +87,7 @@ export const show = endpoint({
 export const replace = endpoint({
   method: 'put',
   path: '/credentials/{name}',
+  operation: 'replaceCredential',
   tag,
   summary: 'Replace a credential',
   description:
@@ -112,6 +116,7 @@ export const replace = endpoint({
 export const remove = endpoint({
   method: 'delete',
   path: '/credentials/{name}',
+  operation: 'deleteCredential',
   tag,
   summary: 'Delete a credential',
   role: 'admin',

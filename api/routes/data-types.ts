@@ -42,6 +42,7 @@ const entry = (action: string, id: string, owner: string | null) => ({
 export const add = endpoint({
   method: 'post',
   path: '/data-types',
+  operation: 'addDataType',
   tag,
   summary: 'Add a data type',
   description:
@@ -69,6 +70,7 @@ export const add = endpoint({
 export const list = endpoint({
   method: 'get',
   path: '/data-types',
+  operation: 'listDataTypes',
   tag,
   summary: 'List data types, ordered by id',
   role: 'viewer',
@@ -84,6 +86,7 @@ export const list = endpoint({
 export const show = endpoint({
   method: 'get',
   path: '/data-types/{id}',
+  operation: 'getDataType',
   tag,
   summary: 'Get a data type',
   role: 'viewer',
@@ -99,6 +102,7 @@ export const show = endpoint({
 export const replace = endpoint({
   method: 'put',
   path: '/data-types/{id}',
+  operation: 'replaceDataType',
   tag,
   summary: 'Replace a data type',
   description:
@@ -124,6 +128,7 @@ export const replace = endpoint({
 export const remove = endpoint({
   method: 'delete',
   path: '/data-types/{id}',
+  operation: 'deleteDataType',
   tag,
   summary: 'Delete a data type',
   description: 'Accepted distributions of this type continue. If rules use the type, `force` is required.',

@@ -17,6 +17,7 @@ const ONE = { 200: { description: 'The destination, with secrets masked', schema
 export const test = endpoint({
   method: 'post',
   path: '/destinations/{id}/test',
+  operation: 'testDestination',
   tag,
   summary: 'Test the connection of a destination',
   description: 'A worker connects and logs in, but delivers nothing. 503 if no worker responds within 15 s.',
@@ -37,6 +38,7 @@ export const test = endpoint({
 export const enable = endpoint({
   method: 'post',
   path: '/destinations/{id}/enable',
+  operation: 'enableDestination',
   tag,
   summary: 'Enable a destination',
   description: 'Waiting deliveries continue.',
@@ -62,6 +64,7 @@ export const enable = endpoint({
 export const disable = endpoint({
   method: 'post',
   path: '/destinations/{id}/disable',
+  operation: 'disableDestination',
   tag,
   summary: 'Disable a destination',
   description: 'Its deliveries wait until it is enabled or they expire. New submissions that name it are rejected.',
@@ -82,6 +85,7 @@ export const disable = endpoint({
 export const types = endpoint({
   method: 'get',
   path: '/destination-types',
+  operation: 'listDestinationTypes',
   tag,
   summary: 'List the protocols, with the JSON Schema of their configuration',
   role: 'viewer',

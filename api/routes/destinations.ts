@@ -39,6 +39,7 @@ const ONE = { 200: { description: 'The destination, with secrets masked', schema
 export const register = endpoint({
   method: 'post',
   path: '/destinations/register',
+  operation: 'registerDestination',
   tag,
   summary: 'Register a destination',
   description:
@@ -78,6 +79,7 @@ export const register = endpoint({
 export const list = endpoint({
   method: 'get',
   path: '/destinations/list',
+  operation: 'listDestinations',
   tag,
   summary: 'List registered destinations, ordered by name',
   role: 'viewer',
@@ -98,6 +100,7 @@ export const list = endpoint({
 export const show = endpoint({
   method: 'get',
   path: '/destinations/{id}',
+  operation: 'getDestination',
   tag,
   summary: 'Get a destination',
   role: 'viewer',
@@ -111,6 +114,7 @@ export const show = endpoint({
 export const replace = endpoint({
   method: 'put',
   path: '/destinations/{id}',
+  operation: 'replaceDestination',
   tag,
   summary: 'Replace a destination',
   description:
@@ -159,6 +163,7 @@ export const replace = endpoint({
 export const remove = endpoint({
   method: 'delete',
   path: '/destinations/{id}',
+  operation: 'deleteDestination',
   tag,
   summary: 'Delete a destination',
   description:

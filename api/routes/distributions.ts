@@ -21,7 +21,7 @@ import {
   listQuery,
 } from '../schemas/distributions.ts'
 import { accepted, submission } from '../schemas/submission.ts'
-import { keyHeader } from '../submission/idempotency.ts'
+import { keyHeader, REPLAYED } from '../submission/idempotency.ts'
 import { acceptedAnswer, dataTypeLabel, submit as store } from '../submission/submit.ts'
 
 const tag = 'Distributions'
@@ -30,6 +30,7 @@ const MISSING = { 404: { description: 'The tenant has no such distribution' } }
 export const submit = endpoint({
   method: 'post',
   path: '/distribution/submit',
+  operation: 'submit',
   tag,
   summary: 'Submit a distribution',
   description:
@@ -61,12 +62,13 @@ export const submit = endpoint({
     await deps.dispatcher.tell('start', ref, (runs) => runs.start(ref, job))
   }
   const body = acceptedAnswer(job)
-  return { status: 202, headers: { Location: body.tracking_url }, body }
+  return { status: 202, headers: { Location: body.tracking_url, ...(!created && REPLAYED) }, body }
 })
 
 export const list = endpoint({
   method: 'get',
   path: '/distribution/list',
+  operation: 'listDistributions',
   tag,
   summary: 'List distributions, newest first',
   role: 'viewer',
@@ -97,6 +99,7 @@ export const list = endpoint({
 export const status = endpoint({
   method: 'get',
   path: '/distribution/{id}/status',
+  operation: 'getStatus',
   tag,
   summary: 'Get the status of a distribution',
   role: 'viewer',
@@ -134,6 +137,7 @@ export const status = endpoint({
 export const attemptList = endpoint({
   method: 'get',
   path: '/distribution/{id}/attempts',
+  operation: 'listAttempts',
   tag,
   summary: 'List the delivery attempts of a distribution, oldest first',
   role: 'viewer',

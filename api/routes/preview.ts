@@ -22,6 +22,7 @@ const SAMPLE_ID = '00000000-0000-7000-8000-000000000000'
 export const shape = endpoint({
   method: 'post',
   path: '/destinations/{id}/preview',
+  operation: 'preview',
   tag: 'Destinations',
   summary: 'Preview the body that a destination would receive',
   description:

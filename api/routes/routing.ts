@@ -14,6 +14,7 @@ const tag = 'Rules'
 export const explain = endpoint({
   method: 'get',
   path: '/distribution/{id}/explanation',
+  operation: 'explain',
   tag,
   summary: 'Explain the routing of a distribution',
   description:
@@ -36,6 +37,7 @@ export const explain = endpoint({
 export const showDefault = endpoint({
   method: 'get',
   path: '/routing/default',
+  operation: 'getDefaultRoute',
   tag,
   summary: 'Get the default route',
   role: 'viewer',
@@ -47,6 +49,7 @@ export const showDefault = endpoint({
 export const setDefault = endpoint({
   method: 'put',
   path: '/routing/default',
+  operation: 'setDefaultRoute',
   tag,
   summary: 'Set the default route',
   role: 'admin',

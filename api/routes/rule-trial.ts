@@ -20,6 +20,7 @@ import { checkNames } from '../submission/destination-entries.ts'
 export const evaluate = endpoint({
   method: 'post',
   path: '/rules/evaluate',
+  operation: 'evaluateRules',
   tag: 'Rules',
   summary: 'Evaluate the rules with a sample',
   description:

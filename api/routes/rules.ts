@@ -74,6 +74,7 @@ const entry = (
 export const add = endpoint({
   method: 'post',
   path: '/rules',
+  operation: 'addRule',
   tag,
   summary: 'Add a rule',
   description:
@@ -105,6 +106,7 @@ export const add = endpoint({
 export const list = endpoint({
   method: 'get',
   path: '/rules',
+  operation: 'listRules',
   tag,
   summary: 'List rules, in the order of evaluation',
   role: 'viewer',
@@ -123,6 +125,7 @@ export const list = endpoint({
 export const show = endpoint({
   method: 'get',
   path: '/rules/{id}',
+  operation: 'getRule',
   tag,
   summary: 'Get a rule',
   role: 'viewer',
@@ -139,6 +142,7 @@ export const show = endpoint({
 export const change = endpoint({
   method: 'put',
   path: '/rules/{id}',
+  operation: 'changeRule',
   tag,
   summary: 'Change a rule',
   description:
@@ -174,6 +178,7 @@ export const change = endpoint({
 export const remove = endpoint({
   method: 'delete',
   path: '/rules/{id}',
+  operation: 'deleteRule',
   tag,
   summary: 'Delete a rule',
   description: 'Distributions that are already planned are not changed.',

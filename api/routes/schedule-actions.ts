@@ -18,6 +18,7 @@ const ONE = { 200: { description: 'The schedule', schema: schedule } }
 export const pause = endpoint({
   method: 'post',
   path: '/distribution/schedules/{id}/pause',
+  operation: 'pauseSchedule',
   tag,
   summary: 'Pause a schedule',
   role: 'operator',
@@ -30,6 +31,7 @@ export const pause = endpoint({
 export const resume = endpoint({
   method: 'post',
   path: '/distribution/schedules/{id}/resume',
+  operation: 'resumeSchedule',
   tag,
   summary: 'Resume a schedule',
   description:
@@ -44,6 +46,7 @@ export const resume = endpoint({
 export const trigger = endpoint({
   method: 'post',
   path: '/distribution/schedules/{id}/trigger',
+  operation: 'triggerSchedule',
   tag,
   summary: 'Run a schedule now',
   description:

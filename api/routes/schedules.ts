@@ -39,6 +39,7 @@ const BODY = {
 export const create = endpoint({
   method: 'post',
   path: '/distribution/schedules',
+  operation: 'createSchedule',
   tag,
   summary: 'Create a schedule',
   description: 'A schedule runs by `cron` or by `interval_seconds`. Each run submits one distribution.',
@@ -65,6 +66,7 @@ export const create = endpoint({
 export const list = endpoint({
   method: 'get',
   path: '/distribution/schedules',
+  operation: 'listSchedules',
   tag,
   summary: 'List schedules, ordered by name',
   role: 'viewer',
@@ -80,6 +82,7 @@ export const list = endpoint({
 export const show = endpoint({
   method: 'get',
   path: '/distribution/schedules/{id}',
+  operation: 'getSchedule',
   tag,
   summary: 'Get a schedule, with its next run times',
   role: 'viewer',
@@ -93,6 +96,7 @@ export const show = endpoint({
 export const replace = endpoint({
   method: 'put',
   path: '/distribution/schedules/{id}',
+  operation: 'replaceSchedule',
   tag,
   summary: 'Replace a schedule',
   description:
@@ -123,6 +127,7 @@ export const replace = endpoint({
 export const remove = endpoint({
   method: 'delete',
   path: '/distribution/schedules/{id}',
+  operation: 'deleteSchedule',
   tag,
   summary: 'Delete a schedule',
   description: 'Distributions that it created continue.',

@@ -41,6 +41,7 @@ const detailedAnswer = readinessAnswer
 export const live = endpoint({
   method: 'get',
   path: '/health/live',
+  operation: 'checkLive',
   tag,
   summary: 'Liveness',
   role: null,
@@ -52,6 +53,7 @@ export const live = endpoint({
 export const ready = endpoint({
   method: 'get',
   path: '/health/ready',
+  operation: 'checkReady',
   tag,
   summary: 'Readiness',
   role: null,
@@ -67,6 +69,7 @@ export const ready = endpoint({
 export const detailed = endpoint({
   method: 'get',
   path: '/health/detailed',
+  operation: 'getHealth',
   tag,
   summary: 'Detailed health',
   role: 'platform',
@@ -92,6 +95,7 @@ export const detailed = endpoint({
 export const metrics = endpoint({
   method: 'get',
   path: '/metrics',
+  operation: 'getMetrics',
   tag,
   summary: 'Prometheus metrics',
   role: 'platform',

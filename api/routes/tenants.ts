@@ -24,6 +24,7 @@ const entry = (action: string, tenant_id: string, details = {}) => ({
 export const add = endpoint({
   method: 'post',
   path: '/tenants',
+  operation: 'createTenant',
   tag,
   summary: 'Create a tenant',
   role: 'platform',
@@ -48,6 +49,7 @@ export const add = endpoint({
 export const list = endpoint({
   method: 'get',
   path: '/tenants',
+  operation: 'listTenants',
   tag,
   summary: 'List all tenants',
   role: 'platform',
@@ -59,6 +61,7 @@ export const list = endpoint({
 export const show = endpoint({
   method: 'get',
   path: '/tenants/{id}',
+  operation: 'getTenant',
   tag,
   summary: 'Get a tenant',
   role: 'platform',
@@ -73,6 +76,7 @@ export const show = endpoint({
 export const change = endpoint({
   method: 'put',
   path: '/tenants/{id}',
+  operation: 'changeTenant',
   tag,
   summary: 'Change or suspend a tenant',
   description:

@@ -15,6 +15,7 @@ const POSITION = z.tuple([z.uuid(), z.enum(WEBHOOK_KINDS), z.int32()])
 export const list = endpoint({
   method: 'get',
   path: '/webhooks',
+  operation: 'listWebhooks',
   tag,
   summary: 'List callbacks and operator events, newest first',
   description: 'They are ordered by the creation time of their distribution, batch or event.',
@@ -35,6 +36,7 @@ export const list = endpoint({
 export const resend = endpoint({
   method: 'post',
   path: '/webhooks/{webhook_id}/resend',
+  operation: 'resendWebhook',
   tag,
   summary: 'Send a webhook again',
   description:

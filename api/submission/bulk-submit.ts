@@ -37,6 +37,8 @@ export interface BulkSubmitted {
   rejected: Rejected[]
   /** Data types of the distributions that this request has created, for the metrics. */
   created: string[]
+  /** The answer to an earlier request with the same key. */
+  replayed: boolean
 }
 
 /** Checks and stores. Throws a 400 if no item is valid. */
@@ -139,6 +141,7 @@ async function store(db: Db, request: BulkRequest, items: Item[], unfit: Rejecte
     total: request.items.length,
     distribution_ids: accepted.map(({ job_id }) => publicId(job_id)),
     rejected,
+    replayed: false,
     created: accepted
       .filter(({ fresh }) => fresh)
       .map(({ item: { submission } }) =>
@@ -157,6 +160,7 @@ async function earlierAnswer(db: Db, batchId: string): Promise<BulkSubmitted> {
     distribution_ids: await batchDistributionIds(db, batch.id),
     rejected: batch.rejected,
     created: [],
+    replayed: true,
   }
 }
 

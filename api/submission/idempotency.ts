@@ -1,7 +1,9 @@
 // Idempotency keys: read from the header or the body, and claimed in the transaction of the request.
 import { createHash } from 'node:crypto'
 import { z } from '@hono/zod-openapi'
+import { publicBatchId } from '../../db/batches/batches.ts'
 import { claimIdempotencyKey } from '../../db/distributions/idempotency.ts'
+import { findSubmittedJob } from '../../db/distributions/jobs.ts'
 import type { Db } from '../../db/pool.ts'
 import { ApiError, type Detail } from '../http/errors.ts'
 import { idempotencyKey } from '../schemas/submission.ts'
@@ -35,10 +37,15 @@ export async function claimKey(db: Db, tenantId: string, key: string, body: Buff
   const sha256 = createHash('sha256').update(body).digest()
   const claim = await claimIdempotencyKey(db, tenantId, key, sha256)
   if (claim.claimed || claim.request_sha256.equals(sha256)) return claim
-  throw new ApiError('CONFLICT', 'the idempotency key was used before with another body', [
-    { field: 'idempotency_key', issue: 'belongs to an earlier request' },
+  const first = await findSubmittedJob(db, claim.job_id)
+  const owner = first?.distribution_id ?? publicBatchId(claim.job_id)
+  throw new ApiError('CONFLICT', `the idempotency key was used before with another body, for ${owner}`, [
+    { field: 'idempotency_key', issue: `belongs to ${owner}` },
   ])
 }
+
+/** The header of an answer that repeats the first one. */
+export const REPLAYED = { 'Idempotent-Replayed': 'true' }
 
 /** The error for a repeat whose first result has been deleted. */
 export function noLongerKept(what: string): ApiError {

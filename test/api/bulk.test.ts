@@ -176,9 +176,11 @@ describe('a repeat', () => {
     const again = await bulk(items, undefined, { 'Idempotency-Key': 'whole-1' })
     expect(again.status).toBe(202)
     expect(again.body).toEqual(first.body)
+    expect([first, again].map(({ headers }) => headers.get('idempotent-replayed'))).toEqual([null, 'true'])
     expect(await jobsOf(first.body.batch_id)).toHaveLength(1)
     const other = await bulk([aSubmission()], undefined, { 'Idempotency-Key': 'whole-1' })
     expect(other.status).toBe(409)
+    expect(other.body.details).toEqual([{ field: 'idempotency_key', issue: `belongs to ${first.body.batch_id}` }])
   })
 
   it('20 parallel posts with one key make one batch', async () => {

@@ -192,6 +192,15 @@ describe('the OpenAPI document', () => {
     expect(body.tags.map(({ name }: { name: string }) => name).sort()).toEqual([...new Set(used)].sort())
   })
 
+  it('names each operation once, by a short word for generated clients', async () => {
+    const { body } = await api.request('/openapi.json')
+    const names = Object.values<Record<string, { operationId: string }>>(body.paths).flatMap((path) =>
+      Object.values(path).map(({ operationId }) => operationId),
+    )
+    for (const name of names) expect(name).toMatch(/^[a-z][A-Za-z]{2,30}$/)
+    expect(new Set(names).size).toBe(names.length)
+  })
+
   it('refers to nothing that it does not hold', async () => {
     const { text, body } = await api.request('/openapi.json')
     const names = [...text.matchAll(/"#\/components\/schemas\/([^"]+)"/g)].map(([, name]) => name!)

@@ -190,6 +190,8 @@ describe('an idempotency key', () => {
     const answers = await Promise.all(Array.from({ length: 50 }, () => submit(body)))
     expect(answers.map(({ status }) => status)).toEqual(Array(50).fill(202))
     expect(new Set(answers.map(({ text }) => text)).size).toBe(1)
+    const replayed = answers.filter(({ headers }) => headers.get('idempotent-replayed') === 'true')
+    expect(replayed).toHaveLength(49)
     const jobs = await api.rows('acme', "select from distribution_jobs where metadata = '{}' and id = any ($1)", [
       answers.map(({ body: answer }) => answer.distribution_id.slice(5)),
     ])
@@ -203,7 +205,12 @@ describe('an idempotency key', () => {
     expect(first.status).toBe(202)
     const second = await submit(aSubmission({ data_type: 'else' }), { 'Idempotency-Key': 'other-body' })
     expect(second.status).toBe(409)
-    expect(second.body).toMatchObject({ error: 'CONFLICT', details: [{ field: 'idempotency_key' }] })
+    const { distribution_id } = first.body
+    expect(second.body).toMatchObject({
+      error: 'CONFLICT',
+      message: `the idempotency key was used before with another body, for ${distribution_id}`,
+      details: [{ field: 'idempotency_key', issue: `belongs to ${distribution_id}` }],
+    })
   })
 
   it('gets the first answer when destination and expiry are no longer acceptable', async () => {
