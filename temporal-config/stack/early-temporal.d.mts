@@ -1,7 +1,7 @@
 /** The newest version that still builds by `go install`. */
 export const GO_VERSION_BUILT: string
 
-/** The lock file of whoever gets the program into `folder`. */
+/** The lock file of the process that fetches the program into `folder`. */
 export function temporalLock(folder: string): string
 
 /**

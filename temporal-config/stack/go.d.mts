@@ -11,7 +11,7 @@ export interface GoBuild {
   /** `module/path/of/the/command@version`. */
   target: string
   folder: string
-  /** What the program is to be called in `folder`. */
+  /** The name of the program in `folder`. */
   name: string
   env: NodeJS.ProcessEnv
   say: (line: string) => void

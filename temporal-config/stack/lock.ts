@@ -1,5 +1,5 @@
 // One embedded stack per DATA_DIR. The lock file names everything that runs there, by pid and start time, so that a
-// start after a kill -9 can end what was left behind and nothing else.
+// start after a kill -9 can end the processes that were left behind, and no others.
 import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'

@@ -1,5 +1,5 @@
-// The servers that belong to this service, for the guard on the way out: by the settings, by what runs in DATA_DIR, and by
-// the ports that this process has taken.
+// The servers that belong to this service, for the guard of outgoing connections: from the settings, from what runs in
+// DATA_DIR, and from the ports that this process listens on.
 import { resolve } from 'node:path'
 import type { OwnServer } from '../../activities/destinations/network/own-servers.ts'
 import { serverOf } from '../../db/pool.ts'

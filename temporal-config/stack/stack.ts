@@ -1,5 +1,5 @@
-// The embedded servers as their starter sees them: asked for, reported on, ended. They run under a supervisor of their
-// own, so that neither Ctrl-C nor a crash of this process reaches them before what needs them has drained.
+// Starts, watches and stops the embedded servers. They run under a separate supervisor process, so that neither Ctrl-C nor
+// a crash of this process stops them before the parts that need them have drained.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
@@ -87,7 +87,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
-/** What runs in `dataDir` under another process, for one that has no servers of its own; undefined: nothing does. */
+/** The servers that another process runs in `dataDir`, for a process without own servers; undefined if there are none. */
 export function runningStack(dataDir: string): { database_url?: string; temporal_address?: string } | undefined {
   const addresses = runningAddresses(resolve(dataDir))
   if (!addresses) return undefined

@@ -1,5 +1,5 @@
-// A program: keeps the embedded servers of one DATA_DIR. It is told what to run by one JSON line on stdin, reports by
-// JSON lines on stdout, and ends the servers, Temporal first, when stdin closes: also when its starter was killed.
+// A program: keeps the embedded servers of one DATA_DIR. One JSON line on stdin says what to run. It reports by JSON
+// lines on stdout. When stdin closes, also because its starter was killed, it ends the servers, Temporal first.
 import { accessSync, constants, mkdirSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -35,7 +35,7 @@ const RESTARTS_WITHIN_MS = 60_000
 
 type Name = 'temporal' | 'postgres'
 
-/** What answers. */
+/** The servers that answer. */
 const running = new Map<Name, RunningServer>()
 /** Every server's newest process, also while it is starting. */
 const processes = new Map<Name, ProcessId>()
@@ -77,7 +77,7 @@ function fail(error: unknown): void {
   void stop(1)
 }
 
-/** Keeps a process in sight from its first moment; one that comes up too late is ended at once. */
+/** Records a process from its start; a process that starts after the end has begun is ended at once. */
 function seen(name: Name, id: ProcessId): void {
   if (stopping) {
     process.kill(id.pid, 'SIGKILL')
@@ -211,7 +211,7 @@ async function timed<T extends { port: number }>(name: string, start: () => Prom
 process.stdout.on('error', () => {})
 process.on('SIGINT', () => {})
 process.on('SIGHUP', () => {})
-// At a shutdown of the machine everybody gets this at once; the API and the workers drain first, which closes stdin.
+// At a shutdown of the machine all processes get this signal at once; the API and the workers drain first, which closes stdin.
 process.on('SIGTERM', () => setTimeout(() => void stop(0), 45_000))
 
 const input = createInterface({ input: process.stdin })

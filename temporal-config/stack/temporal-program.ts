@@ -16,7 +16,7 @@ export type Say = (line: string) => void
 export interface Machine {
   /** Whether the file is a `temporal` that can run the development server. */
   works(program: string): Promise<boolean>
-  /** Downloads into `folder` and returns the program; throws when it cannot be had. */
+  /** Downloads into `folder` and returns the program; throws if the download fails. */
   download(folder: string): Promise<string>
   /** The Go compiler's program and version, or undefined. */
   go(): Promise<Go | undefined>
@@ -28,12 +28,12 @@ export interface Search {
   given?: string | undefined
   /** The variable PATH. */
   path: string
-  /** Where fetched programs are kept, for all projects of this user. */
+  /** The folder of fetched programs, shared by all projects of this user. */
   folder: string
   say: Say
 }
 
-/** `~/.cache/distributor`, or where XDG_CACHE_HOME says. */
+/** `~/.cache/distributor`, or `distributor` in XDG_CACHE_HOME. */
 export function programFolder(env: NodeJS.ProcessEnv): string {
   return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'distributor')
 }
@@ -51,7 +51,7 @@ export async function findTemporal(search: Search, machine: Machine = thisMachin
     if (await machine.works(program)) return program
   }
   mkdirSync(search.folder, { recursive: true })
-  // Another process may be getting it, such as the one that installed the packages.
+  // Another process may be fetching it at the moment, such as an installation of the packages.
   return await alone(
     temporalLock(search.folder),
     'getting Temporal',
@@ -119,7 +119,7 @@ export const thisMachine: Machine = {
     })
   },
 
-  // In a process of its own, which can be ended: the SDK's download has no deadline.
+  // In a separate process, which can be killed: the SDK's download has no deadline.
   download(folder) {
     const script = fileURLToPath(new URL('download-temporal.mjs', import.meta.url))
     const child = spawn(process.execPath, [script, folder], {

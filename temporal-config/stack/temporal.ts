@@ -12,7 +12,7 @@ export interface TemporalOptions {
   /** The `temporal` program; see `findTemporal`. */
   program: string
   log_file: string
-  /** The file that keeps everything; absent, all is forgotten at the end. */
+  /** The file that keeps everything; absent: nothing is kept at the end. */
   db_file?: string
   /** A taken port gives the next free one; 0, the default, any free one. */
   port?: number
@@ -22,7 +22,7 @@ export interface TemporalOptions {
   http_port?: number
   metrics_port?: number
   namespace?: string
-  /** Told as soon as the process exists, before it answers. */
+  /** Called as soon as the process exists, before it answers. */
   onProcess?: (id: ProcessId) => void
 }
 
@@ -87,8 +87,8 @@ export async function startTemporal(options: TemporalOptions): Promise<RunningTe
 }
 
 /**
- * A write-ahead log that is synced at checkpoints alone: half the processor time per distribution. What Temporal has
- * committed outlives its own kill; after the loss of the machine the sweep starts what the rows say is open.
+ * A write-ahead log that is synced only at checkpoints: half the processor time per distribution. Committed data
+ * survives a kill of Temporal. If the machine is lost, the sweep starts the distributions that are open in the rows.
  */
 const FILE_PRAGMAS = ['journal_mode=wal', 'synchronous=normal'].flatMap((each) => ['--sqlite-pragma', each])
 
