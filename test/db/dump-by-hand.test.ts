@@ -91,7 +91,7 @@ describe.skipIf(!programs && !process.env.CI)('by hand', () => {
     }
   })
 
-  it('the command of two tables alone is one that holds nothing, as the page says', () => {
+  it('a dump of only two tables contains no rows, as the page says', () => {
     shell('pg_dump --format=custom --table=distribution_jobs --table=distribution_attempts --file=two.dump "$URL"', {
       URL: server.url.replace(/\/postgres$/, `/${database.name}`),
     })

@@ -102,14 +102,14 @@ onEachPostgres((database) => {
     expect(await tell({ gather_seconds: 60, window_seconds: 900 })).toHaveLength(1)
   })
 
-  it('a tenant without an event_url gets none, and the log still learns of it', async () => {
+  it('a tenant without an event_url gets no event, but the failure is still returned for the log', async () => {
     await failed('silent', 'a', ['TIMEOUT'])
     await count()
     expect(await tell()).toMatchObject([{ tenant_id: 'silent', subject: '(ad-hoc)', count: 1 }])
     expect(await events()).toHaveLength(0)
   })
 
-  it('what is counted by hand is told in the same way, of several callers at once', async () => {
+  it('failures counted by `countEvent` give one event, even when several callers create events at once', async () => {
     await Promise.all(
       Array.from({ length: 20 }, (_, n) =>
         withTenant(pool, 'acme', (db) => countEvent(db, 'acme', 'distributions.failed', 'MISCONFIGURED', { n })),

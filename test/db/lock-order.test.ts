@@ -39,7 +39,7 @@ async function somebodyWaits(): Promise<void> {
 }
 
 describe('the order of locks', () => {
-  it('a lost worker that closes its attempt waits for the one that takes its delivery over', async () => {
+  it('a lost worker that closes its attempt waits for the worker that takes over its delivery', async () => {
     const id = await plannedJob()
     const attempt = await asAcme((db) => openAttempt(db, id, 'a', BY_ONE))
     let late: Promise<unknown> | undefined
@@ -66,7 +66,7 @@ describe('the order of locks', () => {
     expect(await late).toBeNull()
   })
 
-  it('an end waits for an attempt that is just being opened, and closes it', async () => {
+  it('ending a distribution waits for an attempt that is just being opened, and closes it', async () => {
     const id = await plannedJob()
     let ended: ReturnType<typeof endDistribution> | undefined
     await asAcme(async (db) => {

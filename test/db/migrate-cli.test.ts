@@ -22,7 +22,7 @@ function migrateCli(adminUrl?: string): Promise<{ code: number; stdout: string; 
   })
 }
 
-it('says what it applied and ends 0; run again, and at once, it finds nothing to do', async () => {
+it('prints what it applied and exits with 0; a second run has nothing to do', async () => {
   const first = await Promise.all([migrateCli(database.adminUrl), migrateCli(database.adminUrl)])
   const lines = first.flatMap(({ stdout }) => stdout.trim().split('\n')).sort()
   expect(first.map(({ code, stderr }) => ({ code, stderr }))).toEqual([
@@ -36,13 +36,13 @@ it('says what it applied and ends 0; run again, and at once, it finds nothing to
   ])
 }, 60_000)
 
-it('ends 1 with one line where the address is missing', async () => {
+it('exits with 1 and one line when the address is missing', async () => {
   const { code, stdout, stderr } = await migrateCli()
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
   expect(stderr).toMatch(/^DATABASE_ADMIN_URL: [^\n]+\n$/)
 })
 
-it('ends 1 with the reason, without the password, where the database refuses', async () => {
+it('exits with 1 and the reason, without the password, when the database refuses', async () => {
   const url = new URL(database.adminUrl)
   url.username = 'nobody_here'
   url.password = 'sesame'

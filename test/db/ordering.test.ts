@@ -58,7 +58,7 @@ onEachPostgres((database) => {
     })
   }
 
-  it('the first of a long key finds its way free without a look at those behind it', async () => {
+  it('the first delivery of a long key may go without reading the deliveries behind it', async () => {
     expect(await as((db) => findAhead(db, { ...KEY, ordering_seq: '1' }))).toBeNull()
     expect(await readBy((db) => findAhead(db, { ...KEY, ordering_seq: '1' }))).toBeLessThan(20)
     expect(await readBy((db) => findAhead(db, { ...KEY, ordering_seq: String(HELD) }))).toBeLessThan(20)
@@ -99,7 +99,7 @@ onEachPostgres((database) => {
     const [one] = await due(1)
     expect(one).toMatchObject({ ordering_key: 'other', distribution_job_id: others[0]![1] })
     expect(await due(10, one!)).toMatchObject([{ ordering_key: 'third', distribution_job_id: others[1]![1] }])
-    // One that has looked just now is about to be told.
+    // One that has reread its row just now will be notified soon.
     await as((db) => holdDelivery(db, others[0]![1]!, 'warehouse', 'waits'))
     expect((await due(10)).map(({ ordering_key }) => ordering_key)).toEqual(['third'])
     // A failure that blocks stands in the way, and so does an earlier one without a plan, and a later one in flight.
@@ -115,7 +115,7 @@ onEachPostgres((database) => {
     expect(await due(10)).toEqual([])
   })
 
-  it('a delivery without a key changes nothing that an index goes by', async () => {
+  it('a delivery without a key changes no indexed column', async () => {
     const updates = async () => {
       await owner.query('select pg_stat_force_next_flush()')
       const { rows } = await owner.query<{ all: number; hot: number }>(

@@ -80,12 +80,12 @@ onEachPostgres((database) => {
   }
 
   describe('months ahead', () => {
-    it('stand ready after the migration, three of them, and are counted', async () => {
+    it('exist after the migration, three of them, and are counted', async () => {
       expect(await partitionsAhead(pool)).toBe(3)
       expect(await ensurePartitions(pool)).toBe(0)
     })
 
-    it('are made by the application, which owns nothing, once, however many ask at once', async () => {
+    it('are created once by the application, which owns no table, even when several callers ask at once', async () => {
       const made = await Promise.all(Array.from({ length: 8 }, () => ensurePartitions(pool, 6)))
       expect(made.reduce((sum, months) => sum + months, 0)).toBe(3)
       expect(await partitionsAhead(pool)).toBe(6)

@@ -92,7 +92,7 @@ describe('a transaction', () => {
 })
 
 describe('a pool', () => {
-  it('ends though its server stands still', async () => {
+  it('closes even if its server is frozen', async () => {
     const url = new URL(database.url)
     Object.assign(url, { hostname: '127.0.0.1', port: String(proxy.port) })
     const ending = createPool({ connectionString: url.href, max: 2, application_name: 'pool-test-ending' })

@@ -64,7 +64,7 @@ describe('our database behind a pooler', () => {
       await server?.stop()
     })
 
-    it('many calls of two tenants at once see their own rows alone', async () => {
+    it('many parallel calls of two tenants each see only the rows of their own tenant', async () => {
       const calls = Array.from({ length: 40 }, (_, at) => {
         const key = at % 2 === 0 ? api.keys.acme.operator : api.keys.other.operator
         return api.call('POST', '/distribution/submit', aSubmission({ payload: { at } }), { key })

@@ -175,7 +175,7 @@ onEachPostgres((database) => {
     })
   })
 
-  it('a row that is inserted without the procedure is looked at by the sweep within a minute', async () => {
+  it('the sweep reads a row that was inserted without the procedure within a minute', async () => {
     const { id } = await inTenant(async (db) => {
       const { rows } = await db.query(
         `insert into distribution_jobs (id, distribution_id, tenant_id, data_type, payload, destinations, expires_at)
@@ -297,7 +297,7 @@ onEachPostgres((database) => {
       },
     )
 
-    it('keeps the given code and message, and tells an expiry as one', async () => {
+    it('keeps the given code and message, and reports an expiry as an expiry', async () => {
       const id = await open()
       await move(id, 'failed', ['too late', 'EXPIRED'])
       expect(await stored(id)).toMatchObject({ error_code: 'EXPIRED', error_message: 'too late' })

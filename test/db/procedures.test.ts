@@ -85,7 +85,7 @@ onEachPostgres((database) => {
       await expect(inTenant((db) => submit(db, { p_expires_at: new Date(0) }))).rejects.toMatchObject({ code: '23514' })
     })
 
-    it('stands or falls with the transaction that calls it', async () => {
+    it('is committed or rolled back with the transaction that calls it', async () => {
       let id = ''
       const call = inTenant(async (db) => {
         id = await submit(db)

@@ -18,7 +18,7 @@ onEachPostgres((database: () => TestDatabase) => {
     withTenant(pool, tenant, (db) => takeReservation(db, tenant, asked, askedBefore))
   const one = (scope: string, limit: RateLimit): AskedLimit[] => [{ scope, limit }]
 
-  it('gives so many at once as the burst allows, and says when to ask again', async () => {
+  it('allows a burst at once, and then returns how long to wait', async () => {
     const limit = { requests: 1, per_seconds: 60, burst: 2 }
     const reservations = []
     for (let i = 0; i < 5; i++) reservations.push(await take('acme', one('burst', limit)))
@@ -26,7 +26,7 @@ onEachPostgres((database: () => TestDatabase) => {
     const distance = distanceMs(limit)
     expect(reservations[3]!.wait_ms).toBeGreaterThan(distance - 5000)
     expect(reservations[3]!.wait_ms).toBeLessThanOrEqual(distance)
-    // Behind the one that was denied before, so that the two do not come again together.
+    // Later than the reservation that was denied before, so that the two do not retry at the same time.
     expect(reservations[4]!.wait_ms).toBeGreaterThan(reservations[3]!.wait_ms + distance - 5000)
   })
 

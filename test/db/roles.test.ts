@@ -71,7 +71,7 @@ onEachPostgres((database) => {
     expect((await refusal(heir)).join('\n')).toMatch(new RegExp(`${heir} owns api_keys`))
   })
 
-  it('refuses a login that was never let in', async () => {
+  it('refuses a login that was not granted access', async () => {
     const login = await aRole('stranger', 'login')
     expect(await refusal(login)).toEqual([
       `DATABASE_URL: ${login} must be a member of distributor_app, which holds the grants`,

@@ -79,7 +79,7 @@ describe('slots', () => {
 })
 
 describe('a line of tenants', () => {
-  it('keeps the turn of a tenant that cannot be served, and gives back what it was given', () => {
+  it('skips a tenant that cannot be served, and puts an item back at the front', () => {
     const line = createRoundRobin<string>()
     for (const item of ['a1', 'a2', 'b1']) line.add(item[0]!, item)
     expect(line.next((tenant) => tenant !== 'a')).toBe('b1')

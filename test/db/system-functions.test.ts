@@ -57,7 +57,7 @@ onEachPostgres((database) => {
     await owner.query("update tenants set callback_secret = null where id = 'acme'")
   })
 
-  it('forgets health checks and told events that are old, and nothing else', async () => {
+  it('deletes old health checks and old events that were sent, and nothing else', async () => {
     const at = (days: number, kind: number) => [`${days} days`, kind]
     const id = `overlay(id_floor(now() - $1::interval)::text placing lpad($2::int::text, 12, '0') from 25)::uuid`
     const { rows } = await owner.query(

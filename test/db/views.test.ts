@@ -50,7 +50,7 @@ onEachPostgres((database) => {
     expect(await inTenant('', health)).toEqual([])
   })
 
-  it('are refreshed concurrently: a reader in the middle of a transaction is not in the way', async () => {
+  it('are refreshed concurrently: a reader in an open transaction does not block it', async () => {
     const reader = new pg.Client({ connectionString: database().url })
     await reader.connect()
     try {
@@ -68,7 +68,7 @@ onEachPostgres((database) => {
     )
   })
 
-  it('may be refreshed by several at once', async () => {
+  it('may be refreshed by several callers at once', async () => {
     await Promise.all(Array.from({ length: 4 }, () => withoutTenant(pool, (db) => refreshViews(db))))
   })
 

@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 export interface Fault {
   at: number
   /**
-   * `stall`: nothing passes any more, and nobody is told. `cut`: the connection is reset, and the turn's words are lost.
+   * `stall`: nothing passes any more, and no connection is closed. `cut`: the connection is reset, and the turn's words are lost.
    * `cut short`: all but the last byte of the turn's first words pass, then the connection ends.
    */
   kind: 'stall' | 'cut' | 'cut short'
@@ -25,7 +25,7 @@ export interface Conversation {
   mend(): void
   /** Resets all connections that are open. */
   reset(): void
-  /** Nothing passes on the connections that are open, and nobody is told. */
+  /** Nothing passes on the open connections, and none is closed. */
   freeze(): void
   /** Resolves when no connection is open; rejects after `timeoutMs`. */
   idle(timeoutMs?: number): Promise<void>

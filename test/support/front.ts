@@ -6,7 +6,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 export type Trouble = 'refuses' | 'hangs up' | 'is silent' | { sqlstate: string }
 
 export interface Front {
-  /** What happens to those who connect from now on; those who are connected are cut off. */
+  /** Sets what happens to new connections; the existing connections are cut. */
   set(trouble: Trouble | 'passes'): Promise<void>
   close(): Promise<void>
 }

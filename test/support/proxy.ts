@@ -6,7 +6,7 @@ export interface TcpProxy {
   port: number
   /** Resets every connection and refuses new ones, until `mend`. */
   cut(): void
-  /** Nothing passes any more, and nobody is told, until `mend`: what a host that vanished looks like. */
+  /** Drops everything without closing a connection, until `mend`, like a host that vanished. */
   silence(): void
   /** The same for all answers, from the first moment that something like this is sent to the server. */
   silenceAnswersTo(sent: RegExp): void

@@ -1,4 +1,4 @@
-// The order of the test files: what takes longest begins first, so that nothing long is left for the end.
+// The order of the test files: the slowest start first, so that no slow file is left for the end.
 import { relative } from 'node:path'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
@@ -39,7 +39,7 @@ export class SlowFirst extends BaseSequencer {
   }
 }
 
-/** Files with a process of their own stand together: a process that is shared ends when the next file is not for it. */
+/** Files that need a separate process are grouped: a shared process ends when the next file cannot use it. */
 function rank({ moduleId, project }: TestSpecification): number {
   const at = SLOW.indexOf(relative(project.config.root, moduleId))
   return (project.config.isolate ? 0 : 1000) + (at < 0 ? SLOW.length : at)

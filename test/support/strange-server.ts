@@ -6,7 +6,7 @@ export interface StrangeServer {
   port: number
   /** Connections so far. */
   total(): number
-  /** What it was told, on all connections. */
+  /** What it received, on all connections. */
   heard(): Buffer
   /** Resolves when no connection is open. */
   idle(): Promise<void>

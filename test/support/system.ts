@@ -257,7 +257,7 @@ function atMost(count: number) {
 /** The backoff of production, for tests that look at real delays. */
 export const PRODUCTION_BACKOFF = BACKOFF
 
-/** What the run of a job is started with, unless the job says something else. */
+/** The input of the run of a job, unless the job says something else. */
 export const ABOUT = { data_type: 'report', priority: 'normal' } as const
 
 const A_JOB: NewJob = {

@@ -32,12 +32,12 @@ const errorMs = () => Math.abs(now() - databaseNow())
 afterEach(forgetClock)
 
 describe('the clock of a process', () => {
-  it('is not set by an answer that a busy start took up late', async () => {
+  it('is not set by an answer that a busy process read late', async () => {
     await measureClock(database([{ after: 700 }]).pool)
     expect(errorMs()).toBeLessThan(200)
   })
 
-  it('is not set by a question that waited for its connection', async () => {
+  it('is not set by a query that waited for its connection', async () => {
     await measureClock(database([{ before: 700 }, { after: 600 }]).pool)
     expect(errorMs()).toBeLessThan(200)
   })

@@ -28,7 +28,7 @@ describe('the dispatcher', () => {
     expect(start).toHaveBeenCalledWith(REF, ABOUT)
   })
 
-  it('waits for a call that hangs only as long as its patience, and lets it finish behind', async () => {
+  it('waits for a call that hangs for a limited time, and lets it finish in the background', async () => {
     let finish = () => {}
     const finished = vi.fn()
     const start = () =>
@@ -43,7 +43,7 @@ describe('the dispatcher', () => {
     expect(finished).toHaveBeenCalled()
   })
 
-  it('while Temporal is slow, calls go on but nobody waits, until one comes through', async () => {
+  it('while Temporal is slow, calls are made without waiting, until one succeeds in time', async () => {
     const finishers: (() => void)[] = []
     const start = vi.fn(() => new Promise<void>((resolve) => finishers.push(resolve)))
     const dispatcher = dispatcherOf({ start }, { patienceMs: 300 })
@@ -57,7 +57,7 @@ describe('the dispatcher', () => {
     expect(await started(dispatcher)).toBe(true)
   })
 
-  it('leaves Temporal alone for a while after a failure, then tries again', async () => {
+  it('makes no call for a while after a failure, then tries again', async () => {
     const start = vi.fn(async () => {
       throw new Error('14 UNAVAILABLE')
     })
@@ -90,12 +90,12 @@ describe('the dispatcher', () => {
     expect(await dispatcher.ask('probe', REF, (runs) => runs.describe(REF))).toBeNull()
   })
 
-  it('a question that is not answered in time has no answer', async () => {
+  it('a query that Temporal does not answer in time returns no answer', async () => {
     const dispatcher = dispatcherOf({ describe: () => new Promise(() => {}) })
     expect(await dispatcher.ask('describe', REF, (runs) => runs.describe(REF), 50)).toBeNull()
   })
 
-  it('a question that fails has no answer, and leaves Temporal to the next one', async () => {
+  it('a query that fails has no answer, and the next query is still sent', async () => {
     const describe = vi.fn(async () => {
       throw new Error('the run failed')
     })
@@ -104,7 +104,7 @@ describe('the dispatcher', () => {
     expect(await started(dispatcher)).toBe(true)
   })
 
-  it('a question has the answer of Temporal', async () => {
+  it('a query returns the answer of Temporal', async () => {
     const dispatcher = dispatcherOf({ describe: async () => ({ state: 'running' }) })
     expect(await dispatcher.ask('describe', REF, (runs) => runs.describe(REF))).toEqual({ state: 'running' })
   })

@@ -30,7 +30,7 @@ it.each([
   expect(logged(fields).text).not.toContain('hunter2')
 })
 
-it('an error keeps its code, message and causes, and loses what a client library hung on it', () => {
+it('an error keeps its code, message and causes, and loses the fields that a client library added', () => {
   const cause = Object.assign(new Error('connect to postgres://app:hunter2@db/x refused'), { code: 'ECONNREFUSED' })
   const error = Object.assign(new Error('Authorization: Bearer hunter2hunter2 was refused', { cause }), {
     config: { password: 'hunter2' },

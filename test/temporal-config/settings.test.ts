@@ -82,14 +82,14 @@ describe('settings', () => {
     expect(lines.join()).not.toContain('hunter2')
   })
 
-  it('need keys of their own with a database of their own', () => {
+  it('require ENCRYPTION_KEYS when DATABASE_URL is given', () => {
     const DATABASE_URL = 'postgres://app@db/distributor'
     expect(refusals({ DATABASE_URL })).toEqual(['ENCRYPTION_KEYS: is required with DATABASE_URL'])
     expect(refusals({ DATABASE_URL, ENCRYPTION_KEYS: `k1:${KEY}` })).toEqual([])
     expect(() => readSettings({ DATABASE_ADMIN_URL: 'postgres://owner@db/distributor' }, 'migrate')).not.toThrow()
   })
 
-  it('stand in --help with their defaults and meanings', () => {
+  it('are listed in --help with their defaults and meanings', () => {
     const help = helpText('start')
     for (const { name, meaning, shown } of describeSettings()) {
       expect(help).toContain(name)

@@ -165,7 +165,7 @@ describe('distribute', () => {
     expect(calls.at(-1)).toBe('finish done')
   })
 
-  it('the delay is the failure’s own, and a final class ends at once', async () => {
+  it('waits for the delay that the failure states, and ends at once after a final class', async () => {
     let turn = 0
     const starts: number[] = []
     await run({
@@ -225,7 +225,7 @@ describe('distribute', () => {
     expect(calls.filter((call) => call === 'deliver a')).toHaveLength(1)
   })
 
-  it('a cancel signal that the row knows nothing of changes nothing', async () => {
+  it('a cancel signal changes nothing when the row is not cancelled', async () => {
     let release = () => {}
     const released = new Promise<void>((resolve) => {
       release = resolve
@@ -285,7 +285,7 @@ describe('distribute', () => {
     expect(finished).toMatchObject([{ cause: 'expired' }])
   })
 
-  it('an expiry by a clock that runs ahead is asked again, not forced', async () => {
+  it('an expiry by a clock that is ahead is checked again, not forced', async () => {
     let turn = 0
     const { calls } = await run({
       plan: aPlan({ expires_in_ms: 100 }),

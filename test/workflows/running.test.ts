@@ -33,7 +33,7 @@ describe('RunningDeliveries', () => {
     expect(onError).toHaveBeenCalledWith(new Error('a bug'))
   })
 
-  it('tells when a delivery has ended whose row was opened in a later round meanwhile', async () => {
+  it('reports the end of a delivery whose row was opened again in a later round', async () => {
     const running = new RunningDeliveries()
     const [one, two] = [aDelivery(), aDelivery()]
     const [onOne, onTwo] = [vi.fn(), vi.fn()]

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { Turns } from '../../workflows/turns.ts'
 
-it('a word is for the destinations that it names, and without names for all', () => {
+it('a notification is for the destinations that it names, or for all if it names none', () => {
   const turns = new Turns()
   const [a, b] = [turns.of('a'), turns.of('b')]
   turns.come(['a'])

@@ -56,7 +56,7 @@ export interface HttpReceiverOptions {
   script?: Script
   /** Speaks TLS with the test authority's certificate; more options (requestCert …) as Node has them. */
   tls?: boolean | TlsOptions
-  /** What happens before any byte is read: nothing is said, or the connection is reset. */
+  /** What happens before any byte is read: no answer, or the connection is reset. */
   connection?: 'stall' | 'reset'
   port?: number
   /** How long an idle connection stays open. */

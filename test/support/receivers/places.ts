@@ -29,7 +29,7 @@ export interface Place {
 /** One delivery, as the receiver has it. */
 export interface Held {
   delivery_id: string
-  /** What it is called there. */
+  /** Its name there. */
   what: string
   /** The payload, or the rows that were made of it. */
   content: string

@@ -13,7 +13,7 @@ export interface StrangeServer {
   close(): Promise<void>
 }
 
-/** The same bytes again and again, as fast as the client takes them, up to `most` bytes. */
+/** Sends the same bytes repeatedly, as fast as the client takes them, up to `most` bytes. */
 export interface Flood {
   piece: Buffer
   most: number

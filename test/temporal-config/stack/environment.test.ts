@@ -1,4 +1,4 @@
-// What the servers that are started here know of our settings: nothing. Whoever breaks into one of them, or reads its
+// The servers that are started here know none of our settings. Somebody who breaks into one of them, or reads its
 // environment, finds no key of ours.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

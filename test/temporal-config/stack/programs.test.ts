@@ -98,7 +98,7 @@ async function call(
   return { status: response.status, json: (await response.json()) as Record<string, unknown> }
 }
 
-/** Loopback is allowed, and the servers of the service are no destination all the same: each API says so, and each worker. */
+/** Loopback is allowed, but the service's own servers are still refused as destinations, by each API and each worker. */
 async function expectOwnPortsShut(...apis: string[]): Promise<void> {
   const { postgres, temporal } = lock()!.addresses
   const shut = (issue: string) => ({ status: 400, json: { details: [{ issue, field: expect.any(String) }] } })

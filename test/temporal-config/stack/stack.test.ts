@@ -100,7 +100,7 @@ describe('the embedded stack', () => {
     await expectTraces(await ready(hold()))
   })
 
-  it('refuses a second holder, names the first, and leaves it alone', async () => {
+  it('refuses a second holder, names the first one, and does not affect it', async () => {
     const first = hold()
     const stack = await ready(first)
     const second = hold()
@@ -119,7 +119,7 @@ describe('the embedded stack', () => {
     expect(lock()).toBeUndefined()
   })
 
-  it('leaves nothing behind when it is given up in mid-start', async () => {
+  it('leaves nothing behind when its start is aborted', async () => {
     const first = hold()
     await expect.poll(() => lock()?.servers.postgres, { timeout: 20_000, interval: 5 }).toBeDefined()
     const { servers, supervisor } = lock()!
@@ -154,7 +154,7 @@ describe('the embedded stack', () => {
     )
   })
 
-  it('starts a server that was killed again, where it was', async () => {
+  it('restarts a server that was killed, on the same port', async () => {
     const holder = hold()
     const stack = await ready(holder)
     await leaveTraces(stack)

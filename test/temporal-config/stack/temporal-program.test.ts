@@ -32,7 +32,7 @@ const search = (rest: Partial<Search> = {}): Search => ({
 })
 
 describe('the temporal program', () => {
-  it('is the one that TEMPORAL_CLI names, before any on PATH', async () => {
+  it('is the program that TEMPORAL_CLI names, before any on PATH', async () => {
     const has = machine({ programs: ['/home/me/temporal', '/usr/bin/temporal'] })
     expect(await findTemporal(search({ given: '/home/me/temporal' }), has)).toBe('/home/me/temporal')
   })
@@ -52,12 +52,12 @@ describe('the temporal program', () => {
     expect(await findTemporal(search(), has)).toBe('/opt/bin/temporal')
   })
 
-  it('is the one that was fetched earlier when PATH has none', async () => {
+  it('is the program that was fetched earlier when PATH has none', async () => {
     const has = machine({ programs: [join(folder, 'temporal')] })
     expect(await findTemporal(search(), has)).toBe(join(folder, 'temporal'))
   })
 
-  it('is downloaded when there is none, and the wait is told', async () => {
+  it('is downloaded when there is none, and the wait is reported', async () => {
     said.length = 0
     expect(await findTemporal(search(), machine({ download: '/cache/temporal' }))).toBe('/cache/temporal')
     expect(said).toEqual([expect.stringMatching(/download …$/), expect.stringMatching(/done in \d+\.\d s$/)])
@@ -74,7 +74,7 @@ describe('the temporal program', () => {
     ['without Go', machine(), 'there is no Go'],
     ['with a Go that is too old', machine({ go: [1, 24] }), 'Go 1.24 is older than 1.25'],
     ['when the build fails', machine({ go: [1, 26] }), 'the build failed: no module'],
-  ])('%s cannot be had, and all that was tried is told', async (_case, has, reason) => {
+  ])('%s is not available, and the error lists all that was tried', async (_case, has, reason) => {
     const failure = findTemporal(search(), has)
     await expect(failure).rejects.toThrow('no byte for 10 s')
     await expect(failure).rejects.toThrow(reason)
