@@ -30,8 +30,8 @@ export function createApp(given: AppDeps): OpenAPIHono<ApiEnv> {
     rules: createRuleCache(),
   }
   const app = new OpenAPIHono<ApiEnv>()
-  app.use(requestId(logger))
-  app.use(countRefusals(metrics.apiRefusals))
+  app.use(requestId(logger, metrics))
+  app.use(countRefusals(metrics))
   app.onError(renderError)
   app.notFound((c) =>
     renderError(

@@ -54,7 +54,10 @@ export async function deliver(deps: ActivityDeps, input: DeliverInput, control: 
 function logLost(deps: ActivityDeps, input: DeliverInput, { attempt_number, delivery }: LostAttempt): void {
   const { tenant_id, distribution_id, destination } = input
   const { protocol, destination_id, request_id } = delivery
-  countAttempt(deps.metrics, { destination, registered: destination_id !== null, protocol, status: 'retry' })
+  countAttempt(deps.metrics, {
+    ...{ tenant_id, destination, registered: destination_id !== null, protocol },
+    ...{ status: 'retry', code: WORKER_LOST.code },
+  })
   deps.logger.warn(
     { tenant_id, distribution_id, destination, request_id, attempt_number, code: WORKER_LOST.code },
     'attempt closed: its worker was lost',
@@ -90,8 +93,9 @@ async function attemptOnce(
   const { protocol } = opened.delivery
   const lifeMs = opened.delivery.expires_in_ms - (performance.now() - startedAt)
   const outcome = outcomeOf({ ...opened, lifeMs }, sent, deps.backoffFor(protocol, configurationOf(opened.delivery)))
-  const { destination } = input
-  countAttempt(deps.metrics, { destination, registered: registered !== null, protocol, status: outcome.status })
+  const { tenant_id, destination } = input
+  const { status, code } = outcome
+  countAttempt(deps.metrics, { tenant_id, destination, registered: registered !== null, protocol, status, code })
   deps.metrics.attemptSeconds.observe({ protocol }, (performance.now() - startedAt) / 1000)
   log[logLevelOf(sent)](
     { status: outcome.status, code: outcome.code, response_status: outcome.response_status, err: causeOf(sent) },

@@ -22,7 +22,8 @@ export async function end(
   for (const { protocol, registered, ...attempt } of ended.ended?.attempts ?? []) {
     const { code } = ended.ended!
     const { destination } = attempt
-    countAttempt(deps.metrics, { destination, registered, protocol, status: 'cancelled' })
+    const { tenant_id } = job
+    countAttempt(deps.metrics, { tenant_id, destination, registered, protocol, status: 'cancelled', code })
     deps.logger.info({ ...refOf(job), ...attempt, status: 'cancelled', code }, 'attempt closed: its distribution ended')
   }
   if (ended.unblocks) await passTurn(deps, job, null)

@@ -122,6 +122,7 @@ async function sendNow(deps: ActivityDeps, webhook: Webhook, slot: WorkerSlot, s
     },
     { planOnce: true },
   )
+  deps.metrics.webhooks.inc({ kind, status: failure === null ? 'success' : over ? 'failed' : 'retry' })
   if (failure === null) {
     log.info('webhook delivered')
     return { done: true }

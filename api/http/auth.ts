@@ -65,7 +65,8 @@ export function createKeyLookup(pool: Pool, now: () => number = () => performanc
   return {
     forget: () => known.clear(),
     async authenticate(c) {
-      const given = c.req.header('x-api-key')
+      // Prometheus sends credentials as a bearer token only.
+      const given = c.req.header('x-api-key') ?? (c.get('route') === '/metrics' ? bearerToken(c) : undefined)
       if (!given) {
         const bearer = c.req.header('authorization') !== undefined
         throw unauthenticated(bearer ? 'bearer tokens are not enabled; use X-API-Key' : 'X-API-Key is missing')
@@ -106,6 +107,10 @@ export function requireOwnTenant(caller: Caller, given: string | undefined): voi
   throw new ApiError('AUTHORIZATION_FAILED', 'tenant_id must be the tenant of the API key', [
     { field: 'tenant_id', issue: 'must be the tenant of the API key' },
   ])
+}
+
+function bearerToken(c: Context<ApiEnv>): string | undefined {
+  return /^bearer +(\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1]
 }
 
 function unauthenticated(message: string): ApiError {

@@ -1,8 +1,9 @@
 // The context of a request, and what the API needs from its process.
 
 import type { Logger } from 'pino'
-import type { Counter, Histogram, Registry } from 'prom-client'
+import type { Registry } from 'prom-client'
 import type { Egress } from '../../activities/destinations/network/egress.ts'
+import type { Metrics } from '../../activities/metrics.ts'
 import type { Shaper } from '../../activities/shaping/shaper.ts'
 import type { Pool } from '../../db/pool.ts'
 import type { Sealer } from '../../db/secrets.ts'
@@ -28,15 +29,11 @@ export type Refusal =
   | 'overload'
   | 'unavailable'
 
-/** The metrics that the API counts itself. */
-export interface ApiMetrics {
-  /** `zenia_distribution_requests_total`: submissions, `status` `accepted`, `duplicate` or `rejected`. */
-  requests: Counter<'tenant_id' | 'data_type' | 'status'>
-  /** `zenia_distribution_latency_seconds`, for distributions that the API ends. */
-  latency: Histogram
-  /** `zenia_distribution_api_refusals_total`: `tenant_id` is empty if the key is missing or unknown. */
-  apiRefusals: Counter<'tenant_id' | 'reason'>
-}
+/** The metrics that the API counts itself. `apiRefusals`: `tenant_id` is empty if the key is missing or unknown. */
+export type ApiMetrics = Pick<
+  Metrics,
+  'tenant' | 'accepted' | 'requests' | 'latency' | 'attempts' | 'apiSeconds' | 'apiRefusals'
+>
 
 /** How long a body may take to arrive. */
 export interface UploadTimes {

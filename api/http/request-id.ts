@@ -2,13 +2,13 @@
 import { randomUUID } from 'node:crypto'
 import { createMiddleware } from 'hono/factory'
 import type { Logger } from 'pino'
-import type { ApiEnv } from './context.ts'
+import type { ApiEnv, ApiMetrics } from './context.ts'
 
 /** An id from a sender must be printable, and fit the column that stores it. */
 const ACCEPTED = /^[\x21-\x7e]{1,255}$/
 
-/** Sets `request_id`, returns it as `X-Request-Id`, and logs one line per request. */
-export function requestId(logger: Logger) {
+/** Sets `request_id`, returns it as `X-Request-Id`, and logs and counts the request. */
+export function requestId(logger: Logger, { apiSeconds }: Pick<ApiMetrics, 'apiSeconds'>) {
   return createMiddleware<ApiEnv>(async function requestId(c, next) {
     const started = performance.now()
     const given = c.req.header('x-request-id')
@@ -20,6 +20,8 @@ export function requestId(logger: Logger) {
     c.header('X-Request-Id', id)
     const warns = c.get('address') !== undefined || c.get('unavailable') !== undefined
     const level = warns ? 'warn' : levelOf(c.get('route'), c.res.status)
+    const ms = performance.now() - started
+    apiSeconds.observe({ method: c.req.method, route: c.get('route'), status: c.res.status }, ms / 1000)
     logger[level](
       {
         request_id: id,
@@ -31,7 +33,7 @@ export function requestId(logger: Logger) {
         error: c.get('error_code'),
         reason: c.get('unavailable'),
         address: c.get('address'),
-        ms: Math.round(performance.now() - started),
+        ms: Math.round(ms),
       },
       'request',
     )

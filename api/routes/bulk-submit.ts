@@ -1,4 +1,5 @@
 // Many distributions in one request.
+import { countAccepted } from '../../activities/metrics.ts'
 import { publicBatchId } from '../../db/batches/batches.ts'
 import { endpoint, type RequestBody } from '../http/endpoint.ts'
 import { ApiError, invalid } from '../http/errors.ts'
@@ -43,7 +44,7 @@ export const submit = endpoint({
   if (issues.length > 0) throw invalid(issues)
   const request = { caller, key, request_id, items, options, bytes: raw.bytes }
   const done = await deps.bulkQueue.run(tenant_id, raw.bytes.length, () => submitBulk(deps, request))
-  for (const data_type of done.created) deps.metrics.requests.inc({ tenant_id, data_type, status: 'accepted' })
+  for (const data_type of done.created) countAccepted(deps.metrics, tenant_id, data_type)
   // Also for a repeat: the process may have died after the first request was stored and before the start.
   const ref = { tenant_id, batch_id: done.batch_id }
   await deps.dispatcher.tell('batch', ref, (runs) => runs.startBatch(ref))

@@ -1,5 +1,6 @@
 // Distributions: submit, list, status and attempts.
 import { z } from '@hono/zod-openapi'
+import { countAccepted } from '../../activities/metrics.ts'
 import { listAttempts } from '../../db/distributions/attempt-history.ts'
 import { parseDistributionId } from '../../db/distributions/job-id.ts'
 import { countDistributions, listDistributions } from '../../db/distributions/list.ts'
@@ -55,7 +56,7 @@ export const submit = endpoint({
   const done = await store(deps, { caller, body: raw, key: c.req.header('idempotency-key'), request_id })
   const { job, created } = done
   c.set('distribution_id', job.distribution_id)
-  if (created) deps.metrics.requests.inc({ tenant_id, data_type: dataTypeLabel(done), status: 'accepted' })
+  if (created) countAccepted(deps.metrics, tenant_id, dataTypeLabel(done))
   // Also for a repeat: the process may have died after the first request was stored and before the start.
   if (job.status === 'pending') {
     const ref = { tenant_id, distribution_id: job.distribution_id }

@@ -23,7 +23,8 @@ export interface JobToEnd {
   open_deliveries: number
   /** A delivery waits as a failover standby. */
   standing_by: boolean
-  age_seconds: number
+  /** Since the start of the round: the acceptance, `deliver_at` or the retry. */
+  round_seconds: number
 }
 
 /** Locks the job's row until the transaction ends. Null when the tenant has no such job. */
@@ -50,7 +51,9 @@ export async function lockJobToEnd(db: Db, id: string): Promise<JobToEnd | null>
             j.ordering_key is not null and exists (
               select from distribution_deliveries d
                where d.distribution_job_id = $1 and d.failover_group is not null) as grouped,
-            extract(epoch from clock_timestamp() - j.created_at)::float8 as age_seconds
+            -- A retry has set the expiry anew from its own time.
+            greatest(0, extract(epoch from clock_timestamp() - case when j.round = 1 then greatest(j.created_at, j.deliver_at)
+              else j.expires_at - j.timeout_seconds * interval '1 second' end))::float8 as round_seconds
        from distribution_jobs j
       where j.id = $1`,
     [id],

@@ -151,10 +151,10 @@ function final(
   callbackDue: boolean,
   endedNow: { code: string | null; attempts: EndedAttempt[] } | null,
 ): Ended {
-  const { id, round, ordered, grouped, data_type, catalogued, age_seconds } = job
+  const { id, round, ordered, grouped, data_type, catalogued, round_seconds } = job
   // A successful delivery has already released the next one. A delivery of a failover group may end without doing so.
   const unblocks = ordered && (status !== 'completed' || grouped)
   const webhook_id = callbackDue ? webhookId({ kind: 'distribution', subject_id: id, round }) : null
-  const ended = endedNow && { data_type, catalogued, seconds: age_seconds, ...endedNow }
+  const ended = endedNow && { data_type, catalogued, seconds: round_seconds, ...endedNow }
   return { outcome: 'final', status, round, webhook_id, unblocks, ended }
 }

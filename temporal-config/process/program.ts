@@ -12,6 +12,7 @@ const END_ORDER = [
   'the API',
   'the workers',
   'the health server',
+  'the metrics server',
   'the connection to Temporal',
   'the connections to the database',
   'the shaping processes',

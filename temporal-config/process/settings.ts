@@ -41,6 +41,11 @@ const settingsSchema = z.object({
     port().default(8001),
     'port on which `npm run worker` serves health and metrics; 0 picks a free one',
   ),
+  METRICS_PORT: setting(
+    port().optional(),
+    'port on WORKER_HOST on which `npm start` and `npm run api` serve `/metrics` without a key; 0 picks a free one',
+    'none',
+  ),
   TEMPORAL_ADDRESS: setting(
     z
       .string()

@@ -25,7 +25,7 @@ export async function startApi({ settings, logger, life }: Started) {
     },
   })
   const dispatcher = connectApi(parts, surroundings.temporal, life)
-  const { url } = await openApi(parts, dispatcher, parts.metrics.registry, settings, life)
+  const { url, metrics } = await openApi(parts, dispatcher, parts.metrics.registry, settings, life)
   await parts.database.found
-  return { api: url, docs: `${url}/docs`, temporal: surroundings.temporal.address }
+  return { api: url, docs: `${url}/docs`, metrics, temporal: surroundings.temporal.address }
 }

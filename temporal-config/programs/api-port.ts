@@ -4,20 +4,21 @@ import type { Metrics } from '../../activities/metrics.ts'
 import { listen } from '../../api/http/listen.ts'
 import { type ServedApi, serveApi } from '../../api/serve.ts'
 import type { Dispatcher } from '../../workflows/client.ts'
+import { metricsRoute, servePlain } from '../process/plain-server.ts'
 import { portRefused } from '../process/port-refused.ts'
 import { type Life, StartRefused } from '../process/program.ts'
 import type { Settings } from '../process/settings.ts'
 import { usedBy } from '../stack/lock.ts'
 import type { Parts } from './composition.ts'
 
-/** Serves the API until the program ends. */
+/** Serves the API until the program ends, and its metrics on a port of their own where `METRICS_PORT` is set. */
 export async function openApi(
   parts: Parts,
   dispatcher: Dispatcher,
   registry: Metrics['registry'],
   settings: Settings,
   life: Life,
-): Promise<ServedApi> {
+): Promise<ServedApi & { metrics?: string }> {
   const { API_HOST: host, API_PORT: port, MAX_BODY_BYTES: max_body_bytes } = settings
   const served = await serveApi(
     { ...parts, dispatcher, registry, limits: { max_body_bytes }, databaseFound: parts.database.isFound },
@@ -26,7 +27,12 @@ export async function openApi(
     throw portRefused('API', host, port, error)
   })
   parts.own.add(served.url)
-  return served
+  const { WORKER_HOST, METRICS_PORT } = settings
+  if (METRICS_PORT === undefined) return served
+  const place = { prefix: 'METRICS', host: WORKER_HOST, port: METRICS_PORT, closing: 'the metrics server' } as const
+  const url = await servePlain({ '/metrics': metricsRoute(registry) }, place, life)
+  parts.own.add(url)
+  return { ...served, metrics: `${url}/metrics` }
 }
 
 /** Opens the port for a moment, before anything slow is started for nothing. */

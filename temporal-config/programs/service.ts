@@ -12,6 +12,8 @@ import { runWorkers } from './worker-side.ts'
 
 export interface Service {
   url: string
+  /** Where `METRICS_PORT` is set. */
+  metrics: string | undefined
   temporal: string
   temporal_ui: string | undefined
   database: 'embedded' | 'given'
@@ -51,11 +53,18 @@ export async function startService(what: string, started: Started): Promise<Serv
   const api = { ...worker, pool: openPool({ surroundings, logger, life, name: 'api', connections: 10 }) }
   const sdk = await installRuntime(logger)
   const { dispatcher } = runWorkers(worker, surroundings.temporal, life)
-  const { url, failing } = await openApi(api, dispatcher, withSdkMetrics(worker.metrics.registry, sdk), settings, life)
+  const { url, failing, metrics } = await openApi(
+    api,
+    dispatcher,
+    withSdkMetrics(worker.metrics.registry, sdk),
+    settings,
+    life,
+  )
   await worker.database.found
   await untilReady(failing, logger, life)
   return {
     url,
+    metrics,
     temporal: surroundings.temporal.address,
     temporal_ui: surroundings.temporal_ui,
     database: surroundings.database,

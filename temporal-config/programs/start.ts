@@ -8,6 +8,7 @@ await runProgram('start', async (started) => {
   return {
     api: service.url,
     docs: `${service.url}/docs`,
+    metrics: service.metrics,
     temporal: service.temporal,
     temporal_ui: service.temporal_ui,
     database: service.database,

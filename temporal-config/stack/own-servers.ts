@@ -18,6 +18,7 @@ export function knownServers(settings: Settings, databaseUrl: string): KnownServ
     ...(settings.TEMPORAL_ADDRESS ? [placeOfAddress(settings.TEMPORAL_ADDRESS)] : []),
     { host: settings.API_HOST, port: settings.API_PORT },
     { host: settings.WORKER_HOST, port: settings.WORKER_PORT },
+    ...(settings.METRICS_PORT ? [{ host: settings.WORKER_HOST, port: settings.METRICS_PORT }] : []),
   ]
   const embedded = watchAddresses(resolve(settings.DATA_DIR))
   return {

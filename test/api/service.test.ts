@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readiness } from '../../api/http/health.ts'
 import { createPool } from '../../db/pool.ts'
 import { createLogger } from '../../temporal-config/process/log.ts'
+import { createMetrics } from '../../temporal-config/process/metrics.ts'
 import { type ApiUnderTest, aSubmission, startApi } from './api-under-test.ts'
 
 let api: ApiUnderTest
@@ -74,8 +75,26 @@ describe('metrics', () => {
     await api.call('POST', '/distribution/submit', aSubmission(invented))
     const { status, text, headers } = await api.request('/metrics', platform())
     expect([status, headers.get('content-type')]).toEqual([200, expect.stringContaining('text/plain')])
-    expect(text).toContain('zenia_distribution_requests_total{tenant_id="acme",data_type="other",status="accepted"} 1')
+    expect(text).toContain('zenia_distribution_accepted_total{tenant_id="acme",data_type="other"} 1')
+    expect(text).toMatch(
+      /api_request_seconds_count\{method="POST",route="\/api\/v1\/distribution\/submit",status="202"\} 1/,
+    )
+    expect(text).toMatch(/zenia_distribution_build_info\{version="\d+\.\d+\.\d+",node="v\d+/)
     expect(text).not.toContain(invented.data_type)
+  })
+
+  it('take the key as a bearer token too; other paths do not', async () => {
+    const bearer = (key: string) => ({ headers: { Authorization: `Bearer ${key}` } })
+    expect((await api.request('/metrics', bearer(api.keys.acme.platform))).status).toBe(200)
+    expect((await api.request('/metrics', bearer(api.keys.acme.viewer))).status).toBe(403)
+    expect((await api.request('/metrics', bearer('dk_unknown'))).status).toBe(401)
+    expect((await api.request('/health/detailed', bearer(api.keys.acme.platform))).status).toBe(401)
+  })
+
+  it('name the first 1,000 tenants of a process, and the others together', () => {
+    const { tenant } = createMetrics()
+    for (let i = 0; i < 1000; i += 1) expect(tenant(`t${i}`)).toBe(`t${i}`)
+    expect([tenant('one-more'), tenant('t7')]).toEqual(['other', 't7'])
   })
 })
 

@@ -1,4 +1,5 @@
 // One distribution over the real parts: PostgreSQL, Temporal, workers, an HTTP receiver that can misbehave.
+import pg from 'pg'
 import { Webhook } from 'standardwebhooks'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { plan } from '../../activities/distribution/plan.ts'
@@ -8,6 +9,7 @@ import { jobId } from '../../db/distributions/job-id.ts'
 import type { DistributionRef } from '../../workflows/messages.ts'
 import { distributionWorkflowId } from '../../workflows/names.ts'
 import { receiverPerTest } from '../support/receivers/per-test.ts'
+import { idOf } from '../support/rows.ts'
 import { ABOUT, createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 
 let system: TestSystem
@@ -44,6 +46,29 @@ describe('a distribution', () => {
       [2, 'success'],
       [3, 'success'],
     ])
+  })
+
+  it('its latency counts from the acceptance, from deliver_at or from the retry, not from an earlier time', async () => {
+    const receiver = await aReceiver()
+    const owner = new pg.Client({ connectionString: system.database.adminUrl })
+    await owner.connect()
+    // Submitted an hour ago, and due a second ago.
+    const id = await idOf(owner, new Date(Date.now() - 3_600_000))
+    await owner.end()
+    const seconds = async () => {
+      const { values } = await system.metrics.latency.get()
+      const of = (name: string) => values.find(({ metricName }) => metricName?.endsWith(name))?.value ?? 0
+      return { sum: of('_sum'), count: of('_count') }
+    }
+    const before = await seconds()
+    const destinations = [restTo('a', receiver.url)]
+    const ref = await system.distribute({ id, deliver_at: new Date(Date.now() - 1000), destinations })
+    expect(await system.ended(ref)).toMatchObject({ status: 'completed' })
+    await retry(ref, { force: true })
+    await system.runs.signalRetry(ref, ABOUT)
+    await expect.poll(seconds).toMatchObject({ count: before.count + 2 })
+    expect((await seconds()).sum - before.sum).toBeLessThan(1800)
+    expect((await seconds()).sum - before.sum).toBeGreaterThan(1)
   })
 
   it('to more destinations than one workflow task starts serves each of them once', async () => {
@@ -227,7 +252,13 @@ describe('a distribution', () => {
         { level: 30, msg: 'attempt closed: its distribution ended', destination: 'a', attempt_number: 1, code, ...ref },
       ])
     const counted = (await system.metrics.attempts.get()).values.map(({ labels }) => labels)
-    expect(counted).toContainEqual({ destination: 'ad-hoc', protocol: 'REST', status: 'cancelled' })
+    expect(counted).toContainEqual({
+      tenant_id: 'acme',
+      destination: 'ad-hoc',
+      protocol: 'REST',
+      status: 'cancelled',
+      code,
+    })
   }
 
   it('a cancel of a finished distribution is answered with the fact that it is finished', async () => {

@@ -172,7 +172,7 @@ describe('faults', () => {
     const control = { signal: new AbortController().signal, workerLost: () => false, calls: 2 }
     const counted = async () => {
       const { values } = await system.metrics.attempts.get()
-      return values.find(({ labels }) => labels.protocol === 'REST' && labels.status === 'retry')?.value ?? 0
+      return values.find(({ labels }) => labels.protocol === 'REST' && labels.code === 'WORKER_LOST')?.value ?? 0
     }
     const before = await counted()
     expect(await deliver(system.deps, input, control)).toMatchObject({ kind: 'over' })

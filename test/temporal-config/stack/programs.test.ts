@@ -269,7 +269,7 @@ describe('npm start', () => {
     await client.query("update destination_types set id = 'EMAIL' where id = 'OTHER'")
     await client.end()
 
-    const halves = [npm('api', allowed), npm('worker', allowed)] as const
+    const halves = [npm('api', { ...allowed, METRICS_PORT: '0' }), npm('worker', allowed)] as const
     const [apiHalf, workerHalf] = await Promise.all(halves.map(ready))
     const id = await submitForLater(apiHalf!.api)
     expect((await call(api, `/distribution/${id}/status`)).json).toMatchObject({ distribution_id: id })
@@ -278,6 +278,7 @@ describe('npm start', () => {
     const metrics = await (await fetch(workerHalf!.metrics)).text()
     expect(metrics).toContain('zenia_distribution_active_workers{worker_type="delivery"} 1')
     expect(metrics).toMatch(/^temporal_/m)
+    expect(await (await fetch(apiHalf!.metrics)).text()).toContain('zenia_distribution_build_info')
     await expectOwnPortsShut(api, apiHalf!.api)
     expect(await Promise.all(halves.map((half) => ended(half, 'SIGTERM')))).toEqual([0, 0])
 
