@@ -35,7 +35,7 @@ export async function openApi(
   return { ...served, metrics: `${url}/metrics` }
 }
 
-/** Opens the port for a moment, before anything slow is started for nothing. */
+/** Opens the port for a moment, so that a port in use is reported before anything slow starts. */
 export async function refuseTakenPort({ API_HOST: host, API_PORT: port, DATA_DIR }: Settings): Promise<void> {
   if (port === 0) return
   try {

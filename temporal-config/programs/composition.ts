@@ -1,4 +1,4 @@
-// What every process has: the database under the application's role, the sealer, the guard on the way out, the metrics.
+// What every process has: the database under the application's role, the sealer, the guard of outgoing connections, the metrics.
 
 import type { Logger } from 'pino'
 import { createEgress, type Egress } from '../../activities/destinations/network/egress.ts'
@@ -78,7 +78,7 @@ export function assemble(options: AssembleOptions): Parts {
   }
 }
 
-/** A pool that is closed at the end, without a look at the role. */
+/** A pool that is closed at the end; the role is not checked. */
 export function openPool({ surroundings, logger, life, name, connections }: Omit<AssembleOptions, 'settings'>): Pool {
   const pool = createPool(
     { connectionString: surroundings.database_url, max: connections, application_name: `distributor-${name}` },
@@ -118,7 +118,7 @@ async function refuseUnfit(pool: Pool, sealer: Sealer, settings: Settings): Prom
   }
 }
 
-/** The registry with the SDK's own metrics behind ours. */
+/** The registry, with the SDK's metrics after ours. */
 export function withSdkMetrics(registry: Metrics['registry'], sdk: SdkMetrics): Metrics['registry'] {
   return Object.assign(Object.create(registry) as typeof registry, {
     metrics: async () => `${await registry.metrics()}${await sdk.read()}`,

@@ -22,7 +22,7 @@ export interface Service {
   bootstrap_api_key_file: string | undefined
 }
 
-/** Starts all of it and returns once everything answers; `what` names the command to a second one on the same folder. */
+/** Starts all of it and returns once everything answers; a second start on the same folder names `what` in its error. */
 export async function startService(what: string, started: Started): Promise<Service> {
   const { settings, logger, life } = started
   await refuseTakenPort(settings)

@@ -14,7 +14,7 @@ export interface Surroundings {
   database_url: string
   temporal: TemporalAddress
   encryption_keys: string
-  /** The first tenant's key, and the file that keeps it when it was made here. */
+  /** The first tenant's key, and the file that contains it if it was generated here. */
   bootstrap_api_key?: string | undefined
   bootstrap_api_key_file?: string
   callback_secret?: string | undefined
@@ -24,7 +24,7 @@ export interface Surroundings {
   database: 'embedded' | 'given'
 }
 
-/** Starts what has no address, brings an embedded database to the newest schema, and makes the keys that are missing. */
+/** Starts the servers without a given address, migrates an embedded database, and generates the missing keys. */
 export async function startSurroundings(what: string, { settings, life, say }: Started): Promise<Surroundings> {
   const embedDatabase = settings.DATABASE_URL === undefined
   const embedTemporal = settings.TEMPORAL_ADDRESS === undefined
@@ -60,7 +60,7 @@ export async function startSurroundings(what: string, { settings, life, say }: S
   }
 }
 
-/** For the halves alone: the given addresses, or the embedded servers that another process keeps running. */
+/** For an API or a worker alone: the given addresses, or the embedded servers that another process keeps running. */
 export function findSurroundings(settings: Settings): Surroundings {
   if (settings.DATABASE_URL && settings.TEMPORAL_ADDRESS) return given(settings)
   const running = runningStack(settings.DATA_DIR)
@@ -98,7 +98,7 @@ function given(settings: Settings): Surroundings {
   }
 }
 
-/** Settings for a Temporal elsewhere (TLS, API key) say nothing about the embedded one. */
+/** Settings for another Temporal server (TLS, API key) do not apply to the embedded one. */
 function embeddedTemporal(address: string, settings: Settings): TemporalAddress {
   return { address, namespace: settings.TEMPORAL_NAMESPACE }
 }
@@ -116,7 +116,7 @@ async function embeddedDatabase(superuserUrl: string, settings: Settings, say: S
   return { ...keys(settings), database: 'embedded' as const, database_url: urls.url }
 }
 
-/** Given ones, or those that were made in DATA_DIR at the first start. */
+/** The given keys, or those that were generated in DATA_DIR at the first start. */
 function keys(settings: Settings) {
   const inDataDir = (name: string) => join(settings.DATA_DIR, name)
   const keyFile = inDataDir('bootstrap-api-key')

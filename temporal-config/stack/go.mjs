@@ -19,7 +19,7 @@ export async function findGo() {
 /** @type {import('./go.d.mts').buildWithGo} */
 export async function buildWithGo(goProgram, { target, folder, name, env, say }) {
   const began = performance.now()
-  // In a folder of its own: some commands are called `server`.
+  // In a separate folder: some commands are called `server`.
   const bin = mkdtempSync(join(folder, 'build-'))
   const child = spawn(goProgram, ['install', target], {
     env: { ...env, GOBIN: bin, CGO_ENABLED: '0' },

@@ -10,18 +10,18 @@ import { startStack } from './stack.ts'
 
 export interface OwnedDatabase {
   admin_url: string
-  /** For a person: where the rows are. */
+  /** Where the rows are, for messages. */
   where: string
   /** The embedded database's folder; absent for a given one. */
   data_dir?: string
-  /** Deletes the whole database and makes it anew; only an embedded one can. */
+  /** Deletes the whole database and creates it again; only for an embedded one. */
   renew?: () => Promise<void>
-  /** Lets the application's login in, once the schema is there. */
+  /** Grants the application's login access, once the schema exists. */
   admit(): Promise<void>
   end(): Promise<void>
 }
 
-/** For a backup: a database that is there, whether or not the service runs. */
+/** For a backup: an existing database, whether or not the service runs. */
 export async function findDatabase(settings: Settings, say: (line: string) => void): Promise<OwnedDatabase> {
   if (settings.DATABASE_ADMIN_URL || settings.DATABASE_URL) return given(settings)
   const running = runningAddresses(resolve(settings.DATA_DIR))?.postgres
@@ -35,7 +35,7 @@ export async function findDatabase(settings: Settings, say: (line: string) => vo
   return await start('npm run backup', settings, say)
 }
 
-/** For a restore: nobody else may use it meanwhile, and it is made when it is missing. */
+/** For a restore: nobody else may use the database meanwhile. It is created if it is missing. */
 export async function takeDatabase(settings: Settings, say: (line: string) => void): Promise<OwnedDatabase> {
   if (settings.DATABASE_ADMIN_URL || settings.DATABASE_URL) return given(settings)
   return await start('npm run restore', settings, say)

@@ -79,7 +79,7 @@ export async function converse(target: { host: string; port: number }, fault?: F
     let speaker: Socket | undefined
     outbound.on('error', () => {})
     outbound.on('close', () => {
-      // A line that is stalled tells nobody that its other end has gone.
+      // A stalled connection does not show that its other end has closed.
       if (!line.stalled) inbound.destroy()
     })
     for (const [from, to] of [

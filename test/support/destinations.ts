@@ -1,4 +1,4 @@
-// Registered destinations for tests of what a destination is allowed, straight into the table.
+// Inserts registered destinations into the table, for tests of the permissions of a destination.
 import type { TestSystem } from './system.ts'
 
 export interface GivenDestination {

@@ -1,7 +1,7 @@
 // Suspends a server and all its child processes: connections stay open, and nothing answers.
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** Returns what lets them go on. */
+/** Returns a function that lets them continue. */
 export function freeze(pid: number): () => void {
   // The parent first, so that no child is added meanwhile.
   process.kill(pid, 'SIGSTOP')

@@ -223,7 +223,7 @@ function reset(socket: Socket): void {
   else socket.resetAndDestroy()
 }
 
-/** A port on loopback where nobody listens. */
+/** A port on loopback on which no server listens. */
 export async function refusedPort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -2,7 +2,7 @@
 import { afterEach } from 'vitest'
 import { type HttpReceiver, type Script, startHttpReceiver } from './http.ts'
 
-/** Call it once in a file; what it answers starts one receiver more, until the end of the test. */
+/** Call it once in a file; the function that it returns starts another receiver, until the end of the test. */
 export function receiverPerTest(): (script?: Script) => Promise<HttpReceiver> {
   const receivers: HttpReceiver[] = []
   afterEach(async () => {

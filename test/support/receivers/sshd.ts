@@ -15,7 +15,7 @@ import { temporaryFolder } from '../folders.ts'
 import { obtainProgram } from './programs.ts'
 import { type Receiver, startReceiver } from './receiver.ts'
 
-/** A user of nobody else's, in the name space alone. */
+/** A user that exists only in the name space. */
 const ACCOUNT = { name: 'depot', uid: 47_011 }
 /** OpenSSH's own, for the part of it that has no rights. */
 const PRIVILEGE_SEPARATION = { name: 'sshd', uid: 47_012 }

@@ -1,5 +1,5 @@
 // An SFTP server that is not OpenSSH's: it knows no extensions, keeps its files in memory, and can be made to misbehave
-// in ways that no good server does. For what cannot be had from a real one; never for the contract.
+// in ways that no good server does. Only for behaviour that a real server never shows; never for the contract.
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
@@ -70,7 +70,7 @@ export async function startStrangeSftp(options: StrangeSftpOptions = {}): Promis
 
   function serve(sftp: SFTPWrapper, socket: Socket): void {
     const path = (handle: Buffer) => handles.get(handle.toString('latin1'))!
-    /** Set while a request is carried out whose answer nobody will get. */
+    /** Set while a request is carried out whose answer is never sent. */
     let silent = false
     const ok = (id: number) => {
       if (!silent) sftp.status(id, STATUS_CODE.OK)

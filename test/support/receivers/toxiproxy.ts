@@ -19,7 +19,7 @@ export interface Toxic {
 /** The way to one server. */
 export interface Line {
   port: number
-  /** Takes the place of what the line suffered from before; connections that are open get it too. */
+  /** Replaces the previous fault of the line; open connections get the new one too. */
   poison(toxics: Toxic[]): Promise<void>
   /** Cuts every connection and refuses new ones, until `up`. */
   down(): Promise<void>
