@@ -2,7 +2,12 @@
 import { createServer } from 'node:http'
 import { Webhook } from 'standardwebhooks'
 
+if (!process.env.SECRET) {
+  console.error('SECRET is missing: set it to the callback secret, SECRET=$(cat .data/callback-secret)')
+  process.exit(1)
+}
 const webhook = new Webhook(process.env.SECRET)
+const port = Number(process.env.CALLBACK_PORT ?? 9001)
 
 createServer(async (request, response) => {
   let body = ''
@@ -14,4 +19,9 @@ createServer(async (request, response) => {
   } catch {
     response.writeHead(401).end()
   }
-}).listen(Number(process.env.CALLBACK_PORT ?? 9001), '127.0.0.1')
+})
+  .on('error', ({ code }) => {
+    console.error(`cannot listen on port ${port} (${code}): set CALLBACK_PORT to a free port`)
+    process.exitCode = 1
+  })
+  .listen(port, '127.0.0.1')

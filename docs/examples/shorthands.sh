@@ -2,10 +2,15 @@
 
 # Sends a request to the API of this machine: api PATH [curl's options]. With -d it is a POST.
 api() {
-  local path=$1
+  local path=$1 key=${API_KEY:-} file=${DATA_DIR:-.data}/bootstrap-api-key port=${API_PORT:-8000}
   shift
-  curl -s -w '\n' -H "X-API-Key: ${API_KEY:-$(cat "${DATA_DIR:-.data}/bootstrap-api-key")}" -H 'Content-Type: application/json' \
-    "http://127.0.0.1:${API_PORT:-8000}/api/v1$path" "$@"
+  if [[ -z $key ]] && ! key=$(cat "$file" 2>/dev/null); then
+    echo "api: there is no API key in $file: run it in the project folder, or set DATA_DIR" >&2
+    return 1
+  fi
+  curl -sS -w '\n' -H "X-API-Key: $key" -H 'Content-Type: application/json' "http://127.0.0.1:$port/api/v1$path" "$@" && return
+  echo "api: no answer from http://127.0.0.1:$port: start the service, or set API_PORT to its port" >&2
+  return 1
 }
 
 # Prints one value of the JSON on standard input; the argument is JavaScript. Without such a value, as in the answer of an
@@ -20,11 +25,28 @@ field() {
 }
 
 # Prints the JSON on standard input with indentation.
-pretty() { node -p 'JSON.stringify(JSON.parse(fs.readFileSync(0)), null, 2)'; }
+pretty() {
+  node -e "
+    const answer = fs.readFileSync(0, 'utf8')
+    try { console.log(JSON.stringify(JSON.parse(answer), null, 2)) }
+    catch { console.error(answer.trim() || 'no answer'); process.exitCode = 1 }"
+}
 
-# Waits until a distribution or a batch has a final state: ended ID.
+# Waits until a distribution or a batch has a final state, for 60 seconds at most: ended ID.
 ended() {
-  local path=/distribution/$1/status
+  local path=/distribution/${1:-}/status answer status end=$((SECONDS + 60))
+  if [[ -z ${1:-} ]]; then
+    echo 'ended: the id is empty: the submission before it failed' >&2
+    return 1
+  fi
   case $1 in batch_*) path="/distribution/batch/$1/status?limit=0" ;; esac
-  until [[ $(api "$path" | field status) =~ completed|failed|cancelled ]]; do sleep 0.3; done
+  while answer=$(api "$path") && status=$(field status <<<"$answer"); do
+    [[ $status =~ completed|failed|cancelled ]] && return
+    if ((SECONDS >= end)); then
+      echo "ended: $1 is still $status after 60 seconds" >&2
+      return 1
+    fi
+    sleep 0.3
+  done
+  return 1
 }
