@@ -47,7 +47,8 @@ function readPid(lock) {
   }
 }
 
-function alive(pid) {
+/** @type {import('./alone.d.mts').alive} */
+export function alive(pid) {
   try {
     process.kill(pid, 0)
     return true

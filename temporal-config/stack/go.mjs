@@ -3,6 +3,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { alive } from '../alone.mjs'
 
 /** @type {import('./go.d.mts').findGo} */
 export async function findGo() {
@@ -19,8 +20,9 @@ export async function findGo() {
 /** @type {import('./go.d.mts').buildWithGo} */
 export async function buildWithGo(goProgram, { target, folder, name, env, say }) {
   const began = performance.now()
+  removeLeftovers(folder)
   // In a separate folder: some commands are called `server`.
-  const bin = mkdtempSync(join(folder, 'build-'))
+  const bin = mkdtempSync(join(folder, `build-${process.pid}-`))
   const child = spawn(goProgram, ['install', target], {
     env: { ...env, GOBIN: bin, CGO_ENABLED: '0' },
     cwd: folder,
@@ -49,5 +51,13 @@ export async function buildWithGo(goProgram, { target, folder, name, env, say })
   } finally {
     clearInterval(ticking)
     rmSync(bin, { recursive: true, force: true })
+  }
+}
+
+/** A builder that was killed leaves its folder behind. The name has its process id. */
+function removeLeftovers(folder) {
+  for (const name of readdirSync(folder)) {
+    const pid = /^build-(\d+)-/.exec(name)?.[1]
+    if (pid && !alive(Number(pid))) rmSync(join(folder, name), { recursive: true, force: true })
   }
 }

@@ -48,6 +48,15 @@ it('is built with Go when the download does not answer, and the build sees none 
   expect(readFileSync(join(dir, 'seen'), 'utf8')).not.toContain('secret')
 })
 
+it('removes the folders of builders that are gone, and leaves those of others', async () => {
+  const folder = join(cache, 'distributor')
+  const gone = join(folder, 'build-2147483647-abcdef')
+  const working = join(folder, `build-${process.pid}-abcdef`)
+  for (const each of [gone, working]) mkdirSync(each, { recursive: true })
+  await withPath(() => buildEarly(env, () => {}, NOBODY))
+  expect([existsSync(gone), existsSync(working)]).toEqual([false, true])
+})
+
 it.each([
   ['the settings name a program', { TEMPORAL_CLI: '/opt/temporal' }],
   ['the settings name a server', { TEMPORAL_ADDRESS: 'temporal:7233' }],
