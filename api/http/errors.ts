@@ -99,9 +99,10 @@ export function notFound(what: string): ApiError {
   return new ApiError('NOT_FOUND', `no such ${what}`)
 }
 
-/** A 409 for a name that exists; `field` is its path in the request. */
-export function nameTaken(what: string, name: string, field = 'name'): ApiError {
-  const issue = `a ${what} named ${JSON.stringify(name)} already exists`
+/** A 409 for a name that exists; `field` is its path in the request, and `path` the endpoint that replaces the object. */
+export function nameTaken(what: string, name: string, field = 'name', path?: string): ApiError {
+  const hint = path === undefined ? '' : `: use PUT ${path} or delete it first`
+  const issue = `a ${what} named ${JSON.stringify(name)} already exists${hint}`
   return new ApiError('CONFLICT', issue, [{ field, issue }])
 }
 

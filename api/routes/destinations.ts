@@ -62,7 +62,7 @@ export const register = endpoint({
     const { content, fields } = await separateSecrets(db, sealer, own, body)
     await bindCredentials(db, { protocol, configuration: content.configuration })
     const made = await insertDestination(db, { id, tenant_id, name, protocol, ...content }, caller.actor)
-    if (!made) throw nameTaken('destination', name)
+    if (!made) throw nameTaken('destination', name, 'name', '/destinations/{id}')
     await refuseOneTooMany(db, tenant_id, 'destinations')
     if (hasHealthCheck(made)) await refuseOneTooMany(db, tenant_id, 'health_checks')
     await keepSecrets(db, sealer, own, fields, false)

@@ -94,7 +94,7 @@ export const add = endpoint({
     const leaves = await checkRule(db, { ...content, actions: body.actions, shared }, [...found, ...details])
     const making = shared ? putSharedRule(db, null, content, leaves) : insertRule(db, tenant_id, content, leaves)
     const made = await making.catch(refuseWrite(content.name))
-    if (!made) throw nameTaken('rule', body.name)
+    if (!made) throw nameTaken('rule', body.name, 'name', '/rules/{id}')
     if (!shared) await refuseOneTooMany(db, tenant_id, 'rules')
     await refuseTooMany(db, shared)
     await audit(db, entry('create', made))

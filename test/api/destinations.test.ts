@@ -71,6 +71,8 @@ describe('registering a destination', () => {
   it('under a name that is taken is a 409, also when both come at once', async () => {
     const answers = await Promise.all([register('twice'), register('twice'), register('twice')])
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 409, 409])
+    const taken = answers.find(({ status }) => status === 409)
+    expect(taken?.body.message).toContain('use PUT /destinations/{id} or delete it first')
   })
 
   it.each([
