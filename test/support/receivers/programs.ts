@@ -74,7 +74,7 @@ async function install(name: ReceiverProgram, say: (line: string) => void): Prom
   const found = findProgram(name)
   if (found) return found
   const began = performance.now()
-  say(`${go ? `building ${program} with Go, once, about 1 to 2 minutes` : `installing ${program}`} …`)
+  say(`${go ? `building ${program} with Go, once, about 2 to 3 minutes` : `installing ${program}`} …`)
   try {
     if (apt) await installWithApt(apt)
     else await installWithGo(go!, program, say)
