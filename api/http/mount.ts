@@ -46,8 +46,10 @@ export function mount(
         const most = one.body ? limit : SMALL_BODY
         const raw = held ? await readContent(one, await readBody(c.req, most, held, deps.limits.upload)) : NO_BODY
         const body = one.body && parse(one.body, raw.value)
-        const { tenant_id } = (body ?? {}) as { tenant_id?: unknown }
-        if (typeof tenant_id === 'string') requireOwnTenant(caller as Caller, tenant_id)
+        for (const given of [query, body]) {
+          const { tenant_id } = (given ?? {}) as { tenant_id?: unknown }
+          if (typeof tenant_id === 'string') requireOwnTenant(caller as Caller, tenant_id)
+        }
         return send(c, one, await one.handle({ ...requestOf(c, deps, caller as Caller), params, query, body, raw }))
       }
       if (!caller || c.req.method === 'GET') return await answer()

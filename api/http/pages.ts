@@ -46,15 +46,19 @@ export function pageOf<Row>(rows: readonly Row[], limit: number, keyOf: (row: Ro
   return { page, pagination: { limit, has_more, next_cursor } }
 }
 
-interface GivenFilter extends Omit<DistributionFilter, 'statuses' | 'batch' | 'from' | 'until'> {
+interface GivenFilter extends Omit<DistributionFilter, 'statuses' | 'batch' | 'from' | 'until' | 'failed'> {
+  failed_from?: string | undefined
+  failed_to?: string | undefined
   batch_id?: string | undefined
   from_date?: string | undefined
   to_date?: string | undefined
 }
 
 /** The filter of a list or a bulk retry, except the status. Both use this function, so that neither forgets a field. */
-export function readFilter({ batch_id, from_date, to_date, ...rest }: GivenFilter): DistributionFilter {
-  return { ...rest, batch: readBatchId(batch_id), ...readRange({ from_date, to_date }) }
+export function readFilter(given: GivenFilter): DistributionFilter {
+  const { batch_id, from_date, to_date, failed_from, failed_to, ...rest } = given
+  const failed = readRange(failed_from, failed_to, ['failed_from', 'failed_to'])
+  return { ...rest, batch: readBatchId(batch_id), ...readRange(from_date, to_date), failed }
 }
 
 /** The uuid of `batch_id`; a 400 if it is not the id of a batch. */
@@ -67,11 +71,15 @@ function readBatchId(given: string | undefined): string | undefined {
 
 const DAY_MS = 86_400_000
 
-/** `from_date` and `to_date`, both inclusive, as the times that a query compares with (`until` exclusive). */
-export function readRange(query: { from_date?: string | undefined; to_date?: string | undefined }) {
-  const from = query.from_date === undefined ? undefined : sinceEpoch(Date.parse(query.from_date))
-  const until = query.to_date === undefined ? undefined : sinceEpoch(endOf(query.to_date))
-  if (from && until && from > until) throw invalid([{ field: 'to_date', issue: 'is before from_date' }])
+/** Two fields such as `from_date` and `to_date`, both inclusive, as the times that a query compares with (`until` exclusive). */
+export function readRange(
+  first: string | undefined,
+  last: string | undefined,
+  [from_field, to_field] = ['from_date', 'to_date'],
+) {
+  const from = first === undefined ? undefined : sinceEpoch(Date.parse(first))
+  const until = last === undefined ? undefined : sinceEpoch(endOf(last))
+  if (from && until && from > until) throw invalid([{ field: to_field!, issue: `is before ${from_field}` }])
   return { from, until }
 }
 

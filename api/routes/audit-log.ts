@@ -22,7 +22,7 @@ export const list = endpoint({
 }).handle(async ({ transaction, query }) => {
   const { limit, after, filter } = readPage(query, EVENT_KEY)
   const { from_date, to_date, resource_id, ...rest } = filter
-  const wanted = { ...rest, resource_id: resource_id && storedId(resource_id), ...readRange({ from_date, to_date }) }
+  const wanted = { ...rest, resource_id: resource_id && storedId(resource_id), ...readRange(from_date, to_date) }
   const rows = await transaction((db) => listAudit(db, wanted, { limit: limit + 1, before: after }))
   const { page, pagination } = pageOf(rows, limit, ({ id }) => id)
   return { status: 200, body: { events: page, pagination } }

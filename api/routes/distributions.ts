@@ -79,7 +79,7 @@ export const list = endpoint({
   },
 }).handle(async ({ transaction, query }) => {
   const { limit, offset, after, filter: given } = readPage(query, UUID_KEY)
-  const { status, ...rest } = given
+  const { status, tenant_id: _own, ...rest } = given
   const filter = { ...readFilter(rest), statuses: status && [status] }
   const { rows, counts } = await transaction(async (db) => ({
     rows: await listDistributions(db, filter, { limit: limit + 1, offset, before: after }),

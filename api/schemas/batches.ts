@@ -138,11 +138,10 @@ export const batchCancelAnswer = z
   .object({ batch_id: z.string(), status: z.enum(['processing', 'cancelled']), tracking_url: z.string() })
   .openapi('BatchCancelAccepted')
 
-const { limit: _limit, offset: _offset, cursor: _cursor, ...filter } = listQuery.shape
+const { limit: _limit, offset: _offset, cursor: _cursor, idempotency_key: _key, ...filter } = listQuery.shape
 
 export const bulkRetryRequest = z
   .strictObject({
-    tenant_id: tenantField,
     ...filter,
     status: z
       .union([z.enum(JOB_STATUSES), z.array(z.enum(JOB_STATUSES)).min(1, 'must contain at least one status')])

@@ -103,10 +103,22 @@ export const attempts = z
   .openapi('Attempts')
 
 export const listQuery = z.strictObject({
+  tenant_id: tenantField,
   status: z.enum(JOB_STATUSES).optional(),
   data_type: characters(1, 50).optional(),
   priority: z.enum(PRIORITIES).optional(),
   destination: nameField.optional().openapi({ description: 'Distributions with a delivery to this destination' }),
+  delivery_status: z.enum(DELIVERY_STATUSES).optional().openapi({
+    description: 'Distributions with a delivery of this status; with `destination`, the delivery to it',
+  }),
+  error_code: characters(1, 50).optional().openapi({
+    description:
+      'The code of the distribution or of a delivery; with `destination` or `delivery_status`, of such a delivery',
+    example: 'TIMEOUT',
+  }),
+  failed_from: dayOrInstant.optional().openapi({ description: 'A delivery failed at or after this' }),
+  failed_to: dayOrInstant.optional().openapi({ description: 'A delivery failed at or before this' }),
+  idempotency_key: characters(1, 255).optional().openapi({ description: 'The distribution that has this key' }),
   batch_id: characters(1, 100).optional().openapi({ description: 'Distributions of this batch' }),
   schedule_id: z.uuid().optional().openapi({ description: 'Distributions that this schedule created' }),
   ordering_key: characters(1, 255).optional(),

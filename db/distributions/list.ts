@@ -1,13 +1,20 @@
 // The tenant's distributions by filter, newest first. Time filters become ranges of the id, so that PostgreSQL reads
 // only the partitions of those months.
 import type { Db } from '../pool.ts'
-import { type JobStatus, OPEN_JOB, type Priority } from '../states.ts'
+import { type DeliveryStatus, type JobStatus, OPEN_JOB, type Priority } from '../states.ts'
 
 export interface DistributionFilter {
   statuses?: readonly JobStatus[] | undefined
   data_type?: string | undefined
   priority?: Priority | undefined
   destination?: string | undefined
+  /** The status of a delivery; with `destination`, of the delivery to it. */
+  delivery_status?: DeliveryStatus | undefined
+  /** The code of a delivery that meets the fields above; without them also that of the distribution itself. */
+  error_code?: string | undefined
+  /** A delivery that meets the fields above failed in this time; `from` is inclusive, `until` exclusive. */
+  failed?: { from?: Date | undefined; until?: Date | undefined } | undefined
+  idempotency_key?: string | undefined
   /** The uuid of a batch that they belong to. */
   batch?: string | undefined
   /** The uuid of the schedule that made them. */
@@ -42,14 +49,24 @@ const FILTER = `
   ($1::text[] is null or j.status = any ($1))
   and ($2::text is null or j.data_type = $2)
   and ($3::text is null or j.priority = $3)
-  and ($4::text is null
-       or exists (select from distribution_deliveries d where d.distribution_job_id = j.id and d.destination_name = $4)
-       or (j.planned_at is null and j.destinations @> jsonb_build_array(jsonb_build_object('name', $4::text))))
+  and (($4::text is null and $10::text is null and $11::text is null and $12::timestamptz is null and $13::timestamptz is null)
+       or exists (select from distribution_deliveries d
+                   where d.distribution_job_id = j.id
+                     and ($4::text is null or d.destination_name = $4)
+                     and ($10::text is null or d.status = $10)
+                     and ($11::text is null or d.error_code = $11)
+                     and ($12::timestamptz is null or (d.status = 'failed' and d.completed_at >= $12))
+                     and ($13::timestamptz is null or (d.status = 'failed' and d.completed_at < $13)))
+       or ($10::text is null and $12::timestamptz is null and $13::timestamptz is null
+           and case when $4::text is null then j.error_code = $11
+                    else $11::text is null and j.planned_at is null
+                         and j.destinations @> jsonb_build_array(jsonb_build_object('name', $4::text)) end))
   and ($5::timestamptz is null or j.id >= id_floor($5))
   and ($6::timestamptz is null or j.id < id_floor($6))
   and ($7::uuid is null or j.id in (select i.distribution_job_id from batch_items i where i.batch_id = $7))
   and ($8::uuid is null or j.schedule_id = $8)
-  and ($9::text is null or j.ordering_key = $9)`
+  and ($9::text is null or j.ordering_key = $9)
+  and ($14::text is null or j.id in (select k.job_id from idempotency_keys k where k.key = $14))`
 
 function filterValues(filter: DistributionFilter): unknown[] {
   return [
@@ -62,6 +79,11 @@ function filterValues(filter: DistributionFilter): unknown[] {
     filter.batch ?? null,
     filter.schedule_id ?? null,
     filter.ordering_key ?? null,
+    filter.delivery_status ?? null,
+    filter.error_code ?? null,
+    filter.failed?.from ?? null,
+    filter.failed?.until ?? null,
+    filter.idempotency_key ?? null,
   ]
 }
 
@@ -81,8 +103,8 @@ export async function listDistributions(
        from (select id, distribution_id, status, priority, data_type, created_at, started_at, completed_at, expires_at,
                     error_code, error_message, retry_count, planned_at, destinations
                from distribution_jobs j
-              where ${FILTER} and ($10::uuid is null or j.id < $10)
-              order by j.id desc limit $11 offset $12) j
+              where ${FILTER} and ($15::uuid is null or j.id < $15)
+              order by j.id desc limit $16 offset $17) j
       cross join lateral (
             select count(*)::int as count, count(*) filter (where status = 'success')::int as succeeded,
                    count(*) filter (where status = 'failed')::int as failed
@@ -106,15 +128,15 @@ export async function countDistributions(
 }
 
 // The same choice as a retry makes (commands.ts), except that only the retry excludes failover groups that have a
-// success. A distribution that is open, or that ended without deliveries, also has something to send. `$10` is `force`.
+// success. A distribution that is open, or that ended without deliveries, also has something to send. `$15` is `force`.
 const SENDABLE = `
   (exists (select from distribution_deliveries d
             where d.distribution_job_id = j.id
-              and (d.status in ('failed', 'cancelled') or ($10::boolean and d.status = 'success')
+              and (d.status in ('failed', 'cancelled') or ($15::boolean and d.status = 'success')
                    or (d.status = 'skipped' and ($4::text is not null or d.error_code is not null)))
               and ($4::text is null or d.destination_name = $4))
    or (j.planned_at is null and j.status not in ${OPEN_JOB})
-   or ((j.status = 'failed' or ($10::boolean and j.status in ('completed', 'cancelled')))
+   or ((j.status = 'failed' or ($15::boolean and j.status in ('completed', 'cancelled')))
        and not exists (select from distribution_deliveries d where d.distribution_job_id = j.id)))`
 
 export interface Matched {
@@ -149,7 +171,7 @@ export async function selectIntoBatch(
        select j.id, j.ordering_seq, j.round, ${SENDABLE} as sendable from distribution_jobs j where ${FILTER}),
      noted as (
        insert into batch_items (batch_id, position, tenant_id, distribution_job_id, round)
-       select $11, row_number() over (order by ordering_seq nulls first, id), $12, id, round from matched where sendable
+       select $16, row_number() over (order by ordering_seq nulls first, id), $17, id, round from matched where sendable
        returning position)
      select (select count(*) from matched)::int as matched, (select count(*) from noted)::int as sendable`,
     [...filterValues(filter), batch.force, batch.id, batch.tenant_id],

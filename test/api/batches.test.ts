@@ -208,19 +208,38 @@ describe('bulk retry', () => {
       "update distribution_jobs set status = 'failed', check_at = null, schedule_id = $1 where ordering_key = 'K-1'",
       [schedule_id],
     )
+    await api.rows(
+      'acme',
+      `insert into distribution_deliveries (distribution_job_id, tenant_id, destination_name, delivery_id, protocol, status,
+              error_code, completed_at, position)
+       select id, 'acme', 'ad-hoc', new_uuidv7(), 'REST', 'failed', 'TIMEOUT', '2026-01-05T10:00Z', 0
+         from distribution_jobs where ordering_key = 'K-1'`,
+    )
     const earlier = { from_date: '2020-01-01', to_date: '2020-01-02' }
     const values: Record<string, [matching: string, other: string]> = {
       status: ['failed', 'completed'],
       data_type: ['narrow', 'another'],
       priority: ['high', 'critical'],
       destination: ['ad-hoc', 'nobody'],
+      delivery_status: ['failed', 'success'],
+      error_code: ['TIMEOUT', 'REJECTED'],
+      failed_from: ['2026-01-05', '2026-01-06'],
+      failed_to: ['2026-01-05', '2026-01-04'],
       batch_id: [batch_id, 'batch_01a22dcd-0b1e-790e-bbf2-d40b6198b111'],
       schedule_id: [schedule_id, '01a22dcd-0ae4-7004-94ae-48eb49e7b4c1'],
       ordering_key: ['K-1', 'K-2'],
       from_date: [earlier.from_date, '2199-01-01'],
       to_date: ['2199-01-01', earlier.to_date],
     }
-    const { limit: _, offset: _offset, cursor: _cursor, ...filters } = listQuery.shape
+    // A bulk retry has an idempotency key of its own.
+    const {
+      tenant_id: _own,
+      idempotency_key: _key,
+      limit: _,
+      offset: _offset,
+      cursor: _cursor,
+      ...filters
+    } = listQuery.shape
     expect(Object.keys(values).sort()).toEqual(Object.keys(filters).sort())
     const matched = async (more: Record<string, string>) => {
       const filter = { data_type: 'narrow', ordering_key: 'K-1', ...more }

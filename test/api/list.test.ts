@@ -11,15 +11,38 @@ beforeAll(async () => {
       priority: n === 3 ? 'high' : 'normal',
       destinations: [inline({ name: `d${n}` }), inline({ name: 'all' })],
     }
-    const { body } = await api.call('POST', '/distribution/submit', aSubmission(given))
+    const { body } = await api.call(
+      'POST',
+      '/distribution/submit',
+      aSubmission({ ...given, ...(n === 5 && { options: { idempotency_key: 'the-fifth' } }) }),
+    )
     ids.push(body.distribution_id)
   }
   await api.call('POST', '/distribution/submit', aSubmission(), { key: api.keys.other.operator })
+  // The deliveries of 0, 1 and 2: to d0 succeeded and to all failed; the other way round; both failed, in January.
+  await deliver(0, ['success', null, 'now()'], ['failed', 'TIMEOUT', "'2026-01-05T10:00Z'"])
+  await deliver(1, ['failed', 'REJECTED', "'2026-01-07T10:00Z'"], ['success', null, 'now()'])
+  await deliver(2, ['failed', 'TIMEOUT', "'2026-01-06T10:00Z'"], ['failed', 'REJECTED', "'2026-01-06T10:00Z'"])
+  await api.rows('acme', "update distribution_jobs set error_code = 'EXPIRED' where distribution_id = $1", [ids[3]])
   await api.rows('acme', "update distribution_jobs set status = 'failed' where distribution_id = any ($1)", [
     ids.slice(0, 2),
   ])
 })
 afterAll(() => api.close())
+
+/** Plans distribution `n`, with its deliveries to d<n> and to `all`: status, code, and when it ended, in SQL. */
+async function deliver(n: number, ...deliveries: [status: string, code: string | null, completed: string][]) {
+  for (const [at, [status, code, completed]] of deliveries.entries()) {
+    await api.rows(
+      'acme',
+      `insert into distribution_deliveries (distribution_job_id, tenant_id, destination_name, delivery_id, protocol, status,
+              error_code, completed_at, position)
+       values ($1, 'acme', $2, new_uuidv7(), 'REST', $3, $4, ${completed}, $5)`,
+      [ids[n]!.slice(5), at === 0 ? `d${n}` : 'all', status, code, at],
+    )
+  }
+  await api.rows('acme', 'update distribution_jobs set planned_at = now() where distribution_id = $1', [ids[n]])
+}
 
 const list = (query = '') => api.call('GET', `/distribution/list${query}`, undefined, { key: api.keys.acme.viewer })
 const listed = async (query: string) =>
@@ -61,6 +84,19 @@ describe('the list', () => {
     ['?priority=high', [3]],
     ['?destination=d4', [4]],
     ['?destination=all&data_type=odd&status=failed', [1]],
+    ['?delivery_status=failed', [2, 1, 0]],
+    ['?delivery_status=failed&destination=all', [2, 0]],
+    ['?status=failed&destination=all&delivery_status=failed', [0]],
+    ['?error_code=TIMEOUT', [2, 0]],
+    ['?error_code=TIMEOUT&destination=all', [0]],
+    ['?error_code=EXPIRED', [3]],
+    ['?error_code=EXPIRED&destination=d3', []],
+    ['?failed_from=2026-01-06&failed_to=2026-01-06', [2]],
+    ['?failed_to=2026-01-06', [2, 0]],
+    ['?failed_from=2026-01-06&destination=all', [2]],
+    ['?idempotency_key=the-fifth', [5]],
+    ['?idempotency_key=nobody', []],
+    ['?tenant_id=acme&data_type=odd', [5, 3, 1]],
     ['?from_date=1066-10-14', [6, 5, 4, 3, 2, 1, 0]],
     ['?to_date=1066-10-14', []],
     ['?from_date=9000-01-01', []],
@@ -90,6 +126,8 @@ describe('the list', () => {
     ['?status=done', 'status'],
     ['?from_date=yesterday', 'from_date'],
     ['?from_date=2026-02-02&to_date=2026-01-01', 'to_date'],
+    ['?failed_from=2026-02-02&failed_to=2026-01-01', 'failed_to'],
+    ['?delivery_status=done', 'delivery_status'],
     ['?cursor=nonsense', 'cursor'],
     ['?destnation=x', 'destnation'],
     ['?status=failed&status=pending', 'status'],
@@ -133,5 +171,10 @@ describe('the other lists', () => {
     expect(walked).toEqual(all[field])
     const both = await api.call('GET', `${path}?offset=1&cursor=x`, undefined, keys())
     expect([both.status, both.body.details[0].field]).toEqual([400, 'offset'])
+  })
+
+  it('refuses the tenant_id of another tenant', async () => {
+    const { status, body } = await list('?tenant_id=other')
+    expect([status, body.error]).toEqual([403, 'AUTHORIZATION_FAILED'])
   })
 })
