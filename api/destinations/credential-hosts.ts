@@ -14,15 +14,22 @@ type Configured = Pick<DestinationRow, 'protocol' | 'configuration'>
 
 /**
  * Checks that the credentials of a registered destination may be sent to its hosts, and sets the hosts of those that have
- * none. Call it before the destination is written. Throws a 400 for a host that is not allowed.
+ * none. Call it before the destination is written. Throws a 400 for a host that is not allowed. A credential that is not
+ * stored is only a warning: it may be stored later, and the workers may have it in their environment.
  */
-export async function bindCredentials(db: Db, destination: Configured): Promise<void> {
+export async function bindCredentials(db: Db, destination: Configured): Promise<{ warnings?: string[] }> {
   const details: Detail[] = []
+  const warnings: string[] = []
   const reached = hostsOf(destination)
   // Sorted by name: two requests lock them in the same order.
   for (const name of namesIn(destination)) {
     const row = await findCredential(db, name, { forUpdate: true })
-    if (!row) continue
+    if (!row) {
+      warnings.push(
+        `no credential named ${JSON.stringify(name)} is stored; until it is, or the workers have it in their environment, deliveries fail`,
+      )
+      continue
+    }
     const bound = row.allowed_hosts ?? row.registered_hosts ?? (await registeredHosts(db, name))
     const beyond = bound === null ? [] : reached.filter(({ host }) => !covers(bound, host))
     details.push(...beyond.map((place) => notBound(name, bound!, place)))
@@ -31,6 +38,7 @@ export async function bindCredentials(db: Db, destination: Configured): Promise<
     if (row.registered_hosts === null) await bindCredential(db, name, { allowed_hosts: null, registered_hosts })
   }
   if (details.length > 0) throw invalid(details)
+  return warnings.length > 0 ? { warnings } : {}
 }
 
 /** Stores the hosts of credentials without `allowed_hosts`, before a destination that uses them is deleted. */

@@ -29,6 +29,7 @@ import {
   namedDestination,
   registration,
   replacement,
+  writtenDestination,
 } from '../schemas/destinations.ts'
 import { nameField } from '../schemas/fields.ts'
 
@@ -47,7 +48,7 @@ export const register = endpoint({
   role: 'admin',
   body: registration,
   answers: {
-    201: { description: 'Registered; secrets are shown as `***`', schema: destination },
+    201: { description: 'Registered; secrets are shown as `***`', schema: writtenDestination },
     409: { description: 'The name is taken, or the tenant has reached its limit' },
   },
 }).handle(async (request) => {
@@ -56,24 +57,24 @@ export const register = endpoint({
   const { name, protocol } = body
   const { tenant_id } = caller
   await checkContent(deps, tenant_id, protocol, body)
-  const row = await transaction(async (db) => {
+  const { row, warned } = await transaction(async (db) => {
     const id = await newDestinationId(db)
     const own = { tenant_id, destination_id: id, protocol }
     const { content, fields } = await separateSecrets(db, sealer, own, body)
-    await bindCredentials(db, { protocol, configuration: content.configuration })
+    const warned = await bindCredentials(db, { protocol, configuration: content.configuration })
     const made = await insertDestination(db, { id, tenant_id, name, protocol, ...content }, caller.actor)
     if (!made) throw nameTaken('destination', name, 'name', '/destinations/{id}')
     await refuseOneTooMany(db, tenant_id, 'destinations')
     if (hasHealthCheck(made)) await refuseOneTooMany(db, tenant_id, 'health_checks')
     await keepSecrets(db, sealer, own, fields, false)
     await audit(db, entry('register', made, { protocol }))
-    return made
+    return { row: made, warned }
   })
   const check = healthCheckOf(tenant_id, row)
   if (check.interval_seconds !== null) {
     await dispatcher.tell('health check', check, (runs) => runs.healthCheck(check))
   }
-  return { status: 201, body: await shown(request, row) }
+  return { status: 201, body: { ...(await shown(request, row)), ...warned } }
 })
 
 export const list = endpoint({
@@ -122,7 +123,11 @@ export const replace = endpoint({
   role: 'admin',
   params: destinationParams,
   body: replacement,
-  answers: { ...ONE, ...MISSING, 409: { description: 'The tenant has reached its limit of health checks' } },
+  answers: {
+    200: { description: 'The destination, with secrets masked', schema: writtenDestination },
+    ...MISSING,
+    409: { description: 'The tenant has reached its limit of health checks' },
+  },
 }).handle(async (request) => {
   const { deps, caller, transaction, audit, params, body } = request
   const { sealer, dispatcher } = deps
@@ -130,20 +135,20 @@ export const replace = endpoint({
   const known = await transaction((db) => find(db, params.id))
   refuseChange(known, body)
   await checkContent(deps, tenant_id, known.protocol, body)
-  const { row, is_change, limits_changed } = await transaction(async (db) => {
+  const { row, warned, is_change, limits_changed } = await transaction(async (db) => {
     // Find it by its id: another destination, with another protocol, may have the name by now.
     const present = await find(db, known.id, { forUpdate: true })
     const { id, protocol } = present
     const own = { tenant_id, destination_id: id, protocol }
     const { content, fields, changed: isChange } = await separateSecrets(db, sealer, own, body, present)
     // Use the stored form: a `***` in the request may stand for a reference.
-    await bindCredentials(db, { protocol, configuration: content.configuration })
-    if (!isChange) return { row: present, is_change: false, limits_changed: false }
+    const warned = await bindCredentials(db, { protocol, configuration: content.configuration })
+    if (!isChange) return { row: present, warned, is_change: false, limits_changed: false }
     const changed = await updateDestination(db, tenant_id, id, content, caller.actor)
     if (hasHealthCheck(changed) && !hasHealthCheck(present)) await refuseOneTooMany(db, tenant_id, 'health_checks')
     await keepSecrets(db, sealer, own, fields, true)
     await audit(db, entry('update', changed, { version: changed.version }))
-    return { row: changed, is_change: true, limits_changed: limitsOf(present) !== limitsOf(changed) }
+    return { row: changed, warned, is_change: true, limits_changed: limitsOf(present) !== limitsOf(changed) }
   })
   // The change may have fixed the problem, so one delivery may try at once. After the transaction, because a failing attempt
   // locks the circuit before the destination.
@@ -157,7 +162,7 @@ export const replace = endpoint({
     const ref = { tenant_id, target: row.id, changed_at: row.updated_at.toISOString() }
     await dispatcher.tell('resume', ref, (runs) => runs.resume(ref))
   }
-  return { status: 200, body: await shown(request, row) }
+  return { status: 200, body: { ...(await shown(request, row)), ...warned } }
 })
 
 export const remove = endpoint({

@@ -140,6 +140,15 @@ export const destination = z
   })
   .openapi('Destination')
 
+export const writtenDestination = destination
+  .extend({
+    warnings: z
+      .array(z.string())
+      .optional()
+      .openapi({ description: 'Credentials that the configuration names and that are not stored yet' }),
+  })
+  .openapi('WrittenDestination')
+
 export const destinationListQuery = z.strictObject({
   protocol: z.enum(PROTOCOLS).optional(),
   status: z.enum(DESTINATION_STATUSES).optional(),

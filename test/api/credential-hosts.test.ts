@@ -99,6 +99,17 @@ describe('a credential without allowed_hosts', () => {
   })
 })
 
+it('a destination whose credential is not stored yet is registered with a warning, until it is stored', async () => {
+  const made = await registerRest('before-credential', 'https://partner.example/in', 'stored-later')
+  expect([made.status, made.body.warnings]).toEqual([
+    201,
+    [expect.stringContaining('no credential named "stored-later" is stored')],
+  ])
+  await keep('stored-later')
+  const again = await registerRest('after-credential', 'https://partner.example/in', 'stored-later')
+  expect([again.status, again.body.warnings]).toEqual([201, undefined])
+})
+
 describe('changing the hosts of a credential', () => {
   it('to others needs its values; confirming or narrowing them does not', async () => {
     await keep('confirmed')
