@@ -20,7 +20,7 @@ const TUTORIAL = 'docs/tutorial.md'
 /** It takes the longest, and needs nothing of the tutorial. */
 const ALONE = 'docs/failing-destinations.md'
 /** Blocks that cannot run here. Each of them says why, in a comment above it. */
-const NOT_RUN = 13
+const NOT_RUN = 15
 
 const folder = temporaryFolder('pages')
 const data = join(folder, 'data')
