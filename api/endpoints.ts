@@ -21,6 +21,7 @@ import * as schedules from './routes/schedules.ts'
 import * as service from './routes/service.ts'
 import * as tenants from './routes/tenants.ts'
 import * as webhooks from './routes/webhooks.ts'
+import { whoami } from './routes/whoami.ts'
 
 /** Under `/api/v1`. */
 export const ENDPOINTS: readonly Endpoint[] = [
@@ -90,6 +91,8 @@ export const ENDPOINTS: readonly Endpoint[] = [
   apiKeys.add,
   apiKeys.list,
   apiKeys.revoke,
+
+  whoami,
 ]
 
 /** Health and metrics: outside `/api/v1`, and without a rate limit. */

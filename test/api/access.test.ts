@@ -23,6 +23,14 @@ describe('a key', () => {
     expect([bearer.status, bearer.body.error]).toEqual([401, 'AUTHENTICATION_FAILED'])
   })
 
+  it('is described by GET /whoami', async () => {
+    const { status, body } = await api.call('GET', '/whoami', undefined, { key: api.keys.other.viewer })
+    expect([status, body]).toEqual([
+      200,
+      { tenant_id: 'other', role: 'viewer', actor: expect.stringMatching(/^api_key:[0-9a-f-]{36}$/) },
+    ])
+  })
+
   it('is asked for before a body is read', async () => {
     let pulled = 0
     const body = new ReadableStream({ pull: () => void pulled++ }, { highWaterMark: 0 })

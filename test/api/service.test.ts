@@ -159,6 +159,7 @@ describe('the OpenAPI document', () => {
         'PUT /api/v1/credentials/{name}',
         'DELETE /api/v1/credentials/{name}',
         'GET /api/v1/audit-log',
+        'GET /api/v1/whoami',
         'POST /api/v1/tenants',
         'GET /api/v1/tenants',
         'GET /api/v1/tenants/{id}',
