@@ -5,6 +5,7 @@ import { CompleteAsyncError, type Context } from '@temporalio/activity'
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common'
 import type { ActivityInboundCallsInterceptor } from '@temporalio/worker'
 import type { Logger } from 'pino'
+import { isStalePlan } from '../db/availability.ts'
 
 export function safeFailures(logger: Logger): (context: Context) => { inbound: ActivityInboundCallsInterceptor } {
   return (context) => ({
@@ -17,10 +18,9 @@ export function safeFailures(logger: Logger): (context: Context) => { inbound: A
           if (error instanceof ApplicationFailure) throw withoutStack(error)
           const reference = randomUUID()
           const { activityType, workflowExecution, attempt } = context.info
-          logger.error(
-            { err: error, reference, activity: activityType, workflow_id: workflowExecution?.workflowId, attempt },
-            'activity failed unexpectedly',
-          )
+          const facts = { reference, activity: activityType, workflow_id: workflowExecution?.workflowId, attempt }
+          if (isStalePlan(error)) logger.warn(facts, 'the schema has changed; the activity is repeated')
+          else logger.error({ err: error, ...facts }, 'activity failed unexpectedly')
           throw withoutStack(
             ApplicationFailure.retryable(
               `An unexpected error; see the log entry with the reference ${reference}`,

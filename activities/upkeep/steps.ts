@@ -18,6 +18,8 @@ export async function runSteps(
   beat: () => void,
 ): Promise<void> {
   const failed: string[] = []
+  // `increase()` does not see the first failure of a series that begins with it.
+  for (const [step] of steps) deps.metrics.failedSteps.inc({ job, step }, 0)
   for (const [step, work] of steps) {
     try {
       await work()

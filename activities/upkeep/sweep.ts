@@ -39,12 +39,16 @@ export async function sweep(deps: ActivityDeps, input: SweepInput, beat: () => v
 }
 
 function openJobs(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () => void): Steps {
+  let looked = 0
   const jobs = () =>
     sweepPages(
       deps,
       {
         query: (db, limit, after: DueJob | null) => dueJobs(db, limit, all, after?.id ?? null),
-        act: (job) => tendOpenJob(deps, runs, job),
+        act: (job) => {
+          looked += 1
+          return tendOpenJob(deps, runs, job)
+        },
         failure: 'the sweep could not handle a distribution; a later one tries again',
         postpone: (job) => withTenant(deps.pool, job.tenant_id, (db) => checkLater(db, job.id, FAILED_CHECK_SECONDS)),
       },
@@ -52,7 +56,13 @@ function openJobs(deps: ActivityDeps, runs: Runs, { all }: SweepInput, beat: () 
     )
   return [
     ['terminated', () => bringTerminatedForward(deps, runs)],
-    ['jobs', jobs],
+    [
+      'jobs',
+      async () => {
+        await jobs()
+        if (all) deps.logger.info({ distributions: looked }, 'every open distribution was looked at')
+      },
+    ],
   ]
 }
 

@@ -1,7 +1,7 @@
 // Errors of the API: one class, rendered in one place.
 
 import type { Context } from 'hono'
-import { isRefused, isUnavailable, shortReason, TenantBusy } from '../../db/availability.ts'
+import { isRefused, isStalePlan, isUnavailable, shortReason, TenantBusy } from '../../db/availability.ts'
 import { nowDate } from '../../db/clock.ts'
 import type { ApiEnv, Refusal } from './context.ts'
 
@@ -148,15 +148,12 @@ function translate(error: Error): ApiError {
       retryAfterSeconds: BUSY_RETRY_AFTER_SECONDS,
     })
   }
+  if (isStalePlan(error)) return unavailable('the schema of the database has just changed; try again', error)
   return isUnavailable(error) || isRefused(error)
-    ? databaseAway(error)
+    ? unavailable('the database does not answer; try again', error)
     : new ApiError('INTERNAL_ERROR', 'internal error', [], { cause: error })
 }
 
-/** The 503 for a database that does not answer. */
-function databaseAway(cause: unknown): ApiError {
-  return new ApiError('SERVICE_UNAVAILABLE', 'the database does not answer; try again', [], {
-    cause,
-    retryAfterSeconds: RETRY_AFTER_SECONDS,
-  })
+function unavailable(message: string, cause: unknown): ApiError {
+  return new ApiError('SERVICE_UNAVAILABLE', message, [], { cause, retryAfterSeconds: RETRY_AFTER_SECONDS })
 }

@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino'
 import { createLogger } from './log.ts'
-import { helpText, type Program, readSettings, type Settings, SettingsError } from './settings.ts'
+import { helpText, misspeltSettings, type Program, readSettings, type Settings, SettingsError } from './settings.ts'
 
 /** The longest time for a shutdown; the workers' own grace period is 30 s. */
 const STOP_WITHIN_MS = 90_000
@@ -82,6 +82,7 @@ export async function runProgram(
   const logger =
     options.logger?.(settings) ?? createLogger(settings.LOG_LEVEL, program === 'start' ? 'distributor' : program)
   const say = options.say ?? ((line) => logger.info(line))
+  for (const line of misspeltSettings()) logger.warn(line)
   const life = createLife(logger)
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => life.end(0, signal))
   process.on('uncaughtException', (error) => life.fail(error))

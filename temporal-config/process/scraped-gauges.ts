@@ -1,6 +1,7 @@
 // Gauges whose value is read from the database when Prometheus scrapes them. If the database does not answer in time, a
 // gauge keeps its last value.
 import { Gauge, type Registry } from 'prom-client'
+import { CHECKS } from '../../api/http/health.ts'
 import { openCircuits } from '../../db/destinations/circuits.ts'
 import { type Db, type Pool, withoutTenant } from '../../db/pool.ts'
 import { partitionsAhead } from '../../db/upkeep/partitions.ts'
@@ -40,6 +41,20 @@ export function addScrapedGauges(registry: Registry, pool: Pool): void {
     registers,
     async collect() {
       await ask(partitionsAhead, (months) => this.set(months))
+    },
+  })
+}
+
+/** Registers the checks of the API's `/health/ready`. */
+export function addReadinessGauge(registry: Registry, failing: () => Promise<string[]>): void {
+  new Gauge({
+    name: 'zenia_distribution_ready',
+    help: 'Checks of the API: 1 if it passes',
+    labelNames: ['check'],
+    registers: [registry],
+    async collect() {
+      const failed = await failing()
+      for (const check of CHECKS) this.set({ check }, failed.includes(check) ? 0 : 1)
     },
   })
 }

@@ -1,5 +1,6 @@
 // Every setting is defined here, with name, type, default, meaning and rule. This schema is the source of `--help`, of
 // the table in docs/settings.md and of the errors at start. No other file reads the process's environment.
+import { closest, distance } from 'fastest-levenshtein'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 
@@ -162,6 +163,16 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env, program: Prog
   lines.push(...missing(given, program))
   if (!parsed.success || lines.length > 0) throw new SettingsError(lines)
   return parsed.data
+}
+
+/** Variables of the environment that look like a misspelt setting: it would silently have no effect. */
+export function misspeltSettings(env: NodeJS.ProcessEnv = process.env): string[] {
+  const settings = Object.keys(settingsSchema.shape)
+  return Object.keys(env).flatMap((name) => {
+    if (name.length < 8 || settings.includes(name)) return []
+    const near = closest(name, settings)
+    return distance(name, near) <= 2 ? [`${name} is not a setting; did you mean ${near}?`] : []
+  })
 }
 
 function refusals(error: z.ZodError, given: Record<string, string>): string[] {

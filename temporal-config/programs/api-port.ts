@@ -7,6 +7,7 @@ import type { Dispatcher } from '../../workflows/client.ts'
 import { metricsRoute, servePlain } from '../process/plain-server.ts'
 import { portRefused } from '../process/port-refused.ts'
 import { type Life, StartRefused } from '../process/program.ts'
+import { addReadinessGauge } from '../process/scraped-gauges.ts'
 import type { Settings } from '../process/settings.ts'
 import { usedBy } from '../stack/lock.ts'
 import type { Parts } from './composition.ts'
@@ -27,6 +28,7 @@ export async function openApi(
     throw portRefused('API', host, port, error)
   })
   parts.own.add(served.url)
+  addReadinessGauge(parts.metrics.registry, served.failing)
   const { WORKER_HOST, METRICS_PORT } = settings
   if (METRICS_PORT === undefined) return served
   const place = { prefix: 'METRICS', host: WORKER_HOST, port: METRICS_PORT, closing: 'the metrics server' } as const

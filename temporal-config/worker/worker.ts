@@ -11,6 +11,7 @@ import { createBackgroundActivities } from '../../activities/background.ts'
 import type { ActivityDeps } from '../../activities/deps.ts'
 import { createActivities } from '../../activities/index.ts'
 import { safeFailures } from '../../activities/interceptor.ts'
+import { announceMaintenance } from '../../activities/upkeep/maintain.ts'
 import { backgroundQueue } from '../../workflows/names.ts'
 
 /** A send may take this long after SIGTERM. Then it is aborted and its attempt closed as `WORKER_LOST`. */
@@ -72,6 +73,7 @@ export async function startWorkers(options: WorkersOptions): Promise<Workers> {
     maxConcurrentActivityTaskExecutions: BACKGROUND_SLOTS,
   })
   const workers = [main, background]
+  announceMaintenance(deps.metrics)
   const flushing = setInterval(() => void deps.usage.flush(), USAGE_FLUSH_MS)
   deps.metrics.activeWorkers.set({ worker_type: 'delivery' }, 1)
   deps.metrics.activeWorkers.set({ worker_type: 'background' }, 1)

@@ -30,7 +30,7 @@ describe('the border to the history', () => {
     const failure = JSON.stringify(defaultFailureConverter.errorToFailure(thrown, defaultPayloadConverter))
     expect(failure).not.toContain('hunter2')
     expect(failure).not.toMatch(/\.ts:\d+/)
-    const reference = /under ([0-9a-f-]{36})/.exec(failure)?.[1]
+    const reference = /reference ([0-9a-f-]{36})/.exec(failure)?.[1]
     expect(lines.some((line) => reference !== undefined && line.includes(reference))).toBe(true)
     expect(thrown).toMatchObject({ type: 'UNEXPECTED', nonRetryable: false })
   })

@@ -34,7 +34,8 @@ describe('steps', () => {
     )
     await expect(run).rejects.toThrow(new StepsFailed('Failed: b, d'))
     expect(done).toEqual(['a', 'b', 'c', 'd', 'e'])
-    expect(await failures()).toEqual({ b: 1, d: 1 })
+    // The others are there from the start, at 0.
+    expect(await failures()).toEqual({ a: 0, b: 1, c: 0, d: 1, e: 0 })
     expect(lines.map(({ step, err }) => [step, (err as Error).message])).toEqual([
       ['b', 'b broke'],
       ['d', 'd broke'],
@@ -58,7 +59,7 @@ describe('steps', () => {
     )
     await expect(run).rejects.toBe(stop)
     expect(done).toEqual([])
-    expect(await failures()).toEqual({})
+    expect(await failures()).toEqual({ a: 0, b: 0 })
   })
 })
 
@@ -86,7 +87,9 @@ describe('the maintenance', () => {
     const { failures, ...deps } = watched()
     const run = maintain({ ...deps, pool } as unknown as Parameters<typeof maintain>[0], () => {})
     await expect(run).rejects.toThrow('Failed: distribution_summary_mv')
-    expect(await failures()).toEqual({ distribution_summary_mv: 1 })
+    expect(await failures()).toEqual({
+      ...{ partitions: 0, distribution_summary_mv: 1, destination_health_mv: 0, forget_limits: 0 },
+    })
     const { rows } = await owner.query(
       "select ispopulated, (select count(*)::int from api_rate_limits) as left from pg_matviews where matviewname = 'destination_health_mv'",
     )

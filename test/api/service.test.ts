@@ -64,7 +64,7 @@ describe('health', () => {
     const { status, body } = await api.request('/health/detailed', platform())
     expect(status).toBe(200)
     expect(body).toMatchObject({ status: 'ready', version: '0.0.0-test', partitions_ahead: 3 })
-    expect(body.open_deliveries).toEqual({ pending: 0, processing: 0, waiting: 0 })
+    expect(body.open_deliveries).toEqual({ pending: 0, processing: 0, waiting: 0, unplanned: 0 })
   })
 })
 

@@ -179,6 +179,8 @@ onEachPostgres((database) => {
     expect(await ask('select queue_name, depth from queue_depths() order by 1')).toEqual([
       { queue_name: 'pending', depth: '1' },
       { queue_name: 'processing', depth: '0' },
+      // Those two have deliveries, but no plan.
+      { queue_name: 'unplanned', depth: '2' },
       { queue_name: 'waiting', depth: '2' },
     ])
   })

@@ -224,8 +224,8 @@ describe('resuming', () => {
     await handle.result()
     const { events } = await handle.fetchHistory()
     const steps = (events ?? []).filter(({ activityTaskScheduledEventAttributes: step }) => step).length
-    // 10, 20, 40, 80, 90 … and the last, which finds nothing; ten at a time would be more than 24.
-    expect(steps).toBeLessThanOrEqual(10)
+    // 10, 20, 40, 80, 90 and the last, which finds nothing, and some while none is taken up. Ten at a time would be 25 and more.
+    expect(steps).toBeLessThanOrEqual(20)
   }, 120_000)
 
   it('doubles while they are taken up, stays while they are not, and halves when the destination fails or puts them off', () => {

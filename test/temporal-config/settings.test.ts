@@ -4,6 +4,7 @@ import {
   describeSettings,
   environmentSecrets,
   helpText,
+  misspeltSettings,
   readSettings,
   SettingsError,
 } from '../../temporal-config/process/settings.ts'
@@ -102,5 +103,15 @@ describe('settings', () => {
     expect(environmentSecrets({ DISTRIBUTOR_SECRET_DEMO__CRM: '{"token":"t"}', PATH: '/bin' })).toEqual({
       DISTRIBUTOR_SECRET_DEMO__CRM: '{"token":"t"}',
     })
+  })
+})
+
+describe('misspelt settings', () => {
+  it('are named with the setting that was probably meant; other variables are not', () => {
+    const env = { EGRESS_ALOW: '10.0.0.0/8', API_PROT: '1', API_PORT: '2', PATH: '/bin', HOME: '/', NODE_ENV: 'test' }
+    expect(misspeltSettings(env)).toEqual([
+      'EGRESS_ALOW is not a setting; did you mean EGRESS_ALLOW?',
+      'API_PROT is not a setting; did you mean API_PORT?',
+    ])
   })
 })
