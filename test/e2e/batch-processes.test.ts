@@ -91,7 +91,7 @@ describe('kill -9', () => {
   it('of everything in the middle of a batch: all that was accepted is delivered, and a repeat with the key makes none', async () => {
     receiver.reply({ after_ms: 20 })
     const from = receiver.requests.length
-    const request = { distributions: Array.from({ length: 90 }, (_, i) => item(`batch-${i}`)) }
+    const request = { distributions: Array.from({ length: 60 }, (_, i) => item(`batch-${i}`)) }
     const key = { 'Idempotency-Key': 'batch-1' }
     const first = await post(apis[0]!, '/distribution/bulk-submit', request, key)
     expect(first.status).toBe(202)
@@ -107,8 +107,8 @@ describe('kill -9', () => {
         'select status, count(*)::int as n from distribution_jobs where batch_id = $1 group by 1',
         [id],
       )
-    await expect.poll(statuses, { timeout: 150_000, interval: 500 }).toEqual([{ status: 'completed', n: 90 }])
-    expect(new Set(pathsFrom(from)).size).toBe(90)
+    await expect.poll(statuses, { timeout: 150_000, interval: 500 }).toEqual([{ status: 'completed', n: 60 }])
+    expect(new Set(pathsFrom(from)).size).toBe(60)
     await expect
       .poll(async () => (await query('select status from batches where id = $1', [id]))[0], { timeout: 60_000 })
       .toEqual({ status: 'completed' })
@@ -116,7 +116,7 @@ describe('kill -9', () => {
 
   it('of the worker in the middle of a bulk retry: each is sent again in one round', async () => {
     receiver.reply({ status: 404 })
-    const request = { distributions: Array.from({ length: 100 }, (_, i) => item(`again-${i}`, { data_type: 'again' })) }
+    const request = { distributions: Array.from({ length: 60 }, (_, i) => item(`again-${i}`, { data_type: 'again' })) }
     const made = await post(apis[0]!, '/distribution/bulk-submit', request)
     const statuses = () =>
       query<{ status: string; round: number; n: number }>(
@@ -124,21 +124,19 @@ describe('kill -9', () => {
         [],
       )
     expect(made.status).toBe(202)
-    await expect.poll(statuses, { timeout: 90_000, interval: 250 }).toEqual([{ status: 'failed', round: 1, n: 100 }])
+    await expect.poll(statuses, { timeout: 90_000, interval: 250 }).toEqual([{ status: 'failed', round: 1, n: 60 }])
     receiver.reply({ after_ms: 20 })
     const from = receiver.requests.length
     const retry = { data_type: 'again' }
     const key = { 'Idempotency-Key': 'retry-again' }
     const first = await post(apis[0]!, '/distribution/retry', retry, key)
-    expect(first.body).toMatchObject({ total_distributions: 100 })
+    expect(first.body).toMatchObject({ total_distributions: 60 })
     await receiver.until(() => receiver.requests.length >= from + 10)
     await workers[0]!.kill9()
     workers = [await deployment.startWorker()]
     expect((await post(apis[0]!, '/distribution/retry', retry, key)).body).toEqual(first.body)
-    await expect
-      .poll(statuses, { timeout: 120_000, interval: 250 })
-      .toEqual([{ status: 'completed', round: 2, n: 100 }])
-    expect(new Set(pathsFrom(from).filter((path) => path.startsWith('again-'))).size).toBe(100)
+    await expect.poll(statuses, { timeout: 120_000, interval: 250 }).toEqual([{ status: 'completed', round: 2, n: 60 }])
+    expect(new Set(pathsFrom(from).filter((path) => path.startsWith('again-'))).size).toBe(60)
   }, 300_000)
 
   it('of Temporal with all its data: a schedule is made again from its row', async () => {

@@ -108,7 +108,7 @@ describe('a PostgreSQL that stands still in mid-run', () => {
   it('and goes on loses nothing and has nothing sent twice; submissions meanwhile are 503', async () => {
     receiver.reply({ after_ms: 200 })
     const from = receiver.requests.length
-    const ids = await submit(40)
+    const ids = await submit(25)
     await receiver.until(() => receiver.requests.length >= from + 20)
     const thaw = freeze(deployment.databasePid())
     const began = performance.now()
@@ -132,15 +132,15 @@ describe('kill -9', () => {
     })
     // The first sends are answered, the next ones hang until their worker is dead, the rest has not begun.
     receiver.reply(async (_request, index) => {
-      if (index >= 60) await killed
+      if (index >= 30) await killed
       return {}
     })
     const from = receiver.requests.length
-    const ids = await submit(110)
-    await receiver.until(() => receiver.requests.length >= from + 80)
+    const ids = await submit(60)
+    await receiver.until(() => receiver.requests.length >= from + 44)
     await expect
       .poll(async () => (await attemptsOf(ids)).filter((attempt) => attempt.status === 'success').length)
-      .toBeGreaterThanOrEqual(30)
+      .toBeGreaterThanOrEqual(15)
     const before = await attemptsOf(ids)
     await worker.kill9()
     released()
@@ -159,7 +159,7 @@ describe('kill -9', () => {
   it('of Temporal in mid-run', async () => {
     receiver.reply({ after_ms: 40 })
     const from = receiver.requests.length
-    const ids = await submit(40)
+    const ids = await submit(25)
     await receiver.until(() => receiver.requests.length >= from + 20)
     await deployment.killTemporal()
     await sleep(500)
@@ -170,7 +170,7 @@ describe('kill -9', () => {
   it('of PostgreSQL in mid-run', async () => {
     receiver.reply({ after_ms: 40 })
     const from = receiver.requests.length
-    const ids = await submit(40)
+    const ids = await submit(25)
     await receiver.until(() => receiver.requests.length >= from + 20)
     await deployment.killPostgres()
     await sleep(500)
@@ -207,8 +207,8 @@ describe('kill -9', () => {
   it('SIGTERM under load: sends in flight finish, nothing is lost or doubled, exit code 0', async () => {
     receiver.reply({ after_ms: 300 })
     const from = receiver.requests.length
-    const ids = await submit(90)
-    await receiver.until(() => receiver.requests.length >= from + 30)
+    const ids = await submit(50)
+    await receiver.until(() => receiver.requests.length >= from + 20)
     const code = await worker.terminate()
     expect(code).toBe(0)
     expect((await attemptsOf(ids)).filter((attempt) => attempt.status === 'processing')).toEqual([])
