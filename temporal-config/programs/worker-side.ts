@@ -23,8 +23,10 @@ import { keepSchedules } from '../client/maintenance-schedules.ts'
 import { createRuns } from '../client/runs.ts'
 import { restoreSchedules } from '../client/schedules.ts'
 import type { Life } from '../process/program.ts'
-import { environmentSecrets } from '../process/settings.ts'
-import { bundleWorkflows, startWorkers, type Workers } from '../worker/worker.ts'
+import { environmentSecrets, wholeEnvironment } from '../process/settings.ts'
+import { programFolder } from '../stack/temporal-program.ts'
+import { keptBundle } from '../worker/kept-bundle.ts'
+import { startWorkers, type Workers } from '../worker/worker.ts'
 import type { Parts } from './composition.ts'
 
 const PAGE = 500
@@ -49,7 +51,7 @@ export function runWorkers(
   parts: Parts,
   temporal: TemporalAddress,
   life: Life,
-  { workflows = bundleWorkflows, timing = TIMING }: WorkersTuning = {},
+  { workflows = () => keptBundle(programFolder(wholeEnvironment())), timing = TIMING }: WorkersTuning = {},
 ): WorkerSide {
   const { logger } = parts
   let connection: NativeConnection | undefined

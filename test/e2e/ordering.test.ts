@@ -1,6 +1,6 @@
 // One after another under one key, on the real servers: in the order of acceptance, past failures, cancels and retries.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { batchStep } from '../../activities/batches/index.ts'
 import { sweep } from '../../activities/upkeep/sweep.ts'
 import { insertBatch, newBatchId } from '../../db/batches/batches.ts'
@@ -257,6 +257,9 @@ describe('under one ordering key', () => {
 
   it('the sweep notifies the next distribution if it was not notified, and only that one', async () => {
     const { signalTurn } = system.runs
+    onTestFinished(() => {
+      system.runs.signalTurn = signalTurn
+    })
     const told: string[] = []
     let lost = true
     system.runs.signalTurn = async (ref, ...rest) => {
@@ -264,12 +267,20 @@ describe('under one ordering key', () => {
       told.push(ref.distribution_id)
       await signalTurn(ref, ...rest)
     }
-    receiver.reply({ after_ms: 300 })
+    let release = () => {}
+    const others = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    receiver.reply(async () => {
+      await others
+      return {}
+    })
     const refs = [await distribute('untold', '1'), await distribute('untold', '2'), await distribute('untold', '3')]
-    await endsAs(refs[0]!, 'completed')
     for (const ref of refs.slice(1)) {
       await expect.poll(() => statusOf(ref)).toMatchObject({ status: 'waiting', next_attempt_at: null })
     }
+    release()
+    await endsAs(refs[0]!, 'completed')
     // What has looked just now may be about to be told.
     await expect
       .poll(() => withoutTenant(system.pool, (db) => dueTurns(db, 10, null)), { timeout: 10_000 })
@@ -279,7 +290,6 @@ describe('under one ordering key', () => {
     expect(told[0]).toBe(refs[1]!.distribution_id)
     expect(told).not.toContain(refs[2]!.distribution_id)
     for (const ref of refs.slice(1)) await endsAs(ref, 'completed')
-    system.runs.signalTurn = signalTurn
   })
 
   it('a held distribution makes no calls and adds nothing to its history', async () => {
