@@ -12,6 +12,7 @@ import * as dataTypes from './routes/data-types.ts'
 import * as destinationActions from './routes/destination-actions.ts'
 import * as destinations from './routes/destinations.ts'
 import * as distributions from './routes/distributions.ts'
+import { payload } from './routes/payload.ts'
 import * as preview from './routes/preview.ts'
 import * as routing from './routes/routing.ts'
 import * as ruleTrial from './routes/rule-trial.ts'
@@ -43,6 +44,9 @@ export const ENDPOINTS: readonly Endpoint[] = [
   distributions.list,
   distributions.status,
   distributions.attemptList,
+  payload,
+  webhooks.callbacks,
+  webhooks.resendCallback,
   commands.cancel,
   commands.retry,
   commands.release,

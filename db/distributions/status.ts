@@ -94,6 +94,20 @@ async function listSubmittedDestinations(db: Db, id: string): Promise<DeliverySt
   return rows
 }
 
+/** The payload as it was accepted; `bytes` is null if it is larger than `most`, `size` too if it is not stored any more. */
+export async function payloadOf(
+  db: Db,
+  id: string,
+  most: number,
+): Promise<{ size: number | null; bytes: Buffer | null } | null> {
+  const { rows } = await db.query<{ size: number | null; bytes: Buffer | null }>(
+    `select octet_length(payload_bytes) as size, case when octet_length(payload_bytes) <= $2 then payload_bytes end as bytes
+       from distribution_jobs where id = $1`,
+    [id, most],
+  )
+  return rows[0] ?? null
+}
+
 export interface DistributionMetrics {
   /** Submission to final state; null until then. */
   total_latency_ms: number | null

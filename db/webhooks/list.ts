@@ -19,6 +19,18 @@ export interface ListedWebhook extends WebhookKey {
 /** The sort key of the list. */
 export type WebhookPosition = [subject_id: string, kind: WebhookKind, round: number]
 
+const SHOWN = `kind, subject_id, round, event_type, url, status, attempts, next_attempt_at, response_status, error_code,
+            error_message, created_at, completed_at`
+
+/** The callbacks of a distribution, one for each round that has ended, latest first. At most 1000. */
+export async function listCallbacks(db: Db, distribution: string): Promise<ListedWebhook[]> {
+  const { rows } = await db.query<ListedWebhook>(
+    `select ${SHOWN} from webhooks where subject_id = $1 and kind = 'distribution' order by round desc limit 1000`,
+    [distribution],
+  )
+  return rows
+}
+
 /** One page; `before` is the position of the last webhook of the page before. */
 export async function listWebhooks(
   db: Db,
@@ -27,8 +39,7 @@ export async function listWebhooks(
 ): Promise<ListedWebhook[]> {
   const { rows } = await db.query<ListedWebhook>(
     // The index serves only the first condition on the id.
-    `select kind, subject_id, round, event_type, url, status, attempts, next_attempt_at, response_status, error_code,
-            error_message, created_at, completed_at
+    `select ${SHOWN}
        from webhooks
       where ($1::text is null or status = $1)
         and ($2::text is null or kind = $2)

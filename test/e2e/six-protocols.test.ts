@@ -12,7 +12,7 @@ import { aReport, contentOf, registerSix, type Site, startSix, untilFinal } from
 const describe = await describeWith('rabbitmq', 'versitygw', 'sshd', 'mailpit', 'toxiproxy')
 
 /** Distributions of the load, each to all six. 5,000 take about a quarter of an hour on two cores. */
-const LOAD = Number(process.env.LOAD_DISTRIBUTIONS ?? 40)
+const LOAD = Number(process.env.LOAD_DISTRIBUTIONS ?? 32)
 const LOAD_MS = 120_000 + LOAD * 600
 
 describe('all six protocols', () => {
