@@ -10,13 +10,13 @@ const OWNER = 'distributor_owner'
 const LOGIN = 'distributor_login'
 
 export interface DatabaseUrls {
-  /** Of the migrating role. */
+  /** The login of the role that migrates. */
   admin_url: string
-  /** Of the application's login. */
+  /** The application's login. */
   url: string
 }
 
-/** Makes what is missing; safe to repeat. */
+/** Creates the roles and the database that are missing. A repeated call changes nothing. */
 export async function ensureDatabase(superuserUrl: string, dataDir: string): Promise<DatabaseUrls> {
   const owner = password(dataDir, 'owner-password')
   const login = password(dataDir, 'login-password')
@@ -29,17 +29,17 @@ export async function ensureDatabase(superuserUrl: string, dataDir: string): Pro
   return { admin_url: urlOf(superuserUrl, OWNER, owner), url: urlOf(superuserUrl, LOGIN, login) }
 }
 
-/** The application's login, for a process that did not make it. */
+/** The application's login, for a process that did not create it. */
 export function loginUrl(superuserUrl: string, dataDir: string): string {
   return urlOf(superuserUrl, LOGIN, password(dataDir, 'login-password'))
 }
 
-/** The role that owns the database, for a process that did not make it. */
+/** The role that owns the database, for a process that did not create it. */
 export function ownerUrl(superuserUrl: string, dataDir: string): string {
   return urlOf(superuserUrl, OWNER, password(dataDir, 'owner-password'))
 }
 
-/** Deletes the database with all that it holds. */
+/** Deletes the database with all its data. */
 export async function dropDatabase(superuserUrl: string): Promise<void> {
   await withClient(superuserUrl, (client) => client.query(`drop database if exists ${DATABASE}`))
 }
@@ -48,7 +48,7 @@ function password(dataDir: string, name: string): string {
   return kept(join(dataDir, 'postgres', name), () => randomBytes(24).toString('base64url'))
 }
 
-/** After the migrations: the login becomes a member of the role that they grant everything to. */
+/** After the migrations: makes the login a member of the role that has the application's rights. */
 export async function admitLogin(superuserUrl: string): Promise<void> {
   await withClient(superuserUrl, (client) => client.query(`grant distributor_app to ${LOGIN}`))
 }

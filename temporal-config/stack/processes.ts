@@ -1,11 +1,11 @@
-// Processes named by pid and start time, so that a pid which the system gave to somebody else is never ended.
+// Processes are identified by pid and start time: the system may give the same pid to another process later.
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 
 export interface ProcessId {
   pid: number
-  /** When it started, in the system's own words; only compared. */
+  /** When it started, as the system reports it. Only for comparison. */
   start: string
 }
 
@@ -30,7 +30,7 @@ export function commandOf(pid: number): string {
   }
 }
 
-/** The TCP ports that the process listens on, where the system says so (Linux); empty elsewhere. */
+/** The TCP ports that the process listens on; empty on systems other than Linux. */
 export function listeningPorts({ pid }: ProcessId): number[] {
   if (process.platform !== 'linux') return []
   try {
@@ -54,12 +54,12 @@ function linkOf(path: string): string {
   try {
     return readlinkSync(path)
   } catch {
-    // Closed meanwhile.
+    // It was closed in the meantime.
     return ''
   }
 }
 
-/** True once the process is gone; false when it still runs after `timeoutMs`. */
+/** True when the process has ended; false if it still runs after `timeoutMs`. */
 export async function waitGone(id: ProcessId, timeoutMs: number): Promise<boolean> {
   const until = performance.now() + timeoutMs
   while (isRunning(id)) {
@@ -69,14 +69,14 @@ export async function waitGone(id: ProcessId, timeoutMs: number): Promise<boolea
   return true
 }
 
-/** Ends the process with each signal in turn, waiting `patienceMs` after each, and SIGKILL at last. */
+/** Sends the signals one after another and waits `patienceMs` after each; the last signal is SIGKILL. */
 export async function endProcess(id: ProcessId, signals: NodeJS.Signals[], patienceMs: number): Promise<void> {
   for (const signal of [...signals, 'SIGKILL'] as const) {
     if (!isRunning(id)) return
     try {
       process.kill(id.pid, signal)
     } catch {
-      // Gone between the look and the signal.
+      // The process ended before the signal was sent.
     }
     if (await waitGone(id, patienceMs)) return
   }

@@ -1,5 +1,6 @@
 // PostgreSQL refuses to run as root, so under root it runs as another user, who may not be able to enter the folders
-// it needs (anything below one of mode 0700). Then they are kept where that user can, and a pointer says where.
+// (everything below a folder of mode 0700). The folders are then in a place that this user can enter, and a pointer file has
+// the path.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
@@ -21,7 +22,7 @@ export interface SystemUser {
   gid: number
 }
 
-/** The user that a database server should run as: undefined for ourselves, another one when we are root. */
+/** The user that a database server runs as: undefined for the present user, another one if that is root. */
 export function databaseUser(): SystemUser | undefined {
   if (process.getuid?.() !== 0) return undefined
   for (const name of ['postgres', 'nobody', 'daemon']) {
@@ -29,21 +30,21 @@ export function databaseUser(): SystemUser | undefined {
       const id = (flag: string) => Number(execFileSync('id', [flag, name], { encoding: 'utf8', stdio: 'pipe' }))
       return { uid: id('-u'), gid: id('-g') }
     } catch {
-      // No such user here.
+      // This system has no such user.
     }
   }
   throw new Error('PostgreSQL refuses to run as root, and none of the users postgres, nobody, daemon exists')
 }
 
-/** Whether `user` can enter `folder`, tried as that user. */
+/** Whether `user` can enter `folder`; tried as that user. */
 export function canEnter(user: SystemUser | undefined, folder: string): boolean {
   if (!user) return true
   return spawnSync('/bin/sh', ['-c', 'cd "$0"', folder], { ...user, cwd: '/', stdio: 'ignore' }).status === 0
 }
 
 /**
- * A folder, made if needed, which belongs to `user`, survives restarts and can be entered: `dir/name` where that works,
- * else one under /var/lib, named by the pointer file `dir/name.location`.
+ * A folder that belongs to `user`, survives restarts and can be entered; it is created if needed. It is `dir/name` if that
+ * works, otherwise a folder under /var/lib whose path is in the pointer file `dir/name.location`.
  */
 export function reachableFolder(user: SystemUser | undefined, dir: string, name: string): string {
   const pointer = join(dir, `${name}.location`)
@@ -64,7 +65,7 @@ export function reachableFolder(user: SystemUser | undefined, dir: string, name:
   return elsewhere
 }
 
-/** Removes what `reachableFolder` made, wherever it is. */
+/** Removes the folder that `reachableFolder` created. */
 export function removeReachableFolder(dir: string, name: string): void {
   for (const folder of [pointed(dir, name), join(dir, name)]) {
     if (folder) rmSync(folder, { recursive: true, force: true })
@@ -72,14 +73,14 @@ export function removeReachableFolder(dir: string, name: string): void {
   rmSync(join(dir, `${name}.location`), { force: true })
 }
 
-/** In a folder that lies elsewhere: whose it is. */
+/** The file in such a folder that names its `dir`. */
 const OWNER_FILE = 'belongs-to'
 
 function markOwner(folder: string, dir: string): void {
   writeFileSync(join(folder, OWNER_FILE), `${resolve(dir)}\n`, { mode: 0o644 })
 }
 
-/** Folders that lie elsewhere for this `dir`, and that its pointer does not name: `dir` was deleted, and made anew. */
+/** Folders of this `dir` that its pointer does not name, because `dir` was deleted and created again. */
 export function leftBehindFolders(dir: string, name: string): string[] {
   const own = pointed(dir, name)
   if (!existsSync(SHARED)) return []
@@ -97,7 +98,7 @@ function read(file: string): string | undefined {
   }
 }
 
-/** Where the cluster of the embedded database in `dir` lies, or would lie. */
+/** The folder of the cluster of the embedded database in `dir`, even if it does not exist yet. */
 export function clusterFolder(dir: string): string {
   return join(pointed(dir, 'postgres') ?? join(dir, 'postgres'), 'cluster')
 }
@@ -108,7 +109,7 @@ function pointed(dir: string, name: string): string | undefined {
 
 const SHARED = '/var/lib/distributor'
 
-/** Where only root writes and everybody may look in. */
+/** A folder that only root can write and all users can read. */
 export function sharedPlace(): string {
   try {
     mkdirSync(SHARED, { recursive: true, mode: 0o755 })

@@ -1,4 +1,4 @@
-// One server program: started in a session of its own, its output kept in a file, ended in order or at once.
+// One server program: it runs in its own session, writes its output to a file, and is stopped or killed from here.
 import { spawn } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readFileSync, truncateSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -15,26 +15,26 @@ export interface RunningServer {
   readonly process: ProcessId
   /** Settles when the process has ended, for any reason. */
   readonly exited: Promise<Exit>
-  /** Stops it gracefully: everything that it has accepted is kept. */
+  /** Stops it gracefully: it keeps everything that it has accepted. */
   stop(): Promise<void>
-  /** Kills it, as a power cut would. */
+  /** Kills it at once, like a power failure. */
   kill9(): Promise<void>
 }
 
 export interface ServerCommand {
   program: string
   args: string[]
-  /** A file for stdout and stderr: a pipe would break, and end the server, when its reader dies first. */
+  /** A file for stdout and stderr. A pipe would end the server when its reader dies first. */
   log_file: string
   env: NodeJS.ProcessEnv
   user?: { uid: number; gid: number }
-  /** Signals of an orderly end, mildest first, 20 s apart. */
+  /** The signals of a graceful stop, 20 s apart. */
   stop_signals: NodeJS.Signals[]
 }
 
 /**
- * Starts the program. It leads a session of its own, so that Ctrl-C in a terminal does not reach it before those that
- * still need it, and it does not keep this process alive.
+ * Starts the program in its own session, so that Ctrl-C in a terminal does not end it before the processes that need it. It
+ * does not keep this process alive.
  */
 export async function launch(command: ServerCommand): Promise<RunningServer> {
   const log = openSync(command.log_file, 'a', 0o600)
@@ -63,8 +63,8 @@ export async function launch(command: ServerCommand): Promise<RunningServer> {
 }
 
 /**
- * Asks `answers` every 50 ms until it is true. Throws, with the end of the log, when the server ends before or
- * `timeoutMs` passes (the server is then ended).
+ * Asks `answers` every 50 ms until it is true. Throws, with the end of the log, if the server ends before that, or
+ * after `timeoutMs` (the server is then killed).
  */
 export async function untilReady(
   server: RunningServer,

@@ -32,7 +32,7 @@ describe('retryDelay', () => {
 })
 
 describe('the delays of a protocol', () => {
-  it('are minutes for mail, which greylisting puts off for so long, and seconds for the others', () => {
+  it('are minutes for mail, because greylisting delays it that long, and seconds for the other protocols', () => {
     const first = Object.fromEntries(
       PROTOCOLS.map((protocol) => [protocol, retryDelay({ failures: 1 }, backoffFor(protocol), none)]),
     )
@@ -48,7 +48,7 @@ describe('the delays of a protocol', () => {
     },
   )
 
-  it('are those of the destination where it states some', () => {
+  it('are those of the destination if it has some', () => {
     const own = backoffFor('EMAIL', { retry_delays_seconds: [2, 7] })
     expect([1, 2, 3].map((failures) => retryDelay({ failures }, own, none))).toEqual([2000, 7000, 7000])
     for (const wrong of [[], ['1'], [0], 'soon', null]) {
@@ -56,7 +56,7 @@ describe('the delays of a protocol', () => {
     }
   })
 
-  it('go through the list that is stated, and stay at its last', () => {
+  it('follow the list of the destination, and stay at its last value', () => {
     const delays: Backoff = { ...BACKOFF, delays_ms: [60_000, 300_000] }
     expect([1, 2, 3, 9].map((failures) => retryDelay({ failures }, delays, none))).toEqual([
       60_000, 300_000, 300_000, 300_000,
@@ -65,22 +65,22 @@ describe('the delays of a protocol', () => {
   })
 })
 
-describe('a retry of minutes in a short life', () => {
+describe('a retry after minutes, close to the expiry', () => {
   const mail = backoffFor('EMAIL')
 
-  it('comes shortly before the end where it would come after it', () => {
+  it('is moved to shortly before the expiry if it would come after it', () => {
     // As with five minutes stated: at 0, 1, 4:30 and 4:45.
     expect(retryDelay({ failures: 1, lifeMs: 300_000 }, mail, none)).toBe(60_000)
     expect(retryDelay({ failures: 2, lifeMs: 240_000 }, mail, most)).toBe(210_000)
     expect(retryDelay({ failures: 3, lifeMs: 30_000 }, mail, none)).toBe(15_000)
   })
 
-  it('is left alone where it comes in time', () => {
+  it('is not moved if it comes in time', () => {
     expect(retryDelay({ failures: 2, lifeMs: 3_500_000 }, mail, none)).toBe(300_000)
     expect(retryDelay({ failures: 2, lifeMs: 3_500_000 }, mail, most)).toBe(360_000)
   })
 
-  it('does not come ever more often towards the end', () => {
+  it('does not become more and more frequent towards the expiry', () => {
     let left = 300_000
     let retries = 0
     for (let failures = 1; failures <= 50; failures += 1) {
@@ -91,11 +91,11 @@ describe('a retry of minutes in a short life', () => {
     expect(retries).toBe(4)
   })
 
-  it('is not brought forward against the wish of the destination', () => {
+  it('is not moved if the destination asked for the delay', () => {
     expect(retryDelay({ failures: 1, lifeMs: 60_000, retryAfterMs: 120_000 }, mail, none)).toBe(120_000)
   })
 
-  it('of a protocol with delays of seconds is not brought forward', () => {
+  it('of a protocol with delays of seconds is not moved', () => {
     expect(retryDelay({ failures: 9, lifeMs: 60_000 }, backoffFor('REST'), none)).toBe(256_000)
   })
 })

@@ -18,7 +18,7 @@ function ahead(ms: number): number {
 }
 
 describe('the clock', () => {
-  it('is the machine’s until the database has been asked, and then the database’s', () => {
+  it('is that of the machine until the database has been asked, and then that of the database', () => {
     expect(Math.abs(now() - Date.now())).toBeLessThan(1000)
     expect(aheadMs()).toBe(0)
     for (const ms of [-3 * HOUR, 2 * HOUR, 26 * HOUR]) {
@@ -28,7 +28,7 @@ describe('the clock', () => {
     }
   })
 
-  it('goes on evenly when the machine’s is set, and asks to be measured again', () => {
+  it('continues evenly when the clock of the machine is changed, and asks for a new measurement', () => {
     const jumped = vi.fn()
     const real = Date.now()
     setClock(real, performance.now(), jumped)

@@ -30,7 +30,7 @@ describe('the window in which missed times are made up', () => {
 })
 
 describe('times that were passed over', () => {
-  it('are named where they are older than the window', () => {
+  it('are named if they are older than the window', () => {
     const { missed, tooLate, accounted } = account({}, 0)
     expect(tooLate).toBe(false)
     expect(missed).toMatchObject({
@@ -42,7 +42,7 @@ describe('times that were passed over', () => {
     expect(accounted).toEqual(new Date(NOW))
   })
 
-  it('are not named while they may still be made up', () => {
+  it('are not named while they may still be caught up', () => {
     expect(account({ catchup_seconds: 3600 }, 0).missed).toBeNull()
     expect(account({ accounted_at: ago(60) }, 0).missed).toBeNull()
   })
@@ -72,7 +72,7 @@ describe('times that were passed over', () => {
     },
   )
 
-  it('a month of minutes is named, and none of it made', () => {
+  it('the minutes of a month are named, and none of them is run', () => {
     const started = performance.now()
     const { missed, tooLate } = account(
       { accounted_at: ago(30 * 86_400), catchup_seconds: 31_536_000 },
@@ -90,24 +90,24 @@ describe('times that were passed over', () => {
   })
 })
 
-describe('a time that is made late', () => {
-  it('names with skip those that its policy leaves out now', () => {
+describe('a time that is run late', () => {
+  it('with skip, names the times that the policy now leaves out', () => {
     const { missed, accounted } = account({ overlap: 'skip', catchup_seconds: 3600, last_completed_at: ago(301) }, 240)
     expect(missed).toMatchObject({ count: 4, first: '2026-11-30T11:57:00.000Z', last: '2026-11-30T12:00:00.000Z' })
     expect(missed!.reason).toContain('overlap: skip')
     expect(accounted).toEqual(new Date(NOW))
   })
 
-  it('names with buffer_one all but the one that is kept', () => {
+  it('with buffer_one, names all times but the one that is kept', () => {
     const { missed } = account({ overlap: 'buffer_one', catchup_seconds: 3600, last_completed_at: ago(301) }, 240)
     expect(missed).toMatchObject({ count: 3, first: '2026-11-30T11:58:00.000Z' })
   })
 
-  it.each(['buffer_all', 'allow_all'] as const)('names none with %s, which makes them all', (overlap) => {
+  it.each(['buffer_all', 'allow_all'] as const)('with %s, names no time, because all are run', (overlap) => {
     expect(account({ overlap, catchup_seconds: 3600 }, 240).missed).toBeNull()
   })
 
-  it('names none where it was kept until the distribution before was final', () => {
+  it('names no time if it was kept until the previous distribution was final', () => {
     const kept = {
       overlap: 'buffer_one',
       catchup_seconds: 3600,
@@ -117,7 +117,7 @@ describe('a time that is made late', () => {
     expect(account(kept, 240).missed).toBeNull()
   })
 
-  it('by a moment names none', () => {
+  it('a delay of a moment names no time', () => {
     expect(account({ overlap: 'skip', catchup_seconds: 3600, accounted_at: ago(30) }, 29).missed).toBeNull()
   })
 })

@@ -7,7 +7,7 @@ const opened = { attempt: { id: 'a', attempt_number: 1 }, retriesLeft: true, fai
 const UNFIT = 'a\u0000b\ud800c'
 const FIT = 'a\ufffdb\ufffdc'
 
-it('an attempt that was lost with a process is never the last one by itself', () => {
+it('a lost attempt is never the last one', () => {
   const last = { ...opened, retriesLeft: false }
   expect(outcomeOf(last, new DeliveryError('WORKER_LOST', 'x'), BACKOFF)).toMatchObject({ status: 'retry' })
   expect(outcomeOf(last, new DeliveryError('TIMEOUT', 'x'), BACKOFF)).toMatchObject({ status: 'failed' })
@@ -25,7 +25,7 @@ it.each([
   expect(logLevelOf(sent)).toBe(level)
 })
 
-describe('what a destination leaves with an attempt', () => {
+describe('the answer of a destination that is stored with an attempt', () => {
   it('can be stored: NUL and lone surrogates become the replacement character', () => {
     const metadata = { [UNFIT]: [{ text: UNFIT, number: 1.5, none: null, flag: true }] }
     const expected = { [FIT]: [{ text: FIT, number: 1.5, none: null, flag: true }] }
@@ -45,7 +45,7 @@ describe('what a destination leaves with an attempt', () => {
     })
   })
 
-  it('is left alone otherwise, whole surrogate pairs and written escapes included', () => {
+  it('is not changed otherwise, not even surrogate pairs and written escapes', () => {
     const metadata = { text: 'ü😀 \\u0000', list: [1, 'x'] }
     expect(outcomeOf(opened, { status: null, body: null, metadata }, BACKOFF)).toMatchObject({
       response_body: null,

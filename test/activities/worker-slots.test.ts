@@ -123,7 +123,7 @@ describe('the share of a destination', () => {
 })
 
 describe('webhooks that wait for a receiver that hangs', () => {
-  it('ask some ten a second, however many they are, and soon where the line is short', () => {
+  it('are tried some ten times a second, however many they are, and sooner if there are few', () => {
     const clock = { now: 1_000_000 }
     const made = createWorkerSlots(
       () => clock.now,
@@ -160,7 +160,7 @@ describe('the delay before an open circuit', () => {
     expect(circuitDelay({ ...first, openings: 30 }, settings, () => 0)).toBe(60_000)
   })
 
-  it('is short while another one tries', () => {
+  it('is short while another delivery is the probe', () => {
     const trying = { ...closed, wait_ms: 0, probe_wait_ms: 40_000, openings: 1 }
     expect(circuitDelay(trying, null, () => 0)).toBe(15_000)
     expect(circuitDelay({ ...trying, probe_wait_ms: 3000 }, null, () => 0)).toBe(3000)

@@ -56,7 +56,7 @@ describe('a key', () => {
     if (expected === 403) expect(answer.body.error).toBe('AUTHORIZATION_FAILED')
   })
 
-  it('is kept as a hash, and stands in no log line', async () => {
+  it('is stored as a hash, and is in no log line', async () => {
     const rows = await api.rows('acme', 'select key_sha256, prefix, * from api_keys')
     for (const key of Object.values(api.keys.acme)) {
       expect(JSON.stringify(rows)).not.toContain(key)
@@ -199,7 +199,7 @@ describe('every request', () => {
     expect(headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
   })
 
-  it('that fails inside is a bare 500, with its cause in the log alone', async () => {
+  it('that fails with an internal error is a 500 without details, and the log has the cause', async () => {
     const { body } = await api.call('POST', '/distribution/submit', aSubmission())
     const { tell } = api.dispatcher
     api.dispatcher.tell = () => Promise.reject(new Error('password=hunter2 at 10.0.0.1'))

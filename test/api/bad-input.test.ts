@@ -50,7 +50,7 @@ function expectRefusal(answer: Answer, status: number, code: string, fields: str
   expect(answer.status).toBe(status)
 }
 
-describe('a body that is no document is refused:', () => {
+describe('a body that is not a JSON document is refused:', () => {
   const bodies: [string, string | Uint8Array, string][] = [
     ['not JSON', '{"data_type": nope}', 'body'],
     ['JSON with a comment', '{/* c */"data_type":"r","payload":1}', 'body'],
@@ -90,7 +90,7 @@ describe('a body that is no document is refused:', () => {
     expectRefusal(answer, 400, 'VALIDATION_ERROR', ['__proto__', 'constructor'])
   })
 
-  it('as deep as is allowed is not', async () => {
+  it('a body of exactly the allowed depth is accepted', async () => {
     const payload = `${'['.repeat(499)}${']'.repeat(499)}`
     const answer = await submit(`{"data_type":"","payload":${payload}}`)
     expectRefusal(answer, 400, 'VALIDATION_ERROR', ['data_type'])
@@ -162,7 +162,7 @@ describe('a body that is too large is a 413', () => {
     expectRefusal(await submit(packed, { 'Content-Encoding': 'gzip' }), 413, 'PAYLOAD_TOO_LARGE', ['body'])
   })
 
-  it('so are 1001 destinations, whatever other problems they have', async () => {
+  it('1001 destinations are too many, whatever other problems they have', async () => {
     const destinations = Array.from({ length: 1001 }, (_, n) => (n % 2 ? `d${n}` : { nonsense: n }))
     const answer = await submit({ destinations })
     expectRefusal(answer, 413, 'PAYLOAD_TOO_LARGE', ['destinations'])
@@ -254,7 +254,7 @@ describe('fields are refused with their path:', () => {
       'destinations[0].protocol',
       'must be one of REST, AMQP, JDBC, S3, SFTP, EMAIL',
     ],
-  ])('the way out is named: %s', async (_, given, field, issue) => {
+  ])('the message names the remedy: %s', async (_, given, field, issue) => {
     const { body } = await submit(aSubmission(given))
     expect(body.details).toEqual([{ field, issue: expect.stringContaining(issue) }])
   })
@@ -318,7 +318,7 @@ describe('destinations are refused with their path:', () => {
     expectRefusal(answer, 400, 'VALIDATION_ERROR', ['destinations[0].endpoint'])
   })
 
-  it('a mistyped name comes with the registered one that is like it, wherever a submission stands', async () => {
+  it('a mistyped name is answered with the most similar registered name, wherever a submission is', async () => {
     const mistaken = aSubmission({ destinations: ['livng', 'else'] })
     const issues = [
       'no destination is registered as "livng", did you mean "living"?',
@@ -333,7 +333,7 @@ describe('destinations are refused with their path:', () => {
     expect(schedule.body.details).toEqual(found('submission.'))
   })
 
-  it('lists what is wrong with several of them, and with the rest, in one answer', async () => {
+  it('one answer lists the problems of several destinations and of other fields', async () => {
     const destinations = ['nobody', inline({ endpoint: 'x' }), inline({ name: 'b', tokn: 1 })]
     const { body } = await submit(aSubmission({ priority: 'urgent', destinations }))
     const fields = body.details.map(({ field }: { field: string }) => field)

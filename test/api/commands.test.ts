@@ -126,7 +126,7 @@ describe('status', () => {
     ])
   })
 
-  it('shows the split of what was and was not delivered', async () => {
+  it('shows which destinations were served and which were not', async () => {
     const id = await planned({ good: 'success', bad: 'failed', open: 'waiting' })
     const { body } = await api.call('GET', `/distribution/${id}/status`)
     expect(body.progress_percentage).toBe(66)
@@ -142,7 +142,7 @@ describe('status', () => {
     )
   })
 
-  it('counts what was not needed as no failure', async () => {
+  it('does not count a delivery that was not needed as a failure', async () => {
     const id = await planned({ first: 'success', standby: 'skipped' }, 'completed')
     const { body } = await api.call('GET', `/distribution/${id}/status`)
     expect(body.metrics.success_rate).toBe(1)
@@ -223,7 +223,7 @@ describe('cancel', () => {
     expect(body.events).toMatchObject([{ details: { reason: 'mistake' } }])
   })
 
-  it('shows the end that the run gives it', async () => {
+  it('shows how the run ended it', async () => {
     const id = await planned({ a: 'pending' })
     const { status, body } = await api.call('POST', `/distribution/${id}/cancel`)
     expect([status, body.status]).toEqual([202, 'processing'])
@@ -384,7 +384,7 @@ describe('another tenant', () => {
     ['GET', 'attempts'],
     ['POST', 'cancel'],
     ['POST', 'retry'],
-  ])('gets a 404 for %s %s, the same as for what is not there', async (method, what) => {
+  ])('gets a 404 for %s %s, as for an object that does not exist', async (method, what) => {
     const id = await planned({ bad: 'failed' })
     const key = api.keys.other.platform
     const foreign = await api.call(method, `/distribution/${id}/${what}`, undefined, { key })

@@ -64,7 +64,7 @@ describe('a credential without allowed_hosts', () => {
     expect((await registerRest('r-1', 'https://bank.example/', 'remembers')).status).toBe(201)
   })
 
-  it('learns the hosts of all that used it before hosts were learnt', async () => {
+  it('learns the hosts of all destinations that used it before hosts were stored', async () => {
     await keep('older', { allowed_hosts: ['*.bank.example'] })
     await registerRest('o-1', 'https://a.bank.example/', 'older')
     await registerRest('o-2', 'https://b.bank.example/', 'older')
@@ -231,7 +231,7 @@ describe.each(Object.entries(MOVES))('the mask in a PUT of %s', (protocol, { bas
     await put({})
   })
 
-  it('goes anywhere with the secret itself', async () => {
+  it('may be sent to any host if the secret itself is given', async () => {
     const { status, text } = await admin('PUT', `/destinations/${name}`, { configuration: { ...base, ...away[0] } })
     expect(status, text).toBe(200)
   })

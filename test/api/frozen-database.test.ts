@@ -52,7 +52,7 @@ async function routes(): Promise<[method: string, path: string][]> {
 }
 
 describe('a frozen database', () => {
-  it('gives 503 with Retry-After on every route within some seconds, and serves at once when it goes on', async () => {
+  it('is a 503 with Retry-After on every route within some seconds; requests are served again as soon as it continues', async () => {
     const all = await routes()
     expect(all.length).toBeGreaterThan(30)
     // Known for a moment, so that not only the look-up of the key is asked.
@@ -103,7 +103,7 @@ describe('a frozen database', () => {
     30_000,
   )
 
-  it('a statement that is slow, while the database answers, goes on', async () => {
+  it('a slow statement continues while the database answers', async () => {
     const slow = await withTenant(api.pool, 'acme', (db) => db.query('select pg_sleep(9)'))
     expect(slow.rowCount).toBe(1)
   }, 30_000)
@@ -115,7 +115,7 @@ describe('a frozen database', () => {
 })
 
 describe('a submission whose commit is not answered', () => {
-  it('is a 503, and under its key the repeat makes no second one', async () => {
+  it('is a 503, and a repeat with its key creates no second distribution', async () => {
     const body = aSubmission({ options: { idempotency_key: `lost-${crypto.randomUUID()}` } })
     // The key is looked up without a transaction: the first commit is the submission's own.
     proxy.silenceAnswersTo(/^Q\0\0\0.commit\0$/)

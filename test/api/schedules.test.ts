@@ -121,7 +121,7 @@ describe('a schedule', () => {
     expect(put.body.problem).toBeNull()
   })
 
-  it('makes none by hand that its data type refuses by now, but answers a repeat as before', async () => {
+  it('is not triggered with a payload that its data type now rejects, but a repeat gets the first answer', async () => {
     const strict = (schema_definition: object) =>
       api.call('PUT', '/data-types/by-now', { name: 'by-now', schema_definition }, admin())
     await api.call('POST', '/data-types', { id: 'by-now', name: 'by-now', schema_definition: {} }, admin())
@@ -139,7 +139,7 @@ describe('a schedule', () => {
     expect((await trigger('second')).status).toBe(202)
   })
 
-  it('shows what Temporal refuses', async () => {
+  it('shows why Temporal rejected it', async () => {
     api.dispatcher.answers.schedule = { refused: 'Temporal refuses the schedule: no such zone' }
     const { status, body } = await create()
     delete api.dispatcher.answers.schedule
@@ -147,7 +147,7 @@ describe('a schedule', () => {
     expect(body).toMatchObject({ in_sync: false, problem: 'Temporal refuses the schedule: no such zone' })
   })
 
-  it('makes a distribution when it is triggered, and with one key one', async () => {
+  it('creates a distribution when it is triggered, and only one under one key', async () => {
     const payload = '{"b":1,"a":1.0}'
     const text = JSON.stringify(aSchedule({ name: 'by-hand' })).replace('{"n":1}', payload)
     const { body } = await api.call('POST', '/distribution/schedules', text, admin())

@@ -41,7 +41,7 @@ describe('the salt of a hash', () => {
   const SALT = 'never-to-be-seen-4712'
   const mask = (path: string, salt: string) => ({ path, hash: 'sha256', salt })
 
-  it('is not shown, and stays when it is sent as ***, for the path that it is of', async () => {
+  it('is not shown, and is kept if *** is sent for the same path', async () => {
     const { text } = await register('salted', { mask: [mask('first', SALT), mask('second', `${SALT}-2`), 'third'] })
     expect(text).not.toContain(SALT)
     expect(JSON.parse(text).transform_config.mask).toEqual([mask('first', '***'), mask('second', '***'), 'third'])
@@ -58,7 +58,7 @@ describe('the salt of a hash', () => {
     for (const shown of [list.text, audit.text, api.log.lines().join('')]) expect(shown).not.toContain(SALT)
   })
 
-  it('is sealed at rest, wherever its shape is kept, and opens for its tenant alone', async () => {
+  it('is encrypted wherever its shape is stored, and can be decrypted for its tenant alone', async () => {
     const stored = async () => {
       const [row] = await api.rows<{ all: string; salt: string }>(
         'acme',
@@ -96,7 +96,7 @@ describe('the salt of a hash', () => {
     ])
   })
 
-  it('that was kept in plain text goes on working, and is sealed when its shape is written again', async () => {
+  it('that was stored in plain text still works, and is encrypted when its shape is written again', async () => {
     await register('plain', { mask: [mask('first', 'new')] })
     await api.rows('acme', `update destinations set transform_config = $1 where name = 'plain'`, [
       JSON.stringify({ mask: [mask('first', SALT)] }),
@@ -123,7 +123,7 @@ describe('the salt of a hash', () => {
     expect(row!.keys).toContain(own!.id)
   })
 
-  it('that is not there cannot stay', async () => {
+  it('cannot be kept by *** if there is none', async () => {
     const refusal = { field: 'transform_config.mask[0].salt', issue: 'is ***, but there is no stored secret to keep' }
     const transform_config = { mask: [mask('third', '***')] }
     expect((await register('unsalted', transform_config)).body.details).toEqual([refusal])
@@ -156,7 +156,7 @@ describe('the shape of a rule', () => {
   })
 })
 
-describe('a destination that is replaced by itself', () => {
+describe('a destination that is replaced with the same content', () => {
   const content = (token: string, more = {}) => ({
     configuration: { ...configuration, auth: { type: 'bearer', token } },
     transform_config: { field_mapping: MAPPING, mask: [{ path: 'first', hash: 'sha256', salt: 's' }] },
@@ -166,7 +166,7 @@ describe('a destination that is replaced by itself', () => {
   })
   const versionAfter = async (body: object) => (await admin('PUT', '/destinations/same', body)).body.version
 
-  it('makes no version and no event, and one with anything else makes both', async () => {
+  it('gets no new version and no event; with other content it gets both', async () => {
     await admin('POST', '/destinations/register', { name: 'same', protocol: 'REST', ...content('t') })
     const shown = (await admin('GET', '/destinations/same')).body
     const { transform_config, health_check_config, tags } = shown

@@ -84,7 +84,7 @@ it('an ordinary submission goes through, and the server still answers', async ()
   expect(answer.status).toBe(202)
 })
 
-it('tells a sender that is being answered when it closes to come back on another connection', async () => {
+it('during the shutdown, an answer tells its sender to use a new connection', async () => {
   let arrived = () => {}
   let answer = () => {}
   const waiting = new Promise<void>((resolve) => {

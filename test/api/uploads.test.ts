@@ -80,7 +80,7 @@ async function occupyThreads(): Promise<() => void> {
 }
 
 describe('unfinished uploads', () => {
-  it('of one key are bounded, others go on, and their place is free again once they end', async () => {
+  it('of one key are limited, others continue, and their slots are free again once they end', async () => {
     const { operator, admin } = api.keys.acme
     const held = Array.from({ length: 6 }, () => announcing(operator))
     expect(await Promise.all(held.map(settled))).toEqual(Array(6).fill('reading'))
@@ -170,7 +170,7 @@ describe('bodies under way', () => {
     expect(() => take('d', 'one')).toThrow(/in progress/)
   })
 
-  it('that grow are bounded likewise, and give back all that was counted', () => {
+  it('that grow are limited too, and release everything that was counted', () => {
     const bodies = createBodiesUnderWay(large)
     const growing = bodies.begin(caller('a'), 0)
     for (let n = 0; n < 6; n++) growing.add(large)

@@ -36,7 +36,7 @@ describe('an entry of allowed_hosts', () => {
     expect(covers([entry], host)).toBe(expected)
   })
 
-  it('covers nothing where there is none', () => {
+  it('covers no host if it is empty', () => {
     expect(covers([], 'example.net')).toBe(false)
   })
 

@@ -114,7 +114,7 @@ describe('forbidden addresses', () => {
 })
 
 describe('allowed ranges', () => {
-  it('open what they hold, and its mapped form', () => {
+  it('allow the addresses in them, also in the IPv6-mapped form', () => {
     const egress = createEgress({ allow: ['10.1.0.0/16', 'fd12::/16'] })
     for (const host of ['10.1.2.3', '::ffff:10.1.2.3', 'fd12::5']) expect(() => egress.assertHost(host)).not.toThrow()
     for (const host of ['10.2.0.1', 'fd13::5']) expect(() => egress.assertHost(host)).toThrow()
@@ -128,12 +128,12 @@ describe('allowed ranges', () => {
     },
   )
 
-  it('open metadata when they are its very address', () => {
+  it('allow the metadata address only if they are exactly this address', () => {
     const egress = createEgress({ allow: ['169.254.169.254/32', 'fd00:ec2::254/128'] })
     for (const host of ['169.254.169.254', 'fd00:ec2::254']) expect(() => egress.assertHost(host)).not.toThrow()
   })
 
-  it('are refused by name when they are none', () => {
+  it('are rejected with their text if they are not ranges', () => {
     expect(() => createEgress({ allow: ['10.0.0.0'] })).toThrow('"10.0.0.0" is not a CIDR')
   })
 })

@@ -139,7 +139,7 @@ describe('a question about one value', () => {
     expect(holds('{"path": "payload.z", "operator": "equal", "value": 0}', big)).toBe(true)
   })
 
-  it('looks at the clock of the time zone that it names', () => {
+  it('uses the time of the time zone that it names', () => {
     // Clocks in Rome went forward that morning: 22:30 UTC is 00:30, not 23:30.
     const rome = (part: string, value: unknown) =>
       holds({ path: `time.${part}`, operator: 'equal', value, time_zone: 'Europe/Rome' })
@@ -151,7 +151,7 @@ describe('a question about one value', () => {
     ])
   })
 
-  it('takes no time that grows with the nastiness of a pattern', () => {
+  it('takes a bounded time for patterns that backtrack', () => {
     const nasty = facts(`{"text": "${'a'.repeat(9_999)}!"}`)
     const started = performance.now()
     expect(holds({ path: 'payload.text', operator: 'matches', value: '^(a+)+$' }, nasty)).toBe(false)
@@ -160,7 +160,7 @@ describe('a question about one value', () => {
     expect(performance.now() - started).toBeLessThan(5000)
   })
 
-  it('gives up on patterns that cost too much together, and says so', () => {
+  it('stops at patterns that together cost too much, and says so', () => {
     const read = readConditions(
       readExact('{"path": "payload.text", "operator": "matches", "value": "(a|b|c|d|e){90}z"}'),
     )
@@ -174,7 +174,7 @@ describe('a question about one value', () => {
     expect(outcomes[999]).toMatchObject({ matched: false, note: expect.stringContaining('was not tried') })
   })
 
-  it('tries no pattern on a text beyond its bound, and says so', () => {
+  it('tries no pattern on a text that is too long, and says so', () => {
     const read = readConditions(readExact('{"path": "payload.text", "operator": "matches", "value": "a"}'))
     if ('issues' in read) throw new Error('refused')
     expect(evaluate(read.condition, facts(`{"text": "${'a'.repeat(10_001)}"}`), freshWork())).toMatchObject({
@@ -201,7 +201,7 @@ describe('questions together', () => {
     expect(holds(condition)).toBe(expected)
   })
 
-  it('stop as soon as the answer stands, and remember which one decided', () => {
+  it('stop as soon as the result is clear, and remember which comparison decided', () => {
     const read = readConditions(readExact(JSON.stringify({ all: [yes, no, yes] })))
     if ('issues' in read) throw new Error('refused')
     const outcome = evaluate(read.condition, facts(), freshWork())
@@ -223,7 +223,7 @@ describe('each element of a list', () => {
     return evaluate(read.condition, { ...facts(), payload: readExact(payload, wantedParts(steps)) }, freshWork())
   }
 
-  it('says for which one it holds, and `not` means none of them', () => {
+  it('says for which element it is true, and `not` means for none of them', () => {
     const rows = '{"rows": [{"fee": 1}, {"fee": 5.0, "x": "not read"}, {"fee": 5}]}'
     expect(outcome(one(), rows)).toMatchObject({ matched: true, at: 'payload.rows[1].fee', actual: { text: '5.0' } })
     expect(outcome({ not: one() }, rows)).toMatchObject({ matched: false })
@@ -244,7 +244,7 @@ describe('each element of a list', () => {
 })
 
 describe('what was not tried', () => {
-  it('a payload of more values than a plan may hold', async () => {
+  it('a payload with more values than a plan may examine', async () => {
     const ask = async (condition: unknown, payload: string) => {
       const read = readConditions(readExact(JSON.stringify(condition)))
       if ('issues' in read) throw new Error('refused')
@@ -295,7 +295,7 @@ describe('what was not tried', () => {
     ['a long list', { list: Array(50_000).fill(1) }, { path: 'payload.list', operator: 'contains', value: 2 }],
     ['many elements', { list: Array(50_000).fill(1) }, { path: 'payload.list[*]', operator: 'equal', value: 2 }],
     ['many empty lists', { list: Array(50_000).fill([]) }, { path: 'payload.list[*][*]', operator: 'equal', value: 2 }],
-  ])('%s is not looked at without end, however many rules ask', (_title, payload, condition) => {
+  ])('%s is examined within bounds, however many rules ask', (_title, payload, condition) => {
     const read = readConditions(readExact(JSON.stringify({ not: condition })))
     if ('issues' in read) throw new Error('refused')
     const given = facts(JSON.stringify(payload))
@@ -388,7 +388,7 @@ describe('an invalid condition is refused, with the path to the problem', () => 
 describe('the payload', () => {
   const read = (text: string, ...paths: (string | number)[][]): Exact | undefined => readExact(text, wantedParts(paths))
 
-  it('is built only where it is asked for', () => {
+  it('is built only for the paths that are asked for', () => {
     const text = '{"a": {"b": [1, {"c": 2, "d": {"e": [3]}}]}, "x": [[[{}]]], "y": "z"}'
     expect(JSON.parse(JSON.stringify(read(text, ['a', 'b', 1, 'c'], ['y'])))).toEqual({
       a: { b: [null, { c: 2 }] },
@@ -396,7 +396,7 @@ describe('the payload', () => {
     })
   })
 
-  it('counts the last of keys that occur twice', () => {
+  it('uses the last one of repeated keys', () => {
     expect(JSON.stringify(read('{"a": {"b": 1}, "a": {"c": 2}}', ['a', 'b']))).toBe('{"a":{}}')
     expect(JSON.stringify(read('{"a": {"b": 1}, "a": 2}', ['a', 'b']))).toBe('{"a":2}')
     expect(JSON.stringify(read('{"a": 1, "a": 2}', ['a']))).toBe('{"a":2}')

@@ -11,7 +11,7 @@ function aQueue(slots: number) {
   return { clock, queue, add }
 }
 
-describe('tenants at a few slots', () => {
+describe('tenants that share a few slots', () => {
   it('take turns, in the order in which they came', () => {
     const { queue, add } = aQueue(4)
     add('a1', 'a2', 'b1', 'c1')
@@ -24,7 +24,7 @@ describe('tenants at a few slots', () => {
     ])
   })
 
-  it('never have all slots alone', () => {
+  it('a single tenant never has all slots', () => {
     const { queue, add } = aQueue(2)
     add('a1', 'a2')
     expect([queue.next(), queue.next(), queue.hasNext(), queue.size()]).toEqual(['a1', undefined, false, 1])
@@ -34,7 +34,7 @@ describe('tenants at a few slots', () => {
     expect(queue.next()).toBe('a2')
   })
 
-  it('that have been slow never have all slots together, however many they are', () => {
+  it('slow tenants together never have all slots, however many they are', () => {
     const { clock, queue, add } = aQueue(2)
     add('a1', 'b1')
     expect([queue.next(), queue.next()]).toEqual(['a1', 'b1'])
@@ -63,7 +63,7 @@ describe('tenants at a few slots', () => {
     expect([queue.next(), queue.size()]).toEqual(['a2', 0])
   })
 
-  it('with one slot alone have that one', () => {
+  it('a tenant gets the slot if there is only one', () => {
     const { queue, add } = aQueue(1)
     add('a1', 'b1')
     expect(queue.next()).toBe('a1')

@@ -44,14 +44,14 @@ const POISONS = [
 ]
 
 describe('an expression', () => {
-  it.each(POISONS)('changes nothing for anybody else, nor for the next payload of its tenant: %s', async (poison) => {
+  it.each(POISONS)('changes nothing for other tenants or for the next payload of its tenant: %s', async (poison) => {
     expect(await evaluate('victim', HONEST, SECRET)).toBe(RIGHT)
     await evaluate('evil', poison, { implementation: 666, secret: 'of an earlier payload' })
     expect(await evaluate('victim', HONEST, SECRET)).toBe(RIGHT)
     expect(await evaluate('evil', HONEST, SECRET)).toBe(RIGHT)
   })
 
-  it('leaves nothing behind for the next one to read', async () => {
+  it('leaves nothing that the next one can read', async () => {
     const open = '($f := function(){ 1 }; $get := function(){ $f }; {} ~> |$get()|{}, "_jsonata" & "_lambda"|;'
     const leave = `${open} {} ~> |$get().environment.global|{"stash": "kept"}|; $get().environment.global.stash)`
     expect(await evaluate('evil', leave)).toBe('"kept"')
@@ -108,7 +108,7 @@ describe('an expression', () => {
     )
   })
 
-  it('has no way out of its realm', async () => {
+  it('cannot leave its realm', async () => {
     const payload = { __proto__: 1, constructor: { prototype: { x: 1 } }, a: [1] }
     for (const name of ['constructor', '__proto__', 'prototype', 'toString']) {
       expect(await evaluate('acme', `$lookup($sum, "${name}")`, payload)).toBe('refused: finds nothing')
@@ -153,7 +153,7 @@ describe.runIf(process.platform === 'linux')('a shaping process', () => {
     expect(new Set([first, other, back]).size).toBe(3)
   })
 
-  it('passes on to another tenant where others change nothing and there is no room for more', async () => {
+  it('serves another tenant if nothing was changed in it and no more may be created', async () => {
     expect(new Set(await serving('$', ['a', 'b', 'a'])).size).toBe(1)
   })
 

@@ -46,18 +46,18 @@ describe('include and exclude', () => {
     expect(await shape({ include })).toBe(expected)
   })
 
-  it('takes out what is named, in every element of a list, also where the [*] was forgotten', async () => {
+  it('removes the named fields in every element of a list, even without the [*]', async () => {
     const exclude = ['report_id', 'total', 'period', '["odd.key"]', 'nothing', 'empty', 'rows.who']
     const expected = '{"rows":[{"fee":1.10},{"fee":2}]}'
     expect(await shape({ exclude: [...exclude, 'rows[*].tax_code'] })).toBe(expected)
     expect(await shape({ exclude: [...exclude, 'rows.tax_code'] })).toBe(expected)
   })
 
-  it('takes whole elements out of a list', async () => {
+  it('removes whole elements of a list', async () => {
     expect(await shape({ include: ['rows[*].fee'], exclude: ['rows[0]'] })).toBe('{"rows":[{"fee":2}]}')
   })
 
-  it('is not led astray by keys that objects have anyway', async () => {
+  it('treats keys such as constructor like any other', async () => {
     const payload = '{"__proto__": {"a": 1}, "constructor": 2, "b": 3}'
     expect(await shape({ exclude: ['b'] }, payload)).toBe('{"__proto__":{"a":1},"constructor":2}')
     expect(await shape({ include: ['toString', '__proto__.a'] }, payload)).toBe('{"__proto__":{"a":1}}')
@@ -77,7 +77,7 @@ describe('mask', () => {
     ],
     [[{ path: 'nothing', text: 'hidden' }], '{"nothing":null}'],
     [[{ path: 'rows.who', keep_last: 3 }], '{"rows":[{"who":"***"},{"who":"***"}]}'],
-  ])('hides what %j names', async (mask, expected) => {
+  ])('hides the values that %j names', async (mask, expected) => {
     const paths = mask.map((one) => (typeof one === 'string' ? one : one.path))
     expect((await shape({ include: paths, mask })).replace(/[0-9a-f]{64}/, 'HASH')).toBe(expected)
   })
@@ -88,7 +88,7 @@ describe('mask', () => {
     expect(new Set([await hash(), await hash('a'), await hash('b')]).size).toBe(3)
   })
 
-  it('comes before everything that could carry the value elsewhere', async () => {
+  it('is applied before every step that could copy the value', async () => {
     const config: ShapeInput = {
       mask: ['rows.tax_code'],
       field_mapping: { codes: 'rows[*].tax_code' },
@@ -115,7 +115,7 @@ describe('field_mapping', () => {
     expect(await shape({ field_mapping })).toBe(expected)
   })
 
-  it('writes into its own document alone: neither into the payload nor into a constant', async () => {
+  it('changes only its own document: neither the payload nor a constant', async () => {
     const twice: ShapeInput = { field_mapping: { a: 'rows[0].who', b: 'rows[0].who', 'b.note': 'period' } }
     expect(await shape(twice)).toBe('{"a":{"name":"Mario"},"b":{"name":"Mario","note":"2026-01"}}')
     const kept = shapeConfig.parse({ field_mapping: { a: { value: { list: [{}] } }, 'a.list[0].code': 'code' } })
@@ -135,12 +135,12 @@ describe('field_mapping', () => {
 })
 
 describe('expression', () => {
-  it('gives back every digit of a number that only passes through, and computes with doubles', async () => {
+  it('keeps every digit of a number that it only copies, and computes with doubles', async () => {
     const expression = '{"id": report_id, "sum": $sum(rows.fee), "count": $count(rows), "total": total}'
     expect(await shape({ expression })).toBe('{"id":9007199254740993,"sum":3.1,"count":2,"total":1}')
   })
 
-  it('refuses to guess between two numbers that a double cannot tell apart', async () => {
+  it('rejects two numbers that are the same double', async () => {
     for (const twin of ['9007199254740992.5', '9007199254740992', '9007199254740992.0']) {
       for (const payload of [
         `{"a": 9007199254740993, "b": ${twin}, "c": 1}`,
@@ -212,7 +212,7 @@ describe('expression', () => {
     )
   })
 
-  it('says the same on every attempt: the time is that of the acceptance', async () => {
+  it('gives the same result on every attempt: its time is that of the acceptance', async () => {
     const expression = '[$now(), $millis(), $now("[Y]-[M01]-[D01]"), $distribution.distribution_id]'
     expect(await shape({ expression })).toBe('["2026-01-15T09:30:00.123Z",1768469400123,"2026-01-15","dist_1"]')
   })
@@ -227,13 +227,13 @@ describe('expression', () => {
     ['($f := function($x){1 + $f($x)}; $f(1))', /^expression: nests too deep/],
     ['[1..6000000]', /^expression: makes a list that is too long/],
     ['1/0', /^expression: .*/],
-  ])('fails by its place and without a value of the payload: %s', async (expression, message) => {
+  ])('fails with its position and without a value of the payload: %s', async (expression, message) => {
     const text = await failure({ expression })
     expect(text).toMatch(message)
     expect(text).not.toMatch(/2026-01|secret/)
   })
 
-  it('reaches nothing but the document', async () => {
+  it('has access to the document only', async () => {
     for (const expression of ['$process', '$require', '$globalThis', 'constructor', '__proto__', '$constructor']) {
       expect(await failure({ expression })).toBe('expression: finds nothing')
     }
@@ -259,7 +259,7 @@ describe('output', () => {
     expect([result.content_type, result.body.toString()]).toEqual([content_type, text])
   })
 
-  it('takes its rows from where it is told', async () => {
+  it('takes its rows from the given path', async () => {
     expect(await shape({ output: { format: 'csv', rows_path: 'rows', columns: ['fee'] } })).toBe('fee\r\n1.10\r\n2\r\n')
     expect(await shape({ output: { format: 'ndjson', rows_path: 'rows[*].fee' } })).toBe('1.10\n2\n')
     expect(await failure({ output: { format: 'csv', rows_path: 'lines' } })).toBe('output: lines: there is no value')
@@ -268,7 +268,7 @@ describe('output', () => {
     )
   })
 
-  it('fills a text in from the shaped document', async () => {
+  it('fills in a text from the shaped document', async () => {
     const template = '{{{payload.id}}} of {payload.fees[0]} for {tenant_id}\n'
     const field_mapping = { id: 'report_id', fees: 'rows[*].fee' }
     expect(await shape({ field_mapping, output: { format: 'text', template } })).toBe(
@@ -278,11 +278,11 @@ describe('output', () => {
     expect(await failure({ field_mapping, output: missing })).toMatch(/^output: .*\{payload.period\} finds no text/)
   })
 
-  it('is stated in short by its name alone', async () => {
+  it('can be given by its name alone', async () => {
     expect(await shape({ expression: 'period', output: 'text' })).toBe('2026-01')
   })
 
-  it('is a text that an expression made, under the type that was asked for', async () => {
+  it('can be a text that an expression made, with the requested content type', async () => {
     const config = shapeConfig.parse({
       expression: '"<p>" & period & "</p>"',
       output: { format: 'text', content_type: 'text/html' },
@@ -295,7 +295,7 @@ describe('output', () => {
 describe('output_schema', () => {
   const rows = (fee: unknown) => ({ type: 'object', properties: { rows: { items: { properties: { fee } } } } })
 
-  it('lets through what fits, and says what does not and where, without the value', async () => {
+  it('accepts a document that is valid, and names the path of each problem without the value', async () => {
     expect(await shape({ include: ['rows'], output_schema: rows({ type: 'number' }) })).toContain('1.10')
     expect(await failure({ output_schema: rows({ type: 'string' }) })).toBe(
       'output_schema: $.rows[0].fee: must be string (and 1 more)',
@@ -303,7 +303,7 @@ describe('output_schema', () => {
     expect(await failure({ output_schema: { required: ['id'] } })).toBe('output_schema: $.id: is required')
   })
 
-  it('refuses no number for its size', async () => {
+  it('rejects no number for its size', async () => {
     const payload = '{"id": 90071992547409931234567890, "huge": 1e400, "cents": 0.07}'
     const output_schema = {
       properties: { id: { type: 'integer' }, huge: { type: 'number' }, cents: { multipleOf: 0.01 } },

@@ -115,7 +115,7 @@ describe('shaping', () => {
     '[1..4000000].[1..4000000]',
     '$pad("x", 500000000)',
     '$map([1..3000000], function($v){ {"a": $v, "b": [$v]} })',
-  ])('ends what takes all memory, and no process but its own: %s', async (expression) => {
+  ])('ends an expression that takes all memory, and no other process: %s', async (expression) => {
     const error = await shape({ expression }).then(
       () => undefined,
       (thrown: unknown) => thrown,
