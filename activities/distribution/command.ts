@@ -5,6 +5,7 @@ import { MAX_TIMEOUT_SECONDS, requestCancel, requestRetry } from '../../db/distr
 import { jobId } from '../../db/distributions/job-id.ts'
 import { cancelRefusal, retryRefusal } from '../../db/distributions/refusals.ts'
 import { type Db, type Pool, withTenant } from '../../db/pool.ts'
+import { isRowAtFault, refusalText } from '../../db/refused.ts'
 import { writeAudit } from '../../db/tenants/audit.ts'
 import type { CommandAnswer, CommandInput } from '../../workflows/messages.ts'
 
@@ -22,14 +23,20 @@ export class CommandRefused extends Error {}
  * Applies the command. A repeated call, with the round that the run knew at the first one, changes nothing more.
  * @throws CommandRefused
  */
-export function command(pool: Pool, input: CommandInput): Promise<CommandAnswer> {
+export async function command(pool: Pool, input: CommandInput): Promise<CommandAnswer> {
   const given = input.request ?? {}
-  return withTenant(
-    pool,
-    input.tenant_id,
-    (db) => (input.command === 'cancel' ? cancel(db, input, given) : retry(db, input, given)),
-    { statementTimeoutMs: 2000, planOnce: true },
-  )
+  try {
+    return await withTenant(
+      pool,
+      input.tenant_id,
+      (db) => (input.command === 'cancel' ? cancel(db, input, given) : retry(db, input, given)),
+      { statementTimeoutMs: 2000, planOnce: true },
+    )
+  } catch (error) {
+    // A text that PostgreSQL cannot store, such as NUL. A retry would fail for ever, and hold up the whole run.
+    if (isRowAtFault(error)) throw new CommandRefused(`the argument is invalid: ${refusalText(error)}`)
+    throw error
+  }
 }
 
 async function cancel(db: Db, input: CommandInput, given: object): Promise<CommandAnswer> {

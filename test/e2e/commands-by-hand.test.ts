@@ -11,12 +11,15 @@ import { createTestSystem, restTo, type TestSystem } from '../support/system.ts'
 const run = promisify(execFile)
 let system: TestSystem
 let receiver: HttpReceiver
+/** Refuses everything; its circuit may open. */
+let away: HttpReceiver
 let program: string
 
 beforeAll(async () => {
   system = await createTestSystem()
   await system.tenant('acme')
   receiver = await startHttpReceiver()
+  away = await startHttpReceiver({ script: { status: 503, headers: { 'retry-after': '3600' } } })
   await system.startWorkers()
   program = await findTemporal({
     given: process.env.TEMPORAL_CLI,
@@ -28,6 +31,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await system.close()
   await receiver.close()
+  await away.close()
 })
 
 /** What Temporal's program answers; an error has its output. */
@@ -72,8 +76,7 @@ const audited = async (ref: DistributionRef) =>
 
 /** A distribution whose delivery waits for its next attempt. */
 async function waiting(): Promise<DistributionRef> {
-  receiver.reply({ status: 503, headers: { 'retry-after': '3600' } })
-  const ref = await system.distribute({ destinations: [restTo('a', receiver.url)], timeout_seconds: 7200 })
+  const ref = await system.distribute({ destinations: [restTo('a', away.url)], timeout_seconds: 7200 })
   await expect.poll(() => system.deliveries(ref)).toMatchObject([{ status: 'waiting' }])
   return ref
 }
@@ -112,6 +115,16 @@ describe('the signal cancel', () => {
     expect(await temporal('show', '-w', distributionWorkflowId(ref))).toContain('the argument is invalid')
     await signal(ref, 'cancel')
     await system.ended(ref)
+  })
+})
+
+describe('a command with a text that cannot be stored', () => {
+  it.each(['a\u0000b', '\ud800'])('is refused, and the run goes on: %j', async (reason) => {
+    const ref = await waiting()
+    expect(await update(ref, 'cancel', { reason })).toContain('the argument is invalid')
+    expect(await system.job(ref)).toMatchObject({ status: 'processing', cancel_reason: null })
+    await signal(ref, 'cancel')
+    expect(await system.ended(ref)).toMatchObject({ status: 'cancelled' })
   })
 })
 
